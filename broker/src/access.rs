@@ -1,0 +1,70 @@
+//! What a client may do, and which pages may act for it.
+
+use std::time::Duration;
+
+use eventcast_crds::config::Access;
+use tokio::time::Instant;
+
+/// What a subscriber was granted: for how long it may stay.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grant {
+    until: Option<Instant>,
+}
+
+impl Grant {
+    /// Until the channel's age of connections, less a random fifth; for ever where that is 0.
+    pub(crate) fn for_age(max_age_seconds: u64) -> Self {
+        let ms = max_age_seconds * 1000;
+        let until = (ms > 0)
+            .then(|| Instant::now() + Duration::from_millis(fastrand::u64(ms - ms / 5..=ms)));
+        Self { until }
+    }
+
+    /// When the stream must end.
+    pub(crate) fn until(&self) -> Option<Instant> {
+        self.until
+    }
+}
+
+/// The origin to name in `Access-Control-Allow-Origin`, if a page of `origin` may read the channel. Exact comparison:
+/// neither suffixes nor `null` (Fetch, section 3.2).
+pub(crate) fn allowed_origin<'a>(access: &Access, origin: &'a str) -> Option<&'a str> {
+    let listed = access.allowed_origins.iter().any(|o| o == origin);
+    let any = access.allowed_origins.iter().any(|o| o == "*");
+    match (listed, any) {
+        (true, _) if origin != "null" => Some(origin),
+        (_, true) => Some("*"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_compared_whole() {
+        let access = Access {
+            allowed_origins: vec!["https://app.example.com".into()],
+            allow_credentials: true,
+        };
+        assert_eq!(
+            allowed_origin(&access, "https://app.example.com"),
+            Some("https://app.example.com")
+        );
+        for origin in [
+            "https://app.example.com.evil.com",
+            "https://evil-app.example.com",
+            "https://app.example.com:8443",
+            "http://app.example.com",
+            "HTTPS://APP.EXAMPLE.COM",
+            "null",
+            "*",
+            "",
+        ] {
+            assert_eq!(allowed_origin(&access, origin), None, "{origin}");
+        }
+        let any = Access { allowed_origins: vec!["*".into()], allow_credentials: false };
+        assert_eq!(allowed_origin(&any, "https://a.example"), Some("*"));
+    }
+}

@@ -1,0 +1,67 @@
+//! The command line. Every flag is an environment variable too.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Parser, Subcommand};
+use eventcast_broker::{dev, reload::Source, telemetry::LogFormat};
+use eventcast_crds::config::load::Override;
+
+/// The Eventcast broker: Server-Sent Events over a shared JetStream log.
+#[derive(Parser)]
+#[command(version, about)]
+pub(crate) struct Args {
+    /// What to log, as `info` or `eventcast_broker=debug,warn`.
+    #[arg(long, global = true, env = "EVENTCAST_LOG", default_value = "info,async_nats=warn")]
+    pub(crate) log: String,
+    /// How log lines look.
+    #[arg(long, global = true, env = "EVENTCAST_LOG_FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Serve the channels of a configuration file.
+    Run(ConfigArgs),
+    /// Try Eventcast on this machine: starts a nats-server, creates a channel, serves the page.
+    Dev(dev::Options),
+    /// Check a configuration file, unknown keys included, and exit.
+    Check(ConfigArgs),
+}
+
+#[derive(clap::Args)]
+pub(crate) struct ConfigArgs {
+    /// The configuration file, YAML; docs/CONFIGURATION.md lists its keys.
+    #[arg(long, env = "EVENTCAST_CONFIG")]
+    config: Option<PathBuf>,
+    /// Address of the public listener, instead of the file's.
+    #[arg(long, env = "EVENTCAST_LISTEN")]
+    listen: Option<SocketAddr>,
+    /// Address of the admin listener, instead of the file's.
+    #[arg(long, env = "EVENTCAST_ADMIN")]
+    admin: Option<SocketAddr>,
+    /// A value instead of the file's, as `limits.subscribers=1000`; repeatable. In the environment:
+    /// `EVENTCAST__LIMITS__SUBSCRIBERS=1000`.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl ConfigArgs {
+    /// File, then environment, then flags: later ones win.
+    pub(crate) fn source(self) -> Result<Source, (u8, String)> {
+        let Self { config, listen, admin, set } = self;
+        let mut overrides: Vec<_> = std::env::vars()
+            .filter_map(|(name, value)| Override::from_env(&name, &value))
+            .collect();
+        overrides.sort_by(|a, b| a.path.cmp(&b.path));
+        for text in set {
+            overrides.push(Override::from_flag(&text).map_err(|e| (super::EXIT_USAGE, e))?);
+        }
+        for (path, address) in [("listen", listen), ("admin", admin)] {
+            let of = |a: SocketAddr| Override { path: path.into(), value: format!("\"{a}\"") };
+            overrides.extend(address.map(of));
+        }
+        Ok(Source { file: config, overrides })
+    }
+}

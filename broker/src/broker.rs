@@ -1,0 +1,132 @@
+//! What a running broker holds: its configuration, its channels, its open streams. Handlers get it by reference.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use arc_swap::ArcSwap;
+use eventcast_crds::config::{BrokerConfig, ChannelConfig};
+use http::StatusCode;
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    task::JoinSet,
+    time::{Duration, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    channel::Channel,
+    fanout::{CloseReason, sessions::Sessions},
+    http::problem::Problem,
+    log::{Log, Nats, PageCache},
+    metrics::Metrics,
+};
+
+/// How long a query waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+type Channels = BTreeMap<String, Arc<Channel>>;
+
+/// A running broker.
+pub(crate) struct Broker {
+    config: ArcSwap<BrokerConfig>,
+    channels: ArcSwap<Channels>,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) pages: Arc<PageCache>,
+    nats: Arc<Nats>,
+    queries: Semaphore,
+    stop: CancellationToken,
+}
+
+impl Broker {
+    pub(crate) fn new(
+        config: BrokerConfig,
+        nats: Arc<Nats>,
+        metrics: Arc<Metrics>,
+        stop: CancellationToken,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            channels: ArcSwap::default(),
+            sessions: Sessions::new(),
+            pages: PageCache::new(config.memory.page_bytes),
+            queries: Semaphore::new(config.query.concurrent),
+            config: ArcSwap::from_pointee(config),
+            metrics,
+            nats,
+            stop,
+        })
+    }
+
+    pub(crate) fn config(&self) -> Arc<BrokerConfig> {
+        self.config.load_full()
+    }
+
+    pub(crate) fn channels(&self) -> Arc<Channels> {
+        self.channels.load_full()
+    }
+
+    pub(crate) fn channel(&self, namespace: &str, name: &str) -> Option<Arc<Channel>> {
+        self.channels.load().get(&format!("{namespace}/{name}")).cloned()
+    }
+
+    /// Whether NATS was reached and every channel's log was read once.
+    pub(crate) fn ready(&self) -> bool {
+        self.nats.was_reached()
+            && self.channels.load().values().all(|c| c.log().tail().incarnation().is_some())
+    }
+
+    /// Waits for a turn to scan the log.
+    pub(crate) async fn query_turn(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        match timeout(PATIENCE, self.queries.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "busy",
+                "Not now",
+                "Too many queries are under way. Repeat after Retry-After.",
+            )
+            .retry_after(Duration::from_secs(2))),
+        }
+    }
+
+    /// Takes `new` over: opens, changes and closes channels. The tasks of new channels join `tasks`.
+    pub(crate) fn reconfigure(&self, new: BrokerConfig, tasks: &mut JoinSet<()>) {
+        let old = self.channels.load_full();
+        let wanted: BTreeMap<_, _> = new.channels.iter().map(|c| (c.key(), c)).collect();
+        let (kept, gone): (Vec<_>, Vec<_>) =
+            old.iter().partition(|(key, c)| wanted.get(*key).is_some_and(|w| c.reconfigure(w)));
+        // The old reader stops before a new one of the same name begins.
+        gone.iter().for_each(|(_, channel)| channel.close());
+        let mut next: Channels =
+            kept.into_iter().map(|(k, c)| (k.clone(), Arc::clone(c))).collect();
+        for (key, config) in wanted {
+            next.entry(key).or_insert_with(|| self.open(config, &new, tasks));
+        }
+        let gone: Vec<_> = gone.into_iter().map(|(key, _)| key.clone()).collect();
+        self.channels.store(Arc::new(next));
+        self.config.store(Arc::new(new));
+        for channel in gone {
+            self.sessions.close_channel(&channel, CloseReason::ChannelRemoved);
+            tracing::info!(channel, "closed the channel, or its log");
+        }
+    }
+
+    fn open(
+        &self,
+        config: &ChannelConfig,
+        all: &BrokerConfig,
+        tasks: &mut JoinSet<()>,
+    ) -> Arc<Channel> {
+        let metrics = self.metrics.channel(&config.key());
+        let (nats, pages) = (Arc::clone(&self.nats), Arc::clone(&self.pages));
+        let log = Log::open(config, &all.memory, nats, pages, Arc::clone(&metrics));
+        let (channel, task) = Channel::open(config, log, metrics, self.stop.child_token());
+        tasks.spawn(async move {
+            if let Err(error) = task.await {
+                // A reader that panicked leaves a channel that never moves: better none.
+                tracing::error!(%error, "the reader of a channel failed");
+                std::process::exit(70);
+            }
+        });
+        channel
+    }
+}

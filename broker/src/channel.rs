@@ -1,0 +1,70 @@
+//! One channel as it is served: its settings, which may change, and its log.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use eventcast_crds::config::ChannelConfig;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::{log::Log, metrics::ChannelMetrics};
+
+/// A channel that this broker serves.
+pub(crate) struct Channel {
+    key: Arc<str>,
+    config: ArcSwap<ChannelConfig>,
+    log: Arc<Log>,
+    metrics: Arc<ChannelMetrics>,
+    stop: CancellationToken,
+}
+
+impl Channel {
+    /// A channel whose log is read from now on; the task ends with [`Channel::close`].
+    pub(crate) fn open(
+        config: &ChannelConfig,
+        log: Arc<Log>,
+        metrics: Arc<ChannelMetrics>,
+        stop: CancellationToken,
+    ) -> (Arc<Self>, JoinHandle<()>) {
+        let (reader, until, of) = (Arc::clone(&log), stop.clone(), config.clone());
+        let task = tokio::spawn(async move { reader.run(of, until).await });
+        let config = ArcSwap::from_pointee(config.clone());
+        let key = config.load().key().into();
+        (Arc::new(Self { key, config, log, metrics, stop }), task)
+    }
+
+    /// `<namespace>/<name>`.
+    pub(crate) fn key(&self) -> &Arc<str> {
+        &self.key
+    }
+
+    pub(crate) fn config(&self) -> Arc<ChannelConfig> {
+        self.config.load_full()
+    }
+
+    pub(crate) fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+
+    pub(crate) fn metrics(&self) -> &Arc<ChannelMetrics> {
+        &self.metrics
+    }
+
+    /// Takes settings over that need no new log; tells whether these are such.
+    pub(crate) fn reconfigure(&self, new: &ChannelConfig) -> bool {
+        let old = self.config();
+        let same_log = old.stream_name() == new.stream_name()
+            && old.prefix() == new.prefix()
+            && old.retention == new.retention
+            && old.publishing.max_event_bytes == new.publishing.max_event_bytes;
+        if same_log {
+            self.config.store(Arc::new(new.clone()));
+        }
+        same_log
+    }
+
+    /// Stops reading the log.
+    pub(crate) fn close(&self) {
+        self.stop.cancel();
+    }
+}

@@ -1,0 +1,179 @@
+//! The cursor: the SSE `id:` and nothing else. `<epoch>-<sequence>-<check>`, as `k7q2m8-1048576-3f9`.
+//!
+//! The epoch names the incarnation of the log, the sequence is JetStream's, the check is a hash of the event's JetStream
+//! timestamp: a sequence that was used again after the log lost its tail has another one. Pure.
+
+use std::{fmt, str::FromStr};
+
+/// Digits and letters that are not mistaken for each other when read aloud.
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// The name of one incarnation of a log: 5 to 8 characters of the cursor alphabet.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Epoch {
+    bytes: [u8; 8],
+    len: u8,
+}
+
+impl Epoch {
+    /// The epoch's text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or_default()
+    }
+
+    /// An epoch from 40 random bits.
+    #[must_use]
+    pub fn mint(random: u64) -> Self {
+        let mut bytes = [0; 8];
+        for (i, b) in bytes.iter_mut().enumerate() {
+            *b = digit(random >> (5 * i));
+        }
+        Self { bytes, len: 8 }
+    }
+}
+
+impl fmt::Debug for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Epoch {
+    type Err = BadCursor;
+
+    fn from_str(s: &str) -> Result<Self, BadCursor> {
+        let (mut bytes, len) = ([0; 8], s.len());
+        if !(5..=8).contains(&len) || !s.bytes().all(|b| ALPHABET.contains(&b)) {
+            return Err(BadCursor);
+        }
+        bytes[..len].copy_from_slice(s.as_bytes());
+        Ok(Self { bytes, len: u8::try_from(len).map_err(|_| BadCursor)? })
+    }
+}
+
+/// 15 bits of a hash of an event's JetStream timestamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Check(u16);
+
+impl Check {
+    /// The check of a position whose event was gone from the log when the cursor was minted.
+    pub const ABSENT: Self = Self(0);
+
+    /// The check of the event that JetStream stored at `nanos` since 1970.
+    #[must_use]
+    pub const fn of(nanos: i64) -> Self {
+        Self((nanos.cast_unsigned().wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 49) as u16)
+    }
+}
+
+/// A place in a log: the client has seen everything up to and with `sequence`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Cursor {
+    /// The incarnation of the log.
+    pub epoch: Epoch,
+    /// The JetStream stream sequence.
+    pub sequence: u64,
+    /// Of the event at `sequence`.
+    pub check: Check,
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let c = [10, 5, 0].map(|shift| char::from(digit(u64::from(self.check.0) >> shift)));
+        write!(f, "{}-{}-{}{}{}", self.epoch.as_str(), self.sequence, c[0], c[1], c[2])
+    }
+}
+
+/// The text is not a cursor of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a cursor")]
+pub struct BadCursor;
+
+impl FromStr for Cursor {
+    type Err = BadCursor;
+
+    /// Strict: what is accepted is exactly what [`Display`](fmt::Display) writes.
+    fn from_str(s: &str) -> Result<Self, BadCursor> {
+        let mut parts = s.splitn(3, '-');
+        let mut part = || parts.next().ok_or(BadCursor);
+        let (epoch, digits, check) = (part()?.parse()?, part()?, part()?);
+        let canonical = digits.bytes().all(|b| b.is_ascii_digit())
+            && (digits == "0" || !digits.starts_with('0'));
+        if !canonical || check.len() != 3 {
+            return Err(BadCursor);
+        }
+        let sequence = digits.parse().map_err(|_| BadCursor)?;
+        let mut value = 0;
+        for b in check.bytes() {
+            let d = ALPHABET.iter().position(|a| *a == b).ok_or(BadCursor)?;
+            value = value << 5 | u16::try_from(d).map_err(|_| BadCursor)?;
+        }
+        Ok(Self { epoch, sequence, check: Check(value) })
+    }
+}
+
+fn digit(bits: u64) -> u8 {
+    ALPHABET[usize::try_from(bits & 31).unwrap_or_default()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn every_cursor_is_read_back_and_is_safe_as_an_sse_id(random: u64, sequence: u64, nanos: i64) {
+            let cursor = Cursor { epoch: Epoch::mint(random), sequence, check: Check::of(nanos) };
+            let text = cursor.to_string();
+            prop_assert_eq!(text.parse(), Ok(cursor));
+            prop_assert!(text.len() <= 64);
+            prop_assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
+        }
+
+        #[test]
+        fn what_is_read_is_what_would_be_written(text in "[0-9a-z]{5,8}-[0-9]{1,20}-[0-9a-z]{3}") {
+            if let Ok(cursor) = text.parse::<Cursor>() {
+                prop_assert_eq!(cursor.to_string(), text);
+            }
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text: String) {
+            if let Ok(cursor) = text.parse::<Cursor>() {
+                prop_assert_eq!(cursor.to_string(), text);
+            }
+        }
+    }
+
+    #[test]
+    fn what_others_might_send_is_refused() {
+        for text in [
+            "",
+            "-1",
+            "0",
+            "now",
+            "$",
+            "k7q2m",
+            "k7q2m-1",
+            "k7q2m-1-",
+            "k7q2m--000",
+            "k7q2m-01-000",
+            "k7q2m-+1-000",
+            "k7q2m-1-00",
+            "k7q2m-1-0000",
+            "k7q2m-1-00u",
+            "K7Q2M-1-000",
+            "k7q2-1-000",
+            "k7q2mk7q2-1-000",
+            "k7q2m-18446744073709551616-000",
+            " k7q2m-1-000",
+            "k7q2m-1-000\n",
+            "k7q2m-1-000-1",
+            "k7q2m-١-000",
+        ] {
+            assert_eq!(text.parse::<Cursor>(), Err(BadCursor), "{text:?}");
+        }
+    }
+}

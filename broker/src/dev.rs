@@ -1,0 +1,145 @@
+//! `dev`: the broker with a nats-server of its own, on a data directory that survives restarts, and a channel to try.
+
+mod nats;
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use eventcast_crds::config::{BrokerConfig, ChannelConfig, Nats, Shutdown, valid_label};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Listeners,
+    reload::{Source, Usable},
+};
+use nats::NatsChild;
+
+/// Options of `dev`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// The channel to serve, as namespace/name; repeatable.
+    #[arg(long, env = "EVENTCAST_CHANNEL", default_value = "default/demo", value_delimiter = ',')]
+    pub channel: Vec<String>,
+    /// Address of the page and the API.
+    #[arg(long, env = "EVENTCAST_LISTEN", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Address of metrics and probes.
+    #[arg(long, env = "EVENTCAST_ADMIN", default_value = "127.0.0.1:9090")]
+    pub admin: SocketAddr,
+    /// Where events are kept; by default in $XDG_STATE_HOME/eventcast or ~/.local/state/eventcast.
+    #[arg(long, env = "EVENTCAST_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Use this NATS server instead of starting one.
+    #[arg(long, env = "EVENTCAST_NATS_URL")]
+    pub nats_url: Option<String>,
+    /// The program to start, instead of the one in PATH.
+    #[arg(long, env = "EVENTCAST_NATS_SERVER")]
+    pub nats_server: Option<PathBuf>,
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Runs until `shutdown`.
+///
+/// # Errors
+/// One line that says what to do: a busy port or directory, a nats-server that is missing or too old.
+pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Failure> {
+    let mut config = configuration(&options)?;
+    let listeners = Listeners::bind(&config).await?;
+    let child = match &options.nats_url {
+        Some(_) => None,
+        None => Some(NatsChild::start(&options).await?),
+    };
+    if let Some(child) = &child {
+        config.nats.servers = vec![child.url()];
+    }
+    let problems: Vec<_> = config.problems().iter().map(ToString::to_string).collect();
+    if !problems.is_empty() {
+        return Err(problems.join("\n").into());
+    }
+    let source = Source { file: None, overrides: Vec::new() };
+    let greeting = tokio::spawn(greet(config.clone(), child.as_ref().map(NatsChild::describe)));
+    let first = Usable { config, unknown: Vec::new() };
+    let served = crate::run(first, source, listeners, shutdown).await;
+    greeting.abort();
+    if let Some(child) = child {
+        child.stop().await;
+    }
+    served
+}
+
+fn configuration(options: &Options) -> Result<BrokerConfig, Failure> {
+    let mut channels = Vec::new();
+    for name in &options.channel {
+        let split = name
+            .split_once('/')
+            .ok_or_else(|| format!("--channel {name}: write it as namespace/name"));
+        let (namespace, name) = split?;
+        for label in [namespace, name] {
+            if !valid_label(label) {
+                let rule =
+                    "namespace and name are DNS labels: a-z, 0-9 and -, at most 63 characters";
+                return Err(format!("--channel {namespace}/{name}: {rule}").into());
+            }
+        }
+        channels.push(ChannelConfig::new(namespace, name));
+    }
+    let servers = options.nats_url.iter().cloned().collect();
+    let mut config = BrokerConfig {
+        listen: options.listen,
+        admin: options.admin,
+        page: true,
+        nats: Nats { servers, create_streams: true, ack_milliseconds: 2000, ..Nats::default() },
+        shutdown: Shutdown { delay_seconds: 0, drain_seconds: 1, grace_seconds: 5 },
+        channels,
+        ..BrokerConfig::default()
+    };
+    // What an ordinary limit of open files has room for.
+    (config.limits.connections, config.limits.subscribers) = (10_000, 10_000);
+    if options.listen.ip().is_loopback() {
+        // A page of elsewhere could name this machine by a domain of its own.
+        config.limits.allowed_hosts =
+            vec!["localhost".into(), options.listen.ip().to_string(), "[::1]".into()];
+    }
+    Ok(config)
+}
+
+/// Says where everything is, once it works.
+#[expect(clippy::print_stdout, reason = "what a person at a terminal wants to read")]
+async fn greet(config: BrokerConfig, nats: Option<String>) {
+    let ready = async {
+        while !is_ready(config.admin).await {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    if timeout(Duration::from_secs(15), ready).await.is_err() {
+        println!("Eventcast is waiting for NATS at {}.", config.nats.servers.join(", "));
+        return;
+    }
+    let host = config.listen;
+    let Some(channel) = config.channels.first() else {
+        return;
+    };
+    let events = format!("http://{host}/channels/{}/{}/events", channel.namespace, channel.name);
+    println!("\nEventcast is running.\n");
+    println!("  page       http://{host}/");
+    println!("  subscribe  curl -N '{events}'");
+    println!("  publish    curl -d 'hello' '{events}'");
+    println!("  metrics    http://{}/metrics", config.admin);
+    println!("  NATS       {}", nats.unwrap_or_else(|| config.nats.servers.join(", ")));
+    println!("\nCtrl-C stops it; events stay.\n");
+}
+
+async fn is_ready(admin: SocketAddr) -> bool {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let ask = async {
+        let mut socket = tokio::net::TcpStream::connect(admin).await?;
+        socket
+            .write_all(b"GET /readyz HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n")
+            .await?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer.starts_with("HTTP/1.1 200"))
+    };
+    ask.await.unwrap_or(false)
+}

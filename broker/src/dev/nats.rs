@@ -1,0 +1,275 @@
+//! The nats-server child of `dev`: found, checked, started, started again when it dies, stopped at the end.
+
+use std::{
+    fs::File,
+    io::{Read, Write},
+    net::{Ipv4Addr, TcpListener},
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use tokio::{
+    io::AsyncReadExt,
+    net::TcpStream,
+    process::{Child, Command},
+    sync::oneshot,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+
+use super::{Failure, Options};
+
+const PORT: u16 = 4222;
+const STOP: Duration = Duration::from_secs(5);
+/// A large store takes its time.
+const START: Duration = Duration::from_secs(30);
+
+/// A nats-server that is kept running.
+pub(super) struct NatsChild {
+    port: u16,
+    folder: PathBuf,
+    stop: oneshot::Sender<()>,
+    keeper: JoinHandle<()>,
+    /// Held as long as the folder is ours.
+    _lock: File,
+}
+
+impl NatsChild {
+    pub(super) async fn start(options: &Options) -> Result<Self, Failure> {
+        let program = find(options.nats_server.as_deref())?;
+        check_version(&program).await?;
+        let folder = match &options.data_dir {
+            Some(folder) => folder.clone(),
+            None => default_folder()?,
+        };
+        let at = |e: std::io::Error| {
+            format!("cannot use {}: {e}; choose another with --data-dir", folder.display())
+        };
+        std::fs::create_dir_all(&folder).map_err(at)?;
+        let folder = folder.canonicalize().map_err(at)?;
+        let lock = lock(&folder)?;
+        end_orphan(&folder).await;
+        let (child, port) = start_on_a_port(&program, &folder).await?;
+        let (stop, stopped) = oneshot::channel();
+        let keeper = tokio::spawn(keep(child, program, folder.clone(), stopped));
+        Ok(Self { port, folder, stop, keeper, _lock: lock })
+    }
+
+    pub(super) fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    pub(super) fn describe(&self) -> String {
+        format!("{}, events in {}", self.url(), self.folder.display())
+    }
+
+    /// Ends the server; what it has acknowledged is on disk.
+    pub(super) async fn stop(self) {
+        drop(self.stop);
+        if self.keeper.await.is_err() {
+            tracing::warn!("the keeper of nats-server failed");
+        }
+    }
+}
+
+/// What was named, else in PATH, else in the project's tool folder.
+fn find(named: Option<&Path>) -> Result<PathBuf, Failure> {
+    if let Some(path) = named {
+        if path.is_file() {
+            return Ok(path.into());
+        }
+        return Err(format!(
+            "there is no nats-server at {}: correct EVENTCAST_NATS_SERVER",
+            path.display()
+        )
+        .into());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain([PathBuf::from(".tools/bin")]);
+    let found = folders.map(|f| f.join("nats-server")).find(|p| p.is_file());
+    found.ok_or_else(|| {
+        "there is no nats-server in PATH: run `make tools`, or install it and set EVENTCAST_NATS_SERVER, or use a \
+         running one with --nats-url"
+            .into()
+    })
+}
+
+async fn check_version(program: &Path) -> Result<(), Failure> {
+    let output = Command::new(program).arg("--version").output().await;
+    let output = output.map_err(|e| format!("cannot run {}: {e}", program.display()))?;
+    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let version = text.rsplit(['v', ' ']).next().unwrap_or_default();
+    let mut numbers = version.split(['.', '-']).map(|n| n.parse::<u32>().unwrap_or(0));
+    let mut next = || numbers.next().unwrap_or(0);
+    if (next(), next(), next()) < (2, 12, 3) {
+        let path = program.display();
+        return Err(format!(
+            "{path} is version {version}: Eventcast needs nats-server 2.12.3 or later"
+        )
+        .into());
+    }
+    Ok(())
+}
+
+fn default_folder() -> Result<PathBuf, Failure> {
+    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".local/state"));
+    let base = state.or_else(home).ok_or("there is no home directory: give --data-dir")?;
+    Ok(base.join("eventcast"))
+}
+
+fn lock(folder: &Path) -> Result<File, Failure> {
+    let path = folder.join("lock");
+    let mut file =
+        File::options().create(true).truncate(false).read(true).write(true).open(&path)?;
+    if file.try_lock().is_err() {
+        let mut pid = String::new();
+        let who = match file.read_to_string(&mut pid) {
+            Ok(n) if n > 0 => format!(" (process {})", pid.trim()),
+            _ => String::new(),
+        };
+        let folder = folder.display();
+        return Err(format!(
+            "{folder} is in use by another instance{who}: stop it, or choose another folder with --data-dir"
+        )
+        .into());
+    }
+    file.set_len(0)?;
+    writeln!(file, "{}", std::process::id())?;
+    Ok(file)
+}
+
+/// A server that outlived a broker that was killed still holds the store.
+async fn end_orphan(folder: &Path) {
+    let text = std::fs::read_to_string(folder.join("nats.pid")).unwrap_or_default();
+    let Some(pid) = text.trim().parse().ok().and_then(Pid::from_raw) else {
+        return;
+    };
+    let command =
+        std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+    let config = folder.join("nats.conf").display().to_string();
+    if !String::from_utf8_lossy(&command).contains(&config) {
+        return; // another process has that number now
+    }
+    tracing::info!(pid = pid.as_raw_nonzero(), "ending the nats-server of an earlier run");
+    for signal in [Signal::TERM, Signal::KILL] {
+        if kill_process(pid, signal).is_err() {
+            return;
+        }
+        for _ in 0..100 {
+            if test_kill_process(pid).is_err() {
+                return;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+/// Starts the server on the usual port, or on any that is free. A port that looks free may be another's a moment later, so
+/// the server that answers there must be the one that was started.
+async fn start_on_a_port(program: &Path, folder: &Path) -> Result<(Child, u16), Failure> {
+    for wish in [PORT, 0, 0, 0] {
+        let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, wish));
+        let Ok(port) = bound.and_then(|l| l.local_addr()).map(|a| a.port()) else { continue };
+        let name = format!("eventcast-dev-{}-{port}", std::process::id());
+        let config = format!(
+            "listen: 127.0.0.1:{port}\nserver_name: {name}\nmax_payload: 8MB\n\
+             jetstream {{\n  store_dir: {:?}\n  sync_interval: always\n}}\n",
+            folder.join("nats").display().to_string()
+        );
+        std::fs::write(folder.join("nats.conf"), config)?;
+        let mut child = spawn(program, folder)?;
+        let answers = async {
+            while child.try_wait().is_ok_and(|ended| ended.is_none()) {
+                if greets(port, &name).await {
+                    return true;
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+            false
+        };
+        if timeout(START, answers).await.unwrap_or(false) {
+            return Ok((child, port));
+        }
+    }
+    let log = folder.join("nats.log");
+    Err(format!("nats-server does not start: {} tells why", log.display()).into())
+}
+
+/// Whether the server at `port` calls itself `name`: it says so first, in its INFO.
+async fn greets(port: u16, name: &str) -> bool {
+    let ask = async {
+        let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.ok()?;
+        let mut info = vec![0; 4096];
+        let n = socket.read(&mut info).await.ok()?;
+        Some(String::from_utf8_lossy(&info[..n]).contains(&format!("\"server_name\":\"{name}\"")))
+    };
+    timeout(Duration::from_secs(1), ask).await.ok().flatten().unwrap_or(false)
+}
+
+fn spawn(program: &Path, folder: &Path) -> Result<Child, Failure> {
+    let log = File::options().create(true).append(true).open(folder.join("nats.log"))?;
+    let child = Command::new(program)
+        .arg("--config")
+        .arg(folder.join("nats.conf"))
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        // Ctrl-C is for the broker, which ends the server when it has drained.
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()?;
+    if let Some(pid) = child.id() {
+        std::fs::write(folder.join("nats.pid"), pid.to_string())?;
+    }
+    Ok(child)
+}
+
+async fn keep(
+    mut child: Child,
+    program: PathBuf,
+    folder: PathBuf,
+    mut stop: oneshot::Receiver<()>,
+) {
+    loop {
+        let ended: std::io::Result<ExitStatus> = tokio::select! {
+            ended = child.wait() => ended,
+            _ = &mut stop => return end(child).await,
+        };
+        let log = folder.join("nats.log");
+        match ended {
+            Ok(status) => {
+                tracing::warn!(%status, log = %log.display(), "nats-server ended: starting it again")
+            }
+            Err(error) => tracing::warn!(%error, "lost sight of nats-server: starting it again"),
+        }
+        loop {
+            if timeout(Duration::from_millis(500), &mut stop).await.is_ok() {
+                return;
+            }
+            match spawn(&program, &folder) {
+                Ok(again) => {
+                    child = again;
+                    break;
+                }
+                Err(error) => tracing::error!(%error, "cannot start nats-server"),
+            }
+        }
+    }
+}
+
+async fn end(mut child: Child) {
+    let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    if let Some(pid) = pid
+        && let Err(error) = kill_process(pid, Signal::TERM)
+    {
+        tracing::debug!(%error, "nats-server is gone already");
+    }
+    if timeout(STOP, child.wait()).await.is_err()
+        && let Err(error) = child.kill().await
+    {
+        tracing::warn!(%error, "cannot end nats-server");
+    }
+}

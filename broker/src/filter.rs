@@ -1,0 +1,148 @@
+//! Which events reach a subscriber or a query. Pure.
+
+use crate::{
+    event::{Event, Kind},
+    topic::{BadTopic, Pattern},
+};
+
+/// Patterns of one kind at most.
+pub(crate) const MAX_PATTERNS: usize = 32;
+
+/// What passes: any of the topics (or no topic at all), any of the types, any of the sources. An empty list passes all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Filter {
+    topics: Vec<Pattern>,
+    types: Vec<Pattern>,
+    sources: Vec<String>,
+    without_broadcast: bool,
+}
+
+impl Filter {
+    /// Lets pass what has a topic that `pattern` matches, besides what other patterns match.
+    ///
+    /// # Errors
+    /// `pattern` cannot be read.
+    pub(crate) fn add_topic(&mut self, pattern: &str) -> Result<(), BadTopic> {
+        self.topics.push(Pattern::new(pattern)?);
+        Ok(())
+    }
+
+    /// Lets pass what has a type that `pattern` matches, besides what other patterns match.
+    ///
+    /// # Errors
+    /// `pattern` cannot be read.
+    pub(crate) fn add_type(&mut self, pattern: &str) -> Result<(), BadTopic> {
+        self.types.push(Pattern::new(pattern)?);
+        Ok(())
+    }
+
+    /// Lets pass what comes from `source`, besides other sources.
+    pub(crate) fn add_source(&mut self, source: String) {
+        self.sources.push(source);
+    }
+
+    /// Holds back events without a topic, which otherwise pass every topic filter.
+    pub(crate) fn leave_out_broadcast(&mut self) {
+        self.without_broadcast = true;
+    }
+
+    /// The most patterns of any one kind.
+    #[must_use]
+    pub(crate) fn patterns(&self) -> usize {
+        self.topics.len().max(self.types.len()).max(self.sources.len())
+    }
+
+    /// Whether `event` passes. A message that breaks the rules is told to those whom its topic reaches.
+    #[must_use]
+    pub(crate) fn passes(&self, event: &Event) -> bool {
+        match event.kind {
+            Kind::Marker => false,
+            Kind::Invalid => self.topic_passes(event),
+            Kind::Data => {
+                self.topic_passes(event)
+                    && any(&self.types, |p| p.matches(event.type_name()))
+                    && any(&self.sources, |s| event.source.as_deref() == Some(s))
+            }
+        }
+    }
+
+    fn topic_passes(&self, event: &Event) -> bool {
+        match &event.topic {
+            None => !self.without_broadcast,
+            Some(topic) => any(&self.topics, |p| p.matches(topic)),
+        }
+    }
+}
+
+fn any<T>(list: &[T], matches: impl FnMut(&T) -> bool) -> bool {
+    list.is_empty() || list.iter().any(matches)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    fn event(kind: Kind, topic: Option<&str>, event_type: Option<&str>) -> Event {
+        let (topic, event_type) = (topic.map(Into::into), event_type.map(Into::into));
+        Event {
+            sequence: 1,
+            nanos: 1,
+            kind,
+            topic,
+            event_type,
+            source: None,
+            id: None,
+            expires: None,
+            frame: Bytes::new(),
+            received: None,
+        }
+    }
+
+    fn filter(topics: &[&str], types: &[&str]) -> Filter {
+        let mut f = Filter::default();
+        topics.iter().for_each(|t| f.add_topic(t).unwrap());
+        types.iter().for_each(|t| f.add_type(t).unwrap());
+        f
+    }
+
+    proptest! {
+        #[test]
+        fn a_broadcast_passes_every_topic_filter(topics in proptest::collection::vec("[a-z]{1,3}(\\.[a-z*]{1,3}){0,2}", 0..4)) {
+            let f = filter(&topics.iter().map(String::as_str).collect::<Vec<_>>(), &[]);
+            prop_assert!(f.passes(&event(Kind::Data, None, None)));
+        }
+
+        #[test]
+        fn more_patterns_never_pass_less(topic in "[ab](\\.[ab]){0,2}", first in "[ab*](\\.[ab*]){0,2}", second in "[ab*](\\.[ab*]){0,2}") {
+            let e = event(Kind::Data, Some(&topic), None);
+            if filter(&[&first], &[]).passes(&e) {
+                prop_assert!(filter(&[&first, &second], &[]).passes(&e));
+            }
+        }
+    }
+
+    #[test]
+    fn types_without_a_name_are_message() {
+        assert!(filter(&[], &["message"]).passes(&event(Kind::Data, None, None)));
+        assert!(!filter(&[], &["message"]).passes(&event(Kind::Data, None, Some("order.paid"))));
+        assert!(filter(&[], &["order.*"]).passes(&event(Kind::Data, None, Some("order.paid"))));
+    }
+
+    #[test]
+    fn topic_and_type_must_both_pass() {
+        let f = filter(&["user.42"], &["note"]);
+        assert!(f.passes(&event(Kind::Data, Some("user.42"), Some("note"))));
+        assert!(!f.passes(&event(Kind::Data, Some("user.42"), None)));
+        assert!(!f.passes(&event(Kind::Data, Some("user.4"), Some("note"))));
+    }
+
+    #[test]
+    fn an_invalid_message_is_told_to_those_its_topic_reaches_and_a_marker_to_nobody() {
+        let f = filter(&["user.42"], &["note"]);
+        assert!(f.passes(&event(Kind::Invalid, Some("user.42"), None)));
+        assert!(!f.passes(&event(Kind::Invalid, Some("user.43"), None)));
+        assert!(!Filter::default().passes(&event(Kind::Marker, None, None)));
+    }
+}

@@ -1,0 +1,269 @@
+//! Requests to handlers, and answers to their final form. Only here and in [`crate::server`] are hyper's types known.
+//!
+//! Routing is one `match`; each handler has a file; every error is a [`Problem`] rendered in one place, and CORS is added
+//! to every answer in one place.
+
+mod channel;
+mod cors;
+pub(crate) mod drafts;
+mod history;
+mod page;
+pub(crate) mod params;
+pub(crate) mod problem;
+mod publish;
+mod stats;
+mod subscribe;
+
+use std::{convert::Infallible, net::IpAddr, sync::Arc};
+
+use bytes::Bytes;
+use eventcast_crds::config::{Access, valid_label};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header,
+};
+use http_body_util::{Either, Empty, Full};
+use hyper::body::Incoming;
+use serde::Serialize;
+
+use crate::{broker::Broker, channel::Channel, fanout::body::EventBody};
+use problem::Problem;
+
+/// What the broker answers with: bytes, nothing, or a stream.
+pub(crate) type ResponseBody = Either<Either<Full<Bytes>, Empty<Bytes>>, EventBody>;
+
+pub(crate) fn full(bytes: impl Into<Bytes>) -> ResponseBody {
+    Either::Left(Either::Left(Full::new(bytes.into())))
+}
+
+pub(crate) fn empty() -> ResponseBody {
+    Either::Left(Either::Right(Empty::new()))
+}
+
+/// A JSON answer; nobody may keep it.
+fn json(status: StatusCode, body: &impl Serialize) -> Response<ResponseBody> {
+    let text = serde_json::to_string(body).unwrap_or_default() + "\n";
+    let mut response = Response::new(full(text));
+    *response.status_mut() = status;
+    let set = HeaderValue::from_static;
+    response.headers_mut().insert(header::CONTENT_TYPE, set("application/json"));
+    response.headers_mut().insert(header::CACHE_CONTROL, set("no-store"));
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, set("nosniff"));
+    response
+}
+
+/// Answers a request of the public listener.
+pub(crate) async fn handle(
+    broker: Arc<Broker>,
+    peer: IpAddr,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Infallible> {
+    let origin = request.headers().get(header::ORIGIN).cloned();
+    let mut access = Access::default();
+    let mut response = match route(&broker, peer, request, &mut access).await {
+        Ok(response) => response,
+        Err(problem) => problem.into_response(),
+    };
+    cors::apply(&access, origin.as_ref(), &mut response);
+    Ok(response)
+}
+
+async fn route(
+    broker: &Arc<Broker>,
+    peer: IpAddr,
+    request: Request<Incoming>,
+    access: &mut Access,
+) -> Result<Response<ResponseBody>, Problem> {
+    check_message(broker, &request)?;
+    let path = request.uri().path().to_owned();
+    let parts: Vec<_> = path.split('/').skip(1).collect();
+    let (method, page) = (request.method().clone(), broker.config().page);
+    let reads = method == Method::GET || method == Method::HEAD;
+    let (namespace, name, rest) = match *parts {
+        ["channels"] if page && reads => return Ok(channel::list(broker)),
+        [file] if page && reads => return page::serve(file).ok_or_else(no_route),
+        ["channels", namespace, name, ref rest @ ..] => (namespace, name, rest),
+        _ => return Err(no_route()),
+    };
+    let channel = find(broker, namespace, name)?;
+    *access = channel.config().access.clone();
+    if method == Method::OPTIONS {
+        return Ok(cors::options(request.headers()));
+    }
+    cors::refuse_foreign(access, &request)?;
+    if (rest, &method) == (&["events"], &Method::POST) {
+        return publish::handle(&channel, request).await;
+    }
+    let (head, _) = request.into_parts();
+    match (rest, &method) {
+        (["events"], _) if reads => match wanted(&head.headers)? {
+            Wanted::Stream => subscribe::handle(broker, &channel, peer, &head).await,
+            Wanted::Json => history::handle(broker, &channel, &head).await,
+        },
+        (["stats"], _) if reads => stats::handle(broker, &channel, &head).await,
+        ([], _) if reads => channel::describe(broker, &channel).await,
+        (["events"], _) => Err(method_not_allowed("GET, HEAD, POST, OPTIONS")),
+        (["stats"] | [], _) => Err(method_not_allowed("GET, HEAD, OPTIONS")),
+        _ => Err(no_route()),
+    }
+}
+
+/// What hyper lets through and we do not.
+fn check_message<B>(broker: &Broker, request: &Request<B>) -> Result<(), Problem> {
+    let headers = request.headers();
+    if headers.get_all(header::HOST).iter().count() > 1 {
+        let detail = "The Host header came twice: send it once (RFC 9112, section 3.2).";
+        return Err(Problem::field("Host", detail).close());
+    }
+    let host = host(request);
+    if request.version() == Version::HTTP_11 && host.is_empty() {
+        return Err(
+            Problem::field("Host", "The Host header is missing (RFC 9112, section 3.2).").close()
+        );
+    }
+    let config = broker.config();
+    let allowed = &config.limits.allowed_hosts;
+    let name = host
+        .rsplit_once(':')
+        .filter(|(_, port)| !port.contains(']'))
+        .map_or(&*host, |(name, _)| name);
+    if !allowed.is_empty() && !allowed.iter().any(|a| a.eq_ignore_ascii_case(name)) {
+        let detail = "This listener does not answer to that name: add it to limits.allowedHosts.";
+        return Err(Problem::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            "host-not-allowed",
+            "The host is not served here",
+            detail,
+        )
+        .with("field", "Host"));
+    }
+    Ok(())
+}
+
+/// The authority that the client asked for: the URI's in HTTP/2, else the `Host` header.
+fn host<B>(request: &Request<B>) -> String {
+    let authority = request.uri().authority().map(ToString::to_string);
+    let header = request.headers().get(header::HOST).and_then(|h| h.to_str().ok());
+    authority.or_else(|| header.map(Into::into)).unwrap_or_default()
+}
+
+fn find(broker: &Broker, namespace: &str, name: &str) -> Result<Arc<Channel>, Problem> {
+    for (field, label) in [("namespace", namespace), ("channel", name)] {
+        if !valid_label(label) {
+            let detail =
+                format!("A {field} is a DNS label: a-z, 0-9 and -, at most 63 characters.");
+            return Err(Problem::field(field, detail));
+        }
+    }
+    broker.channel(namespace, name).ok_or_else(|| {
+        let detail = format!("There is no channel {namespace}/{name} here.");
+        Problem::new(StatusCode::NOT_FOUND, "no-such-channel", "No such channel", detail)
+    })
+}
+
+fn no_route() -> Problem {
+    let detail = "Channels are at /channels/{namespace}/{channel}, their events at …/events, statistics at …/stats.";
+    Problem::new(StatusCode::NOT_FOUND, "no-such-resource", "Nothing is here", detail)
+}
+
+fn method_not_allowed(allow: &'static str) -> Problem {
+    let detail = format!("This resource answers {allow}.");
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method-not-allowed",
+        "The method is not allowed",
+        detail,
+    )
+    .allow(allow)
+    .close()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    Stream,
+    Json,
+}
+
+/// Content negotiation (RFC 9110, section 12.5.1) between the two forms we have; no header means the stream.
+fn wanted(headers: &HeaderMap) -> Result<Wanted, Problem> {
+    let mut quality = [None::<(u8, f32)>; 2];
+    let mut any = false;
+    for value in headers.get_all(header::ACCEPT) {
+        for range in value.to_str().unwrap_or_default().split(',') {
+            let mut parts = range.split(';').map(str::trim);
+            let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
+            if essence.is_empty() {
+                continue;
+            }
+            any = true;
+            let q =
+                parts.find_map(|p| p.strip_prefix("q=")).map_or(1.0, |q| q.parse().unwrap_or(0.0));
+            for (slot, full, half) in
+                [(0, "text/event-stream", "text/*"), (1, "application/json", "application/*")]
+            {
+                let specific = match &*essence {
+                    e if e == full => 2,
+                    e if e == half => 1,
+                    "*/*" => 0,
+                    _ => continue,
+                };
+                if quality[slot].is_none_or(|(s, _)| specific > s) {
+                    quality[slot] = Some((specific, q));
+                }
+            }
+        }
+    }
+    let q = |slot: usize| quality[slot].map_or(0.0, |(_, q)| q);
+    match (any, q(0) >= q(1) && q(0) > 0.0, q(1) > 0.0) {
+        (false, _, _) | (_, true, _) => Ok(Wanted::Stream),
+        (_, _, true) => Ok(Wanted::Json),
+        _ => {
+            let detail =
+                "Events are to be had as text/event-stream, past ones as application/json.";
+            Err(Problem::new(StatusCode::NOT_ACCEPTABLE, "not-acceptable", "No such form", detail)
+                .with("field", "Accept"))
+        }
+    }
+}
+
+fn set(headers: &mut HeaderMap, pairs: &[(HeaderName, &'static str)]) {
+    for (name, value) in pairs {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(accept: &[&str]) -> Option<Wanted> {
+        let mut headers = HeaderMap::new();
+        for range in accept {
+            headers.append(header::ACCEPT, range.parse().unwrap());
+        }
+        wanted(&headers).ok()
+    }
+
+    #[test]
+    fn the_stream_unless_json_is_wanted_more() {
+        for accept in [
+            &[][..],
+            &["*/*"],
+            &["text/*"],
+            &["text/event-stream"],
+            &["text/event-stream, application/json"],
+        ] {
+            assert_eq!(of(accept), Some(Wanted::Stream), "{accept:?}");
+        }
+        for accept in [
+            &["application/json"][..],
+            &["application/*"],
+            &["text/event-stream;q=0.1", "application/json"],
+        ] {
+            assert_eq!(of(accept), Some(Wanted::Json), "{accept:?}");
+        }
+        assert_eq!(of(&["application/json, */*"]), Some(Wanted::Stream), "both at 1: the stream");
+        for accept in [&["text/event-stream;q=0"][..], &["text/html"], &["image/*"]] {
+            assert_eq!(of(accept), None, "{accept:?}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What a channel is, and which there are.
+
+use std::sync::Arc;
+
+use http::{Response, StatusCode};
+use serde::Serialize;
+
+use super::{ResponseBody, json, problem::Problem};
+use crate::{broker::Broker, channel::Channel};
+
+#[derive(Serialize)]
+struct Name {
+    namespace: String,
+    name: String,
+}
+
+#[derive(Serialize)]
+struct List {
+    channels: Vec<Name>,
+}
+
+#[derive(Serialize)]
+struct Retention {
+    max_age_seconds: Option<u64>,
+    max_bytes: Option<i64>,
+    max_events: Option<i64>,
+}
+
+#[derive(Serialize)]
+struct Description {
+    #[serde(flatten)]
+    name: Name,
+    state: &'static str,
+    first: Option<String>,
+    last: Option<String>,
+    events: Option<u64>,
+    bytes: Option<u64>,
+    retention: Option<Retention>,
+    subscribers: usize,
+}
+
+/// `GET /channels`.
+pub(super) fn list(broker: &Broker) -> Response<ResponseBody> {
+    let name = |c: &Arc<Channel>| {
+        let config = c.config();
+        Name { namespace: config.namespace.clone(), name: config.name.clone() }
+    };
+    json(StatusCode::OK, &List { channels: broker.channels().values().map(name).collect() })
+}
+
+/// `GET /channels/{namespace}/{channel}`.
+pub(super) async fn describe(
+    broker: &Broker,
+    channel: &Channel,
+) -> Result<Response<ResponseBody>, Problem> {
+    let (config, log) = (channel.config(), channel.log());
+    let incarnation = log.tail().incarnation();
+    let state = match (incarnation, log.live()) {
+        (None, _) => "starting",
+        (Some(_), true) => "live",
+        (Some(_), false) => "degraded",
+    };
+    let info = log.info().await.ok();
+    let limit = |n: i64| Some(n).filter(|n| *n > 0);
+    let (first, last) = match (&info, incarnation) {
+        (Some(info), Some(i)) if info.state.messages > 0 => {
+            let cursor = |sequence| log.cursor_at(i, sequence);
+            (cursor(info.state.first_sequence).await, cursor(info.state.last_sequence).await)
+        }
+        _ => (None, None),
+    };
+    Ok(json(
+        StatusCode::OK,
+        &Description {
+            name: Name { namespace: config.namespace.clone(), name: config.name.clone() },
+            state,
+            first: first.map(|c| c.to_string()),
+            last: last.map(|c| c.to_string()),
+            events: info.as_ref().map(|i| i.state.messages),
+            bytes: info.as_ref().map(|i| i.state.bytes),
+            retention: info.as_ref().map(|i| Retention {
+                max_age_seconds: Some(i.config.max_age.as_secs()).filter(|s| *s > 0),
+                max_bytes: limit(i.config.max_bytes),
+                max_events: limit(i.config.max_messages),
+            }),
+            subscribers: broker.sessions.of_channel(channel.key()),
+        },
+    ))
+}

@@ -1,0 +1,71 @@
+//! A batch of envelopes, one a line (`application/x-ndjson`).
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{Problem, Sent, parse_ttl};
+
+/// Unknown fields are refused: a misspelt `topic` would be a broadcast.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    data: &'a RawValue,
+    topic: Option<String>,
+    #[serde(rename = "type")]
+    event_type: Option<String>,
+    source: Option<String>,
+    id: Option<String>,
+    ttl: Option<Ttl>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Ttl {
+    Seconds(u64),
+    Text(String),
+}
+
+pub(super) fn read(body: &[u8]) -> Result<Vec<Sent>, Problem> {
+    let text = std::str::from_utf8(body).map_err(|_| {
+        Problem::field("body", "The body is not valid UTF-8: send JSON, one envelope a line.")
+    })?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    lines.map(|(i, line)| envelope(line).map_err(|p| p.with("line", i + 1))).collect()
+}
+
+fn envelope(line: &str) -> Result<Sent, Problem> {
+    let e: Envelope<'_> = serde_json::from_str(line).map_err(|e| {
+        let what = r#"{"data": …, "topic"?, "type"?, "source"?, "ttl"?, "id"?}"#;
+        Problem::field("body", format!("The line is not an envelope {what}: {e}."))
+    })?;
+    // A string is the data as it stands, any other JSON is its text.
+    let data = match serde_json::from_str::<String>(e.data.get()) {
+        Ok(text) => text,
+        Err(_) if e.data.get().starts_with('"') => {
+            return Err(Problem::field(
+                "data",
+                "The data is not valid Unicode: a surrogate stands alone.",
+            ));
+        }
+        Err(_) => e.data.get().to_owned(),
+    };
+    let ttl = match e.ttl {
+        None => None,
+        Some(Ttl::Seconds(s)) => Some(parse_ttl(&s.to_string())?),
+        Some(Ttl::Text(t)) => Some(parse_ttl(&t)?),
+    };
+    let topic = e.topic.filter(|t| !t.is_empty());
+    let event_type = e.event_type.filter(|t| !t.is_empty());
+    Ok(Sent {
+        data: Bytes::from(data),
+        topic,
+        event_type,
+        source: e.source,
+        key: e.id.clone(),
+        id: e.id,
+        ttl,
+        cloudevent: false,
+    })
+}

@@ -1,0 +1,238 @@
+//! What a query string and a few headers say, checked. Pure but for the clock that relative times are counted from.
+
+use http::{HeaderMap, StatusCode, Uri};
+
+use super::problem::Problem;
+use crate::{
+    cursor::Cursor,
+    filter::{Filter, MAX_PATTERNS},
+    log::Start,
+};
+
+/// The newest events that `last:N` gives at most.
+const MAX_LAST: usize = 1000;
+/// Bytes of a path and query at most.
+const MAX_URI_BYTES: usize = 16 << 10;
+
+/// The parameters of a query string.
+pub(crate) struct Params(Vec<(String, String)>);
+
+impl Params {
+    pub(crate) fn of(uri: &Uri) -> Result<Self, Problem> {
+        let query = uri.query().unwrap_or_default();
+        if query.len() > MAX_URI_BYTES {
+            let detail = "The query is too long: use fewer or shorter patterns.";
+            return Err(Problem::new(
+                StatusCode::URI_TOO_LONG,
+                "uri-too-long",
+                "The URL is too long",
+                detail,
+            )
+            .with("limit", MAX_URI_BYTES));
+        }
+        Ok(Self(form_urlencoded::parse(query.as_bytes()).into_owned().collect()))
+    }
+
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(k, _)| k == name).map(|(_, v)| v.as_str())
+    }
+
+    pub(crate) fn one<'a>(&'a self, name: &'a str) -> Result<Option<&'a str>, Problem> {
+        let mut values = self.all(name);
+        match (values.next(), values.next()) {
+            (_, Some(_)) => Err(Problem::field(
+                name,
+                format!("{name} stands in the query twice: give it once."),
+            )),
+            (value, None) => Ok(value),
+        }
+    }
+
+    /// The filter that `topic=`, `type=` and, for queries of the past, `source=` and `broadcast=` ask for.
+    pub(crate) fn filter(&self, past: bool) -> Result<Filter, Problem> {
+        let mut filter = Filter::default();
+        for pattern in self.all("topic") {
+            filter.add_topic(pattern).map_err(|e| bad_pattern("topic", pattern, e))?;
+        }
+        for pattern in self.all("type") {
+            filter.add_type(pattern).map_err(|e| bad_pattern("type", pattern, e))?;
+        }
+        if past {
+            self.all("source").for_each(|s| filter.add_source(s.into()));
+            match self.one("broadcast")? {
+                None | Some("true") => {}
+                Some("false") => filter.leave_out_broadcast(),
+                Some(_) => return Err(Problem::field("broadcast", "broadcast is true or false.")),
+            }
+        }
+        if filter.patterns() > MAX_PATTERNS {
+            let detail = "There are too many patterns: use wildcards, or several subscriptions.";
+            return Err(Problem::field("topic", detail).with("limit", MAX_PATTERNS));
+        }
+        Ok(filter)
+    }
+
+    /// Where a subscriber begins: the header, the query's spelling of it, `from=`, or the channel's default.
+    pub(crate) fn start(
+        &self,
+        headers: &HeaderMap,
+        default: &str,
+        now: i64,
+    ) -> Result<Start, Problem> {
+        let mut sent = headers.get_all("last-event-id").iter();
+        let (first, second) = (sent.next(), sent.next());
+        if second.is_some() {
+            return Err(Problem::field(
+                "Last-Event-ID",
+                "The Last-Event-ID header came twice: send it once.",
+            ));
+        }
+        let header = first.map(|v| String::from_utf8_lossy(v.as_bytes()).trim().to_owned());
+        if let Some(cursor) = header.filter(|c| !c.is_empty()) {
+            return Ok(Start::Cursor(cursor));
+        }
+        for name in ["lastEventId", "last-event-id", "last_event_id"] {
+            if let Some(cursor) = self.one(name)?.map(str::trim).filter(|c| !c.is_empty()) {
+                return Ok(Start::Cursor(cursor.into()));
+            }
+        }
+        start("from", self.one("from")?.unwrap_or(default), now)
+    }
+
+    /// A whole number in a range.
+    pub(crate) fn number(
+        &self,
+        name: &str,
+        default: usize,
+        low: usize,
+        high: usize,
+    ) -> Result<usize, Problem> {
+        let Some(text) = self.one(name)? else {
+            return Ok(default);
+        };
+        let number = text.parse().ok().filter(|n| (low..=high).contains(n));
+        number.ok_or_else(|| {
+            Problem::field(name, format!("{name} is a whole number from {low} to {high}."))
+                .with("limit", high)
+        })
+    }
+}
+
+fn bad_pattern(field: &str, pattern: &str, why: crate::topic::BadTopic) -> Problem {
+    let shown: String = pattern.chars().take(64).collect();
+    Problem::field(field, format!("The pattern {shown:?} {why}."))
+}
+
+/// Reads a start position: a keyword, a cursor, a time, or how long ago.
+pub(crate) fn start(field: &str, text: &str, now: i64) -> Result<Start, Problem> {
+    match text {
+        "latest" => return Ok(Start::Latest),
+        "earliest" => return Ok(Start::Earliest),
+        _ => {}
+    }
+    if let Some(n) = text.strip_prefix("last:") {
+        let n = n.parse().ok().filter(|n| (1..=MAX_LAST).contains(n));
+        return n.map(Start::Last).ok_or_else(|| {
+            Problem::field(field, "last:N takes a whole number from 1 to 1000.")
+                .with("limit", MAX_LAST)
+        });
+    }
+    if let Some(ago) = text.strip_prefix('-').and_then(seconds) {
+        let nanos = i64::try_from(ago).ok().and_then(|s| s.checked_mul(1_000_000_000));
+        return Ok(Start::Since(now.saturating_sub(nanos.unwrap_or(i64::MAX))));
+    }
+    if let Some(nanos) = time(text) {
+        return Ok(Start::Since(nanos));
+    }
+    if text.parse::<Cursor>().is_ok() {
+        return Ok(Start::Cursor(text.into()));
+    }
+    let detail = format!(
+        "{field} is latest, earliest, last:N, a cursor, an RFC 3339 time, or -10m (s, m, h, d)."
+    );
+    Err(Problem::field(field, detail))
+}
+
+/// An RFC 3339 time, in nanoseconds since 1970.
+pub(crate) fn time(text: &str) -> Option<i64> {
+    let t: jiff::Timestamp = text.parse().ok()?;
+    i64::try_from(t.as_nanosecond()).ok()
+}
+
+/// `90s`, `10m`, `2h` or `7d`, in seconds.
+pub(crate) fn seconds(text: &str) -> Option<u64> {
+    let unit = match text.as_bytes().last()? {
+        b's' => 1,
+        b'm' => 60,
+        b'h' => 3600,
+        b'd' => 86_400,
+        _ => return None,
+    };
+    let digits = &text[..text.len() - 1];
+    let number =
+        digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse::<u64>().ok())??;
+    number.checked_mul(unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn params(query: &str) -> Params {
+        Params::of(&format!("/x?{query}").parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_header_wins_over_the_query_and_either_over_from() {
+        let mut headers = HeaderMap::new();
+        let p = params("last_event_id=b&from=earliest");
+        assert_eq!(p.start(&headers, "latest", 0), Ok(Start::Cursor("b".into())));
+        headers.insert("last-event-id", "a".parse().unwrap());
+        assert_eq!(p.start(&headers, "latest", 0), Ok(Start::Cursor("a".into())));
+        headers.insert("last-event-id", "".parse().unwrap());
+        assert_eq!(
+            params("from=earliest").start(&headers, "latest", 0),
+            Ok(Start::Earliest),
+            "empty is absent"
+        );
+        assert_eq!(
+            params("").start(&HeaderMap::new(), "last:3", 0),
+            Ok(Start::Last(3)),
+            "the channel's default"
+        );
+        headers.append("last-event-id", "b".parse().unwrap());
+        assert!(p.start(&headers, "latest", 0).is_err(), "two headers");
+    }
+
+    #[test]
+    fn start_positions_are_read_or_refused() {
+        let now = 1_000_000_000_000;
+        assert_eq!(start("from", "-10m", now), Ok(Start::Since(now - 600_000_000_000)));
+        assert_eq!(start("from", "1970-01-01T00:00:01Z", now), Ok(Start::Since(1_000_000_000)));
+        assert_eq!(start("from", "k7q2m-1-000", now), Ok(Start::Cursor("k7q2m-1-000".into())));
+        for bad in [
+            "",
+            "-1",
+            "now",
+            "last:0",
+            "last:1001",
+            "last:x",
+            "-10",
+            "-m",
+            "2026-01-01",
+            "--1m",
+            "-1y",
+        ] {
+            assert!(start("from", bad, now).is_err(), "{bad}");
+        }
+        assert!(start("from", &format!("-{}d", u64::MAX), now).is_err());
+    }
+
+    #[test]
+    fn too_many_patterns_are_refused() {
+        assert!(params(&"topic=a&".repeat(32)).filter(false).is_ok());
+        assert!(params(&"topic=a&".repeat(33)).filter(false).is_err());
+        assert!(params("topic=a..b").filter(false).is_err());
+        assert!(params("topic=").filter(false).is_err());
+    }
+}

@@ -1,0 +1,219 @@
+//! `POST …/events`: reads, checks, appends; answers 201 only for what the log has acknowledged.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{Request, Response, StatusCode, header};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use serde::Serialize;
+use tokio::time::{Instant, timeout};
+
+use super::{
+    ResponseBody,
+    drafts::{self, Defaults, Format, too_large},
+    json,
+    params::Params,
+    problem::Problem,
+};
+use crate::{
+    channel::Channel,
+    log::{Outcome, PublishError, Receipt},
+};
+
+/// A body must arrive within this, and no pause in it may be longer than the next.
+const BODY: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_secs(10);
+/// What is read of a body that is too large, so that its sender sees the answer.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 32 << 20;
+
+#[derive(Serialize)]
+struct Stored {
+    cursor: Option<String>,
+    duplicate: bool,
+}
+
+impl From<&Receipt> for Stored {
+    fn from(r: &Receipt) -> Self {
+        Self { cursor: r.cursor.map(|c| c.to_string()), duplicate: r.duplicate }
+    }
+}
+
+#[derive(Serialize)]
+struct StoredBatch {
+    events: Vec<Stored>,
+}
+
+pub(super) async fn handle(
+    channel: &Channel,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Problem> {
+    let result = publish(channel, request).await;
+    if let Err(problem) = &result
+        && problem.status().is_client_error()
+        && problem.status() != StatusCode::TOO_MANY_REQUESTS
+    {
+        channel.metrics().published("refused", 1);
+    }
+    result
+}
+
+async fn publish(
+    channel: &Channel,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Problem> {
+    let config = channel.config();
+    let rules = &config.publishing;
+    if !rules.enabled {
+        let detail = "Publishing over HTTP is switched off for this channel: publish to NATS.";
+        return Err(
+            Problem::new(StatusCode::FORBIDDEN, "publishing-disabled", "Not here", detail).close()
+        );
+    }
+    let params = Params::of(request.uri())?;
+    let format = Format::of(request.headers())?;
+    let fresh_key = ulid::Ulid::generate().to_string();
+    let defaults = Defaults::of(&params, request.headers(), fresh_key)?;
+    let (head, body) = request.into_parts();
+    let body = whole(body, format.limit(rules), head.headers.contains_key(header::EXPECT)).await?;
+    let drafts = drafts::read(format, &head.headers, body, &defaults, rules)?;
+    let count = drafts.len();
+    let began = Instant::now();
+    let deadline = Duration::from_secs(rules.deadline_seconds);
+    let Outcome { receipts, error } = Box::pin(channel.log().append(drafts, deadline)).await;
+    channel.metrics().publish_seconds.observe(began.elapsed().as_secs_f64());
+    let duplicates = receipts.iter().filter(|r| r.duplicate).count();
+    channel.metrics().published("duplicate", duplicates);
+    channel.metrics().published("stored", receipts.len() - duplicates);
+    let stored: Vec<Stored> = receipts.iter().map(Into::into).collect();
+    if let Some(error) = error {
+        channel.metrics().published(label(&error), count - receipts.len());
+        let problem = refusal(&error).with("idempotency_key", &defaults.key);
+        return Err(if format.is_batch() { problem.with("events", stored) } else { problem });
+    }
+    match stored.into_iter().next() {
+        Some(one) if !format.is_batch() => Ok(json(StatusCode::CREATED, &one)),
+        _ => {
+            let events = receipts.iter().map(Into::into).collect();
+            Ok(json(StatusCode::CREATED, &StoredBatch { events }))
+        }
+    }
+}
+
+/// The body, bounded in size and time.
+async fn whole(mut body: Incoming, limit: usize, expects: bool) -> Result<Bytes, Problem> {
+    let refusal =
+        || too_large("The body is larger than this channel takes: send less.", limit).close();
+    if body.size_hint().lower() > limit as u64 {
+        // A client that waits for "100 Continue" sends nothing; reading would ask it to.
+        if !expects {
+            linger(body).await;
+        }
+        return Err(refusal());
+    }
+    let read = async {
+        let mut out = BytesMut::new();
+        while let Some(frame) = timeout(PAUSE, body.frame()).await.map_err(|_| slow())? {
+            let frame = frame.map_err(|_| {
+                Problem::field("body", "The body ended before its announced length.").close()
+            })?;
+            let Ok(data) = frame.into_data() else { continue };
+            if out.len() + data.len() > limit {
+                return Ok(None);
+            }
+            out.extend_from_slice(&data);
+        }
+        Ok(Some(out.freeze()))
+    };
+    match timeout(BODY, read).await.map_err(|_| slow())?? {
+        Some(whole) => Ok(whole),
+        None => {
+            linger(body).await;
+            Err(refusal())
+        }
+    }
+}
+
+/// Reads on for a while, and forgets it: a connection that is closed with bytes unread is reset, and the reset may destroy the
+/// answer before the client has seen it (RFC 9112, section 9.6).
+async fn linger(mut body: Incoming) {
+    let read = async {
+        let mut left = LINGER_BYTES;
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    if timeout(LINGER, read).await.is_err() {
+        tracing::debug!("a body that is too large goes on");
+    }
+}
+
+fn slow() -> Problem {
+    let detail =
+        "The body did not arrive in time: send it within 30 seconds, without pauses over 10.";
+    Problem::new(StatusCode::REQUEST_TIMEOUT, "body-timeout", "The body is too slow", detail)
+        .close()
+}
+
+fn label(error: &PublishError) -> &'static str {
+    match error {
+        PublishError::Unavailable => "unavailable",
+        PublishError::NoStream => "no-stream",
+        PublishError::Busy => "busy",
+        PublishError::Throttled => "throttled",
+        PublishError::Unknown => "unknown",
+        PublishError::Full(_) => "full",
+        PublishError::TooLarge | PublishError::NoTtl | PublishError::Refused(_) => "refused",
+    }
+}
+
+fn refusal(error: &PublishError) -> Problem {
+    let wait = |s| Duration::from_secs(fastrand::u64(s..=2 * s));
+    match error {
+        PublishError::Unavailable | PublishError::NoStream | PublishError::Busy => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            label(error),
+            "Not stored",
+            format!("The event was not stored: {error}. Repeat it after Retry-After."),
+        )
+        .retry_after(wait(1)),
+        PublishError::Throttled => Problem::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "throttled",
+            "Not stored",
+            "NATS takes no more events for now. Repeat after Retry-After.",
+        )
+        .retry_after(wait(1)),
+        PublishError::Unknown => Problem::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "outcome-unknown",
+            "Perhaps stored",
+            "NATS did not answer in time, so the event may be stored or not. Repeat the request with the \
+             Idempotency-Key of idempotency_key: then it is stored once.",
+        ),
+        PublishError::Full(why) => Problem::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "storage-full",
+            "Not stored",
+            format!("The storage of the channel or of NATS is full ({why}). Raise the limit or free space."),
+        ),
+        PublishError::TooLarge => too_large("The event is larger than the stream of the channel takes.", 0),
+        PublishError::NoTtl => Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "no-ttl",
+            "Not stored",
+            "The stream of this channel takes no time to live: publish without, or set allow_msg_ttl on it.",
+        )
+        .with("field", "ttl"),
+        PublishError::Refused(why) => Problem::new(
+            StatusCode::BAD_GATEWAY,
+            "refused",
+            "Not stored",
+            format!("NATS refuses the event: {why}."),
+        ),
+    }
+}

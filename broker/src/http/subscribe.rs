@@ -1,0 +1,200 @@
+//! `GET …/events`: takes a subscriber, or sends it away so that it comes back.
+
+use std::{collections::VecDeque, net::IpAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use eventcast_crds::config::{ChannelConfig, Delivery, Overload};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts,
+};
+use http_body_util::Either;
+use tokio::time::timeout;
+
+use super::{ResponseBody, empty, full, params::Params, problem::Problem, set};
+use crate::{
+    access::Grant,
+    broker::Broker,
+    channel::Channel,
+    fanout::{
+        Subscriber,
+        body::{EventBody, HeartbeatStyle, Rhythm},
+        jittered_retry,
+        sessions::{Admission, Candidate},
+    },
+    filter::Filter,
+    frame,
+    log::{Resolved, Start, Unavailable},
+    server::kill_switch,
+};
+
+/// How long a subscriber is held until the log can say where it begins.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// What the client should know before it reads: the reason of a gap at the start.
+const GAP: HeaderName = HeaderName::from_static("eventcast-gap");
+
+pub(super) async fn handle(
+    broker: &Arc<Broker>,
+    channel: &Channel,
+    peer: IpAddr,
+    request: &Parts,
+) -> Result<Response<ResponseBody>, Problem> {
+    let config = channel.config();
+    let delivery = &config.delivery;
+    let params = Params::of(&request.uri)?;
+    let filter = params.filter(false)?;
+    let start = params.start(&request.headers, &delivery.from, crate::now_nanos())?;
+    let rhythm = rhythm(delivery, &params)?;
+    if request.method == Method::HEAD {
+        return Ok(stream_head(Response::new(empty())));
+    }
+    let limits = broker.config().limits.clone();
+    let candidate = Candidate {
+        channel: Arc::clone(channel.key()),
+        address: client_address(peer, &request.headers, &limits.trusted_proxies),
+        stall: Duration::from_secs(delivery.stall_seconds),
+        max_of_channel: delivery.max_subscribers,
+        kill: kill_switch(),
+    };
+    let admission = match broker.sessions.admit(candidate, &limits, Arc::clone(channel.metrics())) {
+        Ok(admission) => admission,
+        Err(refusal) => {
+            channel.metrics().rejected(refusal.label());
+            return Ok(send_away(limits.overload, "overloaded", delivery));
+        }
+    };
+    match timeout(PATIENCE, begin(broker, channel, &start, &filter)).await {
+        Ok(Ok(resolved)) => {
+            Ok(stream(channel, &config, resolved, filter, admission, rhythm, &start))
+        }
+        Ok(Err(Unavailable)) | Err(_) => {
+            channel.metrics().rejected("unavailable");
+            Ok(send_away(limits.overload, "unavailable", delivery))
+        }
+    }
+}
+
+async fn begin(
+    broker: &Broker,
+    channel: &Channel,
+    start: &Start,
+    filter: &Filter,
+) -> Result<Resolved, Unavailable> {
+    if !channel.log().ready(PATIENCE).await {
+        return Err(Unavailable);
+    }
+    channel.log().resolve(start, filter, broker.config().query.scan_events).await
+}
+
+fn stream(
+    channel: &Channel,
+    config: &ChannelConfig,
+    resolved: Resolved,
+    filter: Filter,
+    mut admission: Admission,
+    rhythm: Rhythm,
+    start: &Start,
+) -> Response<ResponseBody> {
+    let Some(incarnation) = channel.log().tail().incarnation() else {
+        return send_away(Overload::Retry, "unavailable", &config.delivery);
+    };
+    let (log, metrics) = (Arc::clone(channel.log()), Arc::clone(channel.metrics()));
+    admission.begin(start.label());
+    let mut subscriber = Subscriber::new(log, metrics, filter, resolved.position, incarnation);
+    let mut frames = VecDeque::from([frame::opening(jittered_retry(rhythm.retry_ms))]);
+    match &resolved.gap {
+        Some(gap) => subscriber.tell(gap, &mut frames),
+        // A client cut off before its first event must come back to where it began.
+        None if *start == Start::Latest => frames.push_back(subscriber.tell_cursor()),
+        None => {}
+    }
+    let grant = Grant::for_age(config.delivery.max_age_seconds);
+    let body = EventBody::new(subscriber, admission, grant, rhythm, joined(&frames));
+    let mut response = stream_head(Response::new(Either::Right(body)));
+    if let Some(gap) = resolved.gap {
+        response.headers_mut().insert(GAP, HeaderValue::from_static(gap.reason.as_str()));
+    }
+    response
+}
+
+/// One buffer, one write.
+fn joined(frames: &VecDeque<Bytes>) -> VecDeque<Bytes> {
+    VecDeque::from([frames.iter().flatten().copied().collect::<Bytes>()])
+}
+
+fn rhythm(delivery: &Delivery, params: &Params) -> Result<Rhythm, Problem> {
+    let heartbeat = match params.one("heartbeat")? {
+        None | Some("comment") => HeartbeatStyle::Comment,
+        Some("event") => HeartbeatStyle::Event,
+        Some(_) => {
+            return Err(Problem::field("heartbeat", "heartbeat is event or comment."));
+        }
+    };
+    let Delivery { heartbeat_seconds, retry_milliseconds: retry_ms, .. } = *delivery;
+    Ok(Rhythm { heartbeat_seconds, heartbeat, retry_ms })
+}
+
+/// A browser never comes back after any status but 200 (R12, R13).
+fn send_away(
+    overload: Overload,
+    reason: &'static str,
+    delivery: &Delivery,
+) -> Response<ResponseBody> {
+    let retry = jittered_retry(delivery.retry_milliseconds.max(2000));
+    match overload {
+        Overload::Retry => {
+            let words = [frame::opening(retry), frame::closing(reason, retry)].concat();
+            stream_head(Response::new(full(words)))
+        }
+        Overload::Status => {
+            let detail = "The broker cannot take this subscriber now: come back after Retry-After.";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason, "Not now", detail)
+                .retry_after(Duration::from_millis(retry))
+                .into_response()
+        }
+    }
+}
+
+fn stream_head(mut response: Response<ResponseBody>) -> Response<ResponseBody> {
+    set(
+        response.headers_mut(),
+        &[
+            (header::CONTENT_TYPE, "text/event-stream; charset=utf-8"),
+            (header::CACHE_CONTROL, "no-store, no-transform"),
+            (HeaderName::from_static("x-accel-buffering"), "no"),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (header::CONTENT_SECURITY_POLICY, "sandbox"),
+            (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        ],
+    );
+    response
+}
+
+/// The client's address: the peer's, or what trusted proxies say of it, read from the right.
+fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[ipnet::IpNet]) -> IpAddr {
+    let is_trusted = |a: &IpAddr| trusted.iter().any(|net| net.contains(a));
+    if !is_trusted(&peer) {
+        return peer;
+    }
+    let values = headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok());
+    let chain: Vec<IpAddr> =
+        values.flat_map(|v| v.split(',')).filter_map(|a| a.trim().parse().ok()).collect();
+    chain.iter().rev().find(|a| !is_trusted(a)).copied().unwrap_or(peer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_trusted_proxies_are_believed() {
+        let mut headers = HeaderMap::new();
+        headers.append("x-forwarded-for", "6.6.6.6, 1.2.3.4".parse().unwrap());
+        headers.append("x-forwarded-for", "10.0.0.2".parse().unwrap());
+        let trusted = ["10.0.0.0/8".parse().unwrap()];
+        let (proxy, stranger) = ([10, 0, 0, 1].into(), [9, 9, 9, 9].into());
+        assert_eq!(client_address(proxy, &headers, &trusted), IpAddr::from([1, 2, 3, 4]));
+        assert_eq!(client_address(stranger, &headers, &trusted), stranger);
+        assert_eq!(client_address(proxy, &headers, &[]), proxy);
+        assert_eq!(client_address(proxy, &HeaderMap::new(), &trusted), proxy);
+    }
+}

@@ -1,0 +1,181 @@
+//! The shared log: JetStream in, framed events out. Only here is async-nats known.
+//!
+//! One [`Log`] per channel. [`attach`] keeps the [`tail`] filled by a push consumer of our own; [`pages`] serves what lies
+//! below it by batch direct get; [`position`] turns what a client asks for into a place to begin; [`publish`] appends.
+//! A position moves only over ranges that are proven complete, so replay and live delivery are one reading.
+
+mod attach;
+mod connect;
+mod direct;
+mod message;
+mod pages;
+mod position;
+mod publish;
+mod stream;
+mod tail;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use eventcast_crds::config::{ChannelConfig, Memory};
+use tokio::{sync::Semaphore, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use attach::age_seconds;
+pub(crate) use connect::{ConnectError, Nats};
+pub(crate) use pages::{Page, PageCache, PageError};
+pub(crate) use position::{Resolved, Start, Unavailable};
+pub(crate) use publish::{Outcome, PublishError, Receipt};
+pub(crate) use tail::Reading;
+
+use crate::{
+    cursor::{Check, Cursor, Epoch},
+    metrics::ChannelMetrics,
+};
+use tail::{Tail, TailBudget};
+
+/// Page loads under way for one channel at most: more only make publishers wait (jetstream: direct gets hold the
+/// stream's lock).
+const LOADS: usize = 8;
+
+/// One life of a log, from its creation to its loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Incarnation {
+    /// Counts the incarnations that this process has seen.
+    pub(crate) number: u64,
+    /// Its name in cursors.
+    pub(crate) epoch: Epoch,
+    /// The first sequence it held when we first read it.
+    pub(crate) first_sequence: u64,
+}
+
+impl Incarnation {
+    /// Before its first event.
+    pub(crate) fn first(&self) -> Position {
+        let sequence = self.first_sequence.saturating_sub(1);
+        Position { incarnation: self.number, sequence, check: Check::ABSENT }
+    }
+}
+
+/// A place in the log: everything up to and with `sequence` was seen, or its loss declared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) incarnation: u64,
+    pub(crate) sequence: u64,
+    pub(crate) check: Check,
+}
+
+impl Position {
+    pub(crate) fn cursor(&self, epoch: Epoch) -> Cursor {
+        Cursor { epoch, sequence: self.sequence, check: self.check }
+    }
+}
+
+/// The log of one channel.
+pub(crate) struct Log {
+    /// Names and limits that this log was opened with.
+    names: Names,
+    nats: Arc<Nats>,
+    tail: Tail,
+    pages: Arc<PageCache>,
+    loads: Semaphore,
+    info: stream::InfoCache,
+    metrics: Arc<ChannelMetrics>,
+    live: AtomicBool,
+    /// Counts the tail's attachments.
+    attachments: AtomicU64,
+    warm: u64,
+}
+
+/// What NATS calls the channel.
+#[derive(Clone, Debug)]
+struct Names {
+    channel: String,
+    stream: String,
+    prefix: String,
+    max_event_bytes: usize,
+}
+
+impl Log {
+    pub(crate) fn open(
+        config: &ChannelConfig,
+        memory: &Memory,
+        nats: Arc<Nats>,
+        pages: Arc<PageCache>,
+        metrics: Arc<ChannelMetrics>,
+    ) -> Arc<Self> {
+        let budget = TailBudget { events: memory.tail_events, bytes: memory.tail_bytes };
+        Arc::new(Self {
+            names: Names {
+                channel: config.key(),
+                stream: config.stream_name(),
+                prefix: config.prefix(),
+                max_event_bytes: config.publishing.max_event_bytes,
+            },
+            nats,
+            tail: Tail::new(budget, Arc::clone(&metrics)),
+            pages,
+            loads: Semaphore::new(LOADS),
+            info: stream::InfoCache::default(),
+            metrics,
+            live: AtomicBool::new(false),
+            attachments: AtomicU64::new(0),
+            warm: memory.tail_events as u64,
+        })
+    }
+
+    /// Keeps the tail filled until `stop`.
+    pub(crate) async fn run(&self, config: ChannelConfig, stop: CancellationToken) {
+        tokio::select! {
+            () = attach::keep(self, &config) => {}
+            () = stop.cancelled() => {}
+        }
+        self.set_live(false);
+        if stop.is_cancelled() {
+            self.metrics.tail_events.set(0);
+            self.metrics.tail_bytes.set(0);
+        }
+    }
+
+    /// The newest events.
+    pub(crate) fn tail(&self) -> &Tail {
+        &self.tail
+    }
+
+    /// Whether the tail is attached right now.
+    pub(crate) fn live(&self) -> bool {
+        self.live.load(SeqCst)
+    }
+
+    /// The attachment that the tail is read by, if it is.
+    fn attachment(&self) -> Option<u64> {
+        let number = self.attachments.load(SeqCst);
+        self.live().then_some(number)
+    }
+
+    fn set_live(&self, live: bool) {
+        if !live {
+            self.attachments.fetch_add(1, SeqCst);
+        }
+        self.live.store(live, SeqCst);
+        self.metrics.live.set(i64::from(live));
+    }
+
+    /// Waits until the log was read once; false where `patience` ran out.
+    pub(crate) async fn ready(&self, patience: Duration) -> bool {
+        let mut changes = self.tail.changes();
+        let wait = async {
+            while self.tail.incarnation().is_none() {
+                if changes.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        timeout(patience, wait).await.is_ok()
+    }
+}

@@ -1,0 +1,246 @@
+//! Connections to NATS: three, because each has one read buffer and one task: the tail must not wait behind history, nor
+//! publishes behind either.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use async_nats::{
+    Client, ConnectOptions, Event, ServerAddr,
+    connection::State,
+    jetstream::{self, context::ContextBuilder},
+};
+use eventcast_crds::config;
+use tokio::{
+    sync::{Semaphore, watch},
+    time::timeout,
+};
+
+use crate::metrics::Metrics;
+
+/// Batch direct gets and message time to live as we use them; older servers deadlock or lose pending writes.
+const OLDEST: (i64, i64, i64) = (2, 12, 3);
+
+/// Why there is no connection to NATS.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    #[error("nats.servers: {server}: {message}")]
+    Server { server: String, message: String },
+    #[error("failed to read {path}")]
+    File {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("failed to set up the connection to NATS: {0}")]
+    Options(String),
+    #[error("NATS {found} is too old: Eventcast needs nats-server 2.12.3 or later")]
+    TooOld { found: String },
+}
+
+/// The connections, shared by all channels.
+pub(crate) struct Nats {
+    pub(super) tail: jetstream::Context,
+    pub(super) history: jetstream::Context,
+    pub(super) publish: Client,
+    pub(super) publishes: Arc<Semaphore>,
+    pub(super) ack_timeout: Duration,
+    pub(super) create_streams: bool,
+    /// Counts connections of the tail's client: a change means that it was lost in between.
+    pub(super) connected: watch::Receiver<u64>,
+    reached: AtomicBool,
+    metrics: Arc<Metrics>,
+}
+
+impl Nats {
+    /// Begins to connect; does not wait for it.
+    pub(crate) async fn connect(
+        config: &config::Nats,
+        in_flight: usize,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Arc<Self>, ConnectError> {
+        let (tx, connected) = watch::channel(0);
+        let tail = client(
+            config,
+            "tail",
+            Some(Watch {
+                connected: tx,
+                metrics: Arc::clone(metrics),
+                told: AtomicBool::new(false),
+            }),
+        )
+        .await?;
+        let history = client(config, "history", None).await?;
+        let publish = client(config, "publish", None).await?;
+        let context = |c| ContextBuilder::new().timeout(Duration::from_secs(2)).build(c);
+        Ok(Arc::new(Self {
+            tail: context(tail),
+            history: context(history),
+            publish,
+            publishes: Arc::new(Semaphore::new(in_flight)),
+            ack_timeout: Duration::from_millis(config.ack_milliseconds),
+            create_streams: config.create_streams,
+            connected,
+            reached: AtomicBool::new(false),
+            metrics: Arc::clone(metrics),
+        }))
+    }
+
+    /// Waits for the first connection, however long; fails if the server at its other end is too old.
+    pub(crate) async fn check_version(&self) -> Result<(), ConnectError> {
+        let client = self.tail.client();
+        let mut connected = self.connected.clone();
+        let up = connected.wait_for(|n| *n > 0).await;
+        if up.is_ok() && self.too_old() {
+            return Err(ConnectError::TooOld { found: client.server_info().version.clone() });
+        }
+        Ok(())
+    }
+
+    /// Whether the server that we are connected to lacks what we need.
+    pub(super) fn too_old(&self) -> bool {
+        !self.tail.client().is_server_compatible(OLDEST.0, OLDEST.1, OLDEST.2)
+    }
+
+    /// Waits for the tail's connection. What is asked without one is queued, without bound in time.
+    pub(super) async fn reachable(&self) {
+        let mut connected = self.connected.clone();
+        while self.tail.client().connection_state() != State::Connected {
+            // The state may be true before the event came, or after it was lost.
+            if let Ok(Err(_)) = timeout(Duration::from_millis(200), connected.changed()).await {
+                return;
+            }
+        }
+    }
+
+    /// Whether all connections were up once. Later outages leave a broker ready: it serves what it has.
+    pub(crate) fn was_reached(&self) -> bool {
+        let clients = [self.tail.client(), self.history.client(), self.publish.clone()];
+        let up = clients.iter().all(|c| c.connection_state() == State::Connected);
+        self.reached.fetch_or(up, Relaxed) || up
+    }
+
+    pub(super) fn can_read(&self) -> bool {
+        self.history.client().connection_state() == State::Connected
+    }
+
+    pub(super) fn can_publish(&self) -> bool {
+        self.publish.connection_state() == State::Connected
+    }
+
+    /// Leaves a server that does not answer: its connection may stay up for long.
+    pub(super) async fn leave(&self, clients: &[&Client]) {
+        self.metrics.nats_forced_reconnects.inc();
+        for client in clients {
+            if let Err(error) = client.force_reconnect().await {
+                tracing::debug!(%error, "the NATS client is gone");
+            }
+        }
+    }
+
+    pub(super) async fn leave_for_reading(&self) {
+        self.leave(&[&self.tail.client(), &self.history.client()]).await;
+    }
+}
+
+/// What is told of one connection: the others fail and come back with it.
+struct Watch {
+    connected: watch::Sender<u64>,
+    metrics: Arc<Metrics>,
+    told: AtomicBool,
+}
+
+async fn client(
+    config: &config::Nats,
+    role: &str,
+    watch: Option<Watch>,
+) -> Result<Client, ConnectError> {
+    let mut servers = Vec::new();
+    for server in &config.servers {
+        let parsed = server.parse::<ServerAddr>();
+        servers.push(parsed.map_err(|e| ConnectError::Server {
+            server: server.clone(),
+            message: e.to_string(),
+        })?);
+    }
+    let watch = watch.map(Arc::new);
+    let mut options = ConnectOptions::new()
+        .name(format!("eventcast-broker/{role}"))
+        .retry_on_initial_connect()
+        .max_reconnects(None)
+        .connection_timeout(Duration::from_secs(1))
+        .ping_interval(Duration::from_secs(5))
+        // Jitter: brokers that lost one server must not come back in step.
+        .reconnect_delay_callback(|n| {
+            let cap = (50 * n as u64).clamp(1, 500);
+            Duration::from_millis(fastrand::u64(cap / 2..=cap))
+        })
+        .subscription_capacity(65_536)
+        .client_capacity(4096)
+        .event_callback(move |event| {
+            let watch = watch.clone();
+            async move { on_event(&event, watch.as_deref()) }
+        });
+    if let Some(user) = &config.user {
+        let password = match &config.password_file {
+            Some(path) => read(path).await?,
+            None => String::new(),
+        };
+        options = options.user_and_password(user.clone(), password);
+    }
+    if let Some(path) = &config.token_file {
+        options = options.token(read(path).await?);
+    }
+    if let Some(path) = &config.credentials_file {
+        let source = options.credentials_file(path).await;
+        options = source
+            .map_err(|source| ConnectError::File { path: path.display().to_string(), source })?;
+    }
+    if let Some(path) = &config.ca_file {
+        options = options.add_root_certificates(path.clone()).require_tls(true);
+    }
+    if let (Some(certificate), Some(key)) = (&config.certificate_file, &config.key_file) {
+        options = options.add_client_certificate(certificate.clone(), key.clone());
+    }
+    options.connect(servers).await.map_err(|e| ConnectError::Options(e.to_string()))
+}
+
+async fn read(path: &Path) -> Result<String, ConnectError> {
+    let text = tokio::fs::read_to_string(path).await;
+    text.map(|t| t.trim().to_owned())
+        .map_err(|source| ConnectError::File { path: path.display().to_string(), source })
+}
+
+fn on_event(event: &Event, watch: Option<&Watch>) {
+    let Some(Watch { connected, metrics, told }) = watch else {
+        return;
+    };
+    match event {
+        Event::Connected => {
+            metrics.nats_connected.set(1);
+            told.store(false, Relaxed);
+            connected.send_modify(|n| *n += 1);
+            tracing::info!("connected to NATS");
+        }
+        Event::Disconnected => {
+            metrics.nats_connected.set(0);
+            metrics.nats_disconnects.inc();
+            tracing::warn!("lost the connection to NATS");
+        }
+        // Permission violations arrive here; the request itself only times out.
+        Event::ServerError(error) => tracing::warn!(%error, "NATS refuses"),
+        // Once an outage, not once a try.
+        Event::ClientError(error) if !told.swap(true, Relaxed) => {
+            tracing::warn!(%error, "cannot reach NATS: trying on");
+        }
+        Event::SlowConsumer(_) => {
+            tracing::warn!("NATS messages dropped: this broker reads too slowly")
+        }
+        other => tracing::debug!(event = %other, "NATS"),
+    }
+}

@@ -1,0 +1,281 @@
+//! Pages: 256 consecutive sequences below the tail, read once, framed once, shared by everyone who replays.
+//!
+//! A page is complete: proven so by a message beyond its end, which only one who is past it can have, or by the leader.
+//! One cache for all channels, with a budget in bytes; loads are single-flight and bounded per channel.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
+use parking_lot::Mutex;
+use quick_cache::{Weighter, sync::Cache};
+use tokio::{sync::oneshot, time::sleep};
+
+use super::{
+    Incarnation, Log,
+    direct::{Ending, Raw, ReadError},
+    message::{self, Stored},
+    stream,
+};
+use crate::{
+    cursor::{Check, Epoch},
+    event::Event,
+};
+
+/// Sequences of a page.
+pub(crate) const PAGE: u64 = 256;
+/// Tries before a load is given up; its readers try again.
+const TRIES: u32 = 4;
+
+/// Every event of `low..=high` that the log still holds.
+pub(crate) struct Page {
+    /// First sequence that the page covers.
+    pub(crate) low: u64,
+    /// Last sequence that the page covers.
+    pub(crate) high: u64,
+    /// Its events, in order.
+    pub(crate) events: Vec<Arc<Event>>,
+    /// Where the stream began when this page was found to lack what lies before; it has no event below. Else 0.
+    pub(crate) first_sequence: u64,
+    weight: u64,
+}
+
+/// Why a page could not be read; it may be tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PageError {
+    #[error("failed to read a page of the log")]
+    Unreadable,
+    #[error("the log is another one now")]
+    Renewed,
+}
+
+/// A page of one incarnation of one stream.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    stream: Arc<str>,
+    epoch: Epoch,
+    /// An epoch may come back with an older copy of the store.
+    number: u64,
+    low: u64,
+    high: u64,
+}
+
+#[derive(Clone)]
+struct Weight;
+
+impl Weighter<Key, Arc<Page>> for Weight {
+    fn weight(&self, _: &Key, page: &Arc<Page>) -> u64 {
+        page.weight
+    }
+}
+
+type Flight = Shared<BoxFuture<'static, Result<Arc<Page>, PageError>>>;
+
+/// Pages of all channels, and those on their way.
+pub(crate) struct PageCache {
+    pages: Cache<Key, Arc<Page>, Weight>,
+    flights: Mutex<HashMap<Key, Flight>>,
+}
+
+impl PageCache {
+    /// A cache that holds about `bytes`.
+    pub(crate) fn new(bytes: u64) -> Arc<Self> {
+        let pages = usize::try_from(bytes / (64 << 10)).unwrap_or(1024).max(16);
+        let pages = Cache::with_weighter(pages, bytes, Weight);
+        Arc::new(Self { pages, flights: Mutex::default() })
+    }
+
+    /// Bytes and pages held.
+    pub(crate) fn size(&self) -> (u64, usize) {
+        (self.pages.weight(), self.pages.len())
+    }
+}
+
+impl Log {
+    /// The page that holds `sequence`, as far as the tail's head. `sequence` is at most the head's.
+    ///
+    /// # Errors
+    /// NATS did not give it, or the log was recreated meanwhile. All who wait for a page are told together.
+    ///
+    /// # Cancel safety
+    /// Safe: the load goes on by itself.
+    pub(crate) async fn page(
+        self: &Arc<Self>,
+        incarnation: u64,
+        sequence: u64,
+    ) -> Result<Arc<Page>, PageError> {
+        let current = self.tail.incarnation().filter(|i| i.number == incarnation);
+        let current = current.ok_or(PageError::Renewed)?;
+        let (low, high) = bounds(sequence, self.tail.bounds().1);
+        if let Some(events) = self.tail.span(incarnation, low, high) {
+            return Ok(Arc::new(Page::new(low, high, events, 0)));
+        }
+        let stream = self.names.stream.as_str().into();
+        let key = Key { stream, epoch: current.epoch, number: incarnation, low, high };
+        if let Some(page) = self.pages.pages.get(&key) {
+            return Ok(page);
+        }
+        let flight = self.flight(&key, current);
+        flight.await
+    }
+
+    /// The load of `key`, begun by the first who asks.
+    fn flight(self: &Arc<Self>, key: &Key, incarnation: Incarnation) -> Flight {
+        let mut flights = self.pages.flights.lock();
+        let log = Arc::clone(self);
+        let begin = || {
+            let (tell, told) = oneshot::channel();
+            let of = key.clone();
+            tokio::spawn(async move {
+                let result = log.load(incarnation, of.low, of.high).await;
+                if let Ok(page) = &result {
+                    log.pages.pages.insert(of.clone(), Arc::clone(page));
+                }
+                log.pages.flights.lock().remove(&of);
+                // Whoever waited may be gone.
+                drop(tell.send(result));
+            });
+            told.map(|result| result.unwrap_or(Err(PageError::Unreadable))).boxed().shared()
+        };
+        flights.entry(key.clone()).or_insert_with(begin).clone()
+    }
+
+    async fn load(
+        &self,
+        incarnation: Incarnation,
+        low: u64,
+        high: u64,
+    ) -> Result<Arc<Page>, PageError> {
+        let permit = self.loads.acquire().await.map_err(|_| PageError::Unreadable)?;
+        let mut tries = 0;
+        let (read, first_sequence) = loop {
+            if self.tail.incarnation().is_none_or(|i| i.number != incarnation.number) {
+                return Err(PageError::Renewed);
+            }
+            match self.read_proven(incarnation.epoch, low, high).await {
+                Ok(read) => break read,
+                Err(error) => {
+                    self.metrics.page_load("retried");
+                    tries += 1;
+                    if tries == TRIES {
+                        self.metrics.page_load("failed");
+                        tracing::warn!(channel = self.names.channel, low, high, %error, "cannot read a page");
+                        return Err(PageError::Unreadable);
+                    }
+                    sleep(Duration::from_millis(fastrand::u64(20..=50) << tries)).await;
+                }
+            }
+        };
+        drop(permit);
+        self.metrics.page_load("read");
+        let held = read.iter().filter(|m| m.sequence >= first_sequence);
+        let events = held.map(|m| Arc::new(self.framed(m, incarnation.epoch))).collect();
+        Ok(Arc::new(Page::new(low, high, events, first_sequence)))
+    }
+
+    /// Every message of `low..=high`, proven complete and of the log that the tail is attached to: it was attached all the
+    /// time, and the stream still has its epoch. And where the stream begins, if the page lacks what lies before.
+    async fn read_proven(
+        &self,
+        epoch: Epoch,
+        low: u64,
+        high: u64,
+    ) -> Result<(Vec<Raw>, u64), ReadError> {
+        let attachment = self.attachment().ok_or(ReadError::Detached)?;
+        let read = self.read_all(low, high).await?;
+        // After the reading, so that what retention took meanwhile is not mistaken for single deletions.
+        let info = self.ask_info(Duration::from_secs(1)).await.map_err(|_| ReadError::Timeout)?;
+        if self.attachment() != Some(attachment) || stream::epoch(&info) != epoch {
+            return Err(ReadError::Detached);
+        }
+        let first = info.state.first_sequence;
+        let below = read.partition_point(|m| m.sequence < first) as u64;
+        let lacks = first.min(high + 1).saturating_sub(low) > below;
+        Ok((read, if lacks { first } else { 0 }))
+    }
+
+    /// Every message of `low..=high`, proven complete.
+    async fn read_all(&self, low: u64, high: u64) -> Result<Vec<Raw>, ReadError> {
+        let (mut at, mut out) = (low, Vec::new());
+        while at <= high {
+            let (messages, ending) = self.batch_get(at, high - at + 2).await?;
+            for m in messages {
+                if m.sequence > high {
+                    return Ok(out);
+                }
+                at = m.sequence + 1;
+                out.push(m);
+            }
+            if at > high || matches!(ending, Ending::Pending(n) if n > 0) {
+                continue; // done, or cut by the limit of one answer
+            }
+            // A replica that is behind, or really gone: only the leader can tell.
+            match self.leader_get(at).await? {
+                Some(m) if m.sequence > high => return Ok(out),
+                Some(m) => {
+                    self.metrics.page_load("stale");
+                    at = m.sequence + 1;
+                    out.push(m);
+                    sleep(Duration::from_millis(5)).await;
+                }
+                None if self.all_gone(at, high).await? => return Ok(out),
+                None => return Err(ReadError::Outdated),
+            }
+        }
+        Ok(out)
+    }
+
+    fn framed(&self, m: &Raw, epoch: Epoch) -> Event {
+        let stored = Stored {
+            sequence: m.sequence,
+            nanos: m.nanos,
+            subject: &m.subject,
+            headers: m.headers.as_ref(),
+            payload: &m.payload,
+        };
+        message::event(&stored, &self.names, epoch, None).0
+    }
+}
+
+impl Page {
+    /// The check of the event at `sequence`, if there is one.
+    pub(super) fn check_at(&self, sequence: u64) -> Option<Check> {
+        let at = self.events.binary_search_by_key(&sequence, |e| e.sequence).ok()?;
+        Some(Check::of(self.events[at].nanos))
+    }
+
+    fn new(low: u64, high: u64, events: Vec<Arc<Event>>, first_sequence: u64) -> Self {
+        let weight = events.iter().map(|e| e.weight() as u64).sum::<u64>() + 128;
+        Self { low, high, events, first_sequence, weight }
+    }
+}
+
+/// The page of `sequence` under `head`.
+fn bounds(sequence: u64, head: u64) -> (u64, u64) {
+    let number = sequence / PAGE;
+    ((number * PAGE).max(1), (number * PAGE + PAGE - 1).min(head))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_page_holds_its_sequence_and_pages_do_not_overlap(sequence in 1u64..1_000_000, ahead in 0u64..1000) {
+            let head = sequence + ahead;
+            let (low, high) = bounds(sequence, head);
+            prop_assert!(low <= sequence && sequence <= high && high <= head);
+            prop_assert!(high - low < PAGE);
+            if high < head {
+                prop_assert_eq!(bounds(high + 1, head).0, high + 1);
+            }
+            for other in low..=high {
+                prop_assert_eq!(bounds(other, head), (low, high));
+            }
+        }
+    }
+}

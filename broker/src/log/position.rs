@@ -1,0 +1,251 @@
+//! Where a reader begins: what a client asks for, as a position in the log, and the gap it must be told.
+
+use std::{str::FromStr, sync::Arc, time::Duration};
+
+use tokio::time::timeout;
+
+use super::{Log, PageError, Position, stream};
+use crate::{
+    cursor::{Check, Cursor},
+    filter::Filter,
+    frame::{Gap, GapReason},
+};
+
+/// How long a cursor ahead of this broker may wait for the tail to catch up: it was minted by another one.
+const AHEAD: Duration = Duration::from_secs(3);
+
+/// What a client asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// After everything.
+    Latest,
+    /// From the first event.
+    Earliest,
+    /// After a cursor, as the client sent it.
+    Cursor(String),
+    /// The newest so many that pass the filter.
+    Last(usize),
+    /// From a time on, in nanoseconds since 1970.
+    Since(i64),
+}
+
+impl Start {
+    /// The kind, as a metric's label.
+    pub(crate) fn label(&self) -> &'static str {
+        match self {
+            Self::Latest => "latest",
+            Self::Earliest => "earliest",
+            Self::Cursor(_) => "cursor",
+            Self::Last(_) => "last",
+            Self::Since(_) => "since",
+        }
+    }
+}
+
+/// A position, and what is to be told before reading goes on from it.
+#[derive(Debug)]
+pub(crate) struct Resolved {
+    pub(crate) position: Position,
+    pub(crate) gap: Option<Gap>,
+}
+
+/// The log cannot say now; later it can.
+#[derive(Debug, thiserror::Error)]
+#[error("the log cannot be read now")]
+pub(crate) struct Unavailable;
+
+impl From<PageError> for Unavailable {
+    fn from(_: PageError) -> Self {
+        Self
+    }
+}
+
+impl Log {
+    /// Turns what a client asks for into a position. `scan` bounds the events that `Start::Last` looks at.
+    ///
+    /// # Errors
+    /// The log was never read, or what lies below the tail cannot be read now.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub(crate) async fn resolve(
+        self: &Arc<Self>,
+        start: &Start,
+        filter: &Filter,
+        scan: usize,
+    ) -> Result<Resolved, Unavailable> {
+        let position = match start {
+            Start::Latest => self.tail.head().ok_or(Unavailable)?,
+            Start::Earliest => self.earliest().await?,
+            Start::Last(n) => self.last(*n, filter, scan).await?,
+            Start::Since(nanos) => self.since(*nanos).await?,
+            Start::Cursor(text) => return self.after(text).await,
+        };
+        Ok(Resolved { position, gap: None })
+    }
+
+    async fn earliest(&self) -> Result<Position, Unavailable> {
+        let incarnation = self.tail.incarnation().ok_or(Unavailable)?;
+        let (low, _) = self.tail.bounds();
+        if low <= incarnation.first_sequence {
+            return Ok(incarnation.first());
+        }
+        let first = self.info().await.map_err(|_| Unavailable)?.state.first_sequence;
+        let sequence = first.saturating_sub(1);
+        Ok(Position { incarnation: incarnation.number, sequence, check: Check::ABSENT })
+    }
+
+    async fn after(self: &Arc<Self>, text: &str) -> Result<Resolved, Unavailable> {
+        let Ok(cursor) = Cursor::from_str(text) else {
+            return self.reset(text, GapReason::InvalidCursor).await;
+        };
+        let incarnation = self.tail.incarnation().ok_or(Unavailable)?;
+        let at =
+            |check| Position { incarnation: incarnation.number, sequence: cursor.sequence, check };
+        if cursor.epoch != incarnation.epoch || !self.reaches(cursor.sequence).await? {
+            return self.foreign(&cursor, text).await;
+        }
+        if cursor.sequence == 0 {
+            return self.past_expiry(at(Check::ABSENT), text, 1).await;
+        }
+        let (found, beginning) = match self.tail.check_at(cursor.sequence) {
+            Some(found) => (found, 0),
+            None => {
+                let page = self.page(incarnation.number, cursor.sequence).await?;
+                (page.check_at(cursor.sequence), page.first_sequence)
+            }
+        };
+        match found {
+            Some(check) if check == cursor.check => Ok(Resolved { position: at(check), gap: None }),
+            Some(_) => self.foreign(&cursor, text).await,
+            None => self.past_expiry(at(Check::ABSENT), text, beginning).await,
+        }
+    }
+
+    /// A cursor that does not fit what we have read. It is of a log that is gone, unless we are the ones who are behind: then
+    /// the stream has an event for it, and the client must not be sent back.
+    async fn foreign(&self, cursor: &Cursor, text: &str) -> Result<Resolved, Unavailable> {
+        let info = self.ask_info(Duration::from_secs(1)).await.map_err(|_| Unavailable)?;
+        if stream::epoch(&info) == cursor.epoch {
+            let there = self.leader_get(cursor.sequence.max(1)).await.map_err(|_| Unavailable)?;
+            let ours = self.tail.incarnation().is_some_and(|i| i.epoch == cursor.epoch);
+            let we_are_behind = match there {
+                Some(m) if m.sequence == cursor.sequence => Check::of(m.nanos) == cursor.check,
+                _ => !ours && cursor.sequence <= info.state.last_sequence,
+            };
+            if we_are_behind {
+                return Err(Unavailable);
+            }
+        }
+        self.reset(text, GapReason::NewIncarnation).await
+    }
+
+    /// Whether the log has come to `sequence`: waits for the tail, then asks the leader.
+    async fn reaches(&self, sequence: u64) -> Result<bool, Unavailable> {
+        let reached = || self.tail.bounds().1 >= sequence;
+        if reached() {
+            return Ok(true);
+        }
+        let mut changes = self.tail.changes();
+        let wait = async { while !reached() && changes.changed().await.is_ok() {} };
+        if timeout(AHEAD, wait).await.is_ok() {
+            return Ok(reached());
+        }
+        let info = self.ask_info(Duration::from_secs(1)).await.map_err(|_| Unavailable)?;
+        if info.state.last_sequence < sequence { Ok(false) } else { Err(Unavailable) }
+    }
+
+    /// The position of a cursor whose event is gone: nothing is missing unless the stream begins after its successor.
+    async fn past_expiry(
+        &self,
+        at: Position,
+        text: &str,
+        known_beginning: u64,
+    ) -> Result<Resolved, Unavailable> {
+        let (low, _) = self.tail.bounds();
+        if at.sequence + 1 >= low {
+            return Ok(Resolved { position: at, gap: None });
+        }
+        let first = match known_beginning {
+            0 | 1 => self.info().await.map_err(|_| Unavailable)?.state.first_sequence,
+            first => first,
+        };
+        if at.sequence + 1 >= first {
+            return Ok(Resolved { position: at, gap: None });
+        }
+        let position = Position { sequence: first - 1, ..at };
+        let lost = Some(position.sequence - at.sequence);
+        self.told(text, position, lost, GapReason::Expired)
+    }
+
+    /// A cursor that says nothing about this log: delivery goes on from its first event.
+    async fn reset(&self, text: &str, reason: GapReason) -> Result<Resolved, Unavailable> {
+        let position = self.earliest().await?;
+        self.told(text, position, None, reason)
+    }
+
+    fn told(
+        &self,
+        requested: &str,
+        position: Position,
+        lost: Option<u64>,
+        reason: GapReason,
+    ) -> Result<Resolved, Unavailable> {
+        let epoch = self.tail.incarnation().ok_or(Unavailable)?.epoch;
+        let resumed_at = position.cursor(epoch).to_string();
+        // Whatever a client sent comes back to it, but bounded.
+        let requested = requested.chars().take(64).collect();
+        Ok(Resolved { position, gap: Some(Gap { requested, resumed_at, lost, reason }) })
+    }
+
+    async fn last(
+        self: &Arc<Self>,
+        n: usize,
+        filter: &Filter,
+        scan: usize,
+    ) -> Result<Position, Unavailable> {
+        let head = self.tail.head().ok_or(Unavailable)?;
+        let (mut left, mut budget, mut at) = (n, scan, head.sequence);
+        let before = |sequence| Position { sequence, check: Check::ABSENT, ..head };
+        while at > 0 && budget > 0 {
+            let page = self.page(head.incarnation, at).await?;
+            for event in page.events.iter().rev().filter(|e| e.sequence <= at) {
+                budget = budget.saturating_sub(1);
+                if filter.passes(event) && !event.expired() {
+                    left -= 1;
+                }
+                if left == 0 || budget == 0 {
+                    return Ok(before(event.sequence - 1));
+                }
+            }
+            if page.first_sequence > page.low {
+                return Ok(before(page.first_sequence - 1));
+            }
+            at = page.low - 1;
+        }
+        Ok(before(at))
+    }
+
+    async fn since(&self, nanos: i64) -> Result<Position, Unavailable> {
+        let head = self.tail.head().ok_or(Unavailable)?;
+        let sequence = self.sequence_since(nanos).await?.saturating_sub(1);
+        Ok(if sequence == head.sequence {
+            head
+        } else {
+            Position { sequence, check: Check::ABSENT, ..head }
+        })
+    }
+
+    /// The first sequence whose event was stored at `nanos` or later; one past the head if there is none. Servers' clocks
+    /// differ, so around a change of leader it is approximate.
+    pub(crate) async fn sequence_since(&self, nanos: i64) -> Result<u64, Unavailable> {
+        if let Some(sequence) = self.tail.first_since(nanos) {
+            return Ok(sequence);
+        }
+        let (low, high) = self.tail.bounds();
+        let time = jiff::Timestamp::from_nanosecond(i128::from(nanos)).map_err(|_| Unavailable)?;
+        let found = self.first_since(&time.to_string()).await.map_err(|_| Unavailable)?;
+        // A replica that is behind knows nothing newer: what the tail holds is newer than `nanos`, or it had told.
+        Ok(found.unwrap_or(low).min(high + 1))
+    }
+}

@@ -1,0 +1,114 @@
+//! `eventcast-broker`: arguments, telemetry, dispatch, exit code.
+
+mod args;
+
+use std::{process::ExitCode, time::Duration};
+
+use args::{Args, Command};
+use clap::Parser;
+use eventcast_broker::{Listeners, dev, reload::Source, telemetry};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// The configuration or the command line cannot be used (sysexits.h, `EX_USAGE`).
+const EXIT_USAGE: u8 = 64;
+/// A second signal came (128 + SIGINT).
+const EXIT_NOW: u8 = 130;
+
+/// Any error, for its words.
+type Message = Box<dyn std::error::Error + Send + Sync>;
+/// An exit code and what to say on standard error.
+type Failure = (u8, String);
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    if let Err(message) = telemetry::start(&args.log, args.log_format) {
+        eprintln!("eventcast-broker: {message}");
+        return ExitCode::from(EXIT_USAGE);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("eventcast-broker: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let ended = runtime.block_on(async {
+        let signals = Signals::watch().map_err(failed)?;
+        tokio::select! {
+            ended = dispatch(args.command, signals.shutdown) => ended,
+            () = signals.now.cancelled() => Err((EXIT_NOW, "ended at once".into())),
+        }
+    });
+    // Drops what still runs; a child of ours is killed with it.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((code, message)) => {
+            for line in message.lines() {
+                eprintln!("eventcast-broker: {line}");
+            }
+            ExitCode::from(code)
+        }
+    }
+}
+
+async fn dispatch(command: Command, shutdown: CancellationToken) -> Result<(), Failure> {
+    match command {
+        Command::Check(source) => check(&source.source()?),
+        Command::Run(args) => {
+            let source = args.source()?;
+            let first = source.read().map_err(usage)?;
+            let listeners = Listeners::bind(&first.config).await.map_err(failed)?;
+            announce(&listeners).map_err(failed)?;
+            eventcast_broker::run(first, source, listeners, shutdown).await.map_err(failed)
+        }
+        Command::Dev(options) => dev::run(options, shutdown).await.map_err(failed),
+    }
+}
+
+/// Strict where a running broker is lenient: unknown keys are refused.
+fn check(source: &Source) -> Result<(), Failure> {
+    let complaints = source.complaints();
+    if complaints.is_empty() { Ok(()) } else { Err(usage(complaints.join("\n"))) }
+}
+
+#[expect(clippy::print_stdout, reason = "where it listens is what this program says to its caller")]
+fn announce(listeners: &Listeners) -> std::io::Result<()> {
+    println!("listening on http://{}", listeners.public.local_addr()?);
+    println!("admin on http://{}", listeners.admin.local_addr()?);
+    Ok(())
+}
+
+/// The first SIGTERM or SIGINT begins the shutdown, the second ends the process at once.
+struct Signals {
+    shutdown: CancellationToken,
+    now: CancellationToken,
+}
+
+impl Signals {
+    fn watch() -> std::io::Result<Self> {
+        let (mut term, mut int) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let (shutdown, now) = (CancellationToken::new(), CancellationToken::new());
+        let tokens = [shutdown.clone(), now.clone()];
+        tokio::spawn(async move {
+            for token in tokens {
+                tokio::select! {
+                    _ = term.recv() => {}
+                    _ = int.recv() => {}
+                }
+                token.cancel();
+            }
+        });
+        Ok(Self { shutdown, now })
+    }
+}
+
+fn usage(message: impl Into<Message>) -> Failure {
+    (EXIT_USAGE, message.into().to_string())
+}
+
+fn failed(message: impl Into<Message>) -> Failure {
+    (1, message.into().to_string())
+}

@@ -1,0 +1,87 @@
+//! History: a page of past events.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::{Budget, Range, scan};
+use crate::{
+    event::{Event, Kind},
+    filter::Filter,
+    frame::{self, Gap},
+    log::{Log, Unavailable},
+};
+
+/// In which order a page is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    Ascending,
+    Descending,
+}
+
+/// One past event.
+#[derive(Serialize)]
+struct Entry {
+    cursor: String,
+    time: String,
+    #[serde(rename = "type")]
+    event_type: String,
+    topic: Option<String>,
+    source: Option<String>,
+    id: Option<String>,
+    data: String,
+}
+
+/// A page of history.
+#[derive(Serialize)]
+pub(crate) struct History {
+    events: Vec<Entry>,
+    /// Where the page ended, if there may be more.
+    pub(crate) next: Option<String>,
+    complete: bool,
+    scanned: usize,
+    gap: Option<Gap>,
+}
+
+impl History {
+    /// Reads at most `limit` events of `range` that pass `filter`.
+    pub(crate) async fn read(
+        log: &Arc<Log>,
+        range: Range,
+        filter: &Filter,
+        order: Order,
+        limit: usize,
+        budget: Budget,
+    ) -> Result<Self, Unavailable> {
+        let incarnation = range.incarnation;
+        let mut found: Vec<Arc<Event>> = Vec::new();
+        let scanned = scan(log, range, order == Order::Descending, budget, |event| {
+            if event.kind == Kind::Data && !event.expired() && filter.passes(event) {
+                found.push(Arc::clone(event));
+            }
+            found.len() < limit
+        })
+        .await?;
+        let entry = |e: &Arc<Event>| Entry {
+            cursor: e.cursor(incarnation.epoch).to_string(),
+            time: time(e.nanos),
+            event_type: e.type_name().to_owned(),
+            topic: e.topic.as_deref().map(Into::into),
+            source: e.source.as_deref().map(Into::into),
+            id: e.id.as_deref().map(Into::into),
+            data: frame::data(&e.frame),
+        };
+        Ok(Self {
+            events: found.iter().map(entry).collect(),
+            next: scanned.cursor(incarnation),
+            complete: scanned.complete,
+            scanned: scanned.events,
+            gap: scanned.gap,
+        })
+    }
+}
+
+/// RFC 3339.
+pub(super) fn time(nanos: i64) -> String {
+    jiff::Timestamp::from_nanosecond(i128::from(nanos)).map(|t| t.to_string()).unwrap_or_default()
+}

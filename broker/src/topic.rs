@@ -1,0 +1,218 @@
+//! Topics and the patterns that select them, and topics as NATS subjects.
+//!
+//! A topic is 1 to 16 segments joined by dots. As a subject each segment keeps `A-Z a-z 0-9 - _ ~ @ : = + ,` and every
+//! other byte becomes `%XX`: reversible, and no topic can reach a subject outside the channel's prefix. Pure.
+
+use std::fmt;
+
+/// Segments of a topic at most.
+const MAX_SEGMENTS: usize = 16;
+/// Bytes of a topic at most, once encoded as a subject.
+pub const MAX_TOPIC_BYTES: usize = 255;
+/// Bytes of a pattern at most.
+pub const MAX_PATTERN_BYTES: usize = 256;
+
+/// Why a text is no topic or no pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadTopic {
+    /// Nothing between two dots, or nothing at all.
+    #[error("has an empty segment: write it as segments joined by single dots, as user.42")]
+    EmptySegment,
+    /// More than 16 segments.
+    #[error("has more than 16 segments")]
+    TooManySegments,
+    /// Too long.
+    #[error("is longer than 255 bytes")]
+    TooLong,
+    /// Control characters.
+    #[error("has a control character")]
+    Control,
+    /// A wildcard in a topic.
+    #[error("has a segment that is a wildcard: * and > are for filters")]
+    Wildcard,
+    /// `>` before the end of a pattern.
+    #[error("has > before its end: > stands for the rest and comes last")]
+    RestInside,
+}
+
+fn segments(text: &str) -> Result<impl Iterator<Item = &str> + Clone, BadTopic> {
+    if text.split('.').any(str::is_empty) {
+        return Err(BadTopic::EmptySegment);
+    }
+    if text.chars().any(char::is_control) {
+        return Err(BadTopic::Control);
+    }
+    if text.split('.').count() > MAX_SEGMENTS {
+        return Err(BadTopic::TooManySegments);
+    }
+    Ok(text.split('.'))
+}
+
+/// Encodes `topic` as the tokens of a NATS subject.
+///
+/// # Errors
+/// `topic` breaks a rule of topics.
+pub fn encode(topic: &str) -> Result<String, BadTopic> {
+    let mut out = String::with_capacity(topic.len());
+    for (i, segment) in segments(topic)?.enumerate() {
+        if segment == "*" || segment == ">" {
+            return Err(BadTopic::Wildcard);
+        }
+        if i > 0 {
+            out.push('.');
+        }
+        for b in segment.bytes() {
+            if b.is_ascii_alphanumeric() || b"-_~@:=+,".contains(&b) {
+                out.push(char::from(b));
+            } else {
+                const HEX: &[u8; 16] = b"0123456789ABCDEF";
+                out.push('%');
+                out.push(char::from(HEX[usize::from(b >> 4)]));
+                out.push(char::from(HEX[usize::from(b & 15)]));
+            }
+        }
+    }
+    if out.len() > MAX_TOPIC_BYTES {
+        return Err(BadTopic::TooLong);
+    }
+    Ok(out)
+}
+
+/// Reads the tokens of a NATS subject back. Only what [`encode`] would have written is a topic: two spellings of one
+/// topic would let a filter miss one of them.
+#[must_use]
+pub fn decode(tokens: &str) -> Option<String> {
+    let hex = |b: Option<u8>| b.and_then(|b| char::from(b).to_digit(16));
+    let mut out = Vec::with_capacity(tokens.len());
+    let mut bytes = tokens.bytes();
+    while let Some(b) = bytes.next() {
+        if b == b'%' {
+            let (high, low) = (hex(bytes.next())?, hex(bytes.next())?);
+            out.push(u8::try_from(high << 4 | low).ok()?);
+        } else {
+            out.push(b);
+        }
+    }
+    let topic = String::from_utf8(out).ok()?;
+    (encode(&topic).as_deref() == Ok(tokens)).then_some(topic)
+}
+
+/// A pattern over topics or types: `*` stands for one segment, a last `>` for one or more.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Pattern {
+    text: Box<str>,
+    literal: bool,
+}
+
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Pattern {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// `text` is empty, too long, has an empty segment, a control character, or a `>` before its end.
+    pub fn new(text: &str) -> Result<Self, BadTopic> {
+        if text.len() > MAX_PATTERN_BYTES {
+            return Err(BadTopic::TooLong);
+        }
+        let mut parts = segments(text)?.peekable();
+        let mut literal = true;
+        while let Some(part) = parts.next() {
+            literal &= part != "*" && part != ">";
+            if part == ">" && parts.peek().is_some() {
+                return Err(BadTopic::RestInside);
+            }
+        }
+        Ok(Self { text: text.into(), literal })
+    }
+
+    /// Whether `name` is selected.
+    #[must_use]
+    pub fn matches(&self, name: &str) -> bool {
+        if self.literal {
+            return *self.text == *name;
+        }
+        let mut names = name.split('.');
+        for part in self.text.split('.') {
+            match (part, names.next()) {
+                (">", Some(_)) => return true,
+                ("*", Some(_)) => {}
+                (part, Some(name)) if part == name => {}
+                _ => return false,
+            }
+        }
+        names.next().is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn every_topic_survives_its_subject(topic in "[^\\x00-\\x1f\\x7f-\\u{9f}]{1,40}") {
+            if let Ok(subject) = encode(&topic) {
+                prop_assert_eq!(decode(&subject), Some(topic));
+                prop_assert!(subject.bytes().all(|b| b.is_ascii_graphic() && b != b'*' && b != b'>'));
+                prop_assert!(!subject.split('.').any(str::is_empty));
+            }
+        }
+
+        #[test]
+        fn every_subject_is_one_topic_or_none(tokens in "[a-zA-Z0-9%.*> $_-]{0,40}") {
+            if let Some(topic) = decode(&tokens) {
+                prop_assert_eq!(encode(&topic), Ok(tokens));
+            }
+        }
+
+        #[test]
+        fn a_topic_matches_itself_and_its_wildcards(topic in "[a-c]{1,2}(\\.[a-c]{1,2}){0,4}", at in 0usize..5) {
+            prop_assert!(Pattern::new(&topic).unwrap().matches(&topic));
+            let mut parts: Vec<_> = topic.split('.').collect();
+            let i = at % parts.len();
+            parts[i] = "*";
+            prop_assert!(Pattern::new(&parts.join(".")).unwrap().matches(&topic));
+            parts.truncate(i);
+            parts.push(">");
+            prop_assert!(Pattern::new(&parts.join(".")).unwrap().matches(&topic));
+        }
+    }
+
+    #[test]
+    fn patterns_select_whole_segments() {
+        let matches = |p: &str, t: &str| Pattern::new(p).unwrap().matches(t);
+        assert!(matches("orders.*.paid", "orders.eu.paid"));
+        assert!(!matches("orders.*.paid", "orders.eu.de.paid"));
+        assert!(!matches("orders.*", "orders"));
+        assert!(!matches("orders.>", "orders"));
+        assert!(matches(">", "orders"));
+        assert!(!matches("user.4", "user.42"));
+        assert!(!matches("user.42", "user.4"));
+    }
+
+    #[test]
+    fn bad_topics_and_patterns_are_told_apart() {
+        assert_eq!(encode(""), Err(BadTopic::EmptySegment));
+        assert_eq!(encode("a..b"), Err(BadTopic::EmptySegment));
+        assert_eq!(encode("a.*"), Err(BadTopic::Wildcard));
+        assert_eq!(encode("a.>"), Err(BadTopic::Wildcard));
+        assert_eq!(encode("a\r\nb"), Err(BadTopic::Control));
+        assert_eq!(encode(&["a"; 17].join(".")), Err(BadTopic::TooManySegments));
+        assert_eq!(encode(&"é".repeat(60)), Err(BadTopic::TooLong));
+        assert_eq!(Pattern::new(">.a"), Err(BadTopic::RestInside));
+    }
+
+    #[test]
+    fn what_is_special_to_nats_never_leaves_the_encoding() {
+        assert_eq!(encode("$JS.API.a b\u{a0}>").unwrap(), "%24JS.API.a%20b%C2%A0%3E");
+        assert_eq!(decode("a%2Eb"), None, "a dot inside a segment would be two spellings of a.b");
+        assert_eq!(decode("a%zz"), None);
+        assert_eq!(decode("%41"), None, "A needs no encoding");
+    }
+}

@@ -1,0 +1,228 @@
+//! The broker's configuration: one YAML file, every key optional but `channels`.
+//!
+//! The types are the documentation: `docs/CONFIGURATION.md` and the JSON Schema are generated from them. Units stand in the
+//! names. [`load`](load::load) reads a file with its overrides, [`BrokerConfig::problems`] says what is wrong with it.
+
+mod channel;
+pub mod load;
+mod validate;
+
+pub use channel::{Access, ChannelConfig, Delivery, Publishing, Retention, valid_label};
+pub use validate::ConfigProblem;
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Everything a broker reads at its start. `limits`, `shutdown`, `query` and `channels` are read again when the file changes;
+/// the rest needs a restart.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BrokerConfig {
+    /// Address of the public listener.
+    pub listen: SocketAddr,
+    /// Address of the admin listener: `/livez`, `/readyz`, `/metrics`.
+    pub admin: SocketAddr,
+    /// Serve the page to try it on at `/`, and the list of channels at `/channels`.
+    pub page: bool,
+    /// How to reach NATS.
+    pub nats: Nats,
+    /// Memory budgets.
+    pub memory: Memory,
+    /// Connection limits of this process.
+    pub limits: Limits,
+    /// Bounds of one history or statistics request.
+    pub query: Query,
+    /// How the broker ends.
+    pub shutdown: Shutdown,
+    /// The channels this broker serves.
+    pub channels: Vec<ChannelConfig>,
+}
+
+impl Default for BrokerConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([0, 0, 0, 0], 8080)),
+            admin: SocketAddr::from(([0, 0, 0, 0], 9090)),
+            page: false,
+            nats: Nats::default(),
+            memory: Memory::default(),
+            limits: Limits::default(),
+            query: Query::default(),
+            shutdown: Shutdown::default(),
+            channels: Vec::new(),
+        }
+    }
+}
+
+/// How to reach NATS. At most one of `user`, `tokenFile` and `credentialsFile`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Nats {
+    /// Servers to try, as `nats://host:port` or `tls://host:port`.
+    pub servers: Vec<String>,
+    /// User name; its password is in `passwordFile`.
+    pub user: Option<String>,
+    /// File with the password of `user`.
+    pub password_file: Option<PathBuf>,
+    /// File with a token.
+    pub token_file: Option<PathBuf>,
+    /// A NATS credentials file (JWT and seed).
+    pub credentials_file: Option<PathBuf>,
+    /// File with the certificate authorities to trust.
+    pub ca_file: Option<PathBuf>,
+    /// File with our client certificate; goes with `keyFile`.
+    pub certificate_file: Option<PathBuf>,
+    /// File with the key of our client certificate.
+    pub key_file: Option<PathBuf>,
+    /// Create the stream of a channel that has none, with its `retention`. In Kubernetes the operator does that.
+    pub create_streams: bool,
+    /// How long one try of a publish waits for its acknowledgement, in milliseconds: 100 to 10,000. Slow disks under
+    /// `sync_interval: always` want 2000.
+    pub ack_milliseconds: u64,
+}
+
+impl Default for Nats {
+    fn default() -> Self {
+        Self {
+            servers: vec!["nats://127.0.0.1:4222".into()],
+            user: None,
+            password_file: None,
+            token_file: None,
+            credentials_file: None,
+            ca_file: None,
+            certificate_file: None,
+            key_file: None,
+            create_streams: false,
+            ack_milliseconds: 750,
+        }
+    }
+}
+
+/// Memory budgets.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Memory {
+    /// Events that the tail of one channel holds at most: 16 to 1,000,000.
+    pub tail_events: usize,
+    /// Bytes that the tail of one channel holds at most.
+    pub tail_bytes: usize,
+    /// Bytes that the pages of all channels hold together.
+    pub page_bytes: u64,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self { tail_events: 65_536, tail_bytes: 64 << 20, page_bytes: 128 << 20 }
+    }
+}
+
+/// What to answer to a subscriber that cannot be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Overload {
+    /// `200`, `retry:` and the end of the stream: browsers come back.
+    Retry,
+    /// `503` with `Retry-After`: for listeners that no browser reaches.
+    Status,
+}
+
+/// Connection limits of this process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Limits {
+    /// Open sockets of the public listener. What comes beyond waits in the kernel's queue.
+    pub connections: usize,
+    /// Subscribers of all channels.
+    pub subscribers: usize,
+    /// Subscribers from one client address.
+    pub subscribers_per_address: usize,
+    /// What a subscriber beyond a limit is answered.
+    pub overload: Overload,
+    /// Proxies whose `X-Forwarded-For` is believed for the client's address.
+    #[schemars(with = "Vec<String>")]
+    pub trusted_proxies: Vec<IpNet>,
+    /// Values of `Host` that are answered, without port; empty: all. Protects a listener on loopback from DNS rebinding.
+    pub allowed_hosts: Vec<String>,
+    /// Publishes under way at once; what comes beyond waits for at most a second, then is refused.
+    pub publishes_in_flight: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 60_000,
+            subscribers: 50_000,
+            subscribers_per_address: 10_000,
+            overload: Overload::Retry,
+            trusted_proxies: Vec::new(),
+            allowed_hosts: Vec::new(),
+            publishes_in_flight: 4096,
+        }
+    }
+}
+
+/// Bounds of one history or statistics request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Query {
+    /// Events that a request reads at most before it answers with `next`.
+    pub scan_events: usize,
+    /// Bytes that a request reads at most before it answers with `next`.
+    pub scan_bytes: usize,
+    /// Requests at once; what comes beyond waits.
+    pub concurrent: usize,
+}
+
+impl Default for Query {
+    fn default() -> Self {
+        Self { scan_events: 20_000, scan_bytes: 16 << 20, concurrent: 8 }
+    }
+}
+
+/// How the broker ends after SIGTERM: not ready at once; after `delaySeconds` it accepts no more; streams are closed over
+/// `drainSeconds`; `graceSeconds` after the signal it is gone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Shutdown {
+    /// Time for load balancers to notice that `/readyz` fails, before the listener is closed.
+    pub delay_seconds: u64,
+    /// Time over which streams are closed, at an even pace.
+    pub drain_seconds: u64,
+    /// Time from the signal to the end, whatever is still open.
+    pub grace_seconds: u64,
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self { delay_seconds: 5, drain_seconds: 15, grace_seconds: 28 }
+    }
+}
+
+impl BrokerConfig {
+    /// The part that can change only with a restart; equal parts mean that `new` can be taken over by a running broker.
+    #[must_use]
+    pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
+        let Self { listen, admin, page, nats, memory, limits, query: _, shutdown: _, channels: _ } =
+            self;
+        let mut keys = Vec::new();
+        let mut differs = |key, same: bool| {
+            if !same {
+                keys.push(key);
+            }
+        };
+        differs("listen", *listen == new.listen);
+        differs("admin", *admin == new.admin);
+        differs("page", *page == new.page);
+        differs("nats", *nats == new.nats);
+        differs("memory", *memory == new.memory);
+        differs("limits.connections", limits.connections == new.limits.connections);
+        differs(
+            "limits.publishesInFlight",
+            limits.publishes_in_flight == new.limits.publishes_in_flight,
+        );
+        keys
+    }
+}

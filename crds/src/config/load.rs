@@ -1,0 +1,175 @@
+//! Text to configuration: YAML, then overrides, then types. Pure: who calls brings the text and the overrides.
+//!
+//! A value of the wrong type is an error with the path of its key. Unknown keys are listed, not refused: images can be
+//! pinned, so an old broker may meet a new key; the `check` command is stricter than a running broker.
+
+use serde_json::{Map, Value};
+
+use super::BrokerConfig;
+
+/// Prefix of the environment variables that override the file: `EVENTCAST__LIMITS__SUBSCRIBERS_PER_ADDRESS=5` sets
+/// `limits.subscribersPerAddress`.
+pub const ENV_PREFIX: &str = "EVENTCAST__";
+
+/// A value that replaces what the file says, as `limits.subscribers` and its YAML text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Override {
+    /// Path of the key, in dots.
+    pub path: String,
+    /// YAML of the value.
+    pub value: String,
+}
+
+impl Override {
+    /// Reads `key.path=value`, as the `--set` flag has it.
+    ///
+    /// # Errors
+    /// The text has no `=`.
+    pub fn from_flag(text: &str) -> Result<Self, String> {
+        let (path, value) =
+            text.split_once('=').ok_or_else(|| format!("{text}: expected key.path=value"))?;
+        Ok(Self { path: path.into(), value: value.into() })
+    }
+
+    /// Reads an environment variable, if its name begins with [`ENV_PREFIX`].
+    #[must_use]
+    pub fn from_env(name: &str, value: &str) -> Option<Self> {
+        let path = name.strip_prefix(ENV_PREFIX)?.split("__").map(camel_case).collect::<Vec<_>>();
+        Some(Self { path: path.join("."), value: value.into() })
+    }
+}
+
+/// A configuration, and the keys of the file that mean nothing to this version.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration, not yet checked for bad values.
+    pub config: BrokerConfig,
+    /// Paths of the keys that this version does not know.
+    pub unknown: Vec<String>,
+}
+
+/// Why a text is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Not YAML; the message has line and column.
+    #[error("not YAML: {0}")]
+    Yaml(String),
+    /// A value has the wrong type or is out of the range of its type.
+    #[error("{path}: {message}")]
+    Value {
+        /// Path of the key.
+        path: String,
+        /// What is wrong with its value.
+        message: String,
+    },
+}
+
+/// Reads `text` and puts `overrides` on top, later ones over earlier ones.
+///
+/// # Errors
+/// The text is not YAML, or a value does not fit its key.
+pub fn load(text: &str, overrides: &[Override]) -> Result<Loaded, LoadError> {
+    let mut value = yaml(text)?;
+    if value.is_null() {
+        value = Value::Object(Map::new());
+    }
+    for o in overrides {
+        let replacement = yaml(&o.value)
+            .map_err(|e| LoadError::Value { path: o.path.clone(), message: e.to_string() })?;
+        set(&mut value, &o.path, replacement)?;
+    }
+    let mut unknown = Vec::new();
+    let mut track = serde_path_to_error::Track::new();
+    let config = {
+        let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
+        serde_ignored::deserialize(tracked, |path| unknown.push(path.to_string()))
+    };
+    match config {
+        Ok(config) => {
+            unknown.sort_unstable();
+            Ok(Loaded { config, unknown })
+        }
+        Err(e) => Err(LoadError::Value { path: track.path().to_string(), message: e.to_string() }),
+    }
+}
+
+fn yaml(text: &str) -> Result<Value, LoadError> {
+    if text.trim().is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_saphyr::from_str(text).map_err(|e| LoadError::Yaml(e.to_string()))
+}
+
+fn set(root: &mut Value, path: &str, replacement: Value) -> Result<(), LoadError> {
+    let wrong = |message: &str| LoadError::Value { path: path.into(), message: message.into() };
+    let mut at = root;
+    for key in path.split('.') {
+        if at.is_null() {
+            *at = Value::Object(Map::new());
+        }
+        at = match at {
+            Value::Object(map) => map.entry(key).or_insert(Value::Null),
+            Value::Array(list) => key
+                .parse::<usize>()
+                .ok()
+                .and_then(|i| list.get_mut(i))
+                .ok_or_else(|| wrong("no such entry in the list"))?,
+            _ => return Err(wrong("lies below a plain value")),
+        };
+    }
+    *at = replacement;
+    Ok(())
+}
+
+/// `SUBSCRIBERS_PER_ADDRESS` to `subscribersPerAddress`.
+fn camel_case(name: &str) -> String {
+    let mut words = name.split('_').map(str::to_lowercase);
+    let mut out = words.next().unwrap_or_default();
+    for word in words {
+        let mut chars = word.chars();
+        out.extend(chars.next().map(|c| c.to_ascii_uppercase()));
+        out.push_str(chars.as_str());
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overrides_replace_what_the_file_says_and_later_ones_win() {
+        let file = "limits: {subscribers: 7}\nchannels: [{namespace: a, name: b}]\n";
+        let env = Override::from_env("EVENTCAST__LIMITS__SUBSCRIBERS_PER_ADDRESS", "3").unwrap();
+        let flags = [
+            Override::from_flag("limits.subscribers=8").unwrap(),
+            Override::from_flag("channels.0.delivery.heartbeatSeconds=2").unwrap(),
+        ];
+        let loaded = load(file, &[vec![env], flags.to_vec()].concat()).unwrap();
+        assert_eq!(loaded.config.limits.subscribers, 8);
+        assert_eq!(loaded.config.limits.subscribers_per_address, 3);
+        assert_eq!(loaded.config.channels[0].delivery.heartbeat_seconds, 2);
+        assert!(loaded.unknown.is_empty());
+    }
+
+    #[test]
+    fn a_wrong_value_is_refused_with_the_path_of_its_key() {
+        let file = "channels: [{namespace: a, name: b, delivery: {heartbeatSeconds: soon}}]";
+        let error = load(file, &[]).unwrap_err().to_string();
+        assert!(error.starts_with("channels[0].delivery.heartbeatSeconds: "), "{error}");
+        let error = load("limits: {subscribers: -1}", &[]).unwrap_err().to_string();
+        assert!(error.starts_with("limits.subscribers: "), "{error}");
+    }
+
+    #[test]
+    fn unknown_keys_are_listed_with_their_paths() {
+        let file = "colour: red\nchannels: [{namespace: a, name: b, access: {tokens: []}}]";
+        assert_eq!(load(file, &[]).unwrap().unknown, ["channels.0.access.tokens", "colour"]);
+    }
+
+    #[test]
+    fn text_that_is_not_yaml_is_refused() {
+        assert!(matches!(load("a: [", &[]), Err(LoadError::Yaml(_))));
+        assert!(load("", &[]).is_ok(), "an empty file is all defaults");
+    }
+}

@@ -1,0 +1,231 @@
+//! What makes a configuration bad although its types are right. All problems at once, so that they are mended in one go.
+
+use std::{collections::HashSet, fmt};
+
+use super::{BrokerConfig, ChannelConfig, valid_label};
+
+/// A value that cannot be used: the path of its key and what would do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigProblem {
+    /// Path of the key, as `channels[0].delivery.heartbeatSeconds`.
+    pub path: String,
+    /// What is wrong and what would do.
+    pub message: String,
+}
+
+impl fmt::Display for ConfigProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.message)
+    }
+}
+
+struct Problems(Vec<ConfigProblem>);
+
+impl Problems {
+    fn check(&mut self, path: impl Into<String>, good: bool, message: impl Into<String>) {
+        if !good {
+            self.0.push(ConfigProblem { path: path.into(), message: message.into() });
+        }
+    }
+
+    fn range(&mut self, path: impl Into<String>, value: u64, low: u64, high: u64) {
+        self.check(
+            path,
+            (low..=high).contains(&value),
+            format!("{value} is not in {low}..={high}"),
+        );
+    }
+}
+
+impl BrokerConfig {
+    /// Everything that is wrong with the values; empty where the configuration can be used.
+    #[must_use]
+    pub fn problems(&self) -> Vec<ConfigProblem> {
+        let mut p = Problems(Vec::new());
+        let n = &self.nats;
+        p.check("nats.servers", !n.servers.is_empty(), "name at least one server");
+        let ways = [&n.token_file, &n.credentials_file].iter().filter(|w| w.is_some()).count()
+            + usize::from(n.user.is_some());
+        p.check("nats", ways <= 1, "give at most one of user, tokenFile and credentialsFile");
+        p.check(
+            "nats.passwordFile",
+            n.user.is_some() == n.password_file.is_some(),
+            "user and passwordFile go together",
+        );
+        p.check(
+            "nats.certificateFile",
+            n.certificate_file.is_some() == n.key_file.is_some(),
+            "certificateFile and keyFile go together",
+        );
+        p.range("nats.ackMilliseconds", n.ack_milliseconds, 100, 10_000);
+        p.range("memory.tailEvents", self.memory.tail_events as u64, 16, 1_000_000);
+        p.range("memory.tailBytes", self.memory.tail_bytes as u64, 64 << 10, 16 << 30);
+        p.range("memory.pageBytes", self.memory.page_bytes, 1 << 20, 64 << 30);
+        let l = &self.limits;
+        p.check("limits.connections", l.connections > 0, "must be at least 1");
+        p.check("limits.subscribers", l.subscribers > 0, "must be at least 1");
+        p.check(
+            "limits.subscribersPerAddress",
+            l.subscribers_per_address > 0,
+            "must be at least 1",
+        );
+        p.range("limits.publishesInFlight", l.publishes_in_flight as u64, 1, 65_536);
+        p.range("query.scanEvents", self.query.scan_events as u64, 256, 1_000_000);
+        p.range("query.scanBytes", self.query.scan_bytes as u64, 64 << 10, 1 << 30);
+        p.range("query.concurrent", self.query.concurrent as u64, 1, 1024);
+        let s = &self.shutdown;
+        p.check(
+            "shutdown.graceSeconds",
+            s.grace_seconds >= s.delay_seconds + s.drain_seconds,
+            "must be at least delaySeconds + drainSeconds",
+        );
+        p.check("channels", !self.channels.is_empty(), "name at least one channel");
+        let (mut names, mut streams) = (HashSet::new(), HashSet::new());
+        for (i, c) in self.channels.iter().enumerate() {
+            let path = format!("channels[{i}]");
+            c.problems(&path, &mut p);
+            p.check(&path, names.insert(c.key()), format!("{} stands here twice", c.key()));
+            let stream = c.stream_name();
+            p.check(
+                format!("{path}.stream"),
+                streams.insert(stream.clone()),
+                format!("{stream} is the stream of another channel"),
+            );
+        }
+        p.0
+    }
+}
+
+impl ChannelConfig {
+    fn problems(&self, path: &str, p: &mut Problems) {
+        let at = |key: &str| format!("{path}.{key}");
+        let label = "must be a DNS label: a-z, 0-9 and -, at most 63";
+        p.check(at("namespace"), valid_label(&self.namespace), label);
+        p.check(at("name"), valid_label(&self.name), label);
+        let stream = self.stream_name();
+        p.check(
+            at("stream"),
+            (1..=255).contains(&stream.len())
+                && stream.bytes().all(|b| b.is_ascii_graphic() && !b".*>/\\".contains(&b)),
+            "must be 1 to 255 visible ASCII characters without . * > / \\",
+        );
+        let prefix = self.prefix();
+        p.check(
+            at("subjectPrefix"),
+            prefix.len() <= 200
+                && !prefix.starts_with('$')
+                && !prefix.starts_with('_')
+                && prefix.split('.').all(|t| {
+                    !t.is_empty()
+                        && t.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+                }),
+            "must be tokens of A-Z a-z 0-9 - _ joined by dots, at most 200, not under $ or _",
+        );
+        let r = &self.retention;
+        p.range(at("retention.maxBytes"), r.max_bytes, 64 << 10, 1 << 50);
+        p.check(at("retention.replicas"), [1, 3, 5].contains(&r.replicas), "must be 1, 3 or 5");
+        let window = if r.max_age_seconds == 0 { 3600 } else { r.max_age_seconds.min(3600) };
+        p.range(at("retention.duplicateWindowSeconds"), r.duplicate_window_seconds, 1, window);
+        let d = &self.delivery;
+        p.check(
+            at("delivery.from"),
+            is_start(&d.from),
+            "must be latest, earliest, last:N with N from 1 to 1000, or -<duration> as -10m",
+        );
+        p.range(at("delivery.heartbeatSeconds"), d.heartbeat_seconds, 1, 300);
+        p.range(at("delivery.retryMilliseconds"), d.retry_milliseconds, 1000, 3_600_000);
+        p.range(at("delivery.stallSeconds"), d.stall_seconds, 1, 600);
+        p.range(at("delivery.maxAgeSeconds"), d.max_age_seconds, 0, 7 * 86_400);
+        let u = &self.publishing;
+        p.range(at("publishing.maxEventBytes"), u.max_event_bytes as u64, 1, 8 << 20);
+        p.range(at("publishing.maxBatchEvents"), u.max_batch_events as u64, 1, 10_000);
+        p.range(at("publishing.maxBatchBytes"), u.max_batch_bytes as u64, 1, 64 << 20);
+        p.range(at("publishing.deadlineSeconds"), u.deadline_seconds, 1, 60);
+        for (i, pattern) in u.types.iter().enumerate() {
+            p.check(
+                at(&format!("publishing.types[{i}]")),
+                !pattern.split('.').any(str::is_empty) && pattern.len() <= 256,
+                "must be segments joined by dots, as order.paid, order.* or order.>",
+            );
+        }
+        let a = &self.access;
+        let any = a.allowed_origins.iter().any(|o| o == "*");
+        p.check(
+            at("access.allowCredentials"),
+            !(any && a.allow_credentials),
+            "* with credentials would let every page act for its visitor: list the origins",
+        );
+        for (i, origin) in a.allowed_origins.iter().enumerate() {
+            p.check(
+                at(&format!("access.allowedOrigins[{i}]")),
+                origin == "*" || is_origin(origin),
+                "must be scheme://host[:port] in lower case without a path, or *",
+            );
+        }
+    }
+}
+
+/// What a channel may begin its subscribers at: no cursor and no time, which mean something once only.
+fn is_start(s: &str) -> bool {
+    let digits = |s: &str| !s.is_empty() && s.len() <= 9 && s.bytes().all(|b| b.is_ascii_digit());
+    let last = |n: &str| digits(n) && n.parse().is_ok_and(|n: usize| (1..=1000).contains(&n));
+    let ago = |t: &str| t.strip_suffix(['s', 'm', 'h', 'd']).is_some_and(digits);
+    matches!(s, "latest" | "earliest")
+        || s.strip_prefix("last:").is_some_and(last)
+        || s.strip_prefix('-').is_some_and(ago)
+}
+
+/// A serialised origin as browsers send it (RFC 6454, section 6.2); `null` is none.
+fn is_origin(s: &str) -> bool {
+    let Some((scheme, authority)) = s.split_once("://") else {
+        return false;
+    };
+    matches!(scheme, "http" | "https")
+        && !authority.is_empty()
+        && authority
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-:[]".contains(&b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::load::load;
+
+    fn problems(yaml: &str) -> Vec<String> {
+        load(yaml, &[]).unwrap().config.problems().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn defaults_are_good() {
+        assert_eq!(problems("channels: [{namespace: default, name: demo}]"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_problem_is_told_at_once_with_its_path() {
+        let found = problems(
+            "shutdown: {graceSeconds: 1}
+channels:
+- {namespace: Default, name: demo}
+- namespace: a
+  name: b
+  delivery: {heartbeatSeconds: 0, retryMilliseconds: 0, from: 'last:0'}
+  publishing: {types: ['order.', 'order.>']}
+  access: {allowedOrigins: ['*', 'null', 'https://a.example/path'], allowCredentials: true}
+- {namespace: a, name: b}",
+        );
+        for path in [
+            "shutdown.graceSeconds: ",
+            "channels[0].namespace: ",
+            "channels[1].delivery.heartbeatSeconds: 0 is not in 1..=300",
+            "channels[1].delivery.retryMilliseconds: ",
+            "channels[1].delivery.from: ",
+            "channels[1].publishing.types[0]: ",
+            "channels[1].access.allowCredentials: ",
+            "channels[1].access.allowedOrigins[1]: ",
+            "channels[1].access.allowedOrigins[2]: ",
+            "channels[2]: a/b stands here twice",
+        ] {
+            assert!(found.iter().any(|f| f.starts_with(path)), "{path} not in {found:#?}");
+        }
+    }
+}

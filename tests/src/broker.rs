@@ -1,0 +1,209 @@
+//! The built broker as a child: start, faults, restart on the same ports, metrics, configuration while it runs.
+//!
+//! A broker has one channel, `default/demo`, creates its stream, and lets a test change any key. Each test owns its
+//! nats-server, so names need not be unique. The log of the broker is shown when a test panics.
+
+mod cli;
+mod setup;
+mod start;
+
+pub use cli::{Cli, Ended};
+
+use std::{path::PathBuf, process::ExitStatus, time::Duration};
+
+use anyhow::{Context as _, Result};
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{
+    http::{Version, client},
+    metrics::Metrics,
+    process::{self, Process},
+};
+
+/// How long a broker may take until it is ready.
+const START: Duration = Duration::from_secs(30);
+
+/// A broker, running or not.
+#[derive(Debug)]
+pub struct Broker {
+    folder: TempDir,
+    config: Value,
+    process: Option<Process>,
+    public: String,
+    admin: String,
+}
+
+impl Broker {
+    /// Starts a broker on the servers of `nats` (separated by `,`) and waits until it is ready. `change` sees the
+    /// configuration as JSON before it is written.
+    ///
+    /// # Errors
+    /// When it is not ready in time.
+    pub async fn start(nats: &str, change: impl FnOnce(&mut Value)) -> Result<Self> {
+        let mut broker = Self::launch(nats, change).await?;
+        broker.ready(START).await?;
+        Ok(broker)
+    }
+
+    /// As [`start`](Self::start), but waits only until it listens.
+    ///
+    /// # Errors
+    /// When it does not listen in time.
+    pub async fn launch(nats: &str, change: impl FnOnce(&mut Value)) -> Result<Self> {
+        let folder = process::folder("eventcast-broker-")?;
+        let mut config = serde_json::to_value(setup::defaults(nats)?)?;
+        change(&mut config);
+        let mut broker =
+            Self { folder, config, process: None, public: String::new(), admin: String::new() };
+        broker.write()?;
+        broker.run().await?;
+        Ok(broker)
+    }
+
+    /// `http://127.0.0.1:PORT` + `path`.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.public)
+    }
+
+    /// The events of `default/demo`, with `query` (`""`, or `"topic=a&from=earliest"`).
+    #[must_use]
+    pub fn events_url(&self, query: &str) -> String {
+        let mark = if query.is_empty() { "" } else { "?" };
+        self.url(&format!("/channels/default/demo/events{mark}{query}"))
+    }
+
+    /// `http://127.0.0.1:PORT` + `path` on the admin listener.
+    #[must_use]
+    pub fn admin_url(&self, path: &str) -> String {
+        format!("{}{path}", self.admin)
+    }
+
+    /// `127.0.0.1:PORT` of the public listener.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        self.public.trim_start_matches("http://")
+    }
+
+    /// `kill -9`.
+    ///
+    /// # Errors
+    /// When it cannot be killed.
+    pub fn kill9(&mut self) -> Result<()> {
+        if let Some(mut process) = self.process.take() {
+            process.kill9()?;
+        }
+        Ok(())
+    }
+
+    /// `SIGTERM`; does not wait.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn terminate(&self) -> Result<()> {
+        self.running()?.signal(Signal::TERM)
+    }
+
+    /// Stops it as it stands.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pause(&self) -> Result<()> {
+        self.running()?.signal(Signal::STOP)
+    }
+
+    /// Ends [`pause`](Self::pause).
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn resume(&self) -> Result<()> {
+        self.running()?.signal(Signal::CONT)
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Errors
+    /// When it still runs after `within`.
+    pub async fn wait_exit(&mut self, within: Duration) -> Result<ExitStatus> {
+        let process = self.process.as_mut().context("the broker does not run")?;
+        process.wait_exit(within).await
+    }
+
+    /// Starts it again on the same ports, after `kill -9` where it still runs, and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it is not ready in time.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.kill9()?;
+        self.run().await?;
+        self.ready(START).await
+    }
+
+    /// Scrapes `/metrics`.
+    ///
+    /// # Errors
+    /// When it cannot be had or read.
+    pub async fn metrics(&self) -> Result<Metrics> {
+        let http = client(Version::One);
+        let answer = http.get(self.admin_url("/metrics")).send().await?.error_for_status()?;
+        Metrics::parse(&answer.text().await?)
+    }
+
+    /// The sum of a metric over all samples with `labels`.
+    ///
+    /// # Errors
+    /// When it cannot be scraped.
+    pub async fn metric(&self, name: &str, labels: &[(&str, &str)]) -> Result<f64> {
+        Ok(self.metrics().await?.metric(name, labels))
+    }
+
+    /// Changes the configuration file, in one step for whoever reads it. Whether the broker has taken it over is for the
+    /// test to wait for.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn reconfigure(&mut self, change: impl FnOnce(&mut Value)) -> Result<()> {
+        change(&mut self.config);
+        self.write()
+    }
+
+    /// The configuration file.
+    #[must_use]
+    pub fn config_file(&self) -> PathBuf {
+        self.folder.path().join("config.yaml")
+    }
+
+    /// The configuration as it was last written.
+    #[must_use]
+    pub fn config(&self) -> &Value {
+        &self.config
+    }
+
+    /// Everything it logged so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.process.as_ref().map(Process::stderr).unwrap_or_default()
+    }
+
+    /// Process id.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pid(&self) -> Result<u32> {
+        Ok(self.running()?.pid())
+    }
+
+    /// Resident memory in bytes.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn rss(&self) -> Result<u64> {
+        self.running()?.rss()
+    }
+
+    fn running(&self) -> Result<&Process> {
+        self.process.as_ref().context("the broker does not run")
+    }
+}

@@ -1,0 +1,39 @@
+//! What a broker is started with: the executable and the configuration that a test gets without asking.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use eventcast_crds::config::{BrokerConfig, ChannelConfig, Shutdown};
+
+use crate::ports;
+
+/// What a test gets without asking.
+pub(super) fn defaults(nats: &str) -> Result<BrokerConfig> {
+    let ports = ports::reserve(2)?;
+    let mut config = BrokerConfig {
+        listen: ([127, 0, 0, 1], ports[0]).into(),
+        admin: ([127, 0, 0, 1], ports[1]).into(),
+        shutdown: Shutdown { delay_seconds: 0, drain_seconds: 1, grace_seconds: 5 },
+        channels: vec![ChannelConfig::new("default", "demo")],
+        ..BrokerConfig::default()
+    };
+    config.nats.servers = nats.split(',').map(str::to_owned).collect();
+    config.nats.create_streams = true;
+    Ok(config)
+}
+
+/// `EVENTCAST_BROKER`, or beside the test executable's folder.
+pub(super) fn binary() -> PathBuf {
+    let built = || {
+        let test = std::env::current_exe().expect("a test knows its executable");
+        let folder = test.parent().and_then(Path::parent).expect("it lies in target/debug/deps");
+        folder.join("eventcast-broker")
+    };
+    let found = std::env::var_os("EVENTCAST_BROKER").map_or_else(built, PathBuf::from);
+    assert!(
+        found.is_file(),
+        "no broker at {}: run cargo build -p eventcast-broker, or set EVENTCAST_BROKER",
+        found.display()
+    );
+    found
+}

@@ -1,0 +1,78 @@
+//! From a configuration to a broker that answers: the file, the process, the two lines it prints, `/readyz`.
+
+use std::{fs, path::Path, time::Duration};
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+
+use super::{Broker, START, setup};
+use crate::{
+    eventually,
+    http::{Version, client},
+    process::{self, Process},
+};
+
+impl Broker {
+    /// Waits until `/readyz` answers 200.
+    ///
+    /// # Errors
+    /// When it does not within `within`, or the broker has ended.
+    pub async fn ready(&mut self, within: Duration) -> Result<()> {
+        let (client, url) = (client(Version::One), self.admin_url("/readyz"));
+        let ready = eventually("the broker is ready", within, || async {
+            let answer = client.get(&url).timeout(Duration::from_secs(2)).send().await?;
+            ensure!(answer.status() == 200, "/readyz says {}", answer.status());
+            Ok(())
+        });
+        ready.await.with_context(|| self.ending())
+    }
+
+    /// Writes the configuration, in one step for whoever reads it.
+    pub(super) fn write(&self) -> Result<()> {
+        let new = self.folder.path().join("config.new");
+        fs::write(&new, serde_json::to_vec_pretty(&self.config)?)?;
+        fs::rename(&new, self.config_file()).context("failed to write the configuration")
+    }
+
+    /// Starts the process and learns its addresses from the two lines it prints.
+    pub(super) async fn run(&mut self) -> Result<()> {
+        let file = self.config_file();
+        let arguments = [Path::new("run"), Path::new("--config"), &file];
+        let out = self.folder.path().join("broker.out");
+        if out.exists() {
+            fs::remove_file(&out)?; // the lines of an earlier life
+        }
+        let process = Process::spawn("broker", &setup::binary(), &arguments, self.folder.path())?;
+        let process = self.process.insert(process);
+        let lines = eventually("the broker listens", START, || {
+            let lines = match process.exited() {
+                Ok(None) => addresses(&process.stdout()).map(Ok),
+                Ok(Some(status)) => Some(Err(anyhow!("it ended with {status}"))),
+                Err(error) => Some(Err(error)),
+            };
+            std::future::ready(lines)
+        })
+        .await
+        .flatten();
+        let (public, admin) = lines.with_context(|| self.ending())?;
+        (self.public, self.admin) = (format!("http://{public}"), format!("http://{admin}"));
+        let before = self.config.clone();
+        // the next life listens where this one does
+        self.config["listen"] = public.into();
+        self.config["admin"] = admin.into();
+        if self.config == before { Ok(()) } else { self.write() }
+    }
+
+    fn ending(&self) -> String {
+        format!("log of the broker ends:\n{}", process::tail(&self.log(), 30))
+    }
+}
+
+/// The public and the admin address, from the two lines that a broker prints.
+fn addresses(stdout: &str) -> Option<(String, String)> {
+    let line = |mark: &str| {
+        let mut lines = stdout.lines();
+        let address = lines.find_map(|line| line.strip_prefix(mark)?.strip_prefix("http://"));
+        address.map(str::to_owned)
+    };
+    Some((line("listening on ")?, line("admin on ")?))
+}

@@ -1,0 +1,35 @@
+//! HTTP as the suites speak it: [`RawConn`] where bytes matter, [`Publish`] where an event shall be stored, [`client`] for
+//! everything else. Nothing here follows redirects, asks a proxy or repeats a request behind a test's back.
+
+mod body;
+mod publish;
+mod raw;
+
+pub use publish::{Answer, Outcome, Publish, created, publish, publish_retrying};
+pub use raw::{Head, RawConn};
+
+use reqwest::redirect::Policy;
+
+/// Version of HTTP, without TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.1.
+    #[default]
+    One,
+    /// HTTP/2 with prior knowledge.
+    Two,
+}
+
+/// A client with connections of its own.
+///
+/// # Panics
+/// Never: the options are constant.
+#[must_use]
+pub fn client(version: Version) -> reqwest::Client {
+    let builder = reqwest::Client::builder().no_proxy().redirect(Policy::none()).tcp_nodelay(true);
+    let builder = match version {
+        Version::One => builder.http1_only(),
+        Version::Two => builder.http2_prior_knowledge(),
+    };
+    builder.build().expect("constant options are valid")
+}

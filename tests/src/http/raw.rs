@@ -1,0 +1,179 @@
+//! HTTP/1.1 over a socket, byte by byte: what was sent is what the test wrote, and the socket can be cut.
+
+use std::{io, time::Duration};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpSocket, TcpStream},
+    time::timeout,
+};
+
+use super::body::Framing;
+
+/// How long [`RawConn`] waits for bytes that must come.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Status line and headers of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Status code.
+    pub status: u16,
+    /// Headers in order; names in lower case.
+    pub headers: Vec<(String, String)>,
+}
+
+impl Head {
+    /// The first value of a header.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let wanted = |(have, _): &&(String, String)| have.eq_ignore_ascii_case(name);
+        self.headers.iter().find(wanted).map(|(_, value)| value.as_str())
+    }
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct RawConn {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+    framing: Framing,
+}
+
+impl RawConn {
+    /// Connects to `127.0.0.1:PORT`.
+    ///
+    /// # Errors
+    /// When nobody listens.
+    pub async fn connect(address: &str) -> Result<Self> {
+        Self::connect_with(address, None).await
+    }
+
+    /// Connects with a receive buffer of so many bytes: the way to be slow and have the other side know.
+    ///
+    /// # Errors
+    /// When nobody listens.
+    pub async fn connect_with(address: &str, receive_buffer: Option<u32>) -> Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        if let Some(bytes) = receive_buffer {
+            socket.set_recv_buffer_size(bytes)?; // before connect: the window is announced there
+        }
+        let connecting = socket.connect(address.parse().context("not an address")?);
+        let stream = timeout(PATIENCE, connecting).await??;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, buffer: Vec::new(), framing: Framing::Ended })
+    }
+
+    /// Writes bytes as they stand.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) -> Result<()> {
+        Ok(timeout(PATIENCE, self.stream.write_all(bytes.as_ref())).await??)
+    }
+
+    /// Says that nothing more will be sent.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub async fn finish_sending(&mut self) -> Result<()> {
+        Ok(self.stream.shutdown().await?)
+    }
+
+    /// Reads the status line and the headers of the next answer.
+    ///
+    /// # Errors
+    /// When they do not come, or are not HTTP/1.1.
+    pub async fn read_head(&mut self) -> Result<Head> {
+        let bytes = self.read_until(b"\r\n\r\n").await?;
+        let text = String::from_utf8(bytes).context("a head that is not UTF-8")?;
+        let mut lines = text.trim_end().split("\r\n");
+        let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 "));
+        let status = status.and_then(|rest| rest.get(..3)?.parse().ok());
+        let status: u16 = status.with_context(|| format!("not a status line: {text:?}"))?;
+        let mut headers = Vec::new();
+        for line in lines {
+            let (name, value) = line.split_once(':').with_context(|| format!("header {line:?}"))?;
+            headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+        }
+        let head = Head { status, headers };
+        self.framing = Framing::of(&head)?;
+        Ok(head)
+    }
+
+    /// Reads up to and with `mark`, whatever it is part of; keeps the rest.
+    ///
+    /// # Errors
+    /// When the connection ends before, or nothing comes for ten seconds.
+    pub async fn read_until(&mut self, mark: &[u8]) -> Result<Vec<u8>> {
+        loop {
+            let found = self.buffer.windows(mark.len()).position(|window| window == mark);
+            if let Some(at) = found {
+                return Ok(self.buffer.drain(..at + mark.len()).collect());
+            }
+            if timeout(PATIENCE, self.fill()).await.context("nothing came")?? == 0 {
+                bail!("closed after {:?}", String::from_utf8_lossy(&self.buffer));
+            }
+        }
+    }
+
+    /// The next piece of the body, decoded; `None` at its end. Waits as long as it takes.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    ///
+    /// # Errors
+    /// `io::Error` when the connection breaks or ends within the body; another when the chunks are wrong.
+    pub async fn chunk(&mut self) -> Result<Option<Vec<u8>>> {
+        loop {
+            if let Some(piece) = self.framing.take(&mut self.buffer)? {
+                return Ok(Some(piece));
+            }
+            if self.framing == Framing::Ended {
+                return Ok(None);
+            }
+            if self.fill().await? == 0 {
+                if self.framing != Framing::UntilClose {
+                    bail!(io::Error::new(io::ErrorKind::UnexpectedEof, "closed within the body"));
+                }
+                self.framing = Framing::Ended;
+            }
+        }
+    }
+
+    /// The rest of the body.
+    ///
+    /// # Errors
+    /// As [`chunk`](Self::chunk), or when nothing comes for ten seconds.
+    pub async fn body(&mut self) -> Result<Vec<u8>> {
+        let mut body = Vec::new();
+        while let Some(piece) = timeout(PATIENCE, self.chunk()).await.context("nothing came")?? {
+            body.extend(piece);
+        }
+        Ok(body)
+    }
+
+    /// Whether the other side closes within ten seconds, without another byte.
+    ///
+    /// # Errors
+    /// When it sends something or keeps the connection open.
+    pub async fn closed(&mut self) -> Result<()> {
+        ensure!(self.buffer.is_empty(), "unread: {:?}", String::from_utf8_lossy(&self.buffer));
+        match timeout(PATIENCE, self.fill()).await.context("still open")? {
+            Ok(0) | Err(_) => Ok(()),
+            Ok(_) => bail!("more came: {:?}", String::from_utf8_lossy(&self.buffer)),
+        }
+    }
+
+    /// Cuts the connection: the other side gets a reset.
+    ///
+    /// # Errors
+    /// When the socket cannot be told so.
+    pub fn cut(self) -> Result<()> {
+        Ok(self.stream.set_zero_linger()?)
+    }
+
+    async fn fill(&mut self) -> io::Result<usize> {
+        self.stream.read_buf(&mut self.buffer).await
+    }
+}

@@ -1,0 +1,118 @@
+//! What was published, by number and by log.
+
+use std::collections::HashMap;
+
+use crate::{
+    cursor::Cursor,
+    ledger::{Fate, Observed, Published, Seen, World},
+};
+
+/// An event that is certainly stored.
+#[derive(Clone, Debug)]
+pub(super) struct Stored {
+    pub(super) number: u64,
+    pub(super) sequence: u64,
+    pub(super) cursor: String,
+    pub(super) event: Published,
+}
+
+/// What is known of a number.
+pub(super) enum Known<'a> {
+    /// Stored in this log, with what was acknowledged.
+    Here(&'a Stored),
+    /// Stored, but this log does not have it.
+    Elsewhere,
+    /// Perhaps stored.
+    Maybe(&'a Published),
+    /// Not stored, by the word of the broker, or never published.
+    Never,
+}
+
+/// The events of every log.
+pub(super) struct Index {
+    logs: Vec<Vec<Stored>>,
+    by_number: Vec<HashMap<u64, usize>>,
+    published: HashMap<u64, Published>,
+}
+
+impl Index {
+    /// The index, and what is wrong with the acknowledgements.
+    pub(super) fn new(mut world: World, observed: &[Observed]) -> (Self, Vec<String>) {
+        if world.cuts.is_empty() {
+            settle(&mut world, observed);
+        }
+        let mut problems = Vec::new();
+        let mut logs: Vec<Vec<Stored>> = vec![Vec::new(); world.cuts.len() + 1];
+        for event in &world.published {
+            let Fate::Stored(cursor) = &event.fate else {
+                continue;
+            };
+            let sequence = match Cursor::parse(cursor) {
+                Ok(parsed) => parsed.sequence,
+                Err(error) => {
+                    problems.push(format!("event {}: {error:#}", event.number));
+                    continue;
+                }
+            };
+            let (number, cursor) = (event.number, cursor.clone());
+            let stored = Stored { number, sequence, cursor, event: event.clone() };
+            for (log, events) in logs.iter_mut().enumerate().skip(event.log) {
+                let survived = world.cuts[event.log..log].iter().all(|cut| sequence <= *cut);
+                if survived {
+                    events.push(stored.clone());
+                }
+            }
+        }
+        for (log, events) in logs.iter_mut().enumerate() {
+            events.sort_by_key(|stored| stored.sequence);
+            for pair in events.windows(2).filter(|pair| pair[0].sequence == pair[1].sequence) {
+                problems.push(format!(
+                    "log {log}: events {} and {} were both acknowledged at sequence {}",
+                    pair[0].number, pair[1].number, pair[0].sequence
+                ));
+            }
+        }
+        let by_number = logs
+            .iter()
+            .map(|log| log.iter().enumerate().map(|(at, stored)| (stored.number, at)).collect())
+            .collect();
+        let published = world.published.into_iter().map(|event| (event.number, event)).collect();
+        (Self { logs, by_number, published }, problems)
+    }
+
+    pub(super) fn last_log(&self) -> usize {
+        self.logs.len() - 1
+    }
+
+    /// The events of a log, by sequence.
+    pub(super) fn log(&self, log: usize) -> &[Stored] {
+        &self.logs[log]
+    }
+
+    pub(super) fn find(&self, log: usize, number: u64) -> Known<'_> {
+        if let Some(at) = self.by_number[log].get(&number) {
+            return Known::Here(&self.logs[log][*at]);
+        }
+        match self.published.get(&number) {
+            Some(event) if event.fate == Fate::Unknown => Known::Maybe(event),
+            Some(event) if matches!(event.fate, Fate::Stored(_)) => Known::Elsewhere,
+            _ => Known::Never,
+        }
+    }
+}
+
+/// An event that anybody got is stored, whatever its publisher knows; then it is due to the others too. Only where the log
+/// was never replaced, else nobody can say in which it was.
+fn settle(world: &mut World, observed: &[Observed]) {
+    let mut sightings = HashMap::new();
+    for seen in observed.iter().flat_map(|observed| &observed.seen) {
+        if let Seen::Event { number, cursor, .. } = seen {
+            sightings.entry(*number).or_insert_with(|| cursor.clone());
+        }
+    }
+    for event in world.published.iter_mut().filter(|event| event.fate == Fate::Unknown) {
+        if let Some(cursor) = sightings.remove(&event.number) {
+            event.fate = Fate::Stored(cursor);
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! The judge must find what is wrong: a check that cannot fail is worthless.
+
+use std::time::Duration;
+
+use super::*;
+use crate::{
+    filter::Filter,
+    ledger::{Published, Start},
+};
+
+fn cursor(epoch: &str, sequence: u64) -> String {
+    format!("{epoch}-{sequence}-abc")
+}
+
+/// Events 0..count of one log at sequences 1..=count, in turn of topics `a`, `b`, none.
+fn published(epoch: &str, log: usize, first_number: u64, count: u64) -> Vec<Published> {
+    let topics = [Some("a"), Some("b"), None];
+    (0..count)
+        .map(|i| Published {
+            number: first_number + i,
+            topic: topics[(i % 3) as usize].map(str::to_owned),
+            kind: None,
+            began: Duration::from_secs(i),
+            log,
+            fate: Fate::Stored(cursor(epoch, i + 1)),
+        })
+        .collect()
+}
+
+fn event(epoch: &str, number: u64, sequence: u64) -> Seen {
+    Seen::Event { number, kind: "message".into(), cursor: cursor(epoch, sequence) }
+}
+
+fn opened(at: u64) -> Seen {
+    Seen::Opened { at: Duration::from_secs(at), broker: 0 }
+}
+
+fn gap(requested: Option<String>, resumed: String, lost: Option<u64>, reason: &str) -> Seen {
+    Seen::Gap { requested, resumed, lost, reason: reason.into() }
+}
+
+fn verdict_of(world: World, start: Start, topics: &[&str], seen: Vec<Seen>) -> Verdict {
+    let filter = Filter { topics: topics.iter().map(|&t| t.to_owned()).collect(), types: vec![] };
+    let observed = Observed { name: "s".into(), filter, start, seen };
+    judge(world, &[observed]).verdicts.remove(0)
+}
+
+/// One log of nine events, read from its beginning without a filter.
+fn nine(seen: Vec<Seen>) -> Verdict {
+    let world = World { published: published("e", 0, 0, 9), cuts: vec![] };
+    verdict_of(world, Start::Earliest, &[], seen)
+}
+
+fn all_nine() -> Vec<Seen> {
+    [opened(0)].into_iter().chain((0..9).map(|n| event("e", n, n + 1))).collect()
+}
+
+#[test]
+fn everything_once_and_in_order_is_clean() {
+    let verdict = nine(all_nine());
+    assert_eq!(verdict.offences, []);
+    assert_eq!((verdict.due, verdict.delivered, verdict.declared_lost), (9, 9, 0));
+}
+
+#[test]
+fn a_lost_event_is_found() {
+    let mut seen = all_nine();
+    seen.remove(4);
+    assert_eq!(nine(seen).offences, [Offence::Missing { number: 3, sequence: 4 }]);
+    let mut seen = all_nine();
+    seen.pop();
+    assert_eq!(nine(seen).offences, [Offence::Missing { number: 8, sequence: 9 }]);
+    assert_eq!(nine(vec![]).offences.len(), 9);
+}
+
+#[test]
+fn a_repeated_event_is_found() {
+    let mut seen = all_nine();
+    seen.insert(5, event("e", 3, 4));
+    assert_eq!(nine(seen).offences, [Offence::Repeated { number: 3, sequence: 4 }]);
+}
+
+#[test]
+fn disorder_is_found() {
+    let mut seen = all_nine();
+    seen.swap(4, 5);
+    assert_eq!(nine(seen).offences, [Offence::OutOfOrder { sequence: 4, after: 5 }]);
+    let mut seen = all_nine();
+    seen.insert(5, Seen::Cursor(cursor("e", 2)));
+    assert_eq!(nine(seen).offences, [Offence::OutOfOrder { sequence: 2, after: 4 }]);
+}
+
+#[test]
+fn what_does_not_pass_the_filter_is_neither_due_nor_welcome() {
+    let world = World { published: published("e", 0, 0, 9), cuts: vec![] };
+    let due = |n: &u64| n % 3 != 1;
+    let mut seen: Vec<_> = (0..9).filter(due).map(|n| event("e", n, n + 1)).collect();
+    let verdict = verdict_of(world.clone(), Start::Earliest, &["a"], seen.clone());
+    assert_eq!((verdict.due, verdict.delivered), (6, 6));
+    assert_eq!(verdict.offences, []);
+    seen.insert(1, event("e", 1, 2));
+    let verdict = verdict_of(world, Start::Earliest, &["a"], seen);
+    assert!(matches!(&verdict.offences[..], [Offence::Unexpected { number: 1, .. }]));
+}
+
+#[test]
+fn wrong_numbers_types_and_cursors_are_found() {
+    for wrong in [
+        event("e", 77, 4),
+        Seen::Event { number: 3, kind: "other".into(), cursor: cursor("e", 4) },
+        Seen::Event { number: 3, kind: "message".into(), cursor: "e-4-xyz".into() },
+    ] {
+        let mut seen = all_nine();
+        seen[4] = wrong;
+        assert!(matches!(
+            &nine(seen).offences[0],
+            Offence::Unexpected { .. } | Offence::WrongCursor { number: 3, .. }
+        ));
+    }
+    let mut seen = all_nine();
+    seen[4] = event("f", 3, 4);
+    assert!(nine(seen).offences.iter().any(|o| matches!(o, Offence::Violation(_))));
+}
+
+#[test]
+fn a_declared_gap_balances_if_its_count_is_right() {
+    let with_gap = |lost| {
+        let mut seen = all_nine();
+        let gap = gap(Some(cursor("e", 2)), cursor("e", 6), lost, "expired");
+        seen.splice(3..7, [Seen::Ended("left".into()), opened(9), gap]);
+        nine(seen)
+    };
+    let verdict = with_gap(Some(4));
+    assert_eq!(verdict.offences, []);
+    assert_eq!((verdict.due, verdict.delivered, verdict.declared_lost), (9, 5, 4));
+    assert!(matches!(&with_gap(Some(3)).offences[..], [Offence::WrongGap(_)]));
+    // a gap that begins later than the client's position leaves the difference missing
+    let mut seen = all_nine();
+    seen.splice(3..7, [gap(Some(cursor("e", 3)), cursor("e", 6), Some(3), "expired")]);
+    assert_eq!(nine(seen).offences, [Offence::Missing { number: 2, sequence: 3 }]);
+}
+
+#[test]
+fn latest_begins_at_the_first_id_but_not_after_the_stream_was_open() {
+    let world = World { published: published("e", 0, 0, 9), cuts: vec![] };
+    let tail = |opened_at, first: u64| {
+        let mut seen = vec![opened(opened_at), Seen::Cursor(cursor("e", first))];
+        seen.extend((first..9).map(|n| event("e", n, n + 1)));
+        verdict_of(world.clone(), Start::Latest, &[], seen)
+    };
+    assert_eq!(tail(4, 5).offences, []);
+    // event 5 was published (at 5 s) after the stream was open (at 4 s)
+    assert_eq!(tail(4, 6).offences, [Offence::Missing { number: 5, sequence: 6 }]);
+    let never = verdict_of(world, Start::Latest, &[], vec![opened(6)]);
+    assert_eq!(never.offences.len(), 2);
+}
+
+#[test]
+fn a_recreated_log_is_told_and_read_from_its_beginning() {
+    let mut events = published("e", 0, 0, 9);
+    events.extend(published("f", 1, 9, 3));
+    let world = World { published: events, cuts: vec![0] };
+    let reset = gap(Some(cursor("e", 6)), cursor("f", 0), None, "new-incarnation");
+    let mut seen: Vec<_> = (0..6).map(|n| event("e", n, n + 1)).collect();
+    seen.push(reset.clone());
+    seen.extend((0..3).map(|n| event("f", 9 + n, n + 1)));
+    let verdict = verdict_of(world.clone(), Start::Earliest, &[], seen.clone());
+    assert_eq!(verdict.offences, []);
+    assert_eq!((verdict.due, verdict.delivered, verdict.declared_lost), (12, 9, 3));
+    // the first event of the new log is missing
+    let mut short = seen.clone();
+    short.remove(7);
+    let verdict = verdict_of(world.clone(), Start::Earliest, &[], short);
+    assert_eq!(verdict.offences, [Offence::Missing { number: 9, sequence: 1 }]);
+    // an event of the old log is missing before the reset
+    let mut short = seen.clone();
+    short.remove(2);
+    let verdict = verdict_of(world.clone(), Start::Earliest, &[], short);
+    assert_eq!(verdict.offences, [Offence::Missing { number: 2, sequence: 3 }]);
+    // never told
+    let silent: Vec<_> = seen.iter().filter(|s| **s != reset).cloned().collect();
+    assert!(!verdict_of(world.clone(), Start::Earliest, &[], silent).offences.is_empty());
+    // told twice
+    seen.push(reset);
+    seen.extend((0..3).map(|n| event("f", 9 + n, n + 1)));
+    let verdict = verdict_of(world, Start::Earliest, &[], seen);
+    assert!(matches!(&verdict.offences[..], [Offence::WrongGap(_)]));
+}
+
+#[test]
+fn two_new_logs_in_a_row_are_believed_without_an_event_in_between() {
+    let mut events = published("e", 0, 0, 9);
+    events.extend(published("f", 1, 9, 3));
+    events.extend(published("g", 2, 12, 3));
+    let first = gap(Some(cursor("e", 6)), cursor("f", 0), None, "new-incarnation");
+    let second = gap(Some(cursor("f", 0)), cursor("g", 0), None, "new-incarnation");
+    let mut seen: Vec<_> = (0..6).map(|n| event("e", n, n + 1)).collect();
+    seen.extend([first, second]);
+    seen.extend((0..3).map(|n| event("g", 12 + n, n + 1)));
+    let world = World { published: events, cuts: vec![0, 0] };
+    let verdict = verdict_of(world.clone(), Start::Earliest, &[], seen.clone());
+    assert_eq!(verdict.offences, []);
+    // there was only one new log: the second word of it was needless
+    let mut world = world;
+    world.published.retain(|event| event.log != 1);
+    world.published.iter_mut().filter(|event| event.log == 2).for_each(|event| event.log = 1);
+    world.cuts.pop();
+    let verdict = verdict_of(world, Start::Earliest, &[], seen);
+    assert!(matches!(&verdict.offences[..], [Offence::WrongGap(_)]), "{verdict:?}");
+}
+
+#[test]
+fn an_older_store_keeps_what_survives_and_uses_sequences_again() {
+    // nine events; the store goes back to four; five more at sequences 5 to 9
+    let mut events = published("e", 0, 0, 9);
+    let again = (0..5).map(|i| Published {
+        number: 9 + i,
+        topic: None,
+        kind: None,
+        began: Duration::from_secs(20),
+        log: 1,
+        fate: Fate::Stored(format!("e-{}-new", i + 5)),
+    });
+    events.extend(again);
+    let world = World { published: events, cuts: vec![4] };
+    let new = |n: u64| Seen::Event {
+        number: 9 + n,
+        kind: "message".into(),
+        cursor: format!("e-{}-new", n + 5),
+    };
+    let reset = gap(Some(cursor("e", 7)), cursor("e", 0), None, "new-incarnation");
+    let old = |count: u64| (0..count).map(|n| event("e", n, n + 1));
+    // had seven, is told, gets the surviving four again and the new five
+    let told: Vec<_> = old(7).chain([reset]).chain(old(4)).chain((0..5).map(new)).collect();
+    let verdict = verdict_of(world.clone(), Start::Earliest, &[], told);
+    assert_eq!(verdict.offences, []);
+    assert_eq!((verdict.due, verdict.delivered, verdict.declared_lost), (14, 12, 2));
+    // had four: resumes without a word
+    let resumed: Vec<_> = old(4).chain((0..5).map(new)).collect();
+    assert_eq!(verdict_of(world.clone(), Start::Earliest, &[], resumed).offences, []);
+    // had nine, is told nothing: the new events are behind its cursor
+    let deaf: Vec<_> = old(9).collect();
+    assert!(!verdict_of(world, Start::Earliest, &[], deaf).offences.is_empty());
+}
+
+#[test]
+fn an_unknown_outcome_may_come_but_then_to_everybody() {
+    let mut events = published("e", 0, 0, 9);
+    events[4].fate = Fate::Unknown;
+    let world = World { published: events, cuts: vec![] };
+    let observed = |name: &str, seen| Observed {
+        name: name.into(),
+        filter: Filter::default(),
+        start: Start::Earliest,
+        seen,
+    };
+    let mut without = all_nine();
+    without.remove(5);
+    let report = judge(world.clone(), &[observed("without", without.clone())]);
+    assert!(report.is_clean() && report.unknown == 1, "{report}");
+    let both = [observed("with", all_nine()), observed("without", without)];
+    let report = judge(world, &both);
+    assert_eq!(report.verdicts[0].offences, []);
+    assert_eq!(report.verdicts[1].offences, [Offence::Missing { number: 4, sequence: 5 }]);
+    assert!(report.to_string().contains("without: due 9, delivered 8"), "{report}");
+}
+
+#[test]
+fn what_was_not_stored_must_not_come_and_cursors_are_given_once() {
+    let mut events = published("e", 0, 0, 9);
+    events[4].fate = Fate::NotStored;
+    let world = World { published: events, cuts: vec![] };
+    let verdict = verdict_of(world, Start::Earliest, &[], all_nine());
+    assert!(matches!(&verdict.offences[..], [Offence::Unexpected { number: 4, .. }]));
+    let mut events = published("e", 0, 0, 2);
+    events[1].fate = events[0].fate.clone();
+    let report = judge(World { published: events, cuts: vec![] }, &[]);
+    assert_eq!(report.problems.len(), 1);
+}

@@ -1,0 +1,81 @@
+//! A publisher of the ledger: one numbered event after another, each repeated until its outcome is certain.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Result, bail};
+use reqwest::Client;
+use tokio::time::sleep;
+
+use super::{END_TYPE, Fate, Phase, Published, Shared, plan};
+use crate::http::{Outcome, Publish, Version, client};
+
+/// Publishes until the run ends.
+pub(super) async fn run(shared: Arc<Shared>, index: usize) {
+    let mut rng = shared.plan.rng(1, index);
+    let mut phase = shared.phase.subscribe();
+    let http2 = shared.plan.http2 > 0.0 && index.is_multiple_of(4);
+    let client = client(if http2 { Version::Two } else { Version::One });
+    loop {
+        let (topic, kind) = (plan::random_topic(&mut rng), plan::random_type(&mut rng));
+        let padding = rng.usize(..=shared.plan.padding);
+        publish(&shared, &client, topic, kind, padding).await;
+        // the pace is the point here, not a condition
+        let pause = plan::around(&mut rng, shared.plan.publish_every);
+        tokio::select! {
+            () = sleep(pause) => {}
+            ended = phase.wait_for(|phase| *phase != Phase::Running) => {
+                drop(ended);
+                return;
+            }
+        }
+    }
+}
+
+/// Publishes the event that ends the run, and gives its cursor.
+pub(super) async fn end(shared: &Shared) -> Result<String> {
+    let kind = Some(END_TYPE.to_owned());
+    match publish(shared, &client(Version::One), None, kind, 0).await {
+        Fate::Stored(cursor) => Ok(cursor),
+        other => bail!("the last event of the ledger was not acknowledged: {other:?}"),
+    }
+}
+
+async fn publish(
+    shared: &Shared,
+    client: &Client,
+    topic: Option<String>,
+    kind: Option<String>,
+    padding: usize,
+) -> Fate {
+    let logs = shared.logs.read().await; // waits while publishing is paused
+    let began = shared.began.elapsed();
+    let number = {
+        let mut published = shared.published.lock();
+        let (number, log) = (published.len() as u64, logs.cuts.len());
+        let (topic, kind) = (topic.clone(), kind.clone());
+        published.push(Published { number, topic, kind, began, log, fate: Fate::Unknown });
+        number
+    };
+    let data = serde_json::json!({"number": number, "topic": topic, "type": kind, "padding": "x".repeat(padding)});
+    let mut event =
+        Publish::new(data.to_string()).key(&format!("ledger-{:x}-{number}", shared.run));
+    if let Some(topic) = &topic {
+        event = event.topic(topic);
+    }
+    if let Some(kind) = &kind {
+        event = event.kind(kind);
+    }
+    let within: Duration = shared.plan.publish_within;
+    let fate = match event.send_retrying(client, &shared.urls, within).await {
+        Outcome::Stored { cursor, .. } => Fate::Stored(cursor),
+        Outcome::Unknown => Fate::Unknown,
+        Outcome::NotStored => Fate::NotStored,
+        // the ledger breaks no rule of the API
+        Outcome::Refused(answer) => {
+            panic!("event {number} refused: {} {}", answer.status, answer.json)
+        }
+    };
+    let at = usize::try_from(number).expect("it is an index");
+    shared.published.lock()[at].fate = fate.clone();
+    fate
+}

@@ -1,0 +1,190 @@
+//! What the judge found, and how it is said.
+
+use std::{collections::BTreeMap, fmt};
+
+/// How many subscribers, and offences of each, a report names.
+const NAMED: usize = 5;
+
+/// One thing that must not be. Sequences are of the log that was judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Offence {
+    /// Due, not delivered, not declared lost.
+    Missing {
+        /// Number of the event.
+        number: u64,
+        /// Its sequence.
+        sequence: u64,
+    },
+    /// Delivered a second time.
+    Repeated {
+        /// Number of the event.
+        number: u64,
+        /// Its sequence.
+        sequence: u64,
+    },
+    /// Delivered, or said by `eventcast.cursor`, at a position not after the one before.
+    OutOfOrder {
+        /// Its sequence.
+        sequence: u64,
+        /// The position before.
+        after: u64,
+    },
+    /// Delivered with another cursor than its publisher was given.
+    WrongCursor {
+        /// Number of the event.
+        number: u64,
+        /// What the publisher was given.
+        acknowledged: String,
+        /// What came with the event.
+        delivered: String,
+    },
+    /// Delivered although it was not due, with the reason.
+    Unexpected {
+        /// Number of the event.
+        number: u64,
+        /// Why it was not due.
+        why: String,
+    },
+    /// A gap that does not fit: its count, or its place.
+    WrongGap(String),
+    /// A broken rule of the stream, or an answer that must not be.
+    Violation(String),
+}
+
+impl Offence {
+    /// The kind, for counting.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Missing { .. } => "missing",
+            Self::Repeated { .. } => "repeated",
+            Self::OutOfOrder { .. } => "out of order",
+            Self::WrongCursor { .. } => "wrong cursor",
+            Self::Unexpected { .. } => "unexpected",
+            Self::WrongGap(_) => "wrong gap",
+            Self::Violation(_) => "violation",
+        }
+    }
+}
+
+/// What was found about one subscriber.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// Who.
+    pub name: String,
+    /// Events that it should have got or be told of.
+    pub due: usize,
+    /// Of these, delivered.
+    pub delivered: usize,
+    /// Of these, declared lost.
+    pub declared_lost: usize,
+    /// Delivered without an acknowledgement: their publishers do not know.
+    pub maybe: usize,
+    /// Gaps by reason.
+    pub gaps: BTreeMap<String, usize>,
+    /// Streams that were opened.
+    pub connections: usize,
+    /// What must not be.
+    pub offences: Vec<Offence>,
+}
+
+/// What was found about a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LedgerReport {
+    /// Acknowledged events.
+    pub acknowledged: usize,
+    /// Events whose outcome nobody knows.
+    pub unknown: usize,
+    /// Events that were not stored, by the word of the broker.
+    pub not_stored: usize,
+    /// What is wrong with the acknowledgements themselves.
+    pub problems: Vec<String>,
+    /// One per subscriber.
+    pub verdicts: Vec<Verdict>,
+}
+
+impl LedgerReport {
+    /// Nothing missing, repeated, out of order or unexpected.
+    ///
+    /// # Panics
+    /// With the first few offences, when there are any.
+    pub fn assert_clean(&self) {
+        assert!(self.is_clean(), "the ledger does not balance\n{self}");
+        eprint!("{self}");
+    }
+
+    /// As [`assert_clean`](Self::assert_clean), and nothing was declared lost either: for faults that lose nothing.
+    ///
+    /// # Panics
+    /// When something was.
+    pub fn assert_nothing_lost(&self) {
+        self.assert_clean();
+        let gaps = self.gaps();
+        assert!(gaps.is_empty(), "gaps were told, but nothing was lost: {gaps:?}\n{self}");
+    }
+
+    /// Whether there is no offence.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.problems.is_empty() && self.verdicts.iter().all(|verdict| verdict.offences.is_empty())
+    }
+
+    /// All gaps that were told, by reason.
+    #[must_use]
+    pub fn gaps(&self) -> BTreeMap<&str, usize> {
+        let mut all = BTreeMap::new();
+        for (reason, count) in self.verdicts.iter().flat_map(|verdict| &verdict.gaps) {
+            *all.entry(reason.as_str()).or_default() += count;
+        }
+        all
+    }
+
+    fn sum(&self, of: impl Fn(&Verdict) -> usize) -> usize {
+        self.verdicts.iter().map(of).sum()
+    }
+}
+
+impl fmt::Display for LedgerReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "ledger: {} acknowledged, {} unknown, {} not stored; {} subscribers over {} connections: \
+             {} due = {} delivered + {} declared lost + {} missing; {} maybe; gaps {:?}",
+            self.acknowledged,
+            self.unknown,
+            self.not_stored,
+            self.verdicts.len(),
+            self.sum(|v| v.connections),
+            self.sum(|v| v.due),
+            self.sum(|v| v.delivered),
+            self.sum(|v| v.declared_lost),
+            self.sum(|v| v.due - v.delivered - v.declared_lost),
+            self.sum(|v| v.maybe),
+            self.gaps(),
+        )?;
+        for problem in self.problems.iter().take(NAMED) {
+            writeln!(f, "  publishing: {problem}")?;
+        }
+        let guilty: Vec<_> = self.verdicts.iter().filter(|v| !v.offences.is_empty()).collect();
+        if guilty.is_empty() {
+            return Ok(());
+        }
+        let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+        for offence in guilty.iter().flat_map(|verdict| &verdict.offences) {
+            *kinds.entry(offence.kind()).or_default() += 1;
+        }
+        writeln!(f, "  {} subscribers with offences: {kinds:?}", guilty.len())?;
+        for verdict in guilty.iter().take(NAMED) {
+            let (due, delivered, lost) = (verdict.due, verdict.delivered, verdict.declared_lost);
+            writeln!(f, "  {}: due {due}, delivered {delivered}, lost {lost}", verdict.name)?;
+            for offence in verdict.offences.iter().take(NAMED) {
+                writeln!(f, "    {offence:?}")?;
+            }
+            let more = verdict.offences.len().saturating_sub(NAMED);
+            if more > 0 {
+                writeln!(f, "    and {more} more")?;
+            }
+        }
+        Ok(())
+    }
+}

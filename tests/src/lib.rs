@@ -1,0 +1,140 @@
+//! Harness of the suites: real processes, strict clients and the ledger that says who got what.
+//!
+//! - processes: [`nats`] (one server, a cluster of three), [`broker`] (the built binary), [`link`] (the wire between), over [`process`] and [`ports`];
+//! - clients: [`http`] (bytes and publishing), [`sse`] (a strict event stream), [`metrics`] (what a scrape says);
+//! - judges: [`ledger`] (delivered + declared lost = published), with [`filter`] and [`cursor`], which share no code with
+//!   the broker; [`golden`] compares generated text with files.
+//!
+//! Nothing here waits by the clock where a condition can be waited for: [`eventually`].
+
+pub mod broker;
+pub mod clients;
+pub mod cursor;
+pub mod filter;
+pub mod golden;
+pub mod http;
+pub mod ledger;
+pub mod link;
+pub mod metrics;
+pub mod nats;
+pub mod ports;
+pub mod process;
+pub mod reference;
+pub mod sse;
+pub mod wire;
+
+use std::{fmt::Display, path::PathBuf, time::Duration};
+
+use anyhow::{Result, bail};
+use tokio::{
+    sync::{Mutex, MutexGuard},
+    time::{Instant, sleep, timeout_at},
+};
+use tracing_subscriber::EnvFilter;
+
+/// How often [`eventually`] asks.
+const PROBE_EVERY: Duration = Duration::from_millis(20);
+
+/// What a probe of [`eventually`] may answer: `Option<T>` (`None`: not yet) or `Result<T, E>` (`Err`: not yet, and why).
+pub trait Probe {
+    /// What is handed over once the condition holds.
+    type Value;
+
+    /// The value, or why there is none yet.
+    ///
+    /// # Errors
+    /// The reason, as text.
+    fn settle(self) -> Result<Self::Value, String>;
+}
+
+impl<T> Probe for Option<T> {
+    type Value = T;
+
+    fn settle(self) -> Result<T, String> {
+        self.ok_or_else(|| "not yet".to_owned())
+    }
+}
+
+impl<T, E: Display> Probe for Result<T, E> {
+    type Value = T;
+
+    fn settle(self) -> Result<T, String> {
+        self.map_err(|error| format!("{error:#}"))
+    }
+}
+
+/// Asks `probe` until it has an answer.
+///
+/// # Errors
+/// When `within` has passed; the error names `what` and the last reason.
+pub async fn eventually<F, Fut>(
+    what: &str,
+    within: Duration,
+    mut probe: F,
+) -> Result<<Fut::Output as Probe>::Value>
+where
+    F: FnMut() -> Fut,
+    Fut: Future,
+    Fut::Output: Probe,
+{
+    let deadline = Instant::now() + within;
+    let mut reason = "the first try did not end".to_owned();
+    loop {
+        match timeout_at(deadline, probe()).await.map(Probe::settle) {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(why)) => reason = why,
+            Err(_) => {}
+        }
+        if Instant::now() >= deadline {
+            bail!("{what}: not within {within:?} ({reason})");
+        }
+        sleep(PROBE_EVERY).await;
+    }
+}
+
+/// Logs of the harness itself on stderr, as `RUST_LOG` says; once is enough, more do no harm.
+pub fn init_tracing() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    // an error means that another test of this process was first
+    drop(
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_test_writer()
+            .try_init(),
+    );
+}
+
+/// Holds back every other test of this process that asks: for suites that need the whole machine.
+pub async fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::const_new(());
+    TURN.lock().await
+}
+
+/// The root of the repository.
+#[must_use]
+pub fn repository() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn eventually_gives_the_first_answer_or_the_last_reason() {
+        let mut tries = 0;
+        let third = eventually("third", Duration::from_secs(1), || {
+            tries += 1;
+            let answer = (tries == 3).then_some(tries);
+            async move { answer }
+        });
+        assert_eq!(third.await.unwrap(), 3);
+
+        let never = eventually("never", Duration::from_secs(1), || async {
+            Err::<(), _>(anyhow::anyhow!("still closed"))
+        });
+        let error = never.await.unwrap_err().to_string();
+        assert!(error.contains("never") && error.contains("still closed"), "{error}");
+    }
+}

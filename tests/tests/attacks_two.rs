@@ -1,0 +1,178 @@
+//! Attacks on HTTP/2, each named as in sse.md, section 5: A16 (rapid reset), A17 (CONTINUATION flood), A18 (floods of
+//! settings and pings, windows of zero). The connection suffers, nobody else does.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use eventcast_tests::{
+    eventually,
+    http::{RawConn, Version},
+    wire::{EVENTS, Site, Two},
+};
+use tokio::{net::TcpStream, time::timeout};
+
+const SOON: Duration = Duration::from_secs(8);
+const MIB: u64 = 1 << 20;
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A frame of HTTP/2.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap_or(0).to_be_bytes();
+    let mut bytes = vec![length[1], length[2], length[3], kind, flags];
+    bytes.extend(stream.to_be_bytes());
+    bytes.extend(payload);
+    bytes
+}
+
+/// Sends `frames` again and again, until the broker ends the connection or reads no more, or `count` times.
+async fn flood(site: &Site, first: &[u8], frames: &[u8], count: usize) -> Result<RawConn> {
+    let mut connection = RawConn::connect(site.broker.address()).await?;
+    let settings = frame(4, 0, 0, &[]);
+    connection.send([PREFACE, &settings, first].concat()).await?;
+    for _ in 0..count {
+        let sent = timeout(Duration::from_secs(2), connection.send(frames)).await;
+        if !matches!(sent, Ok(Ok(()))) {
+            break;
+        }
+    }
+    Ok(connection)
+}
+
+/// A16: streams opened and reset at once, by the thousand, neither occupy the broker nor stay.
+#[tokio::test]
+async fn a16_rapid_resets_leave_nothing_behind() -> Result<()> {
+    let site = Site::start(|_| {}).await?;
+    let mut other = site.listen(Version::Two, "").await?;
+    let before = site.broker.rss()?;
+    for _ in 0..5 {
+        let mut connection = Two::connect(site.broker.address()).await?;
+        for _ in 0..2000 {
+            match timeout(SOON, connection.send("GET", EVENTS, &[], b"")).await {
+                Ok(Ok(answer)) => drop(answer), // a reset
+                Ok(Err(_)) | Err(_) => break,   // GOAWAY: enough is enough
+            }
+        }
+    }
+    site.publish("still here").await?;
+    assert_eq!(other.data().await?, "still here");
+    site.metric("eventcast_subscribers", &[], SOON, |open| open == 1.0).await?;
+    site.metric("eventcast_connections", &[], SOON, |open| open == 1.0).await?;
+    let grown = site.broker.rss()?.saturating_sub(before) / MIB;
+    ensure!(grown < 64, "{grown} MiB more than before");
+    Ok(())
+}
+
+/// A17: a head that goes on and on in CONTINUATION frames ends the connection.
+#[tokio::test]
+async fn a17_a_flood_of_continuations_ends_the_connection() -> Result<()> {
+    let site = Site::start(|_| {}).await?;
+    let mut other = site.listen(Version::Two, "").await?;
+    let before = site.broker.rss()?;
+    let headers = frame(1, 1, 1, &[0x82]); // :method: GET, END_STREAM, no END_HEADERS
+    let empty = frame(9, 0, 1, &[]).repeat(100);
+    // literal header fields without indexing, `a: a`
+    let full = frame(9, 0, 1, &[0, 1, b'a', 1, b'a'].repeat(3000)).repeat(4);
+    for (what, frames) in [("empty ones", empty), ("header fields", full)] {
+        let ours = flood(&site, &headers, &frames, 1000).await?;
+        let ended = |open| open == 1.0;
+        let ended = site.metric("eventcast_connections", &[], SOON, ended).await;
+        ended.with_context(|| format!("a flood of {what} is still read"))?;
+        drop(ours);
+    }
+    site.publish("still here").await?;
+    assert_eq!(other.data().await?, "still here");
+    let grown = site.broker.rss()?.saturating_sub(before) / MIB;
+    ensure!(grown < 64, "{grown} MiB more than before");
+    Ok(())
+}
+
+/// A18: settings, pings and window updates by the hundred thousand, whose answers nobody reads, cost no memory.
+#[tokio::test]
+async fn a18_floods_of_settings_and_pings_cost_no_memory() -> Result<()> {
+    let site = Site::start(|_| {}).await?;
+    let mut other = site.listen(Version::Two, "").await?;
+    let before = site.broker.rss()?;
+    for (kind, payload) in [(4, &[][..]), (6, &[0; 8]), (8, &[0, 0, 0, 1])] {
+        // ended, held back or read: all are right as long as they cost nothing
+        flood(&site, &[], &frame(kind, 0, 0, payload).repeat(200), 1000).await?;
+        let grown = site.broker.rss()?.saturating_sub(before) / MIB;
+        ensure!(grown < 64, "{grown} MiB more than before, by frames of type {kind}");
+    }
+    site.publish("still here").await?;
+    assert_eq!(other.data().await?, "still here");
+    site.metric("eventcast_connections", &[], SOON, |open| open == 1.0).await?;
+    Ok(())
+}
+
+/// A18: a stream whose window stays shut is reset at the stall deadline; the others on its connection live on.
+#[tokio::test]
+async fn a18_a_stream_that_stops_reading_is_reset_and_its_neighbours_live_on() -> Result<()> {
+    let site = Site::start(|config| {
+        config["channels"][0]["delivery"]["stallSeconds"] = 1.into();
+    })
+    .await?;
+    let mut connection = Two::connect(site.broker.address()).await?;
+    let mut deaf = connection.ask("GET", EVENTS, &[], b"").await?;
+    let mut reader = connection.ask("GET", EVENTS, &[], b"").await?;
+    reader.opening().await?;
+    for n in 0..3 {
+        site.publish(format!("{n} {}", "x".repeat(100 << 10))).await?;
+        ensure!(reader.data().await?.starts_with(&n.to_string()), "{n}");
+    }
+    stalled(&site, 1.0).await?;
+    let mut bytes = 0;
+    let end = loop {
+        match deaf.piece().await {
+            Ok(Some(piece)) => bytes += piece.len(),
+            Ok(None) => {
+                anyhow::bail!("a clean end after {bytes} bytes: it was cut within an event")
+            }
+            Err(error) => break error,
+        }
+    };
+    let reset = end.downcast_ref::<h2::Error>().and_then(h2::Error::reason);
+    assert_eq!(reset, Some(h2::Reason::CANCEL), "{end:#}");
+    ensure!(bytes <= 65_535, "{bytes} bytes beyond the window");
+    site.publish("after").await?;
+    assert_eq!(reader.data().await?, "after");
+    Ok(())
+}
+
+/// A18: a client that never opens a window is no better: its streams are reset at the stall deadline too.
+#[tokio::test]
+async fn a18_a_window_that_was_never_open_is_reset_too() -> Result<()> {
+    let site = Site::start(|config| {
+        let delivery = &mut config["channels"][0]["delivery"];
+        delivery["stallSeconds"] = 1.into();
+        delivery["heartbeatSeconds"] = 1.into();
+    })
+    .await?;
+    let mut other = site.listen(Version::Two, "").await?;
+    let socket = TcpStream::connect(site.broker.address()).await?;
+    let mut settings = h2::client::Builder::new();
+    settings.initial_window_size(0);
+    let mut connection = Two::over(socket, &settings).await?;
+    let mut shut = Vec::new();
+    for _ in 0..3 {
+        shut.push(connection.ask("GET", EVENTS, &[], b"").await?);
+    }
+    stalled(&site, 3.0).await?;
+    for stream in &mut shut {
+        ensure!(stream.piece().await.is_err(), "it was not reset");
+    }
+    site.publish("after").await?;
+    assert_eq!(other.data().await?, "after");
+    Ok(())
+}
+
+/// Waits until so many were ended because they did not read.
+async fn stalled(site: &Site, count: f64) -> Result<()> {
+    eventually("those that do not read are ended", SOON, || async {
+        let labels = [("reason", "stalled")];
+        let ended = site.broker.metric("eventcast_disconnects_total", &labels).await?;
+        let open = site.broker.metric("eventcast_subscribers", &[]).await?;
+        ensure!(ended == count && open == 1.0, "{ended} ended, {open} open");
+        Ok(())
+    })
+    .await
+}

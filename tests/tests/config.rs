@@ -1,0 +1,274 @@
+//! The configuration as an operator meets it: what `check` says, which source wins, and what changes while a broker runs.
+
+use std::{fs, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use eventcast_tests::{
+    broker::{Broker, Cli, Ended},
+    eventually,
+    http::{Answer, Version, client, publish},
+    init_tracing,
+    nats::NatsServer,
+    ports, process,
+    sse::EventStream,
+};
+use serde_json::{Value, json};
+
+const SOON: Duration = Duration::from_secs(10);
+const EXIT_USAGE: i32 = 64;
+
+/// What `check` says of a file, with overrides.
+async fn check(yaml: &str, override_with: impl FnOnce(Cli) -> Cli) -> Result<Ended> {
+    let folder = process::folder("eventcast-check-")?;
+    let file = folder.path().join("config.yaml");
+    fs::write(&file, yaml)?;
+    let command = Cli::new(&["check", "--config"]).arg(&file);
+    override_with(command).output(SOON).await
+}
+
+async fn refused(yaml: &str, paths: &[&str]) -> Result<()> {
+    let ended = check(yaml, |command| command).await?;
+    assert_eq!(ended.status.code(), Some(EXIT_USAGE), "{yaml}\n{}", ended.stderr);
+    for path in paths {
+        assert!(ended.stderr.contains(&format!("{path}: ")), "{path} not in\n{}", ended.stderr);
+    }
+    assert_eq!(ended.stderr.lines().count(), paths.len(), "a line each:\n{}", ended.stderr);
+    Ok(())
+}
+
+const GOOD: &str = "channels: [{namespace: default, name: demo}]\n";
+
+#[tokio::test]
+async fn check_names_every_problem_with_its_path() -> Result<()> {
+    init_tracing();
+    assert!(check(GOOD, |command| command).await?.status.success());
+    refused(
+        &format!("{GOOD}colour: red\nlimits: {{subscriber: 1}}"),
+        &["colour", "limits.subscriber"],
+    )
+    .await?;
+    refused(&format!("{GOOD}limits: {{subscribers: lots}}"), &["limits.subscribers"]).await?;
+    let channel = "{namespace: Default, name: demo, delivery: {heartbeatSeconds: 0}}";
+    refused(
+        &format!("channels: [{channel}]\nquery: {{concurrent: 0}}"),
+        &["channels[0].namespace", "channels[0].delivery.heartbeatSeconds", "query.concurrent"],
+    )
+    .await?;
+    refused("channels: []", &["channels"]).await // as `run` would refuse it
+}
+
+#[tokio::test]
+async fn unknown_keys_and_bad_values_are_told_together() -> Result<()> {
+    init_tracing();
+    let file = format!("{GOOD}colour: red\nquery: {{concurrent: 0}}");
+    refused(&file, &["colour", "query.concurrent"]).await
+}
+
+#[tokio::test]
+async fn flags_win_over_the_environment_and_that_over_the_file() -> Result<()> {
+    init_tracing();
+    let key = "EVENTCAST__QUERY__CONCURRENT";
+    let (set_good, set_bad) = ("query.concurrent=4", "query.concurrent=0");
+    let bad_file = &*format!("{GOOD}query: {{concurrent: 0}}");
+    let code = async |file: &str, env: Option<&str>, set: Option<&str>| {
+        let command = |mut command: Cli| {
+            if let Some(value) = env {
+                command = command.env(key, value);
+            }
+            set.into_iter().fold(command, |command, set| command.arg("--set").arg(set))
+        };
+        anyhow::Ok(check(file, command).await?.status.code())
+    };
+    assert_eq!(code(bad_file, None, None).await?, Some(EXIT_USAGE));
+    assert_eq!(code(bad_file, Some("4"), None).await?, Some(0));
+    assert_eq!(code(GOOD, Some("0"), None).await?, Some(EXIT_USAGE));
+    assert_eq!(code(GOOD, Some("0"), Some(set_good)).await?, Some(0));
+    assert_eq!(code(GOOD, Some("4"), Some(set_bad)).await?, Some(EXIT_USAGE));
+    let typo = check(GOOD, |command| command.env("EVENTCAST__LIMITS__SUBSCRIBER", "1")).await?;
+    assert!(typo.stderr.contains("limits.subscriber: "), "{}", typo.stderr);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_running_broker_obeys_its_overrides() -> Result<()> {
+    init_tracing();
+    let nats = NatsServer::start().await?;
+    let (folder, ports) = (process::folder("eventcast-run-")?, ports::reserve(2)?);
+    let file = folder.path().join("config.yaml");
+    fs::write(&file, format!("{GOOD}listen: 127.0.0.1:1\nlimits: {{overload: status}}"))?;
+    let nats = format!("nats={{servers: ['{}'], createStreams: true}}", nats.url());
+    let address = format!("127.0.0.1:{}", ports[0]);
+    let command = Cli::new(&["run", "--listen", &address, "--set", &nats, "--admin"])
+        .arg(format!("127.0.0.1:{}", ports[1]))
+        .env("EVENTCAST_CONFIG", &file)
+        .env("EVENTCAST__LIMITS__SUBSCRIBERS", "1");
+    let process = command.spawn("run", folder.path())?;
+    let url = format!("http://{address}/channels/default/demo/events");
+    let first = eventually("it serves", SOON, || EventStream::connect(&url, None)).await;
+    let _first = first.with_context(|| process.stderr())?;
+    let second = client(Version::One).get(&url).send().await?;
+    assert_eq!(second.status(), 503, "the one place is taken");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_running_broker_warns_of_unknown_keys_and_counts_them() -> Result<()> {
+    init_tracing();
+    let nats = NatsServer::start().await?;
+    let mut broker = Broker::start(&nats.url(), |config| {
+        config["colour"] = "red".into();
+        config["channels"][0]["access"]["tokens"] = json!([]);
+    })
+    .await?;
+    assert_eq!(broker.metric("eventcast_config_unknown_keys", &[]).await?, 2.0);
+    for key in ["colour", "channels.0.access.tokens"] {
+        let said = |line: &str| line.contains("WARN") && line.contains(key);
+        assert!(broker.log().lines().any(said), "{key} not in {}", broker.log());
+    }
+    broker.reconfigure(|config| drop(config.as_object_mut().and_then(|c| c.remove("colour"))))?;
+    reloads(&broker, "taken", 1).await?;
+    assert_eq!(broker.metric("eventcast_config_unknown_keys", &[]).await?, 1.0);
+    Ok(())
+}
+
+async fn reloads(broker: &Broker, outcome: &str, count: u32) -> Result<()> {
+    eventually(&format!("{count} {outcome}"), SOON, || async {
+        let have = broker.metric("eventcast_config_reloads_total", &[("outcome", outcome)]).await?;
+        ensure!(have >= f64::from(count), "{have} {outcome}\n{}", broker.log());
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn what_changes_holds_for_new_subscribers_without_a_restart() -> Result<()> {
+    init_tracing();
+    let nats = NatsServer::start().await?;
+    let mut broker = Broker::start(&nats.url(), |_| {}).await?;
+    let (pid, url) = (broker.pid()?, broker.events_url("heartbeat=event"));
+    let mut old = EventStream::connect(&url, None).await?;
+    broker.reconfigure(|config| {
+        config["limits"]["subscribers"] = 2.into();
+        config["channels"][0]["delivery"] =
+            json!({"heartbeatSeconds": 1, "retryMilliseconds": 60_000});
+        config["channels"][0]["access"]["allowedOrigins"] = json!(["https://app.example.com"]);
+    })?;
+    reloads(&broker, "taken", 1).await?;
+    let mut new = EventStream::connect(&url, None).await?;
+    new.next_of("eventcast.heartbeat", Duration::from_secs(3)).await?;
+    let retry = new.retry().context("no retry")?;
+    assert!((30_000..=90_000).contains(&retry), "{retry}");
+    let mut third = EventStream::connect(&url, None).await?;
+    let closing = third.next_of("eventcast.closing", SOON).await?.json()?;
+    assert_eq!(closing["reason"], "overloaded");
+
+    let page = client(Version::One).get(broker.events_url(""));
+    let page =
+        page.header("Accept", "application/json").header("Origin", "https://app.example.com");
+    let page = Answer::read(page.send().await?).await?;
+    assert_eq!(page.header("access-control-allow-origin"), Some("https://app.example.com"));
+    publish(&url.replace("?heartbeat=event", ""), "for both", &[]).await?;
+    for stream in [&mut old, &mut new] {
+        assert_eq!(stream.next_data(SOON).await?.data, "for both");
+    }
+    assert_eq!(broker.pid()?, pid);
+    Ok(())
+}
+
+#[tokio::test]
+async fn channels_come_and_go_while_it_runs() -> Result<()> {
+    init_tracing();
+    let nats = NatsServer::start().await?;
+    let mut broker = Broker::start(&nats.url(), |_| {}).await?;
+    let (demo, extra) = (broker.events_url(""), broker.url("/channels/default/extra/events"));
+    let mut stays = EventStream::connect(&demo, None).await?;
+    assert_eq!(publish(&extra, "too early", &[]).await?.status, 404);
+    let two = json!([{"namespace": "default", "name": "demo"}, {"namespace": "default", "name": "extra"}]);
+    broker.reconfigure(|config| config["channels"] = two.clone())?;
+    reloads(&broker, "taken", 1).await?;
+    let mut goes = EventStream::connect(&extra, None).await?;
+    assert_eq!(publish(&extra, "one", &[]).await?.status, 201);
+    assert_eq!(goes.next_data(SOON).await?.data, "one");
+
+    broker.reconfigure(|config| config["channels"] = json!([two[0]]))?;
+    let closing = goes.next_of("eventcast.closing", SOON).await?.json()?;
+    assert_eq!(closing["reason"], "channel-removed");
+    assert!(goes.next().await?.is_none());
+    let refused = client(Version::One).get(&extra).send().await?;
+    assert_eq!(refused.status(), 404);
+    assert_eq!(publish(&extra, "too late", &[]).await?.status, 404);
+
+    broker.reconfigure(|config| config["channels"] = two)?;
+    reloads(&broker, "taken", 3).await?;
+    let mut back = goes.reconnect().await?;
+    publish(&extra, "two", &[]).await?;
+    let event = back.next_within(SOON).await?;
+    assert_eq!((event.event_type.as_str(), event.data.as_str()), ("message", "two"));
+    publish(&demo, "undisturbed", &[]).await?;
+    assert_eq!(stays.next_data(SOON).await?.data, "undisturbed");
+    Ok(())
+}
+
+/// An empty file is what a reader sees while an editor writes; taken over, it would end every channel for good.
+#[tokio::test]
+async fn a_bad_file_is_refused_and_the_last_good_one_stays() -> Result<()> {
+    init_tracing();
+    let nats = NatsServer::start().await?;
+    let mut broker = Broker::start(&nats.url(), |_| {}).await?;
+    let url = broker.events_url("");
+    let mut stream = EventStream::connect(&url, None).await?;
+    let bad =
+        ["channels: [", "{\"query\": {\"concurrent\": 0}}", "limits: {subscribers: lots}", ""];
+    for (count, text) in (1..).zip(bad) {
+        fs::write(broker.config_file(), text)?;
+        reloads(&broker, "refused", count).await.with_context(|| format!("{text:?}"))?;
+        assert_eq!(publish(&url, text, &[]).await?.status, 201, "{text:?}");
+        assert_eq!(stream.next_data(SOON).await?.data, text);
+    }
+    assert!(broker.log().contains("query.concurrent: "), "{}", broker.log());
+    broker.reconfigure(|config| config["limits"]["subscribers"] = 7.into())?;
+    reloads(&broker, "taken", 1).await
+}
+
+#[tokio::test]
+async fn a_change_that_needs_a_restart_is_said() -> Result<()> {
+    init_tracing();
+    let nats = NatsServer::start().await?;
+    let mut broker = Broker::start(&nats.url(), |_| {}).await?;
+    broker.reconfigure(|config| config["memory"]["tailEvents"] = 100.into())?;
+    reloads(&broker, "taken", 1).await?;
+    let log = broker.log();
+    let said = |line: &str| line.contains("needs a restart") && line.contains("memory");
+    assert!(log.lines().any(said), "{log}");
+    // once: a second change of something else is no news about this one
+    broker.reconfigure(|config| config["limits"]["subscribers"] = 7.into())?;
+    reloads(&broker, "taken", 2).await?;
+    assert_eq!(publish(&broker.events_url(""), "still here", &[]).await?.status, 201);
+    Ok(())
+}
+
+#[tokio::test]
+async fn many_channels_live_in_one_process() -> Result<()> {
+    const CHANNELS: usize = 40;
+    init_tracing();
+    let nats = NatsServer::start_with("1s").await?;
+    let broker = Broker::start(&nats.url(), |config| {
+        let channel = |i| json!({"namespace": "many", "name": format!("c{i}"), "retention": {"maxBytes": 1 << 20}});
+        config["channels"] = (0..CHANNELS).map(channel).collect::<Vec<Value>>().into();
+    })
+    .await?;
+    let urls: Vec<String> =
+        (0..CHANNELS).map(|i| broker.url(&format!("/channels/many/c{i}/events"))).collect();
+    let mut streams = Vec::new();
+    for url in &urls {
+        streams.push(EventStream::connect(url, None).await?);
+    }
+    for url in &urls {
+        assert_eq!(publish(url, url, &[]).await?.status, 201);
+    }
+    for (stream, url) in streams.iter_mut().zip(&urls) {
+        assert_eq!(&stream.next_data(SOON).await?.data, url);
+    }
+    assert_eq!(broker.metric("eventcast_subscribers", &[]).await?, CHANNELS as f64);
+    Ok(())
+}

@@ -1,0 +1,233 @@
+//! The log itself changes: made anew, put back to an older state, or overtaken by retention; and brokers that are killed.
+//! Whoever misses something is told so, with the exact count where it can be known; the others miss nothing.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use eventcast_tests::{
+    alone,
+    broker::Broker,
+    eventually, http, init_tracing,
+    ledger::{Fate, Ledger, Observed, Plan, Published, Seen, Start, World, judge},
+    nats::NatsServer,
+    sse::{EventStream, Subscribe},
+};
+use serde_json::Value;
+
+const STREAM: &str = "SSE_default_demo";
+const WITHIN: Duration = Duration::from_secs(40);
+
+type Config = Value;
+
+async fn brokers<const N: usize>(nats: &NatsServer, tails: [usize; N]) -> Result<Vec<Broker>> {
+    let mut brokers = Vec::new();
+    for tail in tails {
+        let config = |config: &mut Config| config["memory"]["tailEvents"] = tail.into();
+        brokers.push(Broker::start(&nats.url(), config).await?);
+    }
+    Ok(brokers)
+}
+
+fn urls(brokers: &[Broker]) -> Vec<String> {
+    brokers.iter().map(|broker| broker.events_url("")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_made_anew_is_told_and_read_from_its_beginning() -> Result<()> {
+    init_tracing();
+    let _turn = alone().await;
+    let nats = NatsServer::start().await?;
+    let brokers = brokers(&nats, [65_536, 32]).await?;
+    let ledger = Ledger::start(Plan { subscribers: 60, ..Plan::default() }, urls(&brokers));
+    for _ in 0..2 {
+        ledger.progress(200, WITHIN).await?;
+        let mut paused = ledger.pause().await;
+        nats.remade(STREAM, WITHIN).await?; // the brokers do
+        paused.new_log(0);
+    }
+    ledger.progress(200, WITHIN).await?;
+    let report = ledger.finish(WITHIN).await?;
+    report.assert_clean();
+    let gaps = report.gaps();
+    assert!(gaps.keys().all(|reason| *reason == "new-incarnation"), "{gaps:?}");
+    assert!(gaps["new-incarnation"] >= 60, "nearly every subscriber is told, twice: {gaps:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_store_is_noticed_and_told() -> Result<()> {
+    init_tracing();
+    let _turn = alone().await;
+    let mut nats = NatsServer::start().await?;
+    let brokers = brokers(&nats, [65_536, 32]).await?;
+    let ledger = Ledger::start(Plan { subscribers: 60, ..Plan::default() }, urls(&brokers));
+    ledger.progress(300, WITHIN).await?;
+    nats.kill9()?;
+    let older = nats.snapshot()?;
+    nats.restart().await?;
+    ledger.progress(300, WITHIN).await?;
+
+    let mut paused = ledger.pause().await;
+    nats.kill9()?;
+    nats.restore(&older)?;
+    nats.restart().await?;
+    let stream = nats.jetstream().await?.get_stream(STREAM).await?;
+    let surviving = stream.cached_info().state.last_sequence;
+    ensure!(surviving >= 300, "the older store has {surviving} events");
+    paused.new_log(surviving);
+    drop(paused);
+
+    // past the old end, so that sequences are used a second time
+    ledger.progress(600, WITHIN).await?;
+    let report = ledger.finish(WITHIN).await?;
+    report.assert_clean();
+    let gaps = report.gaps();
+    assert!(gaps.keys().all(|reason| *reason == "new-incarnation"), "{gaps:?}");
+    assert!(!gaps.is_empty(), "subscribers were beyond the older store's end, and none was told");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_and_drained_brokers_lose_nothing() -> Result<()> {
+    init_tracing();
+    let _turn = alone().await;
+    let nats = NatsServer::start().await?;
+    let mut brokers = brokers(&nats, [65_536, 256, 32]).await?;
+    let ledger = Ledger::start(Plan::default(), urls(&brokers));
+    for round in 0..6 {
+        ledger.progress(100, WITHIN).await?;
+        let broker = &mut brokers[round % 3];
+        if round % 2 == 0 {
+            broker.kill9()?;
+        } else {
+            broker.terminate()?;
+            let status = broker.wait_exit(Duration::from_secs(10)).await?;
+            assert!(status.success(), "a drained broker ended with {status}");
+        }
+        ledger.progress(100, WITHIN).await?;
+        broker.restart().await?;
+    }
+    ledger.finish(WITHIN).await?.assert_nothing_lost();
+    Ok(())
+}
+
+/// Events that fill every socket buffer several times over, while the log keeps only the last few hundred.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_overtaken_by_retention_is_told_the_exact_count() -> Result<()> {
+    const EVENTS: u64 = 4000;
+    const KEPT: u64 = 300;
+    init_tracing();
+    let _turn = alone().await;
+    let nats = NatsServer::start_with("1s").await?;
+    let config = |config: &mut Config| {
+        config["memory"]["tailEvents"] = 64.into();
+        config["channels"][0]["retention"]["maxEvents"] = KEPT.into();
+        config["channels"][0]["delivery"]["stallSeconds"] = 120.into();
+    };
+    let broker = Broker::start(&nats.url(), config).await?;
+    let url = broker.events_url("");
+    let request = Subscribe {
+        url: broker.events_url("from=earliest"),
+        receive_buffer: Some(4096),
+        ..Subscribe::default()
+    };
+    let mut slow = EventStream::open(request).await?;
+    let client = http::client(http::Version::One);
+    let mut world = World::default();
+    let mut number = 0;
+    while number < EVENTS {
+        let numbers = number..number + 100;
+        let line = |number| {
+            let data = serde_json::json!({"number": number, "padding": "x".repeat(4096)});
+            serde_json::json!({"data": data.to_string()}).to_string() + "\n"
+        };
+        let body: String = numbers.clone().map(line).collect();
+        let batch = http::Publish::new(body).header("Content-Type", "application/x-ndjson");
+        let answer = batch.send(&client, &url).await?;
+        ensure!(answer.status == 201, "{} {}", answer.status, answer.json);
+        for (number, event) in
+            numbers.clone().zip(answer.json["events"].as_array().context("no events")?)
+        {
+            let cursor = event["cursor"].as_str().context("no cursor")?.to_owned();
+            let (topic, kind, began) = (None, None, Duration::ZERO);
+            let fate = Fate::Stored(cursor);
+            world.published.push(Published { number, topic, kind, began, log: 0, fate });
+        }
+        number = numbers.end;
+    }
+
+    // only now does it read
+    let mut seen = vec![Seen::Opened { at: Duration::ZERO, broker: 0 }];
+    let (mut delivered, mut lost) = (0, 0);
+    while delivered + lost < EVENTS {
+        let event = slow.next_within(WITHIN).await?;
+        let (json, id) = (event.json()?, event.id.clone().unwrap_or_default());
+        seen.push(match event.event_type.as_str() {
+            "eventcast.gap" => {
+                assert_eq!(json["reason"], "expired");
+                let count = json["lost"].as_u64().context("the count can be known")?;
+                lost += count;
+                let requested = json["requested"].as_str().map(str::to_owned);
+                Seen::Gap { requested, resumed: id, lost: Some(count), reason: "expired".into() }
+            }
+            "eventcast.cursor" => Seen::Cursor(id),
+            kind => {
+                delivered += 1;
+                let number = json["number"].as_u64().context("no number")?;
+                Seen::Event { number, kind: kind.to_owned(), cursor: id }
+            }
+        });
+    }
+    let (name, filter) = ("the slow reader".to_owned(), Default::default());
+    let report = judge(world, &[Observed { name, filter, start: Start::Earliest, seen }]);
+    report.assert_clean();
+    assert!(lost > 0, "it was never overtaken: all {delivered} events came");
+    // several gaps may be told, as the buffers between take more; that they add up is what was judged
+    assert_eq!(report.gaps().into_keys().collect::<Vec<_>>(), ["expired"]);
+    Ok(())
+}
+
+/// Both logs have the same epoch and the same sequences: what was read of the one must not be given for the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_of_the_lost_log_are_not_given_for_the_present_one() -> Result<()> {
+    const KEPT: usize = 100;
+    const ALL: usize = 600; // two full pages and a bit
+    init_tracing();
+    let _turn = alone().await;
+    let mut nats = NatsServer::start_with("1s").await?;
+    let brokers = brokers(&nats, [32]).await?;
+    let broker = &brokers[0];
+    let publish = async |kind: &str, numbers: std::ops::Range<usize>| -> Result<()> {
+        let lines = numbers.map(|number| format!("{{\"data\":\"{kind} {number}\"}}\n"));
+        let batch = http::Publish::new(lines.collect::<String>());
+        let batch = batch.header("Content-Type", "application/x-ndjson").key(kind);
+        let answer = batch.send(&http::client(http::Version::One), &broker.events_url("")).await?;
+        ensure!(answer.status == 201, "{} {}", answer.status, answer.json);
+        Ok(())
+    };
+    let read = async || -> Result<Vec<String>> {
+        let mut stream = EventStream::connect(&broker.events_url("from=earliest"), None).await?;
+        let mut texts = Vec::new();
+        while texts.len() < ALL {
+            texts.push(stream.next_data(WITHIN).await?.data);
+        }
+        Ok(texts)
+    };
+    publish("kept", 0..KEPT).await?;
+    nats.terminate().await?;
+    let older = nats.snapshot()?;
+    nats.restart().await?;
+    eventually("the broker is back", WITHIN, || publish("lost", KEPT..ALL)).await?;
+    read().await?; // the broker has all pages in memory now
+
+    let mut witness = EventStream::connect(&broker.events_url(""), None).await?;
+    nats.kill9()?;
+    nats.restore(&older)?;
+    nats.restart().await?;
+    witness.next_of("eventcast.gap", WITHIN).await?;
+    publish("new", KEPT..ALL).await?;
+    let texts = read().await?;
+    let lost = texts.iter().filter(|text| text.starts_with("lost")).count();
+    assert_eq!(lost, 0, "of the log that is gone, first: {:?}", texts[KEPT]);
+    Ok(())
+}

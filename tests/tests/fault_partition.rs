@@ -1,0 +1,167 @@
+//! Brokers that lose sight of a NATS that lives: their wire is cut or frozen. They lose nothing, and what they missed meanwhile,
+//! even another log in the place of theirs, they learn before they say anything about it.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use eventcast_tests::{
+    alone,
+    broker::Broker,
+    eventually, http, init_tracing,
+    ledger::{Ledger, Plan},
+    link::Link,
+    nats::NatsServer,
+    sse::{Event, EventStream},
+};
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+const STREAM: &str = "SSE_default_demo";
+const WITHIN: Duration = Duration::from_secs(40);
+/// Tails of the three brokers, in events.
+const TAILS: [usize; 3] = [65_536, 256, 32];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn brokers_that_lose_sight_of_the_server_lose_nothing() -> Result<()> {
+    init_tracing();
+    let _turn = alone().await;
+    let nats = NatsServer::start().await?;
+    let (mut links, mut brokers) = (Vec::new(), Vec::new());
+    for tail in TAILS {
+        let link = Link::to(&nats.url()).await?;
+        let config = |config: &mut serde_json::Value| config["memory"]["tailEvents"] = tail.into();
+        brokers.push(Broker::start(&link.url(), config).await?);
+        links.push(link);
+    }
+    let urls = brokers.iter().map(|broker| broker.events_url("")).collect();
+    let ledger = Ledger::start(Plan::default(), urls);
+    for (round, link) in links.iter().cycle().take(9).enumerate() {
+        ledger.progress(60, WITHIN).await?;
+        if round % 2 == 0 {
+            link.cut();
+        } else {
+            link.freeze();
+        }
+        // longer than the broker's patience with a silent consumer, shorter and longer than a publish
+        sleep(Duration::from_millis([400, 1200, 4000][round / 3])).await;
+        link.mend();
+    }
+    ledger.progress(60, WITHIN).await?;
+    ledger.finish(WITHIN).await?.assert_nothing_lost();
+    Ok(())
+}
+
+/// A broker that cannot reach NATS does not know that the log is another one. It must not send those who know away from it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_missed_the_new_log_sends_nobody_back() -> Result<()> {
+    init_tracing();
+    let _turn = alone().await;
+    let nats = NatsServer::start().await?;
+    let link = Link::to(&nats.url()).await?;
+    let behind = Broker::start(&link.url(), |_| {}).await?;
+    let ahead = Broker::start(&nats.url(), |_| {}).await?;
+    let publish = async |text: &str| -> Result<String> {
+        let urls = [ahead.events_url("")];
+        http::publish_retrying(&urls, text, &[], text, WITHIN).await
+    };
+    for text in ["old-1", "old-2", "old-3"] {
+        publish(text).await?;
+    }
+    let mut loyal = EventStream::connect(&behind.events_url("from=earliest"), None).await?;
+    for text in ["old-1", "old-2", "old-3"] {
+        assert_eq!(loyal.next_data(WITHIN).await?.data, text);
+    }
+
+    link.cut();
+    nats.remade(STREAM, WITHIN).await?;
+    publish("new-1").await?;
+    let url = ahead.events_url("from=earliest");
+    let moving = eventually("the other broker has the new log", WITHIN, || async {
+        let mut stream = EventStream::connect(&url, None).await?;
+        let first = stream.next_data(WITHIN).await?.data;
+        ensure!(first == "new-1", "it has {first:?}");
+        Ok(stream)
+    })
+    .await?;
+    let known = moving.cursor().context("it has a cursor")?.to_owned();
+
+    // to the broker that is behind, with a cursor that it cannot know
+    let url = behind.events_url("");
+    let arrive = async || -> Result<Option<Event>> {
+        let mut stream = EventStream::connect(&url, Some(&known)).await?;
+        loop {
+            match timeout(Duration::from_secs(2), stream.next()).await {
+                Ok(Ok(Some(event))) if event.event_type == "eventcast.cursor" => {}
+                Ok(Ok(Some(event))) if event.event_type == "eventcast.closing" => return Ok(None),
+                Ok(Ok(Some(event))) => return Ok(Some(event)),
+                Ok(Ok(None) | Err(_)) | Err(_) => return Ok(None),
+            }
+        }
+    };
+    if let Some(event) = arrive().await? {
+        bail!("sent back: {:?}", event.raw);
+    }
+    link.mend();
+    publish("new-2").await?;
+    let event = eventually("the broker has caught up", WITHIN, || async {
+        arrive().await.transpose().context("nothing yet")
+    })
+    .await??;
+    assert_eq!(event.data, "new-2", "{:?}", event.raw);
+    // who was there all the time is told, and reads the new log from its beginning
+    let gap = loyal.next_of("eventcast.gap", WITHIN).await?;
+    assert_eq!(gap.json()?["reason"], "new-incarnation");
+    for text in ["new-1", "new-2"] {
+        assert_eq!(loyal.next_data(WITHIN).await?.data, text);
+    }
+    Ok(())
+}
+
+/// Replays wait for a page of the old log when it is gone; nobody shall wait for the others' tries to fail one by one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replays_that_wait_for_a_lost_page_are_told_soon() -> Result<()> {
+    const READERS: usize = 60;
+    init_tracing();
+    let _turn = alone().await;
+    let nats = NatsServer::start().await?;
+    let link = Link::to(&nats.url()).await?;
+    let config = |config: &mut serde_json::Value| config["memory"]["tailEvents"] = 32.into();
+    let behind = Broker::start(&link.url(), config).await?;
+    // publishes, for a publisher's broker may have its pages in memory; and makes the stream anew
+    let ahead = Broker::start(&nats.url(), |_| {}).await?;
+    let body = (0..300).map(|number| format!("{{\"data\":\"{number}\"}}\n")).collect::<String>();
+    let batch = http::Publish::new(body).header("Content-Type", "application/x-ndjson");
+    let client = http::client(http::Version::One);
+    let answer = batch.send(&client, &ahead.events_url("")).await?;
+    ensure!(answer.status == 201, "{} {}", answer.status, answer.json);
+
+    eventually("the broker behind has all of it", WITHIN, || async {
+        let head = behind.metric("eventcast_tail_head_sequence", &[]).await?;
+        ensure!(head >= 300.0, "{head}");
+        Ok(())
+    })
+    .await?;
+    // the broker has just learned where the log begins, so all of them begin there, and wait for their first page
+    let channel = client.get(behind.url("/channels/default/demo")).send().await?;
+    ensure!(channel.status() == 200, "{}", channel.status());
+    let url = behind.events_url("from=earliest");
+    link.freeze();
+    let mut connecting = JoinSet::new();
+    for _ in 0..READERS {
+        let url = url.clone();
+        connecting.spawn(async move { EventStream::connect(&url, None).await });
+    }
+    let readers: Result<Vec<EventStream>> = connecting.join_all().await.into_iter().collect();
+    nats.remade(STREAM, WITHIN).await?;
+    link.mend();
+    let mut told = JoinSet::new();
+    for mut reader in readers? {
+        told.spawn(async move { reader.next_of("eventcast.gap", Duration::from_secs(10)).await });
+    }
+    let told = told.join_all().await;
+    let late = told.iter().filter(|gap| gap.is_err()).count();
+    assert_eq!(late, 0, "{late} of {READERS} were not told within 10 s: {:?}", told.last());
+    Ok(())
+}

@@ -1,0 +1,45 @@
+//! One nats-server that is killed and comes back, three brokers, a hundred subscribers: nothing is lost, nothing comes twice.
+//!
+//! The three brokers keep tails of different sizes, so that the same faults meet readers of the tail and of pages.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use eventcast_tests::{
+    alone,
+    broker::Broker,
+    init_tracing,
+    ledger::{Ledger, Plan},
+    nats::NatsServer,
+};
+use tokio::time::sleep;
+
+const WITHIN: Duration = Duration::from_secs(40);
+/// Tails of the three brokers, in events.
+const TAILS: [usize; 3] = [65_536, 256, 32];
+/// Times the server is killed; with its downtimes and the time to recover well under a minute.
+const KILLS: u32 = 5;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_killed_five_times_loses_nothing() -> Result<()> {
+    init_tracing();
+    let _turn = alone().await;
+    let mut nats = NatsServer::start().await?;
+    let mut brokers = Vec::new();
+    for tail in TAILS {
+        let config = |config: &mut serde_json::Value| config["memory"]["tailEvents"] = tail.into();
+        brokers.push(Broker::start(&nats.url(), config).await?);
+    }
+    let urls = brokers.iter().map(|broker| broker.events_url("")).collect();
+    let ledger = Ledger::start(Plan::default(), urls);
+    for kill in 0..KILLS {
+        ledger.progress(150, WITHIN).await?;
+        nats.kill9()?;
+        // how long it is away is the fault: from less than a heartbeat to longer than a publisher's patience
+        sleep(Duration::from_millis(200) * (1 << kill)).await;
+        nats.restart().await?;
+    }
+    ledger.progress(150, WITHIN).await?;
+    ledger.finish(WITHIN).await?.assert_nothing_lost();
+    Ok(())
+}

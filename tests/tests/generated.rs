@@ -1,0 +1,15 @@
+//! Generated documents are what their sources say: `make docs` writes them again.
+
+use anyhow::Result;
+use eventcast_crds::config::{BrokerConfig, ChannelConfig};
+use eventcast_tests::{golden::golden, reference};
+
+#[test]
+fn the_reference_of_the_configuration_is_up_to_date() -> Result<()> {
+    let schema = serde_json::to_value(schemars::schema_for!(BrokerConfig))?;
+    golden("docs/config.schema.json", &(serde_json::to_string_pretty(&schema)? + "\n"))?;
+    let channels = vec![ChannelConfig::new("default", "demo")];
+    let defaults = serde_json::to_value(BrokerConfig { channels, ..BrokerConfig::default() })?;
+    golden("docs/CONFIGURATION.md", &reference::markdown(&schema, &defaults))?;
+    Ok(())
+}

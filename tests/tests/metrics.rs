@@ -1,0 +1,291 @@
+//! What operators see: the counts balance, the latencies are observed, and nothing of it stands on the public port.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use eventcast_tests::{
+    broker::Broker,
+    eventually,
+    http::{Publish, Version, client, publish},
+    init_tracing,
+    metrics::Metrics,
+    nats::NatsServer,
+    sse::{EventStream, Subscribe},
+};
+use serde_json::{Value, json};
+
+const SOON: Duration = Duration::from_secs(10);
+const SUBSCRIBER_EVENTS: &str = "eventcast_subscriber_events_total";
+
+async fn broker(nats: &NatsServer, change: impl FnOnce(&mut Value)) -> Result<Broker> {
+    Broker::start(&nats.url(), |config| {
+        config["memory"]["tailEvents"] = 16.into();
+        change(config);
+    })
+    .await
+}
+
+/// Waits until the scrape says what `holds` wants to hear.
+async fn settles(
+    what: &str,
+    broker: &Broker,
+    holds: impl Fn(&Metrics) -> Result<()>,
+) -> Result<Metrics> {
+    eventually(what, SOON, || async {
+        let metrics = broker.metrics().await?;
+        holds(&metrics)?;
+        anyhow::Ok(metrics)
+    })
+    .await
+}
+
+/// A broker without NATS listens at once, but waits for it a while before it answers.
+async fn alive(broker: &Broker) -> Result<()> {
+    let (http, url) = (client(Version::One), broker.admin_url("/livez"));
+    eventually("it is alive", SOON, || async {
+        let status = http.get(&url).send().await?.status();
+        ensure!(status == 200, "{status}");
+        Ok(())
+    })
+    .await
+}
+
+/// `count` events over topics and types, by one batch.
+async fn fill(broker: &Broker, count: usize) -> Result<()> {
+    let line = |i: usize| {
+        let (topic, kind) = (format!("user.{}", i % 3), ["order.paid", "chat"][i % 2]);
+        format!("{}\n", json!({"data": i, "topic": topic, "type": kind}))
+    };
+    let body: String = (0..count).map(line).collect();
+    let batch = Publish::new(body).header("Content-Type", "application/x-ndjson");
+    let answer = batch.send(&client(Version::One), &broker.events_url("")).await?;
+    ensure!(answer.status == 201, "{} {}", answer.status, answer.json);
+    Ok(())
+}
+
+/// Events of publishers up to the one with `data`.
+async fn count_until(stream: &mut EventStream, data: &str) -> Result<u32> {
+    let mut count = 1;
+    while stream.next_data(SOON).await?.data != data {
+        count += 1;
+    }
+    Ok(count)
+}
+
+#[tokio::test]
+async fn every_sequence_that_a_cursor_passes_has_one_outcome() -> Result<()> {
+    init_tracing();
+    let nats = NatsServer::start_with("1s").await?;
+    let broker = broker(&nats, |_| {}).await?;
+    fill(&broker, 60).await?;
+    let queries = [
+        "from=earliest",
+        "from=earliest&topic=user.1",
+        "from=latest&type=order.*",
+        "from=last:5&type=chat&type=order.end",
+        "from=earliest&topic=user.2&type=order.>",
+    ];
+    let mut streams = Vec::new();
+    for query in queries {
+        let mut stream = EventStream::connect(&broker.events_url(query), None).await?;
+        // those who replay have arrived before the rest is published
+        if query.starts_with("from=earliest") {
+            stream.next_data(SOON).await?;
+        }
+        streams.push(stream);
+    }
+    fill(&broker, 40).await?;
+    publish(&broker.events_url(""), "end", &[("type", "order.end")]).await?;
+    let mut received = 3; // read above
+    for stream in &mut streams {
+        received += count_until(stream, "end").await?;
+    }
+    let received = f64::from(received);
+    let of =
+        |metrics: &Metrics, outcome| metrics.metric(SUBSCRIBER_EVENTS, &[("outcome", outcome)]);
+    let metrics = settles("all have arrived", &broker, |metrics| {
+        let delivered = of(metrics, "delivered");
+        ensure!(delivered >= received, "{delivered} of {received}");
+        Ok(())
+    })
+    .await?;
+    assert_eq!(of(&metrics, "delivered"), received, "what clients read");
+    assert_eq!(of(&metrics, "lost") + of(&metrics, "absent"), 0.0);
+    // three from the beginning, one from 60 on; the last five of 60 that are chats begin after 51
+    let passed = 3.0 * 101.0 + 41.0 + (101.0 - 51.0);
+    assert_eq!(metrics.metric(SUBSCRIBER_EVENTS, &[]), passed, "sequences passed");
+    for source in ["tail", "pages"] {
+        let batches = metrics.metric("eventcast_replay_batches_total", &[("source", source)]);
+        assert!(batches > 0.0, "replayed from {source}: {batches}");
+    }
+    for stage in ["log_to_tail", "tail_to_write", "log_to_write"] {
+        let count = metrics.metric("eventcast_fanout_seconds_count", &[("stage", stage)]);
+        let sum = metrics.metric("eventcast_fanout_seconds_sum", &[("stage", stage)]);
+        assert!(count > 0.0 && sum < 10.0 * count, "{stage}: {count} in {sum} s");
+    }
+    assert!(metrics.metric("eventcast_bytes_out_total", &[]) > received * 10.0);
+    assert_eq!(metrics.metric("eventcast_events_in_total", &[]), 101.0);
+    assert_eq!(metrics.metric("eventcast_tail_events", &[]), 16.0);
+    assert_eq!(metrics.metric("eventcast_tail_head_sequence", &[]), 101.0);
+    assert!(metrics.metric("eventcast_page_cache_pages", &[]) >= 1.0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn delivered_and_lost_are_what_was_due() -> Result<()> {
+    init_tracing();
+    let nats = NatsServer::start_with("1s").await?;
+    let broker = broker(&nats, |config| {
+        config["channels"][0]["retention"]["maxEvents"] = 30.into();
+    })
+    .await?;
+    let first = publish(&broker.events_url(""), "first", &[]).await?;
+    fill(&broker, 99).await?;
+    publish(&broker.events_url(""), "end", &[]).await?;
+    let mut stream = EventStream::connect(&broker.events_url(""), first.cursor()).await?;
+    let gap = stream.next_of("eventcast.gap", SOON).await?.json()?;
+    let lost = gap["lost"].as_f64().context("the count can be known")?;
+    let received = count_until(&mut stream, "end").await?;
+    assert_eq!(lost + f64::from(received), 100.0, "{gap}");
+    let metrics = broker.metrics().await?;
+    let of = |outcome| metrics.metric(SUBSCRIBER_EVENTS, &[("outcome", outcome)]);
+    assert_eq!((of("lost"), of("delivered")), (lost, f64::from(received)));
+    assert_eq!(metrics.metric("eventcast_gaps_total", &[("reason", "expired")]), 1.0);
+    Ok(())
+}
+
+/// Streams begun, streams ended, and those that are open.
+fn balances(metrics: &Metrics) -> Result<()> {
+    let begun = metrics.metric("eventcast_connects_total", &[]);
+    let ended = metrics.metric("eventcast_disconnects_total", &[]);
+    let open = metrics.metric("eventcast_subscribers", &[]);
+    ensure!(begun - ended == open, "{begun} begun, {ended} ended, {open} open");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_begins_and_ends_balances_what_is_open() -> Result<()> {
+    init_tracing();
+    let nats = NatsServer::start_with("1s").await?;
+    let mut broker = broker(&nats, |config| {
+        config["channels"][0]["delivery"]["stallSeconds"] = 1.into();
+        config["channels"][0]["delivery"]["maxAgeSeconds"] = 3.into();
+        config["channels"][0]["delivery"]["maxSubscribers"] = 4.into();
+    })
+    .await?;
+    let line = format!("{}\n", json!({"data": "x".repeat(8 << 10)}));
+    let batch = Publish::new(line.repeat(400)).header("Content-Type", "application/x-ndjson");
+    batch.send(&client(Version::One), &broker.events_url("")).await?;
+    let url = broker.events_url("from=earliest");
+    let stalled = Subscribe { url, receive_buffer: Some(4096), ..Subscribe::default() };
+    let _stalled = EventStream::open(stalled).await?;
+    let goes = EventStream::connect(&broker.events_url(""), None).await?;
+    let mut ages = EventStream::connect(&broker.events_url(""), None).await?;
+    let _fourth = EventStream::connect(&broker.events_url(""), None).await?;
+    let mut fifth = EventStream::connect(&broker.events_url(""), None).await?;
+    let closing = fifth.next_of("eventcast.closing", SOON).await?.json()?;
+    assert_eq!(closing["reason"], "overloaded");
+    let metrics = broker.metrics().await?;
+    balances(&metrics)?;
+    assert_eq!(metrics.metric("eventcast_subscribers", &[]), 4.0);
+    assert_eq!(metrics.metric("eventcast_rejects_total", &[("reason", "limit-channel")]), 1.0);
+    let started = |start| metrics.metric("eventcast_connects_total", &[("start", start)]);
+    assert_eq!((started("latest"), started("earliest")), (3.0, 1.0));
+
+    drop(goes.cut());
+    let closing = ages.next_of("eventcast.closing", SOON).await?.json()?;
+    assert_eq!(closing["reason"], "max-age");
+    let ended = |reason: &str, count: f64| {
+        let (what, reason) = (format!("{count} {reason}"), reason.to_owned());
+        let broker = &broker;
+        async move {
+            settles(&what, broker, |metrics| {
+                let have = metrics.metric("eventcast_disconnects_total", &[("reason", &reason)]);
+                ensure!(have == count, "{have}");
+                balances(metrics)
+            })
+            .await
+        }
+    };
+    ended("stalled", 1.0).await?;
+    ended("client", 1.0).await?;
+    ended("max-age", 2.0).await?;
+    let last = EventStream::connect(&broker.events_url(""), None).await?;
+    let metrics = broker.metrics().await?;
+    assert_eq!(metrics.metric("eventcast_subscribers", &[]), 1.0);
+    broker.reconfigure(|config| config["channels"][0]["name"] = "other".into())?;
+    settles("the channel is gone", &broker, |metrics| {
+        ensure!(metrics.metric("eventcast_subscribers", &[]) == 0.0, "still open");
+        balances(metrics)
+    })
+    .await?;
+    drop(last);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_subscriber_that_was_not_taken_is_no_stream_that_ended() -> Result<()> {
+    init_tracing();
+    let mut nats = NatsServer::start().await?;
+    nats.kill9()?;
+    let broker = Broker::launch(&nats.url(), |_| {}).await?;
+    alive(&broker).await?;
+    let mut stream = EventStream::connect(&broker.events_url(""), None).await?;
+    let closing = stream.next_of("eventcast.closing", SOON).await?.json()?;
+    assert_eq!(closing["reason"], "unavailable");
+    let metrics = broker.metrics().await?;
+    assert_eq!(metrics.metric("eventcast_rejects_total", &[("reason", "unavailable")]), 1.0);
+    assert_eq!(metrics.metric("eventcast_subscribers", &[]), 0.0);
+    balances(&metrics)
+}
+
+#[tokio::test]
+async fn publishes_are_counted_by_their_outcome() -> Result<()> {
+    init_tracing();
+    let mut nats = NatsServer::start().await?;
+    let broker = broker(&nats, |_| {}).await?;
+    let (http, url) = (client(Version::One), broker.events_url(""));
+    for _ in 0..3 {
+        Publish::new("x").key("one").send(&http, &url).await?;
+    }
+    fill(&broker, 5).await?;
+    assert_eq!(publish(&url, "x", &[("type", "open")]).await?.status, 400);
+    nats.kill9()?;
+    eventually("refused", SOON, || async {
+        (publish(&url, "x", &[]).await.ok()?.status == 503).then_some(())
+    })
+    .await?;
+    let metrics = broker.metrics().await?;
+    let of = |outcome| metrics.metric("eventcast_publish_total", &[("outcome", outcome)]);
+    assert_eq!((of("stored"), of("duplicate"), of("refused")), (6.0, 2.0, 1.0));
+    assert!(of("unavailable") >= 1.0);
+    assert!(metrics.metric("eventcast_publish_seconds_count", &[]) >= 4.0, "requests, not events");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_admin_port_tells_and_the_public_port_does_not() -> Result<()> {
+    init_tracing();
+    let mut nats = NatsServer::start().await?;
+    nats.kill9()?;
+    let mut broker = Broker::launch(&nats.url(), |_| {}).await?;
+    let http = client(Version::One);
+    let status = async |url: String| anyhow::Ok(http.get(url).send().await?.status().as_u16());
+    alive(&broker).await?;
+    assert_eq!(status(broker.admin_url("/readyz")).await?, 503, "the log was never read");
+    nats.restart().await?;
+    broker.ready(SOON).await?;
+    nats.kill9()?;
+    settles("NATS is gone", &broker, |metrics| {
+        ensure!(metrics.metric("eventcast_nats_connected", &[]) == 0.0, "connected");
+        Ok(())
+    })
+    .await?;
+    assert_eq!(status(broker.admin_url("/readyz")).await?, 200, "who was ready once stays ready");
+    for path in ["/livez", "/readyz", "/metrics"] {
+        assert_eq!(status(broker.url(path)).await?, 404, "{path}");
+    }
+    assert_eq!(status(broker.admin_url("/channels/default/demo/events")).await?, 404);
+    assert_eq!(http.post(broker.admin_url("/metrics")).send().await?.status(), 405);
+    Ok(())
+}

@@ -1,0 +1,161 @@
+//! The page of the broker in real browsers, driven by `tests/clients/browser/page.mjs`; and pages of elsewhere, which read
+//! a channel only where it lists their origin.
+
+use std::{future::ready, time::Duration};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use eventcast_tests::{
+    alone,
+    broker::Broker,
+    clients::{Adapter, Client, Entry, entries},
+    eventually,
+    http::publish,
+    init_tracing,
+    nats::NatsServer,
+    ports, process,
+};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+/// The whole script.
+const SCRIPT: Duration = Duration::from_secs(120);
+/// The start of a browser included.
+const SOON: Duration = Duration::from_secs(30);
+/// How often the script is asked for what it wants.
+const ASK_EVERY: Duration = Duration::from_millis(20);
+
+/// What the script goes through, so that none can be left out unseen.
+const STEPS: [&str; 14] = [
+    "the page loads",
+    "a channel is picked",
+    "subscribers are added",
+    "a broadcast reaches everyone and moves the cursor",
+    "an event for a user reaches all panes of that user and no other",
+    "an event has a type",
+    "hostile data stays text",
+    "what was missed while disconnected comes once",
+    "a broker that was killed is found again",
+    "a gap is shown",
+    "history lists and pages",
+    "statistics count every event",
+    "a refusal is shown",
+    "demo traffic flows and stops",
+];
+
+fn browser(name: &str) -> Result<Entry> {
+    let found = entries("browser")?.into_iter().find(|entry| entry.name == name);
+    found.with_context(|| format!("clients.json has no {name}"))
+}
+
+fn two_channels(config: &mut Value) {
+    config["page"] = true.into();
+    // less than the small channel keeps, so that what it lost is lost here too
+    config["memory"]["tailEvents"] = 16.into();
+    config["channels"] = json!([
+        {"namespace": "default", "name": "demo", "delivery": {"retryMilliseconds": 1000}},
+        {"namespace": "default", "name": "small", "retention": {"maxEvents": 20}},
+    ]);
+}
+
+async fn the_page_works(name: &str) -> Result<()> {
+    init_tracing();
+    let mut entry = browser(name)?;
+    let _turn = alone().await;
+    let folder = process::folder("eventcast-page-")?;
+    let nats = NatsServer::start().await?;
+    let mut broker = Broker::start(&nats.url(), two_channels).await?;
+    let other = Broker::start(&nats.url(), two_channels).await?;
+    let script = entry.command.last_mut().context("no script")?;
+    *script = script.replace("eventsource.mjs", "page.mjs");
+    let mut driver =
+        Adapter::start(&entry, &[&broker.url(""), &other.url("")], &[], folder.path())?;
+
+    let (mut steps, deadline) = (Vec::new(), Instant::now() + SCRIPT);
+    loop {
+        let ended = driver.exited()?;
+        for line in driver.text_lines()? {
+            let line: Value = serde_json::from_str(&line).with_context(|| line.clone())?;
+            match (line["step"].as_str(), line["ask"].as_str()) {
+                (Some(step), None) => steps.push(step.to_owned()),
+                (None, Some("kill")) => broker.kill9()?,
+                (None, Some("restart")) => broker.restart().await?,
+                _ => bail!("what does the script want? {line}"),
+            }
+        }
+        if let Some(status) = ended {
+            ensure!(status.success(), "{name} after {steps:?}:\n{}", driver.stderr());
+            break;
+        }
+        ensure!(Instant::now() < deadline, "{name}: not within {SCRIPT:?}, after {steps:?}");
+        sleep(ASK_EVERY).await;
+    }
+    ensure!(steps == STEPS, "{steps:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_page_works_in_chromium() -> Result<()> {
+    the_page_works("browser-chromium").await
+}
+
+#[tokio::test]
+async fn the_page_works_in_firefox() -> Result<()> {
+    the_page_works("browser-firefox").await
+}
+
+/// A browser whose page is of an origin with this port.
+fn page_of(name: &str, port: u16, url: &str, folder: &std::path::Path) -> Result<Client> {
+    let entry = browser(name)?;
+    let port = format!("PAGE_PORT={port}");
+    let child = Adapter::start(&entry, &[url], &["WITH_CREDENTIALS=1", &port], folder)?;
+    Ok(Client::new(&entry, child))
+}
+
+async fn origins_are_kept_apart(name: &str) -> Result<()> {
+    init_tracing();
+    let _turn = alone().await;
+    let folder = process::folder("eventcast-origins-")?;
+    let ports = ports::reserve(2)?;
+    let nats = NatsServer::start().await?;
+    let broker = Broker::start(&nats.url(), |config| {
+        config["channels"][0]["access"] = json!({
+            "allowedOrigins": [format!("http://127.0.0.1:{}", ports[0])],
+            "allowCredentials": true,
+        });
+    })
+    .await?;
+    publish(&broker.events_url(""), "for those who may", &[]).await?;
+    let url = broker.events_url("from=earliest");
+
+    let mut listed = page_of(name, ports[0], &url, &folder.path().join("listed"))?;
+    eventually("the listed origin reads", SOON, || ready(read(&mut listed))).await?;
+    ensure!(listed.events[0].data == "for those who may", "{:?}", listed.events);
+    listed.end().await?;
+
+    let mut stranger = page_of(name, ports[1], &url, &folder.path().join("stranger"))?;
+    eventually("the other origin is refused", SOON, || ready(refused(&mut stranger))).await?;
+    ensure!(stranger.events.is_empty() && stranger.opens == 0, "{:?}", stranger.events);
+    stranger.end().await
+}
+
+fn read(client: &mut Client) -> Result<()> {
+    client.poll()?;
+    ensure!(!client.events.is_empty(), "no event: {:?}", client.errors);
+    Ok(())
+}
+
+fn refused(client: &mut Client) -> Result<()> {
+    client.poll()?;
+    ensure!(client.closed, "still there: {:?} {:?}", client.errors, client.events);
+    Ok(())
+}
+
+#[tokio::test]
+async fn chromium_lets_only_listed_origins_read() -> Result<()> {
+    origins_are_kept_apart("browser-chromium").await
+}
+
+#[tokio::test]
+async fn firefox_lets_only_listed_origins_read() -> Result<()> {
+    origins_are_kept_apart("browser-firefox").await
+}

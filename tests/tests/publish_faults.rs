@@ -1,0 +1,208 @@
+//! Publishing where NATS does not work: which outcome is told, how soon, and that a repetition with the key stores once.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use async_nats::jetstream::stream::{Config, DiscardPolicy};
+use eventcast_tests::{
+    broker::Broker,
+    eventually,
+    http::{Answer, Publish, Version, client, publish, publish_retrying},
+    init_tracing,
+    nats::NatsServer,
+    sse::EventStream,
+};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+const SOON: Duration = Duration::from_secs(10);
+const STREAM: &str = "SSE_default_demo";
+
+async fn history(broker: &Broker) -> Result<Vec<Value>> {
+    let request = client(Version::One).get(broker.events_url(""));
+    let answer = Answer::read(request.header("Accept", "application/json").send().await?).await?;
+    ensure!(answer.status == 200, "{} {}", answer.status, answer.json);
+    let events = answer.json["events"].as_array().context("no events")?;
+    Ok(events.iter().map(|event| event["data"].clone()).collect())
+}
+
+fn is_problem(answer: &Answer, status: u16, name: &str) {
+    assert_eq!(
+        (answer.status, &answer.json["type"]),
+        (status, &json!(format!("urn:eventcast:problem:{name}"))),
+        "{}",
+        answer.json
+    );
+    assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+}
+
+fn can_be_repeated_later(answer: &Answer) {
+    let wait: u64 = answer.header("retry-after").and_then(|text| text.parse().ok()).unwrap_or(0);
+    assert!((1..=60).contains(&wait), "{:?}", answer.headers);
+    assert_eq!(answer.json["retry_after"], wait);
+}
+
+/// A stream as the operator would make it, changed by `change`.
+async fn make_stream(nats: &NatsServer, change: impl FnOnce(&mut Config)) -> Result<()> {
+    let mut config = Config {
+        name: STREAM.into(),
+        subjects: vec!["sse.default.demo.all".into(), "sse.default.demo.t.>".into()],
+        allow_direct: true,
+        allow_message_ttl: true,
+        ..Config::default()
+    };
+    change(&mut config);
+    nats.jetstream().await?.create_stream(config).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_nats_nothing_is_stored_and_nobody_is_cut_off() -> Result<()> {
+    init_tracing();
+    let mut nats = NatsServer::start().await?;
+    let broker = Broker::start(&nats.url(), |config| {
+        config["channels"][0]["delivery"]["heartbeatSeconds"] = 1.into();
+    })
+    .await?;
+    let url = broker.events_url("");
+    let mut stream = EventStream::connect(&broker.events_url("heartbeat=event"), None).await?;
+    publish(&url, "before", &[]).await?;
+    assert_eq!(stream.next_data(SOON).await?.data, "before");
+    nats.kill9()?;
+    eventually("the broker has noticed", SOON, || async {
+        let lost = broker.metric("eventcast_nats_connected", &[]).await? == 0.0;
+        ensure!(lost, "not yet");
+        Ok(())
+    })
+    .await?;
+    let began = Instant::now();
+    for _ in 0..3 {
+        let answer = publish(&url, "not stored", &[]).await?;
+        is_problem(&answer, 503, "unavailable");
+        can_be_repeated_later(&answer);
+    }
+    assert!(began.elapsed() < Duration::from_secs(1), "three refusals took {:?}", began.elapsed());
+    for _ in 0..2 {
+        stream.next_of("eventcast.heartbeat", SOON).await?;
+    }
+    nats.restart().await?;
+    publish_retrying(std::slice::from_ref(&url), "after", &[], "k", SOON).await?;
+    loop {
+        let event = stream.next_within(SOON).await?;
+        if event.event_type != "eventcast.heartbeat" {
+            assert_eq!((event.event_type.as_str(), event.data.as_str()), ("message", "after"));
+            break;
+        }
+    }
+    assert_eq!(history(&broker).await?, ["before", "after"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_unknown_outcome_is_told_with_the_key_that_settles_it() -> Result<()> {
+    init_tracing();
+    let nats = NatsServer::start().await?;
+    let broker = Broker::start(&nats.url(), |config| {
+        config["channels"][0]["publishing"]["deadlineSeconds"] = 2.into();
+    })
+    .await?;
+    let (http, url) = (client(Version::One), broker.events_url(""));
+    publish(&url, "before", &[]).await?;
+    nats.pause()?;
+    let lines = "{\"data\":\"b0\"}\n{\"data\":\"b1\"}\n{\"data\":\"b2\"}\n";
+    let batch = Publish::new(lines).header("Content-Type", "application/x-ndjson");
+    let (single, keyed) = (Publish::new("single"), Publish::new("keyed").key("mine"));
+    let began = Instant::now();
+    let (one, two, three) =
+        tokio::join!(single.send(&http, &url), keyed.send(&http, &url), batch.send(&http, &url));
+    let took = began.elapsed();
+    let deadline = Duration::from_millis(1900)..Duration::from_secs(4);
+    assert!(deadline.contains(&took), "deadlineSeconds is 2, it took {took:?}");
+    let mut keys = Vec::new();
+    for answer in [one?, two?, three?] {
+        is_problem(&answer, 504, "outcome-unknown");
+        let key = answer.json["idempotency_key"].as_str().context("no key")?;
+        keys.push(key.to_owned());
+    }
+    assert_eq!(keys[1], "mine");
+    nats.resume()?;
+    for (event, key) in [single, keyed, batch].into_iter().zip(&keys) {
+        let event = if key == "mine" { event } else { event.key(key) };
+        for _ in 0..2 {
+            eventually("the repetition is acknowledged", SOON, || async {
+                let answer = event.send(&http, &url).await?;
+                ensure!(answer.status == 201, "{} {}", answer.status, answer.json);
+                Ok(())
+            })
+            .await?;
+        }
+    }
+    let mut events: Vec<String> = history(&broker)
+        .await?
+        .iter()
+        .filter_map(|data| data.as_str().map(str::to_owned))
+        .collect();
+    events.sort();
+    assert_eq!(events, ["b0", "b1", "b2", "before", "keyed", "single"], "each is stored once");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_deleted_stream_takes_nothing_until_it_is_back() -> Result<()> {
+    init_tracing();
+    let nats = NatsServer::start().await?;
+    make_stream(&nats, |_| {}).await?;
+    let broker = Broker::start(&nats.url(), |config| {
+        config["nats"]["createStreams"] = false.into();
+        config["channels"][0]["publishing"]["deadlineSeconds"] = 1.into();
+    })
+    .await?;
+    let url = broker.events_url("");
+    let mut stream = EventStream::connect(&url, None).await?;
+    assert_eq!(publish(&url, "before", &[]).await?.status, 201);
+    assert_eq!(stream.next_data(SOON).await?.data, "before");
+    nats.jetstream().await?.delete_stream(STREAM).await?;
+    let answer = publish(&url, "nowhere", &[]).await?;
+    is_problem(&answer, 503, "no-stream");
+    can_be_repeated_later(&answer);
+    make_stream(&nats, |_| {}).await?;
+    publish_retrying(&[url], "after", &[], "k", SOON).await?;
+    let gap = stream.next_of("eventcast.gap", SOON).await?;
+    assert_eq!(gap.json()?["reason"], "new-incarnation");
+    assert_eq!(stream.next_data(SOON).await?.data, "after");
+    Ok(())
+}
+
+#[tokio::test]
+async fn full_storage_is_told() -> Result<()> {
+    init_tracing();
+    let nats = NatsServer::start().await?;
+    make_stream(&nats, |config| {
+        config.max_bytes = 64 << 10;
+        config.discard = DiscardPolicy::New;
+    })
+    .await?;
+    let broker = Broker::start(&nats.url(), |config| {
+        config["nats"]["createStreams"] = false.into();
+    })
+    .await?;
+    let url = broker.events_url("");
+    let event = "x".repeat(10 << 10);
+    for _ in 0..6 {
+        assert_eq!(publish(&url, &event, &[]).await?.status, 201);
+    }
+    let began = Instant::now();
+    is_problem(&publish(&url, &event, &[]).await?, 507, "storage-full");
+    assert!(began.elapsed() < Duration::from_secs(2), "nothing is gained by waiting");
+
+    // a batch of which a part fits: what is stored is named
+    let line = |size: usize| format!("{}\n", json!({"data": "y".repeat(size)}));
+    let batch = Publish::new(line(10) + &line(10 << 10) + &line(10))
+        .header("Content-Type", "application/x-ndjson")
+        .key("part");
+    let answer = batch.send(&client(Version::One), &url).await?;
+    is_problem(&answer, 507, "storage-full");
+    assert_eq!(answer.json["events"].as_array().map(Vec::len), Some(1), "{}", answer.json);
+    assert_eq!(answer.json["idempotency_key"], "part");
+    Ok(())
+}

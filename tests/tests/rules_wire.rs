@@ -1,0 +1,351 @@
+//! The rules of the wire that concern the bytes of a stream, each named, over HTTP/1.1 and HTTP/2 alike: R1 to R6, R9 to
+//! R11, R17, R18, R21. The others are in `rules_http`.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use eventcast_tests::{
+    http::{Publish, Version},
+    sse::{Item, Parser},
+    wire::{BOTH, EVENTS, Site, Wire},
+};
+use serde_json::json;
+
+const SOON: Duration = Duration::from_secs(8);
+
+/// What must stay inert inside data (sse.md, section 1.2).
+const INJECTIONS: [&str; 10] = [
+    "\n\nevent: control\ndata: {}",
+    "\r\revent: control\rdata: {}",
+    "\r\n\r\nevent: control\r\ndata: {}\r\n\r\n",
+    "a\rid: 999",
+    "a\r\rdata: x",
+    "a\nretry: 1\n:",
+    "\u{feff}data: x",
+    "a\u{2028}id: 999\u{2029}b\u{85}c\u{b}d\u{c}e",
+    "{\n  \"raw\": \"newlines\"\n}",
+    " \n  leading and trailing \n ",
+];
+
+/// Every event of a raw stream, read by the strict parser.
+fn events(bytes: &[u8]) -> Result<Vec<(String, String)>> {
+    let items = Parser::default().feed(bytes)?.into_iter();
+    Ok(items
+        .filter_map(|item| match item {
+            Item::Event(event) => Some((event.event_type, event.data)),
+            Item::Retry(_) | Item::Comment(_) => None,
+        })
+        .collect())
+}
+
+/// R1: only LF on the wire, never CR, never a BOM.
+#[tokio::test]
+async fn r1_only_lf_ends_lines_and_no_bom_begins_a_stream() -> Result<()> {
+    let site = Site::start(|_| {}).await?;
+    for data in INJECTIONS {
+        site.publish(data).await?;
+    }
+    site.publish("last").await?;
+    for version in BOTH {
+        let mut stream = site.subscribe(version, "?from=earliest", &[]).await?;
+        let bytes = stream.until(b"data: last\n").await?;
+        ensure!(!bytes.contains(&b'\r'), "a CR: {:?}", String::from_utf8_lossy(&bytes));
+        ensure!(!bytes.starts_with("\u{feff}".as_bytes()), "a BOM");
+        ensure!(bytes.starts_with(b"retry: "), "{version:?}: the first field comes first");
+    }
+    Ok(())
+}
+
+/// R2: an event is one buffer and one write, its `id:` stands last, and a graceful close never cuts inside an event.
+#[tokio::test]
+async fn r2_an_event_is_one_write_with_its_id_last_and_a_drain_ends_between_events() -> Result<()> {
+    let site = Site::start(|_| {}).await?;
+    let mut streams = Vec::new();
+    for version in BOTH {
+        streams.push(site.listen(version, "").await?);
+    }
+    for n in 0..50 {
+        site.publish(format!("{{\n\"n\": {n}\n}}")).await?;
+    }
+    site.broker.terminate()?;
+    for stream in &mut streams {
+        let mut last = Vec::new();
+        while let Some(piece) = stream.piece().await? {
+            let text = String::from_utf8(piece)?;
+            let whole = text.ends_with("\n\n") || text.ends_with(":\n");
+            ensure!(whole, "a write that is not made of whole blocks: {text:?}");
+            for block in text.split_terminator("\n\n").filter(|block| block.contains("data: {\n")) {
+                let end = block.lines().next_back().unwrap_or_default();
+                ensure!(end.starts_with("id: "), "the id is not last: {block:?}");
+                ensure!(block.matches("id: ").count() == 1, "more than one id: {block:?}");
+            }
+            last = text.into_bytes();
+        }
+        ensure!(
+            String::from_utf8_lossy(&last).contains("event: eventcast.closing\n"),
+            "the end of the body is not the goodbye: {last:?}"
+        );
+    }
+    Ok(())
+}
+
+/// R3: every event has an id that we mint: visible ASCII without `, & = ? /`, at most 64 bytes, never a sentinel. The order
+/// is the log's; that ids sort as text is not kept: cursors are opaque (design.md, section 1).
+#[tokio::test]
+async fn r3_every_event_has_an_id_that_is_safe_in_headers_and_urls() -> Result<()> {
+    let site = Site::start(|_| {}).await?;
+    let mut minted = Vec::new();
+    for n in 0..20 {
+        minted.push(site.publish(n.to_string()).await?);
+    }
+    for version in BOTH {
+        let mut stream = site.subscribe(version, "?from=earliest", &[]).await?;
+        for cursor in &minted {
+            let block = stream.block_with("data: ").await?;
+            let id = block.lines().find_map(|line| line.strip_prefix("id: ")).context("no id")?;
+            assert_eq!(id, cursor, "what the publisher was told is what the subscriber gets");
+            ensure!(id.len() <= 64 && id != "-1" && id != "now", "{id}");
+            let safe = |b: u8| (0x21..=0x7e).contains(&b) && !b",&=?/".contains(&b);
+            ensure!(id.bytes().all(safe), "{id}");
+        }
+    }
+    Ok(())
+}
+
+/// R4: what a publisher calls its event is metadata, never the SSE `id:`.
+#[tokio::test]
+async fn r4_ids_of_publishers_are_metadata() -> Result<()> {
+    let site = Site::start(|_| {}).await?;
+    let cloud = r#"{"specversion":"1.0","id":"MINE-1","source":"/s","type":"t"}"#;
+    for event in [
+        Publish::new("a").key("MINE-2"),
+        Publish::new(cloud).header("Content-Type", "application/cloudevents+json"),
+        Publish::new(r#"{"data":"b","id":"MINE-3"}"#)
+            .header("Content-Type", "application/x-ndjson"),
+        Publish::new("c").header("Last-Event-ID", "MINE-4"),
+    ] {
+        assert_eq!(site.send(&event).await?.status, 201);
+    }
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("Eventcast-Id", "MINE-5");
+    headers.insert("Nats-Msg-Id", "MINE-6");
+    let jetstream = site.nats.jetstream().await?;
+    jetstream.publish_with_headers("sse.default.demo.all", headers, "d".into()).await?.await?;
+    site.publish("last").await?;
+    for version in BOTH {
+        let mut stream = site.subscribe(version, "?from=earliest", &[]).await?;
+        let text = String::from_utf8(stream.until(b"data: last\n").await?)?;
+        ensure!(!text.contains("id: MINE"), "{text}");
+    }
+    let accept = [("Accept", "application/json")];
+    let history = site.ask(Version::One, "GET", EVENTS, &accept).await?.json().await?;
+    let ids: Vec<_> = (0..5).map(|i| history["events"][i]["id"].clone()).collect();
+    assert_eq!(ids, [json!(null), json!("MINE-1"), json!("MINE-3"), json!(null), json!("MINE-5")]);
+    Ok(())
+}
+
+/// R5: the cursor moves without a payload by a named event with data, not by a block of an id alone.
+#[tokio::test]
+async fn r5_a_cursor_moves_by_a_named_event_with_data() -> Result<()> {
+    let site = Site::start(|config| {
+        config["channels"][0]["delivery"]["heartbeatSeconds"] = 1.into();
+    })
+    .await?;
+    for version in BOTH {
+        let mut stream = site.listen(version, "?topic=mine").await?;
+        let told = |cursor: &str| {
+            format!("event: eventcast.cursor\ndata: {{\"cursor\":\"{cursor}\"}}\nid: {cursor}")
+        };
+        let first = stream.block().await?;
+        let at = first.rsplit("id: ").next().unwrap_or_default();
+        assert_eq!(first, told(at), "at the start");
+        let answer = site.send(&Publish::new("x").topic("other")).await?;
+        let moved = stream.block_with("eventcast").await?;
+        let moved = moved.trim_start_matches(":\n"); // heartbeats before it
+        assert_eq!(moved, told(answer.cursor().context("stored")?), "what the filter held back");
+    }
+    Ok(())
+}
+
+/// R6: the first bytes of every stream come at once and are `retry: N`, LF, `:`, LF; a heartbeat is the two bytes `:` LF.
+#[tokio::test]
+async fn r6_the_first_bytes_come_at_once_and_heartbeats_are_one_comment_line() -> Result<()> {
+    let site = Site::start(|config| {
+        config["channels"][0]["delivery"]["heartbeatSeconds"] = 1.into();
+        config["limits"]["subscribers"] = 5.into();
+    })
+    .await?;
+    let mut open = Vec::new();
+    for version in BOTH {
+        let began = tokio::time::Instant::now();
+        let mut stream = site.listen(version, "").await?;
+        ensure!(began.elapsed() < Duration::from_millis(900), "not at once, but {began:?}");
+        stream.until(b"\n\n").await?; // the cursor
+        for _ in 0..2 {
+            assert_eq!(stream.piece().await?.context("it ended")?, b":\n", "a heartbeat");
+        }
+        let mut gap = site.subscribe(version, "", &[("Last-Event-ID", "garbage")]).await?;
+        gap.opening().await?;
+        ensure!(gap.block().await?.starts_with("event: eventcast.gap\n"), "the gap comes next");
+        open.extend([stream, gap]);
+    }
+    open.push(site.listen(Version::One, "").await?);
+    for version in BOTH {
+        let mut refused = site.subscribe(version, "", &[]).await?;
+        refused.opening().await.context("also of those that are sent away")?;
+        ensure!(refused.block().await?.contains("eventcast.closing"), "sent away");
+    }
+    Ok(())
+}
+
+/// R9: data is split at CR LF, CR and LF into `data: ` lines, always with one space; nothing in it starts a field.
+#[tokio::test]
+async fn r9_every_line_of_data_is_a_data_line_and_nothing_in_it_is_obeyed() -> Result<()> {
+    let site = Site::start(|_| {}).await?;
+    for data in INJECTIONS {
+        site.publish(data).await?;
+        let line = json!({ "data": data }).to_string();
+        let batch = Publish::new(line).header("Content-Type", "application/x-ndjson");
+        assert_eq!(site.send(&batch).await?.status, 201);
+    }
+    site.publish("").await?;
+    site.publish("last").await?;
+    for version in BOTH {
+        let mut stream = site.subscribe(version, "?from=earliest", &[]).await?;
+        let mut bytes = stream.until(b"data: last\n").await?;
+        bytes.extend(stream.until(b"\n\n").await?);
+        let text = std::str::from_utf8(&bytes)?;
+        for line in text.lines().filter(|line| line.starts_with("data")) {
+            ensure!(line.starts_with("data: "), "{line:?}");
+        }
+        let got = events(&bytes)?;
+        let normal = |data: &str| data.replace("\r\n", "\n").replace('\r', "\n");
+        let mut wanted: Vec<_> =
+            INJECTIONS.iter().flat_map(|data| [normal(data), normal(data)]).collect();
+        wanted.extend([String::new(), "last".to_owned()]);
+        let data: Vec<_> = got.iter().map(|(_, data)| data.clone()).collect();
+        assert_eq!(data, wanted, "{version:?}: each event once, as it was meant");
+        ensure!(got.iter().all(|(kind, _)| kind == "message"), "nobody made a type: {got:?}");
+    }
+    Ok(())
+}
+
+/// R10: an event has at most 256 KiB of data unless the channel says otherwise; what is within goes through whole.
+#[tokio::test]
+async fn r10_an_event_of_256_kib_passes_and_one_byte_more_is_refused() -> Result<()> {
+    let site = Site::start(|_| {}).await?;
+    let most = "m".repeat(256 << 10);
+    let mut streams = [site.listen(BOTH[0], "").await?, site.listen(BOTH[1], "").await?];
+    site.publish(most.clone()).await?;
+    for stream in &mut streams {
+        let block = stream.block_with("data: m").await?;
+        let data = block.lines().find_map(|line| line.strip_prefix("data: "));
+        ensure!(data == Some(&*most), "{} bytes came", data.unwrap_or_default().len());
+    }
+    let (more, address) = (most + "m", site.broker.address());
+    let refused = Wire::ask(Version::Two, address, "POST", EVENTS, &[], more.as_bytes()).await?;
+    assert_eq!(refused.problem(413).await?["limit"], 256 << 10);
+    Ok(())
+}
+
+/// R11: `Content-Type: text/event-stream; charset=utf-8`, in these letters, once. R21: `X-Accel-Buffering: no` and
+/// `Cache-Control: no-store, no-transform`, always.
+#[tokio::test]
+async fn r11_r21_the_headers_of_every_stream_are_exactly_these() -> Result<()> {
+    let site = Site::start(|config| {
+        config["limits"]["subscribersPerAddress"] = 1.into();
+    })
+    .await?;
+    let good = |wire: &Wire, what: &str| {
+        for (name, value) in [
+            ("content-type", "text/event-stream; charset=utf-8"),
+            ("cache-control", "no-store, no-transform"),
+            ("x-accel-buffering", "no"),
+            ("x-content-type-options", "nosniff"),
+            ("content-security-policy", "sandbox"),
+        ] {
+            assert_eq!(wire.values(name), [value], "{name} of {what}");
+        }
+        for name in ["content-encoding", "etag", "last-modified", "location", "set-cookie"] {
+            assert!(wire.values(name).is_empty(), "{name} of {what}");
+        }
+    };
+    for version in BOTH {
+        let gone = |open| open == 0.0;
+        site.metric("eventcast_subscribers", &[], SOON, gone).await?;
+        for accept in ["text/event-stream", "*/*", "text/*", "application/json;q=0.5, */*"] {
+            let head = site.ask(version, "HEAD", EVENTS, &[("Accept", accept)]).await?;
+            good(&head, "HEAD");
+        }
+        assert_eq!(site.broker.metric("eventcast_subscribers", &[]).await?, 0.0, "HEAD is none");
+        let stream = site.subscribe(version, "", &[("Last-Event-ID", "x")]).await?;
+        good(&stream, "a stream");
+        ensure!(stream.values("content-length").is_empty(), "a stream has no length");
+        ensure!(version == Version::One || stream.values("connection").is_empty(), "RFC 9113");
+        good(&site.subscribe(version, "", &[]).await?, "a soft refusal");
+    }
+    Ok(())
+}
+
+/// R17: an empty `Last-Event-ID` is an absent one; three spellings in the query mean the same; the header wins over the
+/// query, and either over `from`.
+#[tokio::test]
+async fn r17_a_cursor_may_come_by_header_or_query_and_empty_is_absent() -> Result<()> {
+    let site = Site::start(|_| {}).await?;
+    let mut at = Vec::new();
+    for n in 0..5 {
+        at.push(site.publish(n.to_string()).await?);
+    }
+    for version in BOTH {
+        let first = async |query: String, header: Option<&str>| -> Result<String> {
+            let headers: Vec<_> = header.map(|id| ("Last-Event-ID", id)).into_iter().collect();
+            let mut stream = site.subscribe(version, &query, &headers).await?;
+            assert!(stream.values("eventcast-gap").is_empty(), "{query} {header:?}");
+            let block = stream.block_with("data: ").await?;
+            let data = block.lines().find_map(|line| line.strip_prefix("data: "));
+            Ok(data.unwrap_or_default().to_owned())
+        };
+        for name in ["lastEventId", "last-event-id", "last_event_id"] {
+            assert_eq!(first(format!("?{name}={}", at[1]), None).await?, "2", "{name}");
+            let both = format!("?{name}={}&from=earliest", at[1]);
+            assert_eq!(first(both.clone(), None).await?, "2", "over from");
+            assert_eq!(first(both.clone(), Some("")).await?, "2", "an empty header is absent");
+            assert_eq!(first(both, Some(&at[3])).await?, "4", "the header wins");
+            assert_eq!(first(format!("?{name}=&from=earliest"), None).await?, "0", "empty");
+        }
+        assert_eq!(first("?from=earliest".into(), Some("")).await?, "0", "empty is absent");
+    }
+    Ok(())
+}
+
+/// R18: a gap is told by a header of the answer and by an event in the stream, which `EventSource` can read.
+#[tokio::test]
+async fn r18_a_gap_is_told_by_a_header_and_in_band() -> Result<()> {
+    let site = Site::start(|config| {
+        config["memory"]["tailEvents"] = 16.into(); // what memory still has would be no gap
+        config["channels"][0]["retention"]["maxEvents"] = 40.into();
+        config["channels"][0]["access"]["allowedOrigins"] = json!(["https://app.example.com"]);
+    })
+    .await?;
+    let oldest = site.publish("0").await?;
+    for n in 1..60 {
+        site.publish(n.to_string()).await?;
+    }
+    for version in BOTH {
+        let headers = [("Last-Event-ID", &*oldest), ("Origin", "https://app.example.com")];
+        let mut stream = site.subscribe(version, "", &headers).await?;
+        assert_eq!(stream.values("eventcast-gap"), ["expired"]);
+        let exposed = stream.values("access-control-expose-headers").join(",");
+        ensure!(exposed.contains("eventcast-gap"), "pages that fetch can read it: {exposed}");
+        stream.opening().await?;
+        let gap = stream.block().await?;
+        let data = gap.lines().find_map(|line| line.strip_prefix("data: ")).context("no data")?;
+        let data: serde_json::Value = serde_json::from_str(data)?;
+        assert_eq!(data["reason"], "expired");
+        assert_eq!((&data["requested"], &data["lost"]), (&json!(oldest), &json!(19)));
+        let id = gap.lines().next_back().and_then(|line| line.strip_prefix("id: "));
+        assert_eq!(id, data["resumed_at"].as_str(), "the gap moves the cursor");
+        ensure!(stream.block().await?.starts_with("data: 20\n"), "and delivery goes on");
+    }
+    Ok(())
+}
