@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     channel::Channel,
-    fanout::{CloseReason, sessions::Sessions},
+    fanout::{CloseReason, sessions::Sessions, shard::Shards},
     http::problem::Problem,
     log::{Log, Nats, PageCache},
     metrics::Metrics,
@@ -32,6 +32,8 @@ pub(crate) struct Broker {
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) pages: Arc<PageCache>,
+    /// None where hyper keeps every socket.
+    pub(crate) shards: Shards,
     nats: Arc<Nats>,
     queries: Semaphore,
     stop: CancellationToken,
@@ -42,9 +44,11 @@ impl Broker {
         config: BrokerConfig,
         nats: Arc<Nats>,
         metrics: Arc<Metrics>,
+        shards: Shards,
         stop: CancellationToken,
     ) -> Arc<Self> {
         Arc::new(Self {
+            shards,
             channels: ArcSwap::default(),
             sessions: Sessions::new(),
             pages: PageCache::new(config.memory.page_bytes),

@@ -5,6 +5,7 @@ use tokio::time::Instant;
 
 use crate::{
     cursor::{Check, Cursor, Epoch},
+    frame::Chunk,
     topic::{self, BadTopic},
 };
 
@@ -159,8 +160,8 @@ pub struct Event {
     pub id: Option<Box<str>>,
     /// When its time to live is over, in nanoseconds since 1970.
     pub expires: Option<i64>,
-    /// The bytes for the wire.
-    pub frame: Bytes,
+    /// The bytes for the wire; none of a marker.
+    pub chunk: Chunk,
     /// When it reached this broker by the tail; `None` in pages.
     pub received: Option<Instant>,
 }
@@ -171,13 +172,19 @@ impl Event {
     pub fn weight(&self) -> usize {
         let len = |s: &Option<Box<str>>| s.as_ref().map_or(0, |s| s.len());
         let names = len(&self.topic) + len(&self.event_type) + len(&self.source) + len(&self.id);
-        size_of::<Self>() + self.frame.len() + names
+        size_of::<Self>() + self.chunk.wire().len() + names
     }
 
     /// Whether its time to live is over: the log has dropped it, memory not yet.
     #[must_use]
     pub fn expired(&self) -> bool {
-        self.expires.is_some_and(|at| at <= crate::now_nanos())
+        self.expires.is_some() && self.expired_at(crate::now_nanos())
+    }
+
+    /// Whether its time to live is over at `now`, in nanoseconds since 1970.
+    #[must_use]
+    pub fn expired_at(&self, now: i64) -> bool {
+        self.expires.is_some_and(|at| at <= now)
     }
 
     /// The cursor of a client that has seen it.

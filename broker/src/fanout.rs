@@ -1,15 +1,33 @@
 //! Events to sockets. A subscriber is a cursor on the log, a filter, a grant and a sink; nothing else, and no queue.
 //!
-//! [`subscriber`] reads the log for it, [`body`] is the sink that hyper polls, [`sessions`] holds the limits, the stall
-//! deadline and the drain's handle on every open stream.
+//! [`subscriber`] reads the log for it. There are two sinks with one contract: [`shard`] writes to the sockets of HTTP/1.1
+//! itself, [`body`] is what hyper polls for everything else. [`sessions`] holds the limits, the stall deadline of hyper's
+//! streams and the drain's handle on every open stream.
 
 pub(crate) mod body;
+pub(crate) mod rhythm;
+mod run;
 pub(crate) mod sessions;
+pub(crate) mod shard;
 mod subscriber;
 
-pub(crate) use subscriber::Subscriber;
+pub(crate) use rhythm::{HeartbeatStyle, Rhythm, jittered_retry};
+pub(crate) use subscriber::{Step, Subscriber};
 
-use std::time::Duration;
+use bytes::Bytes;
+
+use crate::access::Grant;
+use sessions::Admission;
+
+/// A stream that is about to begin: all that a sink needs.
+pub(crate) struct Opening {
+    pub(crate) subscriber: Subscriber,
+    pub(crate) admission: Admission,
+    pub(crate) grant: Grant,
+    pub(crate) rhythm: Rhythm,
+    /// Frames that come before the first event.
+    pub(crate) first: Bytes,
+}
 
 /// Why a stream ended; the label of a metric and, where the client can still be told, its reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +43,8 @@ pub(crate) enum CloseReason {
     Stalled = 3,
     /// The channel is served no more.
     ChannelRemoved = 4,
+    /// The client sends, where nothing is to be sent.
+    Unasked = 5,
 }
 
 impl CloseReason {
@@ -35,23 +55,19 @@ impl CloseReason {
             Self::MaxAge => "max-age",
             Self::Stalled => "stalled",
             Self::ChannelRemoved => "channel-removed",
+            Self::Unasked => "unasked-bytes",
         }
     }
 
     fn from_code(code: u8) -> Option<Self> {
-        [Self::Client, Self::Draining, Self::MaxAge, Self::Stalled, Self::ChannelRemoved]
-            .into_iter()
-            .find(|r| *r as u8 == code && code != 0)
+        let all = [
+            Self::Client,
+            Self::Draining,
+            Self::MaxAge,
+            Self::Stalled,
+            Self::ChannelRemoved,
+            Self::Unasked,
+        ];
+        all.into_iter().find(|r| *r as u8 == code && code != 0)
     }
-}
-
-/// A number of milliseconds between half and one and a half of `ms`, within what every client obeys (R7): a herd that
-/// was sent away together must not come back together.
-pub(crate) fn jittered_retry(ms: u64) -> u64 {
-    fastrand::u64(ms / 2..=ms + ms / 2).clamp(1000, 3_600_000)
-}
-
-/// A heartbeat's interval, give or take a fifth.
-pub(crate) fn jittered_heartbeat(seconds: u64) -> Duration {
-    Duration::from_millis(fastrand::u64(800 * seconds..=1200 * seconds))
 }

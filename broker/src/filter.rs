@@ -46,6 +46,15 @@ impl Filter {
         self.without_broadcast = true;
     }
 
+    /// Whether it lets everything pass.
+    #[must_use]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.topics.is_empty()
+            && self.types.is_empty()
+            && self.sources.is_empty()
+            && !self.without_broadcast
+    }
+
     /// The most patterns of any one kind.
     #[must_use]
     pub(crate) fn patterns(&self) -> usize {
@@ -81,7 +90,7 @@ fn any<T>(list: &[T], matches: impl FnMut(&T) -> bool) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
+    use crate::frame::Chunk;
     use proptest::prelude::*;
 
     fn event(kind: Kind, topic: Option<&str>, event_type: Option<&str>) -> Event {
@@ -95,7 +104,7 @@ mod tests {
             source: None,
             id: None,
             expires: None,
-            frame: Bytes::new(),
+            chunk: Chunk::default(),
             received: None,
         }
     }

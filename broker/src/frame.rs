@@ -3,6 +3,10 @@
 //! Only LF ends lines; an event is one buffer; `id:` is last, so that a block cut in two never moves a client's cursor;
 //! data is split at CR LF, CR and LF, so that nothing in it can start a field of its own.
 
+mod chunk;
+
+pub use chunk::{Chunk, LAST_CHUNK};
+
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
 

@@ -14,7 +14,7 @@ mod publish;
 mod stats;
 mod subscribe;
 
-use std::{convert::Infallible, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use eventcast_crds::config::{Access, valid_label};
@@ -25,22 +25,43 @@ use http_body_util::{Either, Empty, Full};
 use hyper::body::Incoming;
 use serde::Serialize;
 
-use crate::{broker::Broker, channel::Channel, fanout::body::EventBody};
+use crate::{
+    broker::Broker,
+    channel::Channel,
+    fanout::{Opening, body::EventBody},
+};
 use problem::Problem;
 
-/// What the broker answers with: bytes, nothing, or a stream.
-pub(crate) type ResponseBody = Either<Either<Full<Bytes>, Empty<Bytes>>, EventBody>;
-
-pub(crate) fn full(bytes: impl Into<Bytes>) -> ResponseBody {
-    Either::Left(Either::Left(Full::new(bytes.into())))
+/// What the broker answers with.
+pub(crate) enum Answer {
+    Full(Bytes),
+    Empty,
+    Stream(Box<Opening>),
 }
 
-pub(crate) fn empty() -> ResponseBody {
-    Either::Left(Either::Right(Empty::new()))
+/// The answer as hyper takes it.
+pub(crate) type Body = Either<Either<Full<Bytes>, Empty<Bytes>>, EventBody>;
+
+impl Answer {
+    pub(crate) fn into_body(self) -> Body {
+        match self {
+            Self::Full(bytes) => Either::Left(Either::Left(Full::new(bytes))),
+            Self::Empty => Either::Left(Either::Right(Empty::new())),
+            Self::Stream(opening) => Either::Right(EventBody::new(*opening)),
+        }
+    }
+}
+
+pub(crate) fn full(bytes: impl Into<Bytes>) -> Answer {
+    Answer::Full(bytes.into())
+}
+
+pub(crate) fn empty() -> Answer {
+    Answer::Empty
 }
 
 /// A JSON answer; nobody may keep it.
-fn json(status: StatusCode, body: &impl Serialize) -> Response<ResponseBody> {
+fn json(status: StatusCode, body: &impl Serialize) -> Response<Answer> {
     let text = serde_json::to_string(body).unwrap_or_default() + "\n";
     let mut response = Response::new(full(text));
     *response.status_mut() = status;
@@ -56,7 +77,7 @@ pub(crate) async fn handle(
     broker: Arc<Broker>,
     peer: IpAddr,
     request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Infallible> {
+) -> Response<Answer> {
     let origin = request.headers().get(header::ORIGIN).cloned();
     let mut access = Access::default();
     let mut response = match route(&broker, peer, request, &mut access).await {
@@ -64,7 +85,7 @@ pub(crate) async fn handle(
         Err(problem) => problem.into_response(),
     };
     cors::apply(&access, origin.as_ref(), &mut response);
-    Ok(response)
+    response
 }
 
 async fn route(
@@ -72,7 +93,7 @@ async fn route(
     peer: IpAddr,
     request: Request<Incoming>,
     access: &mut Access,
-) -> Result<Response<ResponseBody>, Problem> {
+) -> Result<Response<Answer>, Problem> {
     check_message(broker, &request)?;
     let path = request.uri().path().to_owned();
     let parts: Vec<_> = path.split('/').skip(1).collect();

@@ -46,6 +46,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     broker::Broker,
     drain::Switches,
+    fanout::shard::Shards,
     log::{ConnectError, Nats},
     metrics::Metrics,
     reload::{Source, Usable},
@@ -96,7 +97,9 @@ pub async fn run(
     server::raise_file_limit(config.limits.connections);
     let stop = CancellationToken::new();
     let _stop_on_return = stop.clone().drop_guard();
-    let broker = Broker::new(config.clone(), Arc::clone(&nats), metrics, stop.clone());
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let shards = Shards::start(config.fanout.shards.unwrap_or(cores))?;
+    let broker = Broker::new(config.clone(), Arc::clone(&nats), metrics, shards, stop.clone());
     let mut tasks = JoinSet::new();
     broker.reconfigure(config, &mut tasks);
 

@@ -8,6 +8,7 @@ mod attach;
 mod connect;
 mod direct;
 mod message;
+mod page;
 mod pages;
 mod position;
 mod publish;
@@ -28,13 +29,15 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use attach::age_seconds;
 pub(crate) use connect::{ConnectError, Nats};
-pub(crate) use pages::{Page, PageCache, PageError};
+pub(crate) use page::Page;
+pub(crate) use pages::{PageCache, PageError};
 pub(crate) use position::{Resolved, Start, Unavailable};
 pub(crate) use publish::{Outcome, PublishError, Receipt};
 pub(crate) use tail::Reading;
 
 use crate::{
     cursor::{Check, Cursor, Epoch},
+    event::Event,
     metrics::ChannelMetrics,
 };
 use tail::{Tail, TailBudget};
@@ -74,12 +77,24 @@ impl Position {
     pub(crate) fn cursor(&self, epoch: Epoch) -> Cursor {
         Cursor { epoch, sequence: self.sequence, check: self.check }
     }
+
+    /// Whether the same was seen; the check may differ where an event was deleted meanwhile.
+    pub(crate) fn is_at(&self, other: &Self) -> bool {
+        (self.incarnation, self.sequence) == (other.incarnation, other.sequence)
+    }
+
+    /// The position of who has seen `event`, of the same incarnation.
+    pub(crate) fn at(&self, event: &Event) -> Self {
+        Self { sequence: event.sequence, check: Check::of(event.nanos), ..*self }
+    }
 }
 
 /// The log of one channel.
 pub(crate) struct Log {
     /// Names and limits that this log was opened with.
     names: Names,
+    /// The stream's name, to share.
+    id: Arc<str>,
     nats: Arc<Nats>,
     tail: Tail,
     pages: Arc<PageCache>,
@@ -117,6 +132,7 @@ impl Log {
                 prefix: config.prefix(),
                 max_event_bytes: config.publishing.max_event_bytes,
             },
+            id: config.stream_name().into(),
             nats,
             tail: Tail::new(budget, Arc::clone(&metrics)),
             pages,

@@ -115,7 +115,7 @@ async fn scan(
         while let Some(event) = if reverse { forward.next_back() } else { forward.next() } {
             scanned.events += 1;
             scanned.at = Some((event.sequence, Check::of(event.nanos)));
-            bytes += event.frame.len();
+            bytes += event.chunk.wire().len();
             let enough = !see(event);
             if reverse {
                 left.end = event.sequence;

@@ -1,17 +1,23 @@
 //! Sockets to requests: the accept loop, the limits of connections, and hyper's settings.
 
 mod connection;
+mod one;
+mod wire;
 
 pub(crate) use connection::kill_switch;
 
 use std::{sync::Arc, time::Duration};
 
+use prometheus::IntGauge;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::sleep,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
 
 use crate::broker::Broker;
 
@@ -19,6 +25,26 @@ use crate::broker::Broker;
 const NOT_SENT_BYTES: u32 = 16 << 10;
 /// A peer that acknowledges nothing for so long is gone, also without a FIN.
 const GONE: Duration = Duration::from_secs(45);
+
+/// An open connection, wherever its socket is: counted, within the limit, and waited for at the end.
+pub(crate) struct Held {
+    _permit: OwnedSemaphorePermit,
+    _waited_for: TaskTrackerToken,
+    open: IntGauge,
+}
+
+impl Held {
+    fn new(permit: OwnedSemaphorePermit, waited_for: TaskTrackerToken, open: IntGauge) -> Self {
+        open.inc();
+        Self { _permit: permit, _waited_for: waited_for, open }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.open.dec();
+    }
+}
 
 /// Accepts until `stop`, then closes the listener. `drain` tells connections to finish what they do.
 pub(crate) async fn accept(
@@ -32,7 +58,7 @@ pub(crate) async fn accept(
     loop {
         // The permit comes first: what is over the limit waits in the kernel's queue.
         let permit = tokio::select! {
-            permit = Arc::clone(&permits).acquire_owned() => permit,
+            Ok(permit) = Arc::clone(&permits).acquire_owned() => permit,
             () = stop.cancelled() => return,
         };
         let accepted = tokio::select! {
@@ -53,12 +79,8 @@ pub(crate) async fn accept(
             tracing::debug!(%error, "cannot set options of a socket");
         }
         let (broker, drain) = (Arc::clone(&broker), drain.clone());
-        connections.spawn(async move {
-            broker.metrics.connections.inc();
-            connection::serve(socket, peer.ip(), Arc::clone(&broker), drain).await;
-            broker.metrics.connections.dec();
-            drop(permit);
-        });
+        let held = Held::new(permit, connections.token(), broker.metrics.connections.clone());
+        tokio::spawn(connection::serve(socket, peer.ip(), broker, drain, held));
     }
 }
 

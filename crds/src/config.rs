@@ -29,6 +29,8 @@ pub struct BrokerConfig {
     pub page: bool,
     /// How to reach NATS.
     pub nats: Nats,
+    /// How events get to sockets.
+    pub fanout: Fanout,
     /// Memory budgets.
     pub memory: Memory,
     /// Connection limits of this process.
@@ -48,6 +50,7 @@ impl Default for BrokerConfig {
             admin: SocketAddr::from(([0, 0, 0, 0], 9090)),
             page: false,
             nats: Nats::default(),
+            fanout: Fanout::default(),
             memory: Memory::default(),
             limits: Limits::default(),
             query: Query::default(),
@@ -99,6 +102,15 @@ impl Default for Nats {
             ack_milliseconds: 750,
         }
     }
+}
+
+/// How events get to sockets.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Fanout {
+    /// Threads that write to the sockets of HTTP/1.1 subscribers themselves: 0 to 256; without it one for each processor. With
+    /// 0 every subscriber is served as those of HTTP/2 are, which costs more memory and processor time.
+    pub shards: Option<usize>,
 }
 
 /// Memory budgets.
@@ -205,8 +217,18 @@ impl BrokerConfig {
     /// The part that can change only with a restart; equal parts mean that `new` can be taken over by a running broker.
     #[must_use]
     pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
-        let Self { listen, admin, page, nats, memory, limits, query: _, shutdown: _, channels: _ } =
-            self;
+        let Self {
+            listen,
+            admin,
+            page,
+            nats,
+            fanout,
+            memory,
+            limits,
+            query: _,
+            shutdown: _,
+            channels: _,
+        } = self;
         let mut keys = Vec::new();
         let mut differs = |key, same: bool| {
             if !same {
@@ -217,6 +239,7 @@ impl BrokerConfig {
         differs("admin", *admin == new.admin);
         differs("page", *page == new.page);
         differs("nats", *nats == new.nats);
+        differs("fanout", *fanout == new.fanout);
         differs("memory", *memory == new.memory);
         differs("limits.connections", limits.connections == new.limits.connections);
         differs(

@@ -1,4 +1,5 @@
-//! The sink that hyper polls: a subscriber as a response body. It serves HTTP/1.1 and HTTP/2 alike.
+//! The sink that hyper polls: a subscriber as a response body. It serves HTTP/2, whose streams share a socket, HTTP/1.0,
+//! and HTTP/1.1 where there are no shards.
 
 use std::{
     collections::VecDeque,
@@ -14,29 +15,11 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{CloseReason, Subscriber, jittered_heartbeat, jittered_retry, sessions::Admission};
-use crate::{access::Grant, frame};
+use super::{CloseReason, Opening, Rhythm, Step, Subscriber, sessions::Admission};
+use crate::access::Grant;
 
 /// Readings in a row that pass nothing, before others have their turn.
 const TURNS: u32 = 16;
-
-/// How heartbeats look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum HeartbeatStyle {
-    /// A comment.
-    #[default]
-    Comment,
-    /// An event that a script can see.
-    Event,
-}
-
-/// The rhythm of one stream.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Rhythm {
-    pub(crate) heartbeat_seconds: u64,
-    pub(crate) heartbeat: HeartbeatStyle,
-    pub(crate) retry_ms: u64,
-}
 
 /// A stream of events. Ends by its session, its grant, or by being dropped when the client goes.
 pub(crate) struct EventBody {
@@ -53,16 +36,11 @@ pub(crate) struct EventBody {
 }
 
 impl EventBody {
-    /// A body that begins with `frames`.
-    pub(crate) fn new(
-        subscriber: Subscriber,
-        admission: Admission,
-        grant: Grant,
-        rhythm: Rhythm,
-        frames: VecDeque<Bytes>,
-    ) -> Self {
+    /// A body that begins as `opening` says.
+    pub(crate) fn new(opening: Opening) -> Self {
+        let Opening { subscriber, admission, grant, rhythm, first } = opening;
         let listener = subscriber.log().tail().listen(Arc::clone(admission.session().waker()));
-        let (wrote, heartbeat) = (Instant::now(), jittered_heartbeat(rhythm.heartbeat_seconds));
+        let (wrote, heartbeat) = (Instant::now(), rhythm.next_beat());
         let timer = Box::pin(sleep_until(wrote + heartbeat));
         Self {
             subscriber,
@@ -70,7 +48,7 @@ impl EventBody {
             listener,
             grant,
             rhythm,
-            frames,
+            frames: VecDeque::from([first]),
             heartbeat,
             wrote,
             timer,
@@ -79,25 +57,10 @@ impl EventBody {
     }
 
     fn close(&mut self, reason: CloseReason) {
-        let retry = jittered_retry(self.rhythm.retry_ms);
-        // The client resumes from what it knows: what the filter held back need not be read again.
-        if self.subscriber.untold() {
-            self.frames.push_back(self.subscriber.tell_cursor());
-        }
-        self.frames.push_back(frame::closing(reason.as_str(), retry));
+        let last = self.rhythm.last_words(&mut self.subscriber, reason);
+        self.frames.push_back(last);
         self.admission.session().close(reason);
         self.ended = true;
-    }
-
-    /// What to send after a silence: to a client that its filter keeps waiting, its new cursor.
-    fn beat(&mut self) -> Bytes {
-        if self.subscriber.untold() {
-            return self.subscriber.tell_cursor();
-        }
-        match self.rhythm.heartbeat {
-            HeartbeatStyle::Comment => frame::HEARTBEAT,
-            HeartbeatStyle::Event => frame::heartbeat(&jiff::Timestamp::now().to_string()),
-        }
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -140,7 +103,13 @@ impl EventBody {
                 self.close(CloseReason::MaxAge);
                 continue;
             }
-            if self.subscriber.poll_read(cx, &mut self.frames).is_ready() {
+            let step = self.subscriber.poll_read(cx, u64::MAX);
+            if !matches!(step, Poll::Pending | Poll::Ready(Step::Head)) {
+                match step {
+                    Poll::Ready(Step::Run(run)) => self.subscriber.take(&run, &mut self.frames),
+                    Poll::Ready(Step::Tell(frame)) => self.frames.push_back(frame),
+                    _ => {}
+                }
                 turns += 1;
                 if turns == TURNS && self.frames.is_empty() {
                     cx.waker().wake_by_ref();
@@ -152,8 +121,8 @@ impl EventBody {
                 return Poll::Pending;
             }
             if self.wrote + self.heartbeat <= Instant::now() {
-                let beat = self.beat();
-                self.heartbeat = jittered_heartbeat(self.rhythm.heartbeat_seconds);
+                let beat = self.rhythm.beat(&mut self.subscriber);
+                self.heartbeat = self.rhythm.next_beat();
                 self.frames.push_back(beat);
             }
         }

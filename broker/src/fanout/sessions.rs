@@ -36,6 +36,11 @@ impl Session {
         &self.waker
     }
 
+    /// How long its socket may take nothing.
+    pub(crate) fn stall(&self) -> Duration {
+        self.stall
+    }
+
     /// Why the stream is to end, if it is.
     pub(crate) fn closing(&self) -> Option<CloseReason> {
         CloseReason::from_code(self.closing.load(Relaxed))

@@ -1,6 +1,6 @@
 //! What a subscriber does: reads the log from its position with its filter, and declares what it cannot have.
 //!
-//! Live, replay, a slow reader and a reconnect differ in nothing but the position. It moves only over what was delivered,
+//! Live, replay, a slow reader and a reconnect differ in nothing but the position. It moves only over what a sink took, was
 //! held back by the filter, declared lost, or proven not to exist.
 
 use std::{
@@ -15,6 +15,7 @@ use std::{
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::run::Run;
 use crate::{
     cursor::{Check, Epoch},
     event::{Event, Kind},
@@ -29,11 +30,23 @@ type Load = Pin<Box<dyn Future<Output = Result<Arc<Page>, PageError>> + Send>>;
 /// How long to wait after a page could not be read.
 const RETRY: Duration = Duration::from_millis(500);
 
+/// What the next reading comes to.
+pub(crate) enum Step {
+    /// Events to offer to the sink; [`Subscriber::advance`] says which it took.
+    Run(Run),
+    /// The position moved over what is not to be had; this frame tells it.
+    Tell(Bytes),
+    /// The position moved; nothing is to be told.
+    On,
+    /// There is nothing after the position yet. The tail wakes its listeners.
+    Head,
+}
+
 /// A cursor on the log, and a filter.
 pub(crate) struct Subscriber {
     log: Arc<Log>,
     metrics: Arc<ChannelMetrics>,
-    filter: Filter,
+    filter: Arc<Filter>,
     position: Position,
     epoch: Epoch,
     /// The position that the client knows, from an event or a cursor event.
@@ -50,19 +63,46 @@ impl Subscriber {
         position: Position,
         incarnation: Incarnation,
     ) -> Self {
-        let epoch = incarnation.epoch;
+        let (epoch, filter) = (incarnation.epoch, Arc::new(filter));
         Self { log, metrics, filter, position, epoch, told: position, load: None, live: false }
     }
 
-    pub(crate) fn log(&self) -> &Log {
+    pub(crate) fn log(&self) -> &Arc<Log> {
         &self.log
     }
 
+    pub(crate) fn metrics(&self) -> &Arc<ChannelMetrics> {
+        &self.metrics
+    }
+
+    pub(crate) fn filter(&self) -> &Arc<Filter> {
+        &self.filter
+    }
+
+    pub(crate) fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Whether a page is on its way.
+    pub(crate) fn loads(&self) -> bool {
+        self.load.is_some()
+    }
+
+    /// Moves to `position`; whoever was a caught-up reader's keeper says what it has seen meanwhile.
+    pub(crate) fn resume(&mut self, position: Position) {
+        self.position = position;
+    }
+
+    /// The client knows `position` now.
+    pub(crate) fn told(&mut self, position: Position) {
+        self.told = position;
+    }
+
     /// Frames that tell a gap found before the first reading.
-    pub(crate) fn tell(&mut self, gap: &Gap, out: &mut VecDeque<Bytes>) {
+    pub(crate) fn tell(&mut self, gap: &Gap) -> Bytes {
         self.metrics.gap(gap.reason, gap.lost);
-        out.push_back(frame::gap(gap, &self.position.cursor(self.epoch)));
         self.told = self.position;
+        frame::gap(gap, &self.position.cursor(self.epoch))
     }
 
     /// A cursor event for the present position.
@@ -76,13 +116,9 @@ impl Subscriber {
         self.position != self.told
     }
 
-    /// Reads on, and puts what is to be written into `out`. Ready where the position moved; pending at the head, or
-    /// while a page is on its way. The tail wakes listeners, a page wakes `cx`.
-    pub(crate) fn poll_read(
-        &mut self,
-        cx: &mut Context<'_>,
-        out: &mut VecDeque<Bytes>,
-    ) -> Poll<()> {
+    /// Reads on, over sequences up to `limit`. Pending while a page is on its way, which wakes `cx`, or while the log is
+    /// read anew, whose end the tail tells its listeners.
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, limit: u64) -> Poll<Step> {
         if let Some(load) = &mut self.load {
             let Poll::Ready(page) = load.as_mut().poll(cx) else {
                 return Poll::Pending;
@@ -91,35 +127,35 @@ impl Subscriber {
             match page {
                 Ok(page) => {
                     self.metrics.from_pages.inc();
-                    self.take_page(&page, out);
+                    return Poll::Ready(self.read_page(page));
                 }
-                Err(PageError::Renewed) => {}
+                Err(PageError::Renewed) => return Poll::Ready(Step::On),
                 Err(PageError::Unreadable) => self.load_after(RETRY),
             }
-            return Poll::Ready(());
+            return self.poll_read(cx, limit);
         }
-        match self.log.tail().read(&self.position) {
+        match self.log.tail().read(&self.position, limit) {
             Reading::NotReady => Poll::Pending,
-            Reading::Events(events) if events.is_empty() => {
-                self.live = true;
-                Poll::Pending
-            }
-            Reading::Events(events) => {
-                if !self.live {
-                    self.metrics.from_tail.inc();
-                }
-                let last = events.last().map_or(self.position, |e| self.at(e));
-                self.take(&events, last, out);
-                Poll::Ready(())
-            }
-            Reading::Renewed(first) => {
-                self.renew(first, out);
-                Poll::Ready(())
-            }
-            Reading::Below => {
+            Reading::Events(events) => Poll::Ready(self.read_ring(events)),
+            Reading::Renewed(first) => Poll::Ready(self.renew(first)),
+            reading => {
                 self.live = false;
-                self.load_after(Duration::ZERO);
-                Poll::Ready(())
+                let Position { incarnation, sequence, .. } = self.position;
+                match self.log.held_page(incarnation, sequence + 1) {
+                    Some(page) => {
+                        let from = if matches!(reading, Reading::Far) {
+                            &self.metrics.from_tail
+                        } else {
+                            &self.metrics.from_pages
+                        };
+                        from.inc();
+                        Poll::Ready(self.read_page(page))
+                    }
+                    None => {
+                        self.load_after(Duration::ZERO);
+                        self.poll_read(cx, limit)
+                    }
+                }
             }
         }
     }
@@ -135,7 +171,19 @@ impl Subscriber {
         }));
     }
 
-    fn take_page(&mut self, page: &Page, out: &mut VecDeque<Bytes>) {
+    fn read_ring(&mut self, events: Vec<Arc<Event>>) -> Step {
+        let Some(last) = events.last() else {
+            self.live = true;
+            return Step::Head;
+        };
+        if !self.live {
+            self.metrics.from_tail.inc();
+        }
+        let end = self.position.at(last);
+        Step::Run(Run::of_ring(events, end))
+    }
+
+    fn read_page(&mut self, page: Arc<Page>) -> Step {
         if page.first_sequence > self.position.sequence + 1 {
             let lost = page.first_sequence - self.position.sequence - 1;
             let to = Position {
@@ -143,45 +191,54 @@ impl Subscriber {
                 check: Check::ABSENT,
                 ..self.position
             };
-            self.declare(to, Some(lost), GapReason::Expired, out);
+            let requested = self.position.cursor(self.epoch).to_string();
+            return self.declare(requested, to, Some(lost), GapReason::Expired);
         }
-        let from = page.events.partition_point(|e| e.sequence <= self.position.sequence);
         let end = match page.events.last().filter(|e| e.sequence == page.high) {
-            Some(e) => self.at(e),
+            Some(e) => self.position.at(e),
             None => Position { sequence: page.high, check: Check::ABSENT, ..self.position },
         };
-        if end.sequence > self.position.sequence {
-            self.take(&page.events[from..], end, out);
+        if end.sequence <= self.position.sequence {
+            return Step::On;
         }
+        let from = page.events.partition_point(|e| e.sequence <= self.position.sequence);
+        Step::Run(Run::of_page(page, from, end))
     }
 
-    /// Delivers what passes of `events` and moves to `end`.
-    fn take(&mut self, events: &[Arc<Event>], end: Position, out: &mut VecDeque<Bytes>) {
-        let (mut delivered, mut bytes, mut first) = (0, 0, None);
-        let (mut held_back, mut told) = (0, 0);
+    /// The sink took the first `count` events of `run`, the last of them perhaps only in part; all of them: the position is
+    /// its end. Each that passes the filter is shown to `deliver`.
+    pub(crate) fn advance(&mut self, run: &Run, count: usize, mut deliver: impl FnMut(&Event)) {
+        let events = &run.events()[..count];
+        let end = if count == run.events().len() {
+            run.end
+        } else {
+            self.position.at(&events[count - 1])
+        };
+        let passed = end.sequence - self.position.sequence;
+        let (mut delivered, mut held_back, mut invalid, mut bytes) = (0, 0, 0, 0);
+        let mut first = None;
         for event in events {
-            if event.expired() {
+            if event.kind == Kind::Marker || !run.holds(event) {
                 continue;
             }
-            if self.filter.passes(event) {
-                if event.kind == Kind::Invalid {
-                    self.metrics.gap(GapReason::InvalidEvent, Some(1));
-                    told += 1;
-                } else {
-                    delivered += 1;
-                    first = first.or(Some(event));
-                }
-                bytes += event.frame.len();
-                self.told = self.at(event);
-                out.push_back(event.frame.clone());
-            } else {
+            if !self.filter.passes(event) {
                 held_back += 1;
+                continue;
             }
+            if event.kind == Kind::Invalid {
+                self.metrics.gap(GapReason::InvalidEvent, Some(1));
+                invalid += 1;
+            } else {
+                delivered += 1;
+                first = first.or(Some(event));
+            }
+            bytes += event.chunk.wire().len();
+            self.told = self.position.at(event);
+            deliver(event);
         }
-        let passed = end.sequence - self.position.sequence;
         self.metrics.delivered.inc_by(delivered);
         self.metrics.filtered.inc_by(held_back);
-        self.metrics.absent.inc_by(passed - delivered - held_back - told);
+        self.metrics.absent.inc_by(passed - delivered - held_back - invalid);
         self.metrics.bytes_out.inc_by(bytes as u64);
         // Of a batch the first has waited longest. What is replayed is not late.
         if let Some(event) = first.filter(|_| self.live)
@@ -193,42 +250,44 @@ impl Subscriber {
         self.position = end;
     }
 
-    fn renew(&mut self, first: Position, out: &mut VecDeque<Bytes>) {
+    /// As [`advance`](Self::advance), for bytes that went out as the page has them.
+    pub(crate) fn wrote(&mut self, run: &Run, count: usize) {
+        let Some((bytes, last)) = run.whole_until(&self.filter, count) else {
+            return self.advance(run, count, |_| {});
+        };
+        let end = if count == run.events().len() { run.end } else { self.position.at(last) };
+        let passed = end.sequence - self.position.sequence;
+        self.metrics.delivered.inc_by(count as u64);
+        self.metrics.absent.inc_by(passed - count as u64);
+        self.metrics.bytes_out.inc_by(bytes as u64);
+        (self.told, self.position) = (self.position.at(last), end);
+    }
+
+    /// As [`advance`](Self::advance) over all of `run`, into the frames of a body.
+    pub(crate) fn take(&mut self, run: &Run, out: &mut VecDeque<Bytes>) {
+        self.advance(run, run.events().len(), |event| out.push_back(event.chunk.frame()));
+    }
+
+    fn renew(&mut self, first: Position) -> Step {
         // Not yet read means not ready, and then there is no renewal to read.
         let Some(incarnation) = self.log.tail().incarnation() else {
-            return;
+            return Step::On;
         };
         let requested = self.position.cursor(self.epoch).to_string();
         self.epoch = incarnation.epoch;
         self.live = false;
-        self.declare_from(requested, first, None, GapReason::NewIncarnation, out);
+        self.declare(requested, first, None, GapReason::NewIncarnation)
     }
 
     fn declare(
-        &mut self,
-        to: Position,
-        lost: Option<u64>,
-        reason: GapReason,
-        out: &mut VecDeque<Bytes>,
-    ) {
-        let requested = self.position.cursor(self.epoch).to_string();
-        self.declare_from(requested, to, lost, reason, out);
-    }
-
-    fn declare_from(
         &mut self,
         requested: String,
         to: Position,
         lost: Option<u64>,
         reason: GapReason,
-        out: &mut VecDeque<Bytes>,
-    ) {
+    ) -> Step {
         self.position = to;
         let resumed_at = to.cursor(self.epoch).to_string();
-        self.tell(&Gap { requested, resumed_at, lost, reason }, out);
-    }
-
-    fn at(&self, event: &Event) -> Position {
-        Position { sequence: event.sequence, check: Check::of(event.nanos), ..self.position }
+        Step::Tell(self.tell(&Gap { requested, resumed_at, lost, reason }))
     }
 }

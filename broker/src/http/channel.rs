@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{Response, StatusCode};
 use serde::Serialize;
 
-use super::{ResponseBody, json, problem::Problem};
+use super::{Answer, json, problem::Problem};
 use crate::{broker::Broker, channel::Channel};
 
 #[derive(Serialize)]
@@ -40,7 +40,7 @@ struct Description {
 }
 
 /// `GET /channels`.
-pub(super) fn list(broker: &Broker) -> Response<ResponseBody> {
+pub(super) fn list(broker: &Broker) -> Response<Answer> {
     let name = |c: &Arc<Channel>| {
         let config = c.config();
         Name { namespace: config.namespace.clone(), name: config.name.clone() }
@@ -52,7 +52,7 @@ pub(super) fn list(broker: &Broker) -> Response<ResponseBody> {
 pub(super) async fn describe(
     broker: &Broker,
     channel: &Channel,
-) -> Result<Response<ResponseBody>, Problem> {
+) -> Result<Response<Answer>, Problem> {
     let (config, log) = (channel.config(), channel.log());
     let incarnation = log.tail().incarnation();
     let state = match (incarnation, log.live()) {

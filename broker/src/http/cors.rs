@@ -3,7 +3,7 @@
 use eventcast_crds::config::Access;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 
-use super::{ResponseBody, empty, problem::Problem};
+use super::{Answer, empty, problem::Problem};
 use crate::access::allowed_origin;
 
 const METHODS: &str = "GET, HEAD, POST, OPTIONS";
@@ -16,7 +16,7 @@ const EXPOSE_HEADERS: &str = "eventcast-gap, link, retry-after";
 pub(crate) fn apply(
     access: &Access,
     origin: Option<&HeaderValue>,
-    response: &mut Response<ResponseBody>,
+    response: &mut Response<Answer>,
 ) {
     let headers = response.headers_mut();
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
@@ -38,7 +38,7 @@ pub(crate) fn apply(
 }
 
 /// The answer to `OPTIONS`: what may be asked here, and for a preflight what a page may send.
-pub(crate) fn options(headers: &HeaderMap) -> Response<ResponseBody> {
+pub(crate) fn options(headers: &HeaderMap) -> Response<Answer> {
     let mut response = Response::new(empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     let out = response.headers_mut();

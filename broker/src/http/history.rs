@@ -3,7 +3,7 @@
 use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 
 use super::{
-    ResponseBody, json,
+    Answer, json,
     params::{Params, start, time},
     problem::Problem,
 };
@@ -18,7 +18,7 @@ pub(super) async fn handle(
     broker: &Broker,
     channel: &Channel,
     request: &Parts,
-) -> Result<Response<ResponseBody>, Problem> {
+) -> Result<Response<Answer>, Problem> {
     let params = Params::of(&request.uri)?;
     let filter = params.filter(true)?;
     let (from, until) = range(&params)?;
@@ -84,12 +84,7 @@ pub(super) fn unavailable() -> Problem {
 }
 
 /// The next page as a link (RFC 8288): the same URL, with one parameter replaced.
-pub(super) fn link(
-    response: &mut Response<ResponseBody>,
-    request: &Parts,
-    parameter: &str,
-    next: &str,
-) {
+pub(super) fn link(response: &mut Response<Answer>, request: &Parts, parameter: &str, next: &str) {
     let mut query = form_urlencoded::Serializer::new(String::new());
     for (name, value) in form_urlencoded::parse(request.uri.query().unwrap_or_default().as_bytes())
     {

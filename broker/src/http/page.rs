@@ -2,7 +2,7 @@
 
 use http::{HeaderValue, Response, header};
 
-use super::{ResponseBody, full};
+use super::{Answer, full};
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
     img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -36,7 +36,7 @@ const FILES: &[(&str, &str, &str)] = files! {
 };
 
 /// The file at `/<name>`, if there is one.
-pub(super) fn serve(name: &str) -> Option<Response<ResponseBody>> {
+pub(super) fn serve(name: &str) -> Option<Response<Answer>> {
     let (_, kind, text) = FILES.iter().find(|(n, _, _)| *n == name)?;
     let mut response = Response::new(full(*text));
     let set = HeaderValue::from_static;

@@ -6,7 +6,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{ResponseBody, full};
+use super::{Answer, full};
 
 /// A refusal that says what to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,7 +77,7 @@ impl Problem {
         self.status
     }
 
-    pub(crate) fn into_response(self) -> Response<ResponseBody> {
+    pub(crate) fn into_response(self) -> Response<Answer> {
         let mut body = self.more;
         body.insert("type".into(), format!("urn:eventcast:problem:{}", self.name).into());
         body.insert("title".into(), self.title.into());

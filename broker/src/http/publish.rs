@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::time::{Instant, timeout};
 
 use super::{
-    ResponseBody,
+    Answer,
     drafts::{self, Defaults, Format, too_large},
     json,
     params::Params,
@@ -48,7 +48,7 @@ struct StoredBatch {
 pub(super) async fn handle(
     channel: &Channel,
     request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Problem> {
+) -> Result<Response<Answer>, Problem> {
     let result = publish(channel, request).await;
     if let Err(problem) = &result
         && problem.status().is_client_error()
@@ -62,7 +62,7 @@ pub(super) async fn handle(
 async fn publish(
     channel: &Channel,
     request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Problem> {
+) -> Result<Response<Answer>, Problem> {
     let config = channel.config();
     let rules = &config.publishing;
     if !rules.enabled {

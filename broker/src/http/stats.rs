@@ -3,7 +3,7 @@
 use http::{Response, StatusCode, request::Parts};
 
 use super::{
-    ResponseBody,
+    Answer,
     history::{budget, link, range, unavailable},
     json,
     params::{Params, seconds},
@@ -19,7 +19,7 @@ pub(super) async fn handle(
     broker: &Broker,
     channel: &Channel,
     request: &Parts,
-) -> Result<Response<ResponseBody>, Problem> {
+) -> Result<Response<Answer>, Problem> {
     let params = Params::of(&request.uri)?;
     let filter = params.filter(true)?;
     let (from, until) = range(&params)?;

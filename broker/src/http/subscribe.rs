@@ -1,24 +1,21 @@
 //! `GET …/events`: takes a subscriber, or sends it away so that it comes back.
 
-use std::{collections::VecDeque, net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use eventcast_crds::config::{ChannelConfig, Delivery, Overload};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts,
 };
-use http_body_util::Either;
 use tokio::time::timeout;
 
-use super::{ResponseBody, empty, full, params::Params, problem::Problem, set};
+use super::{Answer, empty, full, params::Params, problem::Problem, set};
 use crate::{
     access::Grant,
     broker::Broker,
     channel::Channel,
     fanout::{
-        Subscriber,
-        body::{EventBody, HeartbeatStyle, Rhythm},
-        jittered_retry,
+        HeartbeatStyle, Opening, Rhythm, Subscriber, jittered_retry,
         sessions::{Admission, Candidate},
     },
     filter::Filter,
@@ -37,7 +34,7 @@ pub(super) async fn handle(
     channel: &Channel,
     peer: IpAddr,
     request: &Parts,
-) -> Result<Response<ResponseBody>, Problem> {
+) -> Result<Response<Answer>, Problem> {
     let config = channel.config();
     let delivery = &config.delivery;
     let params = Params::of(&request.uri)?;
@@ -93,32 +90,27 @@ fn stream(
     mut admission: Admission,
     rhythm: Rhythm,
     start: &Start,
-) -> Response<ResponseBody> {
+) -> Response<Answer> {
     let Some(incarnation) = channel.log().tail().incarnation() else {
         return send_away(Overload::Retry, "unavailable", &config.delivery);
     };
     let (log, metrics) = (Arc::clone(channel.log()), Arc::clone(channel.metrics()));
     admission.begin(start.label());
     let mut subscriber = Subscriber::new(log, metrics, filter, resolved.position, incarnation);
-    let mut frames = VecDeque::from([frame::opening(jittered_retry(rhythm.retry_ms))]);
-    match &resolved.gap {
-        Some(gap) => subscriber.tell(gap, &mut frames),
+    let told = match &resolved.gap {
+        Some(gap) => subscriber.tell(gap),
         // A client cut off before its first event must come back to where it began.
-        None if *start == Start::Latest => frames.push_back(subscriber.tell_cursor()),
-        None => {}
-    }
+        None if *start == Start::Latest => subscriber.tell_cursor(),
+        None => Bytes::new(),
+    };
+    let first = [frame::opening(jittered_retry(rhythm.retry_ms)), told].concat().into();
     let grant = Grant::for_age(config.delivery.max_age_seconds);
-    let body = EventBody::new(subscriber, admission, grant, rhythm, joined(&frames));
-    let mut response = stream_head(Response::new(Either::Right(body)));
+    let opening = Opening { subscriber, admission, grant, rhythm, first };
+    let mut response = stream_head(Response::new(Answer::Stream(Box::new(opening))));
     if let Some(gap) = resolved.gap {
         response.headers_mut().insert(GAP, HeaderValue::from_static(gap.reason.as_str()));
     }
     response
-}
-
-/// One buffer, one write.
-fn joined(frames: &VecDeque<Bytes>) -> VecDeque<Bytes> {
-    VecDeque::from([frames.iter().flatten().copied().collect::<Bytes>()])
 }
 
 fn rhythm(delivery: &Delivery, params: &Params) -> Result<Rhythm, Problem> {
@@ -134,11 +126,7 @@ fn rhythm(delivery: &Delivery, params: &Params) -> Result<Rhythm, Problem> {
 }
 
 /// A browser never comes back after any status but 200 (R12, R13).
-fn send_away(
-    overload: Overload,
-    reason: &'static str,
-    delivery: &Delivery,
-) -> Response<ResponseBody> {
+fn send_away(overload: Overload, reason: &'static str, delivery: &Delivery) -> Response<Answer> {
     let retry = jittered_retry(delivery.retry_milliseconds.max(2000));
     match overload {
         Overload::Retry => {
@@ -154,7 +142,7 @@ fn send_away(
     }
 }
 
-fn stream_head(mut response: Response<ResponseBody>) -> Response<ResponseBody> {
+fn stream_head(mut response: Response<Answer>) -> Response<Answer> {
     set(
         response.headers_mut(),
         &[

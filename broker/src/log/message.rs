@@ -2,14 +2,13 @@
 //! becomes a gap that those whom its topic reaches are told, never poison. Pure.
 
 use async_nats::HeaderMap;
-use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::Names;
 use crate::{
     cursor::{Check, Cursor, Epoch},
     event::{self, BadEvent, Event, Kind},
-    frame::{self, Gap, GapReason},
+    frame::{self, Chunk, Gap, GapReason},
 };
 
 pub(super) const TYPE: &str = "Eventcast-Type";
@@ -56,7 +55,7 @@ pub(super) fn event(
         source: None,
         id: None,
         expires: expires(m),
-        frame: Bytes::new(),
+        chunk: Chunk::default(),
         received,
     };
     // The server's markers are empty: an event of a publisher who set the same header is an event.
@@ -66,7 +65,7 @@ pub(super) fn event(
     match parts(m, names) {
         Ok(p) => {
             event.kind = Kind::Data;
-            event.frame = frame::event(p.event_type.as_deref(), &p.data, &cursor);
+            event.chunk = Chunk::of(&frame::event(p.event_type.as_deref(), &p.data, &cursor));
             event.topic = p.topic.map(Into::into);
             event.event_type = p.event_type.map(Into::into);
             event.source = p.source.map(Into::into);
@@ -83,7 +82,7 @@ pub(super) fn event(
                 reason: GapReason::InvalidEvent,
             };
             event.kind = Kind::Invalid;
-            event.frame = frame::gap(&gap, &cursor);
+            event.chunk = Chunk::of(&frame::gap(&gap, &cursor));
             event.topic = topic(m, names).ok().flatten().map(Into::into);
             (event, Some(why))
         }
@@ -163,7 +162,7 @@ mod tests {
     fn a_message_without_headers_is_a_plain_event() {
         let (e, bad) = read("sse.a.b.t.user.42", &[], b"hello");
         assert_eq!((e.kind, e.topic.as_deref(), bad), (Kind::Data, Some("user.42"), None));
-        assert!(e.frame.starts_with(b"data: hello\nid: "));
+        assert!(e.chunk.frame().starts_with(b"data: hello\nid: "));
     }
 
     #[test]
@@ -182,7 +181,8 @@ mod tests {
         for (subject, headers, payload, expected) in cases {
             let (e, bad) = read(subject, headers, payload);
             assert_eq!((e.kind, bad), (Kind::Invalid, Some(expected)));
-            let text = std::str::from_utf8(&e.frame).unwrap();
+            let frame = e.chunk.frame();
+            let text = std::str::from_utf8(&frame).unwrap();
             assert!(text.contains(r#""lost":1,"reason":"invalid-event""#), "{text}");
         }
     }

@@ -17,30 +17,13 @@ use super::{
     Incarnation, Log,
     direct::{Ending, Raw, ReadError},
     message::{self, Stored},
+    page::{self, Page},
     stream,
 };
-use crate::{
-    cursor::{Check, Epoch},
-    event::Event,
-};
+use crate::{cursor::Epoch, event::Event};
 
-/// Sequences of a page.
-pub(crate) const PAGE: u64 = 256;
 /// Tries before a load is given up; its readers try again.
 const TRIES: u32 = 4;
-
-/// Every event of `low..=high` that the log still holds.
-pub(crate) struct Page {
-    /// First sequence that the page covers.
-    pub(crate) low: u64,
-    /// Last sequence that the page covers.
-    pub(crate) high: u64,
-    /// Its events, in order.
-    pub(crate) events: Vec<Arc<Event>>,
-    /// Where the stream began when this page was found to lack what lies before; it has no event below. Else 0.
-    pub(crate) first_sequence: u64,
-    weight: u64,
-}
 
 /// Why a page could not be read; it may be tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -67,7 +50,7 @@ struct Weight;
 
 impl Weighter<Key, Arc<Page>> for Weight {
     fn weight(&self, _: &Key, page: &Arc<Page>) -> u64 {
-        page.weight
+        page.weight()
     }
 }
 
@@ -106,19 +89,37 @@ impl Log {
         incarnation: u64,
         sequence: u64,
     ) -> Result<Arc<Page>, PageError> {
-        let current = self.tail.incarnation().filter(|i| i.number == incarnation);
-        let current = current.ok_or(PageError::Renewed)?;
-        let (low, high) = bounds(sequence, self.tail.bounds().1);
-        if let Some(events) = self.tail.span(incarnation, low, high) {
-            return Ok(Arc::new(Page::new(low, high, events, 0)));
-        }
-        let stream = self.names.stream.as_str().into();
-        let key = Key { stream, epoch: current.epoch, number: incarnation, low, high };
-        if let Some(page) = self.pages.pages.get(&key) {
+        let current = self.current(incarnation).ok_or(PageError::Renewed)?;
+        if let Some(page) = self.held_page(incarnation, sequence) {
             return Ok(page);
         }
-        let flight = self.flight(&key, current);
+        let flight = self.flight(&self.key(current, sequence), current);
         flight.await
+    }
+
+    /// The page that holds `sequence`, if it can be had from memory.
+    pub(crate) fn held_page(&self, incarnation: u64, sequence: u64) -> Option<Arc<Page>> {
+        let key = self.key(self.current(incarnation)?, sequence);
+        if let Some(page) = self.pages.pages.get(&key) {
+            return Some(page);
+        }
+        let events = self.tail.span(incarnation, key.low, key.high)?;
+        let page = Arc::new(Page::of_tail(key.low, key.high, events));
+        // The page of the head grows: another one in a moment.
+        if page::is_whole(key.low, key.high) {
+            self.pages.pages.insert(key, Arc::clone(&page));
+        }
+        Some(page)
+    }
+
+    fn current(&self, incarnation: u64) -> Option<Incarnation> {
+        self.tail.incarnation().filter(|i| i.number == incarnation)
+    }
+
+    fn key(&self, incarnation: Incarnation, sequence: u64) -> Key {
+        let (low, high) = page::bounds(sequence, self.tail.bounds().1);
+        let Incarnation { number, epoch, .. } = incarnation;
+        Key { stream: Arc::clone(&self.id), epoch, number, low, high }
     }
 
     /// The load of `key`, begun by the first who asks.
@@ -171,8 +172,8 @@ impl Log {
         drop(permit);
         self.metrics.page_load("read");
         let held = read.iter().filter(|m| m.sequence >= first_sequence);
-        let events = held.map(|m| Arc::new(self.framed(m, incarnation.epoch))).collect();
-        Ok(Arc::new(Page::new(low, high, events, first_sequence)))
+        let events = held.map(|m| self.framed(m, incarnation.epoch)).collect();
+        Ok(Arc::new(Page::read(low, high, events, first_sequence)))
     }
 
     /// Every message of `low..=high`, proven complete and of the log that the tail is attached to: it was attached all the
@@ -236,46 +237,5 @@ impl Log {
             payload: &m.payload,
         };
         message::event(&stored, &self.names, epoch, None).0
-    }
-}
-
-impl Page {
-    /// The check of the event at `sequence`, if there is one.
-    pub(super) fn check_at(&self, sequence: u64) -> Option<Check> {
-        let at = self.events.binary_search_by_key(&sequence, |e| e.sequence).ok()?;
-        Some(Check::of(self.events[at].nanos))
-    }
-
-    fn new(low: u64, high: u64, events: Vec<Arc<Event>>, first_sequence: u64) -> Self {
-        let weight = events.iter().map(|e| e.weight() as u64).sum::<u64>() + 128;
-        Self { low, high, events, first_sequence, weight }
-    }
-}
-
-/// The page of `sequence` under `head`.
-fn bounds(sequence: u64, head: u64) -> (u64, u64) {
-    let number = sequence / PAGE;
-    ((number * PAGE).max(1), (number * PAGE + PAGE - 1).min(head))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn a_page_holds_its_sequence_and_pages_do_not_overlap(sequence in 1u64..1_000_000, ahead in 0u64..1000) {
-            let head = sequence + ahead;
-            let (low, high) = bounds(sequence, head);
-            prop_assert!(low <= sequence && sequence <= high && high <= head);
-            prop_assert!(high - low < PAGE);
-            if high < head {
-                prop_assert_eq!(bounds(high + 1, head).0, high + 1);
-            }
-            for other in low..=high {
-                prop_assert_eq!(bounds(other, head), (low, high));
-            }
-        }
     }
 }

@@ -11,7 +11,7 @@ use parking_lot::{Mutex, MutexGuard};
 use slab::Slab;
 use tokio::sync::watch;
 
-use super::{Incarnation, Position};
+use super::{Incarnation, Position, page};
 use crate::{cursor::Check, event::Event, metrics::ChannelMetrics};
 
 /// Events that one reading takes at most.
@@ -31,6 +31,8 @@ pub(crate) enum Reading {
     Events(Vec<Arc<Event>>),
     /// The position lies below the tail: read pages.
     Below,
+    /// The position lies more than a page behind: memory holds the whole page that follows it.
+    Far,
     /// The position is of an older incarnation; delivery goes on from here.
     Renewed(Position),
     /// The log was not read yet, or is being read anew.
@@ -46,6 +48,27 @@ struct Ring {
     left: Option<(u64, i64)>,
     incarnation: Option<Incarnation>,
     ready: bool,
+}
+
+impl Ring {
+    fn read(&self, at: &Position, limit: u64, far: bool) -> Reading {
+        let Some(incarnation) = self.incarnation.filter(|_| self.ready) else {
+            return Reading::NotReady;
+        };
+        if at.incarnation != incarnation.number {
+            return Reading::Renewed(incarnation.first());
+        }
+        if at.sequence + 1 < self.low {
+            return Reading::Below;
+        }
+        let (low, high) = page::bounds(at.sequence + 1, u64::MAX);
+        if far && low >= self.low && high <= limit.min(self.high) {
+            return Reading::Far;
+        }
+        let from = self.events.partition_point(|e| e.sequence <= at.sequence);
+        let events = self.events.range(from..).take_while(|e| e.sequence <= limit);
+        Reading::Events(events.take(BATCH).cloned().collect())
+    }
 }
 
 pub(crate) struct Tail {
@@ -180,20 +203,14 @@ impl Tail {
         self.metrics.tail_head.set(i64::try_from(r.high).unwrap_or(i64::MAX));
     }
 
-    /// What lies after `at`.
-    pub(crate) fn read(&self, at: &Position) -> Reading {
-        let r = self.ring.lock();
-        let Some(incarnation) = r.incarnation.filter(|_| r.ready) else {
-            return Reading::NotReady;
-        };
-        if at.incarnation != incarnation.number {
-            return Reading::Renewed(incarnation.first());
-        }
-        if at.sequence + 1 < r.low {
-            return Reading::Below;
-        }
-        let from = r.events.partition_point(|e| e.sequence <= at.sequence);
-        Reading::Events(r.events.range(from..).take(BATCH).cloned().collect())
+    /// What lies after `at`, up to and with `limit`.
+    pub(crate) fn read(&self, at: &Position, limit: u64) -> Reading {
+        self.ring.lock().read(at, limit, true)
+    }
+
+    /// What lies after `at`, the head of a reader that is never told to read pages of what is in memory.
+    pub(crate) fn read_on(&self, at: &Position) -> Reading {
+        self.ring.lock().read(at, u64::MAX, false)
     }
 
     /// Every event with `low <= sequence <= high`, if all of that range is in memory.

@@ -69,7 +69,7 @@ impl History {
             topic: e.topic.as_deref().map(Into::into),
             source: e.source.as_deref().map(Into::into),
             id: e.id.as_deref().map(Into::into),
-            data: frame::data(&e.frame),
+            data: frame::data(&e.chunk.frame()),
         };
         Ok(Self {
             events: found.iter().map(entry).collect(),

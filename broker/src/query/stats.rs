@@ -86,7 +86,7 @@ struct Counts {
 impl Counts {
     fn count(&mut self, event: &Event, bucket_nanos: i64) {
         self.events += 1;
-        self.bytes += frame::data_len(&event.frame) as u64;
+        self.bytes += frame::data_len(&event.chunk.frame()) as u64;
         self.other.types += self.types.count(event.type_name());
         self.other.topics += self.topics.count(event.topic.as_deref().unwrap_or_default());
         self.other.sources += self.sources.count(event.source.as_deref().unwrap_or_default());

@@ -1,12 +1,8 @@
 //! One connection: HTTP/1.1 or, by its preface, HTTP/2; and a switch to end one stream whose reader does not read.
 
-use std::{future::Future, net::IpAddr, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
-use hyper::{
-    rt::Executor,
-    server::conn::{http1, http2},
-    service::service_fn,
-};
+use hyper::{rt::Executor, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::TcpStream,
@@ -14,15 +10,19 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{broker::Broker, http};
+use super::{Held, one};
+use crate::{
+    broker::Broker,
+    http::{self, Answer},
+};
 
 /// How a connection of HTTP/2 begins (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// A request's head must arrive within this.
-const HEAD: Duration = Duration::from_secs(10);
-const MAX_HEAD_BYTES: usize = 16 << 10;
+pub(super) const HEAD: Duration = Duration::from_secs(10);
+pub(super) const MAX_HEAD_BYTES: usize = 16 << 10;
 /// hyper's buffer of unsent bytes for a connection of HTTP/1.1.
-const MAX_BUFFER: usize = 64 << 10;
+pub(super) const MAX_BUFFER: usize = 64 << 10;
 /// Streams of one connection of HTTP/2: browsers queue silently beyond it.
 const MAX_STREAMS: u32 = 512;
 
@@ -36,7 +36,7 @@ pub(crate) fn kill_switch() -> CancellationToken {
     KILL.try_with(Clone::clone).unwrap_or_default()
 }
 
-async fn killable(future: impl Future<Output = ()>) {
+pub(super) async fn killable(future: impl Future<Output = ()>) {
     let kill = CancellationToken::new();
     let until = kill.clone();
     tokio::select! {
@@ -67,6 +67,7 @@ pub(super) async fn serve(
     peer: IpAddr,
     broker: Arc<Broker>,
     drain: CancellationToken,
+    held: Held,
 ) {
     let http2 = tokio::select! {
         looked = timeout(HEAD, is_http2(&socket)) => match looked {
@@ -75,45 +76,41 @@ pub(super) async fn serve(
         },
         () = drain.cancelled() => return,
     };
-    let service = service_fn(move |request| http::handle(Arc::clone(&broker), peer, request));
-    let io = TokioIo::new(socket);
-    let result = if http2 {
-        let mut builder = http2::Builder::new(StreamExecutor);
-        builder
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(MAX_STREAMS)
-            .max_header_list_size(u32::try_from(MAX_HEAD_BYTES).unwrap_or(u32::MAX))
-            .max_send_buf_size(MAX_BUFFER)
-            .keep_alive_interval(Duration::from_secs(20))
-            .keep_alive_timeout(Duration::from_secs(20));
-        let mut connection = pin!(builder.serve_connection(io, service));
-        tokio::select! {
-            result = connection.as_mut() => result,
-            () = drain.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        }
+    if http2 {
+        serve_http2(socket, peer, broker, drain).await;
     } else {
-        let mut builder = http1::Builder::new();
-        builder
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD)
-            .max_header_size(MAX_HEAD_BYTES)
-            .max_buf_size(MAX_BUFFER);
-        let mut result = Ok(());
-        killable(async {
-            let mut connection = pin!(builder.serve_connection(io, service));
-            result = tokio::select! {
-                result = connection.as_mut() => result,
-                () = drain.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            };
-        })
-        .await;
-        result
+        one::serve(socket, peer, broker, drain, held).await;
+    }
+}
+
+async fn serve_http2(
+    socket: TcpStream,
+    peer: IpAddr,
+    broker: Arc<Broker>,
+    drain: CancellationToken,
+) {
+    let service = service_fn(move |request| {
+        let broker = Arc::clone(&broker);
+        async move {
+            let response = http::handle(broker, peer, request).await;
+            Ok::<_, Infallible>(response.map(Answer::into_body))
+        }
+    });
+    let mut builder = http2::Builder::new(StreamExecutor);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(u32::try_from(MAX_HEAD_BYTES).unwrap_or(u32::MAX))
+        .max_send_buf_size(MAX_BUFFER)
+        .keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(20));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        () = drain.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
     };
     if let Err(error) = result {
         tracing::debug!(%peer, %error, "a connection ended");

@@ -58,6 +58,7 @@ impl BrokerConfig {
             "certificateFile and keyFile go together",
         );
         p.range("nats.ackMilliseconds", n.ack_milliseconds, 100, 10_000);
+        p.range("fanout.shards", self.fanout.shards.unwrap_or(1) as u64, 0, 256);
         p.range("memory.tailEvents", self.memory.tail_events as u64, 16, 1_000_000);
         p.range("memory.tailBytes", self.memory.tail_bytes as u64, 64 << 10, 16 << 30);
         p.range("memory.pageBytes", self.memory.page_bytes, 1 << 20, 64 << 30);

@@ -19,6 +19,10 @@ pub(super) fn defaults(nats: &str) -> Result<BrokerConfig> {
     };
     config.nats.servers = nats.split(',').map(str::to_owned).collect();
     config.nats.create_streams = true;
+    // the suites of the wire run over both sinks: shards, and hyper alone (0)
+    if let Ok(shards) = std::env::var("EVENTCAST_TEST_SHARDS") {
+        config.fanout.shards = Some(shards.parse()?);
+    }
     Ok(config)
 }
 

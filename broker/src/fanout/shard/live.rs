@@ -1,0 +1,368 @@
+//! A channel in one shard: its caught-up subscribers, the head that is their cursor, and the pass that moves it.
+//!
+//! A pass takes the events after the head (at most 64) and writes each subscriber what passes its filter, in one call. What
+//! comes in meanwhile goes out with the next pass: bursts coalesce, and nothing is delayed for it. The head is the pass' end
+//! from its beginning on; who is not yet written to is *owed*, and has the pass' start as its cursor.
+
+use std::{sync::Arc, task::Waker};
+
+use futures_util::task::AtomicWaker;
+use prometheus::local::LocalHistogram;
+use slab::Slab;
+use tokio::time::Instant;
+
+use super::{
+    Key,
+    index::Index,
+    seat::{Seat, Wrote},
+};
+use crate::{
+    event::{Event, Kind},
+    fanout::run::{Run, Slices, WRITE_BYTES},
+    filter::Filter,
+    frame::GapReason,
+    log::{Log, Position, Reading},
+    metrics::ChannelMetrics,
+};
+
+/// Sends for which one look at the clock does.
+const LOOKS: u32 = 16;
+
+/// A channel in one shard.
+pub(super) struct Live {
+    pub(super) log: Arc<Log>,
+    pub(super) generation: u32,
+    /// Subscribers in either state.
+    pub(super) seats: usize,
+    pub(super) index: Index,
+    /// The cursor of everyone in the index; none before the log was read.
+    pub(super) head: Option<Position>,
+    /// Those who are at the end of what they may read, but not at the head.
+    pub(super) waiting: Vec<Key>,
+    /// It is among those that have something to do.
+    pub(super) queued: bool,
+    pass: Option<Pass>,
+    /// Numbers the passes.
+    passes: u64,
+    metrics: Arc<ChannelMetrics>,
+    news: Arc<AtomicWaker>,
+    listener: usize,
+    waker: Waker,
+    clock: Clock,
+    tail_to_write: LocalHistogram,
+    log_to_write: LocalHistogram,
+}
+
+/// Events on their way to everyone who is caught up.
+struct Pass {
+    run: Run,
+    start: Position,
+    /// Of those who get everything, how many are still to be looked at: the first in the index's order.
+    left: usize,
+    /// Those with a filter whom some event reaches.
+    reached: Vec<Key>,
+    /// What each of those who get everything is written.
+    whole: Share,
+    /// Events that anybody could get.
+    candidates: u64,
+    tally: Tally,
+}
+
+/// What one subscriber is written.
+#[derive(Clone, Copy, Default)]
+struct Share {
+    delivered: u64,
+    invalid: u64,
+    bytes: u64,
+}
+
+/// What a pass has come to, for the counters.
+#[derive(Default)]
+struct Tally {
+    subscribers: u64,
+    share: Share,
+}
+
+/// The time, looked at now and then.
+struct Clock {
+    uses: u32,
+    now: Instant,
+    nanos: i64,
+}
+
+/// What news of the log mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// There is nothing to write.
+    Nothing,
+    /// A pass has begun.
+    Pass,
+    /// Nobody can go on by the ring alone: all leave the index.
+    Dissolve,
+}
+
+/// Someone whom a pass could not write everything.
+pub(super) struct Stuck {
+    pub(super) key: Key,
+    pub(super) gone: bool,
+}
+
+impl Live {
+    pub(super) fn new(
+        log: &Arc<Log>,
+        metrics: &Arc<ChannelMetrics>,
+        generation: u32,
+        waker: Waker,
+    ) -> Self {
+        let news = Arc::new(AtomicWaker::new());
+        let listener = log.tail().listen(Arc::clone(&news));
+        Self {
+            log: Arc::clone(log),
+            generation,
+            seats: 0,
+            index: Index::default(),
+            head: None,
+            waiting: Vec::new(),
+            queued: false,
+            pass: None,
+            passes: 0,
+            news,
+            listener,
+            waker,
+            clock: Clock { uses: 0, now: Instant::now(), nanos: 0 },
+            tail_to_write: metrics.tail_to_write.local(),
+            log_to_write: metrics.log_to_write.local(),
+            metrics: Arc::clone(metrics),
+        }
+    }
+
+    /// The cursor of a member of the index.
+    pub(super) fn cursor_of(&self, seat: &Seat) -> Option<Position> {
+        if self.owes(seat) { self.pass.as_ref().map(|p| p.start) } else { self.head }
+    }
+
+    /// Whether the present pass is still to write to a member of the index.
+    pub(super) fn owes(&self, seat: &Seat) -> bool {
+        let everything = seat.subscriber.filter().is_empty();
+        self.pass.is_some()
+            && if everything { seat.pass != self.passes } else { !seat.owed.is_empty() }
+    }
+
+    pub(super) fn in_pass(&self) -> bool {
+        self.pass.is_some()
+    }
+
+    /// Takes a subscriber into the index, whose cursor is the head.
+    pub(super) fn join(&mut self, key: Key, seat: &mut Seat) {
+        self.index.insert(key, seat.subscriber.filter());
+        (seat.caught_up, seat.pass) = (true, self.passes);
+    }
+
+    /// Takes a member out of the index; its cursor is its own again.
+    pub(super) fn leave(&mut self, key: Key, seat: &mut Seat) {
+        if let Some(cursor) = self.cursor_of(seat) {
+            seat.subscriber.resume(cursor);
+        }
+        self.forget(key, seat);
+    }
+
+    /// As [`leave`](Self::leave), for one whose cursor is set.
+    pub(super) fn forget(&mut self, key: Key, seat: &mut Seat) {
+        self.index.remove(key, seat.subscriber.filter());
+        seat.owed = Vec::new();
+        seat.caught_up = false;
+        if let Some(pass) = &mut self.pass {
+            pass.left = pass.left.min(self.index.everyone().len());
+        }
+    }
+
+    /// Looks at the log; news that come later wake the shard.
+    pub(super) fn look(&mut self, seats: &mut Slab<Box<Seat>>) -> News {
+        self.news.register(&self.waker);
+        let tail = self.log.tail();
+        let Some(start) = self.head.filter(|_| self.index.len() > 0) else {
+            self.head = tail.head();
+            return News::Nothing;
+        };
+        match tail.read_on(&start) {
+            Reading::NotReady => News::Nothing,
+            Reading::Events(mut events) => {
+                one_write(&mut events);
+                let Some(end) = events.last().map(|last| start.at(last)) else {
+                    return News::Nothing;
+                };
+                self.begin(start, Run::of_ring(events, end), seats);
+                News::Pass
+            }
+            Reading::Below | Reading::Far | Reading::Renewed(_) => News::Dissolve,
+        }
+    }
+
+    fn begin(&mut self, start: Position, run: Run, seats: &mut Slab<Box<Seat>>) {
+        self.passes += 1;
+        self.head = Some(run.end);
+        let mut whole = Share::default();
+        let (mut reached, mut candidates) = (Vec::new(), 0);
+        for (at, event) in run.events().iter().enumerate() {
+            if event.kind == Kind::Marker || !run.holds(event) {
+                continue;
+            }
+            candidates += 1;
+            whole.add(event);
+            let Ok(at) = u8::try_from(at) else { break };
+            self.index.select(event, |key| {
+                if let Some(seat) = seats.get_mut(key as usize) {
+                    if seat.owed.is_empty() {
+                        reached.push(key);
+                    }
+                    seat.owed.push(at);
+                }
+            });
+        }
+        // whom nothing reaches has passed it all by now
+        let passed = (self.index.selective_len() - reached.len()) as u64;
+        let tally = Tally { subscribers: passed, share: Share::default() };
+        let left = self.index.everyone().len();
+        self.pass = Some(Pass { run, start, left, reached, whole, candidates, tally });
+    }
+
+    /// Writes to `sends` subscribers at most. Those who could not be written everything are in `stuck`, their cursor and rest
+    /// set; they must leave the index. True when the pass is over.
+    pub(super) fn write(
+        &mut self,
+        seats: &mut Slab<Box<Seat>>,
+        sends: usize,
+        now_ms: u64,
+        stuck: &mut Vec<Stuck>,
+    ) -> bool {
+        let Some(pass) = &mut self.pass else { return true };
+        let Pass { run, start, left, reached, whole, tally, .. } = pass;
+        let nothing = Filter::default();
+        let all = run.slices(&nothing);
+        let last = run.events().iter().rev().find(|e| e.kind != Kind::Marker && run.holds(e));
+        for _ in 0..sends {
+            let (key, everything) = if *left > 0 {
+                *left -= 1;
+                (self.index.everyone()[*left], true)
+            } else if let Some(key) = reached.pop() {
+                (key, false)
+            } else {
+                break;
+            };
+            let Some(seat) = seats.get_mut(key as usize) else { continue };
+            let (wrote, share, first, last) = if everything {
+                if std::mem::replace(&mut seat.pass, self.passes) == self.passes {
+                    continue; // it came, or was moved, behind those who were written
+                }
+                let wrote = match all.bytes {
+                    0 => Wrote::All,
+                    bytes => seat.write(all.as_slice(), bytes),
+                };
+                (wrote, *whole, run.events().first(), last)
+            } else {
+                let mut slices = Slices::default();
+                let mut share = Share::default();
+                let owed = std::mem::take(&mut seat.owed);
+                let event = |at: &u8| &run.events()[usize::from(*at)];
+                for event in owed.iter().map(event) {
+                    slices.add(event.chunk.wire());
+                    share.add(event);
+                }
+                let (Some(first), last) = (owed.first().map(event), owed.last().map(event)) else {
+                    continue; // it left the index meanwhile
+                };
+                (seat.write(slices.as_slice(), slices.bytes), share, Some(first), last)
+            };
+            match wrote {
+                Wrote::All => {
+                    seat.wrote = now_ms;
+                    if let Some(last) = last {
+                        seat.subscriber.told(start.at(last));
+                    }
+                    tally.subscribers += 1;
+                    tally.share.sum(share);
+                    if let Some(received) = first.and_then(|e| Some((e.received?, e.nanos))) {
+                        let (tail, log) = self.clock.since(received);
+                        self.tail_to_write.observe(tail);
+                        self.log_to_write.observe(log);
+                    }
+                }
+                Wrote::Part(n) => {
+                    seat.subscriber.resume(*start);
+                    seat.cut(run, n);
+                    stuck.push(Stuck { key, gone: false });
+                }
+                Wrote::Gone => stuck.push(Stuck { key, gone: true }),
+            }
+        }
+        if *left > 0 || !reached.is_empty() {
+            return false;
+        }
+        self.end();
+        true
+    }
+
+    fn end(&mut self) {
+        let Some(pass) = self.pass.take() else { return };
+        let Tally { subscribers, share } = pass.tally;
+        let passed = subscribers * (pass.run.end.sequence - pass.start.sequence);
+        let candidates = subscribers * pass.candidates;
+        self.metrics.delivered.inc_by(share.delivered);
+        self.metrics.filtered.inc_by(candidates - share.delivered - share.invalid);
+        self.metrics.absent.inc_by(passed - candidates);
+        self.metrics.bytes_out.inc_by(share.bytes);
+        for _ in 0..share.invalid {
+            self.metrics.gap(GapReason::InvalidEvent, Some(1));
+        }
+        self.tail_to_write.flush();
+        self.log_to_write.flush();
+        self.clock.uses = 0;
+    }
+}
+
+/// Keeps as many events as go out in one write.
+fn one_write(events: &mut Vec<Arc<Event>>) {
+    let mut bytes = 0;
+    let fits = events.iter().take_while(|event| {
+        let before = bytes;
+        bytes += event.chunk.wire().len();
+        before < WRITE_BYTES
+    });
+    let count = fits.count();
+    events.truncate(count);
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.log.tail().unlisten(self.listener);
+    }
+}
+
+impl Share {
+    fn add(&mut self, event: &Event) {
+        match event.kind {
+            Kind::Invalid => self.invalid += 1,
+            _ => self.delivered += 1,
+        }
+        self.bytes += event.chunk.wire().len() as u64;
+    }
+
+    fn sum(&mut self, other: Self) {
+        self.delivered += other.delivered;
+        self.invalid += other.invalid;
+        self.bytes += other.bytes;
+    }
+}
+
+impl Clock {
+    /// Seconds since an event reached the tail, and since it reached the log.
+    fn since(&mut self, (received, nanos): (Instant, i64)) -> (f64, f64) {
+        if self.uses.is_multiple_of(LOOKS) {
+            (self.now, self.nanos) = (Instant::now(), crate::now_nanos());
+        }
+        self.uses = self.uses.wrapping_add(1);
+        #[expect(clippy::cast_precision_loss, reason = "a latency")]
+        let log = (self.nanos - nanos).max(0) as f64 / 1e9;
+        (self.now.saturating_duration_since(received).as_secs_f64(), log)
+    }
+}
