@@ -46,6 +46,21 @@ impl Filter {
         self.without_broadcast = true;
     }
 
+    /// Patterns of topics.
+    pub(crate) fn topics(&self) -> &[Pattern] {
+        &self.topics
+    }
+
+    /// Patterns of types.
+    pub(crate) fn types(&self) -> &[Pattern] {
+        &self.types
+    }
+
+    /// Whether events without a topic pass.
+    pub(crate) fn takes_broadcast(&self) -> bool {
+        !self.without_broadcast
+    }
+
     /// Whether it lets everything pass.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {

@@ -130,6 +130,18 @@ impl Pattern {
         Ok(Self { text: text.into(), literal })
     }
 
+    /// As it was written.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it has no wildcard.
+    #[must_use]
+    pub fn is_literal(&self) -> bool {
+        self.literal
+    }
+
     /// Whether `name` is selected.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {

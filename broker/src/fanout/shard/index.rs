@@ -1,45 +1,120 @@
-//! stub
-use crate::{event::Event, filter::Filter};
-use std::sync::Arc;
-type Key = u32;
+//! Whom an event reaches: the caught-up subscribers of one channel in one shard, by what they ask for, so that an event costs
+//! what it delivers. Pure.
+//!
+//! Who asks for nothing gets everything. The others are found by their topics, else by their types; what is found is asked for
+//! its whole filter. The few who ask for neither (for sources, or for no broadcasts) are asked one by one.
+
+mod names;
+
+use std::{collections::HashMap, sync::Arc};
+
+use indexmap::IndexSet;
+
+use self::names::Names;
+use super::Key;
+use crate::{
+    event::{Event, Kind},
+    filter::Filter,
+};
+
+/// Subscribers by what they ask for.
 #[derive(Default)]
-pub(crate) struct Index {
-    everyone: indexmap::IndexSet<Key>,
-    some: Vec<(Key, Arc<Filter>)>,
+pub(super) struct Index {
+    everyone: IndexSet<Key>,
+    filters: HashMap<Key, Arc<Filter>>,
+    by_topic: Names,
+    /// Those by topic who take events without one.
+    broadcast: IndexSet<Key>,
+    by_type: Names,
+    typed: IndexSet<Key>,
+    asked: IndexSet<Key>,
 }
+
 impl Index {
-    pub(crate) fn insert(&mut self, key: Key, f: &Arc<Filter>) {
-        if f.is_empty() {
-            self.everyone.insert(key);
-        } else {
-            self.some.push((key, Arc::clone(f)));
-        }
+    pub(super) fn len(&self) -> usize {
+        self.everyone.len() + self.filters.len()
     }
-    pub(crate) fn remove(&mut self, key: Key, f: &Arc<Filter>) {
-        if f.is_empty() {
-            self.everyone.swap_remove(&key);
-        } else {
-            self.some.retain(|s| s.0 != key);
-        }
-    }
-    pub(crate) fn len(&self) -> usize {
-        self.everyone.len() + self.some.len()
-    }
-    pub(crate) fn everyone(&self) -> &indexmap::IndexSet<Key> {
+
+    /// Those without a filter: in the order they came, but for the last, who takes the place of whoever leaves.
+    pub(super) fn everyone(&self) -> &IndexSet<Key> {
         &self.everyone
     }
-    pub(crate) fn selective_len(&self) -> usize {
-        self.some.len()
+
+    /// How many have a filter.
+    pub(super) fn selective_len(&self) -> usize {
+        self.filters.len()
     }
-    pub(crate) fn select(&self, e: &Event, mut found: impl FnMut(Key)) {
-        for (k, f) in &self.some {
-            if f.passes(e) {
-                found(*k)
+
+    pub(super) fn insert(&mut self, key: Key, filter: &Arc<Filter>) {
+        if filter.is_empty() {
+            self.everyone.insert(key);
+            return;
+        }
+        if !filter.topics().is_empty() {
+            self.by_topic.insert(key, filter.topics());
+            if filter.takes_broadcast() {
+                self.broadcast.insert(key);
             }
+        } else if !filter.types().is_empty() {
+            self.by_type.insert(key, filter.types());
+            self.typed.insert(key);
+        } else {
+            self.asked.insert(key);
+        }
+        self.filters.insert(key, Arc::clone(filter));
+    }
+
+    /// Takes out what was inserted with this filter.
+    pub(super) fn remove(&mut self, key: Key, filter: &Filter) {
+        if filter.is_empty() {
+            self.everyone.swap_remove(&key);
+            return;
+        }
+        self.by_topic.remove(key, filter.topics());
+        self.broadcast.swap_remove(&key);
+        if filter.topics().is_empty() {
+            self.by_type.remove(key, filter.types());
+        }
+        self.typed.swap_remove(&key);
+        self.asked.swap_remove(&key);
+        self.filters.remove(&key);
+    }
+
+    /// Takes everybody out.
+    pub(super) fn clear(&mut self) -> Vec<Key> {
+        let Self { everyone, filters, .. } = std::mem::take(self);
+        everyone.into_iter().chain(filters.into_keys()).collect()
+    }
+
+    /// Names each subscriber with a filter that `event` passes, once.
+    pub(super) fn select(&self, event: &Event, mut found: impl FnMut(Key)) {
+        if event.kind == Kind::Marker || self.filters.is_empty() {
+            return;
+        }
+        let mut ask = |key: Key, named: &dyn Fn(&Filter) -> bool| {
+            if self.filters.get(&key).is_some_and(|f| named(f) && f.passes(event)) {
+                found(key);
+            }
+        };
+        match &event.topic {
+            // Two patterns of one filter may match: the first counts.
+            Some(topic) => self.by_topic.find(topic, |key, at| {
+                ask(key, &|f| f.topics().iter().position(|p| p.matches(topic)) == Some(at));
+            }),
+            None => self.broadcast.iter().for_each(|key| ask(*key, &|_| true)),
+        }
+        self.asked.iter().for_each(|key| ask(*key, &|_| true));
+        if event.kind == Kind::Invalid {
+            // its type is not known: all who would get some type are told
+            self.typed.iter().for_each(|key| ask(*key, &|_| true));
+        } else {
+            let name = event.type_name();
+            self.by_type.find(name, |key, at| {
+                ask(key, &|f| f.types().iter().position(|p| p.matches(name)) == Some(at));
+            });
         }
     }
-    pub(crate) fn clear(&mut self) -> Vec<Key> {
-        let a = std::mem::take(self);
-        a.everyone.into_iter().chain(a.some.into_iter().map(|s| s.0)).collect()
-    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,82 @@
+//! The index against the filter itself.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::frame::Chunk;
+
+fn filter() -> impl Strategy<Value = Arc<Filter>> {
+    let names = || {
+        let name =
+            prop_oneof!["[ab*](\\.[ab*]){0,2}", "[ab*](\\.[ab*]){0,2}\\.>", Just(">".to_owned())];
+        prop_oneof![3 => Just(Vec::new()), 5 => proptest::collection::vec(name, 1..4)]
+    };
+    let sources = proptest::collection::vec("[xy]", 0..2);
+    (names(), names(), sources, any::<bool>()).prop_map(|(topics, types, sources, quiet)| {
+        let mut filter = Filter::default();
+        topics.iter().for_each(|t| filter.add_topic(t).unwrap());
+        types.iter().for_each(|t| filter.add_type(t).unwrap());
+        sources.into_iter().for_each(|s| filter.add_source(s));
+        if quiet {
+            filter.leave_out_broadcast();
+        }
+        Arc::new(filter)
+    })
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let name = || proptest::option::of("[abc](\\.[abc]){0,3}");
+    let kind = prop_oneof![Just(Kind::Data), Just(Kind::Invalid), Just(Kind::Marker)];
+    (kind, name(), name(), proptest::option::of("[xy]")).prop_map(|(kind, topic, name, source)| {
+        Event {
+            sequence: 1,
+            nanos: 1,
+            kind,
+            topic: topic.map(Into::into),
+            event_type: name.map(Into::into),
+            source: source.map(Into::into),
+            id: None,
+            expires: None,
+            chunk: Chunk::default(),
+            received: None,
+        }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #[test]
+    fn it_finds_whom_the_filter_lets_and_nobody_twice(
+        filters in proptest::collection::vec((filter(), any::<bool>()), 0..30),
+        events in proptest::collection::vec(event(), 1..20),
+    ) {
+        let mut index = Index::default();
+        let keyed = || (0u32..).zip(&filters);
+        keyed().for_each(|(key, (filter, _))| index.insert(key, filter));
+        keyed().filter(|(_, (_, stays))| !stays).for_each(|(key, (f, _))| index.remove(key, f));
+        let there: Vec<_> = keyed().filter(|(_, (_, stays))| *stays).collect();
+        prop_assert_eq!(index.len(), there.len());
+        for event in &events {
+            let due: BTreeSet<_> =
+                there.iter().filter(|(_, (f, _))| f.passes(event)).map(|(key, _)| *key).collect();
+            let mut found = Vec::new();
+            index.select(event, |key| found.push(key));
+            if event.kind != Kind::Marker {
+                found.extend(index.everyone());
+            }
+            let distinct: BTreeSet<_> = found.iter().copied().collect();
+            prop_assert_eq!(distinct.len(), found.len(), "somebody twice");
+            prop_assert_eq!(distinct, due);
+        }
+        let mut all = index.clear();
+        all.sort_unstable();
+        prop_assert_eq!(all, there.iter().map(|(key, _)| *key).collect::<Vec<_>>());
+        // one by one it becomes empty, too
+        there.iter().for_each(|(key, (filter, _))| index.insert(*key, filter));
+        there.iter().for_each(|(key, (filter, _))| index.remove(*key, filter));
+        prop_assert!(index.len() == 0 && index.by_topic.is_empty() && index.by_type.is_empty());
+        prop_assert!(index.broadcast.is_empty() && index.typed.is_empty() && index.asked.is_empty());
+    }
+}
