@@ -10,6 +10,10 @@ use eventcast_broker::{Listeners, dev, reload::Source, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+/// Gives back what subscribers who left have used; the system's allocator keeps it.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// The configuration or the command line cannot be used (sysexits.h, `EX_USAGE`).
 const EXIT_USAGE: u8 = 64;
 /// A second signal came (128 + SIGINT).
