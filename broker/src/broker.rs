@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use arc_swap::ArcSwap;
-use eventcast_crds::config::{BrokerConfig, ChannelConfig};
+use eventcast_crds::config::{BrokerConfig, ChannelConfig, Memory};
 use http::StatusCode;
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
@@ -16,7 +16,7 @@ use crate::{
     channel::Channel,
     fanout::{CloseReason, sessions::Sessions, shard::Shards},
     http::problem::Problem,
-    log::{Log, Nats, PageCache},
+    log::{Log, Nats, PageCache, TailBudget},
     metrics::Metrics,
 };
 
@@ -28,6 +28,8 @@ type Channels = BTreeMap<String, Arc<Channel>>;
 /// A running broker.
 pub(crate) struct Broker {
     config: ArcSwap<BrokerConfig>,
+    /// The budgets that this process began with.
+    memory: Memory,
     channels: ArcSwap<Channels>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) metrics: Arc<Metrics>,
@@ -51,7 +53,8 @@ impl Broker {
             shards,
             channels: ArcSwap::default(),
             sessions: Sessions::new(),
-            pages: PageCache::new(config.memory.page_bytes),
+            pages: PageCache::new(config.memory.page_bytes, config.memory.channel_page_bytes),
+            memory: config.memory.clone(),
             queries: Semaphore::new(config.query.concurrent),
             config: ArcSwap::from_pointee(config),
             metrics,
@@ -102,8 +105,12 @@ impl Broker {
         gone.iter().for_each(|(_, channel)| channel.close());
         let mut next: Channels =
             kept.into_iter().map(|(k, c)| (k.clone(), Arc::clone(c))).collect();
+        let share = self.memory.tail_share(wanted.len());
+        // Those that stay make room before others begin.
+        next.values().for_each(|channel| channel.log().resize_tail(share));
+        let budget = TailBudget { events: self.memory.tail_events, bytes: share };
         for (key, config) in wanted {
-            next.entry(key).or_insert_with(|| self.open(config, &new, tasks));
+            next.entry(key).or_insert_with(|| self.open(config, budget, tasks));
         }
         let gone: Vec<_> = gone.into_iter().map(|(key, _)| key.clone()).collect();
         self.channels.store(Arc::new(next));
@@ -117,12 +124,12 @@ impl Broker {
     fn open(
         &self,
         config: &ChannelConfig,
-        all: &BrokerConfig,
+        budget: TailBudget,
         tasks: &mut JoinSet<()>,
     ) -> Arc<Channel> {
         let metrics = self.metrics.channel(&config.key());
-        let (nats, pages) = (Arc::clone(&self.nats), Arc::clone(&self.pages));
-        let log = Log::open(config, &all.memory, nats, pages, Arc::clone(&metrics));
+        let nats = Arc::clone(&self.nats);
+        let log = Log::open(config, budget, nats, &self.pages, Arc::clone(&metrics));
         let (channel, task) = Channel::open(config, log, metrics, self.stop.child_token());
         tasks.spawn(async move {
             if let Err(error) = task.await {

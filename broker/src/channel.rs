@@ -63,8 +63,9 @@ impl Channel {
         same_log
     }
 
-    /// Stops reading the log.
+    /// Stops reading the log, and frees its pages.
     pub(crate) fn close(&self) {
         self.stop.cancel();
+        self.log.close();
     }
 }

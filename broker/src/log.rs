@@ -1,14 +1,16 @@
 //! The shared log: JetStream in, framed events out. Only here is async-nats known.
 //!
 //! One [`Log`] per channel. [`attach`] keeps the [`tail`] filled by a push consumer of our own; [`pages`] serves what lies
-//! below it by batch direct get; [`position`] turns what a client asks for into a place to begin; [`publish`] appends.
-//! A position moves only over ranges that are proven complete, so replay and live delivery are one reading.
+//! below it by batch direct get, out of the one [`page_cache`]; [`position`] turns what a client asks for into a place to
+//! begin; [`publish`] appends. A position moves only over ranges that are proven complete, so replay and live delivery are
+//! one reading.
 
 mod attach;
 mod connect;
 mod direct;
 mod message;
 mod page;
+mod page_cache;
 mod pages;
 mod position;
 mod publish;
@@ -23,24 +25,26 @@ use std::{
     time::Duration,
 };
 
-use eventcast_crds::config::{ChannelConfig, Memory};
+use eventcast_crds::config::ChannelConfig;
 use tokio::{sync::Semaphore, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use attach::age_seconds;
 pub(crate) use connect::{ConnectError, Nats};
 pub(crate) use page::Page;
-pub(crate) use pages::{PageCache, PageError};
+pub(crate) use page_cache::PageCache;
+pub(crate) use pages::PageError;
 pub(crate) use position::{Resolved, Start, Unavailable};
 pub(crate) use publish::{Outcome, PublishError, Receipt};
-pub(crate) use tail::Reading;
+pub(crate) use tail::{Reading, TailBudget};
 
 use crate::{
     cursor::{Check, Cursor, Epoch},
     event::Event,
     metrics::ChannelMetrics,
 };
-use tail::{Tail, TailBudget};
+use page_cache::Shelf;
+use tail::Tail;
 
 /// Page loads under way for one channel at most: more only make publishers wait (jetstream: direct gets hold the
 /// stream's lock).
@@ -93,11 +97,10 @@ impl Position {
 pub(crate) struct Log {
     /// Names and limits that this log was opened with.
     names: Names,
-    /// The stream's name, to share.
-    id: Arc<str>,
     nats: Arc<Nats>,
     tail: Tail,
-    pages: Arc<PageCache>,
+    pages: Shelf,
+    flights: pages::Flights,
     loads: Semaphore,
     info: stream::InfoCache,
     metrics: Arc<ChannelMetrics>,
@@ -119,12 +122,11 @@ struct Names {
 impl Log {
     pub(crate) fn open(
         config: &ChannelConfig,
-        memory: &Memory,
+        budget: TailBudget,
         nats: Arc<Nats>,
-        pages: Arc<PageCache>,
+        pages: &Arc<PageCache>,
         metrics: Arc<ChannelMetrics>,
     ) -> Arc<Self> {
-        let budget = TailBudget { events: memory.tail_events, bytes: memory.tail_bytes };
         Arc::new(Self {
             names: Names {
                 channel: config.key(),
@@ -132,16 +134,16 @@ impl Log {
                 prefix: config.prefix(),
                 max_event_bytes: config.publishing.max_event_bytes,
             },
-            id: config.stream_name().into(),
             nats,
             tail: Tail::new(budget, Arc::clone(&metrics)),
-            pages,
+            pages: pages.shelf(metrics.page_bytes.clone()),
+            flights: pages::Flights::default(),
             loads: Semaphore::new(LOADS),
             info: stream::InfoCache::default(),
             metrics,
             live: AtomicBool::new(false),
             attachments: AtomicU64::new(0),
-            warm: memory.tail_events as u64,
+            warm: budget.events as u64,
         })
     }
 
@@ -156,6 +158,16 @@ impl Log {
             self.metrics.tail_events.set(0);
             self.metrics.tail_bytes.set(0);
         }
+    }
+
+    /// From now on the tail holds `bytes` at most.
+    pub(crate) fn resize_tail(&self, bytes: usize) {
+        self.tail.resize(bytes);
+    }
+
+    /// Lets the pages go, and caches no more.
+    pub(crate) fn close(&self) {
+        self.pages.close();
     }
 
     /// The newest events.

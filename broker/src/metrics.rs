@@ -32,6 +32,7 @@ pub(crate) struct Metrics {
     channel_live: IntGaugeVec,
     replay: IntCounterVec,
     page_loads: IntCounterVec,
+    page_bytes: IntGaugeVec,
     publish: IntCounterVec,
     publish_seconds: HistogramVec,
     fanout_seconds: HistogramVec,
@@ -129,6 +130,7 @@ impl Metrics {
                 "Pages read from the log.",
                 &["channel", "outcome"],
             )?,
+            page_bytes: gauges("page_bytes", "Bytes of the channel's cached pages.", ch)?,
             publish: counters(
                 "publish_total",
                 "Events published over HTTP.",
@@ -188,6 +190,7 @@ impl Metrics {
             live: self.channel_live.with_label_values(c),
             from_tail: replay("tail"),
             from_pages: replay("pages"),
+            page_bytes: self.page_bytes.with_label_values(c),
             publish_seconds: self.publish_seconds.with_label_values(c),
             log_to_tail: stage("log_to_tail"),
             tail_to_write: stage("tail_to_write"),
@@ -238,6 +241,8 @@ pub(crate) struct ChannelMetrics {
     pub(crate) from_tail: IntCounter,
     /// Batches read from pages.
     pub(crate) from_pages: IntCounter,
+    /// Bytes of cached pages.
+    pub(crate) page_bytes: IntGauge,
     /// Publish latency.
     pub(crate) publish_seconds: Histogram,
     /// From the log's timestamp to the tail.

@@ -121,13 +121,32 @@ pub struct Memory {
     pub tail_events: usize,
     /// Bytes that the tail of one channel holds at most.
     pub tail_bytes: usize,
+    /// Bytes that the tails of all channels hold together: each gets an equal share, and never more than `tailBytes`. The
+    /// shares follow when channels are added or removed.
+    pub all_tail_bytes: usize,
     /// Bytes that the pages of all channels hold together.
     pub page_bytes: u64,
+    /// Bytes that the pages of one channel hold at most, and never more than `pageBytes`: beyond, its own oldest go first.
+    pub channel_page_bytes: u64,
 }
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { tail_events: 65_536, tail_bytes: 64 << 20, page_bytes: 128 << 20 }
+        Self {
+            tail_events: 65_536,
+            tail_bytes: 64 << 20,
+            all_tail_bytes: 512 << 20,
+            page_bytes: 128 << 20,
+            channel_page_bytes: 64 << 20,
+        }
+    }
+}
+
+impl Memory {
+    /// Bytes that the tail of each of `channels` channels holds at most.
+    #[must_use]
+    pub fn tail_share(&self, channels: usize) -> usize {
+        self.tail_bytes.min(self.all_tail_bytes / channels.max(1))
     }
 }
 
@@ -247,5 +266,17 @@ impl BrokerConfig {
             limits.publishes_in_flight == new.limits.publishes_in_flight,
         );
         keys
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tails_share_what_all_may_hold_and_none_gets_more_than_its_own() {
+        let memory = Memory { tail_bytes: 64, all_tail_bytes: 200, ..Memory::default() };
+        let shares = [0, 1, 3, 4, 7].map(|channels| memory.tail_share(channels));
+        assert_eq!(shares, [64, 64, 64, 50, 28]);
     }
 }

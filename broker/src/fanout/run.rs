@@ -181,3 +181,6 @@ impl<'a> Slices<'a> {
         self.len + 1 >= SLICES || self.bytes >= WRITE_BYTES
     }
 }
+
+#[cfg(test)]
+mod tests;

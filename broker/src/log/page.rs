@@ -71,6 +71,12 @@ impl Page {
         Self { low, high, events, first_sequence, packed, plain, weight }
     }
 
+    /// A page without events that says to cost `weight`.
+    #[cfg(test)]
+    pub(super) fn of_weight(low: u64, high: u64, weight: u64) -> Self {
+        Self { weight, ..Self::read(low, high, Vec::new(), 0) }
+    }
+
     /// The check of the event at `sequence`, if there is one.
     pub(super) fn check_at(&self, sequence: u64) -> Option<Check> {
         let at = self.events.binary_search_by_key(&sequence, |e| e.sequence).ok()?;
@@ -132,6 +138,18 @@ pub(super) fn is_whole(low: u64, high: u64) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    impl Page {
+        /// As [`read`](Self::read), for the tests of those who write pages.
+        pub(crate) fn made(low: u64, high: u64, events: Vec<Event>) -> Self {
+            Self::read(low, high, events, 0)
+        }
+
+        /// As [`of_tail`](Self::of_tail), likewise.
+        pub(crate) fn made_of_tail(low: u64, high: u64, events: Vec<Arc<Event>>) -> Self {
+            Self::of_tail(low, high, events)
+        }
+    }
 
     proptest! {
         #[test]

@@ -1,7 +1,7 @@
 //! Pages: 256 consecutive sequences below the tail, read once, framed once, shared by everyone who replays.
 //!
 //! A page is complete: proven so by a message beyond its end, which only one who is past it can have, or by the leader.
-//! One cache for all channels, with a budget in bytes; loads are single-flight and bounded per channel.
+//! Loads are single-flight and bounded per channel; the cache is one for all channels.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -10,7 +10,6 @@ use futures_util::{
     future::{BoxFuture, Shared},
 };
 use parking_lot::Mutex;
-use quick_cache::{Weighter, sync::Cache};
 use tokio::{sync::oneshot, time::sleep};
 
 use super::{
@@ -18,6 +17,7 @@ use super::{
     direct::{Ending, Raw, ReadError},
     message::{self, Stored},
     page::{self, Page},
+    page_cache::Key,
     stream,
 };
 use crate::{cursor::Epoch, event::Event};
@@ -34,47 +34,10 @@ pub(crate) enum PageError {
     Renewed,
 }
 
-/// A page of one incarnation of one stream.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Key {
-    stream: Arc<str>,
-    epoch: Epoch,
-    /// An epoch may come back with an older copy of the store.
-    number: u64,
-    low: u64,
-    high: u64,
-}
-
-#[derive(Clone)]
-struct Weight;
-
-impl Weighter<Key, Arc<Page>> for Weight {
-    fn weight(&self, _: &Key, page: &Arc<Page>) -> u64 {
-        page.weight()
-    }
-}
-
 type Flight = Shared<BoxFuture<'static, Result<Arc<Page>, PageError>>>;
 
-/// Pages of all channels, and those on their way.
-pub(crate) struct PageCache {
-    pages: Cache<Key, Arc<Page>, Weight>,
-    flights: Mutex<HashMap<Key, Flight>>,
-}
-
-impl PageCache {
-    /// A cache that holds about `bytes`.
-    pub(crate) fn new(bytes: u64) -> Arc<Self> {
-        let pages = usize::try_from(bytes / (64 << 10)).unwrap_or(1024).max(16);
-        let pages = Cache::with_weighter(pages, bytes, Weight);
-        Arc::new(Self { pages, flights: Mutex::default() })
-    }
-
-    /// Bytes and pages held.
-    pub(crate) fn size(&self) -> (u64, usize) {
-        (self.pages.weight(), self.pages.len())
-    }
-}
+/// Pages of one log on their way.
+pub(super) type Flights = Mutex<HashMap<Key, Flight>>;
 
 impl Log {
     /// The page that holds `sequence`, as far as the tail's head. `sequence` is at most the head's.
@@ -100,14 +63,14 @@ impl Log {
     /// The page that holds `sequence`, if it can be had from memory.
     pub(crate) fn held_page(&self, incarnation: u64, sequence: u64) -> Option<Arc<Page>> {
         let key = self.key(self.current(incarnation)?, sequence);
-        if let Some(page) = self.pages.pages.get(&key) {
+        if let Some(page) = self.pages.get(&key) {
             return Some(page);
         }
         let events = self.tail.span(incarnation, key.low, key.high)?;
         let page = Arc::new(Page::of_tail(key.low, key.high, events));
         // The page of the head grows: another one in a moment.
         if page::is_whole(key.low, key.high) {
-            self.pages.pages.insert(key, Arc::clone(&page));
+            self.pages.put(key, Arc::clone(&page));
         }
         Some(page)
     }
@@ -119,12 +82,12 @@ impl Log {
     fn key(&self, incarnation: Incarnation, sequence: u64) -> Key {
         let (low, high) = page::bounds(sequence, self.tail.bounds().1);
         let Incarnation { number, epoch, .. } = incarnation;
-        Key { stream: Arc::clone(&self.id), epoch, number, low, high }
+        Key { shelf: self.pages.number, epoch, number, low, high }
     }
 
     /// The load of `key`, begun by the first who asks.
     fn flight(self: &Arc<Self>, key: &Key, incarnation: Incarnation) -> Flight {
-        let mut flights = self.pages.flights.lock();
+        let mut flights = self.flights.lock();
         let log = Arc::clone(self);
         let begin = || {
             let (tell, told) = oneshot::channel();
@@ -132,9 +95,9 @@ impl Log {
             tokio::spawn(async move {
                 let result = log.load(incarnation, of.low, of.high).await;
                 if let Ok(page) = &result {
-                    log.pages.pages.insert(of.clone(), Arc::clone(page));
+                    log.pages.put(of.clone(), Arc::clone(page));
                 }
-                log.pages.flights.lock().remove(&of);
+                log.flights.lock().remove(&of);
                 // Whoever waited may be gone.
                 drop(tell.send(result));
             });

@@ -48,9 +48,39 @@ struct Ring {
     left: Option<(u64, i64)>,
     incarnation: Option<Incarnation>,
     ready: bool,
+    budget: TailBudget,
 }
 
 impl Ring {
+    /// Covers nothing, from `start` on.
+    fn empty(budget: TailBudget, incarnation: Option<Incarnation>, start: u64) -> Self {
+        Self {
+            events: VecDeque::new(),
+            bytes: 0,
+            low: start,
+            high: start - 1,
+            left: None,
+            incarnation,
+            ready: false,
+            budget,
+        }
+    }
+
+    /// Lets the oldest go until the budget holds; the newest stays, whatever it costs.
+    fn evict(&mut self, mut gone: impl FnMut(Arc<Event>)) {
+        while self.events.len() > self.budget.events
+            || (self.bytes > self.budget.bytes && self.events.len() > 1)
+        {
+            let Some(old) = self.events.pop_front() else {
+                break;
+            };
+            self.bytes -= old.weight();
+            self.low = old.sequence + 1;
+            self.left = Some((old.sequence, old.nanos));
+            gone(old);
+        }
+    }
+
     fn read(&self, at: &Position, limit: u64, far: bool) -> Reading {
         let Some(incarnation) = self.incarnation.filter(|_| self.ready) else {
             return Reading::NotReady;
@@ -75,26 +105,15 @@ pub(crate) struct Tail {
     ring: Mutex<Ring>,
     head: watch::Sender<u64>,
     listeners: Mutex<Slab<Arc<AtomicWaker>>>,
-    budget: TailBudget,
     metrics: Arc<ChannelMetrics>,
 }
 
 impl Tail {
     pub(crate) fn new(budget: TailBudget, metrics: Arc<ChannelMetrics>) -> Self {
-        let ring = Ring {
-            events: VecDeque::new(),
-            bytes: 0,
-            low: 1,
-            high: 0,
-            left: None,
-            incarnation: None,
-            ready: false,
-        };
         Self {
-            ring: Mutex::new(ring),
+            ring: Mutex::new(Ring::empty(budget, None, 1)),
             head: watch::Sender::new(0),
             listeners: Mutex::default(),
-            budget,
             metrics,
         }
     }
@@ -102,16 +121,18 @@ impl Tail {
     /// Begins a new incarnation whose coverage starts at `start`. Not ready before [`Tail::set_ready`].
     pub(super) fn begin(&self, incarnation: Incarnation, start: u64) {
         let mut r = self.ring.lock();
-        *r = Ring {
-            events: VecDeque::new(),
-            bytes: 0,
-            low: start,
-            high: start - 1,
-            left: None,
-            incarnation: Some(incarnation),
-            ready: false,
-        };
+        *r = Ring::empty(r.budget, Some(incarnation), start);
         self.measure(&r);
+    }
+
+    /// From now on it holds `bytes` at most; what is too much leaves at once.
+    pub(super) fn resize(&self, bytes: usize) {
+        let mut gone = Vec::new();
+        let mut r = self.ring.lock();
+        r.budget.bytes = bytes;
+        r.evict(|event| gone.push(event));
+        self.measure(&r);
+        drop(r); // freed without the lock: it may be all that the tail held
     }
 
     /// Forgets everything but the number of the incarnation, until the next [`Tail::begin`].
@@ -134,6 +155,7 @@ impl Tail {
         let mut r = self.ring.lock();
         r.events.clear();
         (r.bytes, r.low, r.high, r.left) = (0, start, start - 1, None);
+        self.measure(&r);
     }
 
     /// Retention may have taken what is missing below `first`: coverage begins there at the earliest.
@@ -146,6 +168,7 @@ impl Tail {
             }
         }
         r.low = r.low.max(first.min(r.high + 1));
+        self.measure(&r);
     }
 
     /// Takes the next event of the log; what is already here is dropped.
@@ -157,16 +180,7 @@ impl Tail {
         r.high = event.sequence;
         r.bytes += event.weight();
         r.events.push_back(Arc::new(event));
-        while r.events.len() > self.budget.events
-            || (r.bytes > self.budget.bytes && r.events.len() > 1)
-        {
-            let Some(old) = r.events.pop_front() else {
-                break;
-            };
-            r.bytes -= old.weight();
-            r.low = old.sequence + 1;
-            r.left = Some((old.sequence, old.nanos));
-        }
+        r.evict(drop);
         self.metrics.events_in.inc();
         self.publish_head(r);
     }
@@ -294,3 +308,6 @@ impl Tail {
         self.head.subscribe()
     }
 }
+
+#[cfg(test)]
+mod tests;

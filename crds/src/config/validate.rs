@@ -2,7 +2,10 @@
 
 use std::{collections::HashSet, fmt};
 
-use super::{BrokerConfig, ChannelConfig, valid_label};
+use super::{BrokerConfig, ChannelConfig, Memory, valid_label};
+
+/// Bytes of the smallest tail.
+const SMALLEST_TAIL: usize = 64 << 10;
 
 /// A value that cannot be used: the path of its key and what would do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,9 +62,7 @@ impl BrokerConfig {
         );
         p.range("nats.ackMilliseconds", n.ack_milliseconds, 100, 10_000);
         p.range("fanout.shards", self.fanout.shards.unwrap_or(1) as u64, 0, 256);
-        p.range("memory.tailEvents", self.memory.tail_events as u64, 16, 1_000_000);
-        p.range("memory.tailBytes", self.memory.tail_bytes as u64, 64 << 10, 16 << 30);
-        p.range("memory.pageBytes", self.memory.page_bytes, 1 << 20, 64 << 30);
+        self.memory.problems(self.channels.len(), &mut p);
         let l = &self.limits;
         p.check("limits.connections", l.connections > 0, "must be at least 1");
         p.check("limits.subscribers", l.subscribers > 0, "must be at least 1");
@@ -94,6 +95,22 @@ impl BrokerConfig {
             );
         }
         p.0
+    }
+}
+
+impl Memory {
+    fn problems(&self, channels: usize, p: &mut Problems) {
+        p.range("memory.tailEvents", self.tail_events as u64, 16, 1_000_000);
+        p.range("memory.tailBytes", self.tail_bytes as u64, SMALLEST_TAIL as u64, 16 << 30);
+        p.range("memory.allTailBytes", self.all_tail_bytes as u64, SMALLEST_TAIL as u64, 1 << 40);
+        p.range("memory.pageBytes", self.page_bytes, 1 << 20, 64 << 30);
+        p.range("memory.channelPageBytes", self.channel_page_bytes, 1 << 20, 64 << 30);
+        let (all, wanted) = (self.all_tail_bytes, SMALLEST_TAIL.saturating_mul(channels));
+        p.check(
+            "memory.allTailBytes",
+            all < SMALLEST_TAIL || all >= wanted,
+            format!("{all} is too little for {channels} channels: must be at least {wanted}"),
+        );
     }
 }
 
@@ -199,6 +216,23 @@ mod tests {
     #[test]
     fn defaults_are_good() {
         assert_eq!(problems("channels: [{namespace: default, name: demo}]"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_tails_of_all_channels_must_find_room() {
+        let three =
+            "channels: [{namespace: a, name: b}, {namespace: a, name: c}, {namespace: a, name: d}]";
+        let with = |bytes: usize| problems(&format!("{three}\nmemory: {{allTailBytes: {bytes}}}"));
+        assert_eq!(with(3 << 16), Vec::<String>::new());
+        assert_eq!(
+            with((3 << 16) - 1),
+            ["memory.allTailBytes: 196607 is too little for 3 channels: must be at least 196608"]
+        );
+        assert_eq!(with(1), ["memory.allTailBytes: 1 is not in 65536..=1099511627776"]);
+        let found = problems(&format!("{three}\nmemory: {{channelPageBytes: 7}}"));
+        assert_eq!(found, ["memory.channelPageBytes: 7 is not in 1048576..=68719476736"]);
+        let few_pages = format!("{three}\nmemory: {{pageBytes: 2000000}}");
+        assert_eq!(problems(&few_pages), Vec::<String>::new(), "those of a channel follow");
     }
 
     #[test]

@@ -1,0 +1,162 @@
+//! Memory budgets on real parts: one channel that is replayed pushes nobody else's pages out, and the tails of all channels
+//! together stay within what they were given, however many there are.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use eventcast_tests::{
+    broker::Broker,
+    eventually,
+    http::{Publish, Version, client},
+    init_tracing,
+    metrics::Metrics,
+    nats::NatsServer,
+    sse::EventStream,
+};
+use serde_json::{Value, json};
+
+const SOON: Duration = Duration::from_secs(15);
+const KIB: f64 = 1024.0;
+
+fn channels(names: &[&str]) -> Value {
+    names.iter().map(|name| json!({"namespace": "default", "name": name})).collect()
+}
+
+fn url(broker: &Broker, channel: &str, query: &str) -> String {
+    broker.url(&format!("/channels/default/{channel}/events{query}"))
+}
+
+/// `count` events of a KiB each.
+async fn fill(broker: &Broker, channel: &str, count: usize) -> Result<()> {
+    let line = |i: usize| format!("{}\n", json!({"data": format!("{i} {}", "x".repeat(1000))}));
+    for from in (0..count).step_by(500) {
+        let body: String = (from..count.min(from + 500)).map(line).collect();
+        let batch = Publish::new(body).header("Content-Type", "application/x-ndjson");
+        let answer = batch.send(&client(Version::One), &url(broker, channel, "")).await?;
+        ensure!(answer.status == 201, "{} {}", answer.status, answer.json);
+    }
+    Ok(())
+}
+
+/// Reads all `count` events of a channel from the beginning.
+async fn replay(broker: &Broker, channel: &str, count: usize) -> Result<()> {
+    let mut stream = EventStream::connect(&url(broker, channel, "?from=earliest"), None).await?;
+    for i in 0..count {
+        let data = stream.next_data(SOON).await?.data;
+        ensure!(data.starts_with(&format!("{i} ")), "{channel} {i}: {}", &data[..10]);
+    }
+    Ok(())
+}
+
+async fn settles(
+    what: &str,
+    broker: &Broker,
+    holds: impl Fn(&Metrics) -> Result<()>,
+) -> Result<Metrics> {
+    eventually(what, SOON, || async {
+        let metrics = broker.metrics().await?;
+        holds(&metrics)?;
+        anyhow::Ok(metrics)
+    })
+    .await
+}
+
+fn of(metrics: &Metrics, name: &str, channel: &str) -> f64 {
+    metrics.metric(name, &[("channel", &format!("default/{channel}"))])
+}
+
+#[tokio::test]
+async fn a_replay_leaves_the_pages_of_other_channels_alone() -> Result<()> {
+    init_tracing();
+    let nats = NatsServer::start_with("1s").await?;
+    let mut broker = Broker::start(&nats.url(), |config| {
+        config["memory"]["tailEvents"] = 16.into();
+        config["memory"]["pageBytes"] = (4 << 20).into();
+        config["memory"]["channelPageBytes"] = (2 << 20).into();
+        config["channels"] = channels(&["quiet", "busy"]);
+    })
+    .await?;
+    fill(&broker, "quiet", 1100).await?;
+    fill(&broker, "busy", 6000).await?;
+    replay(&broker, "quiet", 1100).await?;
+    let quiet = of(&broker.metrics().await?, "eventcast_page_bytes", "quiet");
+    ensure!(quiet > 1000.0 * KIB, "four pages of 256 events: {quiet}");
+
+    replay(&broker, "busy", 6000).await?;
+    let before = broker.metrics().await?;
+    let busy = of(&before, "eventcast_page_bytes", "busy");
+    assert_eq!(of(&before, "eventcast_page_bytes", "quiet"), quiet);
+    ensure!((1024.0 * KIB..=2048.0 * KIB).contains(&busy), "the newest of what it read: {busy}");
+    assert_eq!(before.metric("eventcast_page_cache_bytes", &[]), quiet + busy);
+    replay(&broker, "quiet", 1000).await?;
+    let after = broker.metrics().await?;
+    let loads = |metrics: &Metrics| of(metrics, "eventcast_page_loads_total", "quiet");
+    assert_eq!(loads(&after), loads(&before), "read from memory");
+
+    broker.reconfigure(|config| config["channels"] = channels(&["quiet"]))?;
+    let all = settles("its pages go with the channel", &broker, |metrics| {
+        let busy = of(metrics, "eventcast_page_bytes", "busy");
+        ensure!(busy == 0.0, "{busy}");
+        Ok(())
+    })
+    .await?;
+    assert_eq!(all.metric("eventcast_page_cache_bytes", &[]), quiet);
+    Ok(())
+}
+
+#[tokio::test]
+async fn tails_share_their_budget_and_follow_the_channels() -> Result<()> {
+    init_tracing();
+    let nats = NatsServer::start_with("1s").await?;
+    let mut broker = Broker::start(&nats.url(), |config| {
+        config["memory"]["allTailBytes"] = (1 << 20).into();
+        config["channels"] = channels(&["a", "b"]);
+    })
+    .await?;
+    fill(&broker, "a", 1000).await?;
+    let bytes = |metrics: &Metrics, channel| of(metrics, "eventcast_tail_bytes", channel) / KIB;
+    settles("half of it, and it is full", &broker, |metrics| {
+        let a = bytes(metrics, "a");
+        ensure!((500.0..=512.0).contains(&a), "{a} KiB");
+        Ok(())
+    })
+    .await?;
+
+    broker.reconfigure(|config| config["channels"] = channels(&["a", "b", "c", "d"]))?;
+    settles("a quarter, without an event", &broker, |metrics| {
+        let a = bytes(metrics, "a");
+        ensure!((250.0..=256.0).contains(&a), "{a} KiB");
+        Ok(())
+    })
+    .await?;
+    replay(&broker, "a", 1000).await?; // what left the tail is read from the log
+    for channel in ["b", "c", "d"] {
+        eventually("it is served", SOON, || fill(&broker, channel, 500)).await?;
+    }
+    settles("all are full, and together within the budget", &broker, |metrics| {
+        for channel in ["a", "b", "c", "d"] {
+            let bytes = bytes(metrics, channel);
+            ensure!((250.0..=256.0).contains(&bytes), "{channel}: {bytes} KiB");
+        }
+        Ok(())
+    })
+    .await?;
+
+    broker.reconfigure(|config| {
+        config["memory"]["allTailBytes"] = (8 << 20).into(); // holds after a restart
+        config["channels"] = channels(&["a"]);
+    })?;
+    settles("one is left", &broker, |metrics| {
+        ensure!(bytes(metrics, "d") == 0.0, "the others are still there");
+        Ok(())
+    })
+    .await?;
+    fill(&broker, "a", 1000).await?;
+    settles("it has all there is", &broker, |metrics| {
+        let a = bytes(metrics, "a");
+        ensure!((1000.0..=1024.0).contains(&a), "{a} KiB");
+        Ok(())
+    })
+    .await?;
+    Ok(())
+}
