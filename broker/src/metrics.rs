@@ -17,6 +17,7 @@ use crate::{event::BadEvent, fanout::CloseReason, frame::GapReason};
 pub(crate) struct Metrics {
     registry: Registry,
     subscribers: IntGaugeVec,
+    catching_up: IntGaugeVec,
     connects: IntCounterVec,
     disconnects: IntCounterVec,
     rejects: IntCounterVec,
@@ -95,6 +96,7 @@ impl Metrics {
         let ch = &["channel"];
         Ok(Arc::new(Self {
             subscribers: gauges("subscribers", "Open streams.", ch)?,
+            catching_up: gauges("subscribers_catching_up", "Open streams that read the past.", ch)?,
             connects: counters("connects_total", "Streams begun.", &["channel", "start"])?,
             disconnects: counters("disconnects_total", "Streams ended.", &["channel", "reason"])?,
             rejects: counters("rejects_total", "Subscribers not taken.", &["channel", "reason"])?,
@@ -178,6 +180,7 @@ impl Metrics {
         let replay = |s| self.replay.with_label_values(&[channel, s]);
         Arc::new(ChannelMetrics {
             subscribers: self.subscribers.with_label_values(c),
+            catching_up: self.catching_up.with_label_values(c),
             events_in: self.events_in.with_label_values(c),
             delivered: outcome("delivered"),
             filtered: outcome("filtered"),
@@ -217,6 +220,8 @@ pub(crate) struct ChannelMetrics {
     channel: Box<str>,
     /// Open streams.
     pub(crate) subscribers: IntGauge,
+    /// Open streams that are not at the head.
+    pub(crate) catching_up: IntGauge,
     /// Events read into the tail.
     pub(crate) events_in: IntCounter,
     /// Sequences passed by subscribers: delivered.

@@ -13,6 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use prometheus::IntGauge;
 use tokio::time::Instant;
 
 use super::run::Run;
@@ -42,6 +43,22 @@ pub(crate) enum Step {
     Head,
 }
 
+/// Counts among those who catch up.
+struct Behind(IntGauge);
+
+impl Behind {
+    fn new(metrics: &ChannelMetrics) -> Self {
+        metrics.catching_up.inc();
+        Self(metrics.catching_up.clone())
+    }
+}
+
+impl Drop for Behind {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 /// A cursor on the log, and a filter.
 pub(crate) struct Subscriber {
     log: Arc<Log>,
@@ -52,7 +69,8 @@ pub(crate) struct Subscriber {
     /// The position that the client knows, from an event or a cursor event.
     told: Position,
     load: Option<Load>,
-    live: bool,
+    /// While it is not at the head.
+    behind: Option<Behind>,
 }
 
 impl Subscriber {
@@ -64,7 +82,8 @@ impl Subscriber {
         incarnation: Incarnation,
     ) -> Self {
         let (epoch, filter) = (incarnation.epoch, Arc::new(filter));
-        Self { log, metrics, filter, position, epoch, told: position, load: None, live: false }
+        let behind = Some(Behind::new(&metrics));
+        Self { log, metrics, filter, position, epoch, told: position, load: None, behind }
     }
 
     pub(crate) fn log(&self) -> &Arc<Log> {
@@ -139,7 +158,7 @@ impl Subscriber {
             Reading::Events(events) => Poll::Ready(self.read_ring(events)),
             Reading::Renewed(first) => Poll::Ready(self.renew(first)),
             reading => {
-                self.live = false;
+                self.falls_behind();
                 let Position { incarnation, sequence, .. } = self.position;
                 match self.log.held_page(incarnation, sequence + 1) {
                     Some(page) => {
@@ -160,6 +179,12 @@ impl Subscriber {
         }
     }
 
+    fn falls_behind(&mut self) {
+        if self.behind.is_none() {
+            self.behind = Some(Behind::new(&self.metrics));
+        }
+    }
+
     fn load_after(&mut self, pause: Duration) {
         let log = Arc::clone(&self.log);
         let Position { incarnation, sequence, .. } = self.position;
@@ -173,10 +198,10 @@ impl Subscriber {
 
     fn read_ring(&mut self, events: Vec<Arc<Event>>) -> Step {
         let Some(last) = events.last() else {
-            self.live = true;
+            self.behind = None;
             return Step::Head;
         };
-        if !self.live {
+        if self.behind.is_some() {
             self.metrics.from_tail.inc();
         }
         let end = self.position.at(last);
@@ -241,7 +266,7 @@ impl Subscriber {
         self.metrics.absent.inc_by(passed - delivered - held_back - invalid);
         self.metrics.bytes_out.inc_by(bytes as u64);
         // Of a batch the first has waited longest. What is replayed is not late.
-        if let Some(event) = first.filter(|_| self.live)
+        if let Some(event) = first.filter(|_| self.behind.is_none())
             && let Some(received) = event.received
         {
             self.metrics.tail_to_write.observe((Instant::now() - received).as_secs_f64());
@@ -275,7 +300,7 @@ impl Subscriber {
         };
         let requested = self.position.cursor(self.epoch).to_string();
         self.epoch = incarnation.epoch;
-        self.live = false;
+        self.falls_behind();
         self.declare(requested, first, None, GapReason::NewIncarnation)
     }
 

@@ -190,7 +190,7 @@ pub(crate) fn read(
     }
     if sent.len() > rules.max_batch_events {
         let detail = format!("The batch has {} events: send fewer at a time.", sent.len());
-        return Err(too_large(detail, rules.max_batch_events).with("field", "body"));
+        return Err(too_large(detail, Some(rules.max_batch_events)).with("field", "body"));
     }
     let types = patterns(&rules.types);
     let batch = format.is_batch();
@@ -248,16 +248,25 @@ fn draft(
 fn broken(field: &str, why: BadEvent, rules: &Publishing) -> Problem {
     let detail = format!("The {field} {why}.");
     match why {
-        BadEvent::TooLarge => too_large(detail, rules.max_event_bytes).with("field", field),
+        BadEvent::TooLarge => too_large(detail, Some(rules.max_event_bytes)).with("field", field),
         BadEvent::Length => Problem::field(field, detail).with("limit", MAX_NAME_BYTES),
         _ => Problem::field(field, detail),
     }
 }
 
 /// `413`, naming the limit.
-pub(crate) fn too_large(detail: impl Into<String>, limit: usize) -> Problem {
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The request is too large", detail)
-        .with("limit", limit)
+/// The limit is left out where only NATS knows it.
+pub(crate) fn too_large(detail: impl Into<String>, limit: Option<usize>) -> Problem {
+    let problem = Problem::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "too-large",
+        "The request is too large",
+        detail,
+    );
+    match limit {
+        Some(limit) => problem.with("limit", limit),
+        None => problem,
+    }
 }
 
 #[cfg(test)]

@@ -104,7 +104,7 @@ async fn publish(
 /// The body, bounded in size and time.
 async fn whole(mut body: Incoming, limit: usize, expects: bool) -> Result<Bytes, Problem> {
     let refusal =
-        || too_large("The body is larger than this channel takes: send less.", limit).close();
+        || too_large("The body is larger than this channel takes: send less.", Some(limit)).close();
     if body.size_hint().lower() > limit as u64 {
         // A client that waits for "100 Continue" sends nothing; reading would ask it to.
         if !expects {
@@ -201,7 +201,7 @@ fn refusal(error: &PublishError) -> Problem {
             "Not stored",
             format!("The storage of the channel or of NATS is full ({why}). Raise the limit or free space."),
         ),
-        PublishError::TooLarge => too_large("The event is larger than the stream of the channel takes.", 0),
+        PublishError::TooLarge => too_large("The event is larger than the stream of the channel takes.", None),
         PublishError::NoTtl => Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "no-ttl",
