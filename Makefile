@@ -16,10 +16,16 @@ run: ## Run a broker with its own NATS and a page to try it on
 tools: ## Install what running needs: nats-server
 	@$(TOOLS) nats-server
 
+# Suites of the wire: once more with HTTP/1.1 over hyper's sink, which they else leave to HTTP/2.
+BY_HYPER := rules_wire rules_life rules_http attacks_bytes attacks_load scenario_plain_stream \
+  scenario_resume fault_single fault_log shutdown clients
+
 test: ## Everything: units, properties, suites on real parts, real clients
 	@$(TOOLS) all
 	@$(CARGO) build -p eventcast-broker
 	@EVENTCAST_NATS_SERVER="$$($(TOOLS) path nats-server)" $(CARGO) test --workspace
+	@EVENTCAST_TEST_SHARDS=0 EVENTCAST_NATS_SERVER="$$($(TOOLS) path nats-server)" \
+	  $(CARGO) test -p eventcast-tests $(BY_HYPER:%=--test %)
 
 test-unit: ## Units and properties alone
 	@$(CARGO) test -p eventcast-crds -p eventcast-broker
@@ -30,11 +36,12 @@ lint: ## Format, clippy, licences
 	@$(TOOLS) cargo-deny
 	@"$$($(TOOLS) path cargo-deny)" check bans licenses sources
 
-bench: ## Measure the release build; prints a table
+bench: ## Measure the release build; CASES="fanout storm" ARGS="--quick": docs/PERFORMANCE.md
 	@$(TOOLS) nats-server
 	@$(CARGO) build --release -p eventcast-broker
-	@EVENTCAST_BROKER="$(CURDIR)/target/release/eventcast-broker" \
-	  EVENTCAST_NATS_SERVER="$$($(TOOLS) path nats-server)" $(CARGO) bench -p eventcast-tests --bench broker
+	@EVENTCAST_BROKER="$${EVENTCAST_BROKER:-$${CARGO_TARGET_DIR:-$(CURDIR)/target}/release/eventcast-broker}" \
+	  EVENTCAST_NATS_SERVER="$$($(TOOLS) path nats-server)" \
+	  $(CARGO) bench -p eventcast-tests --bench eventcast -- $(CASES) $(ARGS)
 
 FUZZ_SECONDS ?= 60
 fuzz: ## Fuzz encoder, cursor and publish bodies (nightly Rust and cargo-fuzz)

@@ -1,7 +1,7 @@
 //! Harness of the suites: real processes, strict clients and the ledger that says who got what.
 //!
 //! - processes: [`nats`] (one server, a cluster of three), [`broker`] (the built binary), [`link`] (the wire between), over [`process`] and [`ports`];
-//! - clients: [`http`] (bytes and publishing), [`sse`] (a strict event stream), [`metrics`] (what a scrape says);
+//! - clients: [`http`] (bytes and publishing), [`sse`] (a strict event stream), [`metrics`] (what a scrape says), [`sinks`] (the broker's two ways out);
 //! - judges: [`ledger`] (delivered + declared lost = published), with [`filter`] and [`cursor`], which share no code with
 //!   the broker; [`golden`] compares generated text with files.
 //!
@@ -20,6 +20,7 @@ pub mod nats;
 pub mod ports;
 pub mod process;
 pub mod reference;
+pub mod sinks;
 pub mod sse;
 pub mod wire;
 

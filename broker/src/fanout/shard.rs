@@ -6,12 +6,13 @@
 //! that blocks moves it from the first state to the second; reaching the head moves it back.
 //!
 //! [`engine`] is the loop of one thread, [`live`] what a channel's caught-up subscribers are written, [`seat`] one socket,
-//! [`inbox`] the way in from other threads, [`wheel`] the deadlines.
+//! [`roll`] those without a filter, [`inbox`] the way in from other threads, [`wheel`] the deadlines.
 
 mod engine;
 mod inbox;
 mod index;
 mod live;
+mod roll;
 mod seat;
 mod wheel;
 

@@ -1,8 +1,8 @@
 //! Whom an event reaches: the caught-up subscribers of one channel in one shard, by what they ask for, so that an event costs
 //! what it delivers. Pure.
 //!
-//! Who asks for nothing gets everything. The others are found by their topics, else by their types; what is found is asked for
-//! its whole filter. The few who ask for neither (for sources, or for no broadcasts) are asked one by one.
+//! Who has no filter stands in the [roll](super::roll) instead. The others are found by their topics, else by their types, and
+//! asked for their whole filter. The few who ask for neither (for sources, or for no broadcasts) are asked one by one.
 
 mod names;
 
@@ -17,10 +17,9 @@ use crate::{
     filter::Filter,
 };
 
-/// Subscribers by what they ask for.
+/// Subscribers with a filter, by what they ask for.
 #[derive(Default)]
 pub(super) struct Index {
-    everyone: IndexSet<Key>,
     filters: HashMap<Key, Arc<Filter>>,
     by_topic: Names,
     /// Those by topic who take events without one.
@@ -32,24 +31,10 @@ pub(super) struct Index {
 
 impl Index {
     pub(super) fn len(&self) -> usize {
-        self.everyone.len() + self.filters.len()
-    }
-
-    /// Those without a filter: in the order they came, but for the last, who takes the place of whoever leaves.
-    pub(super) fn everyone(&self) -> &IndexSet<Key> {
-        &self.everyone
-    }
-
-    /// How many have a filter.
-    pub(super) fn selective_len(&self) -> usize {
         self.filters.len()
     }
 
     pub(super) fn insert(&mut self, key: Key, filter: &Arc<Filter>) {
-        if filter.is_empty() {
-            self.everyone.insert(key);
-            return;
-        }
         if !filter.topics().is_empty() {
             self.by_topic.insert(key, filter.topics());
             if filter.takes_broadcast() {
@@ -66,10 +51,6 @@ impl Index {
 
     /// Takes out what was inserted with this filter.
     pub(super) fn remove(&mut self, key: Key, filter: &Filter) {
-        if filter.is_empty() {
-            self.everyone.swap_remove(&key);
-            return;
-        }
         self.by_topic.remove(key, filter.topics());
         self.broadcast.swap_remove(&key);
         if filter.topics().is_empty() {
@@ -82,11 +63,10 @@ impl Index {
 
     /// Takes everybody out.
     pub(super) fn clear(&mut self) -> Vec<Key> {
-        let Self { everyone, filters, .. } = std::mem::take(self);
-        everyone.into_iter().chain(filters.into_keys()).collect()
+        std::mem::take(self).filters.into_keys().collect()
     }
 
-    /// Names each subscriber with a filter that `event` passes, once.
+    /// Names each subscriber whose filter `event` passes, once.
     pub(super) fn select(&self, event: &Event, mut found: impl FnMut(Key)) {
         if event.kind == Kind::Marker || self.filters.is_empty() {
             return;

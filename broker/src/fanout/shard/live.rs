@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::{
     Key,
     index::Index,
+    roll::Roll,
     seat::{Seat, Wrote},
 };
 use crate::{
@@ -34,7 +35,8 @@ pub(super) struct Live {
     pub(super) generation: u32,
     /// Subscribers in either state.
     pub(super) seats: usize,
-    pub(super) index: Index,
+    everyone: Roll,
+    index: Index,
     /// The cursor of everyone in the index; none before the log was read.
     pub(super) head: Option<Position>,
     /// Those who are at the end of what they may read, but not at the head.
@@ -42,8 +44,6 @@ pub(super) struct Live {
     /// It is among those that have something to do.
     pub(super) queued: bool,
     pass: Option<Pass>,
-    /// Numbers the passes.
-    passes: u64,
     metrics: Arc<ChannelMetrics>,
     news: Arc<AtomicWaker>,
     listener: usize,
@@ -57,8 +57,6 @@ pub(super) struct Live {
 struct Pass {
     run: Run,
     start: Position,
-    /// Of those who get everything, how many are still to be looked at: the first in the index's order.
-    left: usize,
     /// Those with a filter whom some event reaches.
     reached: Vec<Key>,
     /// What each of those who get everything is written.
@@ -120,12 +118,12 @@ impl Live {
             log: Arc::clone(log),
             generation,
             seats: 0,
+            everyone: Roll::default(),
             index: Index::default(),
             head: None,
             waiting: Vec::new(),
             queued: false,
             pass: None,
-            passes: 0,
             news,
             listener,
             waker,
@@ -136,16 +134,19 @@ impl Live {
         }
     }
 
-    /// The cursor of a member of the index.
-    pub(super) fn cursor_of(&self, seat: &Seat) -> Option<Position> {
-        if self.owes(seat) { self.pass.as_ref().map(|p| p.start) } else { self.head }
+    /// How many are caught up.
+    pub(super) fn members(&self) -> usize {
+        self.everyone.len() + self.index.len()
     }
 
-    /// Whether the present pass is still to write to a member of the index.
-    pub(super) fn owes(&self, seat: &Seat) -> bool {
-        let everything = seat.subscriber.filter().is_empty();
-        self.pass.is_some()
-            && if everything { seat.pass != self.passes } else { !seat.owed.is_empty() }
+    /// The cursor of a member.
+    fn cursor_of(&self, key: Key, seat: &Seat) -> Option<Position> {
+        if self.owes(key, seat) { self.pass.as_ref().map(|p| p.start) } else { self.head }
+    }
+
+    /// Whether the present pass is still to write to a member.
+    pub(super) fn owes(&self, key: Key, seat: &Seat) -> bool {
+        self.pass.is_some() && (self.everyone.owes(key) || !seat.owed.is_empty())
     }
 
     pub(super) fn in_pass(&self) -> bool {
@@ -154,13 +155,18 @@ impl Live {
 
     /// Takes a subscriber into the index, whose cursor is the head.
     pub(super) fn join(&mut self, key: Key, seat: &mut Seat) {
-        self.index.insert(key, seat.subscriber.filter());
-        (seat.caught_up, seat.pass) = (true, self.passes);
+        let filter = seat.subscriber.filter();
+        if filter.is_empty() {
+            self.everyone.insert(key);
+        } else {
+            self.index.insert(key, filter);
+        }
+        seat.caught_up = true;
     }
 
     /// Takes a member out of the index; its cursor is its own again.
     pub(super) fn leave(&mut self, key: Key, seat: &mut Seat) {
-        if let Some(cursor) = self.cursor_of(seat) {
+        if let Some(cursor) = self.cursor_of(key, seat) {
             seat.subscriber.resume(cursor);
         }
         self.forget(key, seat);
@@ -168,11 +174,26 @@ impl Live {
 
     /// As [`leave`](Self::leave), for one whose cursor is set.
     pub(super) fn forget(&mut self, key: Key, seat: &mut Seat) {
-        self.index.remove(key, seat.subscriber.filter());
+        if seat.subscriber.filter().is_empty() {
+            self.everyone.remove(key);
+        } else {
+            self.index.remove(key, seat.subscriber.filter());
+        }
         seat.owed = Vec::new();
         seat.caught_up = false;
-        if let Some(pass) = &mut self.pass {
-            pass.left = pass.left.min(self.index.everyone().len());
+    }
+
+    /// Takes all members out, whose cursor is the head; there is no pass.
+    pub(super) fn dissolve(&mut self) -> Vec<Key> {
+        let mut all = self.everyone.clear();
+        all.extend(self.index.clear());
+        all
+    }
+
+    /// Notes somebody who can go on when there is news.
+    pub(super) fn wait(&mut self, key: Key, seat: &mut Seat) {
+        if !std::mem::replace(&mut seat.waits, true) {
+            self.waiting.push(key);
         }
     }
 
@@ -180,7 +201,7 @@ impl Live {
     pub(super) fn look(&mut self, seats: &mut Slab<Box<Seat>>) -> News {
         self.news.register(&self.waker);
         let tail = self.log.tail();
-        let Some(start) = self.head.filter(|_| self.index.len() > 0) else {
+        let Some(start) = self.head.filter(|_| self.members() > 0) else {
             self.head = tail.head();
             return News::Nothing;
         };
@@ -199,7 +220,7 @@ impl Live {
     }
 
     fn begin(&mut self, start: Position, run: Run, seats: &mut Slab<Box<Seat>>) {
-        self.passes += 1;
+        self.everyone.begin();
         self.head = Some(run.end);
         let mut whole = Share::default();
         let (mut reached, mut candidates) = (Vec::new(), 0);
@@ -220,10 +241,9 @@ impl Live {
             });
         }
         // whom nothing reaches has passed it all by now
-        let passed = (self.index.selective_len() - reached.len()) as u64;
+        let passed = (self.index.len() - reached.len()) as u64;
         let tally = Tally { subscribers: passed, share: Share::default() };
-        let left = self.index.everyone().len();
-        self.pass = Some(Pass { run, start, left, reached, whole, candidates, tally });
+        self.pass = Some(Pass { run, start, reached, whole, candidates, tally });
     }
 
     /// Writes to `sends` subscribers at most. Those who could not be written everything are in `stuck`, their cursor and rest
@@ -236,14 +256,13 @@ impl Live {
         stuck: &mut Vec<Stuck>,
     ) -> bool {
         let Some(pass) = &mut self.pass else { return true };
-        let Pass { run, start, left, reached, whole, tally, .. } = pass;
+        let Pass { run, start, reached, whole, tally, .. } = pass;
         let nothing = Filter::default();
         let all = run.slices(&nothing);
         let last = run.events().iter().rev().find(|e| e.kind != Kind::Marker && run.holds(e));
         for _ in 0..sends {
-            let (key, everything) = if *left > 0 {
-                *left -= 1;
-                (self.index.everyone()[*left], true)
+            let (key, everything) = if let Some(key) = self.everyone.next() {
+                (key, true)
             } else if let Some(key) = reached.pop() {
                 (key, false)
             } else {
@@ -251,9 +270,6 @@ impl Live {
             };
             let Some(seat) = seats.get_mut(key as usize) else { continue };
             let (wrote, share, first, last) = if everything {
-                if std::mem::replace(&mut seat.pass, self.passes) == self.passes {
-                    continue; // it came, or was moved, behind those who were written
-                }
                 let wrote = match all.bytes {
                     0 => Wrote::All,
                     bytes => seat.write(all.as_slice(), bytes),
@@ -295,7 +311,7 @@ impl Live {
                 Wrote::Gone => stuck.push(Stuck { key, gone: true }),
             }
         }
-        if *left > 0 || !reached.is_empty() {
+        if !self.everyone.is_called() || !reached.is_empty() {
             return false;
         }
         self.end();

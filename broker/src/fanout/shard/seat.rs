@@ -63,8 +63,8 @@ pub(super) struct Seat {
     pub(super) stall_armed: bool,
     /// With `rest` the stream ends.
     pub(super) ending: bool,
-    /// The pass that it was last written for.
-    pub(super) pass: u64,
+    /// It waits for news of its channel.
+    pub(super) waits: bool,
     /// Events of the present pass that it is still to be written.
     pub(super) owed: Vec<u8>,
     /// When it was last written to, and how long a silence may last.
@@ -103,7 +103,7 @@ impl Seat {
             blocked: None,
             stall_armed: false,
             ending: false,
-            pass: 0,
+            waits: false,
             owed: Vec::new(),
             wrote: now,
             unasked: 0,

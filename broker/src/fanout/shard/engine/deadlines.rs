@@ -57,7 +57,7 @@ impl Engine {
         let Some(seat) = self.seats.get_mut(key as usize) else { return };
         if seat.caught_up {
             let live = &self.lives[seat.live as usize];
-            let Some(head) = live.head.filter(|_| !live.owes(seat)) else { return };
+            let Some(head) = live.head.filter(|_| !live.owes(key, seat)) else { return };
             seat.subscriber.resume(head);
         } else if seat.queued || seat.blocked.is_some() || !seat.rest.is_empty() {
             return;

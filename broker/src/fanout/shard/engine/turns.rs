@@ -41,19 +41,18 @@ impl Engine {
             if !live.in_pass() {
                 let news = live.look(&mut self.seats);
                 let waiting = std::mem::take(&mut live.waiting);
-                match news {
-                    News::Pass => {}
-                    News::Nothing => {
-                        waiting.into_iter().for_each(|key| self.go_on(key));
-                        continue;
-                    }
-                    News::Dissolve => {
-                        self.dissolve(number);
-                        waiting.into_iter().for_each(|key| self.go_on(key));
-                        continue;
-                    }
+                if news == News::Dissolve {
+                    self.dissolve(number);
                 }
-                waiting.into_iter().for_each(|key| self.go_on(key));
+                for key in waiting {
+                    if let Some(seat) = self.seats.get_mut(key as usize) {
+                        seat.waits = false;
+                    }
+                    self.go_on(key);
+                }
+                if news != News::Pass {
+                    continue;
+                }
             }
             let Some(live) = self.lives.get_mut(number as usize) else { continue };
             live.write(&mut self.seats, QUANTUM, now, &mut stuck);
@@ -73,7 +72,7 @@ impl Engine {
     /// Everyone leaves the index and goes on alone; the head is where the log is now.
     fn dissolve(&mut self, number: u32) {
         let live = &mut self.lives[number as usize];
-        let (members, head) = (live.index.clear(), live.head);
+        let (members, head) = (live.dissolve(), live.head);
         for key in members {
             if let Some(seat) = self.seats.get_mut(key as usize) {
                 if let Some(cursor) = head {
@@ -127,7 +126,7 @@ impl Engine {
             return true;
         }
         let live = &mut self.lives[seat.live as usize];
-        if live.index.len() == 0 && !live.in_pass() {
+        if live.members() == 0 && !live.in_pass() {
             live.head = live.log.tail().head();
         }
         let limit = live.head.map_or(u64::MAX, |head| head.sequence);
@@ -135,7 +134,7 @@ impl Engine {
         match seat.subscriber.poll_read(&mut Context::from_waker(&waker), limit) {
             Poll::Pending => {
                 if !seat.subscriber.loads() {
-                    live.waiting.push(key);
+                    live.wait(key, seat);
                 }
                 false
             }
@@ -143,7 +142,7 @@ impl Engine {
                 if live.head.is_some_and(|head| head.is_at(&seat.subscriber.position())) {
                     live.join(key, seat);
                 } else {
-                    live.waiting.push(key);
+                    live.wait(key, seat);
                 }
                 false
             }

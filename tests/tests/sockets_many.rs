@@ -1,0 +1,376 @@
+//! Many sockets at once, and both sinks: readers that are slow and irregular, leave while they are written to, are told to go,
+//! come back all together, or want each something else. What is due comes once and in order.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use eventcast_tests::{
+    eventually,
+    filter::Filter,
+    http::{Publish, RawConn, Version},
+    sinks::{SINKS, counts, number},
+    sse::{EventStream, Subscribe},
+    wire::{EVENTS, Site},
+};
+use futures_util::future::try_join_all;
+use serde_json::json;
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+/// For one event; the machine may have other things to do.
+const SOON: Duration = Duration::from_secs(30);
+
+/// A subscription over a socket with so small a buffer.
+async fn subscribe(site: &Site, query: &str, buffer: u32) -> Result<EventStream> {
+    let url = site.broker.events_url(query);
+    let request = Subscribe { url, receive_buffer: Some(buffer), ..Subscribe::default() };
+    EventStream::open(request).await
+}
+
+/// As [`subscribe`], and the stream has begun.
+async fn listening(site: &Site, query: &str, buffer: u32) -> Result<EventStream> {
+    let mut stream = subscribe(site, query, buffer).await?;
+    stream.next_of("eventcast.cursor", SOON).await?;
+    Ok(stream)
+}
+
+/// Everybody's socket is full all the time, and everybody gets everything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_hundred_slow_and_irregular_readers_get_everything_once_and_in_order() -> Result<()> {
+    const COUNT: u64 = 300;
+    for shards in SINKS {
+        let site = Site::with_shards(shards, |config| {
+            config["memory"]["tailEvents"] = 64.into(); // who falls behind reads pages
+            config["channels"][0]["delivery"]["stallSeconds"] = 120.into();
+        })
+        .await?;
+        let mut readers = JoinSet::new();
+        let opening = (0..300).map(|_| listening(&site, "", 4096));
+        for mut stream in try_join_all(opening).await? {
+            readers.spawn(async move {
+                for n in 0..COUNT {
+                    if fastrand::u8(..) < 20 {
+                        // how long it does not read is the fault
+                        sleep(Duration::from_millis(fastrand::u64(..50))).await;
+                    }
+                    counts(&mut stream, n..n + 1, SOON * 4).await?;
+                }
+                anyhow::Ok(())
+            });
+        }
+        site.publish_numbers(0..COUNT, 1 << 10..=20 << 10).await?;
+        while let Some(ended) = readers.join_next().await {
+            ended?.with_context(|| format!("{shards} shards"))?;
+        }
+        let metrics = site.broker.metrics().await?;
+        let pages = [("source", "pages")];
+        let fell = metrics.metric("eventcast_replay_batches_total", &pages);
+        ensure!(fell > 0.0, "{shards} shards: nobody fell behind");
+        // also what went out in pieces is counted once
+        let counted = |labels| metrics.metric("eventcast_subscriber_events_total", labels);
+        let (all, delivered) = (counted(&[]), counted(&[("outcome", "delivered")]));
+        let due = 300.0 * COUNT as f64;
+        ensure!((all, delivered) == (due, due), "{shards} shards: {all} counted, {delivered}");
+    }
+    Ok(())
+}
+
+/// Comes again and again, reads for a moment, and goes in the middle of it.
+async fn restless(address: String, stop: Arc<AtomicBool>) -> Result<u64> {
+    let mut times = 0;
+    while !stop.load(Relaxed) {
+        let buffer = [None, Some(4096)][fastrand::usize(..2)];
+        let mut connection = RawConn::connect_with(&address, buffer).await?;
+        let query = ["", "?from=earliest", "?topic=a"][fastrand::usize(..3)];
+        connection.send(format!("GET {EVENTS}{query} HTTP/1.1\r\nHost: a\r\n\r\n")).await?;
+        let moment = Duration::from_micros(fastrand::u64(..100_000));
+        // whatever it reads until then
+        drop(timeout(moment, connection.read_until(b"no such bytes")).await);
+        if fastrand::bool() {
+            connection.cut()?;
+        }
+        times += 1;
+    }
+    Ok(times)
+}
+
+/// Those who leave while they are written to take nothing from those who stay.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_who_stay_do_not_notice_those_who_leave() -> Result<()> {
+    for shards in SINKS {
+        let site = Site::with_shards(shards, |_| {}).await?;
+        let (stop, mut leavers) = (Arc::new(AtomicBool::new(false)), JoinSet::new());
+        let mut stay = JoinSet::new();
+        for n in 0..20 {
+            // they sit among those who leave: whoever leaves changes the order of the others
+            for _ in 0..10 {
+                leavers.spawn(restless(site.broker.address().to_owned(), Arc::clone(&stop)));
+            }
+            let mut stream = listening(&site, "", [4096, 64 << 10][n % 2]).await?;
+            stay.spawn(async move { counts(&mut stream, 0..1500, SOON).await.map(|()| stream) });
+        }
+        site.publish_numbers(0..1500, 0..=4 << 10).await?;
+        stop.store(true, Relaxed);
+        let mut left = 0;
+        while let Some(times) = leavers.join_next().await {
+            left += times??;
+        }
+        ensure!(left > 400, "only {left} left");
+        let mut stayed = Vec::new();
+        while let Some(ended) = stay.join_next().await {
+            stayed.push(ended?.with_context(|| format!("{shards} shards"))?);
+        }
+        for gauge in ["eventcast_subscribers", "eventcast_connections"] {
+            site.metric(gauge, &[], SOON, |n| n == 20.0).await?;
+        }
+        site.publish_numbers(1500..1501, 0..=0).await?;
+        for stream in &mut stayed {
+            counts(stream, 1500..1501, SOON).await?;
+        }
+    }
+    Ok(())
+}
+
+/// A channel is removed while it is served: who reads is told, who does not read is gone too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_is_removed_under_two_hundred() -> Result<()> {
+    let gone = "/channels/default/gone/events";
+    for shards in SINKS {
+        let mut site = Site::with_shards(shards, |config| {
+            let demo = config["channels"][0].clone();
+            let delivery = json!({"stallSeconds": 3});
+            let gone = json!({"namespace": "default", "name": "gone", "delivery": delivery});
+            config["channels"] = json!([demo, gone]);
+        })
+        .await?;
+        let (mut streams, mut deaf, mut others) = (Vec::new(), Vec::new(), Vec::new());
+        for n in 0..200 {
+            if n % 10 == 0 {
+                let mut connection =
+                    RawConn::connect_with(site.broker.address(), Some(4096)).await?;
+                connection.send(format!("GET {gone} HTTP/1.1\r\nHost: a\r\n\r\n")).await?;
+                connection.read_head().await?;
+                deaf.push(connection);
+                others.push(site.listen(Version::One, "").await?);
+            } else {
+                let url = site.broker.url(gone);
+                let mut stream = EventStream::open(Subscribe {
+                    url,
+                    receive_buffer: Some(64 << 10),
+                    ..Subscribe::default()
+                })
+                .await?;
+                stream.next_of("eventcast.cursor", SOON).await?;
+                streams.push(stream);
+            }
+        }
+        let mut told = JoinSet::new();
+        for mut stream in streams {
+            told.spawn(async move {
+                let closing = stream.next_of("eventcast.closing", SOON).await?.json()?;
+                ensure!(closing["reason"] == "channel-removed", "{closing}");
+                let after = stream.next().await?;
+                ensure!(after.is_none(), "and then {after:?}");
+                Ok(())
+            });
+        }
+        for n in 0..40 {
+            let event = Publish::new(format!("{n} {}", "x".repeat(100 << 10)));
+            let http = eventcast_tests::http::client(Version::One);
+            ensure!(event.send(&http, &site.broker.url(gone)).await?.status == 201);
+        }
+        site.broker.reconfigure(|config| config["channels"].as_array_mut().unwrap().truncate(1))?;
+        while let Some(ended) = told.join_next().await {
+            ended?.with_context(|| format!("{shards} shards"))?;
+        }
+        for gauge in ["eventcast_subscribers", "eventcast_connections"] {
+            site.metric(gauge, &[], SOON, |n| n == 20.0).await?;
+        }
+        site.publish("goes on").await?;
+        for other in &mut others {
+            other.block_with("data: goes on\n").await?;
+        }
+        drop(deaf);
+    }
+    Ok(())
+}
+
+/// One client of the storm: comes with its cursor as often as it must, until it has read everything up to `end`.
+async fn persistent(url: String, mut cursor: String, mut next: u64, end: u64) -> Result<()> {
+    while next < end {
+        let request = Subscribe {
+            url: url.clone(),
+            last_event_id: Some(cursor.clone()),
+            receive_buffer: Some(16 << 10),
+            ..Subscribe::default()
+        };
+        let Ok(mut stream) = EventStream::open(request).await else {
+            sleep(Duration::from_millis(50)).await; // nobody there: as a client would
+            continue;
+        };
+        // leaves by itself as well: the storm goes on until all have everything
+        for _ in 0..fastrand::u64(1..400) {
+            let Ok(Some(event)) = stream.next().await else { break };
+            if event.is_control() {
+                ensure!(event.event_type != "eventcast.gap", "{}", event.data);
+                continue;
+            }
+            let came = number(&event.data)?;
+            ensure!(came == next, "{came} came for {next}");
+            (cursor, next) = (event.id.context("no cursor")?, next + 1);
+            if next == end {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// SIGTERM amid a storm of reconnects: a clean end within the grace, and nobody loses anything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_drains_in_a_storm_of_reconnects_and_all_continue() -> Result<()> {
+    for shards in SINKS {
+        let mut site = Site::with_shards(shards, |config| {
+            config["memory"]["tailEvents"] = 64.into();
+            config["shutdown"] = json!({"delaySeconds": 0, "drainSeconds": 1, "graceSeconds": 25});
+        })
+        .await?;
+        site.publish_numbers(0..800, 100..=1000).await?;
+        let mut all = subscribe(&site, "from=earliest", 64 << 10).await?;
+        let mut cursors = Vec::new();
+        while cursors.len() < 800 {
+            cursors.push(all.next_data(SOON).await?.id.context("no cursor")?);
+        }
+        drop(all);
+        let mut storm = JoinSet::new();
+        for _ in 0..500 {
+            let from = fastrand::usize(..600);
+            let (url, cursor) = (site.broker.events_url(""), cursors[from].clone());
+            let client = persistent(url, cursor, from as u64 + 1, 900);
+            storm.spawn(async { timeout(SOON * 4, client).await.context("not all came")? });
+        }
+        // some have come more than once
+        site.metric("eventcast_connects_total", &[], SOON * 2, |n| n > 600.0).await?;
+        site.broker.terminate()?;
+        let status = site.broker.wait_exit(SOON).await?;
+        ensure!(status.success(), "{shards} shards: {status}");
+        let log = site.broker.log();
+        ensure!(!log.contains("the grace is over"), "{shards} shards: {log}");
+        site.broker.restart().await?;
+        site.publish_numbers(800..900, 100..=1000).await?;
+        while let Some(ended) = storm.join_next().await {
+            ended?.with_context(|| format!("{shards} shards"))?;
+        }
+        site.metric("eventcast_subscribers", &[], SOON, |n| n == 0.0).await?;
+        site.metric("eventcast_connections", &[], SOON, |n| n == 0.0).await?;
+    }
+    Ok(())
+}
+
+/// An event and whom it is for.
+struct Letter {
+    data: String,
+    topic: Option<String>,
+    kind: Option<&'static str>,
+}
+
+/// Everybody gets what the filter says, in order and nothing else, and the counts balance.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_gets_its_own_and_the_counts_balance() -> Result<()> {
+    const USERS: usize = 500;
+    for shards in [1, 2, 0] {
+        let site = Site::with_shards(shards, |_| {}).await?;
+        let topics = |t: &[&str]| Filter {
+            topics: t.iter().map(|t| (*t).to_owned()).collect(),
+            types: Vec::new(),
+        };
+        let mut filters = vec![
+            Filter::default(),
+            topics(&["user.*"]),
+            topics(&["user.1.>"]),
+            topics(&["user.*.mail", "user.7"]),
+            topics(&["*.3", "user.3", "user.>"]),
+            Filter { types: vec!["order.*".into()], ..Filter::default() },
+            Filter { types: vec!["message".into()], ..topics(&["user.1", "user.499"]) },
+        ];
+        filters.extend((0..USERS).map(|n| topics(&[&format!("user.{n}")])));
+        let mut letters = Vec::new();
+        for round in 0..4 {
+            let to = |topic: Option<String>, kind| Letter {
+                data: format!("{round} {}", topic.as_deref().unwrap_or("all")),
+                topic,
+                kind,
+            };
+            letters.extend((0..USERS).map(|n| {
+                to(
+                    Some(format!("user.{n}")),
+                    [None, Some("order.paid"), Some("chat")][(n + round) % 3],
+                )
+            }));
+            letters.extend((0..5).map(|n| to(Some(format!("user.{n}.mail")), None)));
+            letters.push(to(None, Some("order.paid")));
+        }
+        fastrand::shuffle(&mut letters);
+        letters.push(Letter { data: "end".into(), topic: None, kind: None });
+        // passes every filter but that of types; it is the last for the others
+        let opening = filters.iter().map(|filter| {
+            let query = filter.query();
+            let query: Vec<_> =
+                query.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let site = &site;
+            async move { listening(site, &query.join("&"), 64 << 10).await }
+        });
+        let streams = try_join_all(opening).await?;
+        let mut readers = JoinSet::new();
+        for (filter, mut stream) in filters.iter().zip(streams) {
+            let due = letters.iter().filter(|l| filter.passes(l.topic.as_deref(), l.kind));
+            let due: Vec<_> = due.map(|letter| letter.data.clone()).collect();
+            readers.spawn(async move {
+                for due in due {
+                    let came = stream.next_data(SOON).await.with_context(|| due.clone())?.data;
+                    ensure!(came == due, "{came:?} came for {due:?}");
+                }
+                Ok(stream)
+            });
+        }
+        for part in letters.chunks(100) {
+            let line = |l: &Letter| {
+                let event = json!({"data": l.data, "topic": l.topic, "type": l.kind});
+                format!("{event}\n")
+            };
+            let body: String = part.iter().map(line).collect();
+            let batch = Publish::new(body).header("Content-Type", "application/x-ndjson");
+            let answer = site.send(&batch).await?;
+            ensure!(answer.status == 201, "{} {}", answer.status, answer.json);
+        }
+        let mut streams = Vec::new();
+        while let Some(ended) = readers.join_next().await {
+            streams.push(ended?.with_context(|| format!("{shards} shards"))?);
+        }
+        let passed = (letters.len() * filters.len()) as f64;
+        let delivered = filters.iter().map(|filter| {
+            letters.iter().filter(|l| filter.passes(l.topic.as_deref(), l.kind)).count()
+        });
+        let delivered = delivered.sum::<usize>() as f64;
+        eventually("the counts balance", SOON, || async {
+            let metrics = site.broker.metrics().await?;
+            let of = |labels: &[(&str, &str)]| {
+                metrics.metric("eventcast_subscriber_events_total", labels)
+            };
+            let (have, got) = (of(&[]), of(&[("outcome", "delivered")]));
+            ensure!(have == passed, "{shards} shards: {have} of {passed}");
+            ensure!(got == delivered, "{shards} shards: {got} delivered, not {delivered}");
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
+}
