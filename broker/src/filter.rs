@@ -81,13 +81,25 @@ impl Filter {
     pub(crate) fn passes(&self, event: &Event) -> bool {
         match event.kind {
             Kind::Marker => false,
-            Kind::Invalid => self.topic_passes(event),
-            Kind::Data => {
-                self.topic_passes(event)
-                    && any(&self.types, |p| p.matches(event.type_name()))
-                    && any(&self.sources, |s| event.source.as_deref() == Some(s))
-            }
+            Kind::Invalid | Kind::Data => self.topic_passes(event) && self.passes_but_topic(event),
         }
+    }
+
+    /// Whether `event`, which is no marker, passes if its topic does.
+    #[must_use]
+    pub(crate) fn passes_but_topic(&self, event: &Event) -> bool {
+        event.kind == Kind::Invalid
+            || (any(&self.types, |p| p.matches(event.type_name())) && self.source_passes(event))
+    }
+
+    /// Whether `event`, which is data, passes if its type does.
+    #[must_use]
+    pub(crate) fn passes_but_type(&self, event: &Event) -> bool {
+        self.topic_passes(event) && self.source_passes(event)
+    }
+
+    fn source_passes(&self, event: &Event) -> bool {
+        any(&self.sources, |s| event.source.as_deref() == Some(s))
     }
 
     fn topic_passes(&self, event: &Event) -> bool {

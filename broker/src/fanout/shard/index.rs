@@ -15,6 +15,7 @@ use super::Key;
 use crate::{
     event::{Event, Kind},
     filter::Filter,
+    topic::Pattern,
 };
 
 /// Subscribers with a filter, by what they ask for.
@@ -30,10 +31,12 @@ pub(super) struct Index {
 }
 
 impl Index {
+    /// How many there are, with a filter or without.
     pub(super) fn len(&self) -> usize {
         self.filters.len()
     }
 
+    /// Puts `key` in; with the same filter it is taken out.
     pub(super) fn insert(&mut self, key: Key, filter: &Arc<Filter>) {
         if !filter.topics().is_empty() {
             self.by_topic.insert(key, filter.topics());
@@ -71,29 +74,34 @@ impl Index {
         if event.kind == Kind::Marker || self.filters.is_empty() {
             return;
         }
-        let mut ask = |key: Key, named: &dyn Fn(&Filter) -> bool| {
-            if self.filters.get(&key).is_some_and(|f| named(f) && f.passes(event)) {
+        let mut ask = |key: Key, passes: &dyn Fn(&Filter) -> bool| {
+            if self.filters.get(&key).is_some_and(|f| passes(f)) {
                 found(key);
             }
         };
+        // Two patterns of one filter may match: the first counts. Whoever is found by a pattern is not asked for it again.
         match &event.topic {
-            // Two patterns of one filter may match: the first counts.
             Some(topic) => self.by_topic.find(topic, |key, at| {
-                ask(key, &|f| f.topics().iter().position(|p| p.matches(topic)) == Some(at));
+                ask(key, &|f| first(f.topics(), at, topic) && f.passes_but_topic(event));
             }),
-            None => self.broadcast.iter().for_each(|key| ask(*key, &|_| true)),
+            None => self.broadcast.iter().for_each(|key| ask(*key, &|f| f.passes(event))),
         }
-        self.asked.iter().for_each(|key| ask(*key, &|_| true));
+        self.asked.iter().for_each(|key| ask(*key, &|f| f.passes(event)));
         if event.kind == Kind::Invalid {
             // its type is not known: all who would get some type are told
-            self.typed.iter().for_each(|key| ask(*key, &|_| true));
+            self.typed.iter().for_each(|key| ask(*key, &|f| f.passes(event)));
         } else {
             let name = event.type_name();
             self.by_type.find(name, |key, at| {
-                ask(key, &|f| f.types().iter().position(|p| p.matches(name)) == Some(at));
+                ask(key, &|f| first(f.types(), at, name) && f.passes_but_type(event));
             });
         }
     }
+}
+
+/// Whether no pattern before the one at `at` matches `name`.
+fn first(patterns: &[Pattern], at: usize, name: &str) -> bool {
+    !patterns.iter().take(at).any(|p| p.matches(name))
 }
 
 #[cfg(test)]

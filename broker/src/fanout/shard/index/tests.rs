@@ -1,6 +1,9 @@
 //! The index against the filter itself.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use proptest::prelude::*;
 
@@ -73,6 +76,36 @@ proptest! {
         // one by one it becomes empty, too
         there.iter().for_each(|(key, (filter, _))| index.insert(*key, filter));
         there.iter().for_each(|(key, (filter, _))| index.remove(*key, filter));
+        prop_assert!(index.len() == 0 && index.by_topic.is_empty() && index.by_type.is_empty());
+        prop_assert!(index.broadcast.is_empty() && index.typed.is_empty() && index.asked.is_empty());
+    }
+
+    #[test]
+    fn keys_that_come_and_go_leave_nothing_behind(
+        turns in proptest::collection::vec((0u32..8, filter()), 1..80),
+        events in proptest::collection::vec(event(), 1..6),
+    ) {
+        let mut index = Index::default();
+        let mut there: BTreeMap<_, Arc<Filter>> = BTreeMap::new();
+        for (key, filter) in turns {
+            match there.remove(&key) {
+                Some(was) => index.remove(key, &was),
+                None => {
+                    index.insert(key, &filter);
+                    there.insert(key, filter);
+                }
+            }
+            prop_assert_eq!(index.len(), there.len());
+            for event in &events {
+                let mut found = Vec::new();
+                index.select(event, |key| found.push(key));
+                found.sort_unstable();
+                let due: Vec<_> =
+                    there.iter().filter(|(_, f)| f.passes(event)).map(|(key, _)| *key).collect();
+                prop_assert_eq!(found, due);
+            }
+        }
+        there.iter().for_each(|(key, filter)| index.remove(*key, filter));
         prop_assert!(index.len() == 0 && index.by_topic.is_empty() && index.by_type.is_empty());
         prop_assert!(index.broadcast.is_empty() && index.typed.is_empty() && index.asked.is_empty());
     }
