@@ -37,10 +37,13 @@ mod server;
 pub mod telemetry;
 pub mod topic;
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use eventcast_crds::config::BrokerConfig;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    task::JoinSet,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -51,6 +54,9 @@ use crate::{
     metrics::Metrics,
     reload::{Source, Usable},
 };
+
+/// Connections that wait to be accepted, at most; Linux caps it by `net.core.somaxconn`, 4096 by default.
+const BACKLOG: u32 = 4096;
 
 /// The sockets that a broker listens on.
 pub struct Listeners {
@@ -66,17 +72,25 @@ impl Listeners {
     /// # Errors
     /// One line that names the address and what to do.
     pub async fn bind(config: &BrokerConfig) -> Result<Self, String> {
-        let bind = async |address, key: &str| {
-            TcpListener::bind(address).await.map_err(|e| match e.kind() {
+        let bind = |address, key: &str| {
+            listen(address).map_err(|e| match e.kind() {
                 std::io::ErrorKind::AddrInUse => {
                     format!("{address} is in use: stop what listens there, or choose another address with --{key}")
                 }
                 _ => format!("cannot listen on {address}: {e}; choose another address with --{key}"),
             })
         };
-        let public = bind(config.listen, "listen").await?;
-        Ok(Self { public, admin: bind(config.admin, "admin").await? })
+        let public = bind(config.listen, "listen")?;
+        Ok(Self { public, admin: bind(config.admin, "admin")? })
     }
+}
+
+/// As `TcpListener::bind`, but for a herd that connects at once: whom the queue has no room for tries again a second later.
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Runs a broker from `first`, taking over what `source` says later, until `shutdown`; then drains.

@@ -8,6 +8,7 @@
 //! It trusts its only client, the load generator: requests are well-formed, bodies are of the shape that `server.rs` writes.
 
 use std::{
+    collections::VecDeque,
     io::{ErrorKind, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     os::fd::AsRawFd as _,
@@ -28,6 +29,9 @@ const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charse
 const STORED: &[u8] = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n";
 /// One write to a reader who is behind: enough that system calls do not count, small enough that all get their turn.
 const BULK: usize = 256 << 10;
+/// Readers who are written to in bulk at the same time. With all of them at once, the buffers of their sockets would be more than the
+/// kernel has for TCP, and it is no floor that waits for memory.
+const CATCHING_UP: usize = 64;
 const LISTENER: u64 = u64::MAX;
 
 /// Serves until it is killed.
@@ -46,6 +50,8 @@ pub(crate) fn serve(port: u16) -> Result<()> {
         listener,
         peers: Vec::new(),
         subscribers: Vec::new(),
+        catching_up: 0,
+        behind: VecDeque::new(),
         log: Vec::new(),
         ends: Vec::new(),
         buffer: vec![0; 64 << 10],
@@ -80,6 +86,10 @@ struct Floor {
     peers: Vec<Option<Peer>>,
     /// Descriptors of those who subscribed.
     subscribers: Vec<usize>,
+    /// How many are written to in bulk.
+    catching_up: usize,
+    /// Descriptors of those who wait for that.
+    behind: VecDeque<usize>,
     /// Every frame since the start.
     log: Vec<u8>,
     /// Where each frame ends in the log.
@@ -93,6 +103,15 @@ struct Peer {
     inbox: Vec<u8>,
     /// How far into the log it was written to, once it subscribed.
     position: Option<usize>,
+    pace: Pace,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    Live,
+    /// Waits until others have caught up.
+    Behind,
+    CatchingUp,
 }
 
 impl Floor {
@@ -110,7 +129,8 @@ impl Floor {
             if self.peers.len() <= at {
                 self.peers.resize_with(at + 1, || None);
             }
-            self.peers[at] = Some(Peer { socket, inbox: Vec::new(), position: None });
+            self.peers[at] =
+                Some(Peer { socket, inbox: Vec::new(), position: None, pace: Pace::Live });
         }
     }
 
@@ -119,7 +139,10 @@ impl Floor {
         match peer.socket.read(&mut self.buffer) {
             Ok(0) | Err(_) => {
                 self.subscribers.retain(|other| *other != at);
+                let catching_up = peer.pace == Pace::CatchingUp;
                 self.peers[at] = None; // closing takes it out of the epoll
+                self.catching_up -= usize::from(catching_up);
+                self.next_behind()?;
                 return Ok(());
             }
             Ok(n) => peer.inbox.extend_from_slice(&self.buffer[..n]),
@@ -143,7 +166,7 @@ impl Floor {
         };
         peer.position = Some(position);
         self.subscribers.push(at);
-        if position < self.log.len() { self.behind(at, true) } else { Ok(()) }
+        if position < self.log.len() { self.falls_behind(at) } else { Ok(()) }
     }
 
     fn publish(&mut self, at: usize, request: &Request) -> Result<()> {
@@ -171,7 +194,7 @@ impl Floor {
         let mut behind = Vec::new();
         for at in &self.subscribers {
             let Some(peer) = self.peers[*at].as_mut() else { continue };
-            if peer.position != Some(start) {
+            if peer.pace != Pace::Live || peer.position != Some(start) {
                 continue; // behind already: the frame reaches it in its turn
             }
             let sent = match peer.socket.write(frame) {
@@ -184,27 +207,54 @@ impl Floor {
                 behind.push(*at);
             }
         }
-        behind.into_iter().try_for_each(|at| self.behind(at, true))
+        behind.into_iter().try_for_each(|at| self.falls_behind(at))
     }
 
     fn catch_up(&mut self, at: usize) -> Result<()> {
         let Some(peer) = self.peers[at].as_mut() else { return Ok(()) };
-        let Some(position) = peer.position else { return Ok(()) };
+        let (Some(position), Pace::CatchingUp) = (peer.position, peer.pace) else {
+            return Ok(());
+        };
         let end = self.log.len().min(position + BULK);
         if let Ok(sent) = peer.socket.write(&self.log[position..end]) {
             peer.position = Some(position + sent);
             if position + sent == self.log.len() {
-                return self.behind(at, false);
+                peer.pace = Pace::Live;
+                self.wait_for(at, EventFlags::IN)?;
+                self.catching_up -= 1;
+                return self.next_behind();
             }
         }
         Ok(())
     }
 
-    /// Whether the socket is waited for until it takes more.
-    fn behind(&self, at: usize, behind: bool) -> Result<()> {
-        let Some(peer) = self.peers[at].as_ref() else { return Ok(()) };
-        let flags = if behind { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
-        epoll::modify(&self.epoll, &peer.socket, EventData::new_u64(at as u64), flags)?;
+    fn falls_behind(&mut self, at: usize) -> Result<()> {
+        if let Some(peer) = self.peers[at].as_mut() {
+            peer.pace = Pace::Behind;
+            self.behind.push_back(at);
+        }
+        self.next_behind()
+    }
+
+    /// Begins to write to those whose turn it is.
+    fn next_behind(&mut self) -> Result<()> {
+        while self.catching_up < CATCHING_UP
+            && let Some(at) = self.behind.pop_front()
+        {
+            let Some(peer) = self.peers[at].as_mut() else { continue };
+            if peer.pace == Pace::Behind {
+                peer.pace = Pace::CatchingUp;
+                self.catching_up += 1;
+                self.wait_for(at, EventFlags::IN | EventFlags::OUT)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn wait_for(&self, at: usize, flags: EventFlags) -> Result<()> {
+        if let Some(peer) = &self.peers[at] {
+            epoll::modify(&self.epoll, &peer.socket, EventData::new_u64(at as u64), flags)?;
+        }
         Ok(())
     }
 }

@@ -33,12 +33,15 @@ use self::{
     tally::{Subscriber, Tally},
 };
 
-/// Readers that are connected at once while none of them is answered: fewer than any listener's backlog.
+/// Readers that are connected at once while none of them is answered. A listener whose backlog is shorter costs them a second, when
+/// the kernel tries again.
 const WAVE: usize = 500;
 /// Readers that share a source address, so that ports do not get scarce.
 const PER_ADDRESS: usize = 2000;
 /// Nothing at all comes for so long: it will not come.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Something still comes after so long, but not what is waited for.
+const LIMIT: Duration = Duration::from_secs(900);
 /// Tokens of publishers begin here.
 const PUBLISHERS: u64 = 1 << 32;
 
@@ -143,16 +146,24 @@ impl Load {
     /// Connects publishers.
     pub(crate) fn publishers(&mut self, count: usize) -> Result<()> {
         for _ in 0..count {
-            let publisher = Publisher::connect(self.address)?;
-            let token = EventData::new_u64(PUBLISHERS + self.publishers.len() as u64);
-            epoll::add(&self.epoll, publisher.fd(), token, EventFlags::IN)?;
+            let publisher = self.publisher(self.publishers.len())?;
             self.publishers.push(publisher);
         }
         Ok(())
     }
 
+    fn publisher(&self, index: usize) -> Result<Publisher> {
+        let publisher = Publisher::connect(self.address)?;
+        let token = EventData::new_u64(PUBLISHERS + index as u64);
+        epoll::add(&self.epoll, publisher.fd(), token, EventFlags::IN)?;
+        Ok(publisher)
+    }
+
     /// Sends a request over a publisher's connection; it brings so many answers.
     pub(crate) fn send(&mut self, publisher: usize, request: &[u8], answers: u64) -> Result<()> {
+        if self.publishers[publisher].is_closed()? {
+            self.publishers[publisher] = self.publisher(publisher)?;
+        }
         self.publishers[publisher].send(request, answers)
     }
 
@@ -166,12 +177,14 @@ impl Load {
     /// # Errors
     /// When nothing comes any more and it does not.
     pub(crate) fn until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) -> Result<()> {
-        let mut last = Instant::now();
+        let begin = Instant::now();
+        let mut last = begin;
         while !holds(self) {
             if self.turn(Duration::from_millis(100))? {
                 last = Instant::now();
             }
-            ensure!(last.elapsed() < PATIENCE, "waited in vain until {what}: {}", self.state());
+            let vain = last.elapsed() > PATIENCE || last - begin > LIMIT;
+            ensure!(!vain, "waited in vain until {what}: {}", self.state());
         }
         Ok(())
     }
@@ -226,6 +239,9 @@ impl Load {
             if let Some(publisher) = token.checked_sub(PUBLISHERS) {
                 let publisher = &mut self.publishers[usize::try_from(publisher)?];
                 self.answers += publisher.read(&mut self.buffer)?;
+                if publisher.closed {
+                    epoll::delete(&self.epoll, publisher.fd())?;
+                }
             } else {
                 self.read(usize::try_from(token)?)?;
             }

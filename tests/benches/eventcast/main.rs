@@ -101,7 +101,7 @@ fn run(options: &Options) -> Result<Report> {
 }
 
 fn read(path: &Path) -> Result<Report> {
-    let text = fs::read(&path).with_context(|| format!("failed to read {}", path.display()))?;
+    let text = fs::read(path).with_context(|| format!("failed to read {}", path.display()))?;
     serde_json::from_slice(&text).with_context(|| format!("no report: {}", path.display()))
 }
 

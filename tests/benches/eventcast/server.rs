@@ -26,7 +26,7 @@ use crate::measure;
 
 const START: Duration = Duration::from_secs(20);
 /// What the limits of the broker are raised to: one machine stands for all clients.
-const PLENTY: u32 = 200_000;
+const PLENTY: u32 = 100_000;
 
 /// How often the log of the broker is synced to disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

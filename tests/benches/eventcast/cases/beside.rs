@@ -29,6 +29,8 @@ const PHASES: usize = 3;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {
     pub(super) channel: Channel,
+    /// What the readers ask for, and what events are published with.
+    pub(super) query: &'static str,
     pub(super) readers: usize,
     pub(super) per_second: u32,
     /// Number of the first event.
@@ -62,7 +64,7 @@ impl Beside {
             move || {
                 let mut load = Load::new(server.address(), plan.size)?;
                 load.subscribe(
-                    (0..plan.readers).map(|_| server.subscribe(plan.channel, "", None)),
+                    (0..plan.readers).map(|_| server.subscribe(plan.channel, plan.query, None)),
                 )?;
                 load.publishers(PUBLISHERS)?;
                 ready.send(()).context("nobody waits")?;
@@ -106,7 +108,7 @@ fn run(
         match load.idle_publisher() {
             Some(idle) if at <= now => {
                 load.tally.sent(next, at);
-                load.send(idle, &server.event(plan.channel, "", next, plan.size), 1)?;
+                load.send(idle, &server.event(plan.channel, plan.query, next, plan.size), 1)?;
                 next += 1;
             }
             _ => {

@@ -69,7 +69,7 @@ fn of_ours(
         reading("memory per connection, idle", Unit::Bytes, ours.memory)
             .target(Target::AtMost(2048.0)),
         reading("memory per connection, after the events", Unit::Bytes, ours.memory_after),
-        reading("kernel memory per connection, idle", Unit::Bytes, ours.kernel),
+        reading("TCP buffers of the kernel per connection", Unit::Bytes, ours.kernel),
     ]
 }
 

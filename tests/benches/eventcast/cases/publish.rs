@@ -22,11 +22,13 @@ use crate::{
 const SIZE: usize = 1024;
 const CONNECTIONS: usize = 64;
 const BATCH: u32 = 500;
+/// The two take turns, so that what the disk does meanwhile meets both. Batches fit a slice.
+const SLICES: u32 = 5;
 const SUBJECT: &str = "bench.peer";
 
 pub(super) fn round(bench: &Bench) -> Result<Vec<Reading>> {
     let server = bench.broker(Sync::Always)?;
-    let (single, many) = bench.options.size((50, 1_000), (1_000, 20_000));
+    let (single, many) = bench.options.size((50, 2_500), (1_000, 10_000));
     blame(&server, measure(bench, &server, single, many))
 }
 
@@ -35,18 +37,32 @@ fn measure(bench: &Bench, server: &Server, single: u32, many: u32) -> Result<Vec
     let mut load = Load::new(server.address(), SIZE)?;
     load.publishers(CONNECTIONS)?;
     one_by_one(server, &mut load, 20)?; // warm
-    let their_single = bench.block_on(theirs_one_by_one(&peer, single))?;
-    let our_single = one_by_one(server, &mut load, single)?;
-    let their_many = bench.block_on(theirs_in_flight(&peer, many, CONNECTIONS))?;
-    let our_many = at_once(server, &mut load, many)?;
-    let their_batch = bench.block_on(theirs_in_flight(&peer, many, BATCH as usize))?;
-    let our_batch = batches(server, &mut load, many)?;
+    let (single, many) = (single / SLICES, many / SLICES);
+    let (mut our_single, mut their_single) = (Vec::new(), Vec::new());
+    let (mut our_many, mut their_many) = (Duration::ZERO, Duration::ZERO);
+    let (mut our_batch, mut their_batch) = (Duration::ZERO, Duration::ZERO);
+    for _ in 0..SLICES {
+        their_single.extend(bench.block_on(theirs_one_by_one(&peer, single))?);
+        our_single.extend(one_by_one(server, &mut load, single)?);
+    }
+    for _ in 0..SLICES {
+        their_many += bench.block_on(theirs_in_flight(&peer, many, CONNECTIONS))?;
+        our_many += at_once(server, &mut load, many)?;
+    }
+    for _ in 0..SLICES {
+        their_batch += bench.block_on(theirs_in_flight(&peer, many, BATCH as usize))?;
+        our_batch += batches(server, &mut load, many)?;
+    }
+    let quantiles = |took: &mut [f64]| [50, 99].map(|percent| quantile(took, percent));
+    let (our_single, their_single) = (quantiles(&mut our_single), quantiles(&mut their_single));
 
     let case = "publish 1 KB, synced";
     let single = |figure: &str, ours, theirs| {
         Reading::new(case, figure, Unit::Seconds, ours).to("JetStream", theirs)
     };
-    let rate = |figure: &str, ours, theirs| {
+    let rate = |figure: &str, ours: Duration, theirs: Duration| {
+        let [ours, theirs] =
+            [ours, theirs].map(|took| f64::from(many * SLICES) / took.as_secs_f64());
         Reading::new(case, figure, Unit::PerSecond, ours).to("JetStream", theirs)
     };
     Ok(vec![
@@ -79,29 +95,33 @@ fn payload() -> Bytes {
     text::data(0, SIZE).into()
 }
 
-/// Median and 99th percentile, in seconds.
-async fn theirs_one_by_one(peer: &jetstream::Context, count: u32) -> Result<[f64; 2]> {
+/// How long each took, in seconds.
+async fn theirs_one_by_one(peer: &jetstream::Context, count: u32) -> Result<Vec<f64>> {
     let mut took = Vec::new();
     for _ in 0..count {
         let begin = Instant::now();
         peer.publish(SUBJECT, payload()).await?.await?;
         took.push(begin.elapsed().as_secs_f64());
     }
-    Ok([50, 99].map(|percent| quantile(&mut took, percent)))
+    Ok(took)
 }
 
-/// Events a second, so many unacknowledged at any time.
-async fn theirs_in_flight(peer: &jetstream::Context, count: u32, in_flight: usize) -> Result<f64> {
+/// How long all of them took, so many unacknowledged at any time.
+async fn theirs_in_flight(
+    peer: &jetstream::Context,
+    count: u32,
+    in_flight: usize,
+) -> Result<Duration> {
     let begin = Instant::now();
     stream::iter(0..count)
         .map(|_| async { anyhow::Ok(peer.publish(SUBJECT, payload()).await?.await?) })
         .buffer_unordered(in_flight)
         .try_for_each(|_| async { Ok(()) })
         .await?;
-    Ok(f64::from(count) / begin.elapsed().as_secs_f64())
+    Ok(begin.elapsed())
 }
 
-fn one_by_one(server: &Server, load: &mut Load, count: u32) -> Result<[f64; 2]> {
+fn one_by_one(server: &Server, load: &mut Load, count: u32) -> Result<Vec<f64>> {
     let request = server.event(Channel::Main, "", 0, SIZE);
     let mut took = Vec::new();
     for _ in 0..count {
@@ -109,11 +129,11 @@ fn one_by_one(server: &Server, load: &mut Load, count: u32) -> Result<[f64; 2]> 
         load.send_and_wait(&request, 1)?;
         took.push(begin.elapsed().as_secs_f64());
     }
-    Ok([50, 99].map(|percent| quantile(&mut took, percent)))
+    Ok(took)
 }
 
-/// Events a second over all connections, one at a time on each.
-fn at_once(server: &Server, load: &mut Load, count: u32) -> Result<f64> {
+/// The same over all connections, one at a time on each.
+fn at_once(server: &Server, load: &mut Load, count: u32) -> Result<Duration> {
     let request = server.event(Channel::Main, "", 0, SIZE);
     let (begin, first) = (Instant::now(), load.answers);
     for _ in 0..count {
@@ -127,15 +147,15 @@ fn at_once(server: &Server, load: &mut Load, count: u32) -> Result<f64> {
     }
     let wanted = first + u64::from(count);
     load.until("every publish is answered", |load| load.answers >= wanted)?;
-    Ok(f64::from(count) / begin.elapsed().as_secs_f64())
+    Ok(begin.elapsed())
 }
 
-/// Events a second, one batch after the other.
-fn batches(server: &Server, load: &mut Load, count: u32) -> Result<f64> {
+/// The same, one batch after the other.
+fn batches(server: &Server, load: &mut Load, count: u32) -> Result<Duration> {
     let request = server.batch((0..BATCH).map(|number| (number, None)), SIZE);
     let begin = Instant::now();
     for _ in 0..count / BATCH {
         load.send_and_wait(&request, 1)?;
     }
-    Ok(f64::from(count / BATCH * BATCH) / begin.elapsed().as_secs_f64())
+    Ok(begin.elapsed())
 }

@@ -46,7 +46,14 @@ fn run(
     load.subscribe((0..subscribers).map(|_| server.subscribe(Channel::Main, "", None)))?;
     bench.subscribed(server, subscribers as usize)?;
     load.publishers(1)?;
-    let plan = Plan { channel: Channel::Small, readers: 10, per_second: 50, first: 1, size: SIZE };
+    let plan = Plan {
+        channel: Channel::Small,
+        query: "",
+        readers: 10,
+        per_second: 50,
+        first: 1,
+        size: SIZE,
+    };
     let beside = Beside::start(server, plan)?;
     thread::sleep(length / 2);
     beside.phase(BUSY);

@@ -1,4 +1,5 @@
-//! A publisher: one kept connection. It writes whole requests and reads the answers as they come.
+//! A publisher: one kept connection. It writes whole requests and reads the answers as they come. A server may close a
+//! connection on which nothing is under way; it is made anew then, as every client of HTTP does.
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
@@ -18,17 +19,25 @@ pub(crate) struct Publisher {
     pub(crate) awaited: u64,
     /// Body of the last answer.
     pub(crate) body: String,
+    /// Its end was read.
+    pub(super) closed: bool,
 }
 
 impl Publisher {
     pub(super) fn connect(address: SocketAddr) -> Result<Self> {
         let socket = TcpStream::connect(address).context("a publisher cannot connect")?;
         socket.set_nodelay(true)?;
-        Ok(Self { socket, inbox: Vec::new(), awaited: 0, body: String::new() })
+        Ok(Self { socket, inbox: Vec::new(), awaited: 0, body: String::new(), closed: false })
     }
 
     pub(super) fn fd(&self) -> impl AsFd + '_ {
         &self.socket
+    }
+
+    /// Whether the server has closed it while nothing was awaited.
+    pub(super) fn is_closed(&self) -> Result<bool> {
+        self.socket.set_nonblocking(true)?;
+        Ok(self.closed || (self.awaited == 0 && matches!(self.socket.peek(&mut [0]), Ok(0))))
     }
 
     /// Writes a request, however long that takes: the server reads it whatever else it does.
@@ -43,7 +52,11 @@ impl Publisher {
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<u64> {
         self.socket.set_nonblocking(true)?;
         match self.socket.read(buffer) {
-            Ok(0) => anyhow::bail!("the server closed a publisher's connection"),
+            Ok(0) => {
+                ensure!(self.awaited == 0, "the server closed a connection without an answer");
+                self.closed = true;
+                return Ok(0);
+            }
             Ok(n) => self.inbox.extend_from_slice(&buffer[..n]),
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(0),
             Err(error) => return Err(error).context("a publisher's connection broke"),

@@ -51,6 +51,8 @@ pub(crate) struct Tally {
     pub(crate) latencies: Histogram,
     /// Numbers that came after a greater one at the same subscriber.
     pub(crate) disorder: u64,
+    /// Publishers race from the event after this one: the log may have their events in another order.
+    pub(crate) races_after: Option<u32>,
     /// When anything last arrived.
     pub(crate) last: Option<Instant>,
 }
@@ -70,7 +72,8 @@ impl Tally {
     }
 
     pub(super) fn arrived(&mut self, subscriber: &mut Subscriber, number: u32, now: Instant) {
-        self.disorder += u64::from(number <= subscriber.last && subscriber.count > 0);
+        let late = number <= subscriber.last && subscriber.count > 0;
+        self.disorder += u64::from(late && self.races_after.is_none_or(|after| number <= after));
         subscriber.count += 1;
         subscriber.last = number;
         subscriber.sum = subscriber.sum.wrapping_add(weight(number));

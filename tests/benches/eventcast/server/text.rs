@@ -22,10 +22,11 @@ pub(crate) fn data(number: u32, size: usize) -> String {
     format!("#{number:08} {}", "x".repeat(size.saturating_sub(10)))
 }
 
-/// A request without a body.
+/// A request without a body, for an event stream.
 pub(crate) fn get(target: &str, cursor: Option<&str>) -> Vec<u8> {
     let cursor = cursor.map(|c| format!("Last-Event-ID: {c}\r\n")).unwrap_or_default();
-    format!("GET {target} HTTP/1.1\r\nHost: bench\r\n{cursor}\r\n").into_bytes()
+    format!("GET {target} HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n{cursor}\r\n")
+        .into_bytes()
 }
 
 /// A request with a body.

@@ -24,7 +24,7 @@ use crate::{
 /// Sends of one channel in one turn.
 const QUANTUM: usize = 64;
 /// How long channels write, and those who catch up read, before the others have their turn.
-const TURN: Duration = Duration::from_millis(1);
+const TURN: Duration = Duration::from_micros(250);
 /// Readings of one subscriber in one turn.
 const READINGS: usize = 4;
 
