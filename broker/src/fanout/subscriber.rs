@@ -117,6 +117,13 @@ impl Subscriber {
         self.told = position;
     }
 
+    /// The client knows `position`, if it did not know more.
+    pub(crate) fn told_at_least(&mut self, position: Option<Position>) {
+        if let Some(position) = position.filter(|p| p.sequence > self.told.sequence) {
+            self.told = position;
+        }
+    }
+
     /// Frames that tell a gap found before the first reading.
     pub(crate) fn tell(&mut self, gap: &Gap) -> Bytes {
         self.metrics.gap(gap.reason, gap.lost);

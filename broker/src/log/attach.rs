@@ -11,7 +11,7 @@ use async_nats::jetstream::{
     stream::Info,
 };
 use eventcast_crds::config::ChannelConfig;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout},
@@ -78,6 +78,9 @@ impl End {
     }
 }
 
+/// Messages that are told together at most.
+const TOGETHER: usize = 64;
+
 /// Attaches again and again. Never returns; cancel safe.
 pub(super) async fn keep(log: &Log, config: &ChannelConfig) {
     let (mut unanswered, mut behind_since) = (0u32, None::<Instant>);
@@ -88,6 +91,7 @@ pub(super) async fn keep(log: &Log, config: &ChannelConfig) {
         } else {
             attach(log, config, &mut behind_since).await
         };
+        log.tail.announce();
         log.set_live(false);
         log.metrics.tail_reset(end.label());
         if unanswered == 0 {
@@ -182,15 +186,28 @@ async fn attach(log: &Log, config: &ChannelConfig, behind_since: &mut Option<Ins
         warm: pending == 0,
         holes: false,
     };
+    let mut untold = 0;
     loop {
-        let message = tokio::select! {
-            m = timeout(SILENCE, messages.next()) => match m {
-                Ok(Some(m)) => m,
-                Ok(None) => return End::Connection,
-                Err(_) => return End::Silence,
-            },
-            _ = connected.changed() => return End::Connection,
+        // What came together is told together: a burst goes out in fewer writes.
+        let at_once = if untold < TOGETHER { messages.next().now_or_never() } else { None };
+        let message = match at_once {
+            Some(Some(m)) => m,
+            Some(None) => return End::Connection,
+            None => {
+                if std::mem::take(&mut untold) > 0 {
+                    log.tail.announce();
+                }
+                tokio::select! {
+                    m = timeout(SILENCE, messages.next()) => match m {
+                        Ok(Some(m)) => m,
+                        Ok(None) => return End::Connection,
+                        Err(_) => return End::Silence,
+                    },
+                    _ = connected.changed() => return End::Connection,
+                }
+            }
         };
+        untold += 1;
         let result = match message.status {
             Some(_) => reader.status(&message).await,
             None => reader.message(message).await,

@@ -171,7 +171,7 @@ impl Tail {
         self.measure(&r);
     }
 
-    /// Takes the next event of the log; what is already here is dropped.
+    /// Takes the next event of the log; what is already here is dropped. Nobody is told before [`Tail::announce`].
     pub(super) fn push(&self, event: Event) {
         let mut r = self.ring.lock();
         if event.sequence <= r.high {
@@ -182,7 +182,12 @@ impl Tail {
         r.events.push_back(Arc::new(event));
         r.evict(drop);
         self.metrics.events_in.inc();
-        self.publish_head(r);
+        self.measure(&r);
+    }
+
+    /// Tells whoever listens of what was pushed.
+    pub(super) fn announce(&self) {
+        self.publish_head(self.ring.lock());
     }
 
     fn publish_head(&self, ring: MutexGuard<'_, Ring>) {

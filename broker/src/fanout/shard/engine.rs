@@ -139,7 +139,7 @@ impl Engine {
             let number = u32::try_from(entry.key()).unwrap_or(u32::MAX);
             let waker = live_waker(inbox, number, generation);
             let mut live = Live::new(log, subscriber.metrics(), generation, waker);
-            live.look(&mut Slab::new());
+            live.look(&mut Slab::new(), 0);
             entry.insert(live);
             number
         });

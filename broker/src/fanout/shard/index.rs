@@ -64,9 +64,9 @@ impl Index {
         self.filters.remove(&key);
     }
 
-    /// Takes everybody out.
-    pub(super) fn clear(&mut self) -> Vec<Key> {
-        std::mem::take(self).filters.into_keys().collect()
+    /// Everybody.
+    pub(super) fn members(&self) -> Vec<Key> {
+        self.filters.keys().copied().collect()
     }
 
     /// Names each subscriber whose filter `event` passes, once.

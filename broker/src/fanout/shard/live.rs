@@ -44,6 +44,9 @@ pub(super) struct Live {
     /// It is among those that have something to do.
     pub(super) queued: bool,
     pass: Option<Pass>,
+    /// The last event that everyone without a filter was written, and when.
+    told: Option<Position>,
+    wrote: u64,
     metrics: Arc<ChannelMetrics>,
     news: Arc<AtomicWaker>,
     listener: usize,
@@ -57,6 +60,8 @@ pub(super) struct Live {
 struct Pass {
     run: Run,
     start: Position,
+    /// What `told` was before.
+    told: Option<Position>,
     /// Those with a filter whom some event reaches.
     reached: Vec<Key>,
     /// What each of those who get everything is written.
@@ -124,6 +129,8 @@ impl Live {
             waiting: Vec::new(),
             queued: false,
             pass: None,
+            told: None,
+            wrote: 0,
             news,
             listener,
             waker,
@@ -146,7 +153,24 @@ impl Live {
 
     /// Whether the present pass is still to write to a member.
     pub(super) fn owes(&self, key: Key, seat: &Seat) -> bool {
-        self.pass.is_some() && (self.everyone.owes(key) || !seat.owed.is_empty())
+        self.pass.is_some() && (self.everyone.owes(key) || seat.owed != 0)
+    }
+
+    /// When a member was last written to, in milliseconds of the shard; perhaps a moment later.
+    pub(super) fn wrote(&self, key: Key, seat: &Seat) -> u64 {
+        let everything = seat.subscriber.filter().is_empty();
+        if everything && !self.owes(key, seat) { seat.wrote.max(self.wrote) } else { seat.wrote }
+    }
+
+    /// Gives a member its cursor, and what its client knows: nothing is noted in a seat for each event.
+    pub(super) fn settle(&self, key: Key, seat: &mut Seat) {
+        let Some(cursor) = self.cursor_of(key, seat) else { return };
+        if seat.subscriber.filter().is_empty() {
+            let before = self.pass.as_ref().filter(|_| self.owes(key, seat)).map(|p| p.told);
+            seat.subscriber.told_at_least(before.unwrap_or(self.told));
+        }
+        seat.wrote = self.wrote(key, seat);
+        seat.subscriber.resume(cursor);
     }
 
     pub(super) fn in_pass(&self) -> bool {
@@ -166,9 +190,7 @@ impl Live {
 
     /// Takes a member out of the index; its cursor is its own again.
     pub(super) fn leave(&mut self, key: Key, seat: &mut Seat) {
-        if let Some(cursor) = self.cursor_of(key, seat) {
-            seat.subscriber.resume(cursor);
-        }
+        self.settle(key, seat);
         self.forget(key, seat);
     }
 
@@ -179,14 +201,21 @@ impl Live {
         } else {
             self.index.remove(key, seat.subscriber.filter());
         }
-        seat.owed = Vec::new();
+        seat.owed = 0;
         seat.caught_up = false;
     }
 
-    /// Takes all members out, whose cursor is the head; there is no pass.
-    pub(super) fn dissolve(&mut self) -> Vec<Key> {
-        let mut all = self.everyone.clear();
-        all.extend(self.index.clear());
+    /// Takes all members out, each with its cursor; there is no pass.
+    pub(super) fn dissolve(&mut self, seats: &mut Slab<Box<Seat>>) -> Vec<Key> {
+        let mut all = self.everyone.members();
+        all.extend(self.index.members());
+        for key in &all {
+            if let Some(seat) = seats.get_mut(*key as usize) {
+                self.settle(*key, seat);
+                seat.caught_up = false;
+            }
+        }
+        (self.everyone, self.index, self.told) = (Roll::default(), Index::default(), None);
         all
     }
 
@@ -198,11 +227,11 @@ impl Live {
     }
 
     /// Looks at the log; news that come later wake the shard.
-    pub(super) fn look(&mut self, seats: &mut Slab<Box<Seat>>) -> News {
+    pub(super) fn look(&mut self, seats: &mut Slab<Box<Seat>>, now_ms: u64) -> News {
         self.news.register(&self.waker);
         let tail = self.log.tail();
         let Some(start) = self.head.filter(|_| self.members() > 0) else {
-            self.head = tail.head();
+            (self.head, self.told) = (tail.head(), None);
             return News::Nothing;
         };
         match tail.read_on(&start) {
@@ -212,38 +241,42 @@ impl Live {
                 let Some(end) = events.last().map(|last| start.at(last)) else {
                     return News::Nothing;
                 };
-                self.begin(start, Run::of_ring(events, end), seats);
+                self.begin(start, Run::of_ring(events, end), seats, now_ms);
                 News::Pass
             }
             Reading::Below | Reading::Far | Reading::Renewed(_) => News::Dissolve,
         }
     }
 
-    fn begin(&mut self, start: Position, run: Run, seats: &mut Slab<Box<Seat>>) {
+    fn begin(&mut self, start: Position, run: Run, seats: &mut Slab<Box<Seat>>, now_ms: u64) {
         self.everyone.begin();
         self.head = Some(run.end);
         let mut whole = Share::default();
-        let (mut reached, mut candidates) = (Vec::new(), 0);
+        let (mut reached, mut candidates, mut last) = (Vec::new(), 0, None);
         for (at, event) in run.events().iter().enumerate() {
             if event.kind == Kind::Marker || !run.holds(event) {
                 continue;
             }
             candidates += 1;
             whole.add(event);
-            let Ok(at) = u8::try_from(at) else { break };
+            last = Some(start.at(event));
             self.index.select(event, |key| {
                 if let Some(seat) = seats.get_mut(key as usize) {
-                    if seat.owed.is_empty() {
+                    if seat.owed == 0 {
                         reached.push(key);
                     }
-                    seat.owed.push(at);
+                    seat.owed |= 1 << at; // 64 events at most
                 }
             });
         }
         // whom nothing reaches has passed it all by now
         let passed = (self.index.len() - reached.len()) as u64;
         let tally = Tally { subscribers: passed, share: Share::default() };
-        self.pass = Some(Pass { run, start, reached, whole, candidates, tally });
+        let told = self.told;
+        if last.is_some() {
+            (self.told, self.wrote) = (last, now_ms);
+        }
+        self.pass = Some(Pass { run, start, told, reached, whole, candidates, tally });
     }
 
     /// Writes to `sends` subscribers at most. Those who could not be written everything are in `stuck`, their cursor and rest
@@ -256,10 +289,9 @@ impl Live {
         stuck: &mut Vec<Stuck>,
     ) -> bool {
         let Some(pass) = &mut self.pass else { return true };
-        let Pass { run, start, reached, whole, tally, .. } = pass;
+        let Pass { run, start, told, reached, whole, tally, .. } = pass;
         let nothing = Filter::default();
         let all = run.slices(&nothing);
-        let last = run.events().iter().rev().find(|e| e.kind != Kind::Marker && run.holds(e));
         for _ in 0..sends {
             let (key, everything) = if let Some(key) = self.everyone.next() {
                 (key, true)
@@ -269,32 +301,35 @@ impl Live {
                 break;
             };
             let Some(seat) = seats.get_mut(key as usize) else { continue };
-            let (wrote, share, first, last) = if everything {
+            let (wrote, share, first) = if everything {
                 let wrote = match all.bytes {
                     0 => Wrote::All,
                     bytes => seat.write(all.as_slice(), bytes),
                 };
-                (wrote, *whole, run.events().first(), last)
+                (wrote, *whole, run.events().first())
             } else {
                 let mut slices = Slices::default();
                 let mut share = Share::default();
                 let owed = std::mem::take(&mut seat.owed);
-                let event = |at: &u8| &run.events()[usize::from(*at)];
-                for event in owed.iter().map(event) {
+                let owed = run.events().iter().enumerate().filter(|(at, _)| owed >> at & 1 == 1);
+                let mut owed = owed.map(|(_, event)| event).peekable();
+                let first = owed.peek().copied();
+                let mut last = None;
+                for event in owed {
                     slices.add(event.chunk.wire());
                     share.add(event);
+                    last = Some(start.at(event));
                 }
-                let (Some(first), last) = (owed.first().map(event), owed.last().map(event)) else {
-                    continue; // it left the index meanwhile
-                };
-                (seat.write(slices.as_slice(), slices.bytes), share, Some(first), last)
+                let Some(last) = last else { continue }; // it left the index meanwhile
+                let wrote = seat.write(slices.as_slice(), slices.bytes);
+                if wrote == Wrote::All {
+                    seat.wrote = now_ms;
+                    seat.subscriber.told(last);
+                }
+                (wrote, share, first)
             };
             match wrote {
                 Wrote::All => {
-                    seat.wrote = now_ms;
-                    if let Some(last) = last {
-                        seat.subscriber.told(start.at(last));
-                    }
                     tally.subscribers += 1;
                     tally.share.sum(share);
                     if let Some(received) = first.and_then(|e| Some((e.received?, e.nanos))) {
@@ -304,6 +339,9 @@ impl Live {
                     }
                 }
                 Wrote::Part(n) => {
+                    if everything {
+                        seat.subscriber.told_at_least(*told);
+                    }
                     seat.subscriber.resume(*start);
                     seat.cut(run, n);
                     stuck.push(Stuck { key, gone: false });

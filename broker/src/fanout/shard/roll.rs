@@ -60,10 +60,9 @@ impl Roll {
         self.left == 0
     }
 
-    /// Takes everybody out.
-    pub(super) fn clear(&mut self) -> Vec<Key> {
-        self.left = 0;
-        std::mem::take(&mut self.members).into_keys().collect()
+    /// Everybody.
+    pub(super) fn members(&self) -> Vec<Key> {
+        self.members.keys().copied().collect()
     }
 }
 
@@ -111,7 +110,7 @@ mod tests {
                     prop_assert_eq!(roll.owes(*key), *owed, "{}", key);
                 }
             }
-            let mut all = roll.clear();
+            let mut all = roll.members();
             all.sort_unstable();
             prop_assert_eq!(all, there.into_keys().collect::<Vec<_>>());
         }

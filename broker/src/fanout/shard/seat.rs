@@ -65,9 +65,9 @@ pub(super) struct Seat {
     pub(super) ending: bool,
     /// It waits for news of its channel.
     pub(super) waits: bool,
-    /// Events of the present pass that it is still to be written.
-    pub(super) owed: Vec<u8>,
-    /// When it was last written to, and how long a silence may last.
+    /// Events of the present pass that it is still to be written, a bit for each; only with a filter.
+    pub(super) owed: u64,
+    /// When it was last written to by itself, and how long a silence may last.
     pub(super) wrote: u64,
     pub(super) heartbeat: Duration,
     unasked: usize,
@@ -104,7 +104,7 @@ impl Seat {
             stall_armed: false,
             ending: false,
             waits: false,
-            owed: Vec::new(),
+            owed: 0,
             wrote: now,
             unasked: 0,
             _held: held,

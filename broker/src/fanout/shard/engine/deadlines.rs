@@ -39,6 +39,9 @@ impl Engine {
                 self.remove(key);
             }
             Deadline::Beat => {
+                if seat.caught_up {
+                    seat.wrote = self.lives[seat.live as usize].wrote(key, seat);
+                }
                 if seat.is_over(Instant::now()).is_some() {
                     self.step_out(key);
                 } else if now >= beat_at(seat) {
@@ -57,8 +60,10 @@ impl Engine {
         let Some(seat) = self.seats.get_mut(key as usize) else { return };
         if seat.caught_up {
             let live = &self.lives[seat.live as usize];
-            let Some(head) = live.head.filter(|_| !live.owes(key, seat)) else { return };
-            seat.subscriber.resume(head);
+            if live.owes(key, seat) {
+                return;
+            }
+            live.settle(key, seat);
         } else if seat.queued || seat.blocked.is_some() || !seat.rest.is_empty() {
             return;
         }

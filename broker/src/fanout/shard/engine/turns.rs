@@ -39,7 +39,7 @@ impl Engine {
             let Some(live) = self.lives.get_mut(number as usize) else { continue };
             live.queued = false;
             if !live.in_pass() {
-                let news = live.look(&mut self.seats);
+                let news = live.look(&mut self.seats, now);
                 let waiting = std::mem::take(&mut live.waiting);
                 if news == News::Dissolve {
                     self.dissolve(number);
@@ -72,16 +72,8 @@ impl Engine {
     /// Everyone leaves the index and goes on alone; the head is where the log is now.
     fn dissolve(&mut self, number: u32) {
         let live = &mut self.lives[number as usize];
-        let (members, head) = (live.dissolve(), live.head);
-        for key in members {
-            if let Some(seat) = self.seats.get_mut(key as usize) {
-                if let Some(cursor) = head {
-                    seat.subscriber.resume(cursor);
-                }
-                seat.caught_up = false;
-            }
-            self.go_on(key);
-        }
+        let members = live.dissolve(&mut self.seats);
+        members.into_iter().for_each(|key| self.go_on(key));
     }
 
     /// Those who catch up read on, each a few steps.
