@@ -8,43 +8,19 @@ pub(crate) use connection::kill_switch;
 
 use std::{sync::Arc, time::Duration};
 
-use prometheus::IntGauge;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::Semaphore,
     time::sleep,
 };
-use tokio_util::{
-    sync::CancellationToken,
-    task::{TaskTracker, task_tracker::TaskTrackerToken},
-};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::broker::Broker;
+use crate::{broker::Broker, fanout::Held};
 
 /// Unsent bytes that the kernel holds for a socket: what a stalled reader pins.
 const NOT_SENT_BYTES: u32 = 16 << 10;
 /// A peer that acknowledges nothing for so long is gone, also without a FIN.
 const GONE: Duration = Duration::from_secs(45);
-
-/// An open connection, wherever its socket is: counted, within the limit, and waited for at the end.
-pub(crate) struct Held {
-    _permit: OwnedSemaphorePermit,
-    _waited_for: TaskTrackerToken,
-    open: IntGauge,
-}
-
-impl Held {
-    fn new(permit: OwnedSemaphorePermit, waited_for: TaskTrackerToken, open: IntGauge) -> Self {
-        open.inc();
-        Self { _permit: permit, _waited_for: waited_for, open }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.open.dec();
-    }
-}
 
 /// Accepts until `stop`, then closes the listener. `drain` tells connections to finish what they do.
 pub(crate) async fn accept(

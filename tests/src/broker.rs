@@ -151,6 +151,24 @@ impl Broker {
         Metrics::parse(&answer.text().await?)
     }
 
+    /// Waits until the scrape says what `holds` wants to hear.
+    ///
+    /// # Errors
+    /// When it does not within `within`.
+    pub async fn settled(
+        &self,
+        what: &str,
+        within: Duration,
+        holds: impl Fn(&Metrics) -> Result<()>,
+    ) -> Result<Metrics> {
+        crate::eventually(what, within, || async {
+            let metrics = self.metrics().await?;
+            holds(&metrics)?;
+            anyhow::Ok(metrics)
+        })
+        .await
+    }
+
     /// The sum of a metric over all samples with `labels`.
     ///
     /// # Errors

@@ -48,19 +48,6 @@ async fn replay(broker: &Broker, channel: &str, count: usize) -> Result<()> {
     Ok(())
 }
 
-async fn settles(
-    what: &str,
-    broker: &Broker,
-    holds: impl Fn(&Metrics) -> Result<()>,
-) -> Result<Metrics> {
-    eventually(what, SOON, || async {
-        let metrics = broker.metrics().await?;
-        holds(&metrics)?;
-        anyhow::Ok(metrics)
-    })
-    .await
-}
-
 fn of(metrics: &Metrics, name: &str, channel: &str) -> f64 {
     metrics.metric(name, &[("channel", &format!("default/{channel}"))])
 }
@@ -94,12 +81,13 @@ async fn a_replay_leaves_the_pages_of_other_channels_alone() -> Result<()> {
     assert_eq!(loads(&after), loads(&before), "read from memory");
 
     broker.reconfigure(|config| config["channels"] = channels(&["quiet"]))?;
-    let all = settles("its pages go with the channel", &broker, |metrics| {
-        let busy = of(metrics, "eventcast_page_bytes", "busy");
-        ensure!(busy == 0.0, "{busy}");
-        Ok(())
-    })
-    .await?;
+    let all = broker
+        .settled("its pages go with the channel", SOON, |metrics| {
+            let busy = of(metrics, "eventcast_page_bytes", "busy");
+            ensure!(busy == 0.0, "{busy}");
+            Ok(())
+        })
+        .await?;
     assert_eq!(all.metric("eventcast_page_cache_bytes", &[]), quiet);
     Ok(())
 }
@@ -115,48 +103,53 @@ async fn tails_share_their_budget_and_follow_the_channels() -> Result<()> {
     .await?;
     fill(&broker, "a", 1000).await?;
     let bytes = |metrics: &Metrics, channel| of(metrics, "eventcast_tail_bytes", channel) / KIB;
-    settles("half of it, and it is full", &broker, |metrics| {
-        let a = bytes(metrics, "a");
-        ensure!((500.0..=512.0).contains(&a), "{a} KiB");
-        Ok(())
-    })
-    .await?;
+    broker
+        .settled("half of it, and it is full", SOON, |metrics| {
+            let a = bytes(metrics, "a");
+            ensure!((500.0..=512.0).contains(&a), "{a} KiB");
+            Ok(())
+        })
+        .await?;
 
     broker.reconfigure(|config| config["channels"] = channels(&["a", "b", "c", "d"]))?;
-    settles("a quarter, without an event", &broker, |metrics| {
-        let a = bytes(metrics, "a");
-        ensure!((250.0..=256.0).contains(&a), "{a} KiB");
-        Ok(())
-    })
-    .await?;
+    broker
+        .settled("a quarter, without an event", SOON, |metrics| {
+            let a = bytes(metrics, "a");
+            ensure!((250.0..=256.0).contains(&a), "{a} KiB");
+            Ok(())
+        })
+        .await?;
     replay(&broker, "a", 1000).await?; // what left the tail is read from the log
     for channel in ["b", "c", "d"] {
         eventually("it is served", SOON, || fill(&broker, channel, 500)).await?;
     }
-    settles("all are full, and together within the budget", &broker, |metrics| {
-        for channel in ["a", "b", "c", "d"] {
-            let bytes = bytes(metrics, channel);
-            ensure!((250.0..=256.0).contains(&bytes), "{channel}: {bytes} KiB");
-        }
-        Ok(())
-    })
-    .await?;
+    broker
+        .settled("all are full, and together within the budget", SOON, |metrics| {
+            for channel in ["a", "b", "c", "d"] {
+                let bytes = bytes(metrics, channel);
+                ensure!((250.0..=256.0).contains(&bytes), "{channel}: {bytes} KiB");
+            }
+            Ok(())
+        })
+        .await?;
 
     broker.reconfigure(|config| {
         config["memory"]["allTailBytes"] = (8 << 20).into(); // holds after a restart
         config["channels"] = channels(&["a"]);
     })?;
-    settles("one is left", &broker, |metrics| {
-        ensure!(bytes(metrics, "d") == 0.0, "the others are still there");
-        Ok(())
-    })
-    .await?;
+    broker
+        .settled("one is left", SOON, |metrics| {
+            ensure!(bytes(metrics, "d") == 0.0, "the others are still there");
+            Ok(())
+        })
+        .await?;
     fill(&broker, "a", 1000).await?;
-    settles("it has all there is", &broker, |metrics| {
-        let a = bytes(metrics, "a");
-        ensure!((1000.0..=1024.0).contains(&a), "{a} KiB");
-        Ok(())
-    })
-    .await?;
+    broker
+        .settled("it has all there is", SOON, |metrics| {
+            let a = bytes(metrics, "a");
+            ensure!((1000.0..=1024.0).contains(&a), "{a} KiB");
+            Ok(())
+        })
+        .await?;
     Ok(())
 }

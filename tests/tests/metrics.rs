@@ -25,20 +25,6 @@ async fn broker(nats: &NatsServer, change: impl FnOnce(&mut Value)) -> Result<Br
     .await
 }
 
-/// Waits until the scrape says what `holds` wants to hear.
-async fn settles(
-    what: &str,
-    broker: &Broker,
-    holds: impl Fn(&Metrics) -> Result<()>,
-) -> Result<Metrics> {
-    eventually(what, SOON, || async {
-        let metrics = broker.metrics().await?;
-        holds(&metrics)?;
-        anyhow::Ok(metrics)
-    })
-    .await
-}
-
 /// A broker without NATS listens at once, but waits for it a while before it answers.
 async fn alive(broker: &Broker) -> Result<()> {
     let (http, url) = (client(Version::One), broker.admin_url("/livez"));
@@ -103,12 +89,13 @@ async fn every_sequence_that_a_cursor_passes_has_one_outcome() -> Result<()> {
     let received = f64::from(received);
     let of =
         |metrics: &Metrics, outcome| metrics.metric(SUBSCRIBER_EVENTS, &[("outcome", outcome)]);
-    let metrics = settles("all have arrived", &broker, |metrics| {
-        let delivered = of(metrics, "delivered");
-        ensure!(delivered >= received, "{delivered} of {received}");
-        Ok(())
-    })
-    .await?;
+    let metrics = broker
+        .settled("all have arrived", SOON, |metrics| {
+            let delivered = of(metrics, "delivered");
+            ensure!(delivered >= received, "{delivered} of {received}");
+            Ok(())
+        })
+        .await?;
     assert_eq!(of(&metrics, "delivered"), received, "what clients read");
     assert_eq!(of(&metrics, "lost") + of(&metrics, "absent"), 0.0);
     // three from the beginning, one from 60 on; the last five of 60 that are chats begin after 51
@@ -199,12 +186,14 @@ async fn what_begins_and_ends_balances_what_is_open() -> Result<()> {
         let (what, reason) = (format!("{count} {reason}"), reason.to_owned());
         let broker = &broker;
         async move {
-            settles(&what, broker, |metrics| {
-                let have = metrics.metric("eventcast_disconnects_total", &[("reason", &reason)]);
-                ensure!(have == count, "{have}");
-                balances(metrics)
-            })
-            .await
+            broker
+                .settled(&what, SOON, |metrics| {
+                    let have =
+                        metrics.metric("eventcast_disconnects_total", &[("reason", &reason)]);
+                    ensure!(have == count, "{have}");
+                    balances(metrics)
+                })
+                .await
         }
     };
     ended("stalled", 1.0).await?;
@@ -214,11 +203,12 @@ async fn what_begins_and_ends_balances_what_is_open() -> Result<()> {
     let metrics = broker.metrics().await?;
     assert_eq!(metrics.metric("eventcast_subscribers", &[]), 1.0);
     broker.reconfigure(|config| config["channels"][0]["name"] = "other".into())?;
-    settles("the channel is gone", &broker, |metrics| {
-        ensure!(metrics.metric("eventcast_subscribers", &[]) == 0.0, "still open");
-        balances(metrics)
-    })
-    .await?;
+    broker
+        .settled("the channel is gone", SOON, |metrics| {
+            ensure!(metrics.metric("eventcast_subscribers", &[]) == 0.0, "still open");
+            balances(metrics)
+        })
+        .await?;
     drop(last);
     Ok(())
 }
@@ -276,11 +266,12 @@ async fn the_admin_port_tells_and_the_public_port_does_not() -> Result<()> {
     nats.restart().await?;
     broker.ready(SOON).await?;
     nats.kill9()?;
-    settles("NATS is gone", &broker, |metrics| {
-        ensure!(metrics.metric("eventcast_nats_connected", &[]) == 0.0, "connected");
-        Ok(())
-    })
-    .await?;
+    broker
+        .settled("NATS is gone", SOON, |metrics| {
+            ensure!(metrics.metric("eventcast_nats_connected", &[]) == 0.0, "connected");
+            Ok(())
+        })
+        .await?;
     assert_eq!(status(broker.admin_url("/readyz")).await?, 200, "who was ready once stays ready");
     for path in ["/livez", "/readyz", "/metrics"] {
         assert_eq!(status(broker.url(path)).await?, 404, "{path}");

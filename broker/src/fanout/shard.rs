@@ -32,8 +32,7 @@ use self::{
     engine::Engine,
     inbox::{Inbox, Message},
 };
-use super::Opening;
-use crate::server::Held;
+use super::{Held, Opening};
 
 /// A subscriber of one shard.
 type Key = u32;

@@ -10,9 +10,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Held, one};
+use super::one;
 use crate::{
     broker::Broker,
+    fanout::Held,
     http::{self, Answer},
 };
 

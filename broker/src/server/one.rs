@@ -20,13 +20,12 @@ use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Held,
     connection::{HEAD, MAX_BUFFER, MAX_HEAD_BYTES, killable},
     wire::Wire,
 };
 use crate::{
     broker::Broker,
-    fanout::{Opening, shard::Taken},
+    fanout::{Held, Opening, shard::Taken},
     http::{self, Answer, Body},
 };
 

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::{
     Key, Taken,
-    inbox::{Inbox, Message, WAKE, live_waker, seat_waker},
+    inbox::{Call, Inbox, Message, WAKE, caller},
     live::Live,
     seat::{Heard, Place, Seat},
     wheel::Wheel,
@@ -75,8 +75,8 @@ impl Engine {
             for message in messages.drain(..) {
                 match message {
                     Message::Join(taken) => self.join(*taken, poll.registry()),
-                    Message::Seat(key, generation) => self.woken(key, generation),
-                    Message::Live(live, generation) => self.news(live, generation),
+                    Message::Call(Call::Seat(key, generation)) => self.woken(key, generation),
+                    Message::Call(Call::Live(live, generation)) => self.news(live, generation),
                     Message::Stop => return Ok(()),
                 }
             }
@@ -103,7 +103,7 @@ impl Engine {
         let Ok(key) = Key::try_from(index) else {
             return self.inbox.left();
         };
-        let waker = seat_waker(&self.inbox, key, generation);
+        let waker = caller(&self.inbox, Call::Seat(key, generation));
         let now = millis(self.began.elapsed());
         let live = Self::live_of(
             &taken.opening.subscriber,
@@ -137,7 +137,7 @@ impl Engine {
         let live = *of_log.entry(Arc::as_ptr(log).addr()).or_insert_with(|| {
             let entry = lives.vacant_entry();
             let number = u32::try_from(entry.key()).unwrap_or(u32::MAX);
-            let waker = live_waker(inbox, number, generation);
+            let waker = caller(inbox, Call::Live(number, generation));
             let mut live = Live::new(log, subscriber.metrics(), generation, waker);
             live.look(&mut Slab::new(), 0);
             entry.insert(live);

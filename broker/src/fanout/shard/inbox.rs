@@ -24,12 +24,19 @@ pub(super) const WAKE: Token = Token(usize::MAX);
 pub(super) enum Message {
     /// A stream to serve.
     Join(Box<Taken>),
-    /// A page has come for this subscriber, or it is to end. The number is its generation.
-    Seat(Key, u32),
-    /// There is news in the log of this channel. The number is its generation.
-    Live(u32, u32),
+    /// A wake-up.
+    Call(Call),
     /// The process ends.
     Stop,
+}
+
+/// What a wake-up is about. The second number is the generation of the first, which may be somebody else by now.
+#[derive(Clone, Copy)]
+pub(super) enum Call {
+    /// A page has come for this subscriber, or it is to end.
+    Seat(Key, u32),
+    /// There is news in the log of this channel.
+    Live(u32, u32),
 }
 
 /// Bounded by what the shard serves: every subscriber and channel has a few wake-ups under way at most.
@@ -99,46 +106,23 @@ impl Inbox {
     }
 }
 
-/// Wakes one subscriber's reading.
-pub(super) struct SeatWaker {
+/// Tells a shard, once for each time that it is armed.
+struct Caller {
     inbox: Arc<Inbox>,
-    key: Key,
-    generation: u32,
+    call: Call,
 }
 
-/// The waker of a subscriber.
-pub(super) fn seat_waker(inbox: &Arc<Inbox>, key: Key, generation: u32) -> Waker {
-    Arc::new(SeatWaker { inbox: Arc::clone(inbox), key, generation }).into()
+/// A waker that makes `call`.
+pub(super) fn caller(inbox: &Arc<Inbox>, call: Call) -> Waker {
+    Arc::new(Caller { inbox: Arc::clone(inbox), call }).into()
 }
 
-impl Wake for SeatWaker {
+impl Wake for Caller {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.inbox.push(Message::Seat(self.key, self.generation));
-    }
-}
-
-/// Tells a shard of news in one log.
-pub(super) struct LiveWaker {
-    inbox: Arc<Inbox>,
-    live: u32,
-    generation: u32,
-}
-
-/// The waker of a channel.
-pub(super) fn live_waker(inbox: &Arc<Inbox>, live: u32, generation: u32) -> Waker {
-    Arc::new(LiveWaker { inbox: Arc::clone(inbox), live, generation }).into()
-}
-
-impl Wake for LiveWaker {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.inbox.push(Message::Live(self.live, self.generation));
+        self.inbox.push(Message::Call(self.call));
     }
 }

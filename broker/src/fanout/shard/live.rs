@@ -4,13 +4,14 @@
 //! comes in meanwhile goes out with the next pass: bursts coalesce, and nothing is delayed for it. The head is the pass' end
 //! from its beginning on; who is not yet written to is *owed*, and has the pass' start as its cursor.
 
+mod tally;
+
 use std::{sync::Arc, task::Waker};
 
 use futures_util::task::AtomicWaker;
-use prometheus::local::LocalHistogram;
 use slab::Slab;
-use tokio::time::Instant;
 
+use self::tally::{Latency, Share, Tally};
 use super::{
     Key,
     index::Index,
@@ -21,13 +22,9 @@ use crate::{
     event::{Event, Kind},
     fanout::run::{Run, Slices, WRITE_BYTES},
     filter::Filter,
-    frame::GapReason,
     log::{Log, Position, Reading},
     metrics::ChannelMetrics,
 };
-
-/// Sends for which one look at the clock does.
-const LOOKS: u32 = 16;
 
 /// A channel in one shard.
 pub(super) struct Live {
@@ -51,9 +48,7 @@ pub(super) struct Live {
     news: Arc<AtomicWaker>,
     listener: usize,
     waker: Waker,
-    clock: Clock,
-    tail_to_write: LocalHistogram,
-    log_to_write: LocalHistogram,
+    latency: Latency,
 }
 
 /// Events on their way to everyone who is caught up.
@@ -69,28 +64,6 @@ struct Pass {
     /// Events that anybody could get.
     candidates: u64,
     tally: Tally,
-}
-
-/// What one subscriber is written.
-#[derive(Clone, Copy, Default)]
-struct Share {
-    delivered: u64,
-    invalid: u64,
-    bytes: u64,
-}
-
-/// What a pass has come to, for the counters.
-#[derive(Default)]
-struct Tally {
-    subscribers: u64,
-    share: Share,
-}
-
-/// The time, looked at now and then.
-struct Clock {
-    uses: u32,
-    now: Instant,
-    nanos: i64,
 }
 
 /// What news of the log mean.
@@ -134,9 +107,7 @@ impl Live {
             news,
             listener,
             waker,
-            clock: Clock { uses: 0, now: Instant::now(), nanos: 0 },
-            tail_to_write: metrics.tail_to_write.local(),
-            log_to_write: metrics.log_to_write.local(),
+            latency: Latency::new(metrics),
             metrics: Arc::clone(metrics),
         }
     }
@@ -332,11 +303,7 @@ impl Live {
                 Wrote::All => {
                     tally.subscribers += 1;
                     tally.share.sum(share);
-                    if let Some(received) = first.and_then(|e| Some((e.received?, e.nanos))) {
-                        let (tail, log) = self.clock.since(received);
-                        self.tail_to_write.observe(tail);
-                        self.log_to_write.observe(log);
-                    }
+                    first.into_iter().for_each(|event| self.latency.observe(event));
                 }
                 Wrote::Part(n) => {
                     if everything {
@@ -358,19 +325,9 @@ impl Live {
 
     fn end(&mut self) {
         let Some(pass) = self.pass.take() else { return };
-        let Tally { subscribers, share } = pass.tally;
-        let passed = subscribers * (pass.run.end.sequence - pass.start.sequence);
-        let candidates = subscribers * pass.candidates;
-        self.metrics.delivered.inc_by(share.delivered);
-        self.metrics.filtered.inc_by(candidates - share.delivered - share.invalid);
-        self.metrics.absent.inc_by(passed - candidates);
-        self.metrics.bytes_out.inc_by(share.bytes);
-        for _ in 0..share.invalid {
-            self.metrics.gap(GapReason::InvalidEvent, Some(1));
-        }
-        self.tail_to_write.flush();
-        self.log_to_write.flush();
-        self.clock.uses = 0;
+        let sequences = pass.run.end.sequence - pass.start.sequence;
+        pass.tally.count(&self.metrics, sequences, pass.candidates);
+        self.latency.flush();
     }
 }
 
@@ -389,34 +346,5 @@ fn one_write(events: &mut Vec<Arc<Event>>) {
 impl Drop for Live {
     fn drop(&mut self) {
         self.log.tail().unlisten(self.listener);
-    }
-}
-
-impl Share {
-    fn add(&mut self, event: &Event) {
-        match event.kind {
-            Kind::Invalid => self.invalid += 1,
-            _ => self.delivered += 1,
-        }
-        self.bytes += event.chunk.wire().len() as u64;
-    }
-
-    fn sum(&mut self, other: Self) {
-        self.delivered += other.delivered;
-        self.invalid += other.invalid;
-        self.bytes += other.bytes;
-    }
-}
-
-impl Clock {
-    /// Seconds since an event reached the tail, and since it reached the log.
-    fn since(&mut self, (received, nanos): (Instant, i64)) -> (f64, f64) {
-        if self.uses.is_multiple_of(LOOKS) {
-            (self.now, self.nanos) = (Instant::now(), crate::now_nanos());
-        }
-        self.uses = self.uses.wrapping_add(1);
-        #[expect(clippy::cast_precision_loss, reason = "a latency")]
-        let log = (self.nanos - nanos).max(0) as f64 / 1e9;
-        (self.now.saturating_duration_since(received).as_secs_f64(), log)
     }
 }

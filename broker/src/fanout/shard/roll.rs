@@ -68,7 +68,7 @@ impl Roll {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, btree_map::Entry};
 
     use super::*;
     use proptest::prelude::*;
@@ -83,9 +83,9 @@ mod tests {
             for (step, key) in steps {
                 match step {
                     0 | 1 => {
-                        if !there.contains_key(&key) {
+                        if let Entry::Vacant(place) = there.entry(key) {
                             roll.insert(key);
-                            there.insert(key, false);
+                            place.insert(false);
                         }
                     }
                     2 => {
@@ -101,7 +101,7 @@ mod tests {
                     _ => {
                         if let Some(called) = roll.next() {
                             let owed = there.get_mut(&called);
-                            prop_assert!(owed.is_some_and(|owed| std::mem::take(owed)), "{called} twice");
+                            prop_assert!(owed.is_some_and(std::mem::take), "{called} twice");
                         }
                     }
                 }

@@ -12,9 +12,8 @@ use tokio::time::Instant;
 
 use crate::{
     access::Grant,
-    fanout::{CloseReason, Rhythm, Subscriber, run::Run, sessions::Admission},
+    fanout::{CloseReason, Held, Rhythm, Subscriber, run::Run, sessions::Admission},
     frame::{Chunk, LAST_CHUNK},
-    server::Held,
 };
 
 /// Bytes that a client may send on a stream in all, where nothing is to be sent: they are thrown away.
