@@ -25,7 +25,7 @@ test: ## Everything: units, properties, suites on real parts, real clients
 	@$(CARGO) build -p eventcast-broker
 	@EVENTCAST_NATS_SERVER="$$($(TOOLS) path nats-server)" $(CARGO) test --workspace
 	@EVENTCAST_TEST_SHARDS=0 EVENTCAST_NATS_SERVER="$$($(TOOLS) path nats-server)" \
-	  $(CARGO) test -p eventcast-tests $(BY_HYPER:%=--test %)
+	  $(CARGO) test --workspace $(BY_HYPER:%=--test %)
 
 test-unit: ## Units and properties alone
 	@$(CARGO) test -p eventcast-crds -p eventcast-broker
