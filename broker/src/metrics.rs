@@ -214,6 +214,22 @@ impl Metrics {
     }
 }
 
+/// One more in a gauge, until it is dropped.
+pub(crate) struct Counted(IntGauge);
+
+impl Counted {
+    pub(crate) fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 /// The children of one channel, resolved once.
 pub(crate) struct ChannelMetrics {
     all: Arc<Metrics>,

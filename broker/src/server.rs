@@ -15,7 +15,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{broker::Broker, fanout::Held};
+use crate::{broker::Broker, fanout::Held, metrics::Counted};
 
 /// Unsent bytes that the kernel holds for a socket: what a stalled reader pins.
 const NOT_SENT_BYTES: u32 = 16 << 10;
@@ -55,7 +55,11 @@ pub(crate) async fn accept(
             tracing::debug!(%error, "cannot set options of a socket");
         }
         let (broker, drain) = (Arc::clone(&broker), drain.clone());
-        let held = Held::new(permit, connections.token(), broker.metrics.connections.clone());
+        let held = Held {
+            _permit: permit,
+            _waited_for: connections.token(),
+            _open: Counted::new(&broker.metrics.connections),
+        };
         tokio::spawn(connection::serve(socket, peer.ip(), broker, drain, held));
     }
 }

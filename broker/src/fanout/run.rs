@@ -10,8 +10,7 @@ use crate::{
     log::{Page, Position},
 };
 
-/// Slices of one write at most.
-/// One reading of the ring, 64 events, fits.
+/// Slices of one write at most: one reading of the ring, 64 events, fits.
 pub(crate) const SLICES: usize = 66;
 /// Bytes of one write, about: more would not fit a socket anyway.
 pub(crate) const WRITE_BYTES: usize = 256 << 10;

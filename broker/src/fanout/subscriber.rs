@@ -13,7 +13,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use prometheus::IntGauge;
 use tokio::time::Instant;
 
 use super::run::Run;
@@ -23,7 +22,7 @@ use crate::{
     filter::Filter,
     frame::{self, Gap, GapReason},
     log::{Incarnation, Log, Page, PageError, Position, Reading, age_seconds},
-    metrics::ChannelMetrics,
+    metrics::{ChannelMetrics, Counted},
 };
 
 type Load = Pin<Box<dyn Future<Output = Result<Arc<Page>, PageError>> + Send>>;
@@ -43,22 +42,6 @@ pub(crate) enum Step {
     Head,
 }
 
-/// Counts among those who catch up.
-struct Behind(IntGauge);
-
-impl Behind {
-    fn new(metrics: &ChannelMetrics) -> Self {
-        metrics.catching_up.inc();
-        Self(metrics.catching_up.clone())
-    }
-}
-
-impl Drop for Behind {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
 /// A cursor on the log, and a filter.
 pub(crate) struct Subscriber {
     log: Arc<Log>,
@@ -70,7 +53,7 @@ pub(crate) struct Subscriber {
     told: Position,
     load: Option<Load>,
     /// While it is not at the head.
-    behind: Option<Behind>,
+    behind: Option<Counted>,
 }
 
 impl Subscriber {
@@ -82,7 +65,7 @@ impl Subscriber {
         incarnation: Incarnation,
     ) -> Self {
         let (epoch, filter) = (incarnation.epoch, Arc::new(filter));
-        let behind = Some(Behind::new(&metrics));
+        let behind = Some(Counted::new(&metrics.catching_up));
         Self { log, metrics, filter, position, epoch, told: position, load: None, behind }
     }
 
@@ -107,7 +90,7 @@ impl Subscriber {
         self.load.is_some()
     }
 
-    /// Moves to `position`; whoever was a caught-up reader's keeper says what it has seen meanwhile.
+    /// Moves to `position`: all up to it was taken while somebody else read for this subscriber.
     pub(crate) fn resume(&mut self, position: Position) {
         self.position = position;
     }
@@ -187,9 +170,7 @@ impl Subscriber {
     }
 
     fn falls_behind(&mut self) {
-        if self.behind.is_none() {
-            self.behind = Some(Behind::new(&self.metrics));
-        }
+        self.behind.get_or_insert_with(|| Counted::new(&self.metrics.catching_up));
     }
 
     fn load_after(&mut self, pause: Duration) {
@@ -240,12 +221,7 @@ impl Subscriber {
     /// The sink took the first `count` events of `run`, the last of them perhaps only in part; all of them: the position is
     /// its end. Each that passes the filter is shown to `deliver`.
     pub(crate) fn advance(&mut self, run: &Run, count: usize, mut deliver: impl FnMut(&Event)) {
-        let events = &run.events()[..count];
-        let end = if count == run.events().len() {
-            run.end
-        } else {
-            self.position.at(&events[count - 1])
-        };
+        let (events, end) = (&run.events()[..count], self.after(run, count));
         let passed = end.sequence - self.position.sequence;
         let (mut delivered, mut held_back, mut invalid, mut bytes) = (0, 0, 0, 0);
         let mut first = None;
@@ -287,12 +263,18 @@ impl Subscriber {
         let Some((bytes, last)) = run.whole_until(&self.filter, count) else {
             return self.advance(run, count, |_| {});
         };
-        let end = if count == run.events().len() { run.end } else { self.position.at(last) };
+        let end = self.after(run, count);
         let passed = end.sequence - self.position.sequence;
         self.metrics.delivered.inc_by(count as u64);
         self.metrics.absent.inc_by(passed - count as u64);
         self.metrics.bytes_out.inc_by(bytes as u64);
         (self.told, self.position) = (self.position.at(last), end);
+    }
+
+    /// The position after the first `count` events of `run`.
+    fn after(&self, run: &Run, count: usize) -> Position {
+        let events = run.events();
+        if count == events.len() { run.end } else { self.position.at(&events[count - 1]) }
     }
 
     /// As [`advance`](Self::advance) over all of `run`, into the frames of a body.

@@ -207,10 +207,12 @@ async fn attach(log: &Log, config: &ChannelConfig, behind_since: &mut Option<Ins
                 }
             }
         };
-        untold += 1;
         let result = match message.status {
             Some(_) => reader.status(&message).await,
-            None => reader.message(message).await,
+            None => {
+                untold += 1;
+                reader.message(message).await
+            }
         };
         if let Err(end) = result {
             return end;

@@ -53,24 +53,28 @@ impl Log {
         sequence: u64,
     ) -> Result<Arc<Page>, PageError> {
         let current = self.current(incarnation).ok_or(PageError::Renewed)?;
-        if let Some(page) = self.held_page(incarnation, sequence) {
+        let key = self.key(current, sequence);
+        if let Some(page) = self.held(&key) {
             return Ok(page);
         }
-        let flight = self.flight(&self.key(current, sequence), current);
+        let flight = self.flight(&key, current);
         flight.await
     }
 
     /// The page that holds `sequence`, if it can be had from memory.
     pub(crate) fn held_page(&self, incarnation: u64, sequence: u64) -> Option<Arc<Page>> {
-        let key = self.key(self.current(incarnation)?, sequence);
-        if let Some(page) = self.pages.get(&key) {
+        self.held(&self.key(self.current(incarnation)?, sequence))
+    }
+
+    fn held(&self, key: &Key) -> Option<Arc<Page>> {
+        if let Some(page) = self.pages.get(key) {
             return Some(page);
         }
-        let events = self.tail.span(incarnation, key.low, key.high)?;
+        let events = self.tail.span(key.number, key.low, key.high)?;
         let page = Arc::new(Page::of_tail(key.low, key.high, events));
         // The page of the head grows: another one in a moment.
         if page::is_whole(key.low, key.high) {
-            self.pages.put(key, Arc::clone(&page));
+            self.pages.put(key.clone(), Arc::clone(&page));
         }
         Some(page)
     }

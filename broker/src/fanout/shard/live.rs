@@ -251,15 +251,15 @@ impl Live {
     }
 
     /// Writes to `sends` subscribers at most. Those who could not be written everything are in `stuck`, their cursor and rest
-    /// set; they must leave the index. True when the pass is over.
+    /// set; they must leave the index.
     pub(super) fn write(
         &mut self,
         seats: &mut Slab<Box<Seat>>,
         sends: usize,
         now_ms: u64,
         stuck: &mut Vec<Stuck>,
-    ) -> bool {
-        let Some(pass) = &mut self.pass else { return true };
+    ) {
+        let Some(pass) = &mut self.pass else { return };
         let Pass { run, start, told, reached, whole, tally, .. } = pass;
         let nothing = Filter::default();
         let all = run.slices(&nothing);
@@ -316,11 +316,9 @@ impl Live {
                 Wrote::Gone => stuck.push(Stuck { key, gone: true }),
             }
         }
-        if !self.everyone.is_called() || !reached.is_empty() {
-            return false;
+        if self.everyone.is_called() && reached.is_empty() {
+            self.end();
         }
-        self.end();
-        true
     }
 
     fn end(&mut self) {

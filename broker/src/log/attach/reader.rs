@@ -105,6 +105,8 @@ impl Reader<'_> {
 
     /// Where the stream begins, by a leader that knows of `sequence`.
     async fn first_sequence(&self, sequence: u64) -> Result<u64, End> {
+        // What was pushed before does not wait for the answer.
+        self.log.tail.announce();
         let state = self.log.ask_info(INFO).await.map_err(|_| End::Info)?.state;
         if state.last_sequence < sequence {
             return Err(End::Behind);
