@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use eventcast_crds::config::Access;
+use eventcast_crds::config::{Access, Action};
 use tokio::time::Instant;
 
 /// What a subscriber was granted: for how long it may stay.
@@ -26,6 +26,12 @@ impl Grant {
     }
 }
 
+/// Whether `action` may be done by whoever comes. Tokens are not verified yet, so what is not anonymous is nobody's: a
+/// channel that asks for tokens is shut rather than open.
+pub(crate) fn permits(access: &Access, action: Action) -> bool {
+    access.anonymous.contains(&action)
+}
+
 /// The origin to name in `Access-Control-Allow-Origin`, if a page of `origin` may read the channel. Exact comparison:
 /// neither suffixes nor `null` (Fetch, section 3.2).
 pub(crate) fn allowed_origin<'a>(access: &Access, origin: &'a str) -> Option<&'a str> {
@@ -47,6 +53,7 @@ mod tests {
         let access = Access {
             allowed_origins: vec!["https://app.example.com".into()],
             allow_credentials: true,
+            ..Access::default()
         };
         assert_eq!(
             allowed_origin(&access, "https://app.example.com"),
@@ -64,7 +71,7 @@ mod tests {
         ] {
             assert_eq!(allowed_origin(&access, origin), None, "{origin}");
         }
-        let any = Access { allowed_origins: vec!["*".into()], allow_credentials: false };
+        let any = Access { allowed_origins: vec!["*".into()], ..Access::default() };
         assert_eq!(allowed_origin(&any, "https://a.example"), Some("*"));
     }
 }

@@ -3,8 +3,8 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Parser, Subcommand};
-use eventcast_broker::{dev, reload::Source, telemetry::LogFormat};
-use eventcast_crds::config::load::Override;
+use eventcast_broker::{dev, reload::Source};
+use eventcast_crds::{config::load::Override, process::telemetry::LogFormat};
 
 /// The Eventcast broker: Server-Sent Events over a shared JetStream log.
 #[derive(Parser)]

@@ -7,12 +7,13 @@ use eventcast_crds::config::ChannelConfig;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::{log::Log, metrics::ChannelMetrics};
+use crate::{log::Log, metrics::ChannelMetrics, pace::Pace};
 
 /// A channel that this broker serves.
 pub(crate) struct Channel {
     key: Arc<str>,
     config: ArcSwap<ChannelConfig>,
+    pace: ArcSwap<Pace>,
     log: Arc<Log>,
     metrics: Arc<ChannelMetrics>,
     stop: CancellationToken,
@@ -28,9 +29,10 @@ impl Channel {
     ) -> (Arc<Self>, JoinHandle<()>) {
         let (reader, until, of) = (Arc::clone(&log), stop.clone(), config.clone());
         let task = tokio::spawn(async move { reader.run(of, until).await });
+        let pace = ArcSwap::from_pointee(Pace::new(&config.publishing));
         let config = ArcSwap::from_pointee(config.clone());
         let key = config.load().key().into();
-        (Arc::new(Self { key, config, log, metrics, stop }), task)
+        (Arc::new(Self { key, config, pace, log, metrics, stop }), task)
     }
 
     /// `<namespace>/<name>`.
@@ -40,6 +42,11 @@ impl Channel {
 
     pub(crate) fn config(&self) -> Arc<ChannelConfig> {
         self.config.load_full()
+    }
+
+    /// How fast events are taken.
+    pub(crate) fn pace(&self) -> Arc<Pace> {
+        self.pace.load_full()
     }
 
     pub(crate) fn log(&self) -> &Arc<Log> {
@@ -58,6 +65,9 @@ impl Channel {
             && old.retention == new.retention
             && old.publishing.max_event_bytes == new.publishing.max_event_bytes;
         if same_log {
+            if Pace::differs(&old.publishing, &new.publishing) {
+                self.pace.store(Arc::new(Pace::new(&new.publishing)));
+            }
             self.config.store(Arc::new(new.clone()));
         }
         same_log

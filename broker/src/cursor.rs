@@ -5,52 +5,8 @@
 
 use std::{fmt, str::FromStr};
 
-/// Digits and letters that are not mistaken for each other when read aloud.
-const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-
-/// The name of one incarnation of a log: 5 to 8 characters of the cursor alphabet.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Epoch {
-    bytes: [u8; 8],
-    len: u8,
-}
-
-impl Epoch {
-    /// The epoch's text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or_default()
-    }
-
-    /// An epoch from 40 random bits.
-    #[must_use]
-    pub fn mint(random: u64) -> Self {
-        let mut bytes = [0; 8];
-        for (i, b) in bytes.iter_mut().enumerate() {
-            *b = digit(random >> (5 * i));
-        }
-        Self { bytes, len: 8 }
-    }
-}
-
-impl fmt::Debug for Epoch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Epoch {
-    type Err = BadCursor;
-
-    fn from_str(s: &str) -> Result<Self, BadCursor> {
-        let (mut bytes, len) = ([0; 8], s.len());
-        if !(5..=8).contains(&len) || !s.bytes().all(|b| ALPHABET.contains(&b)) {
-            return Err(BadCursor);
-        }
-        bytes[..len].copy_from_slice(s.as_bytes());
-        Ok(Self { bytes, len: u8::try_from(len).map_err(|_| BadCursor)? })
-    }
-}
+pub use eventcast_crds::epoch::Epoch;
+use eventcast_crds::epoch::{ALPHABET, digit};
 
 /// 15 bits of a hash of an event's JetStream timestamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -97,7 +53,7 @@ impl FromStr for Cursor {
     fn from_str(s: &str) -> Result<Self, BadCursor> {
         let mut parts = s.splitn(3, '-');
         let mut part = || parts.next().ok_or(BadCursor);
-        let (epoch, digits, check) = (part()?.parse()?, part()?, part()?);
+        let (epoch, digits, check) = (part()?.parse().map_err(|_| BadCursor)?, part()?, part()?);
         let canonical = digits.bytes().all(|b| b.is_ascii_digit())
             && (digits == "0" || !digits.starts_with('0'));
         if !canonical || check.len() != 3 {
@@ -111,10 +67,6 @@ impl FromStr for Cursor {
         }
         Ok(Self { epoch, sequence, check: Check(value) })
     }
-}
-
-fn digit(bits: u64) -> u8 {
-    ALPHABET[usize::try_from(bits & 31).unwrap_or_default()]
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ mod subscribe;
 use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
-use eventcast_crds::config::{Access, valid_label};
+use eventcast_crds::config::{Access, Action, valid_label};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header,
 };
@@ -26,6 +26,7 @@ use hyper::body::Incoming;
 use serde::Serialize;
 
 use crate::{
+    access::permits,
     broker::Broker,
     channel::Channel,
     fanout::{Opening, body::EventBody},
@@ -111,6 +112,10 @@ async fn route(
         return Ok(cors::options(request.headers()));
     }
     cors::refuse_foreign(access, &request)?;
+    let action = if method == Method::POST { Action::Publish } else { Action::Subscribe };
+    if !permits(access, action) {
+        return Err(no_grant(access, action));
+    }
     if (rest, &method) == (&["events"], &Method::POST) {
         return publish::handle(&channel, request).await;
     }
@@ -126,6 +131,20 @@ async fn route(
         (["stats"] | [], _) => Err(method_not_allowed("GET, HEAD, OPTIONS")),
         _ => Err(no_route()),
     }
+}
+
+/// For good: a browser that is answered `401` does not try again by itself.
+fn no_grant(access: &Access, action: Action) -> Problem {
+    let (doing, field) = match action {
+        Action::Subscribe => ("Reading", "Subscribe"),
+        Action::Publish => ("Publishing", "Publish"),
+    };
+    let detail = if access.tokens.is_empty() {
+        format!("{doing} is not allowed here: the channel has {field} not in access.anonymous.")
+    } else {
+        format!("{doing} needs a token here, and this version cannot verify tokens yet.")
+    };
+    Problem::new(StatusCode::UNAUTHORIZED, "no-grant", "Not allowed", detail).challenge().close()
 }
 
 /// What hyper lets through and we do not.

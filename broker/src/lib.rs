@@ -13,7 +13,7 @@
 //! - `fanout`: subscribers and their sinks.
 //! - `query`: bounded scans for history and statistics.
 //! - `http`, `server`: requests and sockets. Only there are hyper's types known.
-//! - `drain`, `reload`, `admin`, `telemetry`, `dev`: the life of the process.
+//! - `drain`, `reload`, `admin`, `dev`: the life of the process.
 
 mod access;
 mod admin;
@@ -31,10 +31,10 @@ pub mod fuzz;
 mod http;
 mod log;
 mod metrics;
+mod pace;
 mod query;
 pub mod reload;
 mod server;
-pub mod telemetry;
 pub mod topic;
 
 use std::{net::SocketAddr, sync::Arc};

@@ -6,8 +6,8 @@ use std::{process::ExitCode, time::Duration};
 
 use args::{Args, Command};
 use clap::Parser;
-use eventcast_broker::{Listeners, dev, reload::Source, telemetry};
-use tokio::signal::unix::{SignalKind, signal};
+use eventcast_broker::{Listeners, dev, reload::Source};
+use eventcast_crds::process::{signals::Signals, telemetry};
 use tokio_util::sync::CancellationToken;
 
 /// Gives back what subscribers who left have used; the system's allocator keeps it.
@@ -82,31 +82,6 @@ fn announce(listeners: &Listeners) -> std::io::Result<()> {
     println!("listening on http://{}", listeners.public.local_addr()?);
     println!("admin on http://{}", listeners.admin.local_addr()?);
     Ok(())
-}
-
-/// The first SIGTERM or SIGINT begins the shutdown, the second ends the process at once.
-struct Signals {
-    shutdown: CancellationToken,
-    now: CancellationToken,
-}
-
-impl Signals {
-    fn watch() -> std::io::Result<Self> {
-        let (mut term, mut int) =
-            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        let (shutdown, now) = (CancellationToken::new(), CancellationToken::new());
-        let tokens = [shutdown.clone(), now.clone()];
-        tokio::spawn(async move {
-            for token in tokens {
-                tokio::select! {
-                    _ = term.recv() => {}
-                    _ = int.recv() => {}
-                }
-                token.cancel();
-            }
-        });
-        Ok(Self { shutdown, now })
-    }
 }
 
 fn usage(message: impl Into<Message>) -> Failure {

@@ -7,10 +7,13 @@ mod channel;
 pub mod load;
 mod validate;
 
-pub use channel::{Access, ChannelConfig, Delivery, Publishing, Retention, valid_label};
+pub use channel::{
+    Access, Action, ChannelConfig, Delivery, Publishing, Retention, Storage, TokenIssuer,
+    valid_label,
+};
 pub use validate::ConfigProblem;
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
@@ -233,9 +236,12 @@ impl Default for Shutdown {
 }
 
 impl BrokerConfig {
-    /// The part that can change only with a restart; equal parts mean that `new` can be taken over by a running broker.
+    /// The part that is read at the start alone: each key with its value. Two configurations whose parts are equal can be
+    /// taken over from one another by a running broker.
+    ///
+    /// Destructured without `..`: a new key does not compile until it is known on which side it stands.
     #[must_use]
-    pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
+    pub fn restart_part(&self) -> BTreeMap<&'static str, serde_json::Value> {
         let Self {
             listen,
             admin,
@@ -248,30 +254,45 @@ impl BrokerConfig {
             shutdown: _,
             channels: _,
         } = self;
-        let mut keys = Vec::new();
-        let mut differs = |key, same: bool| {
-            if !same {
-                keys.push(key);
-            }
-        };
-        differs("listen", *listen == new.listen);
-        differs("admin", *admin == new.admin);
-        differs("page", *page == new.page);
-        differs("nats", *nats == new.nats);
-        differs("fanout", *fanout == new.fanout);
-        differs("memory", *memory == new.memory);
-        differs("limits.connections", limits.connections == new.limits.connections);
-        differs(
-            "limits.publishesInFlight",
-            limits.publishes_in_flight == new.limits.publishes_in_flight,
-        );
-        keys
+        let value = |v: serde_json::Result<serde_json::Value>| v.unwrap_or_default();
+        BTreeMap::from([
+            ("listen", value(serde_json::to_value(listen))),
+            ("admin", value(serde_json::to_value(admin))),
+            ("page", value(serde_json::to_value(page))),
+            ("nats", value(serde_json::to_value(nats))),
+            ("fanout", value(serde_json::to_value(fanout))),
+            ("memory", value(serde_json::to_value(memory))),
+            ("limits.connections", limits.connections.into()),
+            ("limits.publishesInFlight", limits.publishes_in_flight.into()),
+        ])
+    }
+
+    /// The keys whose change from `self` to `new` needs a restart.
+    #[must_use]
+    pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
+        let (old, new) = (self.restart_part(), new.restart_part());
+        old.iter()
+            .filter(|(key, value)| new.get(*key) != Some(value))
+            .map(|(key, _)| *key)
+            .collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_needs_a_restart_is_named() {
+        let old = BrokerConfig::default();
+        let mut new = old.clone();
+        new.shutdown.drain_seconds = 99;
+        new.limits.subscribers = 1;
+        assert_eq!(old.needs_restart(&new), Vec::<&str>::new());
+        new.limits.connections = 1;
+        new.nats.servers.clear();
+        assert_eq!(old.needs_restart(&new), ["limits.connections", "nats"]);
+    }
 
     #[test]
     fn tails_share_what_all_may_hold_and_none_gets_more_than_its_own() {

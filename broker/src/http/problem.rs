@@ -18,6 +18,7 @@ pub(crate) struct Problem {
     more: Map<String, Value>,
     retry_after: Option<Duration>,
     allow: Option<&'static str>,
+    challenge: bool,
     close: bool,
 }
 
@@ -37,6 +38,7 @@ impl Problem {
             more: Map::new(),
             retry_after: None,
             allow: None,
+            challenge: false,
             close: false,
         }
     }
@@ -64,6 +66,12 @@ impl Problem {
 
     pub(crate) fn allow(mut self, methods: &'static str) -> Self {
         self.allow = Some(methods);
+        self
+    }
+
+    /// Says that a token would help (RFC 9110, section 11.6.1: a `401` must).
+    pub(crate) fn challenge(mut self) -> Self {
+        self.challenge = true;
         self
     }
 
@@ -95,6 +103,9 @@ impl Problem {
         }
         if let Some(methods) = self.allow {
             headers.insert(header::ALLOW, set(methods));
+        }
+        if self.challenge {
+            headers.insert(header::WWW_AUTHENTICATE, set("Bearer"));
         }
         if self.close {
             headers.insert(header::CONNECTION, set("close"));

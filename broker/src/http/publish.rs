@@ -79,6 +79,10 @@ async fn publish(
     let body = whole(body, format.limit(rules), head.headers.contains_key(header::EXPECT)).await?;
     let drafts = drafts::read(format, &head.headers, body, &defaults, rules)?;
     let count = drafts.len();
+    if let Err(wait) = channel.pace().take(count) {
+        channel.metrics().published("throttled", count);
+        return Err(too_fast(wait));
+    }
     let began = Instant::now();
     let deadline = Duration::from_secs(rules.deadline_seconds);
     let Outcome { receipts, error } = Box::pin(channel.log().append(drafts, deadline)).await;
@@ -157,6 +161,13 @@ fn slow() -> Problem {
         "The body did not arrive in time: send it within 30 seconds, without pauses over 10.";
     Problem::new(StatusCode::REQUEST_TIMEOUT, "body-timeout", "The body is too slow", detail)
         .close()
+}
+
+fn too_fast(wait: Duration) -> Problem {
+    let detail = "The channel takes no more events in a second (publishing.maxEventsPerSecond). Repeat after Retry-After.";
+    // Rounded up, and not in step: all who were refused together would come together again.
+    let wait = wait + Duration::from_millis(fastrand::u64(1000..2000));
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-fast", "Not stored", detail).retry_after(wait)
 }
 
 fn label(error: &PublishError) -> &'static str {

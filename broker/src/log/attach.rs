@@ -10,7 +10,7 @@ use async_nats::jetstream::{
     consumer::{AckPolicy, DeliverPolicy, push},
     stream::Info,
 };
-use eventcast_crds::config::ChannelConfig;
+use eventcast_crds::{config::ChannelConfig, stream::epoch_of};
 use futures_util::{FutureExt, StreamExt};
 use tokio::{
     sync::watch,
@@ -21,10 +21,7 @@ mod reader;
 
 pub(crate) use reader::age_seconds;
 
-use super::{
-    Incarnation, Log,
-    stream::{self, StreamError},
-};
+use super::{Incarnation, Log, stream::StreamError};
 use reader::Reader;
 
 /// Incarnation, sequence and, where there is an event, timestamp of the newest that the tail holds.
@@ -264,7 +261,7 @@ fn same_log(
     start: u64,
     behind_since: &mut Option<Instant>,
 ) -> Result<Incarnation, End> {
-    let epoch = stream::epoch(info);
+    let epoch = epoch_of(info);
     let Some((incarnation, high, _)) = anchor else {
         let number = log.tail.last_number() + 1;
         let first_sequence = info.state.first_sequence.max(1);

@@ -2,7 +2,6 @@
 //! publishes behind either.
 
 use std::{
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -11,11 +10,14 @@ use std::{
 };
 
 use async_nats::{
-    Client, ConnectOptions, Event, ServerAddr,
+    Client, Event,
     connection::State,
     jetstream::{self, context::ContextBuilder},
 };
-use eventcast_crds::config;
+use eventcast_crds::{
+    config,
+    nats::{self, NatsConfigError, OLDEST},
+};
 use tokio::{
     sync::{Semaphore, watch},
     time::timeout,
@@ -23,20 +25,11 @@ use tokio::{
 
 use crate::metrics::Metrics;
 
-/// Batch direct gets and message time to live as we use them; older servers deadlock or lose pending writes.
-const OLDEST: (i64, i64, i64) = (2, 12, 3);
-
 /// Why there is no connection to NATS.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
-    #[error("nats.servers: {server}: {message}")]
-    Server { server: String, message: String },
-    #[error("failed to read {path}")]
-    File {
-        path: String,
-        #[source]
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Config(#[from] NatsConfigError),
     #[error("failed to set up the connection to NATS: {0}")]
     Options(String),
     #[error("NATS {found} is too old: Eventcast needs nats-server 2.12.3 or later")]
@@ -160,16 +153,10 @@ async fn client(
     role: &str,
     watch: Option<Watch>,
 ) -> Result<Client, ConnectError> {
-    let mut servers = Vec::new();
-    for server in &config.servers {
-        let parsed = server.parse::<ServerAddr>();
-        servers.push(parsed.map_err(|e| ConnectError::Server {
-            server: server.clone(),
-            message: e.to_string(),
-        })?);
-    }
+    let servers = nats::servers(config)?;
     let watch = watch.map(Arc::new);
-    let mut options = ConnectOptions::new()
+    let options = nats::options(config)
+        .await?
         .name(format!("eventcast-broker/{role}"))
         .retry_on_initial_connect()
         .max_reconnects(None)
@@ -186,34 +173,7 @@ async fn client(
             let watch = watch.clone();
             async move { on_event(&event, watch.as_deref()) }
         });
-    if let Some(user) = &config.user {
-        let password = match &config.password_file {
-            Some(path) => read(path).await?,
-            None => String::new(),
-        };
-        options = options.user_and_password(user.clone(), password);
-    }
-    if let Some(path) = &config.token_file {
-        options = options.token(read(path).await?);
-    }
-    if let Some(path) = &config.credentials_file {
-        let source = options.credentials_file(path).await;
-        options = source
-            .map_err(|source| ConnectError::File { path: path.display().to_string(), source })?;
-    }
-    if let Some(path) = &config.ca_file {
-        options = options.add_root_certificates(path.clone()).require_tls(true);
-    }
-    if let (Some(certificate), Some(key)) = (&config.certificate_file, &config.key_file) {
-        options = options.add_client_certificate(certificate.clone(), key.clone());
-    }
     options.connect(servers).await.map_err(|e| ConnectError::Options(e.to_string()))
-}
-
-async fn read(path: &Path) -> Result<String, ConnectError> {
-    let text = tokio::fs::read_to_string(path).await;
-    text.map(|t| t.trim().to_owned())
-        .map_err(|source| ConnectError::File { path: path.display().to_string(), source })
 }
 
 fn on_event(event: &Event, watch: Option<&Watch>) {

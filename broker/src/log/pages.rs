@@ -5,6 +5,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use eventcast_crds::stream::epoch_of;
 use futures_util::{
     FutureExt,
     future::{BoxFuture, Shared},
@@ -18,7 +19,6 @@ use super::{
     message::{self, Stored},
     page::{self, Page},
     page_cache::Key,
-    stream,
 };
 use crate::{cursor::Epoch, event::Event};
 
@@ -155,7 +155,7 @@ impl Log {
         let read = self.read_all(low, high).await?;
         // After the reading, so that what retention took meanwhile is not mistaken for single deletions.
         let info = self.ask_info(Duration::from_secs(1)).await.map_err(|_| ReadError::Timeout)?;
-        if self.attachment() != Some(attachment) || stream::epoch(&info) != epoch {
+        if self.attachment() != Some(attachment) || epoch_of(&info) != epoch {
             return Err(ReadError::Detached);
         }
         let first = info.state.first_sequence;

@@ -2,9 +2,10 @@
 
 use std::{str::FromStr, sync::Arc, time::Duration};
 
+use eventcast_crds::stream::epoch_of;
 use tokio::time::timeout;
 
-use super::{Log, PageError, Position, stream};
+use super::{Log, PageError, Position};
 use crate::{
     cursor::{Check, Cursor},
     filter::Filter,
@@ -126,7 +127,7 @@ impl Log {
     /// the stream has an event for it, and the client must not be sent back.
     async fn foreign(&self, cursor: &Cursor, text: &str) -> Result<Resolved, Unavailable> {
         let info = self.ask_info(Duration::from_secs(1)).await.map_err(|_| Unavailable)?;
-        if stream::epoch(&info) == cursor.epoch {
+        if epoch_of(&info) == cursor.epoch {
             let there = self.leader_get(cursor.sequence.max(1)).await.map_err(|_| Unavailable)?;
             let ours = self.tail.incarnation().is_some_and(|i| i.epoch == cursor.epoch);
             let we_are_behind = match there {

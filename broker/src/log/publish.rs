@@ -6,6 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_nats::{HeaderMap, Request, client::RequestErrorKind};
+use eventcast_crds::stream::epoch_of;
 use futures_util::StreamExt;
 use serde::Deserialize;
 use tokio::{
@@ -14,7 +15,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{Incarnation, Log, message, stream};
+use super::{Incarnation, Log, message};
 use crate::{
     cursor::{Check, Cursor},
     event::Draft,
@@ -227,7 +228,7 @@ impl Log {
         let there = self.leader_get(sequence).await.ok()?;
         let there = there.filter(|m| m.sequence == sequence);
         let check = there.map_or(Check::ABSENT, |m| Check::of(m.nanos));
-        Some(Cursor { epoch: stream::epoch(&info), sequence, check })
+        Some(Cursor { epoch: epoch_of(&info), sequence, check })
     }
 
     /// The cursor of `sequence`, which is at most the head's.

@@ -163,8 +163,8 @@ mod tests {
 
     #[test]
     fn unknown_keys_are_listed_with_their_paths() {
-        let file = "colour: red\nchannels: [{namespace: a, name: b, access: {tokens: []}}]";
-        assert_eq!(load(file, &[]).unwrap().unknown, ["channels.0.access.tokens", "colour"]);
+        let file = "colour: red\nchannels: [{namespace: a, name: b, access: {cookies: []}}]";
+        assert_eq!(load(file, &[]).unwrap().unknown, ["channels.0.access.cookies", "colour"]);
     }
 
     #[test]

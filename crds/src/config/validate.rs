@@ -159,6 +159,7 @@ impl ChannelConfig {
         p.range(at("publishing.maxBatchEvents"), u.max_batch_events as u64, 1, 10_000);
         p.range(at("publishing.maxBatchBytes"), u.max_batch_bytes as u64, 1, 64 << 20);
         p.range(at("publishing.deadlineSeconds"), u.deadline_seconds, 1, 60);
+        p.range(at("publishing.maxEventsPerSecond"), u.max_events_per_second.into(), 0, 1_000_000);
         for (i, pattern) in u.types.iter().enumerate() {
             p.check(
                 at(&format!("publishing.types[{i}]")),
@@ -173,6 +174,16 @@ impl ChannelConfig {
             !(any && a.allow_credentials),
             "* with credentials would let every page act for its visitor: list the origins",
         );
+        for (i, token) in a.tokens.iter().enumerate() {
+            let at = |key: &str| at(&format!("access.tokens[{i}]{key}"));
+            p.check(at(".issuer"), !token.issuer.is_empty(), "must not be empty");
+            p.check(at(".audience"), !token.audience.is_empty(), "must not be empty");
+            p.check(
+                at(""),
+                token.jwks_url.is_some() != token.key_file.is_some(),
+                "give exactly one of jwksUrl and keyFile",
+            );
+        }
         for (i, origin) in a.allowed_origins.iter().enumerate() {
             p.check(
                 at(&format!("access.allowedOrigins[{i}]")),

@@ -1,0 +1,109 @@
+//! What the API server checks of an EventChannel beside its types: CEL rules, whose messages say what to do. Pure data.
+//!
+//! A rule stands in the schema at its path. What it reads must be bounded there, or the API server refuses the definition for
+//! what the rule might cost.
+
+/// A rule of the Common Expression Language.
+#[derive(Clone, Copy, Debug)]
+pub struct Rule {
+    /// Where it stands: names of properties joined by dots; empty: the object itself.
+    pub path: &'static str,
+    /// What must hold of `self`, and of `oldSelf` where there was one.
+    pub rule: &'static str,
+    /// What the person is told who broke it.
+    pub message: &'static str,
+}
+
+const fn rule(path: &'static str, rule: &'static str, message: &'static str) -> Rule {
+    Rule { path, rule, message }
+}
+
+/// Every rule.
+pub const RULES: &[Rule] = &[
+    rule(
+        "",
+        "self.metadata.name.size() <= 52",
+        "metadata.name must be at most 52 characters: the names of its objects are made from it",
+    ),
+    rule(
+        "",
+        "self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
+        "metadata.name must be a DNS label: a-z, 0-9 and -, without dots",
+    ),
+    rule(
+        "spec.retention",
+        "self.storage == oldSelf.storage",
+        "retention.storage cannot be changed: JetStream cannot move a stream. Create another channel",
+    ),
+    rule("spec.retention", "self.replicas in [1, 3, 5]", "retention.replicas must be 1, 3 or 5"),
+    rule(
+        "spec.retention",
+        "self.maxAgeSeconds == 0 || self.duplicateWindowSeconds <= self.maxAgeSeconds",
+        "retention.duplicateWindowSeconds must not be longer than retention.maxAgeSeconds",
+    ),
+    rule(
+        "spec.stream",
+        "has(self.name) == has(oldSelf.name) && (!has(self.name) || self.name == oldSelf.name)",
+        "stream.name cannot be changed: subscribers would lose the events of the old stream. Create another channel",
+    ),
+    rule(
+        "spec.stream",
+        "has(self.subjectPrefix) == has(oldSelf.subjectPrefix) && (!has(self.subjectPrefix) || self.subjectPrefix == oldSelf.subjectPrefix)",
+        "stream.subjectPrefix cannot be changed: events stored under the old one could not be read. Create another channel",
+    ),
+    rule(
+        "spec.stream.name",
+        "self.matches('^[!-~]+$') && !self.contains('.') && !self.contains('*') && !self.contains('>') && !self.contains('/') && !self.contains('\\\\')",
+        "stream.name must be visible ASCII characters without . * > / and \\",
+    ),
+    rule(
+        "spec.stream.subjectPrefix",
+        "self.matches('^[A-Za-z0-9-][A-Za-z0-9_-]*([.][A-Za-z0-9_-]+)*$')",
+        "stream.subjectPrefix must be tokens of A-Z a-z 0-9 - _ joined by dots, not beginning with _",
+    ),
+    rule(
+        "spec.delivery.from",
+        "self.matches('^(latest|earliest|last:([1-9][0-9]{0,2}|1000)|-[0-9]{1,9}[smhd])$')",
+        "delivery.from must be latest, earliest, last:N with N from 1 to 1000, or an age as -10m",
+    ),
+    rule(
+        "spec.publishing",
+        "self.types.all(t, t.matches('^[^.]+([.][^.]+)*$'))",
+        "publishing.types must be segments joined by dots, as order.paid, order.* or order.>",
+    ),
+    rule(
+        "spec.access",
+        "!(self.allowCredentials && '*' in self.allowedOrigins)",
+        "access.allowedOrigins: * with allowCredentials would let every page act for its visitor: list the origins",
+    ),
+    rule(
+        "spec.access",
+        "self.allowedOrigins.all(o, o == '*' || o.matches('^https?://[-a-z0-9.:]+$'))",
+        "access.allowedOrigins must be scheme://host[:port] in lower case without a path, or *",
+    ),
+    rule(
+        "spec.access",
+        "self.tokens.all(t, has(t.jwksUrl) != has(t.keySecret))",
+        "access.tokens: give exactly one of jwksUrl and keySecret",
+    ),
+    rule(
+        "spec.brokers",
+        "!has(self.autoscaling) || self.replicas == 1",
+        "leave brokers.replicas unset (1) while brokers.autoscaling is set: the autoscaler owns the number",
+    ),
+    rule(
+        "spec.brokers.autoscaling",
+        "self.maxReplicas >= self.minReplicas",
+        "brokers.autoscaling.maxReplicas must be at least minReplicas",
+    ),
+    rule(
+        "spec.brokers.autoscaling",
+        "has(self.cpuPercent) || has(self.subscribersPerBroker)",
+        "brokers.autoscaling needs cpuPercent (with metrics-server), subscribersPerBroker (with a metrics adapter), or both",
+    ),
+    rule(
+        "spec.exposure.ingress.host",
+        "self.matches('^([*][.])?[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",
+        "exposure.ingress.host must be a DNS name in lower case, without scheme, port or path",
+    ),
+];

@@ -1,0 +1,74 @@
+//! The JetStream stream that a channel wants. The operator creates and updates it, or the broker where it is asked to. Pure.
+
+use std::{collections::HashMap, hash::Hasher, time::Duration};
+
+use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, StorageType};
+
+use crate::{
+    config::{ChannelConfig, Storage},
+    epoch::Epoch,
+};
+
+/// Metadata key of the epoch; whoever creates the stream mints it.
+pub const EPOCH: &str = "sse.epoch";
+
+/// What headers and subject may add to the data of an event, in bytes.
+const HEADERS: usize = 16 << 10;
+
+/// The stream of `channel`, in its incarnation `epoch`.
+#[must_use]
+pub fn wanted(channel: &ChannelConfig, epoch: &Epoch) -> Config {
+    let (prefix, retention) = (channel.prefix(), &channel.retention);
+    let limit = |n: u64| {
+        if n == 0 { -1 } else { i64::try_from(n).unwrap_or(i64::MAX) }
+    };
+    // An event of many lines is not longer in the log.
+    let largest = channel.publishing.max_event_bytes + HEADERS;
+    Config {
+        name: channel.stream_name(),
+        subjects: vec![format!("{prefix}.all"), format!("{prefix}.t.>")],
+        max_age: Duration::from_secs(retention.max_age_seconds),
+        max_bytes: limit(retention.max_bytes),
+        max_messages: limit(retention.max_events),
+        max_message_size: i32::try_from(largest).unwrap_or(i32::MAX),
+        discard: DiscardPolicy::Old,
+        storage: match retention.storage {
+            Storage::File => StorageType::File,
+            Storage::Memory => StorageType::Memory,
+        },
+        num_replicas: retention.replicas,
+        duplicate_window: Duration::from_secs(retention.duplicate_window_seconds),
+        allow_direct: true,
+        deny_delete: true,
+        allow_message_ttl: true,
+        metadata: HashMap::from([(EPOCH.to_owned(), epoch.as_str().to_owned())]),
+        ..Config::default()
+    }
+}
+
+/// The epoch of a stream: from its metadata, else, for one that others made, from the time of its creation.
+#[must_use]
+pub fn epoch_of(info: &Info) -> Epoch {
+    let named = info.config.metadata.get(EPOCH).and_then(|e| e.parse().ok());
+    named.unwrap_or_else(|| {
+        let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
+        hash.write(&info.created.unix_timestamp_nanos().to_be_bytes());
+        Epoch::mint(hash.finish())
+    })
+}
+
+/// FNV-1a: the same on every replica and with every compiler, which is all that is asked of it here.
+struct Fnv(u64);
+
+impl Hasher for Fnv {
+    fn write(&mut self, bytes: &[u8]) {
+        for b in bytes {
+            self.0 = (self.0 ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        // The upper bits are mixed best; an epoch takes the lower 40.
+        self.0 ^ (self.0 >> 29)
+    }
+}
