@@ -1,0 +1,127 @@
+//! Memory: from the limit of a pod to the budgets of the broker in it. Pure.
+
+use eventcast_crds::{channel::brokers::Brokers, config::Memory};
+use serde_json::{Value, json};
+
+/// Memory limit of a broker whose channel says nothing.
+const DEFAULT_LIMIT: &str = "512Mi";
+/// With less a broker cannot keep a tail that is worth its name.
+const SMALLEST: u64 = 64 << 20;
+
+/// The resources of a broker's container.
+#[must_use]
+pub fn resources(brokers: &Brokers) -> Value {
+    match &brokers.resources {
+        Some(resources) => json!(resources),
+        None => json!({
+            "requests": {"cpu": "100m", "memory": "256Mi"},
+            "limits": {"memory": DEFAULT_LIMIT},
+        }),
+    }
+}
+
+/// The budgets under the memory limit: an eighth for the tail, a quarter for pages, the rest for connections, requests and the
+/// allocator. Without a limit the broker's own defaults, and never more than they.
+///
+/// # Errors
+/// The limit is no quantity, or too small.
+pub fn of(brokers: &Brokers) -> Result<Memory, String> {
+    let defaults = Memory::default();
+    let text = match &brokers.resources {
+        None => DEFAULT_LIMIT,
+        Some(resources) => match resources.limits.get("memory") {
+            Some(quantity) => &quantity.0,
+            None => return Ok(defaults),
+        },
+    };
+    let path = "spec.brokers.resources.limits.memory";
+    let limit = bytes(text).ok_or_else(|| format!("{path}: {text} is not a number of bytes"))?;
+    if limit < SMALLEST {
+        return Err(format!("{path}: {text} is too little for a broker: give it 64Mi or more"));
+    }
+    let (eighth, quarter) = (limit / 8, limit / 4);
+    let tail = defaults.tail_bytes.min(usize::try_from(eighth).unwrap_or(usize::MAX));
+    Ok(Memory {
+        tail_bytes: tail,
+        all_tail_bytes: tail,
+        page_bytes: defaults.page_bytes.min(quarter),
+        // one channel has the broker to itself
+        channel_page_bytes: defaults.page_bytes.min(quarter),
+        ..defaults
+    })
+}
+
+/// A Kubernetes quantity as whole bytes.
+fn bytes(quantity: &str) -> Option<u64> {
+    let split = quantity.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(quantity.len());
+    let (number, suffix) = quantity.split_at(split);
+    let unit = match suffix {
+        "" => 1.0,
+        "m" => 0.001,
+        "k" => 1e3,
+        "M" => 1e6,
+        "G" => 1e9,
+        "T" => 1e12,
+        "P" => 1e15,
+        "Ki" => 1024.0,
+        "Mi" => 1_048_576.0,
+        "Gi" => 1_073_741_824.0,
+        "Ti" => 1_099_511_627_776.0,
+        "Pi" => 1_125_899_906_842_624.0,
+        _ => return None,
+    };
+    let value = number.parse::<f64>().ok()? * unit;
+    // exact below 2^53, far beyond any memory
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked")]
+    (0.0..9e15).contains(&value).then_some(value as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use eventcast_crds::channel::brokers::Resources;
+    use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+    use super::*;
+
+    fn limited(memory: &str) -> Result<Memory, String> {
+        let limits = BTreeMap::from([("memory".to_owned(), Quantity(memory.to_owned()))]);
+        let resources = Some(Resources { limits, ..Resources::default() });
+        of(&Brokers { resources, ..Brokers::default() })
+    }
+
+    #[test]
+    fn quantities_are_bytes() {
+        for (text, expected) in [
+            ("1", Some(1)),
+            ("128Mi", Some(128 << 20)),
+            ("1.5Gi", Some(3 << 29)),
+            ("2G", Some(2_000_000_000)),
+            ("100000k", Some(100_000_000)),
+            ("1e3", None),
+            ("much", None),
+            ("", None),
+        ] {
+            assert_eq!(bytes(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn budgets_follow_the_limit_and_end_at_the_defaults() {
+        let defaults = Memory::default();
+        let small = limited("64Mi").unwrap();
+        assert_eq!((small.tail_bytes, small.page_bytes), (8 << 20, 16 << 20));
+        let large = limited("64Gi").unwrap();
+        assert_eq!(
+            (large.tail_bytes, large.page_bytes),
+            (defaults.tail_bytes, defaults.page_bytes)
+        );
+        let silent = of(&Brokers::default()).unwrap();
+        assert_eq!((silent.tail_bytes, silent.page_bytes), (64 << 20, 128 << 20));
+        let without = Brokers { resources: Some(Resources::default()), ..Brokers::default() };
+        assert_eq!(of(&without).unwrap(), defaults);
+        assert!(limited("63Mi").unwrap_err().contains("64Mi or more"));
+        assert!(limited("lots").is_err());
+    }
+}

@@ -1,0 +1,94 @@
+//! What the broker reads: its configuration and its credentials, by the types that it reads them with. Pure.
+
+use std::path::Path;
+
+use eventcast_crds::{
+    channel::EventChannelSpec,
+    config::{Access, BrokerConfig, ChannelConfig, Limits, Nats, Retention, Shutdown, TokenIssuer},
+    nats::mounted_at,
+};
+use serde_json::{Value, json};
+
+use super::budget;
+use crate::{
+    channel::Channel,
+    settings::{Credentials, KEYS_FOLDER, NATS_FOLDER, Settings},
+};
+
+/// The key of the ConfigMap, and with it the name of the file.
+pub const FILE: &str = "broker.yaml";
+
+/// Time for load balancers to notice that a broker is not ready any more.
+const DELAY_SECONDS: u64 = 5;
+/// What a broker has left after its last stream was closed: for answers under way.
+const LEEWAY_SECONDS: u64 = 8;
+
+/// The channel, as the stream is made from it.
+#[must_use]
+pub fn channel(namespace: &str, name: &str, spec: &EventChannelSpec) -> ChannelConfig {
+    let access = &spec.access;
+    let tokens = access.tokens.iter().enumerate().map(|(i, token)| TokenIssuer {
+        issuer: token.issuer.clone(),
+        audience: token.audience.clone(),
+        jwks_url: token.jwks_url.clone(),
+        key_file: token.key_secret.as_ref().map(|_| Path::new(KEYS_FOLDER).join(key_file(i))),
+    });
+    ChannelConfig {
+        namespace: namespace.into(),
+        name: name.into(),
+        stream: spec.stream.name.clone(),
+        subject_prefix: spec.stream.subject_prefix.clone(),
+        retention: spec.retention.clone(),
+        delivery: spec.delivery.clone(),
+        publishing: spec.publishing.clone(),
+        access: Access {
+            anonymous: access.anonymous.clone(),
+            tokens: tokens.collect(),
+            allowed_origins: access.allowed_origins.clone(),
+            allow_credentials: access.allow_credentials,
+        },
+    }
+}
+
+/// The file with the keys of the `i`th issuer.
+pub(super) fn key_file(i: usize) -> String {
+    format!("{i}.jwks")
+}
+
+/// The broker's configuration. Retention stays out: the stream is the operator's, and a change of it is no news to a broker.
+#[must_use]
+pub fn broker(
+    channel: &ChannelConfig,
+    spec: &EventChannelSpec,
+    settings: &Settings,
+) -> BrokerConfig {
+    let drain = spec.brokers.drain_seconds;
+    let proxies = spec.exposure.trusted_proxies.iter();
+    BrokerConfig {
+        page: spec.exposure.page,
+        nats: Nats { create_streams: false, ..mounted_at(&settings.nats, Path::new(NATS_FOLDER)) },
+        memory: budget::of(&spec.brokers).unwrap_or_default(),
+        limits: Limits {
+            trusted_proxies: proxies.filter_map(|p| p.parse().ok()).collect(),
+            ..Limits::default()
+        },
+        shutdown: Shutdown {
+            delay_seconds: DELAY_SECONDS,
+            drain_seconds: drain,
+            grace_seconds: DELAY_SECONDS + drain + LEEWAY_SECONDS,
+        },
+        channels: vec![ChannelConfig { retention: Retention::default(), ..channel.clone() }],
+        ..BrokerConfig::default()
+    }
+}
+
+/// The ConfigMap. Brokers take most changes of it over without a restart.
+pub(super) fn map(channel: &Channel) -> Value {
+    let text = serde_saphyr::to_string(&channel.broker).unwrap_or_default();
+    json!({"data": {FILE: text}})
+}
+
+/// The Secret with the credentials for NATS: those of the operator, which shares its account with the brokers.
+pub(super) fn secret(credentials: &Credentials) -> Option<Value> {
+    (!credentials.is_empty()).then(|| json!({"type": "Opaque", "data": credentials}))
+}

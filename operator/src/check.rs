@@ -1,0 +1,85 @@
+//! Whether everything is there that the operator needs: NATS, the CRD, its rights. What `check` says, and `/readyz` waits for.
+
+use std::{sync::Arc, time::Duration};
+
+use kube::Client;
+
+use crate::{
+    apis,
+    metrics::Metrics,
+    nats::{Chain, Jet},
+    permissions,
+    schema::Schema,
+    settings::Settings,
+};
+
+/// How long NATS may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where the operator works.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// The namespaces to watch; empty: all.
+    pub watched: Vec<String>,
+    /// The operator's own namespace, where it needs a Lease.
+    pub own: Option<String>,
+}
+
+/// The rights that are missing, each in words.
+///
+/// # Errors
+/// The API server cannot be asked.
+pub async fn rights(
+    client: &Client,
+    settings: &Settings,
+    places: &Places,
+) -> Result<Vec<String>, kube::Error> {
+    let apis = apis::find(client).await;
+    let wanted = || permissions::in_watched_namespaces(settings, apis);
+    let mut missing = Vec::new();
+    if places.watched.is_empty() {
+        missing.extend(permissions::missing(client, None, wanted()).await?);
+    }
+    for namespace in &places.watched {
+        missing.extend(permissions::missing(client, Some(namespace), wanted()).await?);
+    }
+    if let Some(own) = &places.own {
+        missing.extend(
+            permissions::missing(client, Some(own), permissions::in_own_namespace()).await?,
+        );
+    }
+    Ok(missing)
+}
+
+/// Everything that is not as it should be, each in words; empty where nothing is.
+pub async fn everything(
+    client: &Client,
+    settings: Settings,
+    places: &Places,
+    metrics: &Arc<Metrics>,
+) -> Vec<String> {
+    let mut found = Vec::new();
+    if let Err(error) = Schema::default().look(client, metrics).await {
+        found.push(Chain(&error).to_string());
+    }
+    match rights(client, &settings, places).await {
+        Ok(missing) => {
+            found.extend(missing.into_iter().map(|right| format!("missing right: {right}")))
+        }
+        Err(error) => found.push(format!("cannot ask the API server for rights: {error}")),
+    }
+    match Jet::connect(Arc::new(settings), Arc::clone(metrics)).await {
+        Ok(jet) => match jet.reach(PATIENCE).await {
+            Ok(()) => {
+                if let Err(error) = jet.context().query_account().await {
+                    found.push(format!(
+                        "NATS answers, but JetStream does not ({error}): switch JetStream on"
+                    ));
+                }
+            }
+            Err(error) => found.push(error.message),
+        },
+        Err(error) => found.push(Chain(&error).to_string()),
+    }
+    found
+}

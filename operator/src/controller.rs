@@ -1,0 +1,231 @@
+//! The loop: watches and news become requests, requests become visits.
+//!
+//! Of each channel there is one visit at a time. Optional APIs that come or go end the loop, and it begins again with the watches
+//! that there can be now.
+
+use std::{sync::Arc, time::Duration};
+
+use eventcast_crds::channel::status::EventChannelStatus;
+use futures_util::{StreamExt, stream};
+use kube::{
+    Client,
+    runtime::controller::{Config, Error as ControllerError, applier},
+};
+use tokio::{sync::watch, time::sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    apis,
+    apply::Applier,
+    backoff::Backoff,
+    events::Events,
+    leader::Fence,
+    metrics::Metrics,
+    nats::{Chain, Jet},
+    reconcile::{Context, reconcile, retry},
+    schema::Schema,
+    scope::Scope,
+    settings::{Apis, Settings},
+    subscribers,
+};
+
+/// Requests about one channel that come together are one visit.
+const DEBOUNCE: Duration = Duration::from_millis(200);
+/// How often is looked for optional APIs, and at the CRD.
+const LOOK: Duration = Duration::from_secs(60);
+/// How long the caches may take to fill.
+const FILL: Duration = Duration::from_secs(120);
+
+/// What the loop is made of.
+#[derive(Clone)]
+pub struct Operator {
+    /// To the API server.
+    pub client: Client,
+    /// What holds for all channels.
+    pub settings: Arc<Settings>,
+    /// NATS.
+    pub jet: Arc<Jet>,
+    /// Whether we may write.
+    pub fence: Fence,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// How CRD and operator differ.
+    pub schema: Arc<Schema>,
+    /// In whose name Events are told.
+    pub identity: String,
+    /// The namespaces to watch; empty: all.
+    pub namespaces: Vec<String>,
+    /// Visits at once.
+    pub concurrency: u16,
+    /// A channel that nothing happens to is looked at this often.
+    pub resync: Duration,
+}
+
+impl Operator {
+    /// Works until `stop`; what is under way then is finished.
+    pub async fn run(&self, stop: CancellationToken) {
+        let backoff = Arc::new(Backoff::default());
+        while !stop.is_cancelled() {
+            let found = apis::find(&self.client).await;
+            let until = stop.child_token();
+            let namespaces: Vec<_> = match self.namespaces.as_slice() {
+                [] => vec![None],
+                some => some.iter().cloned().map(Some).collect(),
+            };
+            let news = watch::Sender::new(0_u64);
+            let scopes =
+                namespaces.into_iter().map(|namespace| self.scope(namespace, found, &backoff));
+            let scopes: Vec<_> = scopes.collect();
+            let caches: Vec<_> = scopes.iter().map(|(ctx, _)| Arc::clone(&ctx.scope)).collect();
+            let loops = scopes
+                .into_iter()
+                .map(|(ctx, requests)| self.follow(ctx, requests, news.subscribe(), until.clone()));
+            let watchers = async {
+                tokio::select! {
+                    () = self.look(found, &news) => {}
+                    () = self.count(&caches) => {}
+                    () = subscribers::follow(&self.fence, &self.metrics, &caches) => {}
+                    () = until.cancelled() => {}
+                }
+                until.cancel();
+            };
+            futures_util::join!(futures_util::future::join_all(loops), watchers);
+        }
+    }
+
+    fn scope(
+        &self,
+        namespace: Option<String>,
+        apis: Apis,
+        backoff: &Arc<Backoff>,
+    ) -> (Arc<Context>, crate::scope::Requests) {
+        let (scope, requests) = Scope::watch(self.client.clone(), namespace, apis, &self.metrics);
+        let context = Context {
+            settings: Arc::clone(&self.settings),
+            scope,
+            jet: Arc::clone(&self.jet),
+            applier: Arc::new(Applier::new(self.fence.clone(), Arc::clone(&self.metrics))),
+            fence: self.fence.clone(),
+            events: Events::new(self.client.clone(), self.identity.clone()),
+            metrics: Arc::clone(&self.metrics),
+            backoff: Arc::clone(backoff),
+            schema: Arc::clone(&self.schema),
+            resync: self.resync,
+        };
+        (Arc::new(context), requests)
+    }
+
+    /// Visits what is requested, until `stop`.
+    async fn follow(
+        &self,
+        ctx: Arc<Context>,
+        requests: crate::scope::Requests,
+        news: watch::Receiver<u64>,
+        stop: CancellationToken,
+    ) {
+        let everyone = |news: watch::Receiver<u64>| {
+            let scope = Arc::clone(&ctx.scope);
+            let changes = stream::unfold(news, |mut news| async move {
+                news.changed().await.ok()?;
+                // A herd of reasons is one reason.
+                sleep(DEBOUNCE).await;
+                news.mark_unchanged();
+                Some(((), news))
+            });
+            changes.flat_map(move |()| stream::iter(scope.all()).map(Ok)).boxed()
+        };
+        let all = [requests, everyone(self.jet.news()), everyone(news)];
+        let queue = stream::select_all(all).take_until(stop.cancelled_owned());
+        let config = Config::default().concurrency(self.concurrency).debounce(DEBOUNCE);
+        let store = ctx.scope.channels.clone();
+        let visit = |raw: Arc<_>, ctx: Arc<Context>| {
+            Box::pin(async move {
+                // The queue fills the caches while this waits: it is polled beside the visits.
+                if !ctx.scope.ready(FILL).await {
+                    tracing::warn!(
+                        "a cache does not fill: a watch is refused, or the API server is away"
+                    );
+                }
+                reconcile(raw, ctx).await
+            })
+        };
+        let visits = applier(
+            spawned(visit),
+            |raw, error, ctx| retry(&raw, error, &ctx),
+            ctx,
+            store,
+            queue,
+            config,
+        );
+        visits
+            .for_each(|done| async move {
+                match done {
+                    // It went between request and visit; or it failed, and `retry` has said so.
+                    Ok(_)
+                    | Err(
+                        ControllerError::ObjectNotFound(_) | ControllerError::ReconcilerFailed(..),
+                    ) => {}
+                    Err(error) => tracing::warn!(error = %Chain(&error), "the queue"),
+                }
+            })
+            .await;
+    }
+
+    /// Returns when the optional APIs are others. Looks at the CRD, too: a change there is news for every channel.
+    async fn look(&self, known: Apis, news: &watch::Sender<u64>) {
+        loop {
+            match self.schema.look(&self.client, &self.metrics).await {
+                Ok(true) => news.send_modify(|n| *n += 1),
+                Ok(false) => {}
+                Err(error) => tracing::warn!(error = %Chain(&error), "cannot compare the CRD"),
+            }
+            sleep(LOOK).await;
+            if apis::find_or(&self.client, known).await != known {
+                tracing::info!("the optional APIs of the cluster have changed: watching anew");
+                return;
+            }
+        }
+    }
+
+    /// Keeps the number of channels, which no visit knows.
+    async fn count(&self, scopes: &[Arc<Scope>]) {
+        loop {
+            let (mut ready, mut all) = (0, 0);
+            for raw in scopes.iter().flat_map(|s| s.channels.state()) {
+                let status: EventChannelStatus = raw
+                    .data
+                    .get("status")
+                    .and_then(|s| serde_json::from_value(s.clone()).ok())
+                    .unwrap_or_default();
+                let is = status.conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True");
+                (ready, all) = (ready + usize::from(is), all + 1);
+            }
+            self.metrics.set_channels(ready, all - ready);
+            sleep(Duration::from_secs(5)).await;
+        }
+    }
+}
+
+/// Each visit as a task, so that visits use all processors. One that panics ends the process: its channel would wait for ever.
+fn spawned<K, C, F, T, E>(
+    visit: impl Fn(Arc<K>, Arc<C>) -> F,
+) -> impl FnMut(Arc<K>, Arc<C>) -> std::pin::Pin<Box<dyn Future<Output = Result<T, E>> + Send>>
+where
+    F: Future<Output = Result<T, E>> + Send + 'static,
+    T: Send + 'static,
+    E: Send + 'static,
+{
+    move |object, context| {
+        let task = tokio::spawn(visit(object, context));
+        Box::pin(async move {
+            match task.await {
+                Ok(result) => result,
+                // Nothing of ours aborts a visit, so it panicked: there is no result to give, and no state to trust.
+                Err(error) => {
+                    tracing::error!(%error, "a visit failed");
+                    std::process::exit(70);
+                }
+            }
+        })
+    }
+}

@@ -1,0 +1,95 @@
+//! Every right that the operator needs, and asking whether it has them. The chart grants this list and nothing more; a test holds
+//! both against what the operator does.
+
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
+use kube::{Api, Client, api::PostParams};
+
+use crate::{
+    kind::Kind,
+    settings::{Apis, Settings},
+};
+
+/// A right.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Permission {
+    /// API group.
+    pub group: &'static str,
+    /// Resource, with its subresource after a slash.
+    pub resource: String,
+    /// What is done with it.
+    pub verb: &'static str,
+}
+
+/// What is needed in every watched namespace.
+#[must_use]
+pub fn in_watched_namespaces(settings: &Settings, apis: Apis) -> Vec<Permission> {
+    let mut all = Vec::new();
+    let mut add = |group, resource: &str, verbs: &[&'static str]| {
+        all.extend(verbs.iter().map(|verb| Permission { group, resource: resource.into(), verb }));
+    };
+    add("eventcast.dev", "eventchannels", &["list", "watch", "patch"]);
+    add("eventcast.dev", "eventchannels/status", &["patch"]);
+    for kind in Kind::ALL.into_iter().filter(|kind| apis.serve(*kind)) {
+        let (group, _, _, plural) = kind.names();
+        if kind.is_watched() {
+            add(group, plural, &["get", "list", "watch", "create", "patch"]);
+        } else if settings.has_credentials() {
+            add(group, plural, &["get", "create", "patch"]);
+        }
+        if kind.may_go() {
+            add(group, plural, &["delete"]);
+        }
+    }
+    add("apps", "deployments/scale", &["patch"]);
+    add("", "pods", &["list", "watch"]);
+    add("events.k8s.io", "events", &["create", "patch"]);
+    all
+}
+
+/// What is needed in the operator's own namespace.
+#[must_use]
+pub fn in_own_namespace() -> Vec<Permission> {
+    let right = |verb| Permission { group: "coordination.k8s.io", resource: "leases".into(), verb };
+    ["get", "create", "update"].map(right).to_vec()
+}
+
+/// Those of `wanted` that this operator does not have in `namespace`, or everywhere.
+///
+/// # Errors
+/// The API server cannot be asked.
+pub async fn missing(
+    client: &Client,
+    namespace: Option<&str>,
+    wanted: Vec<Permission>,
+) -> Result<Vec<String>, kube::Error> {
+    let api: Api<SelfSubjectAccessReview> = Api::all(client.clone());
+    let mut missing = Vec::new();
+    for Permission { group, resource, verb } in wanted {
+        let (name, sub) =
+            resource.split_once('/').map_or((&*resource, None), |(n, s)| (n, Some(s)));
+        let attributes = ResourceAttributes {
+            group: Some(group.into()),
+            resource: Some(name.into()),
+            subresource: sub.map(Into::into),
+            verb: Some(verb.into()),
+            namespace: namespace.map(Into::into),
+            ..ResourceAttributes::default()
+        };
+        let review = SelfSubjectAccessReview {
+            spec: SelfSubjectAccessReviewSpec {
+                resource_attributes: Some(attributes),
+                ..SelfSubjectAccessReviewSpec::default()
+            },
+            ..SelfSubjectAccessReview::default()
+        };
+        let answer = api.create(&PostParams::default(), &review).await?;
+        if !answer.status.is_some_and(|s| s.allowed) {
+            let group = if group.is_empty() { "core" } else { group };
+            let place = namespace.map_or("all namespaces".into(), |n| format!("namespace {n}"));
+            missing.push(format!("{verb} {resource} ({group}) in {place}"));
+        }
+    }
+    Ok(missing)
+}
