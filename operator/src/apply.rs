@@ -241,8 +241,16 @@ fn version(kind: Kind, object: &DynamicObject) -> String {
     format!("{uid}/{}", counter.unwrap_or_default())
 }
 
+/// Ours is what this channel owns, and what one of its name owned before it: deleted and applied again, a channel takes its brokers
+/// over before the garbage collector finds them, and no stream is cut.
 fn owned(object: &DynamicObject, channel: &Channel, kind: Kind) -> Result<(), ApplyError> {
-    if object.owner_references().iter().any(|owner| owner.uid == channel.uid) {
+    let ours = object.owner_references().iter().any(|owner| {
+        owner.uid == channel.uid
+            || (owner.kind == channel.owner.kind
+                && owner.name == channel.name
+                && owner.api_version == channel.owner.api_version)
+    });
+    if ours {
         return Ok(());
     }
     Err(ApplyError::NameConflict { kind: kind.as_str(), name: object.name_any() })

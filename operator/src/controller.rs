@@ -177,7 +177,12 @@ impl Operator {
             match self.schema.look(&self.client, &self.metrics).await {
                 Ok(true) => news.send_modify(|n| *n += 1),
                 Ok(false) => {}
-                Err(error) => tracing::warn!(error = %Chain(&error), "cannot compare the CRD"),
+                Err(error) => {
+                    // The document of a CRD that was just applied is a moment late.
+                    tracing::warn!(error = %Chain(&error), "cannot compare the CRD");
+                    sleep(LOOK / 10).await;
+                    continue;
+                }
             }
             sleep(LOOK).await;
             if apis::find_or(&self.client, known).await != known {

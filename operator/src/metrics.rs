@@ -8,6 +8,8 @@ use prometheus::{
     TextEncoder,
 };
 
+use crate::{kind::Kind, status::reasons};
+
 /// The registry and the families.
 pub struct Metrics {
     registry: Registry,
@@ -82,9 +84,20 @@ impl Metrics {
             )?,
             registry,
         };
-        // So that a rate over them begins at 0.
+        // So that every family is served from the start, and a rate over it begins at 0.
         for result in ["ok", "error"] {
             metrics.reconciles.with_label_values(&[result]);
+        }
+        for reason in reasons::FAILURES {
+            metrics.failures.with_label_values(&[reason]);
+        }
+        for change in ["created", "recreated", "adopted", "updated", "deleted"] {
+            metrics.streams.with_label_values(&[change]);
+        }
+        for kind in Kind::ALL.map(Kind::as_str) {
+            metrics.repairs.with_label_values(&[kind]);
+            metrics.watch_errors.with_label_values(&[kind]);
+            metrics.writes.with_label_values(&[kind, "apply"]);
         }
         metrics.set_channels(0, 0);
         Ok(Arc::new(metrics))

@@ -57,6 +57,21 @@ pub mod reasons {
     pub const TOO_FEW_SERVERS: &str = "TooFewServers";
     /// NATS refuses for another reason.
     pub const NATS_REFUSED: &str = "NatsRefused";
+    /// Those for which a visit is repeated or given up: what metrics count.
+    pub const FAILURES: [&str; 12] = [
+        UNREADABLE,
+        INVALID_SPEC,
+        NAME_CONFLICT,
+        APPLY_FAILED,
+        NATS_UNREACHABLE,
+        NATS_TOO_OLD,
+        NOT_OWNED,
+        SUBJECT_CONFLICT,
+        IMMUTABLE,
+        QUOTA_EXCEEDED,
+        TOO_FEW_SERVERS,
+        NATS_REFUSED,
+    ];
     /// All brokers that are wanted are ready.
     pub const BROKERS_READY: &str = "BrokersReady";
     /// Some are.
