@@ -1,22 +1,28 @@
 //! Harness of the suites: real processes, strict clients and the ledger that says who got what.
 //!
-//! - processes: [`nats`] (one server, a cluster of three), [`broker`] (the built binary), [`link`] (the wire between), over [`process`] and [`ports`];
+//! - processes: [`nats`] (one server, a cluster of three), [`broker`] (the built binary), [`link`] (the wire between),
+//!   [`kube`] (an API server), over [`process`] and [`ports`]; [`operator`] (the built binary; [`lab`]: with all it needs), [`e2e`] (a whole cluster, as its user has it);
 //! - clients: [`http`] (bytes and publishing), [`sse`] (a strict event stream), [`metrics`] (what a scrape says), [`sinks`] (the broker's two ways out);
 //! - judges: [`ledger`] (delivered + declared lost = published), with [`filter`] and [`cursor`], which share no code with
-//!   the broker; [`golden`] compares generated text with files.
+//!   the broker; [`chart`] renders and judges the Helm chart; [`golden`] compares generated text with files.
 //!
 //! Nothing here waits by the clock where a condition can be waited for: [`eventually`].
 
 pub mod broker;
+pub mod chart;
 pub mod clients;
 pub mod cursor;
+pub mod e2e;
 pub mod filter;
 pub mod golden;
 pub mod http;
+pub mod kube;
+pub mod lab;
 pub mod ledger;
 pub mod link;
 pub mod metrics;
 pub mod nats;
+pub mod operator;
 pub mod ports;
 pub mod process;
 pub mod reference;
@@ -95,7 +101,9 @@ where
 
 /// Logs of the harness itself on stderr, as `RUST_LOG` says; once is enough, more do no harm.
 pub fn init_tracing() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    // kube's client reports as an error what `eventually` waits for
+    let quiet = || EnvFilter::new("warn,kube_client=off");
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| quiet());
     // an error means that another test of this process was first
     drop(
         tracing_subscriber::fmt()

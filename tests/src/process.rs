@@ -27,6 +27,28 @@ use crate::eventually;
 /// Lines of a log that are shown when a test fails.
 const TAIL: usize = 100;
 
+/// A program of this workspace: what its variable names (`EVENTCAST_BROKER` for `eventcast-broker`), or what lies beside the test
+/// executable's folder.
+///
+/// # Panics
+/// When it was not built; the message says what to run.
+#[must_use]
+pub fn built(program: &str) -> PathBuf {
+    let variable = program.to_uppercase().replace('-', "_");
+    let beside = || {
+        let test = std::env::current_exe().expect("a test knows its executable");
+        let folder = test.parent().and_then(Path::parent).expect("it lies in target/debug/deps");
+        folder.join(program)
+    };
+    let found = std::env::var_os(&variable).map_or_else(beside, PathBuf::from);
+    assert!(
+        found.is_file(),
+        "no {program} at {}: run cargo build -p {program}, or set {variable}",
+        found.display()
+    );
+    found
+}
+
 /// A running or ended child. Dropping it kills it.
 #[derive(Debug)]
 pub struct Process {

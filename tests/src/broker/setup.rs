@@ -1,11 +1,11 @@
 //! What a broker is started with: the executable and the configuration that a test gets without asking.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
 use eventcast_crds::config::{BrokerConfig, ChannelConfig, Shutdown};
 
-use crate::ports;
+use crate::{ports, process};
 
 /// What a test gets without asking.
 pub(super) fn defaults(nats: &str) -> Result<BrokerConfig> {
@@ -26,18 +26,7 @@ pub(super) fn defaults(nats: &str) -> Result<BrokerConfig> {
     Ok(config)
 }
 
-/// `EVENTCAST_BROKER`, or beside the test executable's folder.
+/// The broker that was built.
 pub(super) fn binary() -> PathBuf {
-    let built = || {
-        let test = std::env::current_exe().expect("a test knows its executable");
-        let folder = test.parent().and_then(Path::parent).expect("it lies in target/debug/deps");
-        folder.join("eventcast-broker")
-    };
-    let found = std::env::var_os("EVENTCAST_BROKER").map_or_else(built, PathBuf::from);
-    assert!(
-        found.is_file(),
-        "no broker at {}: run cargo build -p eventcast-broker, or set EVENTCAST_BROKER",
-        found.display()
-    );
-    found
+    process::built("eventcast-broker")
 }

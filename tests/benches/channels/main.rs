@@ -1,0 +1,124 @@
+//! What one operator does with many channels: time until all are as they should be, then a quiet minute, its writes, processor and
+//! memory. `make bench-operator`; CHANNELS=200 for fewer.
+//!
+//! The API server, etcd and NATS are on the same processors.
+
+use std::{
+    env, fs,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use eventcast_crds::channel::EventChannel;
+use eventcast_tests::{
+    eventually,
+    kube::{ApiServer, temp_namespace},
+    lab::install_crd,
+    nats::NatsServer,
+    operator::{Operator, Options},
+};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use kube::{Api, api::ListParams};
+use serde_json::json;
+
+/// How long the quiet lasts.
+const QUIET: Duration = Duration::from_secs(60);
+
+#[tokio::main]
+#[expect(clippy::print_stdout, reason = "the figures are what this program is for")]
+async fn main() -> Result<()> {
+    let count: usize = env::var("CHANNELS").map_or(Ok(1000), |n| n.parse())?;
+    let server = ApiServer::start().await?;
+    install_crd(&server).await?;
+    let client = server.client().await?;
+    let namespace = temp_namespace(&client).await?;
+    let nats = NatsServer::start_with("1s").await?;
+    let operator = Operator::start(Options {
+        kubeconfig: server.admin_kubeconfig(),
+        nats: nats.url(),
+        watch: String::new(),
+        own: namespace.clone(),
+        more: vec!["--log=warn".into()],
+    })
+    .await?;
+    let pid = operator.process()?.pid();
+    let (empty, api) =
+        (operator.process()?.rss()?, Api::<EventChannel>::namespaced(client, &namespace));
+
+    let began = Instant::now();
+    stream::iter(0..count)
+        .map(|i| {
+            let api = api.clone();
+            async move {
+                let object = json!({"apiVersion": "eventcast.dev/v1alpha1", "kind": "EventChannel",
+                    "metadata": {"name": format!("channel-{i}")}, "spec": {"retention": {"maxBytes": 1_000_000}}});
+                api.create(&Default::default(), &serde_json::from_value(object)?).await?;
+                anyhow::Ok(())
+            }
+        })
+        .buffer_unordered(8)
+        .try_collect::<()>()
+        .await?;
+    let created = began.elapsed();
+    eventually("every channel is as it should be", Duration::from_secs(600), || async {
+        let all = api.list(&ListParams::default()).await?;
+        let good = |channel: &&EventChannel| {
+            let status = channel.status.clone().unwrap_or_default();
+            let holds = |kind: &str| {
+                status.conditions.iter().any(|c| c.type_ == kind && c.status == "True")
+            };
+            status.observed_generation == channel.metadata.generation
+                && holds("Accepted")
+                && holds("StreamReady")
+        };
+        let done = all.items.iter().filter(good).count();
+        ensure!(done == count, "{done} of {count}");
+        anyhow::Ok(())
+    })
+    .await?;
+    let converged = began.elapsed();
+    let busy = processor(pid)?;
+    let writes = || operator.metric("eventcast_operator_api_writes_total", &[]);
+    // What the last writes have set off comes to rest.
+    let mut last = writes().await?;
+    loop {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let now = writes().await?;
+        if now == last {
+            break;
+        }
+        last = now;
+    }
+    let before = processor(pid)?;
+    tokio::time::sleep(QUIET).await;
+    let (used, wrote) = (processor(pid)? - before, writes().await? - last);
+    println!("channels                      {count}");
+    println!("all created after             {:.1} s", created.as_secs_f64());
+    println!("all as they should be after   {:.1} s", converged.as_secs_f64());
+    println!("operator's processor till then {:.1} s", busy.as_secs_f64());
+    println!("writes till then              {last}");
+    println!("a quiet minute: writes        {wrote}");
+    println!(
+        "a quiet minute: processor     {:.2} % of one",
+        used.as_secs_f64() / QUIET.as_secs_f64() * 100.0
+    );
+    println!(
+        "memory                        {:.1} MB ({:.1} MB without channels)",
+        mb(operator.process()?.rss()?),
+        mb(empty)
+    );
+    Ok(())
+}
+
+fn mb(bytes: u64) -> f64 {
+    u32::try_from(bytes >> 10).map_or(f64::MAX, f64::from) / 1024.0
+}
+
+/// Time of all processors that a process has used. `/proc/<pid>/stat` counts in hundredths of a second.
+fn processor(pid: u32) -> Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let after = stat.rsplit_once(')').context("no stat")?.1;
+    let fields: Vec<_> = after.split_whitespace().collect();
+    let ticks = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
+    Ok(Duration::from_millis(ticks * 10))
+}

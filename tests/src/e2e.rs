@@ -1,0 +1,203 @@
+//! A cluster as its user has it: whatever `KUBECONFIG` names, kubectl, helm, and HTTP through a Service.
+//!
+//! Knows nothing of how the cluster came to be. [`scenario`] shows what the cluster has to say when one fails.
+//! `EVENTCAST_HELM_ARGUMENTS` has further arguments for helm, such as the place of the images.
+
+mod reach;
+
+pub use reach::Reach;
+
+use std::{panic::AssertUnwindSafe, path::PathBuf, process::Stdio, time::Duration};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use futures_util::FutureExt as _;
+use serde_json::Value;
+use tokio::{io::AsyncWriteExt as _, process::Command, time::timeout};
+
+use crate::{alone, init_tracing, process::find_on_path, repository};
+
+/// The release and its namespace, as the documentation has them.
+const RELEASE: [&str; 3] = ["eventcast", "--namespace", SYSTEM];
+/// Where the operator runs.
+pub const SYSTEM: &str = "eventcast-system";
+/// The longest that one command may take; each has a shorter patience of its own.
+const COMMAND: Duration = Duration::from_secs(300);
+/// What a namespace says so that nothing gets in that asks for a privilege.
+const RESTRICTED: &str = "pod-security.kubernetes.io/enforce=restricted";
+
+/// A cluster and the programs to talk to it.
+#[derive(Debug)]
+pub struct Cluster {
+    kubectl: PathBuf,
+    helm: PathBuf,
+}
+
+/// Runs one scenario, alone; when it fails, with the state of the cluster behind it.
+///
+/// # Errors
+/// Those of the scenario, and a missing cluster.
+pub async fn scenario(run: impl AsyncFnOnce(&Cluster) -> Result<()>) -> Result<()> {
+    init_tracing();
+    let _turn = alone().await;
+    let cluster = Cluster::of_environment()?;
+    let ended = AssertUnwindSafe(run(&cluster)).catch_unwind().await;
+    if !matches!(ended, Ok(Ok(()))) {
+        cluster.explain().await;
+    }
+    match ended {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+impl Cluster {
+    /// The one of `KUBECONFIG`, which must be set: nobody's everyday cluster shall be met by accident.
+    ///
+    /// # Errors
+    /// When it is not, or kubectl or helm cannot be found.
+    pub fn of_environment() -> Result<Self> {
+        ensure!(
+            std::env::var_os("KUBECONFIG").is_some_and(|path| !path.is_empty()),
+            "KUBECONFIG is not set: run make e2e, or name a cluster that may be installed to"
+        );
+        let program = |name: &str| {
+            let variable = format!("EVENTCAST_{}", name.to_uppercase());
+            let found = std::env::var_os(&variable).map(PathBuf::from).or(find_on_path(name));
+            found.with_context(|| format!("no {name} on the PATH: install it, or set {variable}"))
+        };
+        Ok(Self { kubectl: program("kubectl")?, helm: program("helm")? })
+    }
+
+    /// What kubectl prints.
+    ///
+    /// # Errors
+    /// What it complains of.
+    pub async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        run(Command::new(&self.kubectl).args(arguments), None).await
+    }
+
+    /// An object as JSON.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn get(&self, namespace: &str, what: &str) -> Result<Value> {
+        let text = self.kubectl(&["-n", namespace, "get", what, "-o", "json"]).await?;
+        serde_json::from_str(&text).context("kubectl printed something else than JSON")
+    }
+
+    /// Whether there is such an object.
+    ///
+    /// # Errors
+    /// When the cluster cannot be asked.
+    pub async fn has(&self, namespace: &str, what: &str) -> Result<bool> {
+        let arguments = ["-n", namespace, "get", what, "--ignore-not-found", "-o", "name"];
+        Ok(!self.kubectl(&arguments).await?.trim().is_empty())
+    }
+
+    /// Applies a manifest.
+    ///
+    /// # Errors
+    /// When the API server refuses it.
+    pub async fn apply(&self, namespace: &str, manifest: &str) -> Result<()> {
+        let mut command = Command::new(&self.kubectl);
+        run(command.args(["-n", namespace, "apply", "-f", "-"]), Some(manifest)).await?;
+        Ok(())
+    }
+
+    /// Waits for a condition of an object.
+    ///
+    /// # Errors
+    /// When it does not hold within `within`.
+    pub async fn wait(
+        &self,
+        namespace: &str,
+        what: &str,
+        condition: &str,
+        within: Duration,
+    ) -> Result<()> {
+        let (condition, limit) =
+            (format!("--for={condition}"), format!("--timeout={}s", within.as_secs()));
+        self.kubectl(&["-n", namespace, "wait", &condition, what, &limit]).await?;
+        Ok(())
+    }
+
+    /// Makes a namespace that admits only what asks for no privilege, as a careful administrator does.
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub async fn restricted_namespace(&self, name: &str) -> Result<()> {
+        if !self.has(name, &format!("namespace/{name}")).await? {
+            self.kubectl(&["create", "namespace", name]).await?;
+        }
+        self.kubectl(&["label", "--overwrite", "namespace", name, RESTRICTED]).await?;
+        Ok(())
+    }
+
+    /// What helm prints.
+    ///
+    /// # Errors
+    /// What it complains of.
+    pub async fn helm(&self, command: &str, arguments: &[&str]) -> Result<String> {
+        run(Command::new(&self.helm).arg(command).args(RELEASE).args(arguments), None).await
+    }
+
+    /// Installs the chart as the README does, and waits until it is ready; a release that is there already is used.
+    ///
+    /// # Errors
+    /// When it is not within the time.
+    pub async fn install(&self) -> Result<()> {
+        self.restricted_namespace(SYSTEM).await?;
+        let chart = repository().join("charts/eventcast");
+        let chart = chart.to_str().context("a path that is not UTF-8")?;
+        let mut arguments = vec![chart, "--install", "--create-namespace"];
+        arguments.extend(["--wait", "--timeout", "180s"]);
+        let further = std::env::var("EVENTCAST_HELM_ARGUMENTS").unwrap_or_default();
+        arguments.extend(words(&further));
+        self.helm("upgrade", &arguments).await?;
+        Ok(())
+    }
+
+    /// Shows on standard error what an administrator would look at first.
+    async fn explain(&self) {
+        for question in [
+            "get eventchannels,deployments,statefulsets,pods --all-namespaces -o wide",
+            "get events --all-namespaces --sort-by=.metadata.creationTimestamp",
+            "get eventchannels --all-namespaces -o yaml",
+        ] {
+            self.show(question).await;
+        }
+        let pods = "get pods --all-namespaces -l app.kubernetes.io/part-of=eventcast --no-headers \
+                    -o custom-columns=:metadata.namespace,:metadata.name";
+        let pods = self.kubectl(&words(pods)).await.unwrap_or_default();
+        for (namespace, pod) in pods.lines().filter_map(|line| line.trim().split_once(' ')) {
+            self.show(&format!("logs --tail=40 -n {namespace} {pod}")).await;
+        }
+    }
+
+    async fn show(&self, question: &str) {
+        let answer = self.kubectl(&words(question)).await;
+        eprintln!("--- kubectl {question}");
+        eprintln!("{}", answer.unwrap_or_else(|error| format!("{error:#}")));
+    }
+}
+
+fn words(text: &str) -> Vec<&str> {
+    text.split_whitespace().collect()
+}
+
+/// Runs a command to its end.
+async fn run(command: &mut Command, input: Option<&str>) -> Result<String> {
+    let stdin = if input.is_some() { Stdio::piped() } else { Stdio::null() };
+    let what = format!("{:?}", command.as_std());
+    command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().with_context(|| format!("failed to start {what}"))?;
+    if let (Some(input), Some(mut stdin)) = (input, child.stdin.take()) {
+        stdin.write_all(input.as_bytes()).await?;
+    }
+    let output = timeout(COMMAND, child.wait_with_output()).await;
+    let output = output.with_context(|| format!("{what}: no end within {COMMAND:?}"))??;
+    if !output.status.success() {
+        bail!("{what}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}

@@ -1,0 +1,225 @@
+//! A namespace with an operator of its own and a real NATS: what a test of the operator begins with.
+//!
+//! There is no controller-manager: owned objects outlive their owner, and a Deployment has the status that a test gives it.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use async_nats::jetstream::stream::Config as StreamConfig;
+use eventcast_crds::channel::{EventChannel, crd_yaml};
+use k8s_openapi::{api::apps::v1::Deployment, apimachinery::pkg::apis::meta::v1::Condition};
+use kube::{
+    Api, Client, Resource,
+    api::{DeleteParams, Patch, PatchParams},
+    core::NamespaceResourceScope,
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::{
+    eventually,
+    kube::{ApiServer, Cluster, temp_namespace},
+    nats::NatsServer,
+    operator::{Operator, Options},
+};
+
+/// How long an operator may take to notice and act.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// A namespace, an operator that watches it, and NATS.
+pub struct Lab {
+    /// The API server.
+    pub cluster: &'static Cluster,
+    /// A client with every right.
+    pub client: Client,
+    /// The namespace.
+    pub namespace: String,
+    /// NATS.
+    pub nats: NatsServer,
+    /// The operator.
+    pub operator: Operator,
+}
+
+/// Gives the API server the definition, and waits until it serves it.
+///
+/// # Errors
+/// When it refuses it.
+pub async fn install_crd(cluster: &Cluster) -> Result<()> {
+    let text = crd_yaml()?;
+    let applied = cluster
+        .kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "-"], Some(&text))
+        .await?;
+    let said = String::from_utf8_lossy(&applied.stderr).into_owned();
+    ensure!(applied.status.success(), "the CRD is refused: {said}");
+    ensure!(!said.contains("Warning"), "the API server warns of the CRD: {said}");
+    let name = "crd/eventchannels.eventcast.dev";
+    let waited = cluster
+        .kubectl(&["wait", "--for=condition=Established", "--timeout=20s", name], None)
+        .await?;
+    ensure!(waited.status.success(), "the CRD is not served");
+    Ok(())
+}
+
+impl Lab {
+    /// A lab on the API server that the tests of this process share.
+    ///
+    /// # Errors
+    /// When a part of it does not come up.
+    pub async fn start() -> Result<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// A lab whose operator has further arguments.
+    ///
+    /// # Errors
+    /// When a part of it does not come up.
+    pub async fn start_with(more: &[&str]) -> Result<Self> {
+        let cluster = ApiServer::shared().await?;
+        install_crd(cluster).await?;
+        let client = cluster.client().await?;
+        let namespace = temp_namespace(&client).await?;
+        let nats = NatsServer::start().await?;
+        let operator = Operator::start(Options {
+            kubeconfig: cluster.admin_kubeconfig(),
+            nats: nats.url(),
+            watch: namespace.clone(),
+            own: namespace.clone(),
+            more: more.iter().map(|m| (*m).to_owned()).collect(),
+        })
+        .await?;
+        Ok(Self { cluster, client, namespace, nats, operator })
+    }
+
+    /// Objects of a kind in the namespace.
+    #[must_use]
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Creates a channel, or changes it to exactly this spec.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn apply(&self, name: &str, spec: Value) -> Result<EventChannel> {
+        let object = json!({
+            "apiVersion": "eventcast.dev/v1alpha1", "kind": "EventChannel",
+            "metadata": {"name": name}, "spec": spec,
+        });
+        let params = PatchParams::apply("a-person").force();
+        Ok(self.api::<EventChannel>().patch(name, &params, &Patch::Apply(object)).await?)
+    }
+
+    /// Deletes a channel; does not wait.
+    ///
+    /// # Errors
+    /// When it cannot be.
+    pub async fn delete(&self, name: &str) -> Result<()> {
+        self.api::<EventChannel>().delete(name, &DeleteParams::default()).await?;
+        Ok(())
+    }
+
+    /// Waits until a condition of a channel has this status and reason, for the present generation; gives it.
+    ///
+    /// # Errors
+    /// When it does not come to that.
+    pub async fn condition(
+        &self,
+        name: &str,
+        kind: &str,
+        status: &str,
+        reason: &str,
+    ) -> Result<Condition> {
+        let wanted = format!("{kind}={status} ({reason}) of {name}");
+        let found = eventually(&wanted, SOON, || async {
+            let channel = self.api::<EventChannel>().get(name).await?;
+            let generation = channel.metadata.generation;
+            let conditions = channel.status.unwrap_or_default().conditions;
+            let found =
+                conditions.into_iter().find(|c| c.type_ == kind).context("no such condition")?;
+            ensure!(
+                (&*found.status, &*found.reason) == (status, reason)
+                    && found.observed_generation == generation,
+                "{} ({}): {}",
+                found.status,
+                found.reason,
+                found.message
+            );
+            Ok(found)
+        });
+        found.await.map_err(|error| error.context(crate::process::tail(&self.operator.log(), 30)))
+    }
+
+    /// Waits until the stream is there and the spec accepted: what the operator can bring about without a kubelet.
+    ///
+    /// # Errors
+    /// When it does not come to that.
+    pub async fn settled(&self, name: &str) -> Result<()> {
+        self.condition(name, "Accepted", "True", "Accepted").await?;
+        self.condition(name, "StreamReady", "True", "StreamReady").await?;
+        Ok(())
+    }
+
+    /// Waits until an object of the channel is as `holds` wants it; gives it.
+    ///
+    /// # Errors
+    /// When it does not come to that.
+    pub async fn object<K>(&self, name: &str, holds: impl Fn(&K) -> bool) -> Result<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + DeserializeOwned
+            + Clone
+            + std::fmt::Debug,
+    {
+        let name = format!("{name}-broker");
+        let what = format!("{} {name}", K::kind(&()));
+        let found = eventually(&what, SOON, || async {
+            let object = self.api::<K>().get(&name).await?;
+            ensure!(holds(&object), "it is {object:?}");
+            anyhow::Ok(object)
+        });
+        found.await
+    }
+
+    /// The stream of a channel, if there is one.
+    ///
+    /// # Errors
+    /// When NATS does not answer.
+    pub async fn stream(&self, name: &str) -> Result<StreamConfig> {
+        let jetstream = self.nats.jetstream().await?;
+        let stream = jetstream.get_stream(format!("SSE_{}_{name}", self.namespace)).await?;
+        Ok(stream.cached_info().config.clone())
+    }
+
+    /// Gives the Deployment of a channel the status that a controller-manager would, with all brokers ready.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn make_ready(&self, name: &str) -> Result<()> {
+        let deployment = self.object::<Deployment>(name, |_| true).await?;
+        let count = deployment.spec.and_then(|s| s.replicas).unwrap_or(1);
+        let status = json!({"status": {
+            "replicas": count, "readyReplicas": count, "updatedReplicas": count, "availableReplicas": count,
+            "observedGeneration": deployment.metadata.generation,
+        }});
+        let api = self.api::<Deployment>();
+        api.patch_status(&format!("{name}-broker"), &PatchParams::default(), &Patch::Merge(status))
+            .await?;
+        Ok(())
+    }
+
+    /// The reasons of the Events that were told of a channel.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn events(&self, name: &str) -> Result<Vec<String>> {
+        let api: Api<k8s_openapi::api::events::v1::Event> = self.api();
+        let all = api.list(&kube::api::ListParams::default()).await?;
+        let of = |e: &k8s_openapi::api::events::v1::Event| {
+            e.regarding.as_ref().and_then(|r| r.name.as_deref()) == Some(name)
+        };
+        Ok(all.items.into_iter().filter(of).filter_map(|e| e.reason).collect())
+    }
+}

@@ -1,0 +1,180 @@
+//! The built operator as a child: start, faults, metrics.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Result, ensure};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::{
+    eventually,
+    http::{Version, client},
+    metrics::Metrics,
+    ports,
+    process::{self, Process},
+};
+
+/// How long an operator may take until it leads.
+const START: Duration = Duration::from_secs(40);
+/// The image that brokers get; nothing pulls it where there is no kubelet.
+pub const IMAGE: &str = "registry.example/eventcast-broker:test";
+
+/// What an operator is started with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How it reaches the API server.
+    pub kubeconfig: PathBuf,
+    /// Where NATS is.
+    pub nats: String,
+    /// The namespaces that it watches, separated by commas; empty: all.
+    pub watch: String,
+    /// Namespace of its Lease.
+    pub own: String,
+    /// Further arguments.
+    pub more: Vec<String>,
+}
+
+/// An operator, running or not.
+#[derive(Debug)]
+pub struct Operator {
+    folder: TempDir,
+    options: Options,
+    admin: u16,
+    process: Option<Process>,
+}
+
+impl Operator {
+    /// Starts an operator and waits until it leads.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn start(options: Options) -> Result<Self> {
+        let mut operator = Self::launch(options)?;
+        operator.leads(START).await?;
+        Ok(operator)
+    }
+
+    /// Starts an operator and waits for nothing.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn launch(options: Options) -> Result<Self> {
+        let folder = process::folder("eventcast-operator-")?;
+        let mut operator = Self { folder, options, admin: ports::reserve(1)?[0], process: None };
+        operator.relaunch()?;
+        Ok(operator)
+    }
+
+    /// Starts it again, after `kill -9` where it still runs.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn relaunch(&mut self) -> Result<()> {
+        self.kill9()?;
+        let Options { kubeconfig, nats, watch, own, more } = &self.options;
+        // `env`: a child's own variables, without touching those of the test
+        let mut arguments = vec![
+            format!("KUBECONFIG={}", kubeconfig.display()),
+            process::built("eventcast-operator").display().to_string(),
+            "run".into(),
+            format!("--admin=127.0.0.1:{}", self.admin),
+            format!("--nats-servers={nats}"),
+            format!("--watch-namespaces={watch}"),
+            format!("--lease-namespace={own}"),
+            format!("--broker-image={IMAGE}"),
+        ];
+        arguments.extend(more.iter().cloned());
+        let folder = self.folder.path();
+        self.process = Some(Process::spawn("operator", Path::new("env"), &arguments, folder)?);
+        Ok(())
+    }
+
+    /// Waits until it leads.
+    ///
+    /// # Errors
+    /// When it does not within `within`, or has ended.
+    pub async fn leads(&mut self, within: Duration) -> Result<()> {
+        let led = eventually("the operator leads", within, || async {
+            ensure!(
+                self.metrics().await?.metric("eventcast_operator_leader", &[]) > 0.0,
+                "not yet"
+            );
+            Ok(())
+        });
+        let led = led.await;
+        led.map_err(|error| error.context(process::tail(&self.log(), 30)))
+    }
+
+    /// Scrapes `/metrics`.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    pub async fn metrics(&self) -> Result<Metrics> {
+        Metrics::parse(&self.get("/metrics").await?.1)
+    }
+
+    /// Status and text of a path on the admin listener.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn get(&self, path: &str) -> Result<(u16, String)> {
+        let url = format!("http://127.0.0.1:{}{path}", self.admin);
+        let answer = client(Version::One).get(url).timeout(Duration::from_secs(2)).send().await?;
+        Ok((answer.status().as_u16(), answer.text().await?))
+    }
+
+    /// The sum of a metric over all samples with `labels`.
+    ///
+    /// # Errors
+    /// When it cannot be scraped.
+    pub async fn metric(&self, name: &str, labels: &[(&str, &str)]) -> Result<f64> {
+        Ok(self.metrics().await?.metric(name, labels))
+    }
+
+    /// `kill -9`.
+    ///
+    /// # Errors
+    /// When it cannot be killed.
+    pub fn kill9(&mut self) -> Result<()> {
+        if let Some(mut process) = self.process.take() {
+            process.kill9()?;
+        }
+        Ok(())
+    }
+
+    /// A signal.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let process = self.process.as_ref();
+        process.map_or_else(|| anyhow::bail!("the operator does not run"), |p| p.signal(signal))
+    }
+
+    /// Waits until it has ended by itself; its exit code.
+    ///
+    /// # Errors
+    /// When it still runs after `within`.
+    pub async fn wait_exit(&mut self, within: Duration) -> Result<Option<i32>> {
+        let process = self.process.as_mut();
+        let process = process.ok_or_else(|| anyhow::anyhow!("the operator does not run"))?;
+        Ok(process.wait_exit(within).await?.code())
+    }
+
+    /// Everything it logged so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.process.as_ref().map(Process::stderr).unwrap_or_default()
+    }
+
+    /// Process id.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn process(&self) -> Result<&Process> {
+        self.process.as_ref().ok_or_else(|| anyhow::anyhow!("the operator does not run"))
+    }
+}

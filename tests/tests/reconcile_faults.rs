@@ -1,0 +1,194 @@
+//! What goes wrong around the operator: NATS and the API server away, the operator killed at any moment, two operators.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use eventcast_crds::channel::EventChannel;
+use eventcast_tests::{
+    eventually, init_tracing,
+    kube::{ApiServer, temp_namespace},
+    lab::{Lab, SOON, install_crd},
+    nats::NatsServer,
+    operator::{Operator, Options},
+};
+use k8s_openapi::api::{apps::v1::Deployment, coordination::v1::Lease, core::v1::Service};
+use kube::{
+    Api, Client,
+    api::{DeleteParams, Patch, PatchParams},
+};
+use rustix::process::Signal;
+use serde_json::json;
+
+#[tokio::test]
+async fn nats_goes_away_and_comes_back() -> Result<()> {
+    init_tracing();
+    let mut lab = Lab::start().await?;
+    lab.apply("before", json!({})).await?;
+    lab.settled("before").await?;
+    lab.nats.kill9()?;
+    lab.apply("meanwhile", json!({})).await?;
+    let condition = lab.condition("meanwhile", "StreamReady", "False", "NatsUnreachable").await?;
+    assert!(condition.message.contains(&lab.nats.url()), "{}", condition.message);
+    // Brokers are made and repaired all the same.
+    lab.object::<Deployment>("meanwhile", |_| true).await?;
+    lab.api::<Service>().delete("before-broker", &DeleteParams::default()).await?;
+    lab.object::<Service>("before", |_| true).await?;
+    lab.nats.restart().await?;
+    lab.settled("meanwhile").await?;
+    lab.settled("before").await
+}
+
+#[tokio::test]
+async fn an_operator_that_is_killed_at_any_moment_goes_on_where_it_was() -> Result<()> {
+    init_tracing();
+    let mut lab = Lab::start_with(&["--leader-election=false"]).await?;
+    // Each round kills it a little later in the making of a channel; writes of the operator are the clock.
+    for round in 0..10_u32 {
+        let name = format!("orders-{round}");
+        lab.apply(&name, json!({"deletionPolicy": "Delete", "brokers": {"replicas": 2}})).await?;
+        eventually("some writes", SOON, || async {
+            let writes = lab.operator.metric("eventcast_operator_api_writes_total", &[]).await?;
+            ensure!(writes >= f64::from(round), "{writes}");
+            anyhow::Ok(())
+        })
+        .await?;
+        lab.operator.kill9()?;
+        lab.operator.relaunch()?;
+        lab.operator.leads(Duration::from_secs(60)).await?;
+        lab.settled(&name).await?;
+        lab.object::<Deployment>(&name, |d| d.spec.as_ref().is_some_and(|s| s.replicas == Some(2)))
+            .await?;
+        lab.delete(&name).await?;
+        if round % 2 == 0 {
+            lab.operator.kill9()?;
+            lab.operator.relaunch()?;
+            lab.operator.leads(Duration::from_secs(60)).await?;
+        }
+        eventually("channel and stream are gone", SOON, || async {
+            ensure!(
+                lab.api::<EventChannel>().get_opt(&name).await?.is_none(),
+                "the channel is there"
+            );
+            ensure!(lab.stream(&name).await.is_err(), "the stream is there");
+            anyhow::Ok(())
+        })
+        .await?;
+        // what a garbage collector would do
+        lab.api::<Deployment>().delete(&format!("{name}-broker"), &DeleteParams::default()).await?;
+    }
+    Ok(())
+}
+
+async fn apply(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    spec: serde_json::Value,
+) -> Result<()> {
+    let api: Api<EventChannel> = Api::namespaced(client.clone(), namespace);
+    let object = json!({"apiVersion": "eventcast.dev/v1alpha1", "kind": "EventChannel", "metadata": {"name": name}, "spec": spec});
+    api.patch(name, &PatchParams::apply("a-person").force(), &Patch::Apply(object)).await?;
+    Ok(())
+}
+
+async fn accepted(client: &Client, namespace: &str, name: &str) -> Result<()> {
+    let api: Api<EventChannel> = Api::namespaced(client.clone(), namespace);
+    eventually("the channel is accepted", Duration::from_secs(60), || async {
+        let channel = api.get(name).await?;
+        let (generation, status) =
+            (channel.metadata.generation, channel.status.unwrap_or_default());
+        ensure!(status.observed_generation == generation, "not looked at");
+        for kind in ["Accepted", "StreamReady"] {
+            ensure!(
+                status.conditions.iter().any(|c| c.type_ == kind && c.status == "True"),
+                "{status:?}"
+            );
+        }
+        anyhow::Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_api_server_goes_away_and_comes_back() -> Result<()> {
+    init_tracing();
+    let mut server = ApiServer::start().await?;
+    install_crd(&server).await?;
+    let client = server.client().await?;
+    let namespace = temp_namespace(&client).await?;
+    let nats = NatsServer::start().await?;
+    let mut operator = Operator::start(Options {
+        kubeconfig: server.admin_kubeconfig(),
+        nats: nats.url(),
+        watch: String::new(),
+        own: namespace.clone(),
+        more: Vec::new(),
+    })
+    .await?;
+    apply(&client, &namespace, "before", json!({})).await?;
+    accepted(&client, &namespace, "before").await?;
+    server.kill9()?;
+    server.restart().await?;
+    let client = server.client().await?;
+    apply(&client, &namespace, "after", json!({})).await?;
+    accepted(&client, &namespace, "after").await?;
+    assert!(operator.process()?.pid() > 0, "a short outage ends no operator");
+    // One that stands still for longer than the Lease allows ends it: nobody knows who leads then.
+    server.pause()?;
+    let code = operator.wait_exit(Duration::from_secs(40)).await?;
+    assert_eq!(code, Some(1), "{}", operator.log());
+    server.resume()?;
+    operator.relaunch()?; // as a kubelet does
+    operator.leads(Duration::from_secs(60)).await?;
+    apply(&client, &namespace, "before", json!({"delivery": {"heartbeatSeconds": 9}})).await?;
+    accepted(&client, &namespace, "before").await
+}
+
+#[tokio::test]
+async fn of_two_operators_one_works_and_one_that_lost_the_lease_writes_nothing() -> Result<()> {
+    init_tracing();
+    let server = ApiServer::start().await?;
+    install_crd(&server).await?;
+    let client = server.client().await?;
+    let namespace = temp_namespace(&client).await?;
+    let nats = NatsServer::start().await?;
+    let options = |identity: &str| Options {
+        kubeconfig: server.admin_kubeconfig(),
+        nats: nats.url(),
+        watch: String::new(),
+        own: namespace.clone(),
+        more: vec![format!("--identity={identity}")],
+    };
+    let mut first = Operator::start(options("first")).await?;
+    let mut second = Operator::launch(options("second"))?;
+    apply(&client, &namespace, "orders", json!({})).await?;
+    accepted(&client, &namespace, "orders").await?;
+    eventually("the second is ready and does not lead", SOON, || async {
+        ensure!(second.get("/readyz").await?.0 == 200, "not ready");
+        ensure!(second.metric("eventcast_operator_leader", &[]).await? == 0.0, "two lead");
+        anyhow::Ok(())
+    })
+    .await?;
+    let leases: Api<Lease> = Api::namespaced(client.clone(), &namespace);
+    let holder = || async {
+        let lease = leases.get("eventcast-operator").await?;
+        anyhow::Ok(lease.spec.and_then(|s| s.holder_identity).unwrap_or_default())
+    };
+    assert_eq!(holder().await?, "first");
+
+    // The leader stands still, as on a node that swaps; the other takes over; the first wakes up to find that it may not write.
+    first.signal(Signal::STOP)?;
+    second.leads(Duration::from_secs(40)).await?;
+    assert_eq!(holder().await?, "second");
+    apply(&client, &namespace, "orders", json!({"delivery": {"heartbeatSeconds": 9}})).await?;
+    accepted(&client, &namespace, "orders").await?;
+    first.signal(Signal::CONT)?;
+    assert_eq!(first.wait_exit(SOON).await?, Some(1), "{}", first.log());
+    assert_eq!(holder().await?, "second");
+
+    // One that ends in good order gives the Lease up, and the next need not wait for its end.
+    first.relaunch()?;
+    second.signal(Signal::TERM)?;
+    assert_eq!(second.wait_exit(SOON).await?, Some(0), "{}", second.log());
+    first.leads(Duration::from_secs(10)).await
+}

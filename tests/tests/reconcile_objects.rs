@@ -1,0 +1,336 @@
+//! A channel and what is made of it: created, changed, drifted, deleted, on a real API server and a real NATS.
+
+use anyhow::{Context as _, Result, ensure};
+use eventcast_crds::channel::EventChannel;
+use eventcast_tests::{
+    chart, eventually, init_tracing,
+    lab::{Lab, SOON},
+};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    autoscaling::v2::HorizontalPodAutoscaler,
+    core::v1::{ConfigMap, Service, ServiceAccount},
+    networking::v1::{Ingress, NetworkPolicy},
+    policy::v1::PodDisruptionBudget,
+};
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams},
+};
+use serde_json::json;
+
+#[tokio::test]
+async fn six_lines_give_a_channel_with_a_url() -> Result<()> {
+    init_tracing();
+    let lab = Lab::start().await?;
+    let created = lab.apply("orders", json!({})).await?;
+    assert_eq!(created.spec.brokers.replicas, 1, "defaults are in the object");
+    lab.settled("orders").await?;
+    lab.condition("orders", "Ready", "False", "WaitingForBrokers").await?;
+    lab.make_ready("orders").await?;
+    lab.condition("orders", "Ready", "True", "Ready").await?;
+
+    let stream = lab.stream("orders").await?;
+    let prefix = format!("sse.{}.orders", lab.namespace);
+    assert_eq!(stream.subjects, [format!("{prefix}.all"), format!("{prefix}.t.>")]);
+    assert_eq!(stream.metadata["eventcast.dev/uid"], created.uid().unwrap_or_default());
+    assert!(stream.metadata.contains_key("sse.epoch") && stream.allow_direct);
+
+    lab.object::<ServiceAccount>("orders", |_| true).await?;
+    lab.object::<Service>("orders", |_| true).await?;
+    lab.object::<NetworkPolicy>("orders", |_| true).await?;
+    let map = lab.object::<ConfigMap>("orders", |_| true).await?;
+    let text = map.data.unwrap_or_default().remove("broker.yaml").context("no configuration")?;
+    let config = eventcast_crds::config::load::load(&text, &[])?;
+    assert!(config.unknown.is_empty() && config.config.problems().is_empty(), "{text}");
+    assert_eq!(config.config.channels[0].key(), format!("{}/orders", lab.namespace));
+    let deployment = lab.object::<Deployment>("orders", |_| true).await?;
+    let owner = &deployment.owner_references()[0];
+    assert_eq!((&*owner.kind, owner.controller), ("EventChannel", Some(true)));
+
+    let shown = lab.cluster.kubectl(&["get", "evch", "orders", "-n", &lab.namespace], None).await?;
+    let shown = String::from_utf8(shown.stdout)?;
+    for word in ["READY", "URL", "REPLICAS", "SUBSCRIBERS", "AGE", "True", "1/1", "/channels/"] {
+        assert!(shown.contains(word), "{word} not in\n{shown}");
+    }
+    let events = lab.events("orders").await?;
+    for reason in ["StreamCreated", "Ready"] {
+        assert!(events.iter().any(|e| e == reason), "{reason} not in {events:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_change_reaches_what_it_is_about_and_nothing_else() -> Result<()> {
+    init_tracing();
+    let lab = Lab::start().await?;
+    lab.apply("orders", json!({})).await?;
+    lab.settled("orders").await?;
+    let before = lab.object::<Deployment>("orders", |_| true).await?;
+
+    lab.apply("orders", json!({
+        "delivery": {"heartbeatSeconds": 7}, "retention": {"maxAgeSeconds": 600},
+        "access": {"allowedOrigins": ["https://app.example"]}, "publishing": {"types": ["order.>"]},
+    }))
+    .await?;
+    let has = |map: &ConfigMap, text: &str| {
+        map.data.as_ref().is_some_and(|d| d["broker.yaml"].contains(text))
+    };
+    for text in ["heartbeatSeconds: 7", "https://app.example", "order.>"] {
+        lab.object::<ConfigMap>("orders", |m| has(m, text)).await?;
+    }
+    eventually("the stream keeps less", SOON, || async {
+        ensure!(lab.stream("orders").await?.max_age.as_secs() == 600, "not yet");
+        anyhow::Ok(())
+    })
+    .await?;
+    lab.settled("orders").await?;
+    let after = lab.object::<Deployment>("orders", |_| true).await?;
+    assert_eq!(before.metadata.generation, after.metadata.generation, "no broker is rolled");
+    assert!(lab.events("orders").await?.contains(&"StreamUpdated".to_owned()));
+
+    lab.apply("orders", json!({"brokers": {
+        "replicas": 3, "image": "registry.example/other:1", "nodeSelector": {"a": "b"}, "drainSeconds": 40,
+        "podTemplate": {"metadata": {"annotations": {"team": "shop"}},
+            "spec": {"containers": [{"name": "broker", "env": [{"name": "X", "value": "y"}]}]}},
+    }}))
+    .await?;
+    let deployment = lab.object::<Deployment>("orders", |d| {
+        let spec = d.spec.as_ref();
+        spec.is_some_and(|s| {
+            s.replicas == Some(3)
+                && s.template.spec.as_ref().is_some_and(|p| p.node_selector.is_some())
+        })
+    });
+    let pod = deployment.await?.spec.context("no spec")?.template;
+    assert_eq!(pod.metadata.unwrap_or_default().annotations.unwrap_or_default()["team"], "shop");
+    let pod = pod.spec.context("no pod")?;
+    assert_eq!(pod.containers[0].image.as_deref(), Some("registry.example/other:1"));
+    assert_eq!(pod.containers[0].env.as_ref().map(Vec::len), Some(1));
+    assert!(pod.termination_grace_period_seconds.is_some_and(|s| s > 50));
+    lab.object::<PodDisruptionBudget>("orders", |_| true).await?;
+
+    lab.apply(
+        "orders",
+        json!({"exposure": {
+            "service": {"type": "NodePort", "annotations": {"a": "b"}},
+            "ingress": {"host": "events.example.com", "tlsSecretName": "cert"},
+        }}),
+    )
+    .await?;
+    lab.object::<Service>("orders", |s| {
+        s.spec.as_ref().is_some_and(|s| s.type_.as_deref() == Some("NodePort"))
+    })
+    .await?;
+    let ingress = lab.object::<Ingress>("orders", |_| true).await?;
+    assert_eq!(ingress.annotations()["nginx.ingress.kubernetes.io/proxy-buffering"], "off");
+    gone::<PodDisruptionBudget>(&lab, "orders").await?;
+    eventually("the URL leads through the Ingress", SOON, || async {
+        let url = lab
+            .api::<EventChannel>()
+            .get("orders")
+            .await?
+            .status
+            .and_then(|s| s.url)
+            .unwrap_or_default();
+        ensure!(url.starts_with("https://events.example.com/channels/"), "it is {url}");
+        anyhow::Ok(())
+    })
+    .await?;
+
+    lab.apply("orders", json!({})).await?;
+    gone::<Ingress>(&lab, "orders").await
+}
+
+#[tokio::test]
+async fn an_autoscaler_owns_the_number_of_brokers_while_there_is_one() -> Result<()> {
+    init_tracing();
+    let lab = Lab::start().await?;
+    let replicas = |d: &Deployment| d.spec.as_ref().and_then(|s| s.replicas);
+    lab.apply("orders", json!({"brokers": {"replicas": 4}})).await?;
+    lab.object::<Deployment>("orders", |d| replicas(d) == Some(4)).await?;
+    let auto =
+        json!({"brokers": {"autoscaling": {"minReplicas": 2, "maxReplicas": 9, "cpuPercent": 60}}});
+    lab.apply("orders", auto).await?;
+    lab.object::<HorizontalPodAutoscaler>("orders", |_| true).await?;
+    let deployment = lab.object::<Deployment>("orders", |d| replicas(d) == Some(4)).await?;
+    assert_eq!(replicas(&deployment), Some(4), "nobody is cut at the change");
+    scale(&lab, "deploy/orders-broker", 7).await?; // as the autoscaler does
+    lab.apply(
+        "orders",
+        json!({"delivery": {"heartbeatSeconds": 9},
+        "brokers": {"autoscaling": {"minReplicas": 2, "maxReplicas": 9, "cpuPercent": 61}}}),
+    )
+    .await?;
+    lab.object::<HorizontalPodAutoscaler>("orders", |h| {
+        h.spec
+            .as_ref()
+            .and_then(|s| s.metrics.as_ref())
+            .is_some_and(|m| serde_json::to_string(m).unwrap_or_default().contains("61"))
+    })
+    .await?;
+    assert_eq!(replicas(&lab.object::<Deployment>("orders", |_| true).await?), Some(7));
+    lab.apply("orders", json!({"brokers": {"replicas": 2}})).await?;
+    lab.object::<Deployment>("orders", |d| replicas(d) == Some(2)).await?;
+    gone::<HorizontalPodAutoscaler>(&lab, "orders").await?;
+    scale(&lab, "evch/orders", 5).await?;
+    lab.object::<Deployment>("orders", |d| replicas(d) == Some(5)).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn drift_is_repaired_and_what_others_add_stays() -> Result<()> {
+    init_tracing();
+    let lab = Lab::start().await?;
+    lab.apply("orders", json!({})).await?;
+    lab.settled("orders").await?;
+    let api: Api<Deployment> = lab.api();
+    let merge = PatchParams::default();
+    let drifted = json!({
+        "metadata": {"labels": {"theirs": "stays"}},
+        "spec": {"replicas": 6, "template": {"spec": {"containers": [{"name": "broker", "image": "evil:1", "env": [{"name": "A", "value": "b"}]}]}}},
+    });
+    api.patch("orders-broker", &merge, &Patch::Strategic(drifted)).await?;
+    let image = |d: &Deployment| {
+        Some(d.spec.as_ref()?.template.spec.as_ref()?.containers[0].image.clone()?)
+    };
+    let repaired = lab.object::<Deployment>("orders", |d| {
+        image(d).as_deref() == Some(eventcast_tests::operator::IMAGE)
+            && d.spec.as_ref().is_some_and(|s| s.replicas == Some(1))
+    });
+    let repaired = repaired.await?;
+    assert_eq!(repaired.labels()["theirs"], "stays");
+    assert!(
+        repaired.spec.and_then(|s| s.template.spec).is_some_and(|p| p.containers[0].env.is_some())
+    );
+
+    lab.api::<ConfigMap>()
+        .patch("orders-broker", &merge, &Patch::Merge(json!({"data": {"broker.yaml": "x: y"}})))
+        .await?;
+    lab.object::<ConfigMap>("orders", |m| {
+        m.data.as_ref().is_some_and(|d| d["broker.yaml"].contains("channels:"))
+    })
+    .await?;
+    for _ in 0..2 {
+        let uid = lab.object::<Service>("orders", |_| true).await?.uid();
+        lab.api::<Service>().delete("orders-broker", &DeleteParams::default()).await?;
+        lab.object::<Service>("orders", |s| s.uid() != uid).await?;
+    }
+    eventually("the Event", SOON, || async {
+        ensure!(lab.events("orders").await?.contains(&"DriftRepaired".to_owned()), "not told");
+        anyhow::Ok(())
+    })
+    .await?;
+    assert!(lab.operator.metric("eventcast_operator_drift_repairs_total", &[]).await? >= 3.0);
+
+    // The stream, too: what somebody changes there comes back, and its events stay.
+    let jetstream = lab.nats.jetstream().await?;
+    let mut config = lab.stream("orders").await?;
+    config.max_age = std::time::Duration::from_secs(300);
+    jetstream.update_stream(config).await?;
+    lab.apply("orders", json!({"delivery": {"heartbeatSeconds": 8}})).await?;
+    eventually("the stream is as it was", SOON, || async {
+        ensure!(lab.stream("orders").await?.max_age.as_secs() == 604_800, "not yet");
+        anyhow::Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn nothing_is_written_where_nothing_differs() -> Result<()> {
+    init_tracing();
+    let lab = Lab::start_with(&["--resync-seconds=1"]).await?;
+    for name in ["one", "two"] {
+        lab.apply(name, json!({"brokers": {"replicas": 2}})).await?;
+        lab.settled(name).await?;
+        lab.make_ready(name).await?;
+        lab.condition(name, "Ready", "True", "Ready").await?;
+    }
+    let visits = || lab.operator.metric("eventcast_operator_reconciles_total", &[("result", "ok")]);
+    let writes = || lab.operator.metric("eventcast_operator_api_writes_total", &[]);
+    let (before, visited) = (writes().await?, visits().await?);
+    eventually("more visits", SOON, || async {
+        ensure!(visits().await? >= visited + 8.0, "too few");
+        anyhow::Ok(())
+    })
+    .await?;
+    assert_eq!(writes().await?, before, "visits without a reason write nothing");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_object_of_somebody_else_is_never_taken() -> Result<()> {
+    init_tracing();
+    let lab = Lab::start().await?;
+    let theirs = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "orders-broker"}, "data": {"theirs": "yes"}});
+    let api: Api<ConfigMap> = lab.api();
+    let created = api.create(&Default::default(), &serde_json::from_value(theirs)?).await?;
+    lab.apply("orders", json!({})).await?;
+    let condition = lab.condition("orders", "Accepted", "False", "NameConflict").await?;
+    assert!(condition.message.contains("ConfigMap orders-broker"), "{}", condition.message);
+    let now = api.get("orders-broker").await?;
+    assert_eq!((now.resource_version(), now.data), (created.resource_version(), created.data));
+    api.delete("orders-broker", &DeleteParams::default()).await?;
+    lab.settled("orders").await
+}
+
+#[tokio::test]
+async fn a_paused_channel_is_left_alone() -> Result<()> {
+    init_tracing();
+    let lab = Lab::start().await?;
+    lab.apply("orders", json!({})).await?;
+    lab.settled("orders").await?;
+    let annotate = |value: serde_json::Value| {
+        let api: Api<EventChannel> = lab.api();
+        async move {
+            let patch = json!({"metadata": {"annotations": {"eventcast.dev/paused": value}}});
+            api.patch("orders", &PatchParams::default(), &Patch::Merge(patch)).await
+        }
+    };
+    annotate(json!("true")).await?;
+    lab.condition("orders", "Paused", "True", "PausedByAnnotation").await?;
+    lab.api::<Service>().delete("orders-broker", &DeleteParams::default()).await?;
+    lab.apply("orders", json!({"retention": {"maxAgeSeconds": 777}})).await?;
+    // another channel shows that the operator has been past here
+    lab.apply("other", json!({})).await?;
+    lab.settled("other").await?;
+    assert!(lab.api::<Service>().get_opt("orders-broker").await?.is_none());
+    assert_eq!(lab.stream("orders").await?.max_age.as_secs(), 604_800);
+    annotate(json!(null)).await?;
+    lab.object::<Service>("orders", |_| true).await?;
+    lab.settled("orders").await?;
+    assert_eq!(lab.stream("orders").await?.max_age.as_secs(), 777);
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_metric_that_dashboards_and_alerts_may_ask_for_is_served_from_the_start() -> Result<()>
+{
+    init_tracing();
+    let lab = Lab::start().await?;
+    let served = chart::promql::Known::of(&lab.operator.metrics().await?);
+    assert_eq!(served, chart::monitoring::operator());
+    Ok(())
+}
+
+async fn gone<K>(lab: &Lab, name: &str) -> Result<()>
+where
+    K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
+        + serde::de::DeserializeOwned
+        + Clone
+        + std::fmt::Debug,
+{
+    let what = format!("no {} any more", K::kind(&()));
+    eventually(&what, SOON, || async {
+        ensure!(lab.api::<K>().get_opt(&format!("{name}-broker")).await?.is_none(), "it is there");
+        anyhow::Ok(())
+    })
+    .await
+}
+
+async fn scale(lab: &Lab, what: &str, count: u32) -> Result<()> {
+    let count = format!("--replicas={count}");
+    let scaled = lab.cluster.kubectl(&["scale", what, &count, "-n", &lab.namespace], None).await?;
+    ensure!(scaled.status.success(), "{}", String::from_utf8_lossy(&scaled.stderr));
+    Ok(())
+}

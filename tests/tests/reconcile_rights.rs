@@ -1,0 +1,281 @@
+//! The operator with the rights that the chart grants, and no other: every call is allowed, and every right is used.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, Result, ensure};
+use eventcast_crds::channel::EventChannel;
+use eventcast_tests::{
+    chart, eventually, init_tracing,
+    kube::{ApiServer, Cluster, temp_namespace},
+    lab::{SOON, install_crd},
+    nats::NatsServer,
+    operator::{Operator, Options},
+    process,
+};
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Service};
+use kube::{
+    Api, Client,
+    api::{DeleteParams, Patch, PatchParams},
+};
+use serde_json::{Value, json};
+
+/// A right or a call: verb, group, resource with subresource.
+type Right = (String, String, String);
+
+/// The definitions of other projects, as small as they can be.
+fn definition(group: &str, kind: &str, plural: &str) -> String {
+    let approved = "api-approved.kubernetes.io";
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{plural}.{group}"), "annotations": {approved: "https://github.com/kubernetes-sigs/gateway-api"}},
+        "spec": {
+            "group": group, "scope": "Namespaced", "names": {"kind": kind, "plural": plural},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {
+                "type": "object", "x-kubernetes-preserve-unknown-fields": true}}}],
+        },
+    })
+    .to_string()
+}
+
+async fn apply(cluster: &Cluster, manifest: &str) -> Result<()> {
+    let done = cluster.kubectl(&["apply", "--server-side", "-f", "-"], Some(manifest)).await?;
+    ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    Ok(())
+}
+
+/// The rights in the roles of what was rendered.
+fn granted(manifests: &[Value]) -> BTreeSet<Right> {
+    let words = |rule: &Value, key: &str| -> Vec<String> {
+        rule[key]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|w| w.as_str().map(str::to_owned))
+            .collect()
+    };
+    let ours = |m: &&Value| {
+        let name = chart::text(m, "/metadata/name");
+        matches!(chart::text(m, "/kind"), "Role" | "ClusterRole")
+            && !name.contains("view")
+            && !name.contains("edit")
+    };
+    let rules = manifests
+        .iter()
+        .filter(ours)
+        .flat_map(|m| m["rules"].as_array().cloned().unwrap_or_default());
+    let mut all = BTreeSet::new();
+    for rule in rules {
+        for group in words(&rule, "apiGroups") {
+            for resource in words(&rule, "resources") {
+                for verb in words(&rule, "verbs") {
+                    all.insert((verb, group.clone(), resource.clone()));
+                }
+            }
+        }
+    }
+    all
+}
+
+async fn channel(client: &Client, namespace: &str, spec: Value) -> Result<()> {
+    let api: Api<EventChannel> = Api::namespaced(client.clone(), namespace);
+    let object = json!({"apiVersion": "eventcast.dev/v1alpha1", "kind": "EventChannel", "metadata": {"name": "orders"}, "spec": spec});
+    api.patch("orders", &PatchParams::apply("a-person").force(), &Patch::Apply(object)).await?;
+    eventually("the channel is accepted", SOON, || async {
+        let channel = api.get("orders").await?;
+        let (generation, status) =
+            (channel.metadata.generation, channel.status.unwrap_or_default());
+        ensure!(status.observed_generation == generation, "not looked at");
+        for kind in ["Accepted", "StreamReady", "Exposed"] {
+            ensure!(
+                status.conditions.iter().any(|c| c.type_ == kind && c.status == "True"),
+                "{status:?}"
+            );
+        }
+        anyhow::Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn every_call_is_allowed_and_every_right_is_used() -> Result<()> {
+    init_tracing();
+    let server = ApiServer::start().await?;
+    install_crd(&server).await?;
+    for (group, kind, plural) in [
+        ("gateway.networking.k8s.io", "HTTPRoute", "httproutes"),
+        ("monitoring.coreos.com", "PodMonitor", "podmonitors"),
+    ] {
+        apply(&server, &definition(group, kind, plural)).await?;
+    }
+    let client = server.client().await?;
+    let namespace = temp_namespace(&client).await?;
+    let values = [
+        "--set",
+        "nats.enabled=false",
+        "--set",
+        "externalNats.servers={nats://nats:4222}",
+        "--set",
+        "externalNats.user=eventcast",
+        "--set",
+        "externalNats.existingSecret=nats",
+        "--set",
+        "externalNats.keys.password=password",
+    ];
+    let manifests = chart::render(&values)?;
+    apply(
+        &server,
+        &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "eventcast-system"}})
+            .to_string(),
+    )
+    .await?;
+    let of_rights = ["Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding", "ServiceAccount"];
+    for manifest in manifests.iter().filter(|m| of_rights.contains(&chart::text(m, "/kind"))) {
+        apply(&server, &manifest.to_string()).await?;
+    }
+    let account = manifests
+        .iter()
+        .find(|m| chart::text(m, "/kind") == "ServiceAccount")
+        .context("no ServiceAccount")?;
+    let account = chart::text(account, "/metadata/name").to_owned();
+    let token = server.token("eventcast-system", &account).await?;
+
+    let nats = NatsServer::start().await?;
+    let folder = process::folder("eventcast-rights-")?;
+    let password = folder.path().join("password");
+    std::fs::write(&password, "secret")?;
+    let more = |network: &str| {
+        vec![
+            "--nats-user=eventcast".to_owned(),
+            format!("--nats-password-file={}", password.display()),
+            format!("--network-policies={network}"),
+            format!("--pod-monitors={network}"),
+            "--resync-seconds=2".to_owned(),
+        ]
+    };
+    let options = |network: &str| {
+        anyhow::Ok(Options {
+            kubeconfig: server.kubeconfig(&token)?,
+            nats: nats.url(),
+            watch: String::new(),
+            own: "eventcast-system".into(),
+            more: more(network),
+        })
+    };
+    let mut operator = Operator::start(options("true")?).await?;
+    eventually("every right is there", SOON, || async {
+        let (status, text) = operator.get("/readyz").await?;
+        ensure!(status == 200, "{text}");
+        anyhow::Ok(())
+    })
+    .await?;
+
+    // A life with everything in it.
+    channel(&client, &namespace, json!({
+        "deletionPolicy": "Delete",
+        "brokers": {"autoscaling": {"minReplicas": 2, "maxReplicas": 3, "cpuPercent": 50}},
+        "exposure": {"ingress": {"host": "a.example"}, "gateway": {"parentRefs": [{"name": "web"}]}},
+    }))
+    .await?;
+    channel(&client, &namespace, json!({"deletionPolicy": "Delete", "brokers": {"replicas": 2}}))
+        .await?;
+    channel(&client, &namespace, json!({"deletionPolicy": "Delete"})).await?; // one broker: no disruption budget
+    let services: Api<Service> = Api::namespaced(client.clone(), &namespace);
+    for _ in 0..2 {
+        // the second Event of one kind is a patch
+        let before = services.get("orders-broker").await?;
+        services.delete("orders-broker", &DeleteParams::default()).await?;
+        eventually("it is there again", SOON, || async {
+            ensure!(
+                services.get("orders-broker").await?.metadata.uid != before.metadata.uid,
+                "the old one"
+            );
+            anyhow::Ok(())
+        })
+        .await?;
+    }
+    // Without network policies and monitors: those that there are go.
+    operator.signal(rustix::process::Signal::TERM)?;
+    operator.wait_exit(SOON).await?;
+    let mut operator = Operator::start(options("false")?).await?;
+    channel(
+        &client,
+        &namespace,
+        json!({"deletionPolicy": "Delete", "delivery": {"heartbeatSeconds": 9}}),
+    )
+    .await?;
+    eventually("Events and all have been told", SOON, || async {
+        let calls: BTreeSet<_> =
+            server.audit()?.into_iter().map(|e| (e.verb, e.resource)).collect();
+        let last = ["networkpolicies", "podmonitors"].map(|r| ("delete".to_owned(), r.to_owned()));
+        ensure!(last.iter().all(|l| calls.contains(l)), "not yet");
+        anyhow::Ok(())
+    })
+    .await?;
+    let channels: Api<EventChannel> = Api::namespaced(client.clone(), &namespace);
+    channels.delete("orders", &DeleteParams::default()).await?;
+    eventually("the channel is gone", SOON, || async {
+        ensure!(channels.get_opt("orders").await?.is_none(), "it is there");
+        anyhow::Ok(())
+    })
+    .await?;
+    operator.signal(rustix::process::Signal::TERM)?;
+    operator.wait_exit(SOON).await?;
+    let deployments: Api<Deployment> = Api::namespaced(client, &namespace);
+    assert!(
+        deployments.get_opt("orders-broker").await?.is_some(),
+        "owned objects are the garbage collector's"
+    );
+
+    let user = format!("system:serviceaccount:eventcast-system:{account}");
+    let calls: Vec<_> = server.audit()?.into_iter().filter(|e| e.user == user).collect();
+    let refused: Vec<_> = calls.iter().filter(|e| e.code == 403).collect();
+    assert!(refused.is_empty(), "calls without a right: {refused:#?}");
+    let used: BTreeSet<Right> = calls
+        .into_iter()
+        // what everybody may: questions about one's own rights, discovery
+        .filter(|e| !e.resource.is_empty() && e.group != "authorization.k8s.io")
+        .flat_map(|e| {
+            let resource = [e.resource, e.subresource].join("/");
+            let resource = resource.trim_end_matches('/').to_owned();
+            // an apply that creates is asked for both rights (code 201), and stands in the log as a patch
+            let creates = (e.verb == "patch" && e.code == 201).then(|| "create".to_owned());
+            let verbs = creates.into_iter().chain([e.verb]);
+            verbs.map(|verb| (verb, e.group.clone(), resource.clone())).collect::<Vec<_>>()
+        })
+        .collect();
+    let mut granted = granted(&manifests);
+    // Looked at by an admission plugin that some clusters have, when an owner reference blocks its owner's deletion.
+    granted.remove(&("update".into(), "eventcast.dev".into(), "eventchannels/finalizers".into()));
+    let idle: Vec<_> = granted.difference(&used).collect();
+    assert!(idle.is_empty(), "rights that nothing uses: {idle:#?}");
+    let lacking: Vec<_> = used.difference(&granted).collect();
+    assert!(lacking.is_empty(), "calls that the chart does not speak of: {lacking:#?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_operator_without_a_right_says_which_and_is_not_ready() -> Result<()> {
+    init_tracing();
+    let server = ApiServer::start().await?;
+    install_crd(&server).await?;
+    let client = server.client().await?;
+    let namespace = temp_namespace(&client).await?;
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "poor", "namespace": namespace}});
+    apply(&server, &account.to_string()).await?;
+    let token = server.token(&namespace, "poor").await?;
+    let nats = NatsServer::start().await?;
+    let operator = Operator::launch(Options {
+        kubeconfig: server.kubeconfig(&token)?,
+        nats: nats.url(),
+        watch: namespace.clone(),
+        own: namespace.clone(),
+        more: Vec::new(),
+    })?;
+    eventually("it says what is missing", SOON, || async {
+        let (status, text) = operator.get("/readyz").await?;
+        let wanted = format!("patch eventchannels/status (eventcast.dev) in namespace {namespace}");
+        ensure!(status == 503 && text.contains(&wanted), "{status} {text}");
+        anyhow::Ok(())
+    })
+    .await
+}
