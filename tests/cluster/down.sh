@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# Stops the cluster of up.sh and removes every trace: pods, processes, mounts, network, iptables, cgroups, its folder.
+# No error where there is none. `make cluster-down`.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+no_tasks() { [[ -z $(ctr tasks list --quiet) ]]; }
+
+# Pods go by the kubelet's hand while it has one: it undoes their mounts and network. Controllers first, so that none
+# comes back.
+remove_pods() {
+  stop controllers scheduler
+  if is_running kubelet && is_running api; then
+    timeout 10 "$(tool kubectl)" --kubeconfig "$kubeconfig" delete pods --all --all-namespaces --force \
+      --grace-period=0 --wait=false >/dev/null 2>&1 || true
+    try_for 20 no_tasks || say "pods are left after 20 s: removing them by force"
+  fi
+  stop kubelet
+  local id
+  for id in $(ctr tasks list --quiet); do ctr tasks delete --force "$id" >/dev/null 2>&1 || true; done
+}
+
+# Of containerd's children only those that it did not see off are left.
+stop_shims() {
+  local folder pid
+  for folder in /proc/[0-9]*; do
+    if tr '\0' ' ' 2>/dev/null <"$folder/cmdline" | grep -q "^[^ ]*containerd-shim[^ ]* .*$containerd_socket "; then
+      pid=${folder#/proc/}
+      kill -KILL "$pid" 2>/dev/null || true
+    fi
+  done
+  for folder in "$cluster"/containerd/state/io.containerd.runtime.v2.task/k8s.io/*/; do
+    [[ -f $folder/address ]] || continue
+    rm -rf "/run/containerd/runc/k8s.io/$(basename "$folder")" "$(sed 's#^unix://##' "$folder/address")"
+  done
+}
+
+remove_mounts() {
+  local mount
+  awk -v below="$cluster/" 'index($2, below) == 1 { print $2 }' /proc/mounts | sort -r | while read -r mount; do
+    umount "$mount" 2>/dev/null || umount --lazy "$mount" || true
+  done
+}
+
+# kube-proxy clears up after itself; what the kubelet marks as its own is all that is left with that name.
+remove_rules() {
+  local table command
+  "$(tool kube-proxy)" --cleanup >/dev/null 2>&1 || true
+  for command in iptables ip6tables; do
+    for table in filter nat mangle; do
+      if "$command-save" -t "$table" 2>/dev/null | grep -q KUBE-; then
+        "$command-save" -t "$table" | grep -v KUBE- | "$command-restore" -T "$table"
+      fi
+    done
+  done
+}
+
+remove_network() {
+  local namespace result id
+  # of pods that the kubelet could not remove
+  for namespace in $(ip netns list 2>/dev/null | grep -o '^cni-[^ ]*'); do
+    if ip -netns "$namespace" address show | grep -q "inet $pod_prefix"; then ip netns delete "$namespace"; fi
+  done
+  for result in /var/lib/cni/results/eventcast-*-eth0; do
+    id=${result#*/eventcast-}
+    rm -f /var/lib/cni/results/*"-${id%-eth0}-"*
+  done
+  ip link delete "$bridge" 2>/dev/null || true
+  ip address delete "$node_address/32" dev lo 2>/dev/null || true
+  if [[ -f $cluster/run/sysctls ]]; then sysctl -q --load "$cluster/run/sysctls" 2>/dev/null || true; fi
+}
+
+# Containers whose containerd is gone live on; their cgroups tell who they are.
+remove_cgroups() {
+  local groups=(/sys/fs/cgroup/kubepods /sys/fs/cgroup/*/kubepods)
+  find "${groups[@]}" -name cgroup.procs -exec cat {} + 2>/dev/null | sort -u | xargs --no-run-if-empty kill -KILL \
+    2>/dev/null || true
+  try_for 5 are_removed "${groups[@]}" || say "not removed: cgroups below ${groups[*]}"
+}
+are_removed() {
+  find "$@" -depth -type d -exec rmdir {} + 2>/dev/null || true
+  [[ -z $(find "$@" -maxdepth 0 2>/dev/null) ]]
+}
+
+# What kubelet, containerd and the network plugins keep in places of their own choice. No other kubelet runs here, or up.sh
+# would have refused; of folders only empty ones go.
+remove_strays() {
+  find /var/log/containers -lname "$cluster/*" -delete 2>/dev/null || true
+  rm -f /var/lib/kubelet/device-plugins/kubelet.sock
+  rmdir --parents --ignore-fail-on-non-empty /var/log/containers /var/lib/kubelet/device-plugins /var/lib/cni/results \
+    /run/containerd/runc/k8s.io /run/containerd/s 2>/dev/null || true
+}
+
+[[ -d $cluster ]] || exit 0
+need_root
+[[ -d $cluster/run ]] || fail "$cluster is not a folder of a cluster: look what it is, and remove it yourself"
+if is_running containerd; then remove_pods; fi
+stop kubelet proxy controllers scheduler api etcd containerd
+stop_shims
+remove_cgroups
+remove_mounts
+remove_rules
+remove_network
+remove_strays
+if grep -q " $cluster/" /proc/mounts; then fail "still mounted below $cluster: see /proc/mounts"; fi
+rm -rf "$cluster"

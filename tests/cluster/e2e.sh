@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Runs the end-to-end suite on the cluster that KUBECONFIG names, whose nodes must be able to have the images of the
+# chart (EVENTCAST_HELM_ARGUMENTS can name another place); without KUBECONFIG on a cluster of its own. `make e2e`.
+#
+#   e2e.sh [TEST...]     parts of the names of tests; default: all
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+"$repository/tests/tools/install.sh" kubectl helm
+EVENTCAST_KUBECTL=$(tool kubectl)
+EVENTCAST_HELM=$(tool helm)
+if [[ -z ${KUBECONFIG:-} ]]; then
+  need_root
+  trap '"$here/down.sh"' EXIT
+  make --no-print-directory -C "$repository" cluster
+  KUBECONFIG=$kubeconfig
+fi
+export EVENTCAST_KUBECTL EVENTCAST_HELM KUBECONFIG
+cd "$repository"
+"${CARGO:-cargo}" test -p eventcast-tests --test e2e_install -- --ignored --nocapture "$@"

@@ -1,0 +1,100 @@
+# What up.sh, down.sh and load.sh share: where the cluster lives, its addresses, its processes. Sourced, not run.
+# shellcheck shell=bash disable=SC2034 # used by those who source this
+
+repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+here=$repository/tests/cluster
+target=$(realpath --canonicalize-missing "${CARGO_TARGET_DIR:-$repository/target}")
+# Everything the cluster writes lies here; down.sh removes the folder.
+cluster=$(realpath --canonicalize-missing "${EVENTCAST_CLUSTER_DIR:-$target/cluster}")
+kubeconfig=$cluster/kubeconfig
+containerd_socket=$cluster/run/containerd.sock
+
+# All from 198.18.0.0/15, which is set aside for test networks, so that no real network is in the way. The node's address
+# is given to `lo`: the cluster listens there alone, on the ordinary ports, beside whatever else this machine runs.
+node_address=198.18.0.1
+pod_network=198.18.64.0/20 pod_prefix='198\.18\.'
+service_network=198.18.128.0/20
+api_service_address=198.18.128.1
+dns_address=198.18.128.10
+bridge=eventcast0
+node=node0
+
+# What kube-proxy changes in the kernel, put back by down.sh.
+sysctls=(net.ipv4.ip_forward net.ipv4.conf.all.route_localnet net.bridge.bridge-nf-call-iptables)
+
+say() { echo "${0##*/}: $*" >&2; }
+fail() {
+  say "$*"
+  exit 1
+}
+
+tool() { "$repository/tests/tools/install.sh" path "$1"; }
+kubectl() { "$(tool kubectl)" --kubeconfig "$kubeconfig" "$@"; }
+ctr() { command ctr --address "$containerd_socket" --namespace k8s.io "$@"; }
+
+need_root() {
+  ((EUID == 0)) || fail "the one-node cluster needs root (namespaces, mounts, iptables): run as root, or set KUBECONFIG \
+to a cluster of your own instead"
+}
+
+# Processes: a file for each with its id and the time it started, so that an id that was given again is not taken for it.
+
+started_at() { # PID: field 22 of its stat, counted from behind its name, which may hold anything; fails for the dead
+  local stat
+  stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
+  # shellcheck disable=SC2086 # one argument for each field
+  set -- ${stat##*) }
+  [[ $1 != Z ]] && echo "${20}"
+}
+
+is_running() { # NAME
+  local pid time
+  [[ -f $cluster/run/$1.pid ]] && read -r pid time <"$cluster/run/$1.pid" && [[ $(started_at "$pid") == "$time" ]]
+}
+
+pid_of() { cut -d ' ' -f 1 "$cluster/run/$1.pid"; }
+
+start() { # NAME PROGRAM [ARGUMENT...]: in a session of its own, so that the keyboard's signals do not reach it
+  local name=$1
+  shift
+  setsid "$@" >"$cluster/log/$name.log" 2>&1 </dev/null 9>&- &
+  echo "$! $(started_at $!)" >"$cluster/run/$name.pid"
+}
+
+stop() { # NAME...: all at once; who is not gone in five seconds is killed
+  local name signal
+  for signal in TERM KILL; do
+    for name in "$@"; do
+      if is_running "$name"; then kill -s "$signal" "$(pid_of "$name")" 2>/dev/null || true; fi
+    done
+    for name in "$@"; do try_for 5 gone "$name" || true; done
+  done
+}
+gone() { ! is_running "$1"; }
+
+# Waiting
+
+try_for() { # SECONDS COMMAND...: until it succeeds
+  local deadline=$((SECONDS + $1))
+  shift
+  until "$@" >/dev/null 2>&1; do
+    ((SECONDS < deadline)) || return 1
+    sleep 0.1
+  done
+}
+
+wait_for() { # WHAT SECONDS PROCESS COMMAND...: until it succeeds; fails at once when the process is gone
+  local what=$1 deadline=$((SECONDS + $2)) process=$3 why
+  shift 3
+  until why=$("$@" 2>&1); do
+    if ! is_running "$process"; then
+      why="$process ended"
+    elif ((SECONDS < deadline)); then
+      sleep 0.1
+      continue
+    fi
+    say "$what: ${why:-not in time}; the end of $cluster/log/$process.log:"
+    tail -n 25 "$cluster/log/$process.log" >&2
+    fail "the cluster is left as it is, to be looked at; tests/cluster/down.sh removes it"
+  done
+}
