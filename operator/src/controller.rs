@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use eventcast_crds::channel::status::EventChannelStatus;
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, future::BoxFuture, stream};
 use kube::{
     Client,
     runtime::controller::{Config, Error as ControllerError, applier},
@@ -214,7 +214,7 @@ impl Operator {
 /// Each visit as a task, so that visits use all processors. One that panics ends the process: its channel would wait for ever.
 fn spawned<K, C, F, T, E>(
     visit: impl Fn(Arc<K>, Arc<C>) -> F,
-) -> impl FnMut(Arc<K>, Arc<C>) -> std::pin::Pin<Box<dyn Future<Output = Result<T, E>> + Send>>
+) -> impl FnMut(Arc<K>, Arc<C>) -> BoxFuture<'static, Result<T, E>>
 where
     F: Future<Output = Result<T, E>> + Send + 'static,
     T: Send + 'static,

@@ -4,12 +4,14 @@
 //! brokers are still repaired. The status is always written, failures included. What a visit cannot do is tried again, later each
 //! time; what a person must mend waits for the person.
 
+mod finalizer;
 mod parse;
 
 use std::{sync::Arc, time::Duration};
 
 use eventcast_crds::channel::{
-    EventChannel, PAUSED_ANNOTATION, STREAM_FINALIZER, status::EventChannelStatus,
+    PAUSED_ANNOTATION,
+    status::{EventChannelStatus, StreamStatus},
     stream::DeletionPolicy,
 };
 use jiff::Timestamp;
@@ -40,6 +42,7 @@ use crate::{
     status::{self, Facts, Verdict, reasons},
     stream,
 };
+use finalizer::{finalize, set_finalizer};
 use parse::{Parsed, parse};
 
 /// What every visit is given.
@@ -225,7 +228,7 @@ async fn ensure_stream(
     channel: &Channel,
     ctx: &Context,
     known: bool,
-) -> (Verdict, Option<eventcast_crds::channel::status::StreamStatus>) {
+) -> (Verdict, Option<StreamStatus>) {
     let is_gone = |namespace: &str, name: &str| ctx.scope.is_gone(namespace, name);
     let ensured =
         stream::ensure(&ctx.jet, &ctx.fence, channel, &ctx.settings.cluster, known, is_gone).await;
@@ -287,7 +290,7 @@ fn observe(
     ctx: &Context,
     accepted: Verdict,
     stream_ready: Verdict,
-    stream: Option<eventcast_crds::channel::status::StreamStatus>,
+    stream: Option<StreamStatus>,
     foreign: bool,
 ) -> Facts {
     let name = channel.object_name();
@@ -320,55 +323,6 @@ fn first_failure(facts: &Facts) -> Option<Error> {
     Some(Error::NotReady { reason: failed.reason, message: failed.message.clone() })
 }
 
-/// The channel is going: its stream goes first, where it is to go at all. Objects go by their owner references.
-async fn finalize(raw: &DynamicObject, ec: &EventChannel, ctx: &Context) -> Result<Action, Error> {
-    let uid = raw.uid().unwrap_or_default();
-    let held = raw.finalizers().iter().any(|f| f == STREAM_FINALIZER);
-    if held && ec.spec.deletion_policy == DeletionPolicy::Delete {
-        // A spec that was never accepted never had a stream.
-        if let Ok(channel) = Channel::new(ec, &ctx.settings) {
-            match stream::delete(&ctx.jet, &ctx.fence, &channel, &ctx.settings.cluster).await {
-                Ok(Some(change)) => {
-                    ctx.metrics.stream_changed(change.label());
-                    ctx.events
-                        .stream(&reference(raw), &channel.config.stream_name(), &change)
-                        .await;
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    ctx.events.blocked(&reference(raw), &error.message).await;
-                    return Err(Error::NotReady { reason: error.reason, message: error.message });
-                }
-            }
-        }
-    }
-    set_finalizer(raw, ctx, false).await?;
-    ctx.applier.forget(&uid);
-    Ok(Action::await_change())
-}
-
-/// The finalizer is there exactly while it is wanted. One cannot be added to an object that is going.
-async fn set_finalizer(raw: &DynamicObject, ctx: &Context, wants: bool) -> Result<(), Error> {
-    let has = raw.finalizers().iter().any(|f| f == STREAM_FINALIZER);
-    if has == wants {
-        return Ok(());
-    }
-    let others = raw.finalizers().iter().filter(|f| *f != STREAM_FINALIZER).cloned();
-    let all: Vec<_> = others.chain(wants.then(|| STREAM_FINALIZER.to_owned())).collect();
-    ctx.fence.check()?;
-    // The version that was read: nobody else's finalizer is lost in between.
-    let patch = json!({"metadata": {"finalizers": all, "resourceVersion": raw.resource_version()}});
-    let api = ctx.scope.channels_api(&raw.namespace().unwrap_or_default());
-    match api.patch(&raw.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await {
-        Ok(_) => {
-            ctx.metrics.wrote("EventChannel", "finalizer");
-            Ok(())
-        }
-        Err(kube::Error::Api(e)) if e.is_not_found() => Ok(()),
-        Err(error) => Err(Error::Finalizer(error)),
-    }
-}
-
 /// Writes the status where it is another one, and tells what has changed.
 async fn write_status(
     raw: &DynamicObject,
@@ -383,7 +337,7 @@ async fn write_status(
     ctx.fence.check()?;
     let mut body = json!(new);
     ctx.schema.strip(&mut body);
-    let patch = status_patch(raw, body);
+    let patch = status_patch(raw, &body);
     let api = ctx.scope.channels_api(&raw.namespace().unwrap_or_default());
     let params = PatchParams::apply(MANAGER).force();
     match api.patch_status(&raw.name_any(), &params, &Patch::Apply(&patch)).await {
@@ -398,7 +352,7 @@ async fn write_status(
 
 /// A status as server-side apply takes it: of this very object, not of one that is made anew under the name.
 #[must_use]
-pub fn status_patch(raw: &DynamicObject, status: Value) -> Value {
+pub fn status_patch(raw: &DynamicObject, status: &Value) -> Value {
     let resource = channels_resource();
     json!({
         "apiVersion": resource.api_version,

@@ -74,8 +74,8 @@ impl Schema {
         for path in self.missing.load().iter() {
             let Some(path) = path.strip_prefix("status.") else { continue };
             let (parent, last) = path.rsplit_once('.').unwrap_or(("", path));
-            let parent = parent.split('.').filter(|p| !p.is_empty());
-            let at = parent.fold(Some(&mut *status), |at, name| at?.get_mut(name));
+            let mut parent = parent.split('.').filter(|p| !p.is_empty());
+            let at = parent.try_fold(&mut *status, |at, name| at.get_mut(name));
             if let Some(Value::Object(map)) = at {
                 map.remove(last);
             }

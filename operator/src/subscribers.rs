@@ -74,7 +74,7 @@ async fn count(http: &Http, fence: &Fence, metrics: &Metrics, scope: &Scope) {
         if written == Some(sum) || !visited || fence.check().is_err() {
             continue;
         }
-        let patch = status_patch(&raw, json!({"subscribers": sum}));
+        let patch = status_patch(&raw, &json!({"subscribers": sum}));
         let params = PatchParams::apply(SUBSCRIBERS_MANAGER).force();
         match scope.channels_api(&key.0).patch_status(&key.1, &params, &Patch::Apply(&patch)).await
         {

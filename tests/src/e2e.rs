@@ -1,7 +1,8 @@
 //! A cluster as its user has it: whatever `KUBECONFIG` names, kubectl, helm, and HTTP through a Service.
 //!
 //! Knows nothing of how the cluster came to be. [`scenario`] shows what the cluster has to say when one fails.
-//! `EVENTCAST_HELM_ARGUMENTS` has further arguments for helm, such as the place of the images.
+//! `EVENTCAST_HELM_ARGUMENTS` has further arguments for helm, such as the place of the images; with
+//! `RUST_LOG=eventcast_tests::e2e=info` every command is told with the time it took.
 
 mod reach;
 
@@ -12,7 +13,11 @@ use std::{panic::AssertUnwindSafe, path::PathBuf, process::Stdio, time::Duration
 use anyhow::{Context as _, Result, bail, ensure};
 use futures_util::FutureExt as _;
 use serde_json::Value;
-use tokio::{io::AsyncWriteExt as _, process::Command, time::timeout};
+use tokio::{
+    io::AsyncWriteExt as _,
+    process::Command,
+    time::{Instant, timeout},
+};
 
 use crate::{alone, init_tracing, process::find_on_path, repository};
 
@@ -190,12 +195,14 @@ async fn run(command: &mut Command, input: Option<&str>) -> Result<String> {
     let stdin = if input.is_some() { Stdio::piped() } else { Stdio::null() };
     let what = format!("{:?}", command.as_std());
     command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let began = Instant::now();
     let mut child = command.spawn().with_context(|| format!("failed to start {what}"))?;
     if let (Some(input), Some(mut stdin)) = (input, child.stdin.take()) {
         stdin.write_all(input.as_bytes()).await?;
     }
     let output = timeout(COMMAND, child.wait_with_output()).await;
     let output = output.with_context(|| format!("{what}: no end within {COMMAND:?}"))??;
+    tracing::info!(seconds = began.elapsed().as_secs_f32(), "{what}");
     if !output.status.success() {
         bail!("{what}: {}", String::from_utf8_lossy(&output.stderr).trim());
     }

@@ -60,6 +60,51 @@ pub async fn install_crd(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
+/// Creates a channel, or changes it to exactly this spec.
+///
+/// # Errors
+/// When it is refused.
+pub async fn apply(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    spec: Value,
+) -> Result<EventChannel> {
+    let object = json!({
+        "apiVersion": "eventcast.dev/v1alpha1", "kind": "EventChannel",
+        "metadata": {"name": name}, "spec": spec,
+    });
+    let api: Api<EventChannel> = Api::namespaced(client.clone(), namespace);
+    let params = PatchParams::apply("a-person").force();
+    Ok(api.patch(name, &params, &Patch::Apply(object)).await?)
+}
+
+/// Waits until conditions of a channel hold, for the present generation.
+///
+/// # Errors
+/// When they do not within `within`.
+pub async fn holds(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    kinds: &[&str],
+    within: Duration,
+) -> Result<()> {
+    let api: Api<EventChannel> = Api::namespaced(client.clone(), namespace);
+    eventually(&format!("{kinds:?} of {name}"), within, || async {
+        let channel = api.get(name).await?;
+        let (generation, status) =
+            (channel.metadata.generation, channel.status.unwrap_or_default());
+        ensure!(status.observed_generation == generation, "not looked at");
+        for kind in kinds {
+            let good = status.conditions.iter().any(|c| c.type_ == *kind && c.status == "True");
+            ensure!(good, "{status:?}");
+        }
+        anyhow::Ok(())
+    })
+    .await
+}
+
 impl Lab {
     /// A lab on the API server that the tests of this process share.
     ///
@@ -104,12 +149,7 @@ impl Lab {
     /// # Errors
     /// When it is refused.
     pub async fn apply(&self, name: &str, spec: Value) -> Result<EventChannel> {
-        let object = json!({
-            "apiVersion": "eventcast.dev/v1alpha1", "kind": "EventChannel",
-            "metadata": {"name": name}, "spec": spec,
-        });
-        let params = PatchParams::apply("a-person").force();
-        Ok(self.api::<EventChannel>().patch(name, &params, &Patch::Apply(object)).await?)
+        apply(&self.client, &self.namespace, name, spec).await
     }
 
     /// Deletes a channel; does not wait.

@@ -20,8 +20,11 @@ fn object(name: &str, spec: &Value) -> Value {
     json!({"apiVersion": "eventcast.dev/v1alpha1", "kind": "EventChannel", "metadata": {"name": name}, "spec": spec})
 }
 
+/// A name and a spec.
+type Named = (&'static str, Value);
+
 /// For each rule: a part of its message, a name and spec that keep it, and ones that break it.
-fn tables() -> Vec<(&'static str, (&'static str, Value), (&'static str, Value))> {
+fn tables() -> Vec<(&'static str, Named, Named)> {
     let named = |good: &'static str, bad: &'static str| ((good, json!({})), (bad, json!({})));
     let spec = |good: Value, bad: Value| (("a", good), ("a", bad));
     let of = |message, (good, bad)| (message, good, bad);

@@ -45,14 +45,15 @@ async fn the_first_minutes_go_as_the_readme_says() -> Result<()> {
         http::created(&events, "{\"order\":7}", &[("type", "order.paid")]).await?;
         let event = stream.next_data(WITHIN).await?;
         ensure!((&*event.event_type, &*event.data) == ("order.paid", "{\"order\":7}"), "{event:?}");
-        eventually("kubectl get evch counts the subscriber", SOON, || async {
-            let channel = cluster.get(&namespace, "evch/demo").await?;
-            let subscribers = &channel["status"]["subscribers"];
-            ensure!(*subscribers == 1, "it counts {subscribers}");
+        cluster.wait(&namespace, "evch/demo", "jsonpath={.status.subscribers}=1", SOON).await?;
+        cluster.helm("test", &["--timeout", "120s"]).await?;
+        patch(cluster, &namespace, r#"{"spec": {"access": {"anonymous": ["Subscribe"]}}}"#).await?;
+        eventually("nobody may publish without a grant", SOON, || async {
+            let status = http::publish(&events, "late", &[]).await?.status;
+            ensure!(status == 401, "it is answered {status}");
             Ok(())
         })
         .await?;
-        cluster.helm("test", &["--timeout", "120s"]).await?;
         leave(cluster, &namespace).await
     })
     .await
@@ -164,14 +165,9 @@ async fn what_is_uninstalled_leaves_channels_serving_and_finds_them_again() -> R
         // without an operator nothing but the cluster itself clears up
         cluster.helm("uninstall", &["--wait", "--timeout", "120s"]).await?;
         cluster.kubectl(&["-n", &namespace, "delete", "evch/demo"]).await?;
-        eventually("what belongs to the channel is collected", SOON, || async {
-            for what in ["deployment", "service", "configmap"] {
-                let object = format!("{what}/{BROKER}");
-                ensure!(!cluster.has(&namespace, &object).await?, "{object} is there");
-            }
-            Ok(())
-        })
-        .await?;
+        for what in ["deployment", "service", "configmap"] {
+            cluster.wait(&namespace, &format!("{what}/{BROKER}"), "delete", SOON).await?;
+        }
         cluster.install().await?;
         apply_channel(cluster, &namespace).await?;
         let reach = Reach::to(cluster, &namespace, BROKER).await?;
@@ -202,13 +198,8 @@ async fn apply_channel(cluster: &Cluster, namespace: &str) -> Result<()> {
 /// Gives back what the scenario took, the room in NATS included.
 async fn leave(cluster: &Cluster, namespace: &str) -> Result<()> {
     patch(cluster, namespace, "{\"spec\":{\"deletionPolicy\":\"Delete\"}}").await?;
-    eventually("the operator guards the stream's deletion", SOON, || async {
-        let channel = cluster.get(namespace, "evch/demo").await?;
-        let finalizers = &channel["metadata"]["finalizers"];
-        ensure!(finalizers.as_array().is_some_and(|all| !all.is_empty()), "no finalizer");
-        Ok(())
-    })
-    .await?;
+    // the operator guards the deletion from then on
+    cluster.wait(namespace, "evch/demo", "jsonpath={.metadata.finalizers[0]}", SOON).await?;
     cluster.kubectl(&["delete", "namespace", namespace, "--timeout=120s"]).await?;
     Ok(())
 }
@@ -251,13 +242,10 @@ async fn expect(url: &str, texts: &[&str]) -> Result<()> {
 
 /// Waits until so many brokers serve, and no more.
 async fn brokers(cluster: &Cluster, namespace: &str, count: usize) -> Result<()> {
-    eventually(&format!("{count} brokers"), SOON, || async {
-        let status = cluster.get(namespace, "deployment/demo-broker").await?["status"].take();
-        let all = ["replicas", "readyReplicas", "availableReplicas"];
-        ensure!(all.iter().all(|key| status[key] == count), "{status}");
-        Ok(())
-    })
-    .await?;
+    for key in ["replicas", "readyReplicas", "availableReplicas"] {
+        let condition = format!("jsonpath={{.status.{key}}}={count}");
+        cluster.wait(namespace, "deployment/demo-broker", &condition, SOON).await?;
+    }
     cluster.wait(namespace, "evch/demo", "condition=Ready", SOON).await
 }
 

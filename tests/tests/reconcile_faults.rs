@@ -7,15 +7,12 @@ use eventcast_crds::channel::EventChannel;
 use eventcast_tests::{
     eventually, init_tracing,
     kube::{ApiServer, temp_namespace},
-    lab::{Lab, SOON, install_crd},
+    lab::{Lab, SOON, apply, holds, install_crd},
     nats::NatsServer,
     operator::{Operator, Options},
 };
 use k8s_openapi::api::{apps::v1::Deployment, coordination::v1::Lease, core::v1::Service};
-use kube::{
-    Api, Client,
-    api::{DeleteParams, Patch, PatchParams},
-};
+use kube::{Api, Client, api::DeleteParams};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -79,34 +76,8 @@ async fn an_operator_that_is_killed_at_any_moment_goes_on_where_it_was() -> Resu
     Ok(())
 }
 
-async fn apply(
-    client: &Client,
-    namespace: &str,
-    name: &str,
-    spec: serde_json::Value,
-) -> Result<()> {
-    let api: Api<EventChannel> = Api::namespaced(client.clone(), namespace);
-    let object = json!({"apiVersion": "eventcast.dev/v1alpha1", "kind": "EventChannel", "metadata": {"name": name}, "spec": spec});
-    api.patch(name, &PatchParams::apply("a-person").force(), &Patch::Apply(object)).await?;
-    Ok(())
-}
-
 async fn accepted(client: &Client, namespace: &str, name: &str) -> Result<()> {
-    let api: Api<EventChannel> = Api::namespaced(client.clone(), namespace);
-    eventually("the channel is accepted", Duration::from_secs(60), || async {
-        let channel = api.get(name).await?;
-        let (generation, status) =
-            (channel.metadata.generation, channel.status.unwrap_or_default());
-        ensure!(status.observed_generation == generation, "not looked at");
-        for kind in ["Accepted", "StreamReady"] {
-            ensure!(
-                status.conditions.iter().any(|c| c.type_ == kind && c.status == "True"),
-                "{status:?}"
-            );
-        }
-        anyhow::Ok(())
-    })
-    .await
+    holds(client, namespace, name, &["Accepted", "StreamReady"], Duration::from_secs(60)).await
 }
 
 #[tokio::test]

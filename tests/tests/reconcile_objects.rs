@@ -192,7 +192,7 @@ async fn drift_is_repaired_and_what_others_add_stays() -> Result<()> {
     });
     api.patch("orders-broker", &merge, &Patch::Strategic(drifted)).await?;
     let image = |d: &Deployment| {
-        Some(d.spec.as_ref()?.template.spec.as_ref()?.containers[0].image.clone()?)
+        d.spec.as_ref()?.template.spec.as_ref()?.containers[0].image.clone()
     };
     let repaired = lab.object::<Deployment>("orders", |d| {
         image(d).as_deref() == Some(eventcast_tests::operator::IMAGE)
@@ -300,6 +300,26 @@ async fn a_paused_channel_is_left_alone() -> Result<()> {
     lab.object::<Service>("orders", |_| true).await?;
     lab.settled("orders").await?;
     assert_eq!(lab.stream("orders").await?.max_age.as_secs(), 777);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_examples_are_accepted() -> Result<()> {
+    init_tracing();
+    let lab = Lab::start().await?;
+    for (file, name) in [
+        ("minimal", "demo"),
+        ("production", "orders"),
+        ("notifications", "notifications"),
+        ("public-feed", "scores"),
+    ] {
+        let path = chart::folder().join(format!("examples/{file}.yaml")).display().to_string();
+        let applied =
+            lab.cluster.kubectl(&["apply", "-n", &lab.namespace, "-f", &path], None).await?;
+        ensure!(applied.status.success(), "{file}: {}", String::from_utf8_lossy(&applied.stderr));
+        lab.condition(name, "Accepted", "True", "Accepted").await?;
+        lab.object::<Deployment>(name, |_| true).await?;
+    }
     Ok(())
 }
 

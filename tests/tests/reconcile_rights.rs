@@ -7,16 +7,13 @@ use eventcast_crds::channel::EventChannel;
 use eventcast_tests::{
     chart, eventually, init_tracing,
     kube::{ApiServer, Cluster, temp_namespace},
-    lab::{SOON, install_crd},
+    lab::{self, SOON, install_crd},
     nats::NatsServer,
     operator::{Operator, Options},
     process,
 };
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Service};
-use kube::{
-    Api, Client,
-    api::{DeleteParams, Patch, PatchParams},
-};
+use kube::{Api, Client, api::DeleteParams};
 use serde_json::{Value, json};
 
 /// A right or a call: verb, group, resource with subresource.
@@ -77,23 +74,8 @@ fn granted(manifests: &[Value]) -> BTreeSet<Right> {
 }
 
 async fn channel(client: &Client, namespace: &str, spec: Value) -> Result<()> {
-    let api: Api<EventChannel> = Api::namespaced(client.clone(), namespace);
-    let object = json!({"apiVersion": "eventcast.dev/v1alpha1", "kind": "EventChannel", "metadata": {"name": "orders"}, "spec": spec});
-    api.patch("orders", &PatchParams::apply("a-person").force(), &Patch::Apply(object)).await?;
-    eventually("the channel is accepted", SOON, || async {
-        let channel = api.get("orders").await?;
-        let (generation, status) =
-            (channel.metadata.generation, channel.status.unwrap_or_default());
-        ensure!(status.observed_generation == generation, "not looked at");
-        for kind in ["Accepted", "StreamReady", "Exposed"] {
-            ensure!(
-                status.conditions.iter().any(|c| c.type_ == kind && c.status == "True"),
-                "{status:?}"
-            );
-        }
-        anyhow::Ok(())
-    })
-    .await
+    lab::apply(client, namespace, "orders", spec).await?;
+    lab::holds(client, namespace, "orders", &["Accepted", "StreamReady", "Exposed"], SOON).await
 }
 
 #[tokio::test]
@@ -278,4 +260,35 @@ async fn an_operator_without_a_right_says_which_and_is_not_ready() -> Result<()>
         anyhow::Ok(())
     })
     .await
+}
+
+#[tokio::test]
+async fn check_says_whether_everything_is_there() -> Result<()> {
+    init_tracing();
+    let server = ApiServer::start().await?;
+    let client = server.client().await?;
+    let namespace = temp_namespace(&client).await?;
+    let mut nats = NatsServer::start().await?;
+    let check = |url: String| {
+        let mut command = tokio::process::Command::new(process::built("eventcast-operator"));
+        command.env("KUBECONFIG", server.admin_kubeconfig()).arg("check");
+        command.args([format!("--nats-servers={url}"), format!("--lease-namespace={namespace}")]);
+        async move {
+            let done = command.output().await?;
+            anyhow::Ok((done.status.code(), String::from_utf8_lossy(&done.stderr).into_owned()))
+        }
+    };
+    let (code, said) = check(nats.url()).await?;
+    ensure!(code == Some(1) && said.contains("serves no EventChannel"), "{said}");
+    install_crd(&server).await?;
+    eventually("everything is there", SOON, || async {
+        let (code, said) = check(nats.url()).await?;
+        ensure!(code == Some(0), "{said}");
+        anyhow::Ok(())
+    })
+    .await?;
+    nats.kill9()?;
+    let (code, said) = check(nats.url()).await?;
+    ensure!(code == Some(1) && said.contains("no connection to NATS"), "{said}");
+    Ok(())
 }

@@ -12,7 +12,7 @@ fn deployment(replicas: i64, ready: i64, updated: i64) -> DynamicObject {
     }))
 }
 
-fn pod(status: Value) -> Pod {
+fn pod(status: &Value) -> Pod {
     serde_json::from_value(json!({"metadata": {"name": "p"}, "status": status})).unwrap()
 }
 
@@ -40,11 +40,11 @@ fn one_ready_broker_serves_and_all_are_better() {
 fn a_pod_that_cannot_start_says_why() {
     let waiting = |reason: &str| {
         pod(
-            json!({"containerStatuses": [{"name": "broker", "image": "nowhere/broker:9", "imageID": "", "ready": false,
+            &json!({"containerStatuses": [{"name": "broker", "image": "nowhere/broker:9", "imageID": "", "ready": false,
             "restartCount": 0, "state": {"waiting": {"reason": reason, "message": "not found"}}}]}),
         )
     };
-    let unplaced = pod(json!({"conditions": [
+    let unplaced = pod(&json!({"conditions": [
         {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}]}));
     for (pod, reason, words) in [
         (waiting("ImagePullBackOff"), reasons::IMAGE_UNAVAILABLE, "nowhere/broker:9"),

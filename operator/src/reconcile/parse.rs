@@ -56,7 +56,7 @@ mod tests {
 
     use super::*;
 
-    fn object(spec: Value) -> DynamicObject {
+    fn object(spec: &Value) -> DynamicObject {
         serde_json::from_value(json!({
             "apiVersion": "eventcast.dev/v1alpha1", "kind": "EventChannel",
             "metadata": {"name": "a", "namespace": "b"}, "spec": spec,
@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn unknown_fields_are_named_and_do_no_harm() {
         let raw = object(
-            json!({"delivery": {"heartbeatSeconds": 9, "colour": "red"}, "future": {"x": 1},
+            &json!({"delivery": {"heartbeatSeconds": 9, "colour": "red"}, "future": {"x": 1},
             "brokers": {"autoscaling": {"minReplicas": 1, "maxReplicas": 2, "cpuPercent": 50, "mood": 1}}}),
         );
         let Parsed::Channel { channel, mut unknown } = parse(&raw) else { panic!("unreadable") };
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn what_cannot_be_read_says_where() {
         let Parsed::Unreadable(why) =
-            parse(&object(json!({"delivery": {"heartbeatSeconds": "soon"}})))
+            parse(&object(&json!({"delivery": {"heartbeatSeconds": "soon"}})))
         else {
             panic!("readable")
         };
@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn no_spec_is_all_defaults() {
         assert!(
-            matches!(parse(&object(Value::Null)), Parsed::Channel { unknown, .. } if unknown.is_empty())
+            matches!(parse(&object(&Value::Null)), Parsed::Channel { unknown, .. } if unknown.is_empty())
         );
     }
 }

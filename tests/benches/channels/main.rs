@@ -3,10 +3,7 @@
 //!
 //! The API server, etcd and NATS are on the same processors.
 
-use std::{
-    env, fs,
-    time::{Duration, Instant},
-};
+use std::{env, fs, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use eventcast_crds::channel::EventChannel;
@@ -20,6 +17,7 @@ use eventcast_tests::{
 use futures_util::{StreamExt, TryStreamExt, stream};
 use kube::{Api, api::ListParams};
 use serde_json::json;
+use tokio::time::{Instant, sleep};
 
 /// How long the quiet lasts.
 const QUIET: Duration = Duration::from_secs(60);
@@ -82,7 +80,7 @@ async fn main() -> Result<()> {
     // What the last writes have set off comes to rest.
     let mut last = writes().await?;
     loop {
-        tokio::time::sleep(Duration::from_secs(5)).await;
+        sleep(Duration::from_secs(5)).await;
         let now = writes().await?;
         if now == last {
             break;
@@ -90,7 +88,7 @@ async fn main() -> Result<()> {
         last = now;
     }
     let before = processor(pid)?;
-    tokio::time::sleep(QUIET).await;
+    sleep(QUIET).await;
     let (used, wrote) = (processor(pid)? - before, writes().await? - last);
     println!("channels                      {count}");
     println!("all created after             {:.1} s", created.as_secs_f64());
