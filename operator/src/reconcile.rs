@@ -270,6 +270,11 @@ async fn apply_all(raw: &DynamicObject, channel: &Channel, ctx: &Context) -> Opt
         match done {
             Ok(Done::Repaired) => {
                 ctx.metrics.repaired(kind.as_str());
+                tracing::info!(
+                    kind = kind.as_str(),
+                    name = channel.object_name(),
+                    "drift: put back"
+                );
                 ctx.events.repaired(&reference(raw), kind.as_str(), &channel.object_name()).await;
             }
             Ok(done) => tracing::debug!(kind = kind.as_str(), ?done, "applied"),

@@ -57,7 +57,11 @@ impl Schema {
         metrics.schema_differences.set(i64::try_from(differences).unwrap_or(i64::MAX));
         let changed = missing != **self.missing.load();
         if changed || (!more.is_empty() && metrics.schema_differences.get() == 0) {
-            tracing::warn!(?missing, ?more, "the CRD of the cluster is not the operator's");
+            tracing::warn!(
+                ?missing,
+                ?more,
+                "the schema of the cluster's CRD is not the operator's"
+            );
         }
         self.missing.store(Arc::new(missing));
         Ok(changed)

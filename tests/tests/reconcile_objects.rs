@@ -191,9 +191,8 @@ async fn drift_is_repaired_and_what_others_add_stays() -> Result<()> {
         "spec": {"replicas": 6, "template": {"spec": {"containers": [{"name": "broker", "image": "evil:1", "env": [{"name": "A", "value": "b"}]}]}}},
     });
     api.patch("orders-broker", &merge, &Patch::Strategic(drifted)).await?;
-    let image = |d: &Deployment| {
-        d.spec.as_ref()?.template.spec.as_ref()?.containers[0].image.clone()
-    };
+    let image =
+        |d: &Deployment| d.spec.as_ref()?.template.spec.as_ref()?.containers[0].image.clone();
     let repaired = lab.object::<Deployment>("orders", |d| {
         image(d).as_deref() == Some(eventcast_tests::operator::IMAGE)
             && d.spec.as_ref().is_some_and(|s| s.replicas == Some(1))
