@@ -69,9 +69,8 @@ async fn count(http: &Http, fence: &Fence, metrics: &Metrics, scope: &Scope) {
         let key = (raw.namespace().unwrap_or_default(), raw.name_any());
         let Some(sum) = sums.get(&key).copied().unwrap_or(Some(0)) else { continue };
         let written = raw.data.pointer("/status/subscribers").and_then(serde_json::Value::as_i64);
-        // What was never visited has no status to add to.
-        let visited = raw.data.get("status").is_some();
-        if written == Some(sum) || !visited || fence.check().is_err() {
+        // Nobody yet is no news: a thousand new channels are not written once more for it.
+        if written.unwrap_or(0) == sum || fence.check().is_err() {
             continue;
         }
         let patch = status_patch(&raw, &json!({"subscribers": sum}));

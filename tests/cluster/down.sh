@@ -45,7 +45,8 @@ remove_mounts() {
 
 # kube-proxy clears up after itself; what the kubelet marks as its own is all that is left with that name.
 remove_rules() {
-  local table command
+  local table command chain
+  for chain in OUTPUT FORWARD; do iptables --delete "$chain" "${untranslated[@]}" 2>/dev/null || true; done
   "$(tool kube-proxy)" --cleanup >/dev/null 2>&1 || true
   for command in iptables ip6tables; do
     for table in filter nat mangle; do
@@ -56,12 +57,17 @@ remove_rules() {
   done
 }
 
-remove_network() {
-  local namespace result id
-  # of pods that the kubelet could not remove
+# Those of our pods, by their addresses.
+network_namespaces() {
+  local namespace
   for namespace in $(ip netns list 2>/dev/null | grep -o '^cni-[^ ]*'); do
-    if ip -netns "$namespace" address show | grep -q "inet $pod_prefix"; then ip netns delete "$namespace"; fi
+    if ip -netns "$namespace" address show | grep -q "inet $pod_prefix"; then echo "$namespace"; fi
   done
+}
+
+remove_network() { # NETWORK_NAMESPACE...: some may have lost their address meanwhile, and many are gone
+  local namespace result id
+  for namespace in "$@" $(network_namespaces); do ip netns delete "$namespace" 2>/dev/null || true; done
   for result in /var/lib/cni/results/eventcast-*-eth0; do
     id=${result#*/eventcast-}
     rm -f /var/lib/cni/results/*"-${id%-eth0}-"*
@@ -95,13 +101,14 @@ remove_strays() {
 [[ -d $cluster ]] || exit 0
 need_root
 [[ -d $cluster/run ]] || fail "$cluster is not a folder of a cluster: look what it is, and remove it yourself"
+mapfile -t namespaces < <(network_namespaces)
 if is_running containerd; then remove_pods; fi
 stop kubelet proxy controllers scheduler api etcd containerd
 stop_shims
 remove_cgroups
 remove_mounts
 remove_rules
-remove_network
+remove_network "${namespaces[@]}"
 remove_strays
 if grep -q " $cluster/" /proc/mounts; then fail "still mounted below $cluster: see /proc/mounts"; fi
 rm -rf "$cluster"

@@ -19,6 +19,8 @@ dns_address=198.18.128.10
 bridge=eventcast0
 node=node0
 
+# What is sent to a Service whose address no rule translates yet is refused here, and does not leave this machine.
+untranslated=(--destination "$service_network" --match comment --comment "of the eventcast test cluster" --jump REJECT)
 # What kube-proxy changes in the kernel, put back by down.sh.
 sysctls=(net.ipv4.ip_forward net.ipv4.conf.all.route_localnet net.bridge.bridge-nf-call-iptables)
 

@@ -38,6 +38,7 @@ prepare_machine() {
   sysctl -qw net.ipv4.ip_forward=1
   sysctl -qw net.bridge.bridge-nf-call-iptables=1 2>/dev/null || true
   ip address add "$node_address/32" dev lo
+  for name in OUTPUT FORWARD; do iptables --append "$name" "${untranslated[@]}"; done
 }
 
 # The pool that a provisioner would make on demand. Nobody sets the owner of a hostPath: everybody may write.

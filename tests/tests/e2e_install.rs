@@ -39,8 +39,8 @@ async fn the_first_minutes_go_as_the_readme_says() -> Result<()> {
         );
         ensure!(shown.contains(&url), "kubectl get evch shows no URL:\n{shown}");
 
-        let reach = Reach::to(cluster, &namespace, BROKER).await?;
-        let events = reach.events(&namespace, CHANNEL, "");
+        let reach = Reach::to(cluster, &namespace, CHANNEL).await?;
+        let events = reach.events("");
         let mut stream = EventStream::connect(&events, None).await?;
         http::created(&events, "{\"order\":7}", &[("type", "order.paid")]).await?;
         let event = stream.next_data(WITHIN).await?;
@@ -70,8 +70,8 @@ async fn a_roll_a_killed_broker_and_a_lost_leader_lose_nothing() -> Result<()> {
         };
         kubectl(&["scale", "evch/demo", "--replicas=2"]).await?;
         brokers(cluster, &namespace, 2).await?;
-        let reach = Reach::to(cluster, &namespace, BROKER).await?;
-        let ledger = Ledger::start(Plan::default(), vec![reach.events(&namespace, CHANNEL, "")]);
+        let reach = Reach::to(cluster, &namespace, CHANNEL).await?;
+        let ledger = Ledger::start(Plan::default(), vec![reach.events("")]);
         ledger.progress(BETWEEN, WITHIN).await?;
 
         kubectl(&["rollout", "restart", "deployment/demo-broker"]).await?;
@@ -107,8 +107,8 @@ async fn a_setting_that_needs_no_restart_comes_without_one() -> Result<()> {
     scenario(async |cluster| {
         cluster.install().await?;
         let namespace = a_channel(cluster, "setting").await?;
-        let reach = Reach::to(cluster, &namespace, BROKER).await?;
-        let url = reach.events(&namespace, CHANNEL, "");
+        let reach = Reach::to(cluster, &namespace, CHANNEL).await?;
+        let url = reach.events("");
         let generation = async || -> Result<Value> {
             let deployment = cluster.get(&namespace, "deployment/demo-broker").await?;
             Ok(deployment["metadata"]["generation"].clone())
@@ -132,9 +132,9 @@ async fn what_is_uninstalled_leaves_channels_serving_and_finds_them_again() -> R
         cluster.install().await?;
         let namespace = a_channel(cluster, "return").await?;
         set_heartbeat(cluster, &namespace, 2).await?;
-        let reach = Reach::to(cluster, &namespace, BROKER).await?;
-        let live = reach.events(&namespace, CHANNEL, "");
-        let replay = reach.events(&namespace, CHANNEL, "from=earliest");
+        let reach = Reach::to(cluster, &namespace, CHANNEL).await?;
+        let live = reach.events("");
+        let replay = reach.events("from=earliest");
         eventually("a heartbeat every two seconds", SOON, || beats(&live)).await?;
         for text in ["one", "two"] {
             http::created(&live, text, &[]).await?;
@@ -170,8 +170,8 @@ async fn what_is_uninstalled_leaves_channels_serving_and_finds_them_again() -> R
         }
         cluster.install().await?;
         apply_channel(cluster, &namespace).await?;
-        let reach = Reach::to(cluster, &namespace, BROKER).await?;
-        let replay = reach.events(&namespace, CHANNEL, "from=earliest");
+        let reach = Reach::to(cluster, &namespace, CHANNEL).await?;
+        let replay = reach.events("from=earliest");
         expect(&replay, &["one", "two", "three"]).await?;
         leave(cluster, &namespace).await
     })
@@ -200,7 +200,11 @@ async fn leave(cluster: &Cluster, namespace: &str) -> Result<()> {
     patch(cluster, namespace, "{\"spec\":{\"deletionPolicy\":\"Delete\"}}").await?;
     // the operator guards the deletion from then on
     cluster.wait(namespace, "evch/demo", "jsonpath={.metadata.finalizers[0]}", SOON).await?;
-    cluster.kubectl(&["delete", "namespace", namespace, "--timeout=120s"]).await?;
+    cluster.kubectl(&["-n", namespace, "delete", "evch/demo", "--timeout=60s"]).await?;
+    // pods first: a namespace that has some when it is deleted looks again only after half their time to end
+    let pods = ["-n", namespace, "wait", "--for=delete", "pod", "--all", "--timeout=60s"];
+    cluster.kubectl(&pods).await?;
+    cluster.kubectl(&["delete", "namespace", namespace, "--wait=false"]).await?;
     Ok(())
 }
 

@@ -1,13 +1,13 @@
-//! The way from the suite to a Service: its cluster address where this machine has a route to it, as on a node; else
-//! `kubectl port-forward`, started again whenever its pod goes.
+//! The way from the suite to the brokers of a channel: their Service's cluster address where this machine has a route to it,
+//! as on a node; else `kubectl port-forward`, started again whenever its pod goes.
 
-use std::{io, net::SocketAddr, process::Stdio, time::Duration};
+use std::{net::SocketAddr, process::Stdio, time::Duration};
 
-use anyhow::{Context as _, Result};
-use tokio::{net::TcpStream, process::Command, task::JoinHandle, time::sleep};
+use anyhow::{Context as _, Result, ensure};
+use tokio::{process::Command, task::JoinHandle, time::sleep};
 
 use super::Cluster;
-use crate::{eventually, ports};
+use crate::{eventually, http, ports};
 
 /// How long the Service's address may take before it counts as out of reach: a node learns of a new pod with some delay.
 const KNOCK: Duration = Duration::from_secs(5);
@@ -16,42 +16,43 @@ const FORWARD: Duration = Duration::from_secs(20);
 /// Before kubectl is started again: it ends at once while there is no pod.
 const AGAIN: Duration = Duration::from_millis(200);
 
-/// An address that leads to a Service for as long as this is kept.
+/// A URL that leads to a channel for as long as this is kept.
 #[derive(Debug)]
 pub struct Reach {
-    address: SocketAddr,
+    channel: String,
     forwarding: Option<JoinHandle<()>>,
 }
 
 impl Reach {
-    /// The way to port 80 of a Service that has a pod.
+    /// The way to a channel that everybody may subscribe to and whose brokers are ready.
     ///
     /// # Errors
     /// When there is none.
-    pub async fn to(cluster: &Cluster, namespace: &str, service: &str) -> Result<Self> {
-        let object = cluster.get(namespace, &format!("service/{service}")).await?;
+    pub async fn to(cluster: &Cluster, namespace: &str, channel: &str) -> Result<Self> {
+        let service = format!("service/{channel}-broker");
+        let object = cluster.get(namespace, &service).await?;
         let own = object["spec"]["clusterIP"].as_str().and_then(|text| text.parse().ok());
         let own = SocketAddr::new(own.context("a Service without an address")?, 80);
-        if eventually("the Service answers", KNOCK, || answers(own)).await.is_ok() {
-            return Ok(Self { address: own, forwarding: None });
+        let url = |address| format!("http://{address}/channels/{namespace}/{channel}");
+        if eventually("the Service answers", KNOCK, || answers(url(own))).await.is_ok() {
+            return Ok(Self { channel: url(own), forwarding: None });
         }
         let port = ports::reserve(1)?[0];
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
         let mut command = Command::new(&cluster.kubectl);
-        command.args(["-n", namespace, "port-forward"]);
-        command.args([format!("service/{service}"), format!("{port}:80")]);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+        command.args(["-n", namespace, "port-forward", &service, &format!("{port}:80")]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
         let forwarding = Some(tokio::spawn(forward(command)));
-        let reach = Self { address, forwarding };
-        eventually("the forwarded port answers", FORWARD, || answers(address)).await?;
+        let reach = Self { channel: url(([127, 0, 0, 1], port).into()), forwarding };
+        eventually("the forwarded port answers", FORWARD, || answers(reach.channel.clone()))
+            .await?;
         Ok(reach)
     }
 
-    /// URL of the events of a channel, with this query.
+    /// URL of the channel's events, with this query.
     #[must_use]
-    pub fn events(&self, namespace: &str, channel: &str, query: &str) -> String {
+    pub fn events(&self, query: &str) -> String {
         let mark = if query.is_empty() { "" } else { "?" };
-        format!("http://{}/channels/{namespace}/{channel}/events{mark}{query}", self.address)
+        format!("{}/events{mark}{query}", self.channel)
     }
 }
 
@@ -63,8 +64,11 @@ impl Drop for Reach {
     }
 }
 
-async fn answers(address: SocketAddr) -> io::Result<()> {
-    TcpStream::connect(address).await.map(drop)
+/// A broker answers, and not whoever takes packets that nobody else wants.
+async fn answers(channel: String) -> Result<()> {
+    let answer = http::client(http::Version::One).get(channel).timeout(KNOCK).send().await?;
+    ensure!(answer.status() == 200, "{}", answer.status());
+    Ok(())
 }
 
 async fn forward(mut command: Command) {
