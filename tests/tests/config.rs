@@ -117,11 +117,11 @@ async fn a_running_broker_warns_of_unknown_keys_and_counts_them() -> Result<()> 
     let nats = NatsServer::start().await?;
     let mut broker = Broker::start(&nats.url(), |config| {
         config["colour"] = "red".into();
-        config["channels"][0]["access"]["tokens"] = json!([]);
+        config["channels"][0]["access"]["cookies"] = json!([]);
     })
     .await?;
     assert_eq!(broker.metric("eventcast_config_unknown_keys", &[]).await?, 2.0);
-    for key in ["colour", "channels.0.access.tokens"] {
+    for key in ["colour", "channels.0.access.cookies"] {
         let said = |line: &str| line.contains("WARN") && line.contains(key);
         assert!(broker.log().lines().any(said), "{key} not in {}", broker.log());
     }
