@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// How long an operator may take to notice and act.
-pub const SOON: Duration = Duration::from_secs(20);
+pub const SOON: Duration = Duration::from_secs(45);
 
 /// A namespace, an operator that watches it, and NATS.
 pub struct Lab {
