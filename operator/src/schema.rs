@@ -53,16 +53,16 @@ impl Schema {
         let ours = own_paths()?;
         let missing: Vec<_> = ours.difference(&theirs).cloned().collect();
         let more: Vec<_> = theirs.difference(&ours).cloned().collect();
-        let differences = missing.len() + more.len();
-        metrics.schema_differences.set(i64::try_from(differences).unwrap_or(i64::MAX));
-        let changed = missing != **self.missing.load();
-        if changed || (!more.is_empty() && metrics.schema_differences.get() == 0) {
+        let differences = i64::try_from(missing.len() + more.len()).unwrap_or(i64::MAX);
+        if differences > 0 && differences != metrics.schema_differences.get() {
             tracing::warn!(
                 ?missing,
                 ?more,
                 "the schema of the cluster's CRD is not the operator's"
             );
         }
+        metrics.schema_differences.set(differences);
+        let changed = missing != **self.missing.load();
         self.missing.store(Arc::new(missing));
         Ok(changed)
     }

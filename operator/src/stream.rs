@@ -125,17 +125,13 @@ pub async fn ensure(
         Plan::Update { config, changes, adopts } => {
             check(fence)?;
             let info = update(jet, *config).await?;
-            let change = if adopts { Change::Adopted(changes) } else { Change::Updated(changes) };
             // A mark that is brought up to date is no change that anybody need hear of.
-            let told = adopts || changes_matter(&change);
+            let told = adopts || !changes.is_empty();
+            let change = if adopts { Change::Adopted(changes) } else { Change::Updated(changes) };
             Ok(of(&info, told.then_some(change)))
         }
         Plan::Refuse(reason, message) => Err(StreamError::lasting(reason, message)),
     }
-}
-
-fn changes_matter(change: &Change) -> bool {
-    !matches!(change, Change::Updated(changes) if changes.is_empty())
 }
 
 /// Deletes the stream of `channel`, if it is this very channel's; one that is not there is gone already.
