@@ -151,6 +151,7 @@ impl Log {
     pub(crate) async fn run(&self, config: ChannelConfig, stop: CancellationToken) {
         tokio::select! {
             () = attach::keep(self, &config) => {}
+            () = self.nats.warn_of_small_payload(&config) => {}
             () = stop.cancelled() => {}
         }
         self.set_live(false);

@@ -175,7 +175,7 @@ async fn start_on_a_port(program: &Path, folder: &Path) -> Result<(Child, u16), 
         let Ok(port) = bound.and_then(|l| l.local_addr()).map(|a| a.port()) else { continue };
         let name = format!("eventcast-dev-{}-{port}", std::process::id());
         let config = format!(
-            "listen: 127.0.0.1:{port}\nserver_name: {name}\nmax_payload: 8MB\n\
+            "listen: 127.0.0.1:{port}\nserver_name: {name}\nmax_payload: 9MB\n\
              jetstream {{\n  store_dir: {:?}\n  sync_interval: always\n}}\n",
             folder.join("nats").display().to_string()
         );

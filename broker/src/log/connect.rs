@@ -15,12 +15,13 @@ use async_nats::{
     jetstream::{self, context::ContextBuilder},
 };
 use eventcast_crds::{
-    config,
+    config::{self, ChannelConfig},
     nats::{self, NatsConfigError, OLDEST},
+    stream::exceeds_payload,
 };
 use tokio::{
     sync::{Semaphore, watch},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use crate::metrics::Metrics;
@@ -124,6 +125,32 @@ impl Nats {
 
     pub(super) fn can_publish(&self) -> bool {
         self.publish.connection_state() == State::Connected
+    }
+
+    /// Bytes that NATS takes in one published message, headers included. Until the first connection: the default of nats-server.
+    pub(super) fn max_payload(&self) -> usize {
+        self.publish.max_payload()
+    }
+
+    /// Says at each connection whether NATS takes the largest events of `channel`. Never returns; cancel safe.
+    pub(super) async fn warn_of_small_payload(&self, channel: &ChannelConfig) {
+        let mut connected = self.connected.clone();
+        while connected.wait_for(|n| *n > 0).await.is_ok() {
+            while !self.can_publish() {
+                sleep(Duration::from_millis(100)).await;
+            }
+            if let Some(problem) = exceeds_payload(channel, self.max_payload()) {
+                tracing::warn!(
+                    channel = channel.key(),
+                    problem,
+                    "NATS does not take the largest events"
+                );
+            }
+            if connected.changed().await.is_err() {
+                break;
+            }
+        }
+        std::future::pending().await
     }
 
     /// Leaves a server that does not answer: its connection may stay up for long.
