@@ -1,14 +1,14 @@
 //! The cursor: the SSE `id:` and nothing else. `<epoch>-<sequence>-<check>`, as `k7q2m8-1048576-3f9`.
 //!
-//! The epoch names the incarnation of the log, the sequence is JetStream's, the check is a hash of the event's JetStream
-//! timestamp: a sequence that was used again after the log lost its tail has another one. Pure.
+//! The epoch names the incarnation of the log, the sequence is JetStream's, the check is a hash of the event's message id: a
+//! sequence that was used again after the log lost its tail has another one (docs/adr/0015). Pure.
 
 use std::{fmt, str::FromStr};
 
 pub use eventcast_crds::epoch::Epoch;
 use eventcast_crds::epoch::{ALPHABET, digit};
 
-/// 15 bits of a hash of an event's JetStream timestamp.
+/// 15 bits of a hash that tells events of the same sequence apart; 0 is [`Check::ABSENT`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Check(u16);
 
@@ -16,10 +16,23 @@ impl Check {
     /// The check of a position whose event was gone from the log when the cursor was minted.
     pub const ABSENT: Self = Self(0);
 
-    /// The check of the event that JetStream stored at `nanos` since 1970.
+    /// The check of an event with the message id `id`: its publisher knows it as soon as the log has acknowledged.
     #[must_use]
-    pub const fn of(nanos: i64) -> Self {
-        Self((nanos.cast_unsigned().wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 49) as u16)
+    pub fn of_id(id: &str) -> Self {
+        // FNV-1a: the same on every replica and in every version.
+        let fnv = |h: u64, b: u8| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3);
+        Self::of_hash(id.bytes().fold(0xcbf2_9ce4_8422_2325, fnv))
+    }
+
+    /// The check of an event without a message id, which JetStream stored at `nanos` since 1970.
+    #[must_use]
+    pub fn of_time(nanos: i64) -> Self {
+        Self::of_hash(nanos.cast_unsigned())
+    }
+
+    fn of_hash(hash: u64) -> Self {
+        let mixed = hash.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 49;
+        Self(u16::try_from(mixed).unwrap_or(1).max(1))
     }
 }
 
@@ -77,7 +90,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_cursor_is_read_back_and_is_safe_as_an_sse_id(random: u64, sequence: u64, nanos: i64) {
-            let cursor = Cursor { epoch: Epoch::mint(random), sequence, check: Check::of(nanos) };
+            let cursor = Cursor { epoch: Epoch::mint(random), sequence, check: Check::of_time(nanos) };
             let text = cursor.to_string();
             prop_assert_eq!(text.parse(), Ok(cursor));
             prop_assert!(text.len() <= 64);
@@ -97,6 +110,16 @@ mod tests {
                 prop_assert_eq!(cursor.to_string(), text);
             }
         }
+    }
+
+    #[test]
+    fn checks_tell_ids_apart_and_are_never_the_absent_one() {
+        let ids: Vec<_> = (0..2000).map(|i| Check::of_id(&format!("key:{i}"))).collect();
+        let distinct: std::collections::HashSet<_> = ids.iter().collect();
+        assert!(distinct.len() > 1900, "{}", distinct.len());
+        assert!(!distinct.contains(&Check::ABSENT));
+        assert!((0..100_000).all(|nanos| Check::of_time(nanos) != Check::ABSENT));
+        assert_eq!(Check::of_id("order-7"), Check(28540), "cursors outlive versions");
     }
 
     #[test]

@@ -148,6 +148,8 @@ pub struct Event {
     pub sequence: u64,
     /// When JetStream stored it, in nanoseconds since 1970.
     pub nanos: i64,
+    /// What its cursor is checked by.
+    pub check: Check,
     /// What it is.
     pub kind: Kind,
     /// Its topic; `None` is everyone.
@@ -190,7 +192,7 @@ impl Event {
     /// The cursor of a client that has seen it.
     #[must_use]
     pub fn cursor(&self, epoch: Epoch) -> Cursor {
-        Cursor { epoch, sequence: self.sequence, check: Check::of(self.nanos) }
+        Cursor { epoch, sequence: self.sequence, check: self.check }
     }
 
     /// Its type as a listener names it.

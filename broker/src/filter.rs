@@ -117,7 +117,7 @@ fn any<T>(list: &[T], matches: impl FnMut(&T) -> bool) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::Chunk;
+    use crate::{cursor::Check, frame::Chunk};
     use proptest::prelude::*;
 
     fn event(kind: Kind, topic: Option<&str>, event_type: Option<&str>) -> Event {
@@ -125,6 +125,7 @@ mod tests {
         Event {
             sequence: 1,
             nanos: 1,
+            check: Check::ABSENT,
             kind,
             topic,
             event_type,

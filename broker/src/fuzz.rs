@@ -26,7 +26,7 @@ pub fn cursor(bytes: &[u8]) {
 /// Data that the rules let through is one block that gives the data back.
 pub fn encoder(bytes: &[u8]) {
     let Ok(data) = event::check_data(bytes, bytes.len()) else { return };
-    let cursor = Cursor { epoch: Epoch::mint(1), sequence: 1, check: Check::of(1) };
+    let cursor = Cursor { epoch: Epoch::mint(1), sequence: 1, check: Check::of_time(1) };
     let name = data.get(..8).filter(|name| event::check_type(name).is_ok());
     let block = frame::event(name, data, &cursor);
     let text = std::str::from_utf8(&block).expect("a block is text");

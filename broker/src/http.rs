@@ -6,6 +6,7 @@
 mod channel;
 mod cors;
 pub(crate) mod drafts;
+mod erase;
 mod history;
 mod page;
 pub(crate) mod params;
@@ -112,7 +113,8 @@ async fn route(
         return Ok(cors::options(request.headers()));
     }
     cors::refuse_foreign(access, &request)?;
-    let action = if method == Method::POST { Action::Publish } else { Action::Subscribe };
+    let changes = method == Method::POST || method == Method::DELETE;
+    let action = if changes { Action::Publish } else { Action::Subscribe };
     if !permits(access, action) {
         return Err(no_grant(access, action));
     }
@@ -127,7 +129,10 @@ async fn route(
         },
         (["stats"], _) if reads => stats::handle(broker, &channel, &head).await,
         ([], _) if reads => channel::describe(broker, &channel).await,
-        (["events"], _) => Err(method_not_allowed("GET, HEAD, POST, OPTIONS")),
+        (["events"], &Method::DELETE) => erase::topics(&channel, &head).await,
+        (["events", cursor], &Method::DELETE) => erase::event(&channel, &head, cursor).await,
+        (["events"], _) => Err(method_not_allowed("GET, HEAD, POST, DELETE, OPTIONS")),
+        (["events", _], _) => Err(method_not_allowed("DELETE, OPTIONS")),
         (["stats"] | [], _) => Err(method_not_allowed("GET, HEAD, OPTIONS")),
         _ => Err(no_route()),
     }

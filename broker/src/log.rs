@@ -2,18 +2,21 @@
 //!
 //! One [`Log`] per channel. [`attach`] keeps the [`tail`] filled by a push consumer of our own; [`pages`] serves what lies
 //! below it by batch direct get, out of the one [`page_cache`]; [`position`] turns what a client asks for into a place to
-//! begin; [`publish`] appends. A position moves only over ranges that are proven complete, so replay and live delivery are
+//! begin; [`publish`] appends; [`retention`] forgets what the stream has dropped. A position moves only over ranges that are proven complete, so replay and live delivery are
 //! one reading.
 
 mod attach;
 mod connect;
 mod direct;
+mod dropped;
+mod erase;
 mod message;
 mod page;
 mod page_cache;
 mod pages;
 mod position;
 mod publish;
+mod retention;
 mod stream;
 mod tail;
 
@@ -26,11 +29,13 @@ use std::{
 };
 
 use eventcast_crds::config::ChannelConfig;
+use parking_lot::Mutex;
 use tokio::{sync::Semaphore, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use attach::age_seconds;
 pub(crate) use connect::{ConnectError, Nats};
+pub(crate) use erase::EraseError;
 pub(crate) use page::Page;
 pub(crate) use page_cache::PageCache;
 pub(crate) use pages::PageError;
@@ -44,6 +49,7 @@ use crate::{
     metrics::ChannelMetrics,
 };
 use page_cache::Shelf;
+use retention::Retained;
 use tail::Tail;
 
 /// Page loads under way for one channel at most: more only make publishers wait (jetstream: direct gets hold the
@@ -59,14 +65,6 @@ pub(crate) struct Incarnation {
     pub(crate) epoch: Epoch,
     /// The first sequence it held when we first read it.
     pub(crate) first_sequence: u64,
-}
-
-impl Incarnation {
-    /// Before its first event.
-    pub(crate) fn first(&self) -> Position {
-        let sequence = self.first_sequence.saturating_sub(1);
-        Position { incarnation: self.number, sequence, check: Check::ABSENT }
-    }
 }
 
 /// A place in the log: everything up to and with `sequence` was seen, or its loss declared.
@@ -89,7 +87,7 @@ impl Position {
 
     /// The position of who has seen `event`, of the same incarnation.
     pub(crate) fn at(&self, event: &Event) -> Self {
-        Self { sequence: event.sequence, check: Check::of(event.nanos), ..*self }
+        Self { sequence: event.sequence, check: event.check, ..*self }
     }
 }
 
@@ -103,8 +101,13 @@ pub(crate) struct Log {
     flights: pages::Flights,
     loads: Semaphore,
     info: stream::InfoCache,
+    retained: Mutex<Retained>,
+    /// Counts how often memory has forgotten what the stream dropped.
+    drops: AtomicU64,
     metrics: Arc<ChannelMetrics>,
     live: AtomicBool,
+    /// The newest sequence that was acknowledged to a publisher of this broker, and its incarnation.
+    acknowledged: Mutex<(u64, u64)>,
     /// Counts the tail's attachments.
     attachments: AtomicU64,
     warm: u64,
@@ -140,8 +143,11 @@ impl Log {
             flights: pages::Flights::default(),
             loads: Semaphore::new(LOADS),
             info: stream::InfoCache::default(),
+            retained: Mutex::default(),
+            drops: AtomicU64::new(0),
             metrics,
             live: AtomicBool::new(false),
+            acknowledged: Mutex::default(),
             attachments: AtomicU64::new(0),
             warm: budget.events as u64,
         })
@@ -152,6 +158,7 @@ impl Log {
         tokio::select! {
             () = attach::keep(self, &config) => {}
             () = self.nats.warn_of_small_payload(&config) => {}
+            () = retention::follow(self) => {}
             () = stop.cancelled() => {}
         }
         self.set_live(false);
@@ -174,6 +181,11 @@ impl Log {
     /// The newest events.
     pub(crate) fn tail(&self) -> &Tail {
         &self.tail
+    }
+
+    /// Changes whenever the stream has dropped events that this broker had in memory: what was read before may be gone.
+    pub(crate) fn drops(&self) -> u64 {
+        self.drops.load(SeqCst)
     }
 
     /// Whether the tail is attached right now.

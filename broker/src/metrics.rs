@@ -36,6 +36,8 @@ pub(crate) struct Metrics {
     page_bytes: IntGaugeVec,
     publish: IntCounterVec,
     publish_seconds: HistogramVec,
+    erasures: IntCounterVec,
+    erased_events: IntCounterVec,
     fanout_seconds: HistogramVec,
     /// Open sockets of the public listener.
     pub(crate) connections: IntGauge,
@@ -138,6 +140,12 @@ impl Metrics {
                 "Events published over HTTP.",
                 &["channel", "outcome"],
             )?,
+            erasures: counters(
+                "erasures_total",
+                "Requests to erase events.",
+                &["channel", "outcome"],
+            )?,
+            erased_events: counters("erased_events_total", "Events erased on request.", ch)?,
             publish_seconds: histograms(
                 "publish_seconds",
                 "Time from a whole request to its acknowledgement.",
@@ -309,6 +317,12 @@ impl ChannelMetrics {
     /// A page was read, or not.
     pub(crate) fn page_load(&self, outcome: &'static str) {
         self.all.page_loads.with_label_values(&[&*self.channel, outcome]).inc();
+    }
+
+    /// A request to erase ended; `events` were erased.
+    pub(crate) fn erased(&self, outcome: &'static str, events: u64) {
+        self.all.erasures.with_label_values(&[&*self.channel, outcome]).inc();
+        self.all.erased_events.with_label_values(&[&*self.channel]).inc_by(events);
     }
 
     /// `count` events were published with one outcome.

@@ -102,11 +102,12 @@ async fn scan(
     while !left.is_empty() {
         let probe = if reverse { left.end - 1 } else { left.start };
         let page = log.page(incarnation.number, probe).await?;
-        if page.first_sequence > left.start {
+        let first = page.first_sequence.max(log.tail().first());
+        if first > left.start {
             if named && scanned.gap.is_none() {
-                scanned.gap = Some(expired(incarnation, left.start, page.first_sequence));
+                scanned.gap = Some(expired(incarnation, left.start, first));
             }
-            left.start = page.first_sequence.min(left.end);
+            left.start = first.min(left.end);
         }
         let from = page.events.partition_point(|e| e.sequence < left.start);
         let to = page.events.partition_point(|e| e.sequence < left.end).max(from);
@@ -114,7 +115,7 @@ async fn scan(
         let mut forward = events.iter();
         while let Some(event) = if reverse { forward.next_back() } else { forward.next() } {
             scanned.events += 1;
-            scanned.at = Some((event.sequence, Check::of(event.nanos)));
+            scanned.at = Some((event.sequence, event.check));
             bytes += event.chunk.wire().len();
             let enough = !see(event);
             if reverse {

@@ -53,13 +53,30 @@ fn segments(text: &str) -> Result<impl Iterator<Item = &str> + Clone, BadTopic> 
 /// # Errors
 /// `topic` breaks a rule of topics.
 pub fn encode(topic: &str) -> Result<String, BadTopic> {
-    let mut out = String::with_capacity(topic.len());
-    for (i, segment) in segments(topic)?.enumerate() {
-        if segment == "*" || segment == ">" {
-            return Err(BadTopic::Wildcard);
-        }
+    if segments(topic)?.any(|s| s == "*" || s == ">") {
+        return Err(BadTopic::Wildcard);
+    }
+    encode_segments(topic)
+}
+
+/// Encodes `pattern` as the tokens of a NATS subject whose wildcards select the same topics.
+///
+/// # Errors
+/// `pattern` breaks a rule of patterns.
+pub fn encode_pattern(pattern: &str) -> Result<String, BadTopic> {
+    Pattern::new(pattern)?;
+    encode_segments(pattern)
+}
+
+fn encode_segments(text: &str) -> Result<String, BadTopic> {
+    let mut out = String::with_capacity(text.len());
+    for (i, segment) in segments(text)?.enumerate() {
         if i > 0 {
             out.push('.');
+        }
+        if segment == "*" || segment == ">" {
+            out.push_str(segment);
+            continue;
         }
         for b in segment.bytes() {
             if b.is_ascii_alphanumeric() || b"-_~@:=+,".contains(&b) {
@@ -218,6 +235,18 @@ mod tests {
         assert_eq!(encode(&["a"; 17].join(".")), Err(BadTopic::TooManySegments));
         assert_eq!(encode(&"é".repeat(60)), Err(BadTopic::TooLong));
         assert_eq!(Pattern::new(">.a"), Err(BadTopic::RestInside));
+    }
+
+    #[test]
+    fn patterns_select_the_same_as_subjects() {
+        assert_eq!(encode_pattern("user.*.$x.>").as_deref(), Ok("user.*.%24x.>"));
+        assert_eq!(
+            encode_pattern("a*.b>").as_deref(),
+            Ok("a%2A.b%3E"),
+            "no wildcards inside a segment"
+        );
+        assert_eq!(encode_pattern(">.a"), Err(BadTopic::RestInside));
+        assert_eq!(encode_pattern(""), Err(BadTopic::EmptySegment));
     }
 
     #[test]

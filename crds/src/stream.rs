@@ -62,7 +62,8 @@ pub fn wanted(channel: &ChannelConfig, epoch: &Epoch) -> Config {
         num_replicas: retention.replicas,
         duplicate_window: Duration::from_secs(retention.duplicate_window_seconds),
         allow_direct: true,
-        deny_delete: true,
+        // Single events can be erased: the right to be forgotten.
+        deny_delete: false,
         allow_message_ttl: true,
         metadata: HashMap::from([(EPOCH.to_owned(), epoch.as_str().to_owned())]),
         ..Config::default()

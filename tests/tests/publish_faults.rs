@@ -174,6 +174,30 @@ async fn a_deleted_stream_takes_nothing_until_it_is_back() -> Result<()> {
 }
 
 #[tokio::test]
+async fn what_nats_does_not_take_is_refused_before_anything_is_stored() -> Result<()> {
+    init_tracing();
+    let nats = NatsServer::start().await?; // takes 1 MiB in a message
+    let broker = Broker::start(&nats.url(), |config| {
+        config["channels"][0]["publishing"]["maxEventBytes"] = (2 << 20).into();
+    })
+    .await?;
+    let line = |size: usize| format!("{}\n", json!({"data": "y".repeat(size)}));
+    let batch = Publish::new(line(10) + &line(1_100_000) + &line(10));
+    let batch = batch.header("Content-Type", "application/x-ndjson");
+    for (publish, line) in [(batch, json!(2)), (Publish::new("y".repeat(1_100_000)), Value::Null)] {
+        let answer = publish.send(&client(Version::One), &broker.events_url("")).await?;
+        is_problem(&answer, 413, "too-large");
+        assert_eq!(answer.json["line"], line, "{}", answer.json);
+    }
+    let state =
+        nats.jetstream().await?.get_stream("SSE_default_demo").await?.get_info().await?.state;
+    assert_eq!(state.messages, 0);
+    let counted = broker.metric("eventcast_publish_total", &[("outcome", "refused")]).await?;
+    assert_eq!(counted, 4.0, "each event once");
+    Ok(())
+}
+
+#[tokio::test]
 async fn full_storage_is_told() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start().await?;
@@ -202,7 +226,12 @@ async fn full_storage_is_told() -> Result<()> {
         .key("part");
     let answer = batch.send(&client(Version::One), &url).await?;
     is_problem(&answer, 507, "storage-full");
-    assert_eq!(answer.json["events"].as_array().map(Vec::len), Some(1), "{}", answer.json);
+    let lines: Vec<_> = answer.json["events"].as_array().into_iter().flatten().collect();
+    let lines: Vec<_> = lines.iter().map(|event| &event["line"]).collect();
+    assert_eq!(lines, [1, 3], "what was on its way is reported, too: {}", answer.json);
     assert_eq!(answer.json["idempotency_key"], "part");
+    let state =
+        nats.jetstream().await?.get_stream("SSE_default_demo").await?.get_info().await?.state;
+    assert_eq!(state.messages, 8, "and nothing else is stored");
     Ok(())
 }

@@ -147,6 +147,11 @@ impl Subscriber {
             Reading::NotReady => Poll::Pending,
             Reading::Events(events) => Poll::Ready(self.read_ring(events)),
             Reading::Renewed(first) => Poll::Ready(self.renew(first)),
+            Reading::Expired(to) => {
+                let lost = to.sequence - self.position.sequence;
+                let requested = self.position.cursor(self.epoch).to_string();
+                Poll::Ready(self.declare(requested, to, Some(lost), GapReason::Expired))
+            }
             reading => {
                 self.falls_behind();
                 let Position { incarnation, sequence, .. } = self.position;

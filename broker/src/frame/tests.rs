@@ -6,7 +6,7 @@ use super::*;
 use crate::cursor::{Check, Epoch};
 
 fn a_cursor() -> Cursor {
-    Cursor { epoch: Epoch::mint(7), sequence: 42, check: Check::of(1) }
+    Cursor { epoch: Epoch::mint(7), sequence: 42, check: Check::of_time(1) }
 }
 
 /// A parser by the letter of the specification, apart from the encoder: events as (type, data, id).

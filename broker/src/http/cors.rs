@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use super::{Answer, empty, problem::Problem};
 use crate::access::allowed_origin;
 
-const METHODS: &str = "GET, HEAD, POST, OPTIONS";
+const METHODS: &str = "GET, HEAD, POST, DELETE, OPTIONS";
 const ALLOW_HEADERS: &str = "authorization, cache-control, content-type, last-event-id, x-requested-with, \
     idempotency-key, eventcast-topic, eventcast-type, eventcast-source, eventcast-ttl, \
     ce-id, ce-source, ce-type, ce-specversion, ce-subject, ce-time, ce-dataschema, ce-topic";
@@ -58,7 +58,7 @@ pub(crate) fn refuse_foreign<B>(access: &Access, request: &Request<B>) -> Result
     let Some(origin) = request.headers().get(header::ORIGIN) else {
         return Ok(());
     };
-    if request.method() != Method::POST {
+    if request.method() != Method::POST && request.method() != Method::DELETE {
         return Ok(());
     }
     let origin = origin.to_str().unwrap_or_default();

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     channel::Channel,
+    event::Draft,
     log::{Outcome, PublishError, Receipt},
 };
 
@@ -40,6 +41,14 @@ impl From<&Receipt> for Stored {
     }
 }
 
+/// One event of a batch that was not stored as a whole.
+#[derive(Serialize)]
+struct StoredLine {
+    line: usize,
+    #[serde(flatten)]
+    stored: Stored,
+}
+
 #[derive(Serialize)]
 struct StoredBatch {
     events: Vec<Stored>,
@@ -49,20 +58,27 @@ pub(super) async fn handle(
     channel: &Channel,
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Problem> {
-    let result = publish(channel, request).await;
-    if let Err(problem) = &result
-        && problem.status().is_client_error()
-        && problem.status() != StatusCode::TOO_MANY_REQUESTS
-    {
-        channel.metrics().published("refused", 1);
+    match read(channel, request).await {
+        Ok(batch) => store(channel, batch).await,
+        Err(problem) => {
+            // Before its events are known a request counts as one.
+            channel.metrics().published("refused", 1);
+            Err(problem)
+        }
     }
-    result
 }
 
-async fn publish(
-    channel: &Channel,
-    request: Request<Incoming>,
-) -> Result<Response<Answer>, Problem> {
+/// The events of a request, ready to be stored.
+struct Batch {
+    drafts: Vec<Draft>,
+    /// The request's idempotency key.
+    key: String,
+    /// Whether the answer is a list.
+    is_list: bool,
+    deadline: Duration,
+}
+
+async fn read(channel: &Channel, request: Request<Incoming>) -> Result<Batch, Problem> {
     let config = channel.config();
     let rules = &config.publishing;
     if !rules.enabled {
@@ -78,31 +94,45 @@ async fn publish(
     let (head, body) = request.into_parts();
     let body = whole(body, format.limit(rules), head.headers.contains_key(header::EXPECT)).await?;
     let drafts = drafts::read(format, &head.headers, body, &defaults, rules)?;
+    let deadline = Duration::from_secs(rules.deadline_seconds);
+    Ok(Batch { drafts, key: defaults.key, is_list: format.is_batch(), deadline })
+}
+
+async fn store(channel: &Channel, batch: Batch) -> Result<Response<Answer>, Problem> {
+    let Batch { drafts, key, is_list, deadline } = batch;
     let count = drafts.len();
     if let Err(wait) = channel.pace().take(count) {
         channel.metrics().published("throttled", count);
         return Err(too_fast(wait));
     }
     let began = Instant::now();
-    let deadline = Duration::from_secs(rules.deadline_seconds);
     let Outcome { receipts, error } = Box::pin(channel.log().append(drafts, deadline)).await;
     channel.metrics().publish_seconds.observe(began.elapsed().as_secs_f64());
-    let duplicates = receipts.iter().filter(|r| r.duplicate).count();
+    let stored = receipts.iter().flatten().count();
+    let duplicates = receipts.iter().flatten().filter(|r| r.duplicate).count();
     channel.metrics().published("duplicate", duplicates);
-    channel.metrics().published("stored", receipts.len() - duplicates);
-    let stored: Vec<Stored> = receipts.iter().map(Into::into).collect();
-    if let Some(error) = error {
-        channel.metrics().published(label(&error), count - receipts.len());
-        let problem = refusal(&error).with("idempotency_key", &defaults.key);
-        return Err(if format.is_batch() { problem.with("events", stored) } else { problem });
+    channel.metrics().published("stored", stored - duplicates);
+    let Some((failed, error)) = error else {
+        let mut events: Vec<Stored> = receipts.iter().flatten().map(Into::into).collect();
+        return Ok(match events.pop() {
+            Some(one) if !is_list => json(StatusCode::CREATED, &one),
+            last => {
+                events.extend(last);
+                json(StatusCode::CREATED, &StoredBatch { events })
+            }
+        });
+    };
+    channel.metrics().published(label(&error), count - stored);
+    let problem = refusal(&error).with("idempotency_key", &key);
+    if !is_list {
+        return Err(problem);
     }
-    match stored.into_iter().next() {
-        Some(one) if !format.is_batch() => Ok(json(StatusCode::CREATED, &one)),
-        _ => {
-            let events = receipts.iter().map(Into::into).collect();
-            Ok(json(StatusCode::CREATED, &StoredBatch { events }))
-        }
-    }
+    let line = |(i, receipt): (usize, &Option<Receipt>)| {
+        receipt.as_ref().map(|r| StoredLine { line: i + 1, stored: r.into() })
+    };
+    let events: Vec<_> = receipts.iter().enumerate().filter_map(line).collect();
+    let problem = problem.with("events", events);
+    Err(if problem.status().is_client_error() { problem.with("line", failed + 1) } else { problem })
 }
 
 /// The body, bounded in size and time.

@@ -21,7 +21,7 @@ mod reader;
 
 pub(crate) use reader::age_seconds;
 
-use super::{Incarnation, Log, stream::StreamError};
+use super::{Incarnation, Log, retention::Forget, stream::StreamError};
 use reader::Reader;
 
 /// Incarnation, sequence and, where there is an event, timestamp of the newest that the tail holds.
@@ -168,6 +168,10 @@ async fn attach(log: &Log, config: &ChannelConfig, behind_since: &mut Option<Ins
         Ok(incarnation) => incarnation,
         Err(end) => return end,
     };
+    // Before anybody is served again: nobody followed the stream while the tail was detached.
+    if log.forget_dropped(incarnation, &info, Forget::AtOnce).await.is_err() {
+        return End::Info;
+    }
     if pending == 0 {
         log.tail.set_ready(known);
         log.set_live(true);
@@ -225,8 +229,9 @@ async fn first_info(log: &Log, config: &ChannelConfig) -> Result<Info, End> {
     }
 }
 
-/// What the tail holds stays: a stream that comes back proves by its epoch whether it is the same.
+/// What the tail holds stays, but is served to nobody: a stream that comes back proves by its epoch whether it is the same.
 async fn missing(log: &Log, config: &ChannelConfig) -> End {
+    log.tail.withhold();
     if log.nats.create_streams
         && let Err(error) = log.create(config).await
     {

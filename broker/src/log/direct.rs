@@ -7,7 +7,8 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::time::timeout;
 
-use super::Log;
+use super::{Log, message};
+use crate::cursor::Check;
 
 const TIMEOUT: Duration = Duration::from_secs(1);
 const LEADER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -21,6 +22,13 @@ pub(super) struct Raw {
     pub(super) subject: String,
     pub(super) headers: Option<HeaderMap>,
     pub(super) payload: Bytes,
+}
+
+impl Raw {
+    /// The check of its cursor.
+    pub(super) fn check(&self) -> Check {
+        message::check(self.headers.as_ref(), self.nanos)
+    }
 }
 
 /// How an answer ended.
@@ -129,11 +137,8 @@ impl Log {
 
     /// Whether every sequence of `low..=high` is gone for good, by one answer of the leader.
     pub(super) async fn all_gone(&self, low: u64, high: u64) -> Result<bool, ReadError> {
-        let stream = self.nats.history.get_stream_no_info(&self.names.stream).await;
-        let stream = stream.map_err(|_| ReadError::Malformed)?;
-        let asked = stream.info_builder().with_deleted(true).fetch();
-        let info = timeout(LEADER_TIMEOUT, asked).await.map_err(|_| ReadError::Timeout)?;
-        let state = &info.map_err(|_| ReadError::Timeout)?.info.state;
+        let info = self.ask_deleted().await.map_err(|_| ReadError::Timeout)?;
+        let state = &info.state;
         let deleted = state.deleted.as_deref().unwrap_or_default();
         let gone =
             |q| q < state.first_sequence || (q <= state.last_sequence && deleted.contains(&q));

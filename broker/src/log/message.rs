@@ -11,6 +11,8 @@ use crate::{
     frame::{self, Chunk, Gap, GapReason},
 };
 
+/// JetStream's deduplication id, which the check of the event's cursor is made from.
+pub(super) const MESSAGE_ID: &str = "Nats-Msg-Id";
 pub(super) const TYPE: &str = "Eventcast-Type";
 pub(super) const SOURCE: &str = "Eventcast-Source";
 pub(super) const ID: &str = "Eventcast-Id";
@@ -38,6 +40,14 @@ struct Parts {
     data: String,
 }
 
+/// The check of a stored message's cursor. The id is the first one of the headers, as the server reads it (docs/adr/0015).
+pub(super) fn check(headers: Option<&HeaderMap>, nanos: i64) -> Check {
+    match headers.and_then(|h| h.get(MESSAGE_ID)) {
+        Some(id) => Check::of_id(id.as_str()),
+        None => Check::of_time(nanos),
+    }
+}
+
 /// Frames `m`; tells the rule that it breaks, if any.
 pub(super) fn event(
     m: &Stored<'_>,
@@ -45,10 +55,12 @@ pub(super) fn event(
     epoch: Epoch,
     received: Option<Instant>,
 ) -> (Event, Option<BadEvent>) {
-    let cursor = Cursor { epoch, sequence: m.sequence, check: Check::of(m.nanos) };
+    let check = check(m.headers, m.nanos);
+    let cursor = Cursor { epoch, sequence: m.sequence, check };
     let mut event = Event {
         sequence: m.sequence,
         nanos: m.nanos,
+        check,
         kind: Kind::Marker,
         topic: None,
         event_type: None,

@@ -80,7 +80,12 @@ impl Page {
     /// The check of the event at `sequence`, if there is one.
     pub(super) fn check_at(&self, sequence: u64) -> Option<Check> {
         let at = self.events.binary_search_by_key(&sequence, |e| e.sequence).ok()?;
-        Some(Check::of(self.events[at].nanos))
+        Some(self.events[at].check)
+    }
+
+    /// Whether it has an event at `sequence`.
+    pub(super) fn holds(&self, sequence: u64) -> bool {
+        self.events.binary_search_by_key(&sequence, |e| e.sequence).is_ok()
     }
 
     /// Bytes that it costs, about.

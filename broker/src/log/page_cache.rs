@@ -184,6 +184,33 @@ impl Shelf {
         }
     }
 
+    /// Lets one page go.
+    pub(super) fn remove(&self, key: &Key) {
+        let mut books = self.cache.books.lock();
+        let gone = self.cache.cache.remove(key);
+        if let (Some(book), Some(page)) = (books.open.get_mut(&self.number), &gone) {
+            book.strike(&page.1);
+        }
+    }
+
+    /// Lets those pages of this log go that `is_stale` names, by their first sequence and what they hold.
+    pub(super) fn forget(&self, is_stale: impl Fn(u64, &Page) -> bool) {
+        let PageCache { cache, books, .. } = &*self.cache;
+        let mut gone = Vec::new();
+        let mut books = books.lock();
+        let Some(book) = books.open.get_mut(&self.number) else {
+            return;
+        };
+        let stale = |key: &&Key| cache.peek(*key).is_some_and(|held| is_stale(key.low, &held.page));
+        let keys: Vec<_> = book.pages.values().filter(stale).cloned().collect();
+        for key in keys {
+            if let Some(page) = cache.remove(&key) {
+                book.strike(&page.1);
+                gone.push(page);
+            }
+        }
+    }
+
     /// Lets every page of this log go, and takes no more.
     pub(super) fn close(&self) {
         let mut gone = Vec::new();

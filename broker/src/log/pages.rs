@@ -19,6 +19,7 @@ use super::{
     message::{self, Stored},
     page::{self, Page},
     page_cache::Key,
+    retention::Forget,
 };
 use crate::{cursor::Epoch, event::Event};
 
@@ -70,17 +71,29 @@ impl Log {
         if let Some(page) = self.pages.get(key) {
             return Some(page);
         }
+        let cleared = self.retained.lock().dropped.cleared;
         let events = self.tail.span(key.number, key.low, key.high)?;
         let page = Arc::new(Page::of_tail(key.low, key.high, events));
         // The page of the head grows: another one in a moment.
         if page::is_whole(key.low, key.high) {
-            self.pages.put(key.clone(), Arc::clone(&page));
+            self.put(key, &page, cleared);
         }
         Some(page)
     }
 
+    /// Caches a page; false where the log has dropped some of it since it was read, when `cleared` was what it is by
+    /// [`Dropped::cleared`](super::dropped::Dropped::cleared). What is dropped later finds it in the cache.
+    fn put(&self, key: &Key, page: &Arc<Page>, cleared: u64) -> bool {
+        self.pages.put(key.clone(), Arc::clone(page));
+        let good = self.still_holds(page, cleared);
+        if !good {
+            self.pages.remove(key);
+        }
+        good
+    }
+
     fn current(&self, incarnation: u64) -> Option<Incarnation> {
-        self.tail.incarnation().filter(|i| i.number == incarnation)
+        self.tail.served().filter(|i| i.number == incarnation)
     }
 
     fn key(&self, incarnation: Incarnation, sequence: u64) -> Key {
@@ -97,10 +110,7 @@ impl Log {
             let (tell, told) = oneshot::channel();
             let of = key.clone();
             tokio::spawn(async move {
-                let result = log.load(incarnation, of.low, of.high).await;
-                if let Ok(page) = &result {
-                    log.pages.put(of.clone(), Arc::clone(page));
-                }
+                let result = log.load_current(incarnation, &of).await;
                 log.flights.lock().remove(&of);
                 // Whoever waited may be gone.
                 drop(tell.send(result));
@@ -108,6 +118,22 @@ impl Log {
             told.map(|result| result.unwrap_or(Err(PageError::Unreadable))).boxed().shared()
         };
         flights.entry(key.clone()).or_insert_with(begin).clone()
+    }
+
+    /// Loads a page and caches it; again, where the log drops some of it meanwhile.
+    async fn load_current(
+        &self,
+        incarnation: Incarnation,
+        key: &Key,
+    ) -> Result<Arc<Page>, PageError> {
+        for _ in 0..TRIES {
+            let cleared = self.retained.lock().dropped.cleared;
+            let page = self.load(incarnation, key.low, key.high).await?;
+            if self.put(key, &page, cleared) {
+                return Ok(page);
+            }
+        }
+        Err(PageError::Unreadable)
     }
 
     async fn load(
@@ -122,7 +148,7 @@ impl Log {
             if self.tail.incarnation().is_none_or(|i| i.number != incarnation.number) {
                 return Err(PageError::Renewed);
             }
-            match self.read_proven(incarnation.epoch, low, high).await {
+            match self.read_proven(incarnation, low, high).await {
                 Ok(read) => break read,
                 Err(error) => {
                     self.metrics.page_load("retried");
@@ -138,30 +164,32 @@ impl Log {
         };
         drop(permit);
         self.metrics.page_load("read");
-        let held = read.iter().filter(|m| m.sequence >= first_sequence);
-        let events = held.map(|m| self.framed(m, incarnation.epoch)).collect();
+        let events = read.iter().map(|m| self.framed(m, incarnation.epoch)).collect();
         Ok(Arc::new(Page::read(low, high, events, first_sequence)))
     }
 
     /// Every message of `low..=high`, proven complete and of the log that the tail is attached to: it was attached all the
-    /// time, and the stream still has its epoch. And where the stream begins, if the page lacks what lies before.
+    /// time, and the stream still has its epoch. Without what the leader says is dropped: a replica that is behind may still
+    /// have it. And where the stream begins, if that is after `low`; else 0.
     async fn read_proven(
         &self,
-        epoch: Epoch,
+        incarnation: Incarnation,
         low: u64,
         high: u64,
     ) -> Result<(Vec<Raw>, u64), ReadError> {
         let attachment = self.attachment().ok_or(ReadError::Detached)?;
-        let read = self.read_all(low, high).await?;
+        let mut read = self.read_all(low, high).await?;
         // After the reading, so that what retention took meanwhile is not mistaken for single deletions.
         let info = self.ask_info(Duration::from_secs(1)).await.map_err(|_| ReadError::Timeout)?;
-        if self.attachment() != Some(attachment) || epoch_of(&info) != epoch {
+        if self.attachment() != Some(attachment) || epoch_of(&info) != incarnation.epoch {
             return Err(ReadError::Detached);
         }
+        let known = self.forget_dropped(incarnation, &info, Forget::NextTime).await;
+        known.map_err(|_| ReadError::Timeout)?;
         let first = info.state.first_sequence;
-        let below = read.partition_point(|m| m.sequence < first) as u64;
-        let lacks = first.min(high + 1).saturating_sub(low) > below;
-        Ok((read, if lacks { first } else { 0 }))
+        let retained = self.retained.lock();
+        read.retain(|m| m.sequence >= first && !retained.dropped.contains(m.sequence));
+        Ok((read, if first > low { first.min(high + 1) } else { 0 }))
     }
 
     /// Every message of `low..=high`, proven complete.

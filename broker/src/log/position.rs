@@ -15,6 +15,9 @@ use crate::{
 /// How long a cursor ahead of this broker may wait for the tail to catch up: it was minted by another one.
 const AHEAD: Duration = Duration::from_secs(3);
 
+/// How long a reader waits for the tail to show what this broker has acknowledged.
+const OWN_WRITES_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Start {
@@ -75,9 +78,10 @@ impl Log {
         filter: &Filter,
         scan: usize,
     ) -> Result<Resolved, Unavailable> {
+        self.read_own_writes().await;
         let position = match start {
             Start::Latest => self.tail.head().ok_or(Unavailable)?,
-            Start::Earliest => self.earliest().await?,
+            Start::Earliest => self.earliest()?,
             Start::Last(n) => self.last(*n, filter, scan).await?,
             Start::Since(nanos) => self.since(*nanos).await?,
             Start::Cursor(text) => return self.after(text).await,
@@ -85,15 +89,26 @@ impl Log {
         Ok(Resolved { position, gap: None })
     }
 
-    async fn earliest(&self) -> Result<Position, Unavailable> {
-        let incarnation = self.tail.incarnation().ok_or(Unavailable)?;
-        let (low, _) = self.tail.bounds();
-        if low <= incarnation.first_sequence {
-            return Ok(incarnation.first());
+    /// Waits until the tail shows what was acknowledged to publishers of this broker: who has published reads it at once.
+    async fn read_own_writes(&self) {
+        let is_shown = || {
+            let (incarnation, sequence) = *self.acknowledged.lock();
+            !self.live()
+                || self.tail.bounds().1 >= sequence
+                || self.tail.last_number() != incarnation
+        };
+        if is_shown() {
+            return;
         }
-        let first = self.info().await.map_err(|_| Unavailable)?.state.first_sequence;
-        let sequence = first.saturating_sub(1);
-        Ok(Position { incarnation: incarnation.number, sequence, check: Check::ABSENT })
+        let mut changes = self.tail.changes();
+        let wait = async { while !is_shown() && changes.changed().await.is_ok() {} };
+        if timeout(OWN_WRITES_TIMEOUT, wait).await.is_err() {
+            tracing::debug!(channel = self.names.channel, "the tail is behind its own publishers");
+        }
+    }
+
+    fn earliest(&self) -> Result<Position, Unavailable> {
+        self.tail.beginning().ok_or(Unavailable)
     }
 
     async fn after(self: &Arc<Self>, text: &str) -> Result<Resolved, Unavailable> {
@@ -106,11 +121,12 @@ impl Log {
         if cursor.epoch != incarnation.epoch || !self.reaches(cursor.sequence).await? {
             return self.foreign(&cursor, text).await;
         }
-        if cursor.sequence == 0 {
-            return self.past_expiry(at(Check::ABSENT), text, 1).await;
+        let first = self.tail.first();
+        if cursor.sequence < first {
+            return self.past_expiry(at(Check::ABSENT), text, first);
         }
         let (found, beginning) = match self.tail.check_at(cursor.sequence) {
-            Some(found) => (found, 0),
+            Some(found) => (found, first),
             None => {
                 let page = self.page(incarnation.number, cursor.sequence).await?;
                 (page.check_at(cursor.sequence), page.first_sequence)
@@ -119,7 +135,7 @@ impl Log {
         match found {
             Some(check) if check == cursor.check => Ok(Resolved { position: at(check), gap: None }),
             Some(_) => self.foreign(&cursor, text).await,
-            None => self.past_expiry(at(Check::ABSENT), text, beginning).await,
+            None => self.past_expiry(at(Check::ABSENT), text, beginning),
         }
     }
 
@@ -131,7 +147,7 @@ impl Log {
             let there = self.leader_get(cursor.sequence.max(1)).await.map_err(|_| Unavailable)?;
             let ours = self.tail.incarnation().is_some_and(|i| i.epoch == cursor.epoch);
             let we_are_behind = match there {
-                Some(m) if m.sequence == cursor.sequence => Check::of(m.nanos) == cursor.check,
+                Some(m) if m.sequence == cursor.sequence => m.check() == cursor.check,
                 _ => !ours && cursor.sequence <= info.state.last_sequence,
             };
             if we_are_behind {
@@ -156,21 +172,9 @@ impl Log {
         if info.state.last_sequence < sequence { Ok(false) } else { Err(Unavailable) }
     }
 
-    /// The position of a cursor whose event is gone: nothing is missing unless the stream begins after its successor.
-    async fn past_expiry(
-        &self,
-        at: Position,
-        text: &str,
-        known_beginning: u64,
-    ) -> Result<Resolved, Unavailable> {
-        let (low, _) = self.tail.bounds();
-        if at.sequence + 1 >= low {
-            return Ok(Resolved { position: at, gap: None });
-        }
-        let first = match known_beginning {
-            0 | 1 => self.info().await.map_err(|_| Unavailable)?.state.first_sequence,
-            first => first,
-        };
+    /// The position of a cursor whose event is gone: nothing is missing unless the stream begins after its successor, at
+    /// `first`.
+    fn past_expiry(&self, at: Position, text: &str, first: u64) -> Result<Resolved, Unavailable> {
         if at.sequence + 1 >= first {
             return Ok(Resolved { position: at, gap: None });
         }
@@ -181,7 +185,7 @@ impl Log {
 
     /// A cursor that says nothing about this log: delivery goes on from its first event.
     async fn reset(&self, text: &str, reason: GapReason) -> Result<Resolved, Unavailable> {
-        let position = self.earliest().await?;
+        let position = self.earliest()?;
         self.told(text, position, None, reason)
     }
 

@@ -1,13 +1,14 @@
 //! Appending: with a message id on every try, so that a retry of ours or of the publisher stores once.
 //!
 //! A try that timed out may have been stored. So the outcome after the deadline is unknown if any try got no answer, and
-//! only "not stored" if every try was refused.
+//! only "not stored" if every try was refused. What was sent is waited for, also after another event of the request has
+//! failed: every event that was stored is reported.
 
 use std::{sync::Arc, time::Duration};
 
-use async_nats::{HeaderMap, Request, client::RequestErrorKind};
+use async_nats::{HeaderMap, HeaderName, HeaderValue, Request, client::RequestErrorKind};
 use eventcast_crds::stream::epoch_of;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt, stream::FuturesOrdered};
 use serde::Deserialize;
 use tokio::{
     sync::TryAcquireError,
@@ -17,21 +18,21 @@ use tokio::{
 
 use super::{Incarnation, Log, message};
 use crate::{
-    cursor::{Check, Cursor},
+    cursor::{Check, Cursor, Epoch},
     event::Draft,
 };
 
 /// Appends of one request under way at once.
 const WINDOW: usize = 64;
 /// How long a publish waits for its turn.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// How long the tail may take to show what was stored, for its timestamp.
-const SHOW: Duration = Duration::from_secs(2);
+const PERMIT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the leader may take to tell the epoch of a log that the tail does not know.
+const EPOCH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Where an event was stored.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Receipt {
-    /// Its cursor, unless the log was lost again before it could be read.
+    /// Its cursor, unless the log is another one than the tail's and its leader did not tell its epoch.
     pub(crate) cursor: Option<Cursor>,
     /// It was there already, by its idempotency key.
     pub(crate) duplicate: bool,
@@ -60,23 +61,32 @@ pub(crate) enum PublishError {
     Refused(String),
 }
 
-/// What became of a request's events: those stored, in order, and why it ended early if it did.
+/// What became of a request's events.
 pub(crate) struct Outcome {
-    pub(crate) receipts: Vec<Receipt>,
-    pub(crate) error: Option<PublishError>,
+    /// For each event, in order: where it was stored, or nothing.
+    pub(crate) receipts: Vec<Option<Receipt>>,
+    /// The first event that was not stored, by its index, and why.
+    pub(crate) error: Option<(usize, PublishError)>,
+}
+
+/// An acknowledgement.
+#[derive(Clone, Copy)]
+struct Ack {
+    sequence: u64,
+    duplicate: bool,
 }
 
 #[derive(Deserialize)]
-struct Ack {
+struct Reply {
     #[serde(default)]
     seq: u64,
     #[serde(default)]
     duplicate: bool,
-    error: Option<AckError>,
+    error: Option<ReplyError>,
 }
 
 #[derive(Deserialize)]
-struct AckError {
+struct ReplyError {
     #[serde(default)]
     code: u16,
     #[serde(default)]
@@ -87,7 +97,7 @@ struct AckError {
 
 /// What one try came to.
 enum Try {
-    Stored(u64, bool),
+    Stored(Ack),
     /// Not stored; another try may succeed.
     Later(PublishError),
     /// No answer: perhaps stored.
@@ -96,7 +106,7 @@ enum Try {
 }
 
 impl Log {
-    /// Appends `drafts` in order and answers once each is acknowledged or one has failed.
+    /// Appends `drafts` in order and answers once each is acknowledged. After the first that fails no further one is sent.
     ///
     /// # Cancel safety
     /// What was sent may be stored after a cancellation; the drafts' keys make a repetition harmless.
@@ -105,48 +115,120 @@ impl Log {
         drafts: Vec<Draft>,
         deadline: Duration,
     ) -> Outcome {
-        let refuse = |error| Outcome { receipts: Vec::new(), error: Some(error) };
+        let count = drafts.len();
+        let refuse =
+            |index, error| Outcome { receipts: vec![None; count], error: Some((index, error)) };
         if !self.nats.can_publish() {
-            return refuse(PublishError::Unavailable);
+            return refuse(0, PublishError::Unavailable);
         }
-        let turns = u32::try_from(drafts.len().min(WINDOW)).unwrap_or(1);
+        let largest = self.max_message_bytes();
+        if let Some(index) = drafts.iter().position(|d| self.message_bytes(d) > largest) {
+            return refuse(index, PublishError::TooLarge);
+        }
+        let until = Instant::now() + deadline;
+        let turns = u32::try_from(count.min(WINDOW)).unwrap_or(1);
         let permits = Arc::clone(&self.nats.publishes);
         let _permits = match permits.try_acquire_many(turns) {
             Ok(p) => p,
-            Err(TryAcquireError::Closed) => return refuse(PublishError::Unavailable),
+            Err(TryAcquireError::Closed) => return refuse(0, PublishError::Unavailable),
             Err(TryAcquireError::NoPermits) => {
-                match timeout(PATIENCE, permits.acquire_many(turns)).await {
+                match timeout(PERMIT_TIMEOUT, permits.acquire_many(turns)).await {
                     Ok(Ok(p)) => p,
-                    _ => return refuse(PublishError::Busy),
+                    _ => return refuse(0, PublishError::Busy),
                 }
             }
         };
-        let until = Instant::now() + deadline;
-        let before = self.tail.bounds().1;
-        let mut stored = Vec::with_capacity(drafts.len());
-        let mut appends =
-            futures_util::stream::iter(drafts).map(|d| self.append_one(d, until)).buffered(WINDOW);
-        let mut error = None;
-        // Outside of tokio's budget, which would let one append miss its turn and send it after its successors.
-        while let Some(result) = unconstrained(appends.next()).await {
-            match result {
-                Ok(one) => stored.push(one),
-                Err(e) => {
-                    error = Some(e);
-                    break;
+        let before = (self.attachment(), self.tail.bounds().1);
+        let acks = self.append_all(drafts, until).await;
+        let stored: Vec<_> =
+            acks.iter().filter_map(|(_, ack)| ack.as_ref().ok()).copied().collect();
+        let epoch = self.epoch_of_acks(&stored, before, until).await;
+        let mut outcome = Outcome { receipts: Vec::with_capacity(count), error: None };
+        for (check, ack) in acks {
+            outcome.receipts.push(match ack {
+                Ok(Ack { sequence, duplicate }) => {
+                    let cursor = epoch.map(|epoch| Cursor { epoch, sequence, check });
+                    Some(Receipt { cursor, duplicate })
                 }
-            }
+                Err(error) => {
+                    outcome.error.get_or_insert((outcome.receipts.len(), error));
+                    None
+                }
+            });
         }
-        drop(appends);
-        let mut receipts = Vec::with_capacity(stored.len());
-        for (sequence, duplicate) in stored {
-            let cursor = self.cursor_of(sequence, before).await;
-            receipts.push(Receipt { cursor, duplicate });
-        }
-        Outcome { receipts, error }
+        outcome.receipts.resize(count, None);
+        outcome
     }
 
-    async fn append_one(&self, draft: Draft, until: Instant) -> Result<(u64, bool), PublishError> {
+    /// Sends `drafts` in order, a window of them at once. Gives what came of those that were sent, with the checks of their
+    /// cursors.
+    async fn append_all(
+        &self,
+        drafts: Vec<Draft>,
+        until: Instant,
+    ) -> Vec<(Check, Result<Ack, PublishError>)> {
+        let (mut waiting, mut acks) = (drafts.into_iter(), Vec::new());
+        let (mut under_way, mut failed) = (FuturesOrdered::new(), false);
+        loop {
+            while !failed
+                && under_way.len() < WINDOW
+                && let Some(draft) = waiting.next()
+            {
+                let check = Check::of_id(&draft.key);
+                under_way.push_back(self.append_one(draft, until).map(move |ack| (check, ack)));
+            }
+            // Outside of tokio's budget, which would let one append miss its turn and send it after its successors.
+            let Some((check, ack)) = unconstrained(under_way.next()).await else {
+                return acks;
+            };
+            failed |= ack.is_err();
+            acks.push((check, ack));
+        }
+    }
+
+    /// The epoch of the log that has acknowledged `stored`. It is the tail's, if the tail was attached all the time, `before` and
+    /// now, and nothing new was stored at a sequence that the tail had passed; else the leader tells. Nothing is waited for in
+    /// the first case, and the check of a cursor is the publisher's own (docs/adr/0015).
+    async fn epoch_of_acks(
+        &self,
+        stored: &[Ack],
+        (attachment, head): (Option<u64>, u64),
+        until: Instant,
+    ) -> Option<Epoch> {
+        let last = stored.iter().map(|ack| ack.sequence).max()?;
+        let known = self.tail.served();
+        let reused = stored.iter().any(|ack| !ack.duplicate && ack.sequence <= head);
+        if attachment.is_some()
+            && attachment == self.attachment()
+            && !reused
+            && let Some(incarnation) = known
+        {
+            let mut newest = self.acknowledged.lock();
+            *newest = (*newest).max((incarnation.number, last));
+            return Some(incarnation.epoch);
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        let info = self.ask_info(left.min(EPOCH_TIMEOUT)).await.ok()?;
+        (info.state.last_sequence >= last).then(|| epoch_of(&info))
+    }
+
+    /// Bytes of a message with its headers that NATS and the stream take.
+    fn max_message_bytes(&self) -> usize {
+        let stream = self.retained.lock().max_message_bytes.unwrap_or(usize::MAX);
+        stream.min(self.nats.max_payload())
+    }
+
+    /// Bytes of `draft` as a message.
+    fn message_bytes(&self, draft: &Draft) -> usize {
+        let headers = headers(draft, &self.names.stream);
+        let lines = headers.iter().flat_map(|(name, values)| values.iter().map(move |v| (name, v)));
+        let line = |(name, value): (&HeaderName, &HeaderValue)| {
+            name.to_string().len() + value.as_str().len() + ": \r\n".len()
+        };
+        "NATS/1.0\r\n\r\n".len() + lines.map(line).sum::<usize>() + draft.data.len()
+    }
+
+    async fn append_one(&self, draft: Draft, until: Instant) -> Result<Ack, PublishError> {
         let subject = match &draft.topic {
             Some(topic) => format!("{}.t.{topic}", self.names.prefix),
             None => format!("{}.all", self.names.prefix),
@@ -157,7 +239,7 @@ impl Log {
         let mut pause = 50;
         while Instant::now() < until {
             match self.try_once(&subject, &headers, &draft).await {
-                Try::Stored(sequence, duplicate) => return Ok((sequence, duplicate)),
+                Try::Stored(ack) => return Ok(ack),
                 Try::Never(error) => return Err(error),
                 Try::Later(error) => {
                     last = error;
@@ -196,39 +278,13 @@ impl Log {
                 };
             }
         };
-        match serde_json::from_slice::<Ack>(&answer.payload) {
-            Ok(Ack { error: Some(error), .. }) => refusal(error),
-            Ok(Ack { seq, duplicate, .. }) if seq > 0 => Try::Stored(seq, duplicate),
+        match serde_json::from_slice::<Reply>(&answer.payload) {
+            Ok(Reply { error: Some(error), .. }) => refusal(error),
+            Ok(Reply { seq, duplicate, .. }) if seq > 0 => {
+                Try::Stored(Ack { sequence: seq, duplicate })
+            }
             _ => Try::Silent,
         }
-    }
-
-    /// The cursor of what was stored: its check is in the timestamp, which the tail shows in a moment. A sequence that the
-    /// tail had passed `before` is of a duplicate, or of another log that the tail does not know yet: the leader tells.
-    async fn cursor_of(self: &Arc<Self>, sequence: u64, before: u64) -> Option<Cursor> {
-        let mut changes = self.tail.changes();
-        let shown = async {
-            loop {
-                if let Some(head) = self.tail.head()
-                    && head.sequence >= sequence
-                {
-                    return self.tail.incarnation();
-                }
-                if changes.changed().await.is_err() {
-                    return None;
-                }
-            }
-        };
-        if sequence > before
-            && let Ok(Some(incarnation)) = timeout(SHOW, shown).await
-        {
-            return self.cursor_at(incarnation, sequence).await;
-        }
-        let info = self.ask_info(SHOW).await.ok()?;
-        let there = self.leader_get(sequence).await.ok()?;
-        let there = there.filter(|m| m.sequence == sequence);
-        let check = there.map_or(Check::ABSENT, |m| Check::of(m.nanos));
-        Some(Cursor { epoch: epoch_of(&info), sequence, check })
     }
 
     /// The cursor of `sequence`, which is at most the head's.
@@ -248,7 +304,7 @@ impl Log {
 
 fn headers(draft: &Draft, stream: &str) -> HeaderMap {
     let mut h = HeaderMap::new();
-    h.insert("Nats-Msg-Id", draft.key.as_str());
+    h.insert(message::MESSAGE_ID, draft.key.as_str());
     // Catches a stream of others that is bound to our subject.
     h.insert("Nats-Expected-Stream", stream);
     let names = [
@@ -271,7 +327,7 @@ fn headers(draft: &Draft, stream: &str) -> HeaderMap {
 }
 
 /// What an error of JetStream means for the publisher (server/errors.json of nats-server).
-fn refusal(e: AckError) -> Try {
+fn refusal(e: ReplyError) -> Try {
     match e.err_code {
         10_167 => Try::Later(PublishError::Throttled),
         // No leader, temporarily offline, a duplicate of this message is in flight.

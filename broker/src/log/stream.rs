@@ -63,6 +63,11 @@ impl Log {
         Ok(info)
     }
 
+    /// The next who asks gets a new answer.
+    pub(super) async fn forget_info(&self) {
+        self.info.0.lock().await.take();
+    }
+
     /// Creates the stream of `config`; one that exists is left as it is.
     pub(super) async fn create(&self, config: &ChannelConfig) -> Result<(), StreamError> {
         let epoch = Epoch::mint(fastrand::u64(..));

@@ -1,7 +1,8 @@
 //! The tail: the newest events in memory, framed, shared by every subscriber.
 //!
-//! Invariant: while it is ready, it holds every message of the current incarnation that was in the stream, with
-//! `low <= sequence <= high`, when it was read. So a reader at `c` with `c + 1 >= low` misses nothing by reading here.
+//! Invariant: while it is ready, it holds every message of the current incarnation that is in the stream, with
+//! `low <= sequence <= high`, and none for longer than two seconds that the stream has dropped (see [`super::retention`]). So a
+//! reader at `c` with `c + 1 >= low` misses nothing by reading here.
 //! One lock; reading and the decision to read pages instead are atomic under it.
 
 use std::{collections::VecDeque, sync::Arc};
@@ -33,6 +34,8 @@ pub(crate) enum Reading {
     Below,
     /// The position lies more than a page behind: memory holds the whole page that follows it.
     Far,
+    /// The stream has dropped what follows the position; delivery goes on from here.
+    Expired(Position),
     /// The position is of an older incarnation; delivery goes on from here.
     Renewed(Position),
     /// The log was not read yet, or is being read anew.
@@ -44,10 +47,14 @@ struct Ring {
     bytes: usize,
     low: u64,
     high: u64,
+    /// The stream holds nothing below; never more than one past `high`.
+    first: u64,
     /// The newest event that left the ring: the anchor of cursors just below it.
-    left: Option<(u64, i64)>,
+    left: Option<(u64, Check)>,
     incarnation: Option<Incarnation>,
     ready: bool,
+    /// The stream is not there: what it held may not be served.
+    withheld: bool,
     budget: TailBudget,
 }
 
@@ -59,9 +66,11 @@ impl Ring {
             bytes: 0,
             low: start,
             high: start - 1,
+            first: incarnation.map_or(start, |i| i.first_sequence.min(start)),
             left: None,
             incarnation,
             ready: false,
+            withheld: false,
             budget,
         }
     }
@@ -76,17 +85,43 @@ impl Ring {
             };
             self.bytes -= old.weight();
             self.low = old.sequence + 1;
-            self.left = Some((old.sequence, old.nanos));
+            self.left = Some((old.sequence, old.check));
             gone(old);
         }
     }
 
+    /// The incarnation, while events of it may be served.
+    fn served(&self) -> Option<Incarnation> {
+        self.incarnation.filter(|_| self.ready && !self.withheld)
+    }
+
+    /// Before the first event that the stream holds.
+    fn beginning(&self, incarnation: Incarnation) -> Position {
+        let sequence = self.first.saturating_sub(1);
+        Position { incarnation: incarnation.number, sequence, check: Check::ABSENT }
+    }
+
+    /// Lets the events below `end` go, which is at most one past the head; coverage begins there.
+    fn pop_below(&mut self, end: u64, gone: &mut Vec<Arc<Event>>) {
+        while self.events.front().is_some_and(|e| e.sequence < end)
+            && let Some(old) = self.events.pop_front()
+        {
+            self.bytes -= old.weight();
+            self.left = Some((old.sequence, old.check));
+            gone.push(old);
+        }
+        self.low = self.low.max(end);
+    }
+
     fn read(&self, at: &Position, limit: u64, far: bool) -> Reading {
-        let Some(incarnation) = self.incarnation.filter(|_| self.ready) else {
+        let Some(incarnation) = self.served() else {
             return Reading::NotReady;
         };
         if at.incarnation != incarnation.number {
-            return Reading::Renewed(incarnation.first());
+            return Reading::Renewed(self.beginning(incarnation));
+        }
+        if at.sequence + 1 < self.first {
+            return Reading::Expired(self.beginning(incarnation));
         }
         if at.sequence + 1 < self.low {
             return Reading::Below;
@@ -145,30 +180,70 @@ impl Tail {
     /// Everything up to `covered` was read; the tail can be served from.
     pub(super) fn set_ready(&self, covered: u64) {
         let mut r = self.ring.lock();
-        r.ready = true;
+        (r.ready, r.withheld) = (true, false);
         r.high = r.high.max(covered);
         self.publish_head(r);
     }
 
-    /// Retention took what follows the head while nobody read: coverage begins anew at `start`.
-    pub(super) fn skip_to(&self, start: u64) {
+    /// Retention took what follows the head while nobody read, up to `first`: coverage begins anew at `start`.
+    pub(super) fn skip_to(&self, start: u64, first: u64) {
         let mut r = self.ring.lock();
         r.events.clear();
         (r.bytes, r.low, r.high, r.left) = (0, start, start - 1, None);
+        r.first = r.first.max(first.min(start));
         self.measure(&r);
     }
 
-    /// Retention may have taken what is missing below `first`: coverage begins there at the earliest.
-    pub(super) fn forget_below(&self, first: u64) {
+    /// The stream holds nothing below `first`, nor any of `deleted`, which ascend; neither does the tail from now on. Tells
+    /// whether the beginning moved.
+    pub(super) fn forget(&self, first: u64, deleted: &[u64]) -> bool {
+        let mut gone = Vec::new();
         let mut r = self.ring.lock();
-        while r.events.front().is_some_and(|e| e.sequence < first) {
-            if let Some(old) = r.events.pop_front() {
-                r.bytes -= old.weight();
-                r.left = Some((old.sequence, old.nanos));
-            }
+        let first = first.min(r.high + 1);
+        let moved = first > r.first;
+        r.first = r.first.max(first);
+        r.pop_below(first, &mut gone);
+        if deleted.iter().any(|s| r.events.binary_search_by_key(s, |e| e.sequence).is_ok()) {
+            let Ring { events, bytes, left, high, .. } = &mut *r;
+            events.retain(|event| {
+                let stays = deleted.binary_search(&event.sequence).is_err();
+                if !stays {
+                    *bytes -= event.weight();
+                    if event.sequence == *high {
+                        *left = Some((event.sequence, event.check));
+                    }
+                    gone.push(Arc::clone(event));
+                }
+                stays
+            });
         }
-        r.low = r.low.max(first.min(r.high + 1));
         self.measure(&r);
+        drop(r); // freed without the lock
+        moved
+    }
+
+    /// Lets all events go: the stream may have dropped any of them. Whoever is behind reads pages.
+    pub(super) fn forget_all(&self) {
+        let mut gone = Vec::new();
+        let mut r = self.ring.lock();
+        let end = r.high + 1;
+        r.pop_below(end, &mut gone);
+        self.measure(&r);
+    }
+
+    /// Lets go what was stored before `nanos`. It may still be in the stream: whoever is behind reads pages.
+    pub(super) fn evict_before(&self, nanos: i64) {
+        let mut gone = Vec::new();
+        let mut r = self.ring.lock();
+        let kept = r.events.iter().find(|e| e.nanos >= nanos).map(|e| e.sequence);
+        let end = kept.unwrap_or(r.high + 1);
+        r.pop_below(end, &mut gone);
+        self.measure(&r);
+    }
+
+    /// The stream is not there. Nothing is served until the tail is attached again, or begins anew.
+    pub(super) fn withhold(&self) {
+        self.ring.lock().withheld = true;
     }
 
     /// Takes the next event of the log; what is already here is dropped. Nobody is told before [`Tail::announce`].
@@ -235,8 +310,8 @@ impl Tail {
     /// Every event with `low <= sequence <= high`, if all of that range is in memory.
     pub(crate) fn span(&self, incarnation: u64, low: u64, high: u64) -> Option<Vec<Arc<Event>>> {
         let r = self.ring.lock();
-        let current = r.ready && r.incarnation.is_some_and(|i| i.number == incarnation);
-        if !current || low < r.low || high > r.high {
+        let served = r.served().is_some_and(|i| i.number == incarnation);
+        if !served || low < r.low || high > r.high {
             return None;
         }
         let from = r.events.partition_point(|e| e.sequence < low);
@@ -250,14 +325,30 @@ impl Tail {
         r.incarnation.filter(|_| r.ready)
     }
 
+    /// The incarnation, while events of it may be served.
+    pub(super) fn served(&self) -> Option<Incarnation> {
+        self.ring.lock().served()
+    }
+
+    /// The stream holds nothing below, as far as is known.
+    pub(crate) fn first(&self) -> u64 {
+        self.ring.lock().first
+    }
+
+    /// The position before the first event that the stream holds.
+    pub(crate) fn beginning(&self) -> Option<Position> {
+        let r = self.ring.lock();
+        r.incarnation.filter(|_| r.ready).map(|i| r.beginning(i))
+    }
+
     /// The position of a reader that has seen everything.
     pub(crate) fn head(&self) -> Option<Position> {
         let r = self.ring.lock();
         let incarnation = r.incarnation.filter(|_| r.ready)?;
         let newest = r.events.back().filter(|e| e.sequence == r.high);
         let check = match (newest, r.left) {
-            (Some(e), _) => Check::of(e.nanos),
-            (None, Some((s, nanos))) if s == r.high => Check::of(nanos),
+            (Some(e), _) => e.check,
+            (None, Some((s, check))) if s == r.high => check,
             _ => Check::ABSENT,
         };
         Some(Position { incarnation: incarnation.number, sequence: r.high, check })
@@ -296,16 +387,16 @@ impl Tail {
     /// What is known of the event at `sequence`: `None` where memory does not reach, `Some(None)` where there is no event.
     pub(crate) fn check_at(&self, sequence: u64) -> Option<Option<Check>> {
         let r = self.ring.lock();
-        if let Some((s, nanos)) = r.left
+        if let Some((s, check)) = r.left
             && s == sequence
         {
-            return Some(Some(Check::of(nanos)));
+            return Some(Some(check));
         }
         if sequence < r.low || sequence > r.high {
             return None;
         }
         let found = r.events.binary_search_by_key(&sequence, |e| e.sequence).ok();
-        Some(found.map(|i| Check::of(r.events[i].nanos)))
+        Some(found.map(|i| r.events[i].check))
     }
 
     /// Wakes when the head moves, or the incarnation changes.

@@ -21,6 +21,14 @@ impl Snapshot {
         Ok(Self(copy))
     }
 
+    /// Whether `bytes` stand in any file of the copy.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn contains(&self, bytes: &[u8]) -> Result<bool> {
+        any_file(self.0.path(), &|text| text.windows(bytes.len()).any(|w| w == bytes))
+    }
+
     /// Replaces the store at `store` by the copy.
     pub(super) fn put(&self, store: &Path) -> Result<()> {
         remove(store)?;
@@ -36,6 +44,17 @@ pub(super) fn remove(store: &Path) -> Result<()> {
             .with_context(|| format!("failed to delete {}", store.display()))?;
     }
     Ok(())
+}
+
+fn any_file(folder: &Path, holds: &dyn Fn(&[u8]) -> bool) -> Result<bool> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let found = if path.is_dir() { any_file(&path, holds)? } else { holds(&fs::read(&path)?) };
+        if found {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn copy_folder(from: &Path, to: &Path) -> Result<()> {

@@ -32,6 +32,7 @@ fn events(large: bool) -> impl Strategy<Value = Vec<Event>> {
             Event {
                 sequence,
                 nanos: 1,
+                check: Check::ABSENT,
                 kind,
                 topic: topic.map(Into::into),
                 event_type: None,

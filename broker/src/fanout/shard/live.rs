@@ -215,7 +215,9 @@ impl Live {
                 self.begin(start, Run::of_ring(events, end), seats, now_ms);
                 News::Pass
             }
-            Reading::Below | Reading::Far | Reading::Renewed(_) => News::Dissolve,
+            Reading::Below | Reading::Far | Reading::Expired(_) | Reading::Renewed(_) => {
+                News::Dissolve
+            }
         }
     }
 

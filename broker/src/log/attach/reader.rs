@@ -71,6 +71,10 @@ impl Reader<'_> {
             log.metrics.log_to_tail.observe(age_seconds(nanos));
         }
         log.tail.push(event);
+        // It was deleted while it was on its way.
+        if log.retained.lock().dropped.contains(sequence) {
+            log.tail.forget(0, &[sequence]);
+        }
         if !self.warm && (info.pending == 0 || sequence >= self.target) {
             return self.warmed(sequence).await;
         }
@@ -97,8 +101,9 @@ impl Reader<'_> {
             self.holes = true;
             return Ok(());
         }
-        if self.first_sequence(sequence).await? > high + 1 {
-            tail.skip_to(sequence);
+        let first = self.first_sequence(sequence).await?;
+        if first > high + 1 {
+            tail.skip_to(sequence, first);
         }
         Ok(())
     }
@@ -116,7 +121,8 @@ impl Reader<'_> {
 
     async fn warmed(&mut self, sequence: u64) -> Result<(), End> {
         if self.holes {
-            self.log.tail.forget_below(self.first_sequence(sequence).await?);
+            let first = self.first_sequence(sequence).await?;
+            self.log.tail.forget(first, &[]);
         }
         self.warm = true;
         self.log.tail.set_ready(self.known);

@@ -7,6 +7,7 @@ fn event(sequence: u64, size: usize) -> Event {
     Event {
         sequence,
         nanos: i64::try_from(sequence).unwrap() * 1000,
+        check: Check::of_time(i64::try_from(sequence).unwrap() * 1000),
         kind: Kind::Data,
         topic: None,
         event_type: None,
@@ -21,7 +22,7 @@ fn event(sequence: u64, size: usize) -> Event {
 fn tail(events: usize, bytes: usize, start: u64) -> (Tail, Arc<ChannelMetrics>) {
     let metrics = Metrics::new().unwrap().channel("a/b");
     let tail = Tail::new(TailBudget { events, bytes }, Arc::clone(&metrics));
-    let incarnation = Incarnation { number: 1, epoch: Epoch::mint(7), first_sequence: start };
+    let incarnation = Incarnation { number: 1, epoch: Epoch::mint(7), first_sequence: 1 };
     tail.begin(incarnation, start);
     tail.set_ready(start - 1);
     (tail, metrics)
@@ -48,7 +49,7 @@ fn a_tail_that_shrinks_lets_its_oldest_go_at_once() {
         panic!("the tail covers 41");
     };
     assert_eq!(events.len(), 10);
-    assert_eq!(tail.check_at(40), Some(Some(Check::of(40_000))), "the anchor just below");
+    assert_eq!(tail.check_at(40), Some(Some(Check::of_time(40_000))), "the anchor just below");
     assert_eq!(tail.check_at(39), None);
     tail.resize(1);
     assert_eq!(tail.bounds(), (50, 50), "the newest stays, whatever it costs");
@@ -68,6 +69,58 @@ fn a_budget_outlives_the_incarnation() {
         tail.push(event(sequence, 1000));
     }
     assert_eq!(tail.bounds(), (8, 9));
+}
+
+fn sequences(reading: Reading) -> Vec<u64> {
+    let Reading::Events(events) = reading else { panic!("{reading:?}") };
+    events.iter().map(|e| e.sequence).collect()
+}
+
+#[test]
+fn what_the_stream_has_dropped_is_forgotten_and_told() {
+    let (tail, metrics) = tail(100, 1 << 20, 1);
+    (1..=10).for_each(|sequence| tail.push(event(sequence, 10)));
+    assert!(tail.forget(4, &[6, 10, 99]));
+    assert_eq!((tail.bounds(), tail.first()), ((4, 10), 4));
+    assert_eq!(sequences(tail.read_on(&at(3))), [4, 5, 7, 8, 9]);
+    let Reading::Expired(to) = tail.read_on(&at(1)) else { panic!("1 cannot be read on from") };
+    assert_eq!(to, at(3), "everything before the stream's beginning is lost");
+    assert_eq!(tail.beginning(), Some(at(3)));
+    assert_eq!(metrics.tail_bytes.get(), i64::try_from(5 * event(4, 10).weight()).unwrap());
+    let head = tail.head().unwrap();
+    assert_eq!((head.sequence, head.check), (10, event(10, 10).check), "the head keeps its check");
+    assert_eq!(tail.span(1, 4, 10).map(|e| e.len()), Some(5));
+    assert!(!tail.forget(2, &[]), "nothing comes back");
+    assert_eq!(tail.first(), 4);
+    assert!(tail.forget(500, &[]), "a purge");
+    assert_eq!((tail.bounds(), tail.first()), ((11, 10), 11), "what is on its way is not lost");
+    assert_eq!(sequences(tail.read_on(&at(10))), [0; 0]);
+    tail.push(event(11, 10));
+    assert_eq!(sequences(tail.read_on(&at(10))), [11]);
+}
+
+#[test]
+fn what_may_be_gone_is_let_go_but_not_told() {
+    let (tail, _) = tail(100, 1 << 20, 1);
+    (1..=10).for_each(|sequence| tail.push(event(sequence, 10)));
+    tail.evict_before(event(8, 10).nanos);
+    assert!(matches!(tail.read_on(&at(6)), Reading::Below), "the stream may still have it");
+    assert_eq!(sequences(tail.read_on(&at(7))), [8, 9, 10]);
+    tail.forget_all();
+    assert!(matches!(tail.read_on(&at(9)), Reading::Below));
+    assert_eq!((tail.bounds(), tail.first()), ((11, 10), 1));
+}
+
+#[test]
+fn of_a_stream_that_is_not_there_nothing_is_given() {
+    let (tail, _) = tail(100, 1 << 20, 1);
+    (1..=10).for_each(|sequence| tail.push(event(sequence, 10)));
+    tail.withhold();
+    assert!(matches!(tail.read_on(&at(3)), Reading::NotReady));
+    assert!(tail.span(1, 1, 10).is_none());
+    assert!(tail.anchor().is_some(), "if it comes back, reading goes on where it ended");
+    tail.set_ready(10);
+    assert_eq!(sequences(tail.read_on(&at(3))).len(), 7);
 }
 
 #[derive(Clone, Debug)]
@@ -131,7 +184,7 @@ proptest! {
                 prop_assert!(tail.span(1, low - 1, high).is_none());
             }
             if let Some(left) = left {
-                prop_assert_eq!(tail.check_at(left), Some(Some(Check::of(left as i64 * 1000))));
+                prop_assert_eq!(tail.check_at(left), Some(Some(Check::of_time(left as i64 * 1000))));
             }
             prop_assert_eq!(tail.span(1, low, high).map(|e| e.len()), Some(held.len()));
         }

@@ -8,7 +8,7 @@ use std::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::frame::Chunk;
+use crate::{cursor::Check, frame::Chunk};
 
 fn filter() -> impl Strategy<Value = Arc<Filter>> {
     let names = || {
@@ -36,6 +36,7 @@ fn event() -> impl Strategy<Value = Event> {
         Event {
             sequence: 1,
             nanos: 1,
+            check: Check::ABSENT,
             kind,
             topic: topic.map(Into::into),
             event_type: name.map(Into::into),

@@ -1,0 +1,372 @@
+//! What the log has dropped is gone: two seconds later nobody is given it, by no replica, in no way, and who asks for it is told.
+//! The log itself says what it holds; every way to read a channel is held to that.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use async_nats::jetstream::stream::Stream;
+use eventcast_tests::{
+    alone,
+    broker::Broker,
+    eventually,
+    http::{Answer, Publish, Version, client},
+    init_tracing,
+    nats::NatsServer,
+    sse::{Event, EventStream, Subscribe},
+};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep_until};
+
+const SOON: Duration = Duration::from_secs(15);
+/// Within this after the log has dropped an event nobody may be given it (docs/adr/0009).
+const PROMISE: Duration = Duration::from_secs(2);
+/// More than a page, and far more than the small tail.
+const EVENTS: usize = 300;
+
+/// Each way in which a log drops events, and the channel that it is tried on.
+const WAYS: [&str; 9] =
+    ["age", "count", "bytes", "purge", "keep", "purge-topic", "delete", "lifetime", "limit"];
+
+/// Two brokers: one holds everything in its tail, the other next to nothing.
+async fn brokers(nats: &NatsServer) -> Result<[Broker; 2]> {
+    let channel = |way: &&str| {
+        let mut channel = json!({"namespace": "default", "name": way});
+        let retention = match *way {
+            "age" => json!({"maxAgeSeconds": 8, "duplicateWindowSeconds": 1}),
+            "count" => json!({"maxEvents": 310}),
+            "bytes" => json!({"maxBytes": 65_536}),
+            _ => json!({}),
+        };
+        channel["retention"] = retention;
+        channel
+    };
+    let channels: Value = WAYS.iter().map(channel).collect();
+    let start = async |tail: usize| {
+        Broker::start(&nats.url(), |config| {
+            config["memory"]["tailEvents"] = tail.into();
+            config["channels"] = channels.clone();
+        })
+        .await
+    };
+    Ok([start(65_536).await?, start(16).await?])
+}
+
+fn url(broker: &Broker, way: &str, rest: &str) -> String {
+    broker.url(&format!("/channels/default/{way}/{rest}"))
+}
+
+/// Publishes `from..to`; each has a topic of three and says its number. Gives their cursors.
+async fn publish(broker: &Broker, way: &str, from: usize, to: usize) -> Result<Vec<String>> {
+    let line = |n| {
+        let data = if way == "bytes" { format!("{n} {}", "x".repeat(50)) } else { format!("{n}") };
+        let mut line = json!({"data": data, "topic": format!("user.{}", n % 3), "source": "/s"});
+        if way == "lifetime" && n % 2 == 0 {
+            line["ttl"] = 4.into();
+        }
+        format!("{line}\n")
+    };
+    let body: String = (from..to).map(line).collect();
+    let publish = Publish::new(body).header("Content-Type", "application/x-ndjson");
+    let answer = publish.send(&client(Version::One), &url(broker, way, "events")).await?;
+    ensure!(answer.status == 201, "{}", answer.json);
+    let events = answer.json["events"].as_array().context("no events")?;
+    events.iter().map(|e| Ok(e["cursor"].as_str().context("no cursor")?.to_owned())).collect()
+}
+
+fn number(data: &str) -> String {
+    data.split(' ').next().unwrap_or_default().to_owned()
+}
+
+async fn get(url: String) -> Result<Value> {
+    let request = client(Version::One).get(url).header("Accept", "application/json");
+    let answer = Answer::read(request.send().await?).await?;
+    ensure!(answer.status == 200, "{} {}", answer.status, answer.json);
+    Ok(answer.json)
+}
+
+/// Everything that history gives, page by page.
+async fn history(broker: &Broker, way: &str, query: &str) -> Result<Vec<String>> {
+    let (mut all, mut from) = (Vec::new(), "earliest".to_owned());
+    loop {
+        let page = get(url(broker, way, &format!("events?limit=100&from={from}{query}"))).await?;
+        for event in page["events"].as_array().context("no events")? {
+            all.push(number(event["data"].as_str().context("no data")?));
+        }
+        match page["next"].as_str() {
+            Some(next) => from = next.to_owned(),
+            None => return Ok(all),
+        }
+    }
+}
+
+/// Everything that a subscriber is given up to the event that says `last`, and the gap that it was told.
+async fn stream(
+    url: &str,
+    cursor: Option<&str>,
+    version: Version,
+    last: &str,
+) -> Result<(Vec<String>, Option<Value>)> {
+    let last_event_id = cursor.map(str::to_owned);
+    let request = Subscribe { url: url.to_owned(), last_event_id, version, ..Subscribe::default() };
+    let mut stream = EventStream::open(request).await?;
+    let (mut seen, mut gap) = (Vec::new(), None);
+    while seen.last().is_none_or(|seen| seen != last) {
+        let event = stream.next_within(SOON).await.with_context(|| format!("after {seen:?}"))?;
+        match event.event_type.as_str() {
+            "eventcast.gap" => gap = Some(serde_json::from_str(&event.data)?),
+            _ if event.is_control() => {}
+            _ => seen.push(number(&event.data)),
+        }
+    }
+    Ok((seen, gap))
+}
+
+/// What the log holds, by its own word.
+async fn truth(stream: &Stream) -> Result<Vec<(u64, String)>> {
+    let state = stream.get_info().await?.state;
+    let mut held = Vec::new();
+    let mut next = state.first_sequence;
+    while next <= state.last_sequence && state.messages > 0 {
+        let Ok(message) = stream.get_first_raw_message_by_subject(">", next).await else { break };
+        next = message.sequence + 1;
+        held.push((message.sequence, number(std::str::from_utf8(&message.payload)?)));
+    }
+    Ok(held)
+}
+
+/// Makes the log of `way` drop events, and waits until it has.
+async fn drop_events(
+    way: &str,
+    log: &Stream,
+    context: &async_nats::jetstream::Context,
+    broker: &Broker,
+) -> Result<()> {
+    let before = EVENTS as u64;
+    let wanted = match way {
+        "age" => 0,
+        "count" => {
+            publish(broker, way, EVENTS, EVENTS + 200).await?;
+            310
+        }
+        "bytes" => {
+            publish(broker, way, EVENTS, EVENTS + 200).await?;
+            return Ok(());
+        }
+        "purge" => {
+            log.purge().await?;
+            0
+        }
+        "keep" => {
+            log.purge().keep(7).await?;
+            7
+        }
+        "purge-topic" => {
+            log.purge().filter("sse.default.purge-topic.t.user.1").await?;
+            before - before / 3
+        }
+        "delete" => {
+            for sequence in [2, 100, 255, 256, 257, before] {
+                log.delete_message(sequence).await?;
+            }
+            before - 6
+        }
+        "lifetime" => before / 2,
+        "limit" => {
+            let mut config = log.get_info().await?.config;
+            config.max_messages = 20;
+            context.update_stream(config).await?;
+            20
+        }
+        other => anyhow::bail!("no such way: {other}"),
+    };
+    eventually(&format!("the log drops events by {way}"), SOON, || async {
+        let messages = log.get_info().await?.state.messages;
+        ensure!(messages == wanted, "{messages} of {wanted} messages");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_log_has_dropped_is_given_to_nobody() -> Result<()> {
+    init_tracing();
+    let _turn = alone().await;
+    let nats = NatsServer::start().await?;
+    let brokers = brokers(&nats).await?;
+    let context = nats.jetstream().await?;
+    let mut cursors = Vec::new();
+    for way in WAYS {
+        cursors.push(publish(&brokers[0], way, 0, EVENTS).await?);
+        // Everybody has everything in memory: tail, pages, and what was read a moment ago.
+        for broker in &brokers {
+            let (all, _) =
+                stream(&url(broker, way, "events?from=earliest"), None, Version::One, "299")
+                    .await?;
+            ensure!(all.len() > 200, "{way}: {}", all.len());
+            history(broker, way, "").await?;
+        }
+    }
+    for way in WAYS {
+        let log = context.get_stream(format!("SSE_default_{way}")).await?;
+        drop_events(way, &log, &context, &brokers[0]).await?;
+    }
+    // The last event of each, which takes another one's place where the number is limited.
+    for way in WAYS {
+        publish(&brokers[0], way, 999_999, 1_000_000).await?;
+    }
+    sleep_until(Instant::now() + PROMISE).await;
+    for (way, cursors) in WAYS.iter().zip(&cursors) {
+        let log = context.get_stream(format!("SSE_default_{way}")).await?;
+        let held = truth(&log).await?;
+        let held_numbers: Vec<_> = held.iter().map(|(_, n)| n.clone()).collect();
+        let first = log.get_info().await?.state.first_sequence;
+        for (broker, of) in brokers.iter().zip(["all in the tail", "pages"]) {
+            let what = format!("{way}, {of}");
+            let seen = history(broker, way, "").await.context(what.clone())?;
+            assert_eq!(seen, held_numbers, "history: {what}");
+            let stats = get(url(broker, way, "stats")).await?;
+            assert_eq!(stats["events"], held.len(), "statistics: {what}");
+            for version in [Version::One, Version::Two] {
+                let earliest = url(broker, way, "events?from=earliest");
+                let (seen, gap) = stream(&earliest, None, version, "999999").await?;
+                assert_eq!(seen, held_numbers, "from=earliest: {what}");
+                assert_eq!(gap, None, "{what}");
+                for from in ["events?from=-1h", "events?from=last:1000"] {
+                    let (seen, _) =
+                        stream(&url(broker, way, from), None, version, "999999").await?;
+                    assert_eq!(seen, held_numbers, "{from}: {what}");
+                }
+                // The cursors of events at the edges of pages, of the first, and of the last before the drop.
+                for at in [0, 1, 99, 254, 255, 256, EVENTS - 1] {
+                    let sequence = at as u64 + 1;
+                    let (seen, gap) =
+                        stream(&url(broker, way, "events"), Some(&cursors[at]), version, "999999")
+                            .await?;
+                    let due: Vec<_> = held
+                        .iter()
+                        .filter(|(s, _)| *s > sequence)
+                        .map(|(_, n)| n.clone())
+                        .collect();
+                    assert_eq!(seen, due, "after {sequence}: {what}");
+                    let lost = first.saturating_sub(sequence + 1);
+                    let told = gap.as_ref().map(|gap| (gap["reason"].clone(), gap["lost"].clone()));
+                    let expected = (lost > 0).then(|| (json!("expired"), json!(lost)));
+                    assert_eq!(told, expected, "after {sequence}: {what}");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A broker, a log of `count` events, and the cursor of the first.
+async fn filled(nats: &NatsServer, retention: Value, count: usize) -> Result<(Broker, String)> {
+    let broker = Broker::start(&nats.url(), |config| {
+        config["channels"][0]["name"] = "one".into();
+        config["channels"][0]["retention"] = retention;
+    })
+    .await?;
+    let cursor = publish(&broker, "one", 0, count).await?.remove(0);
+    Ok((broker, cursor))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn live_subscribers_get_what_retention_takes_a_moment_later() -> Result<()> {
+    init_tracing();
+    let nats = NatsServer::start().await?;
+    let (broker, _) = filled(&nats, json!({"maxEvents": 10}), 1).await?;
+    let mut streams = Vec::new();
+    for version in [Version::One, Version::Two] {
+        let url = url(&broker, "one", "events?from=earliest");
+        let mut stream =
+            EventStream::open(Subscribe { url, version, ..Subscribe::default() }).await?;
+        assert_eq!(stream.next_data(SOON).await?.data, "0");
+        streams.push(stream);
+    }
+    publish(&broker, "one", 1, 1000).await?;
+    for stream in &mut streams {
+        for n in 1..1000 {
+            let event = stream.next_within(SOON).await?;
+            assert_eq!(event.data, n.to_string(), "nobody is told of a loss: {}", event.raw);
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_nats_is_away_events_that_are_too_old_are_given_to_nobody() -> Result<()> {
+    init_tracing();
+    let mut nats = NatsServer::start().await?;
+    let retention = json!({"maxAgeSeconds": 5, "duplicateWindowSeconds": 1});
+    let (broker, cursor) = filled(&nats, retention, 10).await?;
+    let published = Instant::now();
+    history(&broker, "one", "").await?;
+    nats.kill9()?;
+    let (kept, _) =
+        stream(&url(&broker, "one", "events?from=earliest"), None, Version::One, "9").await?;
+    ensure!(published.elapsed() > Duration::from_secs(4) || kept.len() == 10, "{kept:?}");
+    sleep_until(published + Duration::from_secs(5) + PROMISE).await;
+    let asked = client(Version::One)
+        .get(url(&broker, "one", "events"))
+        .header("Accept", "application/json");
+    let answer = Answer::read(asked.send().await?).await?;
+    ensure!(answer.status == 503, "only the log could tell: {}", answer.json);
+    let events = url(&broker, "one", "events");
+    let mut sent_away = EventStream::connect(&events, Some(&cursor)).await?;
+    let closing = first_but_cursors(&mut sent_away).await?;
+    assert!(closing.data.contains("unavailable"), "{}", closing.raw);
+    nats.restart().await?;
+    publish_when_back(&broker).await?;
+    let mut waiting = EventStream::connect(&events, Some(&cursor)).await?;
+    let gap = first_but_cursors(&mut waiting).await?;
+    assert!(gap.data.contains(r#""lost":9,"reason":"expired""#), "{}", gap.data);
+    assert_eq!(waiting.next_data(SOON).await?.data, "999999");
+    Ok(())
+}
+
+async fn first_but_cursors(stream: &mut EventStream) -> Result<Event> {
+    loop {
+        let event = stream.next_within(SOON).await?;
+        if event.event_type != "eventcast.cursor" {
+            return Ok(event);
+        }
+    }
+}
+
+async fn publish_when_back(broker: &Broker) -> Result<()> {
+    eventually("NATS is back", SOON, || async {
+        publish(broker, "one", 999_999, 1_000_000).await.map(drop)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_stream_that_was_deleted_nothing_is_given() -> Result<()> {
+    init_tracing();
+    let nats = NatsServer::start().await?;
+    let (broker, cursor) = filled(&nats, json!({}), 10).await?;
+    // As in a cluster, where the operator makes the streams.
+    let reader = Broker::start(&nats.url(), |config| {
+        config["nats"]["createStreams"] = false.into();
+        config["channels"][0]["name"] = "one".into();
+    })
+    .await?;
+    history(&reader, "one", "").await?;
+    drop(broker);
+    nats.jetstream().await?.delete_stream("SSE_default_one").await?;
+    eventually("history is not to be had", PROMISE, || async {
+        let asked = client(Version::One).get(url(&reader, "one", "events"));
+        let answer = Answer::read(asked.header("Accept", "application/json").send().await?).await?;
+        ensure!(answer.status == 503, "{} {}", answer.status, answer.json);
+        Ok(())
+    })
+    .await?;
+    let mut waiting = EventStream::connect(&url(&reader, "one", "events"), Some(&cursor)).await?;
+    let maker =
+        Broker::start(&nats.url(), |config| config["channels"][0]["name"] = "one".into()).await?;
+    publish(&maker, "one", 999_999, 1_000_000).await?;
+    let gap = first_but_cursors(&mut waiting).await?;
+    assert!(gap.data.contains("new-incarnation"), "nothing came before: {}", gap.raw);
+    assert_eq!(waiting.next_data(SOON).await?.data, "999999");
+    Ok(())
+}
