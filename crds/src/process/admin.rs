@@ -1,6 +1,6 @@
 //! The admin listener: probes and metrics, for kubelets and scrapers, never on a public port.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, io, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -13,6 +13,8 @@ use tokio::{
     time::{Duration, sleep},
 };
 
+use super::{Chain, listen::is_broken};
+
 /// Probes and scrapers, not the world.
 const MAX_CONNECTIONS: usize = 64;
 
@@ -20,19 +22,27 @@ const MAX_CONNECTIONS: usize = 64;
 pub type Answer = Response<Full<Bytes>>;
 
 /// Serves until dropped: `answer` is given the path of each `GET`, and `None` from it is a 404.
+///
+/// # Errors
+/// The listener is broken.
 pub async fn serve(
     listener: TcpListener,
     answer: impl Fn(&str) -> Option<Answer> + Send + Sync + 'static,
-) {
+) -> io::Result<()> {
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let answer = Arc::new(answer);
     loop {
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
-            return;
+            return Ok(());
         };
-        let Ok((socket, _)) = listener.accept().await else {
-            sleep(Duration::from_millis(100)).await;
-            continue;
+        let socket = match listener.accept().await {
+            Ok((socket, _)) => socket,
+            Err(error) if is_broken(&error) => return Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection of the admin port");
+                sleep(Duration::from_millis(100)).await;
+                continue;
+            }
         };
         let answer = Arc::clone(&answer);
         let service = service_fn(move |request: Request<Incoming>| {
@@ -50,7 +60,7 @@ pub async fn serve(
             let mut builder = http1::Builder::new();
             builder.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(10));
             if let Err(error) = builder.serve_connection(TokioIo::new(socket), service).await {
-                tracing::debug!(%error, "an admin connection ended");
+                tracing::debug!(error = %Chain(&error), "an admin connection ended");
             }
             drop(permit);
         });

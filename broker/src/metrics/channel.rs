@@ -1,0 +1,259 @@
+//! The series of one channel: they come with it and go with the last stream of it.
+//!
+//! Its name is a constant label of families of its own, so no family can be forgotten when it goes, and nobody who still holds them
+//! brings one back.
+
+use std::sync::Arc;
+
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
+    core::{Collector, Desc},
+    proto::MetricFamily,
+};
+
+use super::Metrics;
+use crate::{event::BadEvent, fanout::CloseReason, frame::GapReason};
+
+/// Seconds, from 50 microseconds to 10 seconds.
+fn buckets() -> Vec<f64> {
+    vec![
+        0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
+        0.5, 1.0, 2.5, 5.0, 10.0,
+    ]
+}
+
+/// All families of one channel, as the registry sees them.
+#[derive(Clone)]
+pub(super) struct Series(Arc<Vec<Box<dyn Collector>>>);
+
+impl Collector for Series {
+    fn desc(&self) -> Vec<&Desc> {
+        self.0.iter().flat_map(|family| family.desc()).collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.0.iter().flat_map(|family| family.collect()).collect()
+    }
+}
+
+/// Makes families with the channel as a constant label.
+struct Families<'a> {
+    channel: &'a str,
+    made: Vec<Box<dyn Collector>>,
+}
+
+impl Families<'_> {
+    fn opts(&self, name: &str, help: &str) -> Opts {
+        Opts::new(format!("eventcast_{name}"), help).const_label("channel", self.channel)
+    }
+
+    fn histogram_opts(&self, name: &str, help: &str) -> HistogramOpts {
+        HistogramOpts { common_opts: self.opts(name, help), buckets: buckets() }
+    }
+
+    fn keep<C: Collector + Clone + 'static>(&mut self, family: C) -> C {
+        self.made.push(Box::new(family.clone()));
+        family
+    }
+
+    fn gauge(&mut self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+        IntGauge::with_opts(self.opts(name, help)).map(|g| self.keep(g))
+    }
+
+    fn counter(&mut self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+        IntCounter::with_opts(self.opts(name, help)).map(|c| self.keep(c))
+    }
+
+    fn counters(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+    ) -> prometheus::Result<IntCounterVec> {
+        IntCounterVec::new(self.opts(name, help), &[label]).map(|c| self.keep(c))
+    }
+
+    fn histogram(&mut self, name: &str, help: &str) -> prometheus::Result<Histogram> {
+        Histogram::with_opts(self.histogram_opts(name, help)).map(|h| self.keep(h))
+    }
+
+    fn histograms(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+    ) -> prometheus::Result<HistogramVec> {
+        HistogramVec::new(self.histogram_opts(name, help), &[label]).map(|h| self.keep(h))
+    }
+}
+
+/// The series of one life of a channel; those with a constant label are resolved once.
+pub(crate) struct ChannelMetrics {
+    all: Arc<Metrics>,
+    channel: Box<str>,
+    /// Which of the lives of the channel this is.
+    life: u64,
+    connects: IntCounterVec,
+    disconnects: IntCounterVec,
+    rejects: IntCounterVec,
+    events_skipped: IntCounterVec,
+    gaps: IntCounterVec,
+    tail_resets: IntCounterVec,
+    page_loads: IntCounterVec,
+    publish: IntCounterVec,
+    /// Open streams.
+    pub(crate) subscribers: IntGauge,
+    /// Open streams that are not at the head.
+    pub(crate) catching_up: IntGauge,
+    /// Events read into the tail.
+    pub(crate) events_in: IntCounter,
+    /// Sequences passed by subscribers: delivered.
+    pub(crate) delivered: IntCounter,
+    /// Sequences passed by subscribers: held back by their filters.
+    pub(crate) filtered: IntCounter,
+    /// Sequences passed by subscribers: declared lost.
+    pub(crate) lost: IntCounter,
+    /// Sequences passed by subscribers: deleted in the log, or server's markers.
+    pub(crate) absent: IntCounter,
+    /// Bytes of events handed to sockets.
+    pub(crate) bytes_out: IntCounter,
+    /// Events in the tail.
+    pub(crate) tail_events: IntGauge,
+    /// Bytes in the tail.
+    pub(crate) tail_bytes: IntGauge,
+    /// Newest sequence in the tail.
+    pub(crate) tail_head: IntGauge,
+    /// 1 while attached.
+    pub(crate) live: IntGauge,
+    /// Batches read from the tail for subscribers that were behind.
+    pub(crate) from_tail: IntCounter,
+    /// Batches read from pages.
+    pub(crate) from_pages: IntCounter,
+    /// Bytes of cached pages.
+    pub(crate) page_bytes: IntGauge,
+    /// Publish latency.
+    pub(crate) publish_seconds: Histogram,
+    /// From the log's timestamp to the tail.
+    pub(crate) log_to_tail: Histogram,
+    /// From the tail to the socket.
+    pub(crate) tail_to_write: Histogram,
+    /// From the log's timestamp to the socket.
+    pub(crate) log_to_write: Histogram,
+}
+
+impl ChannelMetrics {
+    /// All families, and the series to register.
+    pub(super) fn new(
+        channel: &str,
+        life: u64,
+        all: Arc<Metrics>,
+    ) -> prometheus::Result<(Self, Series)> {
+        let mut f = Families { channel, made: Vec::new() };
+        let passed = f.counters(
+            "subscriber_events_total",
+            "Sequences that subscribers' cursors passed.",
+            "outcome",
+        )?;
+        let fanout_seconds = f.histograms(
+            "fanout_seconds",
+            "Latency of events: log_to_tail, tail_to_write, and log_to_write, the sum of both.",
+            "stage",
+        )?;
+        let replay = f.counters(
+            "replay_batches_total",
+            "Batches of events read for subscribers, by where they came from.",
+            "source",
+        )?;
+        let metrics = Self {
+            subscribers: f.gauge("subscribers", "Open streams.")?,
+            catching_up: f.gauge("subscribers_catching_up", "Open streams that read the past.")?,
+            connects: f.counters("connects_total", "Streams begun.", "start")?,
+            disconnects: f.counters("disconnects_total", "Streams ended.", "reason")?,
+            rejects: f.counters("rejects_total", "Subscribers not taken.", "reason")?,
+            events_in: f.counter("events_in_total", "Events read from the log into the tail.")?,
+            events_skipped: f.counters(
+                "events_skipped_total",
+                "Messages in the log that break the rules of events.",
+                "reason",
+            )?,
+            delivered: passed.with_label_values(&["delivered"]),
+            filtered: passed.with_label_values(&["filtered"]),
+            lost: passed.with_label_values(&["lost"]),
+            absent: passed.with_label_values(&["absent"]),
+            bytes_out: f.counter("bytes_out_total", "Bytes of events handed to sockets.")?,
+            gaps: f.counters("gaps_total", "Gaps told to subscribers.", "reason")?,
+            tail_events: f.gauge("tail_events", "Events in the tail.")?,
+            tail_bytes: f.gauge("tail_bytes", "Bytes in the tail.")?,
+            tail_head: f.gauge("tail_head_sequence", "Newest sequence in the tail.")?,
+            tail_resets: f.counters(
+                "tail_resets_total",
+                "Times the tail attached again.",
+                "reason",
+            )?,
+            live: f.gauge("channel_live", "1 while the tail is attached.")?,
+            from_tail: replay.with_label_values(&["tail"]),
+            from_pages: replay.with_label_values(&["pages"]),
+            page_loads: f.counters("page_loads_total", "Pages read from the log.", "outcome")?,
+            page_bytes: f.gauge("page_bytes", "Bytes of the channel's cached pages.")?,
+            publish: f.counters("publish_total", "Events published over HTTP.", "outcome")?,
+            publish_seconds: f.histogram(
+                "publish_seconds",
+                "Time from a whole request to its acknowledgement.",
+            )?,
+            log_to_tail: fanout_seconds.with_label_values(&["log_to_tail"]),
+            tail_to_write: fanout_seconds.with_label_values(&["tail_to_write"]),
+            log_to_write: fanout_seconds.with_label_values(&["log_to_write"]),
+            all,
+            channel: channel.into(),
+            life,
+        };
+        Ok((metrics, Series(Arc::new(f.made))))
+    }
+
+    /// A stream began; `start` is the closed set of start positions.
+    pub(crate) fn connected(&self, start: &'static str) {
+        self.connects.with_label_values(&[start]).inc();
+    }
+
+    /// A stream ended.
+    pub(crate) fn disconnected(&self, reason: CloseReason) {
+        self.disconnects.with_label_values(&[reason.as_str()]).inc();
+    }
+
+    /// A subscriber was not taken.
+    pub(crate) fn rejected(&self, reason: &'static str) {
+        self.rejects.with_label_values(&[reason]).inc();
+    }
+
+    /// A message in the log breaks a rule.
+    pub(crate) fn skipped(&self, why: BadEvent) {
+        self.events_skipped.with_label_values(&[why.label()]).inc();
+    }
+
+    /// A gap was told.
+    pub(crate) fn gap(&self, reason: GapReason, lost: Option<u64>) {
+        self.gaps.with_label_values(&[reason.as_str()]).inc();
+        self.lost.inc_by(lost.unwrap_or(0));
+    }
+
+    /// The tail attaches again.
+    pub(crate) fn tail_reset(&self, reason: &'static str) {
+        self.tail_resets.with_label_values(&[reason]).inc();
+    }
+
+    /// A page was read, or not.
+    pub(crate) fn page_load(&self, outcome: &'static str) {
+        self.page_loads.with_label_values(&[outcome]).inc();
+    }
+
+    /// `count` events were published with one outcome.
+    pub(crate) fn published(&self, outcome: &'static str, count: usize) {
+        self.publish.with_label_values(&[outcome]).inc_by(count as u64);
+    }
+}
+
+impl Drop for ChannelMetrics {
+    fn drop(&mut self) {
+        self.all.forget(&self.channel, self.life);
+    }
+}

@@ -1,0 +1,54 @@
+use super::*;
+use crate::{event::BadEvent, fanout::CloseReason, frame::GapReason};
+
+fn scrape(metrics: &Metrics) -> String {
+    String::from_utf8(metrics.render()).unwrap()
+}
+
+/// Touches every family, also those whose further labels are born with the first event.
+fn use_all(of: &ChannelMetrics) {
+    of.subscribers.inc();
+    of.connected("latest");
+    of.disconnected(CloseReason::Draining);
+    of.rejected("limit-channel");
+    of.skipped(BadEvent::all_for_tests()[0]);
+    of.gap(GapReason::Expired, Some(3));
+    of.tail_reset("silence");
+    of.page_load("read");
+    of.published("stored", 2);
+    of.live.set(0);
+}
+
+#[test]
+fn a_channel_that_has_gone_leaves_no_series() {
+    let all = Metrics::new().unwrap();
+    let (one, other) = (all.channel("default/one"), all.channel("default/other"));
+    use_all(&one);
+    use_all(&other);
+    assert!(scrape(&all).contains("default/one"));
+    let user = Arc::clone(&one);
+    drop(one);
+    assert!(scrape(&all).contains("default/one"), "a stream of it still counts");
+    drop(user);
+    let left = scrape(&all);
+    assert!(!left.contains("default/one"), "{left}");
+    assert!(left.contains("eventcast_gaps_total{channel=\"default/other\",reason=\"expired\"} 1"));
+}
+
+#[test]
+fn a_channel_that_comes_back_begins_anew_while_streams_of_its_former_life_end() {
+    let all = Metrics::new().unwrap();
+    let former = all.channel("default/one");
+    use_all(&former);
+    let present = all.channel("default/one");
+    use_all(&former);
+    let begun = scrape(&all);
+    assert!(begun.contains("eventcast_subscribers{channel=\"default/one\"} 0"), "{begun}");
+    assert!(!begun.contains("eventcast_disconnects_total"), "of the former life: {begun}");
+    drop(former);
+    present.subscribers.inc();
+    let after = scrape(&all);
+    assert!(after.contains("eventcast_subscribers{channel=\"default/one\"} 1"), "{after}");
+    drop(present);
+    assert!(!scrape(&all).contains("default/one"));
+}
