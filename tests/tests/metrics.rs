@@ -213,6 +213,67 @@ async fn what_begins_and_ends_balances_what_is_open() -> Result<()> {
     Ok(())
 }
 
+/// `/metrics` as Prometheus reads it.
+async fn scrape(broker: &Broker) -> Result<String> {
+    Ok(client(Version::One).get(broker.admin_url("/metrics")).send().await?.text().await?)
+}
+
+#[tokio::test]
+async fn a_channel_that_was_removed_leaves_no_series_and_comes_back_from_zero() -> Result<()> {
+    init_tracing();
+    let nats = NatsServer::start().await?;
+    let two = json!([{"namespace": "default", "name": "demo"}, {"namespace": "default", "name": "extra"}]);
+    let mut broker = broker(&nats, |config| config["channels"] = two.clone()).await?;
+    let extra = broker.url("/channels/default/extra/events");
+    publish(&extra, "one", &[]).await?;
+    publish(&extra, "x", &[("type", "open")]).await?; // refused
+    let mut streams = Vec::new();
+    for version in [Version::One, Version::Two] {
+        let url = format!("{extra}?from=earliest");
+        let mut stream =
+            EventStream::open(Subscribe { url, version, ..Subscribe::default() }).await?;
+        assert_eq!(stream.next_data(SOON).await?.data, "one");
+        streams.push(stream);
+    }
+    let cut = EventStream::connect(&extra, None).await?;
+    drop(cut.cut());
+    broker
+        .settled("every family has a series of it", SOON, |metrics| {
+            let ended = metrics.metric("eventcast_disconnects_total", &[]);
+            ensure!(ended == 1.0, "{ended} ended");
+            Ok(())
+        })
+        .await?;
+
+    broker.reconfigure(|config| config["channels"] = json!([two[0]]))?;
+    eventually("its series are gone", SOON, || async {
+        let text = scrape(&broker).await?;
+        let left: Vec<_> = text.lines().filter(|line| line.contains("default/extra")).collect();
+        ensure!(left.is_empty(), "{left:?}");
+        anyhow::Ok(())
+    })
+    .await?;
+    for stream in &mut streams {
+        stream.next_of("eventcast.closing", SOON).await?;
+    }
+    drop(streams);
+    let metrics = broker.metrics().await?;
+    assert_eq!(metrics.metric("eventcast_channel_live", &[]), 1.0, "the other channel's");
+
+    broker.reconfigure(|config| config["channels"] = two)?;
+    let present = [("channel", "default/extra")];
+    let metrics = broker
+        .settled("it is back", SOON, |metrics| {
+            let live = metrics.metric("eventcast_channel_live", &present);
+            ensure!(live == 1.0, "live: {live}");
+            Ok(())
+        })
+        .await?;
+    assert_eq!(metrics.metric("eventcast_connects_total", &present), 0.0);
+    assert_eq!(metrics.metric("eventcast_publish_total", &present), 0.0);
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_subscriber_that_was_not_taken_is_no_stream_that_ended() -> Result<()> {
     init_tracing();

@@ -101,6 +101,8 @@ pub(crate) struct ChannelMetrics {
     tail_resets: IntCounterVec,
     page_loads: IntCounterVec,
     publish: IntCounterVec,
+    erasures: IntCounterVec,
+    erased_events: IntCounter,
     /// Open streams.
     pub(crate) subscribers: IntGauge,
     /// Open streams that are not at the head.
@@ -200,6 +202,8 @@ impl ChannelMetrics {
                 "publish_seconds",
                 "Time from a whole request to its acknowledgement.",
             )?,
+            erasures: f.counters("erasures_total", "Requests to erase events.", "outcome")?,
+            erased_events: f.counter("erased_events_total", "Events erased on request.")?,
             log_to_tail: fanout_seconds.with_label_values(&["log_to_tail"]),
             tail_to_write: fanout_seconds.with_label_values(&["tail_to_write"]),
             log_to_write: fanout_seconds.with_label_values(&["log_to_write"]),
@@ -244,6 +248,12 @@ impl ChannelMetrics {
     /// A page was read, or not.
     pub(crate) fn page_load(&self, outcome: &'static str) {
         self.page_loads.with_label_values(&[outcome]).inc();
+    }
+
+    /// A request to erase ended; `events` were erased.
+    pub(crate) fn erased(&self, outcome: &'static str, events: u64) {
+        self.erasures.with_label_values(&[outcome]).inc();
+        self.erased_events.inc_by(events);
     }
 
     /// `count` events were published with one outcome.

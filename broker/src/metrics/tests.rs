@@ -11,7 +11,7 @@ fn use_all(of: &ChannelMetrics) {
     of.connected("latest");
     of.disconnected(CloseReason::Draining);
     of.rejected("limit-channel");
-    of.skipped(BadEvent::all_for_tests()[0]);
+    of.skipped(BadEvent::NotUtf8);
     of.gap(GapReason::Expired, Some(3));
     of.tail_reset("silence");
     of.page_load("read");
