@@ -1,6 +1,6 @@
 //! The admin listener's answers: `/livez`, `/readyz`, `/metrics`.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use eventcast_crds::process::admin::{self, Answer, text};
 use http::StatusCode;
@@ -10,8 +10,15 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::Broker;
 
 /// Serves until dropped; `unready` makes `/readyz` fail.
-pub(crate) async fn serve(listener: TcpListener, broker: Arc<Broker>, unready: CancellationToken) {
-    admin::serve(listener, move |path| answer(&broker, &unready, path)).await;
+///
+/// # Errors
+/// The listener is broken.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    broker: Arc<Broker>,
+    unready: CancellationToken,
+) -> io::Result<()> {
+    admin::serve(listener, move |path| answer(&broker, &unready, path)).await
 }
 
 fn answer(broker: &Broker, unready: &CancellationToken, path: &str) -> Option<Answer> {
@@ -20,10 +27,10 @@ fn answer(broker: &Broker, unready: &CancellationToken, path: &str) -> Option<An
         "/readyz" if unready.is_cancelled() => {
             text(StatusCode::SERVICE_UNAVAILABLE, "shutting down\n")
         }
-        "/readyz" if !broker.ready() => {
-            text(StatusCode::SERVICE_UNAVAILABLE, "the log of a channel was not read yet\n")
-        }
-        "/readyz" => text(StatusCode::OK, "ok\n"),
+        "/readyz" => match broker.ready() {
+            Ok(()) => text(StatusCode::OK, "ok\n"),
+            Err(waits) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{waits}\n")),
+        },
         "/metrics" => {
             let (bytes, pages) = broker.pages.size();
             broker.metrics.page_cache_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));

@@ -3,12 +3,15 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use arc_swap::ArcSwap;
-use eventcast_crds::config::{BrokerConfig, ChannelConfig, Memory};
+use eventcast_crds::{
+    config::{BrokerConfig, ChannelConfig, Memory},
+    process::supervise::Supervisor,
+};
 use http::StatusCode;
+use parking_lot::Mutex;
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
-    task::JoinSet,
-    time::{Duration, timeout},
+    time::{Duration, Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -18,10 +21,14 @@ use crate::{
     http::problem::Problem,
     log::{Log, Nats, PageCache, TailBudget},
     metrics::Metrics,
+    readiness::Readiness,
 };
 
 /// How long a query waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Channels that `/readyz` names at most.
+const NAMED: usize = 5;
 
 type Channels = BTreeMap<String, Arc<Channel>>;
 
@@ -38,6 +45,8 @@ pub(crate) struct Broker {
     pub(crate) shards: Shards,
     nats: Arc<Nats>,
     queries: Semaphore,
+    readiness: Mutex<Readiness>,
+    supervisor: Supervisor,
     stop: CancellationToken,
 }
 
@@ -47,6 +56,7 @@ impl Broker {
         nats: Arc<Nats>,
         metrics: Arc<Metrics>,
         shards: Shards,
+        supervisor: Supervisor,
         stop: CancellationToken,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -57,6 +67,8 @@ impl Broker {
             memory: config.memory.clone(),
             queries: Semaphore::new(config.query.concurrent),
             config: ArcSwap::from_pointee(config),
+            readiness: Mutex::default(),
+            supervisor,
             metrics,
             nats,
             stop,
@@ -75,10 +87,30 @@ impl Broker {
         self.channels.load().get(&format!("{namespace}/{name}")).cloned()
     }
 
-    /// Whether NATS was reached and every channel's log was read once.
-    pub(crate) fn ready(&self) -> bool {
-        self.nats.was_reached()
-            && self.channels.load().values().all(|c| c.log().tail().incarnation().is_some())
+    /// Whether this broker can serve; see [`readiness`](crate::readiness).
+    ///
+    /// # Errors
+    /// What it waits for.
+    pub(crate) fn ready(&self) -> Result<(), String> {
+        if !self.nats.was_reached() {
+            return Err("NATS was not reached yet".into());
+        }
+        let channels = self.channels.load();
+        let unread: Vec<&str> = channels
+            .iter()
+            .filter(|(_, channel)| channel.log().tail().incarnation().is_none())
+            .map(|(key, _)| &**key)
+            .collect();
+        let readable = channels.len() - unread.len();
+        if self.readiness.lock().look(readable, channels.len(), Instant::now()) {
+            return Ok(());
+        }
+        let named = unread.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+        let more = match unread.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        Err(format!("the log of {named}{more} was not read yet"))
     }
 
     /// Waits for a turn to scan the log.
@@ -95,8 +127,8 @@ impl Broker {
         }
     }
 
-    /// Takes `new` over: opens, changes and closes channels. The tasks of new channels join `tasks`.
-    pub(crate) fn reconfigure(&self, new: BrokerConfig, tasks: &mut JoinSet<()>) {
+    /// Takes `new` over: opens, changes and closes channels.
+    pub(crate) fn reconfigure(&self, new: BrokerConfig) {
         let old = self.channels.load_full();
         let wanted: BTreeMap<_, _> = new.channels.iter().map(|c| (c.key(), c)).collect();
         let (kept, gone): (Vec<_>, Vec<_>) =
@@ -110,7 +142,7 @@ impl Broker {
         next.values().for_each(|channel| channel.log().resize_tail(share));
         let budget = TailBudget { events: self.memory.tail_events, bytes: share };
         for (key, config) in wanted {
-            next.entry(key).or_insert_with(|| self.open(config, budget, tasks));
+            next.entry(key).or_insert_with(|| self.open(config, budget));
         }
         let gone: Vec<_> = gone.into_iter().map(|(key, _)| key.clone()).collect();
         self.channels.store(Arc::new(next));
@@ -121,23 +153,10 @@ impl Broker {
         }
     }
 
-    fn open(
-        &self,
-        config: &ChannelConfig,
-        budget: TailBudget,
-        tasks: &mut JoinSet<()>,
-    ) -> Arc<Channel> {
+    fn open(&self, config: &ChannelConfig, budget: TailBudget) -> Arc<Channel> {
         let metrics = self.metrics.channel(&config.key());
         let nats = Arc::clone(&self.nats);
         let log = Log::open(config, budget, nats, &self.pages, Arc::clone(&metrics));
-        let (channel, task) = Channel::open(config, log, metrics, self.stop.child_token());
-        tasks.spawn(async move {
-            if let Err(error) = task.await {
-                // A reader that panicked leaves a channel that never moves: better none.
-                tracing::error!(%error, "the reader of a channel failed");
-                std::process::exit(70);
-            }
-        });
-        channel
+        Channel::open(config, log, metrics, &self.supervisor, self.stop.child_token())
     }
 }

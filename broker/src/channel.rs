@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use eventcast_crds::config::ChannelConfig;
-use tokio::task::JoinHandle;
+use eventcast_crds::{config::ChannelConfig, process::supervise::Supervisor};
 use tokio_util::sync::CancellationToken;
 
 use crate::{log::Log, metrics::ChannelMetrics, pace::Pace};
@@ -20,19 +19,22 @@ pub(crate) struct Channel {
 }
 
 impl Channel {
-    /// A channel whose log is read from now on; the task ends with [`Channel::close`].
+    /// A channel whose log is read from now on, until [`Channel::close`]. A reader that panics would leave a channel that never
+    /// moves, so it is supervised.
     pub(crate) fn open(
         config: &ChannelConfig,
         log: Arc<Log>,
         metrics: Arc<ChannelMetrics>,
+        supervisor: &Supervisor,
         stop: CancellationToken,
-    ) -> (Arc<Self>, JoinHandle<()>) {
+    ) -> Arc<Self> {
         let (reader, until, of) = (Arc::clone(&log), stop.clone(), config.clone());
-        let task = tokio::spawn(async move { reader.run(of, until).await });
+        let task = format!("log reader of {}", of.key());
+        supervisor.spawn(task, &stop, async move { reader.run(of, until).await });
         let pace = ArcSwap::from_pointee(Pace::new(&config.publishing));
         let config = ArcSwap::from_pointee(config.clone());
         let key = config.load().key().into();
-        (Arc::new(Self { key, config, pace, log, metrics, stop }), task)
+        Arc::new(Self { key, config, pace, log, metrics, stop })
     }
 
     /// `<namespace>/<name>`.

@@ -4,7 +4,10 @@ mod nats;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use eventcast_crds::config::{BrokerConfig, ChannelConfig, Nats, Shutdown, valid_label};
+use eventcast_crds::{
+    config::{BrokerConfig, ChannelConfig, Nats, Shutdown, valid_label},
+    process::supervise::Supervisor,
+};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -42,13 +45,14 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// Runs until `shutdown`.
 ///
 /// # Errors
-/// One line that says what to do: a busy port or directory, a nats-server that is missing or too old.
+/// One line that says what to do: a busy port or directory, a nats-server that is missing, too old, or ends again and again.
 pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Failure> {
     let mut config = configuration(&options)?;
     let listeners = Listeners::bind(&config).await?;
+    let supervisor = Supervisor::default();
     let child = match &options.nats_url {
         Some(_) => None,
-        None => Some(NatsChild::start(&options).await?),
+        None => Some(NatsChild::start(&options, &supervisor).await?),
     };
     if let Some(child) = &child {
         config.nats.servers = vec![child.url()];
@@ -59,8 +63,8 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Fa
     }
     let source = Source { file: None, overrides: Vec::new() };
     let greeting = tokio::spawn(greet(config.clone(), child.as_ref().map(NatsChild::describe)));
-    let first = Usable { config, unknown: Vec::new() };
-    let served = crate::run(first, source, listeners, shutdown).await;
+    let first = Usable { config, unknown: Vec::new(), text: String::new() };
+    let served = crate::run(first, source, listeners, supervisor, shutdown).await;
     greeting.abort();
     if let Some(child) = child {
         child.stop().await;

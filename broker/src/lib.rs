@@ -33,17 +33,18 @@ mod log;
 mod metrics;
 mod pace;
 mod query;
+mod readiness;
 pub mod reload;
 mod server;
 pub mod topic;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use eventcast_crds::config::BrokerConfig;
-use tokio::{
-    net::{TcpListener, TcpSocket},
-    task::JoinSet,
+use eventcast_crds::{
+    config::BrokerConfig,
+    process::{Chain, supervise::Supervisor},
 };
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -93,44 +94,54 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Runs a broker from `first`, taking over what `source` says later, until `shutdown`; then drains.
+/// Runs a broker from `first`, taking over what `source` says later, until `shutdown` or until `supervisor` notices that a part of it
+/// failed; then drains.
 ///
 /// # Errors
-/// The configuration names servers or files of NATS that cannot be used, or NATS is too old.
+/// The configuration names servers or files of NATS that cannot be used, NATS is too old, or a part of the program failed.
 pub async fn run(
     first: Usable,
     source: Source,
     listeners: Listeners,
+    supervisor: Supervisor,
     shutdown: CancellationToken,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let metrics = Metrics::new()?;
-    let config = first.config;
-    tell_unknown(&metrics, &first.unknown);
-    let nats = Nats::connect(&config.nats, config.limits.publishes_in_flight, &metrics).await?;
+    let Usable { config, unknown, text } = first;
+    tell_unknown(&metrics, &unknown);
+    let in_flight = config.limits.publishes_in_flight;
+    let nats = Nats::connect(&config.nats, in_flight, &metrics, &supervisor).await?;
 
     server::raise_file_limit(config.limits.connections);
     let stop = CancellationToken::new();
     let _stop_on_return = stop.clone().drop_guard();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let shards = Shards::start(config.fanout.shards.unwrap_or(cores))?;
-    let broker = Broker::new(config.clone(), Arc::clone(&nats), metrics, shards, stop.clone());
-    let mut tasks = JoinSet::new();
-    broker.reconfigure(config, &mut tasks);
+    let shards = config.fanout.shards.unwrap_or(cores);
+    let shards = Shards::start(shards, &supervisor, &metrics.shard_restarts)?;
+    let broker = Broker::new(
+        config.clone(),
+        Arc::clone(&nats),
+        metrics,
+        shards,
+        supervisor.clone(),
+        stop.clone(),
+    );
+    broker.reconfigure(config);
 
     let token = CancellationToken::new;
     let switches = Switches { unready: token(), deaf: token(), drain: token() };
     let connections = TaskTracker::new();
-    tasks.spawn(admin::serve(listeners.admin, Arc::clone(&broker), switches.unready.clone()));
-    let stalls = Arc::clone(&broker.sessions);
-    tasks.spawn(async move { stalls.watch_stalls().await });
+    let admin = admin::serve(listeners.admin, Arc::clone(&broker), switches.unready.clone());
+    supervisor.spawn("admin listener", &stop, stop.clone().run_until_cancelled_owned(admin));
+    let sessions = Arc::clone(&broker.sessions);
+    let stalls = async move { sessions.watch_stalls().await };
+    supervisor.spawn("stall watcher", &stop, stop.clone().run_until_cancelled_owned(stalls));
     let (deaf, drain) = (switches.deaf.clone(), switches.drain.clone());
-    tasks.spawn(server::accept(
-        listeners.public,
-        Arc::clone(&broker),
-        deaf,
-        drain,
-        connections.clone(),
-    ));
+    let accept =
+        server::accept(listeners.public, Arc::clone(&broker), deaf, drain, connections.clone());
+    supervisor.spawn("public listener", &switches.deaf, accept);
+    let reload = follow(Arc::clone(&broker), source, text, shutdown.clone());
+    supervisor.spawn("configuration reload", &shutdown, reload);
 
     // Beside everything else: probes are answered, and subscribers told to come back, while NATS is away.
     let version = async {
@@ -138,23 +149,27 @@ pub async fn run(
         std::future::pending::<Result<(), ConnectError>>().await
     };
     tokio::select! {
-        () = follow(&broker, &source, &mut tasks, &shutdown) => {}
+        () = shutdown.cancelled() => {}
+        _ = supervisor.failed() => {}
         too_old = version => return too_old.map_err(Into::into),
     }
     let config = broker.config();
-    drain::shut_down(&config.shutdown, &switches, &broker.sessions, &connections).await;
+    let draining = drain::shut_down(&config.shutdown, &switches, &broker.sessions, &connections);
+    supervisor.catch("shutdown", draining).await;
+    if let Some(failure) = supervisor.failure() {
+        return Err(failure.into());
+    }
     tracing::info!("ended");
     Ok(())
 }
 
-/// Takes changes of the configuration over until `shutdown`.
+/// Takes changes of the configuration over, since the file said `seen`, until `shutdown`.
 async fn follow(
-    broker: &Broker,
-    source: &Source,
-    tasks: &mut JoinSet<()>,
-    shutdown: &CancellationToken,
+    broker: Arc<Broker>,
+    source: Source,
+    mut seen: String,
+    shutdown: CancellationToken,
 ) {
-    let mut seen = source.seen();
     loop {
         let changed = tokio::select! {
             changed = source.changed(&mut seen) => changed,
@@ -162,17 +177,18 @@ async fn follow(
         };
         let counted = |outcome| broker.metrics.config_reloads.with_label_values(&[outcome]).inc();
         match changed {
-            Ok(Usable { config, unknown }) => {
+            Ok(Usable { config, unknown, .. }) => {
                 counted("taken");
                 tell_unknown(&broker.metrics, &unknown);
                 for key in broker.config().needs_restart(&config) {
                     tracing::warn!(key, "this change needs a restart");
                 }
-                broker.reconfigure(config, tasks);
+                broker.reconfigure(config);
                 tracing::info!("took the changed configuration over");
             }
             Err(error) => {
                 counted("refused");
+                let error = Chain(&error);
                 tracing::error!(%error, "the changed configuration is refused: the last good one stays");
             }
         }

@@ -41,7 +41,7 @@ pub(crate) use page_cache::PageCache;
 pub(crate) use pages::PageError;
 pub(crate) use position::{Resolved, Start, Unavailable};
 pub(crate) use publish::{Outcome, PublishError, Receipt};
-pub(crate) use tail::{Reading, TailBudget};
+pub(crate) use tail::{BATCH, Reading, TailBudget};
 
 use crate::{
     cursor::{Check, Cursor, Epoch},

@@ -7,7 +7,12 @@ use std::{process::ExitCode, time::Duration};
 use args::{Args, Command};
 use clap::Parser;
 use eventcast_broker::{Listeners, dev, reload::Source};
-use eventcast_crds::process::{signals::Signals, telemetry};
+use eventcast_crds::process::{
+    Chain,
+    signals::Signals,
+    supervise::{EXIT_FAILED, Supervisor, TaskFailed},
+    telemetry,
+};
 use tokio_util::sync::CancellationToken;
 
 /// Gives back what subscribers who left have used; the system's allocator keeps it.
@@ -33,7 +38,7 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("eventcast-broker: cannot start: {error}");
+            eprintln!("eventcast-broker: cannot start: {}", Chain(&error));
             return ExitCode::FAILURE;
         }
     };
@@ -59,21 +64,23 @@ fn main() -> ExitCode {
 
 async fn dispatch(command: Command, shutdown: CancellationToken) -> Result<(), Failure> {
     match command {
-        Command::Check(source) => check(&source.source()?),
+        Command::Check(source) => check(&source.source()?).await,
         Command::Run(args) => {
             let source = args.source()?;
-            let first = source.read().map_err(usage)?;
+            let first = source.read().await.map_err(usage)?;
             let listeners = Listeners::bind(&first.config).await.map_err(failed)?;
             announce(&listeners).map_err(failed)?;
-            eventcast_broker::run(first, source, listeners, shutdown).await.map_err(failed)
+            let supervisor = Supervisor::default();
+            let ended = eventcast_broker::run(first, source, listeners, supervisor, shutdown);
+            ended.await.map_err(failed)
         }
         Command::Dev(options) => dev::run(options, shutdown).await.map_err(failed),
     }
 }
 
 /// Strict where a running broker is lenient: unknown keys are refused.
-fn check(source: &Source) -> Result<(), Failure> {
-    let complaints = source.complaints();
+async fn check(source: &Source) -> Result<(), Failure> {
+    let complaints = source.complaints().await;
     if complaints.is_empty() { Ok(()) } else { Err(usage(complaints.join("\n"))) }
 }
 
@@ -85,9 +92,11 @@ fn announce(listeners: &Listeners) -> std::io::Result<()> {
 }
 
 fn usage(message: impl Into<Message>) -> Failure {
-    (EXIT_USAGE, message.into().to_string())
+    (EXIT_USAGE, Chain(&*message.into()).to_string())
 }
 
 fn failed(message: impl Into<Message>) -> Failure {
-    (1, message.into().to_string())
+    let message = message.into();
+    let code = if message.is::<TaskFailed>() { EXIT_FAILED } else { 1 };
+    (code, Chain(&*message).to_string())
 }

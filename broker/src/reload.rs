@@ -34,6 +34,8 @@ pub struct Usable {
     pub config: BrokerConfig,
     /// Paths of unknown keys.
     pub unknown: Vec<String>,
+    /// What the file said.
+    pub text: String,
 }
 
 impl Source {
@@ -41,14 +43,13 @@ impl Source {
     ///
     /// # Errors
     /// The file cannot be read, or what it says cannot be used: all problems at once.
-    pub fn read(&self) -> Result<Usable, BadConfig> {
-        self.parse(&self.text()?)
+    pub async fn read(&self) -> Result<Usable, BadConfig> {
+        self.parse(self.text().await?)
     }
 
     /// Everything that is wrong with the configuration, unknown keys included; empty where nothing is.
-    #[must_use]
-    pub fn complaints(&self) -> Vec<String> {
-        let loaded = self.text().and_then(|text| {
+    pub async fn complaints(&self) -> Vec<String> {
+        let loaded = self.text().await.and_then(|text| {
             load(&text, &self.overrides).map_err(|e| BadConfig(vec![e.to_string()]))
         });
         match loaded {
@@ -61,19 +62,20 @@ impl Source {
         }
     }
 
-    fn text(&self) -> Result<String, BadConfig> {
+    async fn text(&self) -> Result<String, BadConfig> {
         let Some(file) = &self.file else {
             return Ok(String::new());
         };
-        std::fs::read_to_string(file)
+        tokio::fs::read_to_string(file)
+            .await
             .map_err(|e| BadConfig(vec![format!("{}: cannot be read: {e}", file.display())]))
     }
 
-    fn parse(&self, text: &str) -> Result<Usable, BadConfig> {
-        let loaded = load(text, &self.overrides).map_err(|e| BadConfig(vec![e.to_string()]))?;
+    fn parse(&self, text: String) -> Result<Usable, BadConfig> {
+        let loaded = load(&text, &self.overrides).map_err(|e| BadConfig(vec![e.to_string()]))?;
         let problems = loaded.config.problems();
         if problems.is_empty() {
-            Ok(Usable { config: loaded.config, unknown: loaded.unknown })
+            Ok(Usable { config: loaded.config, unknown: loaded.unknown, text })
         } else {
             Err(BadConfig(problems.iter().map(ToString::to_string).collect()))
         }
@@ -89,16 +91,11 @@ impl Source {
         loop {
             tick.tick().await;
             // A file that is being replaced may be missing for a moment.
-            let Ok(text) = self.text() else { continue };
+            let Ok(text) = self.text().await else { continue };
             if text != *last {
                 last.clone_from(&text);
-                return self.parse(&text);
+                return self.parse(text);
             }
         }
-    }
-
-    /// What the file says, to compare later.
-    pub(crate) fn seen(&self) -> String {
-        self.text().unwrap_or_default()
     }
 }

@@ -6,8 +6,9 @@ mod wire;
 
 pub(crate) use connection::kill_switch;
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
+use eventcast_crds::process::listen::is_broken;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -23,26 +24,30 @@ const NOT_SENT_BYTES: u32 = 16 << 10;
 const GONE: Duration = Duration::from_secs(45);
 
 /// Accepts until `stop`, then closes the listener. `drain` tells connections to finish what they do.
+///
+/// # Errors
+/// The listener is broken.
 pub(crate) async fn accept(
     listener: TcpListener,
     broker: Arc<Broker>,
     stop: CancellationToken,
     drain: CancellationToken,
     connections: TaskTracker,
-) {
+) -> io::Result<()> {
     let permits = Arc::new(Semaphore::new(broker.config().limits.connections));
     loop {
         // The permit comes first: what is over the limit waits in the kernel's queue.
         let permit = tokio::select! {
             Ok(permit) = Arc::clone(&permits).acquire_owned() => permit,
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => return Ok(()),
         };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => return Ok(()),
         };
         let (socket, peer) = match accepted {
             Ok(accepted) => accepted,
+            Err(error) if is_broken(&error) => return Err(error),
             Err(error) => {
                 broker.metrics.accept_errors.inc();
                 tracing::warn!(%error, "cannot accept a connection");

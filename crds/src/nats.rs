@@ -65,6 +65,11 @@ pub async fn options(config: &Nats) -> Result<ConnectOptions, NatsConfigError> {
         let source = options.credentials_file(path).await;
         options = source.map_err(|source| unreadable(path, source))?;
     }
+    // The client reads these itself, at each connection, and says no more than "IO error".
+    for path in [&config.ca_file, &config.certificate_file, &config.key_file].into_iter().flatten()
+    {
+        read(path).await?;
+    }
     if let Some(path) = &config.ca_file {
         options = options.add_root_certificates(path.clone()).require_tls(true);
     }

@@ -1,8 +1,9 @@
 //! Which optional APIs a cluster serves.
 
+use eventcast_crds::process::Chain;
 use kube::{Client, discovery};
 
-use crate::{kind::Kind, nats::Chain, settings::Apis};
+use crate::{kind::Kind, settings::Apis};
 
 /// What is served now; an API that cannot be asked for counts as absent.
 pub async fn find(client: &Client) -> Apis {

@@ -2,16 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use eventcast_crds::process::Chain;
 use kube::Client;
 
-use crate::{
-    apis,
-    metrics::Metrics,
-    nats::{Chain, Jet},
-    permissions,
-    schema::Schema,
-    settings::Settings,
-};
+use crate::{apis, metrics::Metrics, nats::Jet, permissions, schema::Schema, settings::Settings};
 
 /// How long NATS may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -66,14 +60,18 @@ pub async fn everything(
         Ok(missing) => {
             found.extend(missing.into_iter().map(|right| format!("missing right: {right}")))
         }
-        Err(error) => found.push(format!("cannot ask the API server for rights: {error}")),
+        Err(error) => {
+            let why = Chain(&error);
+            found.push(format!("cannot ask the API server for rights: {why}"));
+        }
     }
     match Jet::connect(Arc::new(settings), Arc::clone(metrics)).await {
         Ok(jet) => match jet.reach(PATIENCE).await {
             Ok(()) => {
                 if let Err(error) = jet.context().query_account().await {
                     found.push(format!(
-                        "NATS answers, but JetStream does not ({error}): switch JetStream on"
+                        "NATS answers, but JetStream does not ({}): switch JetStream on",
+                        Chain(&error)
                     ));
                 }
             }

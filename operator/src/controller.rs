@@ -5,14 +5,21 @@
 
 use std::{sync::Arc, time::Duration};
 
-use eventcast_crds::channel::status::EventChannelStatus;
+use eventcast_crds::{
+    channel::status::EventChannelStatus,
+    process::{
+        Chain, fault,
+        supervise::{Supervisor, panicked},
+    },
+};
 use futures_util::{StreamExt, future::BoxFuture, stream};
 use kube::{
-    Client,
-    runtime::controller::{Config, Error as ControllerError, applier},
+    Client, ResourceExt,
+    core::DynamicObject,
+    runtime::controller::{Action, Config, Error as ControllerError, applier},
 };
 use tokio::{sync::watch, time::sleep};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     apis,
@@ -21,8 +28,8 @@ use crate::{
     events::Events,
     leader::Fence,
     metrics::Metrics,
-    nats::{Chain, Jet},
-    reconcile::{Context, reconcile, retry},
+    nats::Jet,
+    reconcile::{self, Context, reconcile, retry},
     schema::Schema,
     scope::Scope,
     settings::{Apis, Settings},
@@ -53,6 +60,10 @@ pub struct Operator {
     pub schema: Arc<Schema>,
     /// In whose name Events are told.
     pub identity: String,
+    /// Notices visits that panic.
+    pub supervisor: Supervisor,
+    /// Visits under way.
+    pub visits: TaskTracker,
     /// The namespaces to watch; empty: all.
     pub namespaces: Vec<String>,
     /// Visits at once.
@@ -135,6 +146,7 @@ impl Operator {
             changes.flat_map(move |()| stream::iter(scope.all()).map(Ok)).boxed()
         };
         let all = [requests, everyone(self.jet.news()), everyone(news)];
+        let until = stop.clone();
         let queue = stream::select_all(all).take_until(stop.cancelled_owned());
         let config = Config::default().concurrency(self.concurrency).debounce(DEBOUNCE);
         let store = ctx.scope.channels.clone();
@@ -150,7 +162,7 @@ impl Operator {
             })
         };
         let visits = applier(
-            spawned(visit),
+            self.spawned(visit),
             |raw, error, ctx| retry(&raw, error, &ctx),
             ctx,
             store,
@@ -169,6 +181,10 @@ impl Operator {
                 }
             })
             .await;
+        if !until.is_cancelled() {
+            self.supervisor.fail("watches", "they ended");
+            until.cancel();
+        }
     }
 
     /// Returns when the optional APIs are others. Looks at the CRD, too: a change there is news for every channel.
@@ -209,28 +225,36 @@ impl Operator {
             sleep(Duration::from_secs(5)).await;
         }
     }
-}
 
-/// Each visit as a task, so that visits use all processors. One that panics ends the process: its channel would wait for ever.
-fn spawned<K, C, F, T, E>(
-    visit: impl Fn(Arc<K>, Arc<C>) -> F,
-) -> impl FnMut(Arc<K>, Arc<C>) -> BoxFuture<'static, Result<T, E>>
-where
-    F: Future<Output = Result<T, E>> + Send + 'static,
-    T: Send + 'static,
-    E: Send + 'static,
-{
-    move |object, context| {
-        let task = tokio::spawn(visit(object, context));
-        Box::pin(async move {
-            match task.await {
-                Ok(result) => result,
-                // Nothing of ours aborts a visit, so it panicked: there is no result to give, and no state to trust.
-                Err(error) => {
-                    tracing::error!(%error, "a visit failed");
-                    std::process::exit(70);
-                }
-            }
-        })
+    /// Each visit as a task, so that visits use all processors. One that panics ends the process: there is no state to trust, and its
+    /// channel would wait for ever.
+    fn spawned<F>(
+        &self,
+        visit: impl Fn(Arc<DynamicObject>, Arc<Context>) -> F,
+    ) -> impl FnMut(
+        Arc<DynamicObject>,
+        Arc<Context>,
+    ) -> BoxFuture<'static, Result<Action, reconcile::Error>>
+    where
+        F: Future<Output = Result<Action, reconcile::Error>> + Send + 'static,
+    {
+        let (supervisor, visits) = (self.supervisor.clone(), self.visits.clone());
+        move |object, context| {
+            let name = format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any());
+            let visit = fault::inject("visit".into(), visit(object, context));
+            let (task, supervisor) = (visits.spawn(visit), supervisor.clone());
+            Box::pin(async move {
+                let error = match task.await {
+                    Ok(result) => return result,
+                    Err(error) => error,
+                };
+                let why = match error.try_into_panic() {
+                    Ok(panic) => panicked(&*panic),
+                    Err(aborted) => aborted.to_string(),
+                };
+                supervisor.fail(format!("visit to {name}"), &why);
+                Err(reconcile::Error::Panicked(why))
+            })
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What is told as Kubernetes Events: changes, once each. Failing to tell is logged, and never a failure of the visit.
 
-use eventcast_crds::channel::status::EventChannelStatus;
+use eventcast_crds::{channel::status::EventChannelStatus, process::Chain};
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::{
     Client,
@@ -118,7 +118,7 @@ impl Events {
             secondary: None,
         };
         if let Err(error) = self.0.publish(&event, channel).await {
-            tracing::warn!(%error, reason, "cannot record an Event");
+            tracing::warn!(error = %Chain(&error), reason, "cannot record an Event");
         }
     }
 }

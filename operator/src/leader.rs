@@ -6,6 +6,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use eventcast_crds::process::Chain;
 use jiff::Timestamp;
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
@@ -132,7 +133,9 @@ impl Election {
             match timeout(DEADLINE, self.turn()).await {
                 Ok(Ok(true)) => return,
                 Ok(Ok(false)) => {}
-                Ok(Err(error)) => tracing::warn!(%error, "cannot take part in the election"),
+                Ok(Err(error)) => {
+                    tracing::warn!(error = %Chain(&error), "cannot take part in the election")
+                }
                 Err(_) => tracing::warn!("the API server does not answer in the election"),
             }
             sleep(jittered(PERIOD)).await;
@@ -158,7 +161,7 @@ impl Election {
                     self.fence.close();
                     return Err(Fenced);
                 }
-                Ok(Err(error)) => tracing::warn!(%error, "cannot renew the lease"),
+                Ok(Err(error)) => tracing::warn!(error = %Chain(&error), "cannot renew the lease"),
                 Err(_) => {}
             }
             if renewed.elapsed() >= DEADLINE {
@@ -249,7 +252,7 @@ impl Election {
             Ok::<_, kube::Error>(())
         };
         if let Ok(Err(error)) = timeout(Duration::from_secs(2), give_up).await {
-            tracing::warn!(%error, "cannot give the lease up: the next leader waits for its end");
+            tracing::warn!(error = %Chain(&error), "cannot give the lease up: the next leader waits for its end");
         }
     }
 }

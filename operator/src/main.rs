@@ -5,7 +5,12 @@ use std::{process::ExitCode, time::Duration};
 use clap::Parser;
 use eventcast_crds::{
     channel::crd_yaml,
-    process::{signals::Signals, telemetry},
+    process::{
+        Chain,
+        signals::Signals,
+        supervise::{EXIT_FAILED, TaskFailed},
+        telemetry,
+    },
 };
 use eventcast_operator::{
     args::{Args, Command, Shared},
@@ -35,7 +40,7 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("eventcast-operator: cannot start: {error}");
+            eprintln!("eventcast-operator: cannot start: {}", Chain(&error));
             return ExitCode::FAILURE;
         }
     };
@@ -50,10 +55,10 @@ fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            for line in error.to_string().lines() {
+            for line in Chain(&*error).to_string().lines() {
                 eprintln!("eventcast-operator: {line}");
             }
-            ExitCode::FAILURE
+            if error.is::<TaskFailed>() { EXIT_FAILED.into() } else { ExitCode::FAILURE }
         }
     }
 }
@@ -88,8 +93,9 @@ async fn check(shared: &Shared) -> Result<(), Failure> {
 }
 
 async fn client() -> Result<Client, Failure> {
-    let unreachable = |e: &dyn std::fmt::Display| {
-        format!("no way to the API server: {e}; run it in a cluster, or set KUBECONFIG")
+    let unreachable = |e: &(dyn std::error::Error + 'static)| {
+        let why = Chain(e);
+        format!("no way to the API server: {why}; run it in a cluster, or set KUBECONFIG")
     };
     let config = kube::Config::infer().await.map_err(|e| unreachable(&e))?;
     Client::try_from(config).map_err(|e| unreachable(&e).into())

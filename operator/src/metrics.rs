@@ -1,11 +1,15 @@
 //! What operators see of the operator. One [`Metrics`] is made in `main` and passed down. No label names a channel: there may be
 //! thousands.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
 
+use eventcast_crds::process::telemetry;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 use crate::{kind::Kind, status::reasons};
@@ -13,6 +17,9 @@ use crate::{kind::Kind, status::reasons};
 /// The registry and the families.
 pub struct Metrics {
     registry: Registry,
+    panics: IntCounter,
+    /// Panics that `panics` has counted.
+    told: AtomicU64,
     reconciles: IntCounterVec,
     failures: IntCounterVec,
     repairs: IntCounterVec,
@@ -51,6 +58,8 @@ impl Metrics {
             registry.register(Box::new(g.clone())).map(|()| g)
         };
         let buckets = vec![0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+        let panics = IntCounter::new(name("panics_total"), "Panics of any thread or task.")?;
+        registry.register(Box::new(panics.clone()))?;
         let seconds = Histogram::with_opts(
             HistogramOpts::new(name("reconcile_seconds"), "Time of one visit to a channel.")
                 .buckets(buckets),
@@ -60,6 +69,8 @@ impl Metrics {
             .with_label_values(&[env!("CARGO_PKG_VERSION")])
             .set(1);
         let metrics = Self {
+            panics,
+            told: AtomicU64::new(0),
             reconciles: counters("reconciles_total", "Visits to channels.", &["result"])?,
             failures: counters(
                 "failures_total",
@@ -144,6 +155,8 @@ impl Metrics {
     /// Everything, in Prometheus' text format.
     #[must_use]
     pub fn render(&self) -> Vec<u8> {
+        let panics = telemetry::panics();
+        self.panics.inc_by(panics.saturating_sub(self.told.fetch_max(panics, Relaxed)));
         let mut out = Vec::new();
         match TextEncoder::new().encode(&self.registry.gather(), &mut out) {
             Ok(()) => out,

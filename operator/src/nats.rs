@@ -11,6 +11,7 @@ use async_nats::{
 use eventcast_crds::{
     config,
     nats::{NatsConfigError, OLDEST, options, servers},
+    process::Chain,
 };
 use tokio::{
     sync::watch,
@@ -35,8 +36,8 @@ pub enum ConnectError {
     #[error(transparent)]
     Config(#[from] NatsConfigError),
     /// The client refuses them.
-    #[error("failed to set up the connection to NATS: {0}")]
-    Options(String),
+    #[error("failed to set up the connection to NATS")]
+    Options(#[source] async_nats::ConnectError),
     /// A file with credentials cannot be read.
     #[error("failed to read {path}")]
     Credentials {
@@ -73,7 +74,7 @@ impl Jet {
         metrics: Arc<Metrics>,
     ) -> Result<Arc<Self>, ConnectError> {
         let news = watch::Sender::new(0);
-        let credentials = read(&settings)?;
+        let credentials = read(&settings).await?;
         let link = link(&settings.nats, &news, &metrics).await?;
         Ok(Arc::new(Self {
             settings,
@@ -154,7 +155,7 @@ impl Jet {
                 () = sleep(LOOK) => {}
                 () = stop.cancelled() => return,
             }
-            let read = match read(&self.settings) {
+            let read = match read(&self.settings).await {
                 Ok(read) if read != **self.credentials.load() => read,
                 Ok(_) => continue,
                 Err(error) => {
@@ -177,23 +178,8 @@ impl Jet {
     }
 }
 
-/// An error with what caused it, in one line.
-pub(crate) struct Chain<'a>(pub(crate) &'a (dyn std::error::Error + 'static));
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
-    }
-}
-
-fn read(settings: &Settings) -> Result<Credentials, ConnectError> {
-    settings.credentials().map_err(|(path, source)| ConnectError::Credentials {
+async fn read(settings: &Settings) -> Result<Credentials, ConnectError> {
+    settings.credentials().await.map_err(|(path, source)| ConnectError::Credentials {
         path: path.display().to_string(),
         source,
     })
@@ -227,14 +213,14 @@ async fn link(
                     metrics.nats_connected.set(0);
                     tracing::warn!("lost the connection to NATS");
                 }
-                Event::ServerError(error) => tracing::warn!(%error, "NATS refuses"),
+                Event::ServerError(error) => tracing::warn!(error = %Chain(error), "NATS refuses"),
                 other => tracing::debug!(event = %other, "NATS"),
             }
             std::future::ready(())
         })
         .connect(servers(config)?)
         .await
-        .map_err(|e| ConnectError::Options(e.to_string()))?;
+        .map_err(ConnectError::Options)?;
     let context = ContextBuilder::new().timeout(Duration::from_secs(4)).build(client.clone());
     Ok(Link { client, context })
 }

@@ -9,10 +9,13 @@ mod parse;
 
 use std::{sync::Arc, time::Duration};
 
-use eventcast_crds::channel::{
-    PAUSED_ANNOTATION,
-    status::{EventChannelStatus, StreamStatus},
-    stream::DeletionPolicy,
+use eventcast_crds::{
+    channel::{
+        PAUSED_ANNOTATION,
+        status::{EventChannelStatus, StreamStatus},
+        stream::DeletionPolicy,
+    },
+    process::Chain,
 };
 use jiff::Timestamp;
 use kube::{
@@ -34,7 +37,7 @@ use crate::{
     leader::{Fence, Fenced},
     metrics::Metrics,
     names::MANAGER,
-    nats::{Chain, Jet},
+    nats::Jet,
     observe,
     schema::Schema,
     scope::{Scope, channels_resource},
@@ -89,6 +92,9 @@ pub enum Error {
     /// Somebody else leads.
     #[error(transparent)]
     Fenced(#[from] Fenced),
+    /// The visit panicked: the operator ends.
+    #[error("the visit failed: {0}")]
+    Panicked(String),
 }
 
 impl Error {
@@ -100,6 +106,7 @@ impl Error {
             Self::Status(_) => "StatusNotWritten",
             Self::Finalizer(_) => "FinalizerNotWritten",
             Self::Fenced(_) => "NotLeader",
+            Self::Panicked(_) => "Panicked",
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use eventcast_crds::channel::EventChannel;
+use eventcast_crds::{channel::EventChannel, process::Chain};
 use futures_util::{Stream, StreamExt, future, stream::BoxStream};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
@@ -185,7 +185,7 @@ where
     watcher(api, config.any_semantic()).modify(keep).inspect(move |event| {
         if let Err(error) = event {
             metrics.watch_failed(kind);
-            tracing::warn!(kind, %error, "a watch failed: it is begun again");
+            tracing::warn!(kind, error = %Chain(error), "a watch failed: it is begun again");
         }
     })
 }

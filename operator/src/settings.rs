@@ -85,12 +85,12 @@ impl Settings {
     ///
     /// # Errors
     /// The first file that cannot be read.
-    pub fn credentials(&self) -> Result<Credentials, (PathBuf, std::io::Error)> {
-        let files = eventcast_crds::nats::secret_files(&self.nats).into_iter();
-        let read = |(key, path): (&'static str, PathBuf)| match std::fs::read(&path) {
-            Ok(bytes) => Ok((key.to_owned(), ByteString(bytes))),
-            Err(error) => Err((path, error)),
-        };
-        files.map(read).collect()
+    pub async fn credentials(&self) -> Result<Credentials, (PathBuf, std::io::Error)> {
+        let mut credentials = Credentials::new();
+        for (key, path) in eventcast_crds::nats::secret_files(&self.nats) {
+            let bytes = tokio::fs::read(&path).await.map_err(|error| (path, error))?;
+            credentials.insert(key.to_owned(), ByteString(bytes));
+        }
+        Ok(credentials)
     }
 }

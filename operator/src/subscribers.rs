@@ -5,6 +5,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use eventcast_crds::process::Chain;
 use futures_util::{StreamExt, stream};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::{
@@ -80,7 +81,7 @@ async fn count(http: &Http, fence: &Fence, metrics: &Metrics, scope: &Scope) {
             Ok(_) => metrics.wrote("EventChannel", "subscribers"),
             Err(kube::Error::Api(e)) if e.is_not_found() => {}
             Err(error) => {
-                tracing::warn!(channel = key.1, %error, "cannot write the number of subscribers")
+                tracing::warn!(channel = key.1, error = %Chain(&error), "cannot write the number of subscribers")
             }
         }
     }

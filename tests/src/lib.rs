@@ -1,6 +1,6 @@
 //! Harness of the suites: real processes, strict clients and the ledger that says who got what.
 //!
-//! - processes: [`nats`] (one server, a cluster of three), [`broker`] (the built binary), [`link`] (the wire between),
+//! - processes: [`nats`] (one server, a cluster of three), [`broker`] (the built binary), [`link`] (the wire between), [`fault`] (faults inside of them),
 //!   [`kube`] (an API server), over [`process`] and [`ports`]; [`operator`] (the built binary; [`lab`]: with all it needs), [`e2e`] (a whole cluster, as its user has it);
 //! - clients: [`http`] (bytes and publishing), [`sse`] (a strict event stream), [`metrics`] (what a scrape says), [`sinks`] (the broker's two ways out);
 //! - judges: [`ledger`] (delivered + declared lost = published), with [`filter`] and [`cursor`], which share no code with
@@ -13,6 +13,7 @@ pub mod chart;
 pub mod clients;
 pub mod cursor;
 pub mod e2e;
+pub mod fault;
 pub mod filter;
 pub mod golden;
 pub mod http;

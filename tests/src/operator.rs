@@ -43,6 +43,7 @@ pub struct Operator {
     folder: TempDir,
     options: Options,
     admin: u16,
+    environment: Vec<String>,
     process: Option<Process>,
 }
 
@@ -63,7 +64,13 @@ impl Operator {
     /// When it cannot be started.
     pub fn launch(options: Options) -> Result<Self> {
         let folder = process::folder("eventcast-operator-")?;
-        let mut operator = Self { folder, options, admin: ports::reserve(1)?[0], process: None };
+        let mut operator = Self {
+            folder,
+            options,
+            admin: ports::reserve(1)?[0],
+            environment: Vec::new(),
+            process: None,
+        };
         operator.relaunch()?;
         Ok(operator)
     }
@@ -87,9 +94,21 @@ impl Operator {
             format!("--broker-image={IMAGE}"),
         ];
         arguments.extend(more.iter().cloned());
+        arguments.splice(0..0, self.environment.iter().cloned());
         let folder = self.folder.path();
         self.process = Some(Process::spawn("operator", Path::new("env"), &arguments, folder)?);
         Ok(())
+    }
+
+    /// Sets an environment variable of the next life.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        self.environment.push(format!("{name}={value}"));
+    }
+
+    /// The port of its admin listener.
+    #[must_use]
+    pub fn admin_port(&self) -> u16 {
+        self.admin
     }
 
     /// Waits until it leads.

@@ -131,6 +131,31 @@ async fn a_running_broker_warns_of_unknown_keys_and_counts_them() -> Result<()> 
     Ok(())
 }
 
+/// Whatever file with credentials it is: the last word names the file and says what is wrong with it.
+#[tokio::test]
+async fn a_file_of_nats_that_cannot_be_read_is_named_with_the_reason() -> Result<()> {
+    init_tracing();
+    let ports = ports::reserve(2)?;
+    let [listen, admin] = [ports[0], ports[1]].map(|port| format!("127.0.0.1:{port}"));
+    for (keys, broken) in [
+        ("user: u, passwordFile: /nowhere/password", "/nowhere/password"),
+        ("tokenFile: /nowhere/token", "/nowhere/token"),
+        ("credentialsFile: /nowhere/nats.creds", "/nowhere/nats.creds"),
+        ("caFile: /nowhere/ca.crt", "/nowhere/ca.crt"),
+        ("certificateFile: /nowhere/tls.crt, keyFile: /nowhere/tls.key", "/nowhere/tls.crt"),
+    ] {
+        let folder = process::folder("eventcast-run-")?;
+        let file = folder.path().join("config.yaml");
+        fs::write(&file, format!("{GOOD}nats: {{servers: ['nats://127.0.0.1:4'], {keys}}}"))?;
+        let command = Cli::new(&["run", "--listen", &listen, "--admin", &admin, "--config"]);
+        let ended = command.arg(&file).output(SOON).await?;
+        assert_eq!(ended.status.code(), Some(1), "{}", ended.stderr);
+        let last = ended.stderr.lines().last().context("no word")?;
+        assert!(last.contains(broken) && last.contains("No such file"), "{last}");
+    }
+    Ok(())
+}
+
 async fn reloads(broker: &Broker, outcome: &str, count: u32) -> Result<()> {
     eventually(&format!("{count} {outcome}"), SOON, || async {
         let have = broker.metric("eventcast_config_reloads_total", &[("outcome", outcome)]).await?;

@@ -9,15 +9,16 @@ use std::{
     time::Duration,
 };
 
+use eventcast_crds::process::{Chain, restarts::Restarts, supervise::Supervisor};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tokio::{
     io::AsyncReadExt,
     net::TcpStream,
     process::{Child, Command},
-    sync::oneshot,
-    task::JoinHandle,
-    time::{sleep, timeout},
+    task::{JoinHandle, spawn_blocking},
+    time::{Instant, sleep, timeout},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{Failure, Options};
 
@@ -25,35 +26,33 @@ const PORT: u16 = 4222;
 const STOP: Duration = Duration::from_secs(5);
 /// A large store takes its time.
 const START: Duration = Duration::from_secs(30);
+/// A server that ended is started again after so long, and after twice as long each time that it ends again.
+const FIRST_REST: Duration = Duration::from_millis(250);
 
 /// A nats-server that is kept running.
 pub(super) struct NatsChild {
     port: u16,
     folder: PathBuf,
-    stop: oneshot::Sender<()>,
+    stop: CancellationToken,
     keeper: JoinHandle<()>,
     /// Held as long as the folder is ours.
     _lock: File,
 }
 
 impl NatsChild {
-    pub(super) async fn start(options: &Options) -> Result<Self, Failure> {
+    pub(super) async fn start(options: &Options, supervisor: &Supervisor) -> Result<Self, Failure> {
         let program = find(options.nats_server.as_deref())?;
         check_version(&program).await?;
         let folder = match &options.data_dir {
             Some(folder) => folder.clone(),
             None => default_folder()?,
         };
-        let at = |e: std::io::Error| {
-            format!("cannot use {}: {e}; choose another with --data-dir", folder.display())
-        };
-        std::fs::create_dir_all(&folder).map_err(at)?;
-        let folder = folder.canonicalize().map_err(at)?;
-        let lock = lock(&folder)?;
+        let (folder, lock) = spawn_blocking(|| take(folder)).await??;
         end_orphan(&folder).await;
         let (child, port) = start_on_a_port(&program, &folder).await?;
-        let (stop, stopped) = oneshot::channel();
-        let keeper = tokio::spawn(keep(child, program, folder.clone(), stopped));
+        let stop = CancellationToken::new();
+        let keeper = keep(child, program, folder.clone(), stop.clone());
+        let keeper = supervisor.spawn("nats-server", &stop, keeper);
         Ok(Self { port, folder, stop, keeper, _lock: lock })
     }
 
@@ -67,7 +66,7 @@ impl NatsChild {
 
     /// Ends the server; what it has acknowledged is on disk.
     pub(super) async fn stop(self) {
-        drop(self.stop);
+        self.stop.cancel();
         if self.keeper.await.is_err() {
             tracing::warn!("the keeper of nats-server failed");
         }
@@ -120,6 +119,17 @@ fn default_folder() -> Result<PathBuf, Failure> {
     Ok(base.join("eventcast"))
 }
 
+/// Makes the folder, and takes it for this process.
+fn take(folder: PathBuf) -> Result<(PathBuf, File), Failure> {
+    let at = |e: std::io::Error| {
+        format!("cannot use {}: {e}; choose another with --data-dir", folder.display())
+    };
+    std::fs::create_dir_all(&folder).map_err(at)?;
+    let folder = folder.canonicalize().map_err(at)?;
+    let lock = lock(&folder)?;
+    Ok((folder, lock))
+}
+
 fn lock(folder: &Path) -> Result<File, Failure> {
     let path = folder.join("lock");
     let mut file =
@@ -143,12 +153,12 @@ fn lock(folder: &Path) -> Result<File, Failure> {
 
 /// A server that outlived a broker that was killed still holds the store.
 async fn end_orphan(folder: &Path) {
-    let text = std::fs::read_to_string(folder.join("nats.pid")).unwrap_or_default();
+    let text = tokio::fs::read_to_string(folder.join("nats.pid")).await.unwrap_or_default();
     let Some(pid) = text.trim().parse().ok().and_then(Pid::from_raw) else {
         return;
     };
-    let command =
-        std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+    let command = tokio::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).await;
+    let command = command.unwrap_or_default();
     let config = folder.join("nats.conf").display().to_string();
     if !String::from_utf8_lossy(&command).contains(&config) {
         return; // another process has that number now
@@ -179,8 +189,8 @@ async fn start_on_a_port(program: &Path, folder: &Path) -> Result<(Child, u16), 
              jetstream {{\n  store_dir: {:?}\n  sync_interval: always\n}}\n",
             folder.join("nats").display().to_string()
         );
-        std::fs::write(folder.join("nats.conf"), config)?;
-        let mut child = spawn(program, folder)?;
+        tokio::fs::write(folder.join("nats.conf"), config).await?;
+        let mut child = spawn(program, folder).await?;
         let answers = async {
             while child.try_wait().is_ok_and(|ended| ended.is_none()) {
                 if greets(port, &name).await {
@@ -209,8 +219,10 @@ async fn greets(port: u16, name: &str) -> bool {
     timeout(Duration::from_secs(1), ask).await.ok().flatten().unwrap_or(false)
 }
 
-fn spawn(program: &Path, folder: &Path) -> Result<Child, Failure> {
-    let log = File::options().create(true).append(true).open(folder.join("nats.log"))?;
+async fn spawn(program: &Path, folder: &Path) -> std::io::Result<Child> {
+    let mut log = tokio::fs::File::options();
+    let log = log.create(true).append(true).open(folder.join("nats.log")).await?;
+    let log = log.into_std().await;
     let child = Command::new(program)
         .arg("--config")
         .arg(folder.join("nats.conf"))
@@ -222,39 +234,54 @@ fn spawn(program: &Path, folder: &Path) -> Result<Child, Failure> {
         .kill_on_drop(true)
         .spawn()?;
     if let Some(pid) = child.id() {
-        std::fs::write(folder.join("nats.pid"), pid.to_string())?;
+        tokio::fs::write(folder.join("nats.pid"), pid.to_string()).await?;
     }
     Ok(child)
 }
 
+/// A server that ends again and again: its folder or its port is not to be had any more, most likely.
+#[derive(Debug, thiserror::Error)]
+#[error("it ended too often within a minute; the last time: {why}. {log} tells more")]
+struct EndsAgain {
+    why: String,
+    log: String,
+}
+
+/// Starts the server again whenever it ends, until `stop`.
 async fn keep(
     mut child: Child,
     program: PathBuf,
     folder: PathBuf,
-    mut stop: oneshot::Receiver<()>,
-) {
+    stop: CancellationToken,
+) -> Result<(), EndsAgain> {
+    let log = folder.join("nats.log").display().to_string();
+    let mut restarts = Restarts::new(FIRST_REST);
     loop {
         let ended: std::io::Result<ExitStatus> = tokio::select! {
             ended = child.wait() => ended,
-            _ = &mut stop => return end(child).await,
+            () = stop.cancelled() => {
+                end(child).await;
+                return Ok(());
+            }
         };
-        let log = folder.join("nats.log");
-        match ended {
-            Ok(status) => {
-                tracing::warn!(%status, log = %log.display(), "nats-server ended: starting it again")
-            }
-            Err(error) => tracing::warn!(%error, "lost sight of nats-server: starting it again"),
-        }
+        let mut why = match ended {
+            Ok(status) => status.to_string(),
+            Err(error) => Chain(&error).to_string(),
+        };
         loop {
-            if timeout(Duration::from_millis(500), &mut stop).await.is_ok() {
-                return;
+            let Some(rest) = restarts.after_failure(Instant::now()) else {
+                return Err(EndsAgain { why, log });
+            };
+            tracing::warn!(why, log, "nats-server ended: starting it again");
+            if timeout(rest, stop.cancelled()).await.is_ok() {
+                return Ok(());
             }
-            match spawn(&program, &folder) {
+            match spawn(&program, &folder).await {
                 Ok(again) => {
                     child = again;
                     break;
                 }
-                Err(error) => tracing::error!(%error, "cannot start nats-server"),
+                Err(error) => why = format!("cannot start it: {}", Chain(&error)),
             }
         }
     }
@@ -265,11 +292,11 @@ async fn end(mut child: Child) {
     if let Some(pid) = pid
         && let Err(error) = kill_process(pid, Signal::TERM)
     {
-        tracing::debug!(%error, "nats-server is gone already");
+        tracing::debug!(error = %Chain(&error), "nats-server is gone already");
     }
     if timeout(STOP, child.wait()).await.is_err()
         && let Err(error) = child.kill().await
     {
-        tracing::warn!(%error, "cannot end nats-server");
+        tracing::warn!(error = %Chain(&error), "cannot end nats-server");
     }
 }

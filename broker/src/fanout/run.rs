@@ -7,11 +7,11 @@ use bytes::Bytes;
 use crate::{
     event::Event,
     filter::Filter,
-    log::{Page, Position},
+    log::{BATCH, Page, Position},
 };
 
-/// Slices of one write at most: one reading of the ring, 64 events, fits.
-pub(crate) const SLICES: usize = 66;
+/// Slices of one write at most: one reading of the ring fits, and two more.
+pub(crate) const SLICES: usize = BATCH + 2;
 /// Bytes of one write, about: more would not fit a socket anyway.
 pub(crate) const WRITE_BYTES: usize = 256 << 10;
 

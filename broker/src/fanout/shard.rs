@@ -22,17 +22,27 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     thread,
+    time::Duration,
 };
 
 use bytes::Bytes;
+use eventcast_crds::process::{
+    Chain,
+    restarts::Restarts,
+    supervise::{Supervisor, panicked},
+};
 use mio::Poll;
-use tokio::runtime::Handle;
+use prometheus::IntCounter;
+use tokio::{runtime::Handle, time::Instant};
 
 use self::{
     engine::Engine,
     inbox::{Inbox, Message},
 };
 use super::{Held, Opening};
+
+/// A shard that failed rests for so long before it serves again, and longer each time.
+const FIRST_REST: Duration = Duration::from_millis(100);
 
 /// A subscriber of one shard.
 type Key = u32;
@@ -53,20 +63,24 @@ pub(crate) struct Shards {
 }
 
 impl Shards {
-    /// Starts `count` threads; they read pages on the present runtime.
+    /// Starts `count` threads; they read pages on the present runtime. `restarts` counts their failures.
     ///
     /// # Errors
     /// The system gives no epoll or no thread.
-    pub(crate) fn start(count: usize) -> io::Result<Self> {
+    pub(crate) fn start(
+        count: usize,
+        supervisor: &Supervisor,
+        restarts: &IntCounter,
+    ) -> io::Result<Self> {
         let mut inboxes = Vec::with_capacity(count);
         for number in 0..count {
             let poll = Poll::new()?;
             let inbox = Arc::new(Inbox::new(poll.registry())?);
             inboxes.push(Arc::clone(&inbox));
-            let runtime = Handle::current();
-            thread::Builder::new().name(format!("shard-{number}")).spawn(move || {
+            let (runtime, restarts) = (Handle::current(), restarts.clone());
+            supervisor.thread(format!("shard-{number}"), move || {
                 let _entered = runtime.enter();
-                run(poll, &inbox);
+                run(poll, &inbox, &restarts)
             })?;
         }
         Ok(Self { inboxes })
@@ -77,9 +91,10 @@ impl Shards {
         self.inboxes.is_empty()
     }
 
-    /// Gives a stream to the shard that has the fewest.
+    /// Gives a stream to the shard that has the fewest; to one that rests after a failure, and has none, only if all do.
     pub(crate) fn give(&self, taken: Taken) {
-        if let Some(inbox) = self.inboxes.iter().min_by_key(|inbox| inbox.seats()) {
+        let fewest = self.inboxes.iter().min_by_key(|inbox| (inbox.rests(), inbox.seats()));
+        if let Some(inbox) = fewest {
             inbox.give(taken);
         }
     }
@@ -91,16 +106,67 @@ impl Drop for Shards {
     }
 }
 
-/// Runs a shard until it is told to stop. After a panic, which is a fault of ours, its subscribers have lost their sockets and
-/// come back; the shard goes on with new ones.
-fn run(mut poll: Poll, inbox: &Arc<Inbox>) {
+/// A shard that failed again and again.
+#[derive(Debug, thiserror::Error)]
+#[error("it failed too often within a minute; the last time: {0}")]
+struct FailsAgain(String);
+
+/// Runs a shard until it is told to stop.
+fn run(mut poll: Poll, inbox: &Arc<Inbox>, restarts: &IntCounter) -> Result<(), FailsAgain> {
+    keep_up(inbox, restarts, || Engine::new(inbox).run(&mut poll))
+}
+
+/// Calls `life` until it ends in good order. After an error or a panic, which is a fault of ours, the subscribers of the shard have
+/// lost their sockets and reconnect; the shard rests and serves new ones, unless it has failed too often.
+fn keep_up(
+    inbox: &Inbox,
+    failures: &IntCounter,
+    mut life: impl FnMut() -> io::Result<()>,
+) -> Result<(), FailsAgain> {
+    let mut restarts = Restarts::new(FIRST_REST);
     loop {
-        let ended = catch_unwind(AssertUnwindSafe(|| Engine::new(inbox).run(&mut poll)));
-        match ended {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => tracing::error!(%error, "a shard failed: its subscribers reconnect"),
-            Err(_) => tracing::error!("a shard panicked: its subscribers reconnect"),
-        }
-        inbox.restarted();
+        let why = match catch_unwind(AssertUnwindSafe(&mut life)) {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => Chain(&error).to_string(),
+            Err(panic) => panicked(&*panic),
+        };
+        inbox.set_rests(true);
+        failures.inc();
+        let Some(rest) = restarts.after_failure(Instant::now()) else {
+            return Err(FailsAgain(why));
+        };
+        tracing::error!(why, ?rest, "a shard failed: its subscribers reconnect");
+        thread::sleep(rest);
+        inbox.set_rests(false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_that_fails_rests_and_one_that_fails_again_and_again_is_given_up() {
+        let poll = Poll::new().unwrap();
+        let inbox = Inbox::new(poll.registry()).unwrap();
+        let failures = IntCounter::new("failures", "of shards").unwrap();
+        let began = Instant::now();
+        let mut lives = 0;
+        let healed = keep_up(&inbox, &failures, || {
+            assert!(!inbox.rests());
+            lives += 1;
+            match lives {
+                1 => Err(io::Error::other("no epoll")),
+                2 => std::panic::resume_unwind(Box::new("a fault")),
+                _ => Ok(()),
+            }
+        });
+        assert!(healed.is_ok());
+        assert_eq!((lives, failures.get()), (3, 2));
+        assert!(began.elapsed() >= FIRST_REST * 3, "it does not rest: {:?}", began.elapsed());
+
+        let lost = keep_up(&inbox, &failures, || Err(io::Error::other("no epoll")));
+        assert!(lost.unwrap_err().to_string().ends_with("the last time: no epoll"));
+        assert!(inbox.rests(), "nobody is given to it any more");
     }
 }

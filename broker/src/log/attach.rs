@@ -10,7 +10,7 @@ use async_nats::jetstream::{
     consumer::{AckPolicy, DeliverPolicy, push},
     stream::Info,
 };
-use eventcast_crds::{config::ChannelConfig, stream::epoch_of};
+use eventcast_crds::{config::ChannelConfig, process::Chain, stream::epoch_of};
 use futures_util::{FutureExt, StreamExt};
 use tokio::{
     sync::watch,
@@ -235,7 +235,7 @@ async fn missing(log: &Log, config: &ChannelConfig) -> End {
     if log.nats.create_streams
         && let Err(error) = log.create(config).await
     {
-        tracing::warn!(channel = log.names.channel, %error, "cannot create the stream");
+        tracing::warn!(channel = log.names.channel, error = %Chain(&error), "cannot create the stream");
     }
     End::Missing
 }
@@ -311,7 +311,7 @@ impl Drop for Discard<'_> {
         tokio::spawn(async move {
             let deleted = context.delete_consumer_from_stream(name, stream);
             if let Ok(Err(error)) = timeout(Duration::from_secs(1), deleted).await {
-                tracing::debug!(%error, "could not delete a consumer");
+                tracing::debug!(error = %Chain(&error), "could not delete a consumer");
             }
         });
     }

@@ -17,6 +17,7 @@ use async_nats::{
 use eventcast_crds::{
     config::{self, ChannelConfig},
     nats::{self, NatsConfigError, OLDEST},
+    process::{Chain, supervise::Supervisor},
     stream::exceeds_payload,
 };
 use tokio::{
@@ -31,8 +32,8 @@ use crate::metrics::Metrics;
 pub(crate) enum ConnectError {
     #[error(transparent)]
     Config(#[from] NatsConfigError),
-    #[error("failed to set up the connection to NATS: {0}")]
-    Options(String),
+    #[error("failed to set up the connection to NATS")]
+    Options(#[source] async_nats::ConnectError),
     #[error("NATS {found} is too old: Eventcast needs nats-server 2.12.3 or later")]
     TooOld { found: String },
 }
@@ -48,6 +49,7 @@ pub(crate) struct Nats {
     /// Counts connections of the tail's client: a change means that it was lost in between.
     pub(super) connected: watch::Receiver<u64>,
     reached: AtomicBool,
+    supervisor: Supervisor,
     metrics: Arc<Metrics>,
 }
 
@@ -57,6 +59,7 @@ impl Nats {
         config: &config::Nats,
         in_flight: usize,
         metrics: &Arc<Metrics>,
+        supervisor: &Supervisor,
     ) -> Result<Arc<Self>, ConnectError> {
         let (tx, connected) = watch::channel(0);
         let tail = client(
@@ -81,6 +84,7 @@ impl Nats {
             create_streams: config.create_streams,
             connected,
             reached: AtomicBool::new(false),
+            supervisor: supervisor.clone(),
             metrics: Arc::clone(metrics),
         }))
     }
@@ -158,7 +162,8 @@ impl Nats {
         self.metrics.nats_forced_reconnects.inc();
         for client in clients {
             if let Err(error) = client.force_reconnect().await {
-                tracing::debug!(%error, "the NATS client is gone");
+                // Its task has ended, and nothing else would make a new connection.
+                self.supervisor.fail("NATS client", Chain(&error));
             }
         }
     }
@@ -200,7 +205,7 @@ async fn client(
             let watch = watch.clone();
             async move { on_event(&event, watch.as_deref()) }
         });
-    options.connect(servers).await.map_err(|e| ConnectError::Options(e.to_string()))
+    options.connect(servers).await.map_err(ConnectError::Options)
 }
 
 fn on_event(event: &Event, watch: Option<&Watch>) {
@@ -220,7 +225,7 @@ fn on_event(event: &Event, watch: Option<&Watch>) {
             tracing::warn!("lost the connection to NATS");
         }
         // Permission violations arrive here; the request itself only times out.
-        Event::ServerError(error) => tracing::warn!(%error, "NATS refuses"),
+        Event::ServerError(error) => tracing::warn!(error = %Chain(error), "NATS refuses"),
         // Once an outage, not once a try.
         Event::ClientError(error) if !told.swap(true, Relaxed) => {
             tracing::warn!(%error, "cannot reach NATS: trying on");

@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use eventcast_crds::stream::epoch_of;
+use eventcast_crds::{process::Chain, stream::epoch_of};
 use futures_util::{
     FutureExt,
     future::{BoxFuture, Shared},
@@ -39,6 +39,18 @@ type Flight = Shared<BoxFuture<'static, Result<Arc<Page>, PageError>>>;
 
 /// Pages of one log on their way.
 pub(super) type Flights = Mutex<HashMap<Key, Flight>>;
+
+/// Ends a flight, also where the load panics: its failure would be the answer for that page for ever.
+struct Landing<'a> {
+    log: &'a Log,
+    key: &'a Key,
+}
+
+impl Drop for Landing<'_> {
+    fn drop(&mut self) {
+        self.log.flights.lock().remove(self.key);
+    }
+}
 
 impl Log {
     /// The page that holds `sequence`, as far as the tail's head. `sequence` is at most the head's.
@@ -110,8 +122,9 @@ impl Log {
             let (tell, told) = oneshot::channel();
             let of = key.clone();
             tokio::spawn(async move {
+                let landing = Landing { log: &log, key: &of };
                 let result = log.load_current(incarnation, &of).await;
-                log.flights.lock().remove(&of);
+                drop(landing);
                 // Whoever waited may be gone.
                 drop(tell.send(result));
             });
@@ -155,7 +168,7 @@ impl Log {
                     tries += 1;
                     if tries == TRIES {
                         self.metrics.page_load("failed");
-                        tracing::warn!(channel = self.names.channel, low, high, %error, "cannot read a page");
+                        tracing::warn!(channel = self.names.channel, low, high, error = %Chain(&error), "cannot read a page");
                         return Err(PageError::Unreadable);
                     }
                     sleep(Duration::from_millis(fastrand::u64(20..=50) << tries)).await;

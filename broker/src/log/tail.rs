@@ -15,8 +15,8 @@ use tokio::sync::watch;
 use super::{Incarnation, Position, page};
 use crate::{cursor::Check, event::Event, metrics::ChannelMetrics};
 
-/// Events that one reading takes at most.
-const BATCH: usize = 64;
+/// Events that one reading takes at most: a bit for each in what a shard owes a subscriber, and a slice for each in one write.
+pub(crate) const BATCH: usize = 64;
 
 /// Budgets of one tail.
 #[derive(Clone, Copy, Debug)]

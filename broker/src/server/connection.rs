@@ -2,6 +2,7 @@
 
 use std::{convert::Infallible, future::Future, net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
+use eventcast_crds::process::Chain;
 use hyper::{rt::Executor, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -114,7 +115,7 @@ async fn serve_http2(
         }
     };
     if let Err(error) = result {
-        tracing::debug!(%peer, %error, "a connection ended");
+        tracing::debug!(%peer, error = %Chain(&error), "a connection ended");
     }
 }
 

@@ -11,6 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use eventcast_crds::process::Chain;
 use hyper::{
     HeaderMap, Request, Response, Version, body::Incoming, server::conn::http1, service::service_fn,
 };
@@ -77,7 +78,7 @@ pub(super) async fn serve(
         match taken {
             Ok(Some((headers, opening))) => give(&broker, socket, &headers, *opening, held),
             Ok(None) => shut_down(socket).await,
-            Err(error) => tracing::debug!(%peer, %error, "a connection ended"),
+            Err(error) => tracing::debug!(%peer, error = %Chain(&error), "a connection ended"),
         }
     })
     .await;

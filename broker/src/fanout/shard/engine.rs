@@ -10,13 +10,14 @@ use std::{
     time::Duration,
 };
 
+use eventcast_crds::process::Chain;
 use mio::{Events, Interest, Poll, Registry, Token, event::Event as Readiness};
 use slab::Slab;
 use tokio::time::Instant;
 
 use super::{
     Key, Taken,
-    inbox::{Call, Inbox, Message, WAKE, caller},
+    inbox::{Call, Inbox, Message, Occupied, WAKE, caller},
     live::Live,
     seat::{Heard, Place, Seat},
     wheel::Wheel,
@@ -74,7 +75,9 @@ impl Engine {
             self.inbox.take(&mut messages);
             for message in messages.drain(..) {
                 match message {
-                    Message::Join(taken) => self.join(*taken, poll.registry()),
+                    Message::Join(taken, occupied) => {
+                        self.join(*taken, occupied, poll.registry());
+                    }
                     Message::Call(Call::Seat(key, generation)) => self.woken(key, generation),
                     Message::Call(Call::Live(live, generation)) => self.news(live, generation),
                     Message::Stop => return Ok(()),
@@ -95,13 +98,13 @@ impl Engine {
         millis(self.began.elapsed())
     }
 
-    fn join(&mut self, taken: Taken, registry: &Registry) {
+    fn join(&mut self, taken: Taken, occupied: Occupied, registry: &Registry) {
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
         let entry = self.seats.vacant_entry();
         let index = entry.key();
         let Ok(key) = Key::try_from(index) else {
-            return self.inbox.left();
+            return;
         };
         let waker = caller(&self.inbox, Call::Seat(key, generation));
         let now = millis(self.began.elapsed());
@@ -112,12 +115,12 @@ impl Engine {
             &self.inbox,
             generation,
         );
-        let mut seat = Box::new(Seat::new(taken, Place { live, generation, waker, now }));
+        let mut seat = Box::new(Seat::new(taken, Place { live, generation, waker, now, occupied }));
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = registry.register(&mut seat.socket, Token(index), interest) {
-            tracing::warn!(%error, "a shard cannot watch a socket");
+            tracing::warn!(error = %Chain(&error), "a shard cannot watch a socket");
             self.left(live);
-            return self.inbox.left();
+            return;
         }
         seat.admission.session().waker().register(&seat.waker);
         self.wheel.insert(next_beat(&seat, now), (key, generation, Deadline::Beat));
@@ -163,7 +166,6 @@ impl Engine {
             self.lives[seat.live as usize].leave(key, &mut seat);
         }
         self.left(seat.live);
-        self.inbox.left();
     }
 
     /// Gives a subscriber that catches up its turn.

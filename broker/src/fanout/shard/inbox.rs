@@ -12,6 +12,7 @@ use std::{
     task::{Wake, Waker},
 };
 
+use eventcast_crds::process::Chain;
 use mio::{Registry, Token};
 use parking_lot::Mutex;
 
@@ -22,8 +23,8 @@ pub(super) const WAKE: Token = Token(usize::MAX);
 
 /// What a shard is told.
 pub(super) enum Message {
-    /// A stream to serve.
-    Join(Box<Taken>),
+    /// A stream to serve, and its place in the count.
+    Join(Box<Taken>, Occupied),
     /// A wake-up.
     Call(Call),
     /// The process ends.
@@ -44,7 +45,26 @@ pub(super) struct Inbox {
     messages: Mutex<Vec<Message>>,
     asleep: AtomicBool,
     waker: mio::Waker,
-    seats: AtomicUsize,
+    seats: Arc<AtomicUsize>,
+    /// The shard rests after a failure.
+    rests: AtomicBool,
+}
+
+/// Counts one stream of a shard, from the moment that it is given until it is dropped, wherever that happens: in the queue, in its
+/// seat, or with a shard that panics.
+pub(super) struct Occupied(Arc<AtomicUsize>);
+
+impl Occupied {
+    fn new(seats: &Arc<AtomicUsize>) -> Self {
+        seats.fetch_add(1, Relaxed);
+        Self(Arc::clone(seats))
+    }
+}
+
+impl Drop for Occupied {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
 }
 
 impl Inbox {
@@ -53,7 +73,8 @@ impl Inbox {
             messages: Mutex::default(),
             asleep: AtomicBool::new(false),
             waker: mio::Waker::new(registry, WAKE)?,
-            seats: AtomicUsize::new(0),
+            seats: Arc::default(),
+            rests: AtomicBool::new(false),
         })
     }
 
@@ -62,13 +83,13 @@ impl Inbox {
         if self.asleep.swap(false, SeqCst)
             && let Err(error) = self.waker.wake()
         {
-            tracing::error!(%error, "cannot wake a shard");
+            tracing::error!(error = %Chain(&error), "cannot wake a shard");
         }
     }
 
     pub(super) fn give(&self, taken: Taken) {
-        self.seats.fetch_add(1, Relaxed);
-        self.push(Message::Join(Box::new(taken)));
+        let occupied = Occupied::new(&self.seats);
+        self.push(Message::Join(Box::new(taken), occupied));
     }
 
     /// Streams that were given and have not ended.
@@ -76,16 +97,13 @@ impl Inbox {
         self.seats.load(Relaxed)
     }
 
-    /// A stream has ended.
-    pub(super) fn left(&self) {
-        self.seats.fetch_sub(1, Relaxed);
+    /// Whether the shard rests after a failure: streams are better given to others meanwhile.
+    pub(super) fn rests(&self) -> bool {
+        self.rests.load(Relaxed)
     }
 
-    /// The shard begins anew, without streams but those that wait here.
-    pub(super) fn restarted(&self) {
-        let waiting = self.messages.lock();
-        let joins = waiting.iter().filter(|m| matches!(m, Message::Join(_))).count();
-        self.seats.store(joins, Relaxed);
+    pub(super) fn set_rests(&self, rests: bool) {
+        self.rests.store(rests, Relaxed);
     }
 
     /// The shard is about to sleep; false where it must not.
@@ -124,5 +142,53 @@ impl Wake for Caller {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.inbox.push(Message::Call(self.call));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        panic::{AssertUnwindSafe, catch_unwind},
+        thread,
+    };
+
+    use super::*;
+
+    /// Streams are given while the shard serves, drops and panics: the count is exact whenever nobody moves, and never wraps.
+    #[test]
+    fn the_count_of_streams_survives_panics_that_race_with_new_streams() {
+        const GIVERS: usize = 4;
+        const EACH: usize = 2000;
+        let seats = Arc::new(AtomicUsize::new(0));
+        let queue = Mutex::new(Vec::new());
+        let done = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for _ in 0..GIVERS {
+                scope.spawn(|| {
+                    for _ in 0..EACH {
+                        queue.lock().push(Occupied::new(&seats));
+                    }
+                    done.fetch_add(1, SeqCst);
+                });
+            }
+            while done.load(SeqCst) < GIVERS || !queue.lock().is_empty() {
+                let life = catch_unwind(AssertUnwindSafe(|| {
+                    let mut served = Vec::new();
+                    for _ in 0..3 {
+                        served.append(&mut queue.lock());
+                        assert!(served.len() <= seats.load(SeqCst), "a stream that is not counted");
+                        let left = served.len() / 2;
+                        served.truncate(left);
+                    }
+                    // as a panic, but without its message
+                    std::panic::resume_unwind(Box::new(served));
+                }));
+                let served = life.unwrap_err();
+                assert!(served.is::<Vec<Occupied>>(), "the shard's own assertion");
+                let count = seats.load(SeqCst);
+                assert!(count <= GIVERS * EACH, "wrapped: {count}");
+            }
+        });
+        assert_eq!(seats.load(SeqCst), 0, "nobody is left");
     }
 }

@@ -1,6 +1,6 @@
 //! A channel in one shard: its caught-up subscribers, the head that is their cursor, and the pass that moves it.
 //!
-//! A pass takes the events after the head (at most 64) and writes each subscriber what passes its filter, in one call. What
+//! A pass takes the events after the head (at most [`BATCH`]) and writes each subscriber what passes its filter, in one call. What
 //! comes in meanwhile goes out with the next pass: bursts coalesce, and nothing is delayed for it. The head is the pass' end
 //! from its beginning on; who is not yet written to is *owed*, and has the pass' start as its cursor.
 
@@ -20,11 +20,14 @@ use super::{
 };
 use crate::{
     event::{Event, Kind},
-    fanout::run::{Run, Slices, WRITE_BYTES},
+    fanout::run::{Run, SLICES, Slices, WRITE_BYTES},
     filter::Filter,
-    log::{Log, Position, Reading},
+    log::{BATCH, Log, Position, Reading},
     metrics::ChannelMetrics,
 };
+
+// A pass has a bit in `Seat::owed` and a slice of one write for each of its events.
+const _: () = assert!(BATCH <= u64::BITS as usize && BATCH <= SLICES);
 
 /// A channel in one shard.
 pub(super) struct Live {
@@ -238,7 +241,7 @@ impl Live {
                     if seat.owed == 0 {
                         reached.push(key);
                     }
-                    seat.owed |= 1 << at; // 64 events at most
+                    seat.owed |= 1 << at;
                 }
             });
         }

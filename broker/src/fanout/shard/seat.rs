@@ -10,6 +10,7 @@ use bytes::{Buf, Bytes};
 use mio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::inbox::Occupied;
 use crate::{
     access::Grant,
     fanout::{CloseReason, Held, Rhythm, Subscriber, run::Run, sessions::Admission},
@@ -71,6 +72,7 @@ pub(super) struct Seat {
     pub(super) heartbeat: Duration,
     unasked: usize,
     _held: Held,
+    _occupied: Occupied,
 }
 
 /// What a seat is made from beside its opening.
@@ -79,12 +81,13 @@ pub(super) struct Place {
     pub(super) generation: u32,
     pub(super) waker: Waker,
     pub(super) now: u64,
+    pub(super) occupied: Occupied,
 }
 
 impl Seat {
     pub(super) fn new(taken: super::Taken, place: Place) -> Self {
         let super::Taken { socket, head, opening, held } = taken;
-        let Place { live, generation, waker, now } = place;
+        let Place { live, generation, waker, now, occupied } = place;
         let first = Chunk::of(&opening.first);
         Self {
             socket: TcpStream::from_std(socket),
@@ -107,6 +110,7 @@ impl Seat {
             wrote: now,
             unasked: 0,
             _held: held,
+            _occupied: occupied,
         }
     }
 

@@ -1,0 +1,109 @@
+//! An operator notices when a part of it dies: it says which and why, ends what is under way, and exits with 70.
+
+use std::{fs, path::Path, time::Duration};
+
+use anyhow::{Context as _, Result};
+use eventcast_tests::{
+    fault::{FaultFile, break_listener},
+    init_tracing,
+    lab::Lab,
+    process::{self, Process},
+};
+use k8s_openapi::api::coordination::v1::Lease;
+use serde_json::json;
+
+const SOON: Duration = Duration::from_secs(40);
+const EXIT_FAILED: Option<i32> = Some(70);
+
+/// Its last word names the task.
+fn last_word(log: &str, task: &str) -> Result<()> {
+    let last = log.lines().last().context("no word")?;
+    assert!(last.contains(task) && last.contains(" failed: "), "{task}: {last}");
+    Ok(())
+}
+
+/// The holder of the Lease; none: it was given up.
+async fn holder(lab: &Lab) -> Result<Option<String>> {
+    let lease = lab.api::<Lease>().get("eventcast-operator").await?;
+    Ok(lease.spec.and_then(|spec| spec.holder_identity).filter(|holder| !holder.is_empty()))
+}
+
+#[tokio::test]
+async fn the_death_of_any_critical_task_ends_the_operator() -> Result<()> {
+    init_tracing();
+    let mut lab = Lab::start().await?;
+    break_listener(lab.operator.process()?.pid(), lab.operator.admin_port())?;
+    assert_eq!(lab.operator.wait_exit(SOON).await?, EXIT_FAILED, "{}", lab.operator.log());
+    last_word(&lab.operator.log(), "admin listener")?;
+    assert_eq!(holder(&lab).await?, None, "the next one need not wait");
+
+    let folder = process::folder("eventcast-faults-")?;
+    let faults = FaultFile::new(folder.path());
+    lab.operator.set_env(FaultFile::VARIABLE, &faults.path().to_string_lossy());
+    for task in ["admin listener", "reload of credentials", "controller", "election"] {
+        faults.panic("nothing")?;
+        lab.operator.relaunch()?;
+        lab.operator.leads(SOON).await?;
+        faults.panic(task)?;
+        assert_eq!(lab.operator.wait_exit(SOON).await?, EXIT_FAILED, "{task}");
+        last_word(&lab.operator.log(), task)?;
+    }
+    Ok(())
+}
+
+/// Whatever file with credentials it is: the last word names the file and says what is wrong with it.
+#[tokio::test]
+async fn a_file_of_nats_that_cannot_be_read_is_named_with_the_reason() -> Result<()> {
+    init_tracing();
+    let folder = process::folder("eventcast-operator-")?;
+    let kubeconfig = folder.path().join("kubeconfig");
+    let nobody = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "nobody",
+        "clusters": [{"name": "nobody", "cluster": {"server": "http://127.0.0.1:4"}}],
+        "users": [{"name": "nobody", "user": {}}],
+        "contexts": [{"name": "nobody", "context": {"cluster": "nobody", "user": "nobody"}}],
+    });
+    fs::write(&kubeconfig, nobody.to_string())?;
+    for (flag, path) in [
+        ("--nats-password-file", "/nowhere/password"),
+        ("--nats-token-file", "/nowhere/token"),
+        ("--nats-credentials-file", "/nowhere/nats.creds"),
+        ("--nats-ca-file", "/nowhere/ca.crt"),
+    ] {
+        let arguments = [
+            format!("KUBECONFIG={}", kubeconfig.display()),
+            process::built("eventcast-operator").display().to_string(),
+            "run".into(),
+            "--admin=127.0.0.1:0".into(),
+            "--nats-servers=nats://127.0.0.1:4".into(),
+            "--nats-user=u".into(),
+            "--broker-image=none".into(),
+            format!("{flag}={path}"),
+        ];
+        let env = Path::new("env");
+        let mut operator = Process::spawn("operator", env, &arguments, folder.path())?;
+        let status = operator.wait_exit(SOON).await?;
+        assert_eq!(status.code(), Some(1), "{}", operator.stderr());
+        let log = operator.stderr();
+        let last = log.lines().last().context("no word")?;
+        assert!(last.contains(path) && last.contains("No such file"), "{last}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_visit_that_panics_ends_the_operator_and_gives_the_lease_up() -> Result<()> {
+    init_tracing();
+    let mut lab = Lab::start().await?;
+    let folder = process::folder("eventcast-faults-")?;
+    let faults = FaultFile::new(folder.path());
+    lab.operator.set_env(FaultFile::VARIABLE, &faults.path().to_string_lossy());
+    lab.operator.relaunch()?;
+    lab.operator.leads(SOON).await?;
+    faults.panic("visit")?;
+    lab.apply("orders", json!({})).await?;
+    assert_eq!(lab.operator.wait_exit(SOON).await?, EXIT_FAILED, "{}", lab.operator.log());
+    last_word(&lab.operator.log(), "visit to ")?;
+    assert_eq!(holder(&lab).await?, None, "no visit is under way, so the lease is given up");
+    Ok(())
+}

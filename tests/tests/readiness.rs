@@ -1,0 +1,108 @@
+//! `/readyz` of a broker: ready once it could serve, and no log that is away, made anew or broken takes a broker out that serves others.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use anyhow::{Result, ensure};
+use async_nats::jetstream::stream::Config as StreamConfig;
+use eventcast_tests::{
+    broker::Broker,
+    eventually,
+    http::{Version, client, publish},
+    init_tracing,
+    nats::NatsServer,
+};
+use serde_json::{Value, json};
+use tokio::{task::JoinSet, time::Instant};
+
+const SOON: Duration = Duration::from_secs(15);
+
+async fn readyz(url: &str) -> Result<(u16, String)> {
+    let answer = client(Version::One).get(url).send().await?;
+    Ok((answer.status().as_u16(), answer.text().await?))
+}
+
+/// NATS, where the stream of `default/bad` cannot be created: its subjects are another's.
+async fn nats_with_a_bad_channel() -> Result<NatsServer> {
+    let nats = NatsServer::start().await?;
+    let subjects = vec!["sse.default.bad.>".to_owned()];
+    let other = StreamConfig { name: "OTHER".into(), subjects, ..StreamConfig::default() };
+    nats.jetstream().await?.create_stream(other).await?;
+    Ok(nats)
+}
+
+fn demo_and_bad() -> Value {
+    json!([{"namespace": "default", "name": "demo"}, {"namespace": "default", "name": "bad"}])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_is_made_anew_takes_no_broker_out() -> Result<()> {
+    init_tracing();
+    let nats = NatsServer::start().await?;
+    let broker = Broker::start(&nats.url(), |_| {}).await?;
+    let (stop, mut probes) = (Arc::new(AtomicBool::new(false)), JoinSet::new());
+    for _ in 0..4 {
+        let (stop, url) = (Arc::clone(&stop), broker.admin_url("/readyz"));
+        let http = client(Version::One);
+        probes.spawn(async move {
+            while !stop.load(SeqCst) {
+                let answer = http.get(&url).send().await?;
+                ensure!(answer.status() == 200, "{}", answer.text().await?);
+            }
+            Ok(())
+        });
+    }
+    for _ in 0..10 {
+        nats.remade("SSE_default_demo", SOON).await?; // the broker does
+    }
+    stop.store(true, SeqCst);
+    while let Some(ended) = probes.join_next().await {
+        ended??;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_channel_that_is_added_and_cannot_be_read_takes_no_broker_out() -> Result<()> {
+    init_tracing();
+    let nats = nats_with_a_bad_channel().await?;
+    let mut broker = Broker::start(&nats.url(), |_| {}).await?;
+    broker.reconfigure(|config| config["channels"] = demo_and_bad())?;
+    let bad = [("channel", "default/bad")];
+    broker
+        .settled("it tries to read the bad one", SOON, |metrics| {
+            ensure!(metrics.metric("eventcast_tail_resets_total", &bad) > 0.0, "not yet");
+            Ok(())
+        })
+        .await?;
+    assert_eq!(readyz(&broker.admin_url("/readyz")).await?, (200, "ok\n".into()));
+    Ok(())
+}
+
+#[tokio::test]
+async fn one_bad_channel_of_many_delays_the_start_and_does_not_prevent_it() -> Result<()> {
+    init_tracing();
+    let nats = nats_with_a_bad_channel().await?;
+    let began = Instant::now();
+    let mut broker =
+        Broker::launch(&nats.url(), |config| config["channels"] = demo_and_bad()).await?;
+    let url = broker.admin_url("/readyz");
+    eventually("it says what it waits for", SOON, || async {
+        let (status, text) = readyz(&url).await?;
+        ensure!(
+            status == 503 && text.contains("the log of default/bad was not"),
+            "{status} {text}"
+        );
+        anyhow::Ok(())
+    })
+    .await?;
+    broker.ready(Duration::from_secs(40)).await?;
+    ensure!(began.elapsed() > SOON, "it did not wait for the bad one: {:?}", began.elapsed());
+    assert_eq!(publish(&broker.events_url(""), "served", &[]).await?.status, 201);
+    Ok(())
+}
