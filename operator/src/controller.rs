@@ -12,7 +12,7 @@ use eventcast_crds::{
         supervise::{Supervisor, panicked},
     },
 };
-use futures_util::{StreamExt, future::BoxFuture, stream};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
 use kube::{
     Client, ResourceExt,
     core::DynamicObject,
@@ -150,6 +150,7 @@ impl Operator {
         let queue = stream::select_all(all).take_until(stop.cancelled_owned());
         let config = Config::default().concurrency(self.concurrency).debounce(DEBOUNCE);
         let store = ctx.scope.channels.clone();
+        let channels = store.clone();
         let visit = |raw: Arc<_>, ctx: Arc<Context>| {
             Box::pin(async move {
                 // The queue fills the caches while this waits: it is polled beside the visits.
@@ -169,18 +170,27 @@ impl Operator {
             queue,
             config,
         );
-        visits
-            .for_each(|done| async move {
-                match done {
-                    // It went between request and visit; or it failed, and `retry` has said so.
-                    Ok(_)
-                    | Err(
-                        ControllerError::ObjectNotFound(_) | ControllerError::ReconcilerFailed(..),
-                    ) => {}
-                    Err(error) => tracing::warn!(error = %Chain(&error), "the queue"),
-                }
-            })
-            .await;
+        let unfilled = async {
+            until.cancelled().await;
+            // A queue that ends before the cache is filled never fills it, and the applier would wait for that without end.
+            if channels.wait_until_ready().now_or_never().is_none() {
+                return;
+            }
+            std::future::pending::<()>().await;
+        };
+        let visits = visits.for_each(|done| async move {
+            match done {
+                // It went between request and visit; or it failed, and `retry` has said so.
+                Ok(_)
+                | Err(ControllerError::ObjectNotFound(_) | ControllerError::ReconcilerFailed(..)) =>
+                    {}
+                Err(error) => tracing::warn!(error = %Chain(&error), "the queue"),
+            }
+        });
+        tokio::select! {
+            () = visits => {}
+            () = unfilled => {}
+        }
         if !until.is_cancelled() {
             self.supervisor.fail("watches", "they ended");
             until.cancel();

@@ -47,7 +47,7 @@ impl NatsChild {
             Some(folder) => folder.clone(),
             None => default_folder()?,
         };
-        let (folder, lock) = spawn_blocking(|| take(folder)).await??;
+        let (folder, lock) = spawn_blocking(move || take(&folder)).await??;
         end_orphan(&folder).await;
         let (child, port) = start_on_a_port(&program, &folder).await?;
         let stop = CancellationToken::new();
@@ -120,11 +120,11 @@ fn default_folder() -> Result<PathBuf, Failure> {
 }
 
 /// Makes the folder, and takes it for this process.
-fn take(folder: PathBuf) -> Result<(PathBuf, File), Failure> {
+fn take(folder: &Path) -> Result<(PathBuf, File), Failure> {
     let at = |e: std::io::Error| {
         format!("cannot use {}: {e}; choose another with --data-dir", folder.display())
     };
-    std::fs::create_dir_all(&folder).map_err(at)?;
+    std::fs::create_dir_all(folder).map_err(at)?;
     let folder = folder.canonicalize().map_err(at)?;
     let lock = lock(&folder)?;
     Ok((folder, lock))

@@ -169,9 +169,13 @@ impl Supervisor {
 /// What a panic said.
 #[must_use]
 pub fn panicked(panic: &(dyn Any + Send)) -> String {
+    format!("it panicked: {}", message(panic))
+}
+
+pub(super) fn message(panic: &dyn Any) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("it panicked: {}", text.unwrap_or("without a message"))
+    text.unwrap_or("without a message")
 }
 
 #[cfg(test)]

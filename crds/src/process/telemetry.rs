@@ -10,6 +10,8 @@ use std::{
 
 use tracing_subscriber::EnvFilter;
 
+use super::supervise::message;
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
@@ -50,7 +52,7 @@ pub fn start(filter: &str, format: LogFormat) -> Result<(), String> {
 /// Whoever catches a panic, or nobody does: it is counted, and a line of the log in the log's format.
 fn tell_panic(info: &PanicHookInfo<'_>) {
     PANICS.fetch_add(1, Relaxed);
-    let message = info.payload_as_str().unwrap_or("without a message");
+    let message = message(info.payload());
     let location = info.location().map(ToString::to_string).unwrap_or_default();
     let current = thread::current();
     let thread = current.name().unwrap_or_default();
