@@ -27,7 +27,16 @@ pub(crate) enum Command {
     /// Try Eventcast on this machine: starts a nats-server, creates a channel, serves the page.
     Dev(dev::Options),
     /// Check a configuration file, unknown keys included, and exit.
-    Check(ConfigArgs),
+    Check(CheckArgs),
+}
+
+#[derive(clap::Args)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Connect to NATS, too, and check that it is new enough and takes the largest events of every channel.
+    #[arg(long, env = "EVENTCAST_CHECK_NATS")]
+    pub(crate) nats: bool,
 }
 
 #[derive(clap::Args)]

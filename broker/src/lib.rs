@@ -94,6 +94,20 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
+/// Connects to NATS as a broker would; everything that is wrong there, each in words.
+pub async fn check_nats(config: &BrokerConfig) -> Vec<String> {
+    let connected = async {
+        let metrics = Metrics::new().map_err(|e| Chain(&e).to_string())?;
+        let (in_flight, supervisor) = (config.limits.publishes_in_flight, Supervisor::default());
+        let nats = Nats::connect(&config.nats, in_flight, &metrics, &supervisor).await;
+        nats.map_err(|e| Chain(&e).to_string())
+    };
+    match connected.await {
+        Ok(nats) => nats.complaints(&config.nats, &config.channels).await,
+        Err(message) => vec![message],
+    }
+}
+
 /// Runs a broker from `first`, taking over what `source` says later, until `shutdown` or until `supervisor` notices that a part of it
 /// failed; then drains.
 ///

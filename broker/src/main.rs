@@ -4,7 +4,7 @@ mod args;
 
 use std::{process::ExitCode, time::Duration};
 
-use args::{Args, Command};
+use args::{Args, CheckArgs, Command};
 use clap::Parser;
 use eventcast_broker::{Listeners, dev, reload::Source};
 use eventcast_crds::process::{
@@ -64,7 +64,7 @@ fn main() -> ExitCode {
 
 async fn dispatch(command: Command, shutdown: CancellationToken) -> Result<(), Failure> {
     match command {
-        Command::Check(source) => check(&source.source()?).await,
+        Command::Check(CheckArgs { config, nats }) => check(&config.source()?, nats).await,
         Command::Run(args) => {
             let source = args.source()?;
             let first = source.read().await.map_err(usage)?;
@@ -78,10 +78,21 @@ async fn dispatch(command: Command, shutdown: CancellationToken) -> Result<(), F
     }
 }
 
-/// Strict where a running broker is lenient: unknown keys are refused.
-async fn check(source: &Source) -> Result<(), Failure> {
+/// Strict where a running broker is lenient: unknown keys are refused. NATS is asked only on request: mostly the file is checked
+/// where NATS cannot be reached.
+async fn check(source: &Source, nats: bool) -> Result<(), Failure> {
     let complaints = source.complaints().await;
-    if complaints.is_empty() { Ok(()) } else { Err(usage(complaints.join("\n"))) }
+    if !complaints.is_empty() {
+        return Err(usage(complaints.join("\n")));
+    }
+    if nats {
+        let config = source.read().await.map_err(usage)?.config;
+        let complaints = eventcast_broker::check_nats(&config).await;
+        if !complaints.is_empty() {
+            return Err(failed(complaints.join("\n")));
+        }
+    }
+    Ok(())
 }
 
 #[expect(clippy::print_stdout, reason = "where it listens is what this program says to its caller")]

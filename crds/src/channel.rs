@@ -1,6 +1,6 @@
 //! The `EventChannel`: what a person asks for. Its docs are what `kubectl explain` says, its rules what the API server checks.
 //!
-//! - [`access`], [`brokers`], [`exposure`], [`stream`]: the parts of the spec that are Kubernetes' own; `retention`, `delivery` and
+//! - [`access`], [`brokers`], [`exposure`], [`limits`], [`stream`]: the parts of the spec that are Kubernetes' own; `retention`, `delivery` and
 //!   `publishing` are the types that the broker reads ([`crate::config`]);
 //! - [`status`]: what the operator reports;
 //! - [`rules`]: what the API server checks beside the types;
@@ -10,6 +10,7 @@ pub mod access;
 pub mod brokers;
 mod crd;
 pub mod exposure;
+pub mod limits;
 pub mod rules;
 pub mod status;
 pub mod stream;
@@ -24,6 +25,7 @@ use crate::config::{Delivery, Publishing, Retention};
 use access::AccessSpec;
 use brokers::Brokers;
 use exposure::Exposure;
+use limits::LimitsSpec;
 use status::EventChannelStatus;
 use stream::{DeletionPolicy, StreamSpec};
 
@@ -94,6 +96,8 @@ pub struct EventChannelSpec {
     pub publishing: Publishing,
     /// Who may come.
     pub access: AccessSpec,
+    /// Limits of each broker.
+    pub limits: LimitsSpec,
     /// The brokers that serve the channel.
     pub brokers: Brokers,
     /// How clients reach the brokers.

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand};
 use eventcast_crds::{config::Nats, process::telemetry::LogFormat};
+use ipnet::IpNet;
 
 use crate::settings::Settings;
 
@@ -106,6 +107,10 @@ pub struct Run {
     /// DNS domain of the cluster.
     #[arg(long, env = "EVENTCAST_CLUSTER_DOMAIN", default_value = "cluster.local")]
     cluster_domain: String,
+    /// Networks of the proxies that write X-Forwarded-For (ingress controllers, Gateways), separated by commas: trusted by channels
+    /// that name none and are reached from outside through an Ingress or an HTTPRoute alone. Narrow it to where these pods run.
+    #[arg(long, env = "EVENTCAST_TRUSTED_PROXIES", value_delimiter = ',', default_value = PRIVATE_NETWORKS, value_parser = network)]
+    trusted_proxies: Vec<Option<IpNet>>,
     /// Give brokers a NetworkPolicy.
     #[arg(long, env = "EVENTCAST_NETWORK_POLICIES", default_value_t = true, action = clap::ArgAction::Set)]
     network_policies: bool,
@@ -124,6 +129,19 @@ pub struct Run {
     /// A channel that nothing happens to is looked at this often, in seconds.
     #[arg(long, env = "EVENTCAST_RESYNC_SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     resync_seconds: u64,
+}
+
+/// Where pods and nodes of a cluster are: RFC 1918, RFC 6598, RFC 4193.
+const PRIVATE_NETWORKS: &str = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,fc00::/7";
+
+/// A network; `none` and an empty word are how a chart says that there is none.
+fn network(text: &str) -> Result<Option<IpNet>, String> {
+    match text.trim() {
+        "" | "none" => Ok(None),
+        text => text.parse().map(Some).map_err(|_| {
+            format!("{text} is not a network: write it as 10.0.0.0/8, or none to trust nobody")
+        }),
+    }
 }
 
 impl Shared {
@@ -173,6 +191,7 @@ impl Run {
             nats: self.shared.nats(),
             cluster: self.cluster.clone(),
             cluster_domain: self.cluster_domain.clone(),
+            trusted_proxies: self.trusted_proxies.iter().flatten().copied().collect(),
             network_policies: self.network_policies,
             pod_monitors: self.pod_monitors,
         }

@@ -1,6 +1,9 @@
 //! How long a channel that failed waits: full jitter under a bound that doubles, for each channel alone. kube has none of its own.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -44,6 +47,11 @@ impl Backoff {
     pub fn forget(&self, uid: &str) {
         self.0.lock().remove(uid);
     }
+
+    /// Forgets every channel but those of `uids`: one without a finalizer goes without a visit.
+    pub fn retain(&self, uids: &HashSet<String>) {
+        self.0.lock().retain(|uid, _| uids.contains(uid));
+    }
 }
 
 #[cfg(test)]
@@ -73,5 +81,7 @@ mod tests {
         backoff.forget("a");
         assert!(backoff.failed("a", now) <= BASE);
         assert!(backoff.failed("b", now) <= BASE, "each for itself");
+        backoff.retain(&HashSet::from(["b".to_owned()]));
+        assert_eq!(backoff.0.lock().keys().collect::<Vec<_>>(), ["b"]);
     }
 }

@@ -53,7 +53,10 @@ impl Channel {
         if let Err(found) = budget::of(&spec.brokers) {
             problems.push(found);
         }
-        for (i, text) in spec.exposure.trusted_proxies.iter().enumerate() {
+        if let Err(found) = budget::countable(&spec.brokers, pod_template.as_ref()) {
+            problems.push(found);
+        }
+        for (i, text) in spec.exposure.trusted_proxies.iter().flatten().enumerate() {
             if text.parse::<ipnet::IpNet>().is_err() {
                 let path = format!("spec.exposure.trustedProxies[{i}]");
                 problems.push(format!("{path}: {text} is not a network: write it as 10.0.0.0/8"));

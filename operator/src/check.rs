@@ -2,10 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use eventcast_crds::process::Chain;
-use kube::Client;
+use eventcast_crds::{channel::EventChannelSpec, process::Chain, stream::exceeds_payload};
+use kube::{Api, Client, ResourceExt, api::ListParams, core::DynamicObject};
 
-use crate::{apis, metrics::Metrics, nats::Jet, permissions, schema::Schema, settings::Settings};
+use crate::{
+    apis, build, metrics::Metrics, nats::Jet, permissions, schema::Schema,
+    scope::channels_resource, settings::Settings,
+};
 
 /// How long NATS may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -68,6 +71,7 @@ pub async fn everything(
     match Jet::connect(Arc::new(settings), Arc::clone(metrics)).await {
         Ok(jet) => match jet.reach(PATIENCE).await {
             Ok(()) => {
+                found.extend(too_large(client, places, jet.max_payload()).await);
                 if let Err(error) = jet.context().query_account().await {
                     found.push(format!(
                         "NATS answers, but JetStream does not ({}): switch JetStream on",
@@ -78,6 +82,30 @@ pub async fn everything(
             Err(error) => found.push(error.message),
         },
         Err(error) => found.push(Chain(&error).to_string()),
+    }
+    found
+}
+
+/// The channels whose largest events NATS does not take. That channels cannot be listed is told as a missing right.
+async fn too_large(client: &Client, places: &Places, max_payload: usize) -> Vec<String> {
+    let resource = channels_resource();
+    let of = |namespace: &String| Api::namespaced_with(client.clone(), namespace, &resource);
+    let apis: Vec<Api<DynamicObject>> = match places.watched.as_slice() {
+        [] => vec![Api::all_with(client.clone(), &resource)],
+        some => some.iter().map(of).collect(),
+    };
+    let mut found = Vec::new();
+    for api in apis {
+        let channels = api.list(&ListParams::default()).await;
+        for raw in channels.into_iter().flatten() {
+            // One that cannot be read says so in its status.
+            let spec = raw.data.get("spec").cloned().unwrap_or_default();
+            let Ok(spec) = serde_json::from_value::<EventChannelSpec>(spec) else { continue };
+            let (namespace, name) = (raw.namespace().unwrap_or_default(), raw.name_any());
+            let config = build::config::channel(&namespace, &name, &spec);
+            let problem = exceeds_payload(&config, max_payload);
+            found.extend(problem.map(|problem| format!("channel {}: {problem}", config.key())));
+        }
     }
     found
 }

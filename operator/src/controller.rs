@@ -3,7 +3,7 @@
 //! Of each channel there is one visit at a time. Optional APIs that come or go end the loop, and it begins again with the watches
 //! that there can be now.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use eventcast_crds::{
     channel::status::EventChannelStatus,
@@ -87,14 +87,15 @@ impl Operator {
             let scopes =
                 namespaces.into_iter().map(|namespace| self.scope(namespace, found, &backoff));
             let scopes: Vec<_> = scopes.collect();
-            let caches: Vec<_> = scopes.iter().map(|(ctx, _)| Arc::clone(&ctx.scope)).collect();
+            let contexts: Vec<_> = scopes.iter().map(|(ctx, _)| Arc::clone(ctx)).collect();
+            let caches: Vec<_> = contexts.iter().map(|ctx| Arc::clone(&ctx.scope)).collect();
             let loops = scopes
                 .into_iter()
                 .map(|(ctx, requests)| self.follow(ctx, requests, news.subscribe(), until.clone()));
             let watchers = async {
                 tokio::select! {
                     () = self.look(found, &news) => {}
-                    () = self.count(&caches) => {}
+                    () = self.count(&contexts) => {}
                     () = subscribers::follow(&self.fence, &self.metrics, &caches) => {}
                     () = until.cancelled() => {}
                 }
@@ -115,7 +116,11 @@ impl Operator {
             settings: Arc::clone(&self.settings),
             scope,
             jet: Arc::clone(&self.jet),
-            applier: Arc::new(Applier::new(self.fence.clone(), Arc::clone(&self.metrics))),
+            applier: Arc::new(Applier::new(
+                self.fence.clone(),
+                Arc::clone(&self.metrics),
+                self.resync,
+            )),
             fence: self.fence.clone(),
             events: Events::new(self.client.clone(), self.identity.clone()),
             metrics: Arc::clone(&self.metrics),
@@ -200,17 +205,20 @@ impl Operator {
     /// Returns when the optional APIs are others. Looks at the CRD, too: a change there is news for every channel.
     async fn look(&self, known: Apis, news: &watch::Sender<u64>) {
         loop {
-            match self.schema.look(&self.client, &self.metrics).await {
-                Ok(true) => news.send_modify(|n| *n += 1),
-                Ok(false) => {}
-                Err(error) => {
-                    // The document of a CRD that was just applied is a moment late.
-                    tracing::warn!(error = %Chain(&error), "cannot compare the CRD");
-                    sleep(LOOK / 10).await;
-                    continue;
+            let pause = match self.schema.look(&self.client, &self.metrics).await {
+                Ok(changed) => {
+                    if changed {
+                        news.send_modify(|n| *n += 1);
+                    }
+                    LOOK
                 }
-            }
-            sleep(LOOK).await;
+                Err(error) => {
+                    tracing::warn!(error = %Chain(&error), "cannot compare the CRD");
+                    // The document of a CRD that was just applied is a moment late.
+                    LOOK / 10
+                }
+            };
+            sleep(pause).await;
             if apis::find_or(&self.client, known).await != known {
                 tracing::info!("the optional APIs of the cluster have changed: watching anew");
                 return;
@@ -218,20 +226,25 @@ impl Operator {
         }
     }
 
-    /// Keeps the number of channels, which no visit knows.
-    async fn count(&self, scopes: &[Arc<Scope>]) {
+    /// Keeps the number of channels, which no visit knows, and forgets those that went without one.
+    async fn count(&self, contexts: &[Arc<Context>]) {
         loop {
-            let (mut ready, mut all) = (0, 0);
-            for raw in scopes.iter().flat_map(|s| s.channels.state()) {
+            let (mut ready, mut all) = (0, HashSet::new());
+            for raw in contexts.iter().flat_map(|ctx| ctx.scope.channels.state()) {
                 let status: EventChannelStatus = raw
                     .data
                     .get("status")
                     .and_then(|s| serde_json::from_value(s.clone()).ok())
                     .unwrap_or_default();
                 let is = status.conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True");
-                (ready, all) = (ready + usize::from(is), all + 1);
+                ready += usize::from(is);
+                all.extend(raw.uid());
             }
-            self.metrics.set_channels(ready, all - ready);
+            self.metrics.set_channels(ready, all.len() - ready);
+            for ctx in contexts {
+                ctx.applier.retain(&all);
+                ctx.backoff.retain(&all);
+            }
             sleep(Duration::from_secs(5)).await;
         }
     }

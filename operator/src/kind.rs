@@ -105,18 +105,4 @@ impl Kind {
                 | Self::PodMonitor
         )
     }
-
-    /// Whether every change of the spec counts `metadata.generation` up, and nothing else does.
-    #[must_use]
-    pub const fn has_generation(self) -> bool {
-        matches!(
-            self,
-            Self::NetworkPolicy
-                | Self::DisruptionBudget
-                | Self::Ingress
-                | Self::Route
-                | Self::PodMonitor
-                | Self::Deployment
-        )
-    }
 }

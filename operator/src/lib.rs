@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A visit is a pipeline: read, validate (`channel`), ensure the stream (`stream`), build (`build`), apply (`apply`), look
-//! (`observe`), report (`status`). `channel`, `build`, `observe`, `status`, `stream::plan`, `kind` and `names` are pure: the same
+//! (`observe`), report (`status`). `channel`, `build`, `drift`, `observe`, `status`, `stream::plan`, `kind` and `names` are pure: the same
 //! channel gives the same objects. Only `apply`, `reconcile`, `leader`, `events`, `subscribers`, `scope`, `schema` and
 //! `permissions` speak to the API server, only `stream` and `nats` to NATS.
 
@@ -19,6 +19,7 @@ pub mod build;
 pub mod channel;
 pub mod check;
 pub mod controller;
+pub mod drift;
 pub mod events;
 pub mod kind;
 pub mod leader;

@@ -91,6 +91,12 @@ impl Jet {
         self.link.load().context.clone()
     }
 
+    /// Bytes that NATS takes in one message, headers included. Until the first connection: the default of nats-server.
+    #[must_use]
+    pub fn max_payload(&self) -> usize {
+        self.link.load().client.max_payload()
+    }
+
     /// The credentials, as the files said last.
     #[must_use]
     pub fn credentials(&self) -> Arc<Credentials> {

@@ -5,7 +5,7 @@ use kube::core::DynamicObject;
 use serde_json::Value;
 
 use crate::{
-    build::deployment::image,
+    build::{deployment::image, exposure::wildcards},
     channel::Channel,
     names,
     settings::{Apis, Settings},
@@ -145,7 +145,16 @@ pub fn exposed(channel: &Channel, apis: Apis, route: Option<&DynamicObject>) -> 
         [("an Ingress", exposure.ingress.is_some()), ("an HTTPRoute", exposure.gateway.is_some())];
     let ways = ways.into_iter().filter(|(_, asked)| *asked).map(|(way, _)| way);
     let ways: Vec<_> = std::iter::once("a Service").chain(ways).collect();
-    Verdict::good(reasons::EXPOSED, format!("there is {}", ways.join(" and ")))
+    let mut message = format!("there is {}", ways.join(" and "));
+    let hosts = wildcards(channel);
+    if !hosts.is_empty() {
+        // status.url cannot say it
+        let (hosts, path) = (hosts.join(" and "), channel.path());
+        message = format!(
+            "{message}; clients take any host name of {hosts}, with the path {path}/events"
+        );
+    }
+    Verdict::good(reasons::EXPOSED, message)
 }
 
 fn not_accepted(route: &DynamicObject) -> Option<String> {

@@ -2,7 +2,7 @@
 //!
 //! Each step reports into its own condition, and a step that fails does not keep the others from their work: while NATS is away
 //! brokers are still repaired. The status is always written, failures included. What a visit cannot do is tried again, later each
-//! time; what a person must mend waits for the person.
+//! time; what a person must mend waits for a change, or for the next resync.
 
 mod finalizer;
 mod parse;
@@ -16,6 +16,7 @@ use eventcast_crds::{
         stream::DeletionPolicy,
     },
     process::Chain,
+    stream::exceeds_payload,
 };
 use jiff::Timestamp;
 use kube::{
@@ -131,7 +132,7 @@ pub fn retry(raw: &DynamicObject, error: &Error, ctx: &Context) -> Action {
     ctx.metrics.failed(error.reason());
     let wait = ctx.backoff.failed(&raw.uid().unwrap_or_default(), Instant::now());
     tracing::warn!(
-        channel = %format!("{}/{}", raw.namespace().unwrap_or_default(), raw.name_any()),
+        channel = %key(raw),
         error = %Chain(error), again_in = ?wait, "a channel is not ready"
     );
     Action::requeue(wait)
@@ -150,7 +151,7 @@ async fn visit(raw: &DynamicObject, ctx: &Context) -> Result<Action, Error> {
         }
     };
     if raw.metadata.deletion_timestamp.is_some() {
-        return finalize(raw, &ec, ctx).await;
+        return Box::pin(finalize(raw, &ec, ctx)).await;
     }
     if raw.annotations().get(PAUSED_ANNOTATION).is_some_and(|v| v == "true") {
         write_status(raw, ctx, &old, status::paused(&old, Timestamp::now())).await?;
@@ -176,13 +177,35 @@ async fn visit(raw: &DynamicObject, ctx: &Context) -> Result<Action, Error> {
         apply_all(raw, &channel, ctx).await.unwrap_or_else(|| accepted(&ctx.schema, &unknown))
     };
     let facts = observe(&channel, ctx, accepted, stream_ready, stream, foreign);
-    let error = first_failure(&facts);
     let new = status::status(&old, generation, &facts, Timestamp::now());
     write_status(raw, ctx, &old, new).await?;
-    match error {
-        Some(error) => Err(error),
-        None => Ok(Action::requeue(ctx.resync.mul_f64(0.8 + 0.4 * fastrand::f64()))),
+    after(raw, ctx, &old, &[&facts.accepted, &facts.stream_ready])
+}
+
+/// When to come again. Brokers that are not ready yet are no reason: the watch tells when they are.
+fn after(
+    raw: &DynamicObject,
+    ctx: &Context,
+    old: &EventChannelStatus,
+    verdicts: &[&Verdict],
+) -> Result<Action, Error> {
+    let failed = || verdicts.iter().filter(|v| v.holds == Some(false));
+    if let Some(v) = failed().find(|v| v.passing) {
+        return Err(Error::NotReady { reason: v.reason, message: v.message.clone() });
     }
+    for Verdict { reason, message, .. } in failed() {
+        ctx.metrics.failed(reason);
+        // Once: the condition goes on saying it.
+        if !old.conditions.iter().any(|c| c.reason == *reason && c.message == *message) {
+            tracing::warn!(channel = %key(raw), reason, message, "a channel waits for a change");
+        }
+    }
+    Ok(Action::requeue(ctx.resync.mul_f64(0.8 + 0.4 * fastrand::f64())))
+}
+
+/// `<namespace>/<name>`, for logs.
+fn key(raw: &DynamicObject) -> String {
+    format!("{}/{}", raw.namespace().unwrap_or_default(), raw.name_any())
 }
 
 /// The object is of no use until somebody changes it: what it was made of stays as it is.
@@ -192,7 +215,6 @@ async fn refused(
     old: &EventChannelStatus,
     accepted: Verdict,
 ) -> Result<Action, Error> {
-    ctx.metrics.failed(accepted.reason);
     let blocked = || Verdict::blocked("a spec that can be accepted");
     let facts = Facts {
         accepted,
@@ -205,7 +227,7 @@ async fn refused(
     };
     let new = status::status(old, raw.metadata.generation, &facts, Timestamp::now());
     write_status(raw, ctx, old, new).await?;
-    Ok(Action::requeue(ctx.resync))
+    after(raw, ctx, old, &[&facts.accepted])
 }
 
 fn accepted(schema: &Schema, unknown: &[String]) -> Verdict {
@@ -240,17 +262,25 @@ async fn ensure_stream(
     let ensured =
         stream::ensure(&ctx.jet, &ctx.fence, channel, &ctx.settings.cluster, known, is_gone).await;
     match ensured {
-        Ok(stream::Ensured { status, change }) => {
+        Ok(stream::Ensured { status, change, note }) => {
             if let Some(change) = change {
                 ctx.metrics.stream_changed(change.label());
                 ctx.events.stream(&reference(raw), &status.name, &change).await;
                 tracing::info!(stream = status.name, ?change, "a stream was changed");
             }
-            let message = format!("the stream {} is as it should be", status.name);
-            (Verdict::good(reasons::STREAM_READY, message), Some(status))
+            (stream_ready(channel, ctx, &status.name, note), Some(status))
         }
-        Err(error) => (Verdict::bad(error.reason, error.message), None),
+        Err(error) => (error.verdict(), None),
     }
+}
+
+/// The stream is there; what is to be known about it all the same.
+fn stream_ready(channel: &Channel, ctx: &Context, stream: &str, note: Option<String>) -> Verdict {
+    if let Some(problem) = exceeds_payload(&channel.config, ctx.jet.max_payload()) {
+        return Verdict::good(reasons::MAX_PAYLOAD, problem);
+    }
+    let note = note.map(|note| format!("; {note}")).unwrap_or_default();
+    Verdict::good(reasons::STREAM_READY, format!("the stream {stream} is as it should be{note}"))
 }
 
 /// Applies every object; the first that cannot be is the verdict.
@@ -286,11 +316,20 @@ async fn apply_all(raw: &DynamicObject, channel: &Channel, ctx: &Context) -> Opt
             }
             Ok(done) => tracing::debug!(kind = kind.as_str(), ?done, "applied"),
             Err(error) => {
-                let reason = match &error {
-                    ApplyError::NameConflict { .. } => reasons::NAME_CONFLICT,
-                    _ => reasons::APPLY_FAILED,
+                let message = Chain(&error).to_string();
+                let new = match &error {
+                    ApplyError::NameConflict { .. } => {
+                        Verdict::bad(reasons::NAME_CONFLICT, message)
+                    }
+                    ApplyError::Refused { passing: false, .. } => {
+                        Verdict::bad(reasons::APPLY_FAILED, message)
+                    }
+                    _ => Verdict::passing(reasons::APPLY_FAILED, message),
                 };
-                verdict.get_or_insert_with(|| Verdict::bad(reason, Chain(&error).to_string()));
+                // One that may pass is tried again, whatever else is wrong.
+                if verdict.as_ref().is_none_or(|v: &Verdict| new.passing && !v.passing) {
+                    verdict = Some(new);
+                }
             }
         }
     }
@@ -326,13 +365,6 @@ fn observe(
         brokers: Some(brokers),
         url: Some(build::exposure::url(channel, &ctx.settings.cluster_domain, balancer.as_deref())),
     }
-}
-
-/// What is worth another visit soon. Brokers that are not ready yet are not: the watch tells when they are.
-fn first_failure(facts: &Facts) -> Option<Error> {
-    let parts = [&facts.accepted, &facts.stream_ready];
-    let failed = parts.into_iter().find(|v| v.holds == Some(false))?;
-    Some(Error::NotReady { reason: failed.reason, message: failed.message.clone() })
 }
 
 /// Writes the status where it is another one, and tells what has changed.

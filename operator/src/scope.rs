@@ -1,6 +1,10 @@
 //! What is watched: every namespace, or one. Each scope has its own watches, caches and queue.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use eventcast_crds::{channel::EventChannel, process::Chain};
 use futures_util::{Stream, StreamExt, future, stream::BoxStream};
@@ -10,7 +14,7 @@ use kube::{
     core::{ApiResource, DynamicObject},
     runtime::{
         WatchStreamExt,
-        controller::{ReconcileRequest, trigger_owners, trigger_self, trigger_with},
+        controller::{ReconcileRequest, trigger_self, trigger_with},
         reflector::{ObjectRef, Store, store::Writer},
         watcher::{self, watcher},
     },
@@ -18,6 +22,7 @@ use kube::{
 use tokio::time::timeout;
 
 use crate::{
+    drift,
     kind::Kind,
     metrics::Metrics,
     names::{CHANNEL_LABEL, MANAGED},
@@ -81,7 +86,8 @@ impl Scope {
                 slim,
             );
             let touched = watch.default_backoff().reflect(writer).touched_objects();
-            requests.push(trigger_owners(touched, resource.clone(), child).boxed());
+            let channels = channels_of(resource.clone());
+            requests.push(trigger_with(touched, channels).boxed());
         }
 
         let writer = Writer::new(());
@@ -170,6 +176,25 @@ fn dynamic(client: &Client, namespace: Option<&str>, resource: &ApiResource) -> 
     }
 }
 
+/// The channels that an object names: as its owners, and by its label, so that one that lost either is still seen.
+fn channels_of(
+    resource: ApiResource,
+) -> impl Fn(DynamicObject) -> Vec<ReconcileRequest<DynamicObject>> + Send {
+    move |object| {
+        let namespace = object.namespace().unwrap_or_default();
+        let owners = object.owner_references().iter().filter(|owner| {
+            owner.kind == resource.kind && owner.api_version == resource.api_version
+        });
+        let names = owners.map(|owner| &owner.name).chain(object.labels().get(CHANNEL_LABEL));
+        let names: BTreeSet<_> = names.collect();
+        let request = |name: &String| {
+            let of = ObjectRef::<DynamicObject>::new_with(name, resource.clone());
+            ReconcileRequest::from(of.within(&namespace))
+        };
+        names.into_iter().map(request).collect()
+    }
+}
+
 /// A watch that counts what goes wrong with it, and keeps of each object what `keep` leaves.
 fn watched<K>(
     api: Api<K>,
@@ -193,9 +218,7 @@ where
 /// What nobody here reads: large, and there are many.
 fn slim(object: &mut DynamicObject) {
     object.metadata.managed_fields = None;
-    if let Some(data) = object.data.as_object_mut() {
-        data.remove("data");
-    }
+    drift::hash_data(object);
 }
 
 fn slim_pod(pod: &mut Pod) {

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use eventcast_crds::config::Nats;
+use ipnet::IpNet;
 use k8s_openapi::ByteString;
 
 use crate::kind::Kind;
@@ -22,6 +23,8 @@ pub struct Settings {
     pub cluster: String,
     /// DNS domain of the cluster's services.
     pub cluster_domain: String,
+    /// The proxies that channels trust who name none and are reached through an Ingress or an HTTPRoute alone.
+    pub trusted_proxies: Vec<IpNet>,
     /// Whether brokers get a NetworkPolicy.
     pub network_policies: bool,
     /// Whether brokers get a PodMonitor, where there is such a thing.
@@ -70,6 +73,7 @@ impl Settings {
             nats,
             cluster: String::new(),
             cluster_domain: String::new(),
+            trusted_proxies: Vec::new(),
             network_policies: false,
             pod_monitors: false,
         }

@@ -55,6 +55,10 @@ pub mod reasons {
     pub const QUOTA_EXCEEDED: &str = "QuotaExceeded";
     /// JetStream has not enough servers for the replicas.
     pub const TOO_FEW_SERVERS: &str = "TooFewServers";
+    /// NATS takes no message as large as the largest event; everything else is well.
+    pub const MAX_PAYLOAD: &str = "MaxPayloadTooSmall";
+    /// The channel is to go, and its stream cannot be deleted.
+    pub const STREAM_NOT_DELETED: &str = "StreamNotDeleted";
     /// NATS refuses for another reason.
     pub const NATS_REFUSED: &str = "NatsRefused";
     /// Those for which a visit is repeated or given up: what metrics count.
@@ -109,23 +113,31 @@ pub struct Verdict {
     pub reason: &'static str,
     /// What to do, where something is to be done.
     pub message: String,
+    /// Whether it may hold soon without anybody's doing, so that another visit is worth it.
+    pub passing: bool,
 }
 
 impl Verdict {
     /// It holds.
     pub fn good(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { holds: Some(true), reason, message: message.into() }
+        Self { holds: Some(true), reason, message: message.into(), passing: false }
     }
 
-    /// It does not.
+    /// It does not, until somebody does something about it.
     pub fn bad(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { holds: Some(false), reason, message: message.into() }
+        Self { holds: Some(false), reason, message: message.into(), passing: false }
+    }
+
+    /// It does not for now.
+    pub fn passing(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { passing: true, ..Self::bad(reason, message) }
     }
 
     /// Nobody looked, because `what` comes first.
     #[must_use]
     pub fn blocked(what: &str) -> Self {
-        Self { holds: None, reason: reasons::BLOCKED, message: format!("{what} comes first") }
+        let message = format!("{what} comes first");
+        Self { holds: None, reason: reasons::BLOCKED, message, passing: false }
     }
 }
 
@@ -205,13 +217,43 @@ pub fn paused(old: &EventChannelStatus, now: Timestamp) -> EventChannelStatus {
         "the operator leaves this channel alone until the annotation eventcast.dev/paused is removed",
     );
     // The generation that it stopped at: what came since was not looked at.
-    let condition = condition(old, conditions::PAUSED, &verdict, old.observed_generation, now);
-    let others = old.conditions.iter().filter(|c| c.type_ != conditions::PAUSED).cloned();
+    with(old, &[(conditions::PAUSED, verdict)], old.observed_generation, now)
+}
+
+/// The status of a channel that is to go and cannot, because its stream cannot be deleted.
+#[must_use]
+pub fn held(
+    old: &EventChannelStatus,
+    generation: Option<i64>,
+    stream: Verdict,
+    now: Timestamp,
+) -> EventChannelStatus {
+    let message = format!("the channel waits for its stream to be deleted: {}", stream.message);
+    let ready = Verdict::bad(reasons::STREAM_NOT_DELETED, message);
+    with(old, &[(conditions::STREAM_READY, stream), (conditions::READY, ready)], generation, now)
+}
+
+/// `old` with other verdicts on some conditions.
+fn with(
+    old: &EventChannelStatus,
+    verdicts: &[(&'static str, Verdict)],
+    generation: Option<i64>,
+    now: Timestamp,
+) -> EventChannelStatus {
+    let others =
+        old.conditions.iter().filter(|c| verdicts.iter().all(|(kind, _)| c.type_ != *kind));
+    let changed = verdicts.iter().map(|(kind, v)| condition(old, kind, v, generation, now));
     EventChannelStatus {
-        conditions: others.chain([condition]).collect(),
+        conditions: others.cloned().chain(changed).collect(),
         subscribers: None,
         ..old.clone()
     }
+}
+
+/// Whether a condition has this reason.
+#[must_use]
+pub fn has_reason(status: &EventChannelStatus, kind: &str, reason: &str) -> bool {
+    status.conditions.iter().any(|c| c.type_ == kind && c.reason == reason)
 }
 
 /// The first part that does not hold speaks for the whole.
@@ -220,9 +262,7 @@ fn ready(parts: &[(&'static str, &Verdict)]) -> Verdict {
     let worst = worst.or_else(|| parts.iter().find(|(_, v)| v.holds.is_none()));
     match worst {
         None => Verdict::good(reasons::READY, "subscribe and publish at the URL"),
-        Some((kind, v)) => {
-            Verdict { holds: v.holds, reason: v.reason, message: format!("{kind}: {}", v.message) }
-        }
+        Some((kind, v)) => Verdict { message: format!("{kind}: {}", v.message), ..(*v).clone() },
     }
 }
 

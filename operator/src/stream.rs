@@ -23,7 +23,12 @@ use eventcast_crds::{
 };
 use tokio::time::timeout;
 
-use crate::{channel::Channel, leader::Fence, nats::Jet, status::reasons};
+use crate::{
+    channel::Channel,
+    leader::Fence,
+    nats::Jet,
+    status::{Verdict, reasons},
+};
 use plan::{Mark, Plan};
 
 /// How long one question to JetStream may take.
@@ -71,6 +76,12 @@ pub struct StreamError {
 }
 
 impl StreamError {
+    /// As a condition.
+    #[must_use]
+    pub fn verdict(self) -> Verdict {
+        Verdict { passing: self.passing, ..Verdict::bad(self.reason, self.message) }
+    }
+
     fn passing(reason: &'static str, message: impl Into<String>) -> Self {
         Self { reason, message: message.into(), passing: true }
     }
@@ -87,6 +98,8 @@ pub struct Ensured {
     pub status: StreamStatus,
     /// What was done, if anything.
     pub change: Option<Change>,
+    /// What it cannot do, if anything, and never will.
+    pub note: Option<String>,
 }
 
 /// Makes the stream of `channel` what it should be. `known`: whether it was there before; `is_gone` tells of another channel, by
@@ -111,7 +124,11 @@ pub async fn ensure(
     mark.put(&mut wanted);
     let adopt = channel.spec.stream.adoption_policy == AdoptionPolicy::Adopt;
     let observed = info(jet, &wanted.name).await?;
-    let of = |info: &Info, change| Ensured { status: report(info), change };
+    let of = |info: &Info, change| Ensured {
+        status: report(info),
+        change,
+        note: plan::note(&info.config),
+    };
     match plan::plan(observed.as_ref().map(|i| &i.config), &wanted, &mark, adopt, is_gone) {
         Plan::Keep => match observed {
             Some(info) => Ok(of(&info, None)),

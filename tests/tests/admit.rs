@@ -116,6 +116,13 @@ fn tables() -> Vec<(&'static str, Named, Named)> {
             ),
         ),
         of(
+            "set brokers.resources.requests.cpu",
+            spec(
+                json!({"brokers": {"resources": {"requests": {"cpu": 1}}, "autoscaling": {"minReplicas": 1, "maxReplicas": 2, "cpuPercent": 50}}}),
+                json!({"brokers": {"resources": {"limits": {"memory": "1Gi"}}, "autoscaling": {"minReplicas": 1, "maxReplicas": 2, "cpuPercent": 50}}}),
+            ),
+        ),
+        of(
             "must be a DNS name",
             spec(
                 json!({"exposure": {"ingress": {"host": "*.a.example"}}}),

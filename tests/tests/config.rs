@@ -90,6 +90,50 @@ async fn flags_win_over_the_environment_and_that_over_the_file() -> Result<()> {
 }
 
 #[tokio::test]
+async fn check_asks_nats_only_where_it_is_told_to() -> Result<()> {
+    init_tracing();
+    let mut nats = NatsServer::start().await?;
+    let large = format!(
+        "nats: {{servers: ['{}']}}\n\
+         channels: [{{namespace: default, name: demo, publishing: {{maxEventBytes: 2097152}}}}]\n",
+        nats.url()
+    );
+    assert!(check(&large, |command| command).await?.status.success());
+    let said = check(&large, |command| command.arg("--nats")).await?;
+    assert_eq!(said.status.code(), Some(1), "{}", said.stderr);
+    let words = "channel default/demo: publishing.maxEventBytes is 2097152, but NATS takes messages of at most 1048576";
+    assert!(said.stderr.contains(words), "{}", said.stderr);
+    let small = large.replace("2097152", "1000000");
+    let said = check(&small, |command| command.arg("--nats")).await?;
+    assert!(said.status.success(), "{}", said.stderr);
+    nats.kill9()?;
+    let folder = process::folder("eventcast-check-")?;
+    fs::write(folder.path().join("config.yaml"), small)?;
+    let command = Cli::new(&["check", "--nats", "--config"]).arg(folder.path().join("config.yaml"));
+    let said = command.output(SOON * 2).await?;
+    assert_eq!(said.status.code(), Some(1));
+    assert!(said.stderr.contains("no connection to NATS at nats://127.0.0.1"), "{}", said.stderr);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_broker_says_at_its_start_that_nats_does_not_take_its_largest_events() -> Result<()> {
+    init_tracing();
+    let nats = NatsServer::start().await?;
+    let broker = Broker::start(&nats.url(), |config| {
+        config["channels"][0]["publishing"] = json!({"maxEventBytes": 2 << 20});
+    })
+    .await?;
+    eventually("it says so", SOON, || async {
+        let log = broker.log();
+        let said = |l: &str| l.contains("WARN") && l.contains("set max_payload of nats-server to");
+        ensure!(log.lines().any(said), "{log}");
+        anyhow::Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
 async fn a_running_broker_obeys_its_overrides() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start().await?;

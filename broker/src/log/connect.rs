@@ -27,6 +27,9 @@ use tokio::{
 
 use crate::metrics::Metrics;
 
+/// How long a check waits for NATS.
+const CHECK: Duration = Duration::from_secs(10);
+
 /// Why there is no connection to NATS.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
@@ -98,6 +101,35 @@ impl Nats {
             return Err(ConnectError::TooOld { found: client.server_info().version.clone() });
         }
         Ok(())
+    }
+
+    /// Everything that is wrong with NATS for `channels`, each in words.
+    pub(crate) async fn complaints(
+        &self,
+        config: &config::Nats,
+        channels: &[ChannelConfig],
+    ) -> Vec<String> {
+        let connected = timeout(CHECK, async {
+            self.check_version().await?;
+            while !self.can_publish() {
+                sleep(Duration::from_millis(20)).await;
+            }
+            Ok::<_, ConnectError>(())
+        });
+        match connected.await {
+            Ok(Ok(())) => channels
+                .iter()
+                .filter_map(|c| {
+                    let problem = exceeds_payload(c, self.max_payload())?;
+                    Some(format!("channel {}: {problem}", c.key()))
+                })
+                .collect(),
+            Ok(Err(error)) => vec![error.to_string()],
+            Err(_) => {
+                let (servers, seconds) = (config.servers.join(", "), CHECK.as_secs());
+                vec![format!("no connection to NATS at {servers} within {seconds} s")]
+            }
+        }
     }
 
     /// Whether the server that we are connected to lacks what we need.

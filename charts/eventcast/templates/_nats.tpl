@@ -51,6 +51,8 @@
 server_name: {{ include "eventcast.nats.name" . }}
 listen: "0.0.0.0:4222"
 http: "0.0.0.0:8222"
+# the largest publishing.maxEventBytes that a channel may have, 8 MiB, and its headers
+max_payload: {{ .Values.nats.maxPayload }}
 jetstream {
   store_dir: /data
   max_file_store: {{ .Values.nats.storage.maxFileStore }}

@@ -12,6 +12,7 @@
   "NATS_ACK_MILLISECONDS" (ternary "2000" "750" $v.nats.enabled)
   "CLUSTER" $v.cluster.name
   "CLUSTER_DOMAIN" $v.cluster.domain
+  "TRUSTED_PROXIES" (join "," $v.brokers.trustedProxies)
   "NETWORK_POLICIES" $v.brokers.networkPolicies
   "POD_MONITORS" $v.brokers.podMonitors
   "ADMIN" "0.0.0.0:9090"

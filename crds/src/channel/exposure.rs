@@ -19,10 +19,12 @@ pub struct Exposure {
     pub gateway: Option<GatewaySpec>,
     /// Serve the page to try it on at / of the Service, for kubectl port-forward. Ingress and Gateway have the path of the channel alone.
     pub page: bool,
-    /// Networks of proxies whose X-Forwarded-For is believed for the client's address, as 10.0.0.0/8.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// Networks of proxies whose X-Forwarded-For is believed for the client's address, as 10.0.0.0/8; [] trusts none. When absent:
+    /// those of the operator (its --trusted-proxies, private networks by default) where Ingress or HTTPRoute are the only way in from
+    /// outside, that is with a Service of type ClusterIP; else none.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 64)))]
-    pub trusted_proxies: Vec<String>,
+    pub trusted_proxies: Option<Vec<String>>,
 }
 
 /// The Service in front of the brokers.

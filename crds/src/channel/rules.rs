@@ -102,6 +102,11 @@ pub const RULES: &[Rule] = &[
         "brokers.autoscaling needs cpuPercent (with metrics-server), subscribersPerBroker (with a metrics adapter), or both",
     ),
     rule(
+        "spec.brokers",
+        "!has(self.autoscaling) || !has(self.autoscaling.cpuPercent) || !has(self.resources) || has(self.podTemplate) || (has(self.resources.requests) && 'cpu' in self.resources.requests) || (has(self.resources.limits) && 'cpu' in self.resources.limits)",
+        "brokers.autoscaling.cpuPercent counts nothing without a request for processor time: set brokers.resources.requests.cpu",
+    ),
+    rule(
         "spec.exposure.ingress.host",
         "self.matches('^([*][.])?[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",
         "exposure.ingress.host must be a DNS name in lower case, without scheme, port or path",

@@ -1,7 +1,12 @@
 //! Memory: from the limit of a pod to the budgets of the broker in it. Pure.
 
+use std::collections::BTreeMap;
+
 use eventcast_crds::{channel::brokers::Brokers, config::Memory};
+use k8s_openapi::{api::core::v1::PodTemplateSpec, apimachinery::pkg::api::resource::Quantity};
 use serde_json::{Value, json};
+
+use crate::names;
 
 /// Memory limit of a broker whose channel says nothing.
 const DEFAULT_LIMIT: &str = "512Mi";
@@ -18,6 +23,30 @@ pub fn resources(brokers: &Brokers) -> Value {
             "limits": {"memory": DEFAULT_LIMIT},
         }),
     }
+}
+
+/// What is wrong where an autoscaler is to count processor time and the broker requests none: it would count nothing, for ever.
+/// `template` is what is merged over ours. A limit is a request, too, where there is no other.
+///
+/// # Errors
+/// In words that say what to do.
+pub fn countable(brokers: &Brokers, template: Option<&PodTemplateSpec>) -> Result<(), String> {
+    let counts = brokers.autoscaling.as_ref().is_some_and(|a| a.cpu_percent.is_some());
+    let some = |of: Option<&BTreeMap<String, Quantity>>| {
+        of.and_then(|of| of.get("cpu"))
+            .is_some_and(|cpu| !cpu.0.trim_matches(['0', 'm']).is_empty())
+    };
+    let ours = brokers.resources.as_ref();
+    let ours = ours.is_none_or(|r| some(Some(&r.requests)) || some(Some(&r.limits)));
+    let containers = template.and_then(|t| t.spec.as_ref()).map(|pod| &pod.containers);
+    let theirs = containers.into_iter().flatten().filter(|c| c.name == names::CONTAINER);
+    let mut theirs = theirs.filter_map(|c| c.resources.as_ref());
+    if !counts || ours || theirs.any(|r| some(r.requests.as_ref()) || some(r.limits.as_ref())) {
+        return Ok(());
+    }
+    Err("spec.brokers.autoscaling.cpuPercent: counts nothing without a request for processor time: set \
+         brokers.resources.requests.cpu, for example to 500m"
+        .to_owned())
 }
 
 /// The budgets under the memory limit: an eighth for the tail, a quarter for pages, the rest for connections, requests and the
@@ -78,10 +107,7 @@ fn bytes(quantity: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use eventcast_crds::channel::brokers::Resources;
-    use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+    use eventcast_crds::channel::brokers::{Autoscaling, Resources};
 
     use super::*;
 
@@ -89,6 +115,31 @@ mod tests {
         let limits = BTreeMap::from([("memory".to_owned(), Quantity(memory.to_owned()))]);
         let resources = Some(Resources { limits, ..Resources::default() });
         of(&Brokers { resources, ..Brokers::default() })
+    }
+
+    #[test]
+    fn an_autoscaler_by_processor_needs_a_request() {
+        let amounts = |cpu: &str| BTreeMap::from([("cpu".to_owned(), Quantity(cpu.to_owned()))]);
+        let template = |requests| {
+            let container = json!({"name": "broker", "resources": {"requests": requests}});
+            serde_json::from_value::<PodTemplateSpec>(json!({"spec": {"containers": [container]}}))
+                .unwrap()
+        };
+        let autoscaling = Autoscaling { cpu_percent: Some(60), ..Autoscaling::default() };
+        let with = |resources: Option<Resources>, template: Option<&PodTemplateSpec>| {
+            let autoscaling = Some(autoscaling.clone());
+            countable(&Brokers { autoscaling, resources, ..Brokers::default() }, template).is_ok()
+        };
+        let none = || Some(Resources::default());
+        assert!(with(None, None), "ours has one");
+        assert!(!with(none(), None));
+        assert!(!with(Some(Resources { requests: amounts("0"), ..Resources::default() }), None));
+        assert!(with(Some(Resources { requests: amounts("1"), ..Resources::default() }), None));
+        assert!(with(Some(Resources { limits: amounts("1"), ..Resources::default() }), None));
+        assert!(with(none(), Some(&template(json!({"cpu": "100m"})))));
+        assert!(!with(none(), Some(&template(json!({"memory": "1Gi"})))));
+        let without = Brokers { resources: none(), ..Brokers::default() };
+        assert!(countable(&without, None).is_ok(), "nobody counts");
     }
 
     #[test]

@@ -3,10 +3,14 @@
 use std::path::Path;
 
 use eventcast_crds::{
-    channel::EventChannelSpec,
+    channel::{
+        EventChannelSpec,
+        exposure::{Exposure, ServiceKind},
+    },
     config::{Access, BrokerConfig, ChannelConfig, Limits, Nats, Retention, Shutdown, TokenIssuer},
     nats::mounted_at,
 };
+use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::budget;
@@ -63,13 +67,13 @@ pub fn broker(
     settings: &Settings,
 ) -> BrokerConfig {
     let drain = spec.brokers.drain_seconds;
-    let proxies = spec.exposure.trusted_proxies.iter();
     BrokerConfig {
         page: spec.exposure.page,
         nats: Nats { create_streams: false, ..mounted_at(&settings.nats, Path::new(NATS_FOLDER)) },
         memory: budget::of(&spec.brokers).unwrap_or_default(),
         limits: Limits {
-            trusted_proxies: proxies.filter_map(|p| p.parse().ok()).collect(),
+            subscribers_per_address: spec.limits.subscribers_per_address,
+            trusted_proxies: trusted_proxies(&spec.exposure, settings),
             ..Limits::default()
         },
         shutdown: Shutdown {
@@ -79,6 +83,20 @@ pub fn broker(
         },
         channels: vec![ChannelConfig { retention: Retention::default(), ..channel.clone() }],
         ..BrokerConfig::default()
+    }
+}
+
+/// The proxies whose word about the client's address is believed: those that were named, else those of the operator where nobody
+/// from outside can reach a broker but through a proxy that writes `X-Forwarded-For`. With a node port or a load balancer clients
+/// may arrive with the address of a node, which is a private one.
+fn trusted_proxies(exposure: &Exposure, settings: &Settings) -> Vec<IpNet> {
+    match &exposure.trusted_proxies {
+        Some(named) => named.iter().filter_map(|network| network.parse().ok()).collect(),
+        None => {
+            let proxied = exposure.ingress.is_some() || exposure.gateway.is_some();
+            let only = exposure.service.kind == ServiceKind::ClusterIP;
+            if proxied && only { settings.trusted_proxies.clone() } else { Vec::new() }
+        }
     }
 }
 

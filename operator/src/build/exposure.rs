@@ -1,6 +1,6 @@
 //! How clients reach the brokers: Service, Ingress, HTTPRoute. Pure.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::Ipv6Addr};
 
 use serde_json::{Value, json};
 
@@ -74,22 +74,41 @@ pub(super) fn route(channel: &Channel) -> Option<Value> {
     Some(json!({"spec": spec}))
 }
 
-/// Where clients find the channel: outside if there is a way in, else inside the cluster. `balancer` is the address that a load
-/// balancer gave the Service.
+/// Where clients find the channel: outside if there is a way in, else inside the cluster. A host name with a wildcard stands for
+/// many, so no URL can be made of it. `balancer` is the address that a load balancer gave the Service.
 #[must_use]
 pub fn url(channel: &Channel, cluster_domain: &str, balancer: Option<&str>) -> String {
     let exposure = &channel.spec.exposure;
     let scheme = |tls| if tls { "https" } else { "http" };
-    let base = if let Some(ingress) = &exposure.ingress {
+    let ingress = exposure.ingress.as_ref().filter(|ingress| !is_wildcard(&ingress.host));
+    let gateway = exposure.gateway.as_ref().and_then(|gateway| {
+        let host = gateway.hostnames.iter().find(|host| !is_wildcard(host))?;
+        Some((gateway, host))
+    });
+    let base = if let Some(ingress) = ingress {
         format!("{}://{}", scheme(ingress.tls_secret_name.is_some()), ingress.host)
-    } else if let Some((gateway, host)) =
-        exposure.gateway.as_ref().and_then(|g| Some((g, g.hostnames.first()?)))
-    {
+    } else if let Some((gateway, host)) = gateway {
         format!("{}://{host}", scheme(gateway.tls))
     } else if let Some(address) = balancer {
-        format!("http://{address}")
+        match address.parse::<Ipv6Addr>() {
+            Ok(address) => format!("http://[{address}]"),
+            Err(_) => format!("http://{address}"),
+        }
     } else {
         format!("http://{}.{}.svc.{cluster_domain}", channel.object_name(), channel.namespace)
     };
     format!("{base}{}/events", channel.path())
+}
+
+/// The host names of Ingress and HTTPRoute that stand for many.
+#[must_use]
+pub fn wildcards(channel: &Channel) -> Vec<&str> {
+    let exposure = &channel.spec.exposure;
+    let ingress = exposure.ingress.iter().map(|ingress| &*ingress.host);
+    let gateway = exposure.gateway.iter().flat_map(|gateway| &gateway.hostnames);
+    ingress.chain(gateway.map(|host| &**host)).filter(|host| is_wildcard(host)).collect()
+}
+
+fn is_wildcard(host: &str) -> bool {
+    host.starts_with("*.")
 }

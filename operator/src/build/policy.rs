@@ -55,8 +55,9 @@ pub(super) fn disruption(channel: &Channel) -> Option<Value> {
 pub(super) fn autoscaler(channel: &Channel) -> Option<Value> {
     let wanted = channel.spec.brokers.autoscaling.as_ref()?;
     let cpu = wanted.cpu_percent.map(|percent| {
-        json!({"type": "Resource", "resource": {
-            "name": "cpu", "target": {"type": "Utilization", "averageUtilization": percent}}})
+        // of the broker alone: a sidecar that requests no processor would leave nothing to count
+        json!({"type": "ContainerResource", "containerResource": {
+            "name": "cpu", "container": names::CONTAINER, "target": {"type": "Utilization", "averageUtilization": percent}}})
     });
     let subscribers = wanted.subscribers_per_broker.map(|count| {
         json!({"type": "Pods", "pods": {

@@ -27,6 +27,7 @@ pub(crate) fn channel(rest: &str) -> (Channel, Settings) {
         nats: Nats { servers: vec!["nats://nats.eventcast:4222".into()], ..Nats::default() },
         cluster: "blue".into(),
         cluster_domain: "cluster.local".into(),
+        trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
         network_policies: true,
         pod_monitors: true,
     };
@@ -201,6 +202,10 @@ fn what_the_api_server_cannot_check_is_told_with_its_path() {
             "spec.brokers.podTemplate.spec.colour: a PodTemplateSpec has no such field",
         ),
         ("brokers: {podTemplate: {spec: 7}}", "spec.brokers.podTemplate: "),
+        (
+            "brokers: {resources: {}, autoscaling: {minReplicas: 1, maxReplicas: 2, cpuPercent: 50}}",
+            "spec.brokers.autoscaling.cpuPercent: counts nothing without a request",
+        ),
         ("delivery: {from: yesterday}", "spec.delivery.from: must be latest"),
         ("stream: {subjectPrefix: $SYS}", "spec.stream.subjectPrefix: "),
         ("retention: {replicas: 2}", "spec.retention.replicas: must be 1, 3 or 5"),
@@ -227,8 +232,49 @@ fn urls_lead_to_the_nearest_way_in() {
             Some("x"),
             "https://a.example/channels/shop/orders/events",
         ),
+        ("", Some("2001:db8::7"), "http://[2001:db8::7]/channels/shop/orders/events"),
+        ("", Some("lb.example"), "http://lb.example/channels/shop/orders/events"),
+        // a host name that stands for many is none that a client can open
+        ("ingress: {host: '*.example'}", Some("x"), "http://x/channels/shop/orders/events"),
+        (
+            "gateway: {parentRefs: [{name: g}], hostnames: ['*.example', b.example]}",
+            None,
+            "http://b.example/channels/shop/orders/events",
+        ),
+        (
+            "gateway: {parentRefs: [{name: g}], hostnames: ['*.example']}",
+            None,
+            "http://orders-broker.shop.svc.cluster.local/channels/shop/orders/events",
+        ),
     ] {
         let (channel, _) = channel(&format!("spec: {{exposure: {{{spec}}}}}"));
         assert_eq!(exposure::url(&channel, domain, balancer), expected);
     }
+}
+
+#[test]
+fn proxies_are_trusted_by_default_where_nobody_comes_past_them() {
+    let trusted = |exposure: &str| {
+        let (channel, _) = channel(&format!("spec: {{exposure: {{{exposure}}}}}"));
+        channel.broker.limits.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let default = ["10.0.0.0/8"];
+    let none: [&str; 0] = [];
+    assert_eq!(trusted("ingress: {host: a.example}"), default);
+    assert_eq!(trusted("gateway: {parentRefs: [{name: g}]}"), default);
+    assert_eq!(trusted(""), none, "reached by pods alone: each is a client");
+    for kind in ["LoadBalancer", "NodePort"] {
+        let open = format!("ingress: {{host: a.example}}, service: {{type: {kind}}}");
+        assert_eq!(trusted(&open), none, "{kind}: clients come with the address of a node");
+    }
+    assert_eq!(trusted("ingress: {host: a.example}, trustedProxies: []"), none);
+    assert_eq!(trusted("trustedProxies: [192.168.0.0/16]"), ["192.168.0.0/16"]);
+}
+
+#[test]
+fn limits_reach_the_broker() {
+    let (of, _) = channel("spec: {limits: {subscribersPerAddress: 7}}");
+    assert_eq!(of.broker.limits.subscribers_per_address, 7);
+    let (of, _) = channel("spec: {}");
+    assert_eq!(of.broker.limits, eventcast_crds::config::Limits::default());
 }

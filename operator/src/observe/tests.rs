@@ -78,3 +78,12 @@ fn a_gateway_must_exist_and_take_the_route() {
     assert_eq!((verdict.holds, verdict.reason), (Some(false), reasons::ROUTE_NOT_ACCEPTED));
     assert!(verdict.message.contains("web") && verdict.message.contains("no listener"));
 }
+
+#[test]
+fn a_host_that_stands_for_many_is_told_in_words() {
+    let (channel, _) = channel("spec: {exposure: {ingress: {host: '*.a.example'}}}");
+    let verdict = exposed(&channel, Apis::default(), None);
+    assert_eq!(verdict.holds, Some(true));
+    let words = "any host name of *.a.example, with the path /channels/shop/orders/events";
+    assert!(verdict.message.contains(words), "{}", verdict.message);
+}

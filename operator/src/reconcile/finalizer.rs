@@ -1,6 +1,7 @@
 //! The finalizer, and what it holds a channel for: its stream, where that is to go with it.
 
 use eventcast_crds::channel::{EventChannel, STREAM_FINALIZER, stream::DeletionPolicy};
+use jiff::Timestamp;
 use kube::{
     ResourceExt,
     api::{Patch, PatchParams},
@@ -9,8 +10,12 @@ use kube::{
 };
 use serde_json::json;
 
-use super::{Context, Error, reference};
-use crate::{channel::Channel, stream};
+use super::{Context, Error, after, reference, write_status};
+use crate::{
+    channel::Channel,
+    status::{self, conditions, has_reason, reasons},
+    stream,
+};
 
 /// The channel is going: its stream goes first, where it is to go at all. Objects go by their owner references.
 pub(super) async fn finalize(
@@ -32,8 +37,17 @@ pub(super) async fn finalize(
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    ctx.events.blocked(&reference(raw), &error.message).await;
-                    return Err(Error::NotReady { reason: error.reason, message: error.message });
+                    let old = ec.status.clone().unwrap_or_default();
+                    let reason = reasons::STREAM_NOT_DELETED;
+                    // Once: the condition goes on saying it.
+                    if !has_reason(&old, conditions::READY, reason) {
+                        ctx.events.blocked(&reference(raw), &error.message).await;
+                    }
+                    let stream = error.verdict();
+                    let generation = raw.metadata.generation;
+                    let new = status::held(&old, generation, stream.clone(), Timestamp::now());
+                    write_status(raw, ctx, &old, new).await?;
+                    return after(raw, ctx, &old, &[&stream]);
                 }
             }
         }

@@ -53,7 +53,7 @@ fn the_time_moves_with_the_status_alone() {
 fn ready_is_the_sum_and_says_what_is_missing() {
     let broken = Facts {
         stream_ready: Verdict::bad(reasons::NATS_UNREACHABLE, "nats://a does not answer"),
-        available: Verdict { holds: None, reason: reasons::BLOCKED, message: String::new() },
+        available: Verdict { holds: None, ..Verdict::bad(reasons::BLOCKED, "") },
         ..facts()
     };
     let status = status(&EventChannelStatus::default(), Some(1), &broken, at(1));

@@ -196,5 +196,13 @@ fn bring(config: &mut Config, wanted: &Config, adopts: bool) -> Vec<String> {
     changes
 }
 
+/// What a stream cannot do because of how it was created, and JetStream cannot change.
+#[must_use]
+pub fn note(config: &Config) -> Option<String> {
+    config.deny_delete.then(|| {
+        "it was created with deny_delete, so single events cannot be erased from it".to_owned()
+    })
+}
+
 #[cfg(test)]
 mod tests;

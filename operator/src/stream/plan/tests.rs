@@ -38,6 +38,22 @@ fn what_the_server_adds_is_no_drift() {
 }
 
 #[test]
+fn a_stream_that_denies_to_delete_is_kept_so_and_says_it() {
+    let mut observed = wanted(1);
+    observed.deny_delete = true;
+    assert!(note(&observed).is_some_and(|n| n.contains("cannot be erased")));
+    let mut wanted = wanted(2);
+    wanted.deny_delete = false;
+    let kept = plan(Some(&observed), &wanted, &mark("shop", "1"), false, |_, _| false);
+    assert!(matches!(kept, Plan::Keep), "{kept:?}");
+    observed.max_age = Duration::from_secs(5);
+    let changed = plan(Some(&observed), &wanted, &mark("shop", "1"), false, |_, _| false);
+    let Plan::Update { config, changes, .. } = changed else { panic!("no update") };
+    assert!(config.deny_delete && !changes.contains("deny"), "{changes}");
+    assert_eq!(note(&wanted), None);
+}
+
+#[test]
 fn drift_is_mended_and_nothing_else_is_touched() {
     let mut observed = wanted(1);
     (observed.max_age, observed.num_replicas) = (Duration::from_secs(5), 3);
