@@ -130,14 +130,25 @@ async fn delivered_and_lost_are_what_was_due() -> Result<()> {
     fill(&broker, 99).await?;
     publish(&broker.events_url(""), "end", &[]).await?;
     let mut stream = EventStream::connect(&broker.events_url(""), first.cursor()).await?;
-    let gap = stream.next_of("eventcast.gap", SOON).await?.json()?;
-    let lost = gap["lost"].as_f64().context("the count can be known")?;
-    let received = count_until(&mut stream, "end").await?;
-    assert_eq!(lost + f64::from(received), 100.0, "{gap}");
+    // What the broker knows of the log's beginning may be a moment old: then the rest is a second gap.
+    let (mut gaps, mut lost, mut received) = (0.0, 0.0, 0.0);
+    loop {
+        let event = stream.next_within(SOON).await?;
+        if event.event_type == "eventcast.gap" {
+            gaps += 1.0;
+            lost += event.json()?["lost"].as_f64().context("the count can be known")?;
+        } else if !event.is_control() {
+            received += 1.0;
+            if event.data == "end" {
+                break;
+            }
+        }
+    }
+    assert_eq!((lost, received), (70.0, 30.0), "in {gaps} gaps");
     let metrics = broker.metrics().await?;
     let of = |outcome| metrics.metric(SUBSCRIBER_EVENTS, &[("outcome", outcome)]);
-    assert_eq!((of("lost"), of("delivered")), (lost, f64::from(received)));
-    assert_eq!(metrics.metric("eventcast_gaps_total", &[("reason", "expired")]), 1.0);
+    assert_eq!((of("lost"), of("delivered")), (lost, received));
+    assert_eq!(metrics.metric("eventcast_gaps_total", &[("reason", "expired")]), gaps);
     Ok(())
 }
 

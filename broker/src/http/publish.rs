@@ -20,6 +20,7 @@ use crate::{
     channel::Channel,
     event::Draft,
     log::{Outcome, PublishError, Receipt},
+    metrics::ChannelMetrics,
 };
 
 /// A body must arrive within this, and no pause in it may be longer than the next.
@@ -58,12 +59,38 @@ pub(super) async fn handle(
     channel: &Channel,
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Problem> {
+    // Before its events are known a request counts as one.
+    let mut tally = Tally { metrics: channel.metrics(), left: 1 };
     match read(channel, request).await {
-        Ok(batch) => store(channel, batch).await,
+        Ok(batch) => {
+            tally.left = batch.drafts.len();
+            store(channel, batch, &mut tally).await
+        }
         Err(problem) => {
-            // Before its events are known a request counts as one.
-            channel.metrics().published("refused", 1);
+            tally.count("refused", 1);
             Err(problem)
+        }
+    }
+}
+
+/// Counts each event of a request once. What nobody has counted when the request ends was abandoned: the publisher went away, and the
+/// request was dropped with its connection.
+struct Tally<'a> {
+    metrics: &'a ChannelMetrics,
+    left: usize,
+}
+
+impl Tally<'_> {
+    fn count(&mut self, outcome: &'static str, events: usize) {
+        self.metrics.published(outcome, events);
+        self.left = self.left.saturating_sub(events);
+    }
+}
+
+impl Drop for Tally<'_> {
+    fn drop(&mut self) {
+        if self.left > 0 {
+            self.metrics.published("abandoned", self.left);
         }
     }
 }
@@ -98,11 +125,15 @@ async fn read(channel: &Channel, request: Request<Incoming>) -> Result<Batch, Pr
     Ok(Batch { drafts, key: defaults.key, is_list: format.is_batch(), deadline })
 }
 
-async fn store(channel: &Channel, batch: Batch) -> Result<Response<Answer>, Problem> {
+async fn store(
+    channel: &Channel,
+    batch: Batch,
+    tally: &mut Tally<'_>,
+) -> Result<Response<Answer>, Problem> {
     let Batch { drafts, key, is_list, deadline } = batch;
     let count = drafts.len();
     if let Err(wait) = channel.pace().take(count) {
-        channel.metrics().published("throttled", count);
+        tally.count("throttled", count);
         return Err(too_fast(wait));
     }
     let began = Instant::now();
@@ -110,8 +141,8 @@ async fn store(channel: &Channel, batch: Batch) -> Result<Response<Answer>, Prob
     channel.metrics().publish_seconds.observe(began.elapsed().as_secs_f64());
     let stored = receipts.iter().flatten().count();
     let duplicates = receipts.iter().flatten().filter(|r| r.duplicate).count();
-    channel.metrics().published("duplicate", duplicates);
-    channel.metrics().published("stored", stored - duplicates);
+    tally.count("duplicate", duplicates);
+    tally.count("stored", stored - duplicates);
     let Some((failed, error)) = error else {
         let mut events: Vec<Stored> = receipts.iter().flatten().map(Into::into).collect();
         return Ok(match events.pop() {
@@ -122,7 +153,7 @@ async fn store(channel: &Channel, batch: Batch) -> Result<Response<Answer>, Prob
             }
         });
     };
-    channel.metrics().published(label(&error), count - stored);
+    tally.count(label(&error), count - stored);
     let problem = refusal(&error).with("idempotency_key", &key);
     if !is_list {
         return Err(problem);
