@@ -45,7 +45,8 @@ pub(crate) async fn shut_down(
     switches.deaf.cancel();
     switches.drain.cancel();
     connections.close();
-    let mut streams = sessions.all();
+    // Who comes on a connection that is still open is told to go elsewhere.
+    let mut streams = sessions.shut();
     fastrand::shuffle(&mut streams);
     let (count, began) = (streams.len(), Instant::now());
     let whole = Duration::from_secs(config.drain_seconds);
@@ -59,8 +60,6 @@ pub(crate) async fn shut_down(
         closed = target;
         sleep_until((Instant::now() + STEP).min(began + whole + STEP)).await;
     }
-    // Those that came while the others went.
-    sessions.all().iter().for_each(|s| s.close(CloseReason::Draining));
     if timeout_at(end, connections.wait()).await.is_err() {
         tracing::warn!(
             connections = connections.len(),

@@ -57,8 +57,8 @@ impl Range {
         filter: &Filter,
         budget: Budget,
     ) -> Result<Self, Unavailable> {
-        let Resolved { position, gap } = log.resolve(start, filter, budget.events).await?;
-        let incarnation = log.tail().incarnation().ok_or(Unavailable)?;
+        let Resolved { incarnation, position, gap } =
+            log.resolve(start, filter, budget.events).await?;
         let (_, head) = log.tail().bounds();
         let high = match until {
             Until::Head => head,

@@ -271,7 +271,7 @@ async fn channels_come_and_go_while_it_runs() -> Result<()> {
     reloads(&broker, "taken", 3).await?;
     let mut back = goes.reconnect().await?;
     publish(&extra, "two", &[]).await?;
-    let event = back.next_within(SOON).await?;
+    let event = back.next_data(SOON).await?;
     assert_eq!((event.event_type.as_str(), event.data.as_str()), ("message", "two"));
     publish(&demo, "undisturbed", &[]).await?;
     assert_eq!(stays.next_data(SOON).await?.data, "undisturbed");

@@ -176,7 +176,7 @@ async fn events_survive_ctrl_c_and_it_ends_the_nats_server() -> Result<()> {
     publish(&url, "three", &[]).await?;
     let mut stream = EventStream::connect(&url, Some(&cursor)).await?;
     for text in ["two", "three"] {
-        let event = stream.next_within(SOON).await?;
+        let event = stream.next_data(SOON).await?;
         assert_eq!((event.event_type.as_str(), event.data.as_str()), ("message", text));
     }
     Ok(())
@@ -197,7 +197,7 @@ async fn events_survive_a_kill_and_the_orphan_is_ended() -> Result<()> {
     dev.start(dev.command()).await?;
     gone(orphan).await?;
     let mut stream = EventStream::connect(&url, Some(&cursor)).await?;
-    let event = stream.next_within(SOON).await?;
+    let event = stream.next_data(SOON).await?;
     assert_eq!((event.event_type.as_str(), event.data.as_str()), ("message", "two"));
     Ok(())
 }

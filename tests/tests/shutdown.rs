@@ -261,3 +261,34 @@ async fn a_second_signal_ends_at_once() -> Result<()> {
     assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
     Ok(())
 }
+
+/// A request may be under way for as long as its connection may live: what it asks for is not taken any more.
+#[tokio::test]
+async fn who_asks_for_a_stream_once_the_drain_has_begun_is_sent_away_at_once() -> Result<()> {
+    const GRACE: u64 = 8; // seconds; no request may be that late, or its connection is closed for that
+    init_tracing();
+    let nats = NatsServer::start().await?;
+    let mut broker = broker(&nats, 0, 1, GRACE).await?;
+    let mut other = open(&broker, Version::One).await?;
+    let mut late = RawConn::connect(broker.address()).await?;
+    late.send("GET /channels/default/demo/events HTTP/1.1\r\nHost: x\r\n").await?;
+    let mut later = RawConn::connect(broker.address()).await?;
+    later.send("GET /channels/default/demo/events HTTP/1.1\r\nHost: x\r\n").await?;
+    let began = Instant::now();
+    broker.terminate()?;
+    deaf(&broker).await?;
+    let told = async |connection: &mut RawConn| -> Result<String> {
+        connection.send("\r\n").await?;
+        assert_eq!(connection.read_head().await?.status, 200);
+        let body = timeout(Duration::from_secs(2), connection.body()).await;
+        Ok(String::from_utf8(body.context("the stream does not end")??)?)
+    };
+    let text = told(&mut late).await?;
+    ensure!(text.contains("event: eventcast.closing\ndata: {\"reason\":\"draining\""), "{text}");
+    goodbye(&mut other).await?; // all streams are closed now
+    let text = told(&mut later).await?;
+    ensure!(text.contains("event: eventcast.closing\ndata: {\"reason\":\"draining\""), "{text}");
+    assert!(broker.wait_exit(SOON).await?.success());
+    assert!(began.elapsed() < Duration::from_secs(GRACE - 2), "{:?}", began.elapsed());
+    Ok(())
+}

@@ -55,6 +55,8 @@ impl Session {
 }
 
 struct Open {
+    /// Nobody is taken any more.
+    shut: bool,
     sessions: Slab<Arc<Session>>,
     per_address: HashMap<IpAddr, usize>,
     per_channel: HashMap<Arc<str>, usize>,
@@ -69,6 +71,7 @@ pub(crate) struct Sessions {
 /// Why a subscriber is not taken; the label of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
+    Draining,
     Process,
     Address,
     Channel,
@@ -77,9 +80,18 @@ pub(crate) enum Refusal {
 impl Refusal {
     pub(crate) fn label(self) -> &'static str {
         match self {
+            Self::Draining => "draining",
             Self::Process => "limit-process",
             Self::Address => "limit-address",
             Self::Channel => "limit-channel",
+        }
+    }
+
+    /// What the client is told.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Self::Draining => "draining",
+            Self::Process | Self::Address | Self::Channel => "overloaded",
         }
     }
 }
@@ -98,6 +110,7 @@ pub(crate) struct Candidate {
 impl Sessions {
     pub(crate) fn new() -> Arc<Self> {
         let open = Open {
+            shut: false,
             sessions: Slab::new(),
             per_address: HashMap::new(),
             per_channel: HashMap::new(),
@@ -119,6 +132,9 @@ impl Sessions {
     ) -> Result<Admission, Refusal> {
         let Candidate { channel, address, stall, max_of_channel, kill } = candidate;
         let mut open = self.open.lock();
+        if open.shut {
+            return Err(Refusal::Draining);
+        }
         if open.sessions.len() >= limits.subscribers {
             return Err(Refusal::Process);
         }
@@ -153,6 +169,12 @@ impl Sessions {
     /// Every open stream, in no order.
     pub(crate) fn all(&self) -> Vec<Arc<Session>> {
         self.open.lock().sessions.iter().map(|(_, s)| Arc::clone(s)).collect()
+    }
+
+    /// Takes nobody any more. Gives every stream that was taken, in no order: there will be no others.
+    pub(crate) fn shut(&self) -> Vec<Arc<Session>> {
+        self.open.lock().shut = true;
+        self.all()
     }
 
     /// Ends the streams of one channel.

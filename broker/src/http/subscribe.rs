@@ -2,7 +2,6 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use eventcast_crds::config::{ChannelConfig, Delivery, Overload};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts,
@@ -56,7 +55,7 @@ pub(super) async fn handle(
         Ok(admission) => admission,
         Err(refusal) => {
             channel.metrics().rejected(refusal.label());
-            return Ok(send_away(limits.overload, "overloaded", delivery));
+            return Ok(send_away(limits.overload, refusal.reason(), delivery));
         }
     };
     match timeout(PATIENCE, begin(broker, channel, &start, &filter)).await {
@@ -91,23 +90,20 @@ fn stream(
     rhythm: Rhythm,
     start: &Start,
 ) -> Response<Answer> {
-    let Some(incarnation) = channel.log().tail().incarnation() else {
-        return send_away(Overload::Retry, "unavailable", &config.delivery);
-    };
     let (log, metrics) = (Arc::clone(channel.log()), Arc::clone(channel.metrics()));
     admission.begin(start.label());
-    let mut subscriber = Subscriber::new(log, metrics, filter, resolved.position, incarnation);
-    let told = match &resolved.gap {
+    let Resolved { incarnation, position, gap } = resolved;
+    let mut subscriber = Subscriber::new(log, metrics, filter, position, incarnation);
+    // A client cut off before its first event must come back to where it began (docs/adr/0002).
+    let told = match &gap {
         Some(gap) => subscriber.tell(gap),
-        // A client cut off before its first event must come back to where it began.
-        None if *start == Start::Latest => subscriber.tell_cursor(),
-        None => Bytes::new(),
+        None => subscriber.tell_cursor(),
     };
     let first = [frame::opening(jittered_retry(rhythm.retry_ms)), told].concat().into();
     let grant = Grant::for_age(config.delivery.max_age_seconds);
     let opening = Opening { subscriber, admission, grant, rhythm, first };
     let mut response = stream_head(Response::new(Answer::Stream(Box::new(opening))));
-    if let Some(gap) = resolved.gap {
+    if let Some(gap) = gap {
         response.headers_mut().insert(GAP, HeaderValue::from_static(gap.reason.as_str()));
     }
     response

@@ -135,6 +135,18 @@ impl Log {
         }
     }
 
+    /// When the newest message that there is was stored, by the leader's word.
+    pub(super) async fn leader_newest(&self) -> Result<Option<i64>, ReadError> {
+        let stream = self.nats.history.get_stream_no_info(&self.names.stream).await;
+        let stream = stream.map_err(|_| ReadError::Malformed)?;
+        let asked = stream.get_last_raw_message_by_subject(">");
+        match timeout(LEADER_TIMEOUT, asked).await.map_err(|_| ReadError::Timeout)? {
+            Ok(m) => Ok(Some(nanos(m.time.unix_timestamp_nanos()))),
+            Err(e) if e.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(_) => Err(ReadError::Timeout),
+        }
+    }
+
     /// Whether every sequence of `low..=high` is gone for good, by one answer of the leader.
     pub(super) async fn all_gone(&self, low: u64, high: u64) -> Result<bool, ReadError> {
         let info = self.ask_deleted().await.map_err(|_| ReadError::Timeout)?;

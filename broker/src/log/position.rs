@@ -3,9 +3,9 @@
 use std::{str::FromStr, sync::Arc, time::Duration};
 
 use eventcast_crds::stream::epoch_of;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use super::{Log, PageError, Position};
+use super::{Incarnation, Log, PageError, Position};
 use crate::{
     cursor::{Check, Cursor},
     filter::Filter,
@@ -49,6 +49,8 @@ impl Start {
 /// A position, and what is to be told before reading goes on from it.
 #[derive(Debug)]
 pub(crate) struct Resolved {
+    /// The life of the log that both are of.
+    pub(crate) incarnation: Incarnation,
     pub(crate) position: Position,
     pub(crate) gap: Option<Gap>,
 }
@@ -65,10 +67,11 @@ impl From<PageError> for Unavailable {
 }
 
 impl Log {
-    /// Turns what a client asks for into a position. `scan` bounds the events that `Start::Last` looks at.
+    /// Turns what a client asks for into a position, to which its cursor brings a client back. `scan` bounds the events that
+    /// `Start::Last` looks at.
     ///
     /// # Errors
-    /// The log was never read, or what lies below the tail cannot be read now.
+    /// The log was never read, is another one since a moment, or what lies below the tail cannot be read now.
     ///
     /// # Cancel safety
     /// Safe.
@@ -86,7 +89,14 @@ impl Log {
             Start::Since(nanos) => self.since(*nanos).await?,
             Start::Cursor(text) => return self.after(text).await,
         };
-        Ok(Resolved { position, gap: None })
+        self.resolved(position, None)
+    }
+
+    /// Incarnations only follow one another: where that of `position` is still the present one, all that was asked for it and
+    /// `gap` was asked of the same log.
+    fn resolved(&self, position: Position, gap: Option<Gap>) -> Result<Resolved, Unavailable> {
+        let current = self.tail.incarnation().filter(|i| i.number == position.incarnation);
+        Ok(Resolved { incarnation: current.ok_or(Unavailable)?, position, gap })
     }
 
     /// Waits until the tail shows what was acknowledged to publishers of this broker: who has published reads it at once.
@@ -123,7 +133,7 @@ impl Log {
         }
         let first = self.tail.first();
         if cursor.sequence < first {
-            return self.past_expiry(at(Check::ABSENT), text, first);
+            return self.past_expiry(at(cursor.check), text, first);
         }
         let (found, beginning) = match self.tail.check_at(cursor.sequence) {
             Some(found) => (found, first),
@@ -133,9 +143,10 @@ impl Log {
             }
         };
         match found {
-            Some(check) if check == cursor.check => Ok(Resolved { position: at(check), gap: None }),
+            Some(check) if check == cursor.check => self.resolved(at(check), None),
             Some(_) => self.foreign(&cursor, text).await,
-            None => self.past_expiry(at(Check::ABSENT), text, beginning),
+            // Another replica may still know the event: the cursor stays as it is.
+            None => self.past_expiry(at(cursor.check), text, beginning),
         }
     }
 
@@ -148,7 +159,14 @@ impl Log {
             let ours = self.tail.incarnation().is_some_and(|i| i.epoch == cursor.epoch);
             let we_are_behind = match there {
                 Some(m) if m.sequence == cursor.sequence => m.check() == cursor.check,
-                _ => !ours && cursor.sequence <= info.state.last_sequence,
+                _ if cursor.sequence > info.state.last_sequence => false,
+                // Whoever minted it knew before us that the event is gone.
+                _ if ours && cursor.check == Check::ABSENT => {
+                    let head = self.tail.head().ok_or(Unavailable)?;
+                    let at = Position { sequence: cursor.sequence, check: cursor.check, ..head };
+                    return self.past_expiry(at, text, self.tail.first());
+                }
+                _ => !ours,
             };
             if we_are_behind {
                 return Err(Unavailable);
@@ -176,9 +194,9 @@ impl Log {
     /// `first`.
     fn past_expiry(&self, at: Position, text: &str, first: u64) -> Result<Resolved, Unavailable> {
         if at.sequence + 1 >= first {
-            return Ok(Resolved { position: at, gap: None });
+            return self.resolved(at, None);
         }
-        let position = Position { sequence: first - 1, ..at };
+        let position = Position { sequence: first - 1, check: Check::ABSENT, ..at };
         let lost = Some(position.sequence - at.sequence);
         self.told(text, position, lost, GapReason::Expired)
     }
@@ -200,7 +218,7 @@ impl Log {
         let resumed_at = position.cursor(epoch).to_string();
         // Whatever a client sent comes back to it, but bounded.
         let requested = requested.chars().take(64).collect();
-        Ok(Resolved { position, gap: Some(Gap { requested, resumed_at, lost, reason }) })
+        self.resolved(position, Some(Gap { requested, resumed_at, lost, reason }))
     }
 
     async fn last(
@@ -211,7 +229,6 @@ impl Log {
     ) -> Result<Position, Unavailable> {
         let head = self.tail.head().ok_or(Unavailable)?;
         let (mut left, mut budget, mut at) = (n, scan, head.sequence);
-        let before = |sequence| Position { sequence, check: Check::ABSENT, ..head };
         while at > 0 && budget > 0 {
             let page = self.page(head.incarnation, at).await?;
             for event in page.events.iter().rev().filter(|e| e.sequence <= at) {
@@ -220,37 +237,54 @@ impl Log {
                     left -= 1;
                 }
                 if left == 0 || budget == 0 {
-                    return Ok(before(event.sequence - 1));
+                    return self.at(head, event.sequence - 1).await;
                 }
             }
             if page.first_sequence > page.low {
-                return Ok(before(page.first_sequence - 1));
+                return self.at(head, page.first_sequence - 1).await;
             }
             at = page.low - 1;
         }
-        Ok(before(at))
+        self.at(head, at).await
     }
 
-    async fn since(&self, nanos: i64) -> Result<Position, Unavailable> {
+    async fn since(self: &Arc<Self>, nanos: i64) -> Result<Position, Unavailable> {
         let head = self.tail.head().ok_or(Unavailable)?;
         let sequence = self.sequence_since(nanos).await?.saturating_sub(1);
-        Ok(if sequence == head.sequence {
-            head
-        } else {
-            Position { sequence, check: Check::ABSENT, ..head }
-        })
+        self.at(head, sequence).await
+    }
+
+    /// The position after `sequence`, which is at most the head's, in the log of `head`: with the check of the event there, or
+    /// its cursor would be taken for one of another log.
+    async fn at(self: &Arc<Self>, head: Position, sequence: u64) -> Result<Position, Unavailable> {
+        let check = match self.tail.check_at(sequence) {
+            _ if sequence < self.tail.first() => None,
+            Some(known) => known,
+            None => self.page(head.incarnation, sequence).await?.check_at(sequence),
+        };
+        Ok(Position { sequence, check: check.unwrap_or(Check::ABSENT), ..head })
     }
 
     /// The first sequence whose event was stored at `nanos` or later; one past the head if there is none. Servers' clocks
     /// differ, so around a change of leader it is approximate.
     pub(crate) async fn sequence_since(&self, nanos: i64) -> Result<u64, Unavailable> {
-        if let Some(sequence) = self.tail.first_since(nanos) {
-            return Ok(sequence);
-        }
-        let (low, high) = self.tail.bounds();
         let time = jiff::Timestamp::from_nanosecond(i128::from(nanos)).map_err(|_| Unavailable)?;
-        let found = self.first_since(&time.to_string()).await.map_err(|_| Unavailable)?;
-        // A replica that is behind knows nothing newer: what the tail holds is newer than `nanos`, or it had told.
-        Ok(found.unwrap_or(low).min(high + 1))
+        for pause in [10, 50, 200] {
+            if let Some(sequence) = self.tail.first_since(nanos) {
+                return Ok(sequence);
+            }
+            let (_, high) = self.tail.bounds();
+            let found = self.first_since(&time.to_string()).await.map_err(|_| Unavailable)?;
+            if let Some(sequence) = found {
+                return Ok(sequence.min(high + 1));
+            }
+            // A replica that is behind knows nothing that new: only the leader can say that there is nothing.
+            let newest = self.leader_newest().await.map_err(|_| Unavailable)?;
+            if newest.is_none_or(|newest| newest < nanos) {
+                return Ok(high + 1);
+            }
+            sleep(Duration::from_millis(pause)).await;
+        }
+        Err(Unavailable)
     }
 }
