@@ -2,12 +2,11 @@
 //! and HTTP/1.1 where there are no shards.
 
 use std::{
-    collections::VecDeque,
     convert::Infallible,
     future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -15,11 +14,11 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{CloseReason, Opening, Rhythm, Step, Subscriber, sessions::Admission};
+use super::{CloseReason, Opening, Rhythm, Step, Subscriber, run::Run, sessions::Admission};
 use crate::access::Grant;
 
-/// Readings in a row that pass nothing, before others have their turn.
-const TURNS: u32 = 16;
+/// How long it reads what its filter holds back, before others have their turn.
+const TURN: Duration = Duration::from_micros(250);
 
 /// A stream of events. Ends by its session, its grant, or by being dropped when the client goes.
 pub(crate) struct EventBody {
@@ -28,7 +27,10 @@ pub(crate) struct EventBody {
     listener: usize,
     grant: Grant,
     rhythm: Rhythm,
-    frames: VecDeque<Bytes>,
+    /// What goes out before anything else.
+    words: Option<Bytes>,
+    /// What was read last, and how much of it hyper has taken: the position moves with each event that it takes.
+    run: Option<(Run, usize)>,
     heartbeat: Duration,
     wrote: Instant,
     timer: Pin<Box<Sleep>>,
@@ -48,7 +50,8 @@ impl EventBody {
             listener,
             grant,
             rhythm,
-            frames: VecDeque::from([first]),
+            words: Some(first),
+            run: None,
             heartbeat,
             wrote,
             timer,
@@ -56,11 +59,33 @@ impl EventBody {
         }
     }
 
-    fn close(&mut self, reason: CloseReason) {
-        let last = self.rhythm.last_words(&mut self.subscriber, reason);
-        self.frames.push_back(last);
+    /// Why the stream is to end now, if it is.
+    fn is_over(&self) -> Option<CloseReason> {
+        let aged = || self.grant.until().is_some_and(|until| Instant::now() >= until);
+        self.admission.session().closing().or_else(|| aged().then_some(CloseReason::MaxAge))
+    }
+
+    fn close(&mut self, reason: CloseReason) -> Bytes {
         self.admission.session().close(reason);
         self.ended = true;
+        self.rhythm.last_words(&mut self.subscriber, reason)
+    }
+
+    fn beat(&mut self) -> Bytes {
+        self.heartbeat = self.rhythm.next_beat();
+        self.rhythm.beat(&mut self.subscriber)
+    }
+
+    /// The next event of what was read last.
+    fn next_event(&mut self) -> Option<Bytes> {
+        let (run, from) = self.run.take()?;
+        let (frame, from) = self.subscriber.take(&run, from)?;
+        self.run = Some((run, from));
+        Some(frame)
+    }
+
+    fn beat_is_due(&self) -> bool {
+        Instant::now() >= self.wrote + self.heartbeat
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -86,44 +111,38 @@ impl EventBody {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         // Before anything is read: news that comes after the reading wakes us.
         self.admission.session().waker().register(cx.waker());
-        let mut turns = 0;
+        let began = Instant::now();
         loop {
-            if let Some(frame) = self.frames.pop_front() {
-                self.wrote = Instant::now();
-                return Poll::Ready(Some(frame));
+            if let Some(words) = self.words.take() {
+                return Poll::Ready(Some(words));
             }
             if self.ended {
                 return Poll::Ready(None);
             }
-            if let Some(reason) = self.admission.session().closing() {
-                self.close(reason);
+            if let Some(reason) = self.is_over() {
+                self.words = Some(self.close(reason));
                 continue;
             }
-            if self.grant.until().is_some_and(|until| Instant::now() >= until) {
-                self.close(CloseReason::MaxAge);
+            if let Some(frame) = self.next_event() {
+                return Poll::Ready(Some(frame));
+            }
+            // Also while there is much to read that the filter holds back.
+            if self.beat_is_due() {
+                self.words = Some(self.beat());
                 continue;
             }
-            let step = self.subscriber.poll_read(cx, u64::MAX);
-            if !matches!(step, Poll::Pending | Poll::Ready(Step::Head)) {
-                match step {
-                    Poll::Ready(Step::Run(run)) => self.subscriber.take(&run, &mut self.frames),
-                    Poll::Ready(Step::Tell(frame)) => self.frames.push_back(frame),
-                    _ => {}
+            match self.subscriber.poll_read(cx, u64::MAX) {
+                Poll::Ready(Step::Run(run)) => self.run = Some((run, 0)),
+                Poll::Ready(Step::Tell(frame)) => self.words = Some(frame),
+                Poll::Ready(Step::On) => {}
+                Poll::Ready(Step::Head) | Poll::Pending => {
+                    ready!(self.poll_timer(cx));
+                    continue;
                 }
-                turns += 1;
-                if turns == TURNS && self.frames.is_empty() {
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
-                continue;
             }
-            if self.poll_timer(cx).is_pending() {
+            if began.elapsed() >= TURN {
+                cx.waker().wake_by_ref();
                 return Poll::Pending;
-            }
-            if self.wrote + self.heartbeat <= Instant::now() {
-                let beat = self.rhythm.beat(&mut self.subscriber);
-                self.heartbeat = self.rhythm.next_beat();
-                self.frames.push_back(beat);
             }
         }
     }
@@ -139,14 +158,17 @@ impl Body for EventBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let next = self.poll_next(cx);
         match &next {
-            Poll::Ready(Some(_)) => self.admission.took(),
+            Poll::Ready(Some(_)) => {
+                self.wrote = Instant::now();
+                self.admission.took();
+            }
             Poll::Ready(None) | Poll::Pending => self.admission.asks(),
         }
         next.map(|frame| frame.map(|f| Ok(Frame::data(f))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended && self.frames.is_empty()
+        self.ended && self.words.is_none()
     }
 }
 

@@ -4,8 +4,8 @@
 //! held back by the filter, declared lost, or proven not to exist.
 
 use std::{
-    collections::VecDeque,
     future::Future,
+    ops::Range,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -32,7 +32,7 @@ const RETRY: Duration = Duration::from_millis(500);
 
 /// What the next reading comes to.
 pub(crate) enum Step {
-    /// Events to offer to the sink; [`Subscriber::advance`] says which it took.
+    /// Events to offer to the sink; [`Subscriber::wrote`] or [`Subscriber::take`] says which it took.
     Run(Run),
     /// The position moved over what is not to be had; this frame tells it.
     Tell(Bytes),
@@ -223,14 +223,14 @@ impl Subscriber {
         Step::Run(Run::of_page(page, from, end))
     }
 
-    /// The sink took the first `count` events of `run`, the last of them perhaps only in part; all of them: the position is
-    /// its end. Each that passes the filter is shown to `deliver`.
-    pub(crate) fn advance(&mut self, run: &Run, count: usize, mut deliver: impl FnMut(&Event)) {
-        let (events, end) = (&run.events()[..count], self.after(run, count));
-        let passed = end.sequence - self.position.sequence;
+    /// The sink takes the events of `run` in `range`, which follow the position, the last of them perhaps only in part; or only
+    /// as far as `one` that passes the filter. With the run's last event the position is the run's end. Gives the last that passed.
+    fn advance(&mut self, run: &Run, range: Range<usize>, one: bool) -> Option<usize> {
+        let events = run.events();
+        let (mut taken, mut last, mut first) = (range.end, None, None);
         let (mut delivered, mut held_back, mut invalid, mut bytes) = (0, 0, 0, 0);
-        let mut first = None;
-        for event in events {
+        for at in range {
+            let event = &events[at];
             if event.kind == Kind::Marker || !run.holds(event) {
                 continue;
             }
@@ -246,9 +246,14 @@ impl Subscriber {
                 first = first.or(Some(event));
             }
             bytes += event.chunk.wire().len();
-            self.told = self.position.at(event);
-            deliver(event);
+            last = Some(at);
+            if one {
+                taken = at + 1;
+                break;
+            }
         }
+        let end = self.after(run, taken);
+        let passed = end.sequence - self.position.sequence;
         self.metrics.delivered.inc_by(delivered);
         self.metrics.filtered.inc_by(held_back);
         self.metrics.absent.inc_by(passed - delivered - held_back - invalid);
@@ -260,13 +265,18 @@ impl Subscriber {
             self.metrics.tail_to_write.observe((Instant::now() - received).as_secs_f64());
             self.metrics.log_to_write.observe(age_seconds(event.nanos));
         }
+        if let Some(at) = last {
+            self.told = self.position.at(&events[at]);
+        }
         self.position = end;
+        last
     }
 
-    /// As [`advance`](Self::advance), for bytes that went out as the page has them.
+    /// The sink was written the first `count` events of `run`, the last of them perhaps only in part.
     pub(crate) fn wrote(&mut self, run: &Run, count: usize) {
         let Some((bytes, last)) = run.whole_until(&self.filter, count) else {
-            return self.advance(run, count, |_| {});
+            self.advance(run, 0..count, false);
+            return;
         };
         let end = self.after(run, count);
         let passed = end.sequence - self.position.sequence;
@@ -282,9 +292,12 @@ impl Subscriber {
         if count == events.len() { run.end } else { self.position.at(&events[count - 1]) }
     }
 
-    /// As [`advance`](Self::advance) over all of `run`, into the frames of a body.
-    pub(crate) fn take(&mut self, run: &Run, out: &mut VecDeque<Bytes>) {
-        self.advance(run, run.events().len(), |event| out.push_back(event.chunk.frame()));
+    /// Takes the next frame of `run`, whose events before `from` are taken, and gives where the rest of it begins. Without a
+    /// frame all of the run is behind the position.
+    pub(crate) fn take(&mut self, run: &Run, from: usize) -> Option<(Bytes, usize)> {
+        let events = run.events();
+        let at = self.advance(run, from..events.len(), true)?;
+        Some((events[at].chunk.frame(), at + 1))
     }
 
     fn renew(&mut self, first: Position) -> Step {

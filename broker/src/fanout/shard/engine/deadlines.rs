@@ -64,9 +64,10 @@ impl Engine {
                 return;
             }
             live.settle(key, seat);
-        } else if seat.queued || seat.blocked.is_some() || !seat.rest.is_empty() {
+        } else if seat.ending || seat.blocked.is_some() || !seat.rest.is_empty() {
             return;
         }
+        // Also of who is between two steps: its filter may hold back all of a long past.
         seat.beat();
         self.flush(key);
     }

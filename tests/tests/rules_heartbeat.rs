@@ -1,0 +1,181 @@
+//! A stream is never silent for longer than a heartbeat, whatever the reason that no event comes, out of either sink: its
+//! filter holds back a long past, NATS does not give a page, or nothing happens. And its cursor goes on meanwhile, so that
+//! whoever is cut off does not begin anew.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use eventcast_tests::{
+    broker::Broker,
+    cursor::Cursor,
+    eventually,
+    http::{Version, client},
+    link::Link,
+    sinks::{SINKS, counts},
+    sse::{EventStream, Subscribe},
+    wire::{EVENTS, Site, Two},
+};
+use serde_json::Value;
+use tokio::{
+    task::JoinSet,
+    time::{Instant, timeout},
+};
+
+const SOON: Duration = Duration::from_secs(10);
+/// Of one second, give or take a fifth; the rest is for a loaded machine.
+const BEAT: Duration = Duration::from_secs(8);
+const WAYS: [(usize, Version); 3] =
+    [(SINKS[0], Version::One), (SINKS[0], Version::Two), (SINKS[1], Version::One)];
+
+fn beats_every_second(config: &mut Value) {
+    config["channels"][0]["delivery"]["heartbeatSeconds"] = 1.into();
+}
+
+async fn open(broker: &Broker, version: Version, query: &str) -> Result<EventStream> {
+    let url = broker.events_url(query);
+    EventStream::open(Subscribe { url, version, ..Subscribe::default() }).await
+}
+
+fn sequence(id: Option<&str>) -> Result<u64> {
+    Ok(Cursor::parse(id.context("no id")?)?.sequence)
+}
+
+/// Many who replay a log that passes none of their filters, which are slow to say so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_filter_that_holds_back_a_long_past_keeps_nobody_in_silence() -> Result<()> {
+    const EVENTS: u64 = 20_000;
+    const READERS: usize = 40;
+    for (shards, version) in WAYS {
+        let site = Site::with_shards(shards, beats_every_second).await?;
+        let nats = site.nats.client().await?;
+        let subject = format!("sse.default.demo.t.{}", ["a"; 16].join("."));
+        for _ in 0..EVENTS {
+            nats.publish(subject.clone(), "x".into()).await?;
+        }
+        nats.flush().await?;
+        #[expect(clippy::cast_precision_loss, reason = "small")]
+        let all = |head: f64| head >= EVENTS as f64;
+        site.metric("eventcast_tail_head_sequence", &[], SOON, all).await?;
+        let patterns = (0..32).map(|n| format!("topic={}.b{n}&", ["*"; 15].join(".")));
+        let query = patterns.collect::<String>() + "from=earliest";
+        let mut readers = JoinSet::new();
+        for _ in 0..READERS {
+            let (url, query) = (site.broker.events_url(&query), Subscribe::default());
+            readers.spawn(async move {
+                let mut stream = EventStream::open(Subscribe { url, version, ..query }).await?;
+                let opened = stream.next_within(BEAT).await?;
+                ensure!(sequence(opened.id.as_deref())? == 0, "begins with {:?}", opened.raw);
+                let silence = || format!("silence: {version:?}, {shards} shards");
+                let moved = stream.next_within(BEAT).await.with_context(silence)?;
+                ensure!(moved.event_type == "eventcast.cursor", "{:?}", moved.raw);
+                sequence(moved.id.as_deref())
+            });
+        }
+        let moved: Result<Vec<u64>> = readers.join_all().await.into_iter().collect();
+        let on_the_way = moved?.into_iter().filter(|at| (1..EVENTS).contains(at)).count();
+        ensure!(on_the_way > 0, "{version:?}, {shards} shards: told only when all was read");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heartbeats_go_on_while_nats_does_not_give_a_page() -> Result<()> {
+    /// Three pages: to tell where the log begins and ends the broker reads the first and the last of them.
+    const EVENTS: u64 = 600;
+    const READ: u64 = 255;
+    for (shards, version) in WAYS {
+        // it publishes: whoever does has pages in memory
+        let other = Site::start(|_| {}).await?;
+        let link = Link::to(&other.nats.url()).await?;
+        let broker = Broker::start(&link.url(), |config| {
+            beats_every_second(config);
+            config["fanout"]["shards"] = shards.into();
+            config["memory"]["tailEvents"] = 16.into();
+        })
+        .await?;
+        other.publish_numbers(0..EVENTS, 1..=10).await?;
+        let head = async || {
+            let head = broker.metric("eventcast_tail_head_sequence", &[]).await?;
+            ensure!(head >= 600.0, "{head}");
+            Ok(())
+        };
+        eventually("the broker has all of it", SOON, head).await?;
+        // it has just learned where the log begins, so the stream begins there, and waits for its second page
+        let channel = broker.url("/channels/default/demo");
+        ensure!(client(Version::One).get(channel).send().await?.status() == 200);
+        link.freeze();
+        let mut stream = open(&broker, version, "from=earliest").await?;
+        let opened = stream.next_within(BEAT).await?;
+        ensure!(sequence(opened.id.as_deref())? == 0, "begins with {:?}", opened.raw);
+        counts(&mut stream, 0..READ, SOON).await?;
+        let began = Instant::now();
+        while stream.comments() < 4 {
+            ensure!(began.elapsed() < BEAT, "{version:?}: {} comments", stream.comments());
+            // a comment comes with no event: look again after a moment of reading
+            let event = timeout(Duration::from_millis(100), stream.next()).await;
+            ensure!(event.is_err(), "{version:?}: {event:?}");
+        }
+        link.mend();
+        counts(&mut stream, READ..EVENTS, SOON).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_the_cursor_that_its_filter_let_it_reach() -> Result<()> {
+    for shards in SINKS {
+        let site = Site::with_shards(shards, |_| {}).await?;
+        let mut streams = Vec::new();
+        for version in [Version::One, Version::Two] {
+            let mut stream = open(&site.broker, version, "type=nothing").await?;
+            stream.next_of("eventcast.cursor", SOON).await?;
+            streams.push(stream);
+        }
+        let mut last = String::new();
+        for n in 0..3 {
+            last = site.publish(n.to_string()).await?;
+        }
+        let filtered = [("outcome", "filtered")];
+        let all = |count| count == 6.0;
+        site.metric("eventcast_subscriber_events_total", &filtered, SOON, all).await?;
+        site.broker.terminate()?;
+        for mut stream in streams {
+            stream.next_of("eventcast.closing", SOON).await?;
+            assert_eq!(stream.cursor(), Some(&*last), "{shards} shards");
+        }
+    }
+    Ok(())
+}
+
+/// What HTTP/2 has no room for is not taken: the position moves with what goes out, event by event.
+#[tokio::test]
+async fn of_a_reader_that_does_not_read_nothing_is_taken_beyond_its_window() -> Result<()> {
+    const NUMBERS: u64 = 200;
+    const BYTES: usize = 4000;
+    const WINDOW: u32 = 65_535;
+    let site = Site::start(|_| {}).await?;
+    site.publish_numbers(0..NUMBERS, BYTES..=BYTES).await?;
+    let socket = tokio::net::TcpStream::connect(site.broker.address()).await?;
+    let mut settings = h2::client::Builder::new();
+    settings.initial_window_size(WINDOW).data_frame_budget(1 << 30);
+    let mut connection = Two::over(socket, &settings).await?;
+    let mut wire = connection.ask("GET", &format!("{EVENTS}?from=earliest"), &[], b"").await?;
+    let delivered = [("outcome", "delivered")];
+    let metric = "eventcast_subscriber_events_total";
+    let window = f64::from(WINDOW) / BYTES as f64;
+    // the window is full; what is beyond it stays in the log
+    let taken = site.metric(metric, &delivered, SOON, |count| count >= window.floor()).await?;
+    tokio::time::sleep(Duration::from_millis(300)).await; // that nothing comes cannot be waited for
+    let later = site.broker.metric(metric, &delivered).await?;
+    ensure!(
+        later <= window + 4.0,
+        "{taken}, then {later} events were taken, of which {window} fit"
+    );
+    for n in 0..NUMBERS {
+        let data = wire.data().await?;
+        ensure!(data.starts_with(&format!("{n} ")), "{n}: {}", &data[..10]);
+    }
+    let all = |count| count == 200.0;
+    site.metric(metric, &delivered, SOON, all).await?;
+    Ok(())
+}
