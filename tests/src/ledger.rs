@@ -1,7 +1,7 @@
 //! The ledger: numbered events in, what every subscriber saw out, and the proof that nothing is missing.
 //!
-//! Publishers repeat with an idempotency key until acknowledged; subscribers with their own filters reconnect at random to
-//! random brokers. At the end [`judge`] (pure) states per subscriber that delivered + declared lost = published, each event
+//! Publishers repeat with an idempotency key until acknowledged; subscribers with their own filters, which begin in every way
+//! there is, reconnect at random to random brokers. At the end [`judge`] (pure) states per subscriber that delivered + declared lost = published, each event
 //! once and in order. A suite injects the faults meanwhile; where it replaces the log it says so ([`Paused::new_log`]).
 
 mod judge;
@@ -35,8 +35,9 @@ struct Shared {
     plan: Plan,
     /// Events of the channel at each broker.
     urls: Vec<String>,
-    /// Zero of all times in the records.
+    /// Zero of all times in the records, by two clocks.
     began: Instant,
+    began_at: jiff::Timestamp,
     /// Names this run in idempotency keys.
     run: u64,
     published: Mutex<Vec<Published>>,
@@ -91,6 +92,7 @@ impl Ledger {
             run: fastrand::u64(..),
             urls,
             began: Instant::now(),
+            began_at: jiff::Timestamp::now(),
             published: Mutex::default(),
             logs: Arc::default(),
             phase: watch::Sender::new(Phase::Running),

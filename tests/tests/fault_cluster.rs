@@ -38,6 +38,7 @@ async fn a_cluster_under_faults_loses_nothing() -> Result<()> {
         let config = |config: &mut serde_json::Value| {
             config["memory"]["tailEvents"] = tail.into();
             config["channels"][0]["retention"]["replicas"] = 3.into();
+            config["channels"][0]["delivery"]["from"] = "last:20".into();
         };
         brokers.push(Broker::start(&cluster.urls().join(","), config).await?);
     }

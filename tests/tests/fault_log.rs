@@ -38,7 +38,8 @@ async fn a_stream_made_anew_is_told_and_read_from_its_beginning() -> Result<()> 
     let _turn = alone().await;
     let nats = NatsServer::start().await?;
     let brokers = brokers(&nats, [65_536, 32]).await?;
-    let ledger = Ledger::start(Plan { subscribers: 60, ..Plan::default() }, urls(&brokers));
+    let plan = Plan { subscribers: 60, arrive: Duration::from_millis(300), ..Plan::default() };
+    let ledger = Ledger::start(plan, urls(&brokers));
     for _ in 0..2 {
         ledger.progress(200, WITHIN).await?;
         let mut paused = ledger.pause().await;

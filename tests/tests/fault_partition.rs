@@ -31,7 +31,10 @@ async fn brokers_that_lose_sight_of_the_server_lose_nothing() -> Result<()> {
     let (mut links, mut brokers) = (Vec::new(), Vec::new());
     for tail in TAILS {
         let link = Link::to(&nats.url()).await?;
-        let config = |config: &mut serde_json::Value| config["memory"]["tailEvents"] = tail.into();
+        let config = |config: &mut serde_json::Value| {
+            config["memory"]["tailEvents"] = tail.into();
+            config["channels"][0]["delivery"]["from"] = "-2s".into();
+        };
         brokers.push(Broker::start(&link.url(), config).await?);
         links.push(link);
     }

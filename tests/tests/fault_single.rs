@@ -27,7 +27,10 @@ async fn a_server_killed_five_times_loses_nothing() -> Result<()> {
     let mut nats = NatsServer::start().await?;
     let mut brokers = Vec::new();
     for tail in TAILS {
-        let config = |config: &mut serde_json::Value| config["memory"]["tailEvents"] = tail.into();
+        let config = |config: &mut serde_json::Value| {
+            config["memory"]["tailEvents"] = tail.into();
+            config["channels"][0]["delivery"]["from"] = "last:5".into();
+        };
         brokers.push(Broker::start(&nats.url(), config).await?);
     }
     let urls = brokers.iter().map(|broker| broker.events_url("")).collect();

@@ -24,6 +24,10 @@ enum Wrong {
     Swap,
     IgnoreFilters,
     Forge,
+    /// A stream tells no cursor before its first event.
+    TellNoCursor,
+    /// Every stream begins with what comes.
+    IgnoreStarts,
 }
 
 const BAD: usize = 20;
@@ -32,12 +36,41 @@ struct Stored {
     topic: Option<String>,
     kind: Option<String>,
     data: String,
+    at: jiff::Timestamp,
 }
 
 struct Fake {
     wrong: Wrong,
     log: Mutex<(Vec<Stored>, HashMap<String, usize>)>,
     head: watch::Sender<usize>,
+}
+
+/// The sequence of a cursor.
+fn sequence(cursor: &str) -> Option<usize> {
+    cursor.strip_prefix("fake-")?.strip_suffix("-x")?.parse().ok()
+}
+
+impl Fake {
+    /// How many events lie before a start.
+    fn begins(&self, from: &str, filter: &Filter) -> usize {
+        let log = &self.log.lock().0;
+        let since = |time| log.partition_point(|stored| stored.at < time);
+        if let Some(seconds) = from.strip_prefix('-').and_then(|text| text.strip_suffix('s')) {
+            let ago = Duration::from_secs(seconds.parse().unwrap_or(0));
+            return since(jiff::Timestamp::now() - ago);
+        }
+        if let Some(n) = from.strip_prefix("last:") {
+            let passes = |s: &Stored| filter.passes(s.topic.as_deref(), s.kind.as_deref());
+            let newest = (0..log.len()).rev().filter(|at| passes(&log[*at]));
+            return newest.take(n.parse().unwrap_or(0)).last().unwrap_or(log.len());
+        }
+        match (from, sequence(from), from.parse::<jiff::Timestamp>()) {
+            ("earliest", ..) => 0,
+            (_, Some(sequence), _) => sequence,
+            (_, _, Ok(time)) => since(time),
+            _ => log.len(),
+        }
+    }
 }
 
 /// Serves one request per connection.
@@ -66,9 +99,13 @@ async fn serve(fake: Arc<Fake>, stream: TcpStream) -> Result<()> {
         pairs.map(|(_, value)| value.into_owned()).collect::<Vec<_>>()
     };
     let filter = Filter { topics: values("topic"), types: values("type") };
-    let earliest = values("from") == ["earliest"];
-    let resumed = headers.get("last-event-id").and_then(|id| id.split('-').nth(1)?.parse().ok());
-    let start = resumed.unwrap_or(if earliest { 0 } else { *fake.head.borrow() });
+    let resumed = headers.get("last-event-id").and_then(|id| sequence(id));
+    let from = values("from").pop().unwrap_or_default();
+    let start = match resumed {
+        Some(sequence) => sequence,
+        None if fake.wrong == Wrong::IgnoreStarts => *fake.head.borrow(),
+        None => fake.begins(&from, &filter),
+    };
     subscribe(&fake, &mut stream, &filter, start).await
 }
 
@@ -89,7 +126,7 @@ async fn publish(
         let next = log.0.len() + 1;
         let sequence = *log.1.entry(key.to_owned()).or_insert(next);
         if sequence == next {
-            log.0.push(Stored { topic, kind, data });
+            log.0.push(Stored { topic, kind, data, at: jiff::Timestamp::now() });
             fake.head.send_replace(next);
         }
         sequence
@@ -114,9 +151,10 @@ async fn subscribe(
 ) -> Result<()> {
     let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n";
     let cursor = format!("fake-{start}-x");
-    let first = format!(
-        "{head}retry: 100\n:\n\nevent: eventcast.cursor\ndata: {{\"cursor\":\"{cursor}\"}}\nid: {cursor}\n\n"
-    );
+    let told =
+        format!("event: eventcast.cursor\ndata: {{\"cursor\":\"{cursor}\"}}\nid: {cursor}\n\n");
+    let told = if fake.wrong == Wrong::TellNoCursor { "" } else { &told };
+    let first = format!("{head}retry: 100\n:\n\n{told}");
     stream.write_all(first.as_bytes()).await?;
     let mut news = fake.head.subscribe();
     for at in start.. {
@@ -130,7 +168,7 @@ async fn subscribe(
         for at in sent {
             let frame = {
                 let log = fake.log.lock();
-                let Stored { topic, kind, data } = &log.0[at];
+                let Stored { topic, kind, data, .. } = &log.0[at];
                 let passes = filter.passes(topic.as_deref(), kind.as_deref());
                 if !passes && fake.wrong != Wrong::IgnoreFilters {
                     continue;
@@ -166,6 +204,7 @@ async fn run(wrong: Wrong) -> Result<LedgerReport> {
         publish_every: Duration::from_millis(20),
         subscribers: 20,
         stay: Duration::from_millis(500),
+        arrive: Duration::from_millis(300),
         http2: 0.0,
         ..Plan::default()
     };
@@ -194,8 +233,18 @@ async fn every_wrong_is_found_and_named() -> Result<()> {
         Wrong::Swap => matches!(offence, Offence::Repeated { .. } | Offence::OutOfOrder { .. }),
         Wrong::IgnoreFilters => matches!(offence, Offence::Unexpected { .. }),
         Wrong::Forge => matches!(offence, Offence::Unexpected { number: 99999, .. }),
+        Wrong::TellNoCursor => matches!(offence, Offence::Violation(_)),
+        Wrong::IgnoreStarts => matches!(offence, Offence::Missing { .. }),
     };
-    for wrong in [Wrong::Lose, Wrong::Repeat, Wrong::Swap, Wrong::IgnoreFilters, Wrong::Forge] {
+    for wrong in [
+        Wrong::Lose,
+        Wrong::Repeat,
+        Wrong::Swap,
+        Wrong::IgnoreFilters,
+        Wrong::Forge,
+        Wrong::TellNoCursor,
+        Wrong::IgnoreStarts,
+    ] {
         let report = run(wrong).await?;
         let found = report.verdicts.iter().flat_map(|verdict| &verdict.offences);
         assert!(found.clone().any(|offence| is(wrong, offence)), "{wrong:?} not found\n{report}");

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
+use super::Start;
 use crate::filter::Filter;
 
 /// Type of the last event of a run; every filter lets it pass.
@@ -59,8 +60,10 @@ pub struct Plan {
     pub subscribers: usize,
     /// Mean time until a subscriber reconnects of its own accord.
     pub stay: Duration,
-    /// Share of subscribers that begin with `from=earliest`; the others with `latest`.
-    pub earliest: f64,
+    /// Mean time until a subscriber begins.
+    pub arrive: Duration,
+    /// Share of connections that are cut as soon as they have told a cursor, before the first event.
+    pub curt: f64,
     /// Share of subscribers on HTTP/2.
     pub http2: f64,
     /// Share of subscribers that read their socket directly and cut it with a reset.
@@ -83,7 +86,8 @@ impl Default for Plan {
             padding: 200,
             subscribers: 100,
             stay: Duration::from_secs(4),
-            earliest: 0.5,
+            arrive: Duration::from_secs(2),
+            curt: 0.2,
             http2: 0.2,
             abrupt: 0.3,
             slow: 0.1,
@@ -97,6 +101,19 @@ impl Plan {
     /// The choices of one publisher or subscriber, the same in every run with this seed.
     pub(super) fn rng(&self, role: u64, index: usize) -> Rng {
         Rng::with_seed(self.seed ^ (role << 32) ^ index as u64)
+    }
+}
+
+/// A start of any kind: at `now` of the run, with the cursors that are known. A third is the beginning, where most is due.
+pub(super) fn random_start(rng: &mut Rng, now: Duration, cursors: &[String]) -> Start {
+    match rng.u8(..9) {
+        0 => Start::Latest,
+        1 => Start::Default,
+        2 => Start::Last(rng.usize(1..=50)),
+        3 => Start::Ago(Duration::from_secs(rng.u64(1..=5))),
+        4 => Start::Time(now.mul_f64(rng.f64())),
+        5 if !cursors.is_empty() => Start::Cursor(pick(rng, cursors)),
+        _ => Start::Earliest,
     }
 }
 
@@ -128,6 +145,6 @@ pub(super) fn around(rng: &mut Rng, mean: Duration) -> Duration {
     mean.mul_f64(-(1.0 - rng.f64()).ln())
 }
 
-fn pick(rng: &mut Rng, from: &[&str]) -> String {
-    from[rng.usize(..from.len())].to_owned()
+fn pick<T: AsRef<str>>(rng: &mut Rng, from: &[T]) -> String {
+    from[rng.usize(..from.len())].as_ref().to_owned()
 }

@@ -63,13 +63,25 @@ pub struct Observed {
     pub seen: Vec<Seen>,
 }
 
-/// `from=` of the first connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where a subscriber asks to begin, for as long as it has no cursor. With [`Earliest`](Self::Earliest) and
+/// [`Cursor`](Self::Cursor) it is known what is due; otherwise everything after the first id that came is, and what was
+/// published after the stream was opened that gave it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Start {
     /// Everything the log has; suites where retention is at work must not use it before they know the first sequence.
     Earliest,
-    /// From now on: the first id that came, or the opening of the stream, whichever is earlier.
+    /// From now on.
     Latest,
+    /// Where the channel's default says.
+    Default,
+    /// The newest so many that pass the filter.
+    Last(usize),
+    /// What was stored so long before the opening, or later.
+    Ago(Duration),
+    /// What was stored at this time, or later.
+    Time(Duration),
+    /// What follows this cursor.
+    Cursor(String),
 }
 
 /// One thing a subscriber saw.
@@ -104,8 +116,10 @@ pub enum Seen {
         /// Why.
         reason: String,
     },
-    /// The connection ended: `eventcast.closing`, a broken socket, or the subscriber's own doing.
+    /// The connection ended: `eventcast.closing`, or a broken socket.
     Ended(String),
+    /// The subscriber ended the connection, after it had time to be told a cursor.
+    Left,
     /// Something that must never be sent.
     Violation(String),
 }

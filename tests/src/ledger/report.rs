@@ -29,6 +29,13 @@ pub enum Offence {
         /// The position before.
         after: u64,
     },
+    /// Where `last:N` began, fewer were there than were asked for, although more would have passed before.
+    BeganLate {
+        /// How many were asked for.
+        asked: usize,
+        /// How many it could get of those that were there.
+        held: usize,
+    },
     /// Delivered with another cursor than its publisher was given.
     WrongCursor {
         /// Number of the event.
@@ -59,6 +66,7 @@ impl Offence {
             Self::Missing { .. } => "missing",
             Self::Repeated { .. } => "repeated",
             Self::OutOfOrder { .. } => "out of order",
+            Self::BeganLate { .. } => "began late",
             Self::WrongCursor { .. } => "wrong cursor",
             Self::Unexpected { .. } => "unexpected",
             Self::WrongGap(_) => "wrong gap",

@@ -10,7 +10,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{Observed, Phase, Plan, Seen, Shared, Start, note, plan};
+use super::{Fate, Observed, Phase, Plan, Published, Seen, Shared, Start, note, plan};
 use crate::{
     cursor::Cursor,
     filter::Filter,
@@ -20,6 +20,8 @@ use crate::{
 
 /// Receive buffer of those who are slow: small, so that the broker notices.
 const SMALL: u32 = 4096;
+/// How long a stream may take to tell a cursor: it comes with its first bytes.
+const FIRST_ID: Duration = Duration::from_secs(10);
 /// Longer than any phase of a run.
 const FOREVER: Duration = Duration::from_secs(86_400);
 
@@ -37,6 +39,8 @@ struct Subscriber {
     manner: Manner,
     phase: watch::Receiver<Phase>,
     cursor: Option<String>,
+    /// The present connection has told a cursor.
+    told: bool,
     observed: Observed,
 }
 
@@ -46,12 +50,18 @@ pub(super) async fn run(shared: Arc<Shared>, index: usize) -> Observed {
     let plan = &shared.plan;
     let unfiltered = rng.f64() < plan.unfiltered;
     let filter = if unfiltered { Filter::default() } else { plan::random_filter(&mut rng) };
-    let start = if rng.f64() < plan.earliest { Start::Earliest } else { Start::Latest };
     let manner = manner(&mut rng, plan);
+    let mut phase = shared.phase.subscribe();
+    let arrive = plan::around(&mut rng, plan.arrive);
+    tokio::select! {
+        () = sleep(arrive) => {}
+        ended = phase.wait_for(|phase| *phase != Phase::Running) => drop(ended),
+    }
+    let start = plan::random_start(&mut rng, shared.began.elapsed(), &shared.cursors());
     let name = format!("subscriber {index:03} ({start:?}, {manner:?})");
     let observed = Observed { name, filter, start, seen: Vec::new() };
-    let phase = shared.phase.subscribe();
-    let mut subscriber = Subscriber { shared, rng, manner, phase, cursor: None, observed };
+    let told = false;
+    let mut subscriber = Subscriber { shared, rng, manner, phase, cursor: None, told, observed };
     while subscriber.connection().await.is_continue() {
         // as a browser waits for `retry:`, but shorter
         let pause = plan::around(&mut subscriber.rng, Duration::from_millis(60));
@@ -88,7 +98,11 @@ impl Subscriber {
         };
         let at = self.shared.began.elapsed();
         self.observed.seen.push(Seen::Opened { at, broker });
-        let mut leave = Instant::now() + plan::around(&mut self.rng, self.shared.plan.stay);
+        self.told = false;
+        let untold = Instant::now() + FIRST_ID;
+        let curt = self.rng.f64() < self.shared.plan.curt;
+        let stay = plan::around(&mut self.rng, self.shared.plan.stay);
+        let mut leave = Instant::now() + if curt { Duration::ZERO } else { stay };
         loop {
             let calm = matches!(&*self.phase.borrow(), Phase::Ending(_));
             if calm {
@@ -98,6 +112,17 @@ impl Subscriber {
                 }
             }
             tokio::select! {
+                biased;
+                () = sleep_until(leave), if self.told => {
+                    drop(stream.cut());
+                    self.observed.seen.push(Seen::Left);
+                    return ControlFlow::Continue(());
+                }
+                () = sleep_until(untold), if !self.told => {
+                    let text = format!("no cursor within {FIRST_ID:?}");
+                    self.observed.seen.extend([Seen::Violation(text), Seen::Left]);
+                    return ControlFlow::Continue(());
+                }
                 event = stream.next() => match event {
                     Ok(Some(event)) => self.take(&event),
                     Ok(None) => return self.end("closed".to_owned()),
@@ -109,10 +134,6 @@ impl Subscriber {
                         return ControlFlow::Continue(());
                     }
                 },
-                () = sleep_until(leave) => {
-                    drop(stream.cut());
-                    return self.end("left".to_owned());
-                }
                 changed = self.phase.changed() => {
                     if changed.is_err() || *self.phase.borrow() == Phase::Stopped {
                         return ControlFlow::Break(());
@@ -128,11 +149,7 @@ impl Subscriber {
 
     fn request(&self, broker: usize) -> Result<Subscribe> {
         let mut query = self.observed.filter.query();
-        let from = match self.observed.start {
-            Start::Earliest => "earliest",
-            Start::Latest => "latest",
-        };
-        query.push(("from", from.to_owned()));
+        query.extend(self.from().map(|from| ("from", from)));
         let url = reqwest::Url::parse_with_params(&self.shared.urls[broker], query)?;
         Ok(Subscribe {
             url: url.to_string(),
@@ -143,13 +160,30 @@ impl Subscriber {
         })
     }
 
+    fn from(&self) -> Option<String> {
+        Some(match &self.observed.start {
+            Start::Default => return None,
+            Start::Earliest => "earliest".to_owned(),
+            Start::Latest => "latest".to_owned(),
+            Start::Last(n) => format!("last:{n}"),
+            Start::Ago(ago) => format!("-{}s", ago.as_secs()),
+            Start::Time(time) => (self.shared.began_at + *time).to_string(),
+            Start::Cursor(cursor) => cursor.clone(),
+        })
+    }
+
     fn take(&mut self, event: &Event) {
-        if let Some(id) = &event.id {
-            self.cursor = Some(id.clone());
-        }
         let seen = note::seen(event);
         let seen =
             seen.unwrap_or_else(|error| Seen::Violation(format!("{error:#}: {:?}", event.raw)));
+        if !self.told && matches!(seen, Seen::Event { .. }) {
+            let text = format!("a stream tells no cursor before {:?}", event.raw);
+            self.observed.seen.push(Seen::Violation(text));
+        }
+        if let Some(id) = &event.id {
+            self.cursor = Some(id.clone());
+            self.told = true;
+        }
         self.observed.seen.push(seen);
     }
 
@@ -165,6 +199,22 @@ impl Subscriber {
             Phase::Ending(Some(last)) => self.cursor.as_deref().and_then(place) == place(last),
             _ => false,
         }
+    }
+}
+
+impl Shared {
+    /// Cursors of acknowledged events of the present log.
+    fn cursors(&self) -> Vec<String> {
+        let Ok(logs) = self.logs.try_read() else {
+            return Vec::new(); // it is just being replaced
+        };
+        let published = self.published.lock();
+        let present = published.iter().filter(|event| event.log == logs.cuts.len());
+        let cursor = |event: &Published| match &event.fate {
+            Fate::Stored(cursor) => Some(cursor.clone()),
+            _ => None,
+        };
+        present.filter_map(cursor).collect()
     }
 }
 

@@ -89,6 +89,11 @@ impl Index {
         &self.logs[log]
     }
 
+    /// Events that are perhaps stored.
+    pub(super) fn unknown(&self) -> impl Iterator<Item = &Published> {
+        self.published.values().filter(|event| event.fate == Fate::Unknown)
+    }
+
     pub(super) fn find(&self, log: usize, number: u64) -> Known<'_> {
         if let Some(at) = self.by_number[log].get(&number) {
             return Known::Here(&self.logs[log][*at]);

@@ -60,7 +60,7 @@ impl<'a> Reading<'a> {
             Seen::Gap { requested, resumed, lost, reason } => {
                 self.gap(requested.as_deref(), resumed, *lost, reason);
             }
-            Seen::Opened { .. } | Seen::Ended(_) | Seen::Violation(_) => {}
+            Seen::Opened { .. } | Seen::Ended(_) | Seen::Left | Seen::Violation(_) => {}
         }
     }
 

@@ -8,17 +8,22 @@ use super::{
 };
 use crate::{
     filter::Filter,
-    ledger::{Observed, Offence, Seen, Start},
+    ledger::{Observed, Offence, Published, Seen, Start},
 };
 
 /// Reasons after which delivery begins at the first event of the log.
 const RESETS: [&str; 2] = ["new-incarnation", "invalid-cursor"];
 
+/// Between the clocks of the ledger and of the log.
+const CLOCKS: Duration = Duration::from_millis(100);
+
 /// A record between two resets.
 pub(super) struct Stretch<'a> {
     filter: &'a Filter,
-    /// `None`: from the first event of the log. Otherwise the opening of the stream that gave the first id.
-    latest: Option<Duration>,
+    /// Where it was asked to begin; after a reset that is the first event of the log.
+    start: &'a Start,
+    /// When the stream was opened that gave the first id, or should have.
+    opened: Duration,
     seen: &'a [Seen],
     /// The reset that began this stretch.
     reset: Option<&'a str>,
@@ -50,8 +55,9 @@ pub(super) fn cut(observed: &Observed) -> Vec<Stretch<'_>> {
     let ends = ends.map(|(at, _)| at).chain([observed.seen.len()]);
     for end in ends {
         let seen = &observed.seen[from..end];
-        let latest = (observed.start == Start::Latest && reset.is_none()).then(|| opened(seen));
-        stretches.push(Stretch { filter: &observed.filter, latest: latest.flatten(), seen, reset });
+        let start = if reset.is_none() { &observed.start } else { &Start::Earliest };
+        let (filter, opened) = (&observed.filter, opened(seen));
+        stretches.push(Stretch { filter, start, opened, seen, reset });
         if let Some(Seen::Gap { resumed, .. }) = observed.seen.get(end) {
             reset = Some(resumed);
         }
@@ -60,31 +66,28 @@ pub(super) fn cut(observed: &Observed) -> Vec<Stretch<'_>> {
     stretches
 }
 
-/// When the stream was opened that gave the first id; a record without any stream has none.
-fn opened(seen: &[Seen]) -> Option<Duration> {
-    let first = seen.iter().position(|seen| position(seen).is_some()).unwrap_or(seen.len());
-    let before = seen[..first].iter().rev();
-    let mut openings = before.filter_map(|seen| match seen {
-        Seen::Opened { at, .. } => Some(*at),
-        _ => None,
-    });
-    Some(openings.next().unwrap_or(Duration::MAX))
-}
-
-/// The cursor that an item moves a client to.
-fn position(seen: &Seen) -> Option<&str> {
-    match seen {
-        Seen::Event { cursor, .. } => Some(cursor),
-        Seen::Cursor(cursor) => Some(cursor),
-        Seen::Gap { resumed, .. } => Some(resumed),
-        _ => None,
+/// When the first stream was opened that gave an id, or that the subscriber left although it gave none. One that broke
+/// before does not count: nobody knows where it began.
+fn opened(seen: &[Seen]) -> Duration {
+    let mut opened = Duration::MAX;
+    for seen in seen {
+        match seen {
+            Seen::Opened { at, .. } => opened = *at,
+            Seen::Ended(_) => opened = Duration::MAX,
+            Seen::Violation(_) => {}
+            Seen::Event { .. } | Seen::Cursor(_) | Seen::Gap { .. } | Seen::Left => break,
+        }
     }
+    opened
 }
 
 impl Stretch<'_> {
     /// Judges this stretch by `log`; `last`: the log's end had to be reached.
     pub(super) fn judge(&self, index: &Index, log: usize, last: bool) -> Finding {
-        let mut reading = Reading::new(self.filter, self.latest.is_none().then_some(0));
+        let mut reading = Reading::new(self.filter, (*self.start == Start::Earliest).then_some(0));
+        if let Start::Cursor(cursor) = self.start {
+            reading.start = reading.enter(cursor);
+        }
         if let Some(resumed) = self.reset {
             reading.enter(resumed);
         }
@@ -93,10 +96,12 @@ impl Stretch<'_> {
         }
         let due = |stored: &&Stored| {
             let after = reading.start.is_some_and(|start| stored.sequence > start);
-            let began_later = self.latest.is_some_and(|opened| stored.event.began > opened);
-            (after || began_later) && stored.event.passes(self.filter)
+            (after || self.asks_for(&stored.event)) && stored.event.passes(self.filter)
         };
         let mut finding = reading.finding;
+        if let (Start::Last(asked), Some(start)) = (self.start, reading.start) {
+            finding.offences.extend(self.began_late(index, log, *asked, start));
+        }
         for stored in index.log(log).iter().filter(due) {
             let (number, sequence) = (stored.number, stored.sequence);
             let in_gap = |(after, to): &(u64, u64)| (*after < sequence) && (sequence <= *to);
@@ -111,5 +116,28 @@ impl Stretch<'_> {
             }
         }
         finding
+    }
+
+    /// Whether an event was certainly stored when, or after, what was asked for begins.
+    fn asks_for(&self, event: &Published) -> bool {
+        let from = match self.start {
+            Start::Earliest | Start::Cursor(_) => return false, // their places are known
+            Start::Latest | Start::Default | Start::Last(_) => self.opened,
+            Start::Ago(ago) => self.opened.saturating_sub(*ago).saturating_add(CLOCKS),
+            Start::Time(time) => time.saturating_add(CLOCKS),
+        };
+        event.began > from && self.opened < Duration::MAX
+    }
+
+    /// `last:N` that began after `start`: whether it left out what it was asked for. An event that was published later than
+    /// the opening is certainly none of the newest then; all others may be.
+    fn began_late(&self, index: &Index, log: usize, asked: usize, start: u64) -> Option<Offence> {
+        let passes = |event: &Published| event.passes(self.filter);
+        let (before, after): (Vec<_>, Vec<_>) =
+            index.log(log).iter().filter(|s| passes(&s.event)).partition(|s| s.sequence <= start);
+        let there = |event: &&Published| passes(event) && event.began <= self.opened;
+        let held = after.iter().map(|stored| &stored.event).chain(index.unknown()).filter(there);
+        let held = held.count();
+        (held < asked && !before.is_empty()).then_some(Offence::BeganLate { asked, held })
     }
 }

@@ -277,3 +277,70 @@ fn what_was_not_stored_must_not_come_and_cursors_are_given_once() {
     let report = judge(World { published: events, cuts: vec![] }, &[]);
     assert_eq!(report.problems.len(), 1);
 }
+
+/// Ways to begin after five of nine events, at the opening of a stream at 6 seconds, when seven were published.
+fn starts_after_five() -> Vec<Start> {
+    let seconds = Duration::from_secs_f64;
+    vec![
+        Start::Latest,
+        Start::Default,
+        Start::Last(2),
+        Start::Ago(seconds(1.2)),
+        Start::Time(seconds(4.5)),
+        Start::Cursor(cursor("e", 5)),
+    ]
+}
+
+#[test]
+fn a_silent_loss_is_found_wherever_a_subscriber_began() {
+    let judged = |start: &Start, seen: &[Seen]| {
+        let world = World { published: published("e", 0, 0, 9), cuts: vec![] };
+        verdict_of(world, start.clone(), &[], seen.to_vec()).offences
+    };
+    let missing = |numbers: std::ops::Range<u64>| -> Vec<Offence> {
+        numbers.map(|number| Offence::Missing { number, sequence: number + 1 }).collect()
+    };
+    let told = |first: u64| [opened(6), Seen::Cursor(cursor("e", first)), Seen::Left];
+    let back = |first: u64| {
+        let rest = (first..9).map(|n| event("e", n, n + 1));
+        [opened(8), Seen::Cursor(cursor("e", first))].into_iter().chain(rest)
+    };
+    let starts = starts_after_five().into_iter().map(|start| (start, 5));
+    for (start, first) in starts.chain([(Start::Earliest, 0)]) {
+        let whole: Vec<_> = told(first).into_iter().chain(back(first)).collect();
+        assert_eq!(judged(&start, &whole), [], "{start:?}");
+        let mut without_six = whole.clone();
+        without_six.retain(|seen| !matches!(seen, Seen::Event { number: 6, .. }));
+        assert_eq!(judged(&start, &without_six), missing(6..7), "{start:?}");
+        // it was told where it is, left, and was put somewhere else when it came back
+        let moved: Vec<_> = told(first).into_iter().chain(back(8)).collect();
+        assert_eq!(judged(&start, &moved), missing(first..8), "{start:?}");
+        // it was not told where it is, left, and began again with the same words
+        let untold: Vec<_> = [opened(6), Seen::Left].into_iter().chain(back(8)).collect();
+        let found = judged(&start, &untold);
+        assert!(found.contains(&missing(7..8)[0]), "{start:?}: {found:?}");
+        // a stream that broke before it told anything began nowhere, unless the start is a place
+        let broken = [opened(6), Seen::Ended("reset".into())].into_iter().chain(back(8));
+        let found = judged(&start, &broken.collect::<Vec<_>>());
+        let is_place =
+            matches!(start, Start::Earliest | Start::Cursor(_) | Start::Time(_) | Start::Ago(_));
+        assert_eq!(found.contains(&missing(7..8)[0]), is_place, "{start:?}: {found:?}");
+    }
+}
+
+#[test]
+fn the_newest_of_a_filter_are_counted_at_the_opening() {
+    let last = |asked: usize, topics: &[&str], count: u64, first: u64| {
+        let world = World { published: published("e", 0, 0, count), cuts: vec![] };
+        let passes = |n: &u64| topics.is_empty() || n % 3 != 1;
+        let mut seen = vec![opened(6), Seen::Cursor(cursor("e", first))];
+        seen.extend((first..count).filter(passes).map(|n| event("e", n, n + 1)));
+        verdict_of(world, Start::Last(asked), topics, seen).offences
+    };
+    assert_eq!(last(2, &[], 9, 5), []);
+    assert_eq!(last(3, &[], 9, 5), [Offence::BeganLate { asked: 3, held: 2 }]);
+    assert_eq!(last(50, &[], 9, 0), [], "there are no more");
+    // of the first seven events 0, 2, 3, 5 and 6 pass
+    assert_eq!(last(3, &["a"], 9, 3), []);
+    assert_eq!(last(4, &["a"], 9, 3), [Offence::BeganLate { asked: 4, held: 3 }]);
+}
