@@ -11,12 +11,13 @@ use eventcast_tests::{
     eventually,
     http::{Version, client},
     link::Link,
-    sinks::{SINKS, counts},
+    sinks::{SINKS, counts, number},
     sse::{EventStream, Subscribe},
-    wire::{EVENTS, Site, Two},
+    wire::{EVENTS, Site, Two, Wire},
 };
 use serde_json::Value;
 use tokio::{
+    net::TcpStream,
     task::JoinSet,
     time::{Instant, timeout},
 };
@@ -147,35 +148,65 @@ async fn a_stream_ends_with_the_cursor_that_its_filter_let_it_reach() -> Result<
     Ok(())
 }
 
-/// What HTTP/2 has no room for is not taken: the position moves with what goes out, event by event.
-#[tokio::test]
-async fn of_a_reader_that_does_not_read_nothing_is_taken_beyond_its_window() -> Result<()> {
-    const NUMBERS: u64 = 200;
-    const BYTES: usize = 4000;
-    const WINDOW: u32 = 65_535;
-    let site = Site::start(|_| {}).await?;
-    site.publish_numbers(0..NUMBERS, BYTES..=BYTES).await?;
-    let socket = tokio::net::TcpStream::connect(site.broker.address()).await?;
+/// Bytes of an event of [`unread`].
+const BYTES: usize = 4000;
+/// Room that an HTTP/2 stream has which is not read.
+const WINDOW: u32 = 65_535;
+
+/// Replays events `0..200` over HTTP/2 to somebody who does not read: the window is full. What is beyond it stays in the log.
+async fn unread(site: &Site) -> Result<(Two, Wire, f64)> {
+    site.publish_numbers(0..200, BYTES..=BYTES).await?;
+    let socket = TcpStream::connect(site.broker.address()).await?;
     let mut settings = h2::client::Builder::new();
     settings.initial_window_size(WINDOW).data_frame_budget(1 << 30);
     let mut connection = Two::over(socket, &settings).await?;
-    let mut wire = connection.ask("GET", &format!("{EVENTS}?from=earliest"), &[], b"").await?;
-    let delivered = [("outcome", "delivered")];
-    let metric = "eventcast_subscriber_events_total";
-    let window = f64::from(WINDOW) / BYTES as f64;
-    // the window is full; what is beyond it stays in the log
-    let taken = site.metric(metric, &delivered, SOON, |count| count >= window.floor()).await?;
-    tokio::time::sleep(Duration::from_millis(300)).await; // that nothing comes cannot be waited for
-    let later = site.broker.metric(metric, &delivered).await?;
-    ensure!(
-        later <= window + 4.0,
-        "{taken}, then {later} events were taken, of which {window} fit"
-    );
-    for n in 0..NUMBERS {
+    let wire = connection.ask("GET", &format!("{EVENTS}?from=earliest"), &[], b"").await?;
+    let fits = f64::from(WINDOW) / BYTES as f64;
+    site.metric(DELIVERED.0, &DELIVERED.1, SOON, |count| count >= fits.floor()).await?;
+    tokio::time::sleep(Duration::from_millis(300)).await; // that nothing else is taken cannot be waited for
+    let taken = site.broker.metric(DELIVERED.0, &DELIVERED.1).await?;
+    ensure!(taken <= fits + 4.0, "{taken} events were taken, of which {fits} fit");
+    Ok((connection, wire, taken))
+}
+
+const DELIVERED: (&str, [(&str, &str); 1]) =
+    ("eventcast_subscriber_events_total", [("outcome", "delivered")]);
+
+/// What HTTP/2 has no room for is not taken: the position moves with what goes out, event by event.
+#[tokio::test]
+async fn of_a_reader_that_does_not_read_nothing_is_taken_beyond_its_window() -> Result<()> {
+    let site = Site::start(|_| {}).await?;
+    let (_connection, mut wire, _) = unread(&site).await?;
+    for n in 0..200 {
         let data = wire.data().await?;
         ensure!(data.starts_with(&format!("{n} ")), "{n}: {}", &data[..10]);
     }
-    let all = |count| count == 200.0;
-    site.metric(metric, &delivered, SOON, all).await?;
+    site.metric(DELIVERED.0, &DELIVERED.1, SOON, |count| count == 200.0).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_the_log_drops_before_it_is_taken_is_given_to_nobody() -> Result<()> {
+    const LEFT: u64 = 150;
+    let site = Site::start(|_| {}).await?;
+    let (_connection, mut wire, taken) = unread(&site).await?;
+    let jetstream = site.nats.jetstream().await?;
+    let stream = jetstream.get_stream("SSE_default_demo").await?;
+    stream.purge().sequence(LEFT + 1).await?;
+    site.metric("eventcast_tail_events", &[], SOON, |events| events == 50.0).await?;
+    let mut came: Vec<u64> = Vec::new();
+    let mut gaps = 0;
+    while came.last() != Some(&199) {
+        let block = wire.block_with("data: ").await?;
+        gaps += usize::from(block.contains("event: eventcast.gap"));
+        if !block.contains("event: eventcast.") {
+            let data = block.lines().find_map(|line| line.strip_prefix("data: "));
+            came.push(number(data.unwrap_or_default())?);
+        }
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small count")]
+    let wanted: Vec<u64> = (0..taken as u64).chain(LEFT..200).collect();
+    ensure!(came == wanted, "{came:?} came for {wanted:?}");
+    ensure!(gaps == 1, "{gaps} gaps");
     Ok(())
 }

@@ -29,12 +29,19 @@ pub(crate) struct EventBody {
     rhythm: Rhythm,
     /// What goes out before anything else.
     words: Option<Bytes>,
-    /// What was read last, and how much of it hyper has taken: the position moves with each event that it takes.
-    run: Option<(Run, usize)>,
+    reading: Option<Reading>,
     heartbeat: Duration,
     wrote: Instant,
     timer: Pin<Box<Sleep>>,
     ended: bool,
+}
+
+/// What was read last, and how much of it hyper has taken: the position moves with each event that it takes.
+struct Reading {
+    run: Run,
+    taken: usize,
+    /// [`drops`](crate::log::Log::drops) of the log when it was read.
+    drops: u64,
 }
 
 impl EventBody {
@@ -51,7 +58,7 @@ impl EventBody {
             grant,
             rhythm,
             words: Some(first),
-            run: None,
+            reading: None,
             heartbeat,
             wrote,
             timer,
@@ -76,11 +83,11 @@ impl EventBody {
         self.rhythm.beat(&mut self.subscriber)
     }
 
-    /// The next event of what was read last.
+    /// The next event of what was read last. What the log may have dropped since is read anew.
     fn next_event(&mut self) -> Option<Bytes> {
-        let (run, from) = self.run.take()?;
-        let (frame, from) = self.subscriber.take(&run, from)?;
-        self.run = Some((run, from));
+        let reading = self.reading.take().filter(|r| r.drops == self.subscriber.log().drops())?;
+        let (frame, taken) = self.subscriber.take(&reading.run, reading.taken)?;
+        self.reading = Some(Reading { taken, ..reading });
         Some(frame)
     }
 
@@ -131,8 +138,11 @@ impl EventBody {
                 self.words = Some(self.beat());
                 continue;
             }
+            let drops = self.subscriber.log().drops();
             match self.subscriber.poll_read(cx, u64::MAX) {
-                Poll::Ready(Step::Run(run)) => self.run = Some((run, 0)),
+                Poll::Ready(Step::Run(run)) => {
+                    self.reading = Some(Reading { run, taken: 0, drops });
+                }
                 Poll::Ready(Step::Tell(frame)) => self.words = Some(frame),
                 Poll::Ready(Step::On) => {}
                 Poll::Ready(Step::Head) | Poll::Pending => {

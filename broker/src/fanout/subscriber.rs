@@ -51,7 +51,8 @@ pub(crate) struct Subscriber {
     epoch: Epoch,
     /// The position that the client knows, from an event or a cursor event.
     told: Position,
-    load: Option<Load>,
+    /// A page on its way, and [`Log::drops`] when it was asked for.
+    load: Option<(Load, u64)>,
     /// While it is not at the head.
     behind: Option<Counted>,
 }
@@ -128,12 +129,15 @@ impl Subscriber {
     /// Reads on, over sequences up to `limit`. Pending while a page is on its way, which wakes `cx`, or while the log is
     /// read anew, whose end the tail tells its listeners.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, limit: u64) -> Poll<Step> {
-        if let Some(load) = &mut self.load {
+        if let Some((load, drops)) = &mut self.load {
             let Poll::Ready(page) = load.as_mut().poll(cx) else {
                 return Poll::Pending;
             };
+            let is_outdated = *drops != self.log.drops();
             self.load = None;
             match page {
+                // It came a while ago, for somebody who did not read: it is cached, or asked for again.
+                Ok(_) if is_outdated => {}
                 Ok(page) => {
                     self.metrics.from_pages.inc();
                     return Poll::Ready(self.read_page(page));
@@ -181,12 +185,14 @@ impl Subscriber {
     fn load_after(&mut self, pause: Duration) {
         let log = Arc::clone(&self.log);
         let Position { incarnation, sequence, .. } = self.position;
-        self.load = Some(Box::pin(async move {
+        let drops = log.drops();
+        let load: Load = Box::pin(async move {
             if !pause.is_zero() {
                 tokio::time::sleep(pause).await;
             }
             log.page(incarnation, sequence + 1).await
-        }));
+        });
+        self.load = Some((load, drops));
     }
 
     fn read_ring(&mut self, events: Vec<Arc<Event>>) -> Step {

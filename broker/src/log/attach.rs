@@ -231,7 +231,7 @@ async fn first_info(log: &Log, config: &ChannelConfig) -> Result<Info, End> {
 
 /// What the tail holds stays, but is served to nobody: a stream that comes back proves by its epoch whether it is the same.
 async fn missing(log: &Log, config: &ChannelConfig) -> End {
-    log.tail.withhold();
+    log.withhold();
     if log.nats.create_streams
         && let Err(error) = log.create(config).await
     {
@@ -294,7 +294,7 @@ fn renew(log: &Log) -> End {
         channel = log.names.channel,
         "the log is another one now: subscribers are told and begin anew"
     );
-    log.tail.invalidate();
+    log.invalidate();
     End::NewIncarnation
 }
 

@@ -62,7 +62,7 @@ impl Log {
         let attachment = self.attachment().ok_or(StreamError::NoAnswer)?;
         let asked = self.ask_info(INFO_TIMEOUT).await;
         if matches!(asked, Err(StreamError::Missing)) {
-            self.tail.withhold();
+            self.withhold();
         }
         let info = asked?;
         // Of another log the tail learns by itself.
@@ -129,6 +129,18 @@ impl Log {
                 .events
                 .iter()
                 .all(|e| e.sequence >= first && !known.dropped.contains(e.sequence))
+    }
+
+    /// The stream is not there: nothing is served until the tail is attached again, and what was read for somebody is dropped.
+    pub(super) fn withhold(&self) {
+        self.tail.withhold();
+        self.drops.fetch_add(1, SeqCst);
+    }
+
+    /// The log is another one: nothing of the old one is served.
+    pub(super) fn invalidate(&self) {
+        self.tail.invalidate();
+        self.drops.fetch_add(1, SeqCst);
     }
 
     /// While nobody can ask: what is older than the stream keeps is kept in memory no longer either.
