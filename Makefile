@@ -4,7 +4,7 @@ CARGO ?= cargo
 TOOLS := tests/tools/install.sh
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help run tools test test-unit e2e lint bench bench-operator fuzz docs images cluster cluster-down clean
+.PHONY: help run tools test test-unit soak e2e lint bench bench-operator fuzz docs images cluster cluster-down clean
 
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,11 @@ cluster: images ## Start a one-node Kubernetes with these images (root); prints 
 
 cluster-down: ## Stop it, and leave nothing behind
 	@tests/cluster/down.sh
+
+soak: ## Half an hour of retention, erasure and restarts; SOAK_SECONDS=60 makes it shorter
+	@$(TOOLS) nats-server
+	@$(CARGO) build -p eventcast-broker
+	@$(TOOLS) exec $(CARGO) test -p eventcast-tests --test soak -- --ignored --nocapture
 
 e2e: ## The chart on a real cluster: the one of KUBECONFIG, or one of its own (root)
 	@tests/cluster/e2e.sh $(ARGS)

@@ -1,0 +1,270 @@
+//! A soak: channels whose retention is by age, by number and by bytes, purged, erased from and served by brokers that are killed,
+//! for half an hour. Nothing is served more than two seconds after the log has dropped it, and the ledger balances.
+//!
+//! `make soak` runs it; `SOAK_SECONDS` makes it shorter. It is no part of `make test`.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use async_nats::jetstream::stream::Stream;
+use eventcast_tests::{
+    broker::Broker,
+    cursor::Cursor,
+    http::{Answer, Version, client},
+    init_tracing,
+    ledger::{Ledger, Plan},
+    nats::NatsServer,
+    sse::EventStream,
+};
+use fastrand::Rng;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
+
+const PROMISE: Duration = Duration::from_secs(2);
+/// How often the log is asked what it has dropped.
+const ASK: Duration = Duration::from_millis(200);
+const WITHIN: Duration = Duration::from_secs(60);
+const CHANNELS: [&str; 3] = ["age", "number", "bytes"];
+
+/// When the log was known to have dropped what.
+#[derive(Default)]
+struct Dropped {
+    beginnings: Vec<(Instant, u64)>,
+    deleted: HashMap<u64, Instant>,
+}
+
+impl Dropped {
+    /// Why `sequence` may not be in what a reader got who asked at `asked`.
+    fn forbids(&self, sequence: u64, asked: Instant) -> Option<String> {
+        let until = asked.checked_sub(PROMISE)?;
+        let first = self.beginnings.iter().rev().find(|(at, _)| *at <= until)?.1;
+        if sequence < first {
+            return Some(format!("{sequence} lies before {first}"));
+        }
+        let deleted = self.deleted.get(&sequence).filter(|at| **at <= until)?;
+        Some(format!("{sequence} was deleted {:?} before it was asked for", asked - *deleted))
+    }
+}
+
+/// One channel of the soak.
+struct Soaked {
+    name: &'static str,
+    log: Stream,
+    urls: Vec<String>,
+    dropped: Mutex<Dropped>,
+    /// Events that readers got and that were compared.
+    compared: Mutex<u64>,
+    offences: Mutex<Vec<String>>,
+}
+
+impl Soaked {
+    /// Notes what the log has dropped by now.
+    async fn note(&self) -> Result<()> {
+        let info = self.log.info_builder().with_deleted(true).fetch().await?;
+        let state = info.info.state;
+        let now = Instant::now();
+        let mut dropped = self.dropped.lock();
+        dropped.beginnings.push((now, state.first_sequence));
+        for sequence in state.deleted.unwrap_or_default() {
+            dropped.deleted.entry(sequence).or_insert(now);
+        }
+        Ok(())
+    }
+
+    fn compare(&self, what: &str, asked: Instant, cursors: &[String]) -> Result<()> {
+        *self.compared.lock() += cursors.len() as u64;
+        for cursor in cursors {
+            let sequence = Cursor::parse(cursor)?.sequence;
+            if let Some(why) = self.dropped.lock().forbids(sequence, asked) {
+                self.offences.lock().push(format!("{}, {what}: {why}", self.name));
+            }
+        }
+        Ok(())
+    }
+
+    /// A page of history, from either end; and what a newcomer is given. A broker that is down gives nothing.
+    async fn read(&self, url: &str, rng: &mut Rng) -> Result<()> {
+        let order = if rng.bool() { "asc" } else { "desc" };
+        let asked = Instant::now();
+        let request = client(Version::One)
+            .get(format!("{url}?limit=1000&order={order}"))
+            .header("Accept", "application/json");
+        if let Ok(response) = request.send().await {
+            let answer = Answer::read(response).await?;
+            let events = answer.json["events"].as_array().cloned().unwrap_or_default();
+            let cursors = events.iter().filter_map(|e| Some(e["cursor"].as_str()?.to_owned()));
+            self.compare("history", asked, &cursors.collect::<Vec<_>>())?;
+        }
+        let from = ["earliest", "last:200", "-1m"][rng.usize(..3)];
+        let asked = Instant::now();
+        let Ok(mut stream) = EventStream::connect(&format!("{url}?from={from}"), None).await else {
+            return Ok(());
+        };
+        let mut cursors = Vec::new();
+        while let Ok(Ok(Some(event))) = timeout(ASK, stream.next()).await {
+            if !event.is_control() {
+                cursors.extend(event.id);
+            }
+            if asked.elapsed() > Duration::from_secs(5) {
+                break;
+            }
+        }
+        self.compare(from, asked, &cursors)
+    }
+}
+
+/// Something that drops events; gives the name of it.
+async fn drop_something(soaked: &Soaked, ledger: &Ledger, rng: &mut Rng) -> Result<&'static str> {
+    // Nobody publishes meanwhile: so it is known what exactly was erased.
+    let mut paused = ledger.pause().await;
+    let before = deleted(&soaked.log).await?;
+    let url = &soaked.urls[rng.usize(..soaked.urls.len())];
+    let way = match rng.u8(..10) {
+        0 => {
+            soaked.log.purge().await?;
+            "purge"
+        }
+        1 => {
+            soaked.log.purge().keep(rng.u64(1..100)).await?;
+            "purge but the newest"
+        }
+        2..=4 => {
+            let topic = ["user.1", "user.42", "orders.*.paid", "a.%3E"][rng.usize(..4)];
+            erase(&format!("{url}?topic={topic}")).await?;
+            "erase a topic"
+        }
+        5..=7 => {
+            for cursor in some_cursors(url, rng).await? {
+                erase(&format!("{url}/{cursor}")).await?;
+            }
+            "erase some"
+        }
+        _ => {
+            let state = soaked.log.get_info().await?.state;
+            for _ in 0..20 {
+                let sequence = rng.u64(state.first_sequence..=state.last_sequence.max(state.first_sequence));
+                // It may be gone already.
+                drop(soaked.log.delete_message(sequence).await);
+            }
+            "delete some"
+        }
+    };
+    let after = deleted(&soaked.log).await?;
+    paused.erased(after.difference(&before).copied());
+    Ok(way)
+}
+
+async fn deleted(log: &Stream) -> Result<HashSet<u64>> {
+    let info = log.info_builder().with_deleted(true).fetch().await?;
+    Ok(info.info.state.deleted.unwrap_or_default().into_iter().collect())
+}
+
+async fn erase(url: &str) -> Result<()> {
+    let Ok(response) = client(Version::One).delete(url).send().await else { return Ok(()) };
+    let answer = Answer::read(response).await?;
+    ensure!([204, 404, 503].contains(&answer.status), "{} {}", answer.status, answer.json);
+    Ok(())
+}
+
+async fn some_cursors(url: &str, rng: &mut Rng) -> Result<Vec<String>> {
+    let request = client(Version::One).get(format!("{url}?limit=500")).header("Accept", "application/json");
+    let Ok(response) = request.send().await else { return Ok(Vec::new()) };
+    let answer = Answer::read(response).await?;
+    let events = answer.json["events"].as_array().cloned().unwrap_or_default();
+    let picked = events.iter().filter(|_| rng.u8(..50) == 0);
+    Ok(picked.filter_map(|e| Some(e["cursor"].as_str()?.to_owned())).collect())
+}
+
+fn channel(name: &str) -> Value {
+    let retention = match name {
+        "age" => json!({"maxAgeSeconds": 10, "duplicateWindowSeconds": 10}),
+        "number" => json!({"maxEvents": 700}),
+        _ => json!({"maxBytes": 300_000}),
+    };
+    json!({"namespace": "default", "name": name, "retention": retention})
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "half an hour: make soak"]
+async fn nothing_is_served_that_the_log_has_dropped() -> Result<()> {
+    init_tracing();
+    let seconds = std::env::var("SOAK_SECONDS").ok().map_or(Ok(1800), |text| text.parse())?;
+    let until = Instant::now() + Duration::from_secs(seconds);
+    let nats = NatsServer::start_with("1s").await?;
+    let mut brokers = Vec::new();
+    for tail in [65_536, 64] {
+        let config = |config: &mut Value| {
+            config["memory"]["tailEvents"] = tail.into();
+            config["channels"] = CHANNELS.iter().map(|name| channel(name)).collect();
+        };
+        brokers.push(Broker::start(&nats.url(), config).await?);
+    }
+    let (mut soaked, mut ledgers, mut readers) = (Vec::new(), Vec::new(), JoinSet::new());
+    for name in CHANNELS {
+        let log = nats.jetstream().await?.get_stream(format!("SSE_default_{name}")).await?;
+        let of = |broker: &Broker| broker.url(&format!("/channels/default/{name}/events"));
+        let urls: Vec<_> = brokers.iter().map(of).collect();
+        let plan = Plan { subscribers: 20, publishers: 3, retained: false, ..Plan::default() };
+        ledgers.push(Ledger::start(plan, urls.clone()));
+        let one = Arc::new(Soaked {
+            name,
+            log,
+            urls,
+            dropped: Mutex::default(),
+            compared: Mutex::default(),
+            offences: Mutex::default(),
+        });
+        let noted = Arc::clone(&one);
+        readers.spawn(async move {
+            while Instant::now() < until {
+                noted.note().await?;
+                sleep(ASK).await;
+            }
+            anyhow::Ok(())
+        });
+        for url in one.urls.clone() {
+            let read = Arc::clone(&one);
+            readers.spawn(async move {
+                let mut rng = Rng::new();
+                while Instant::now() < until {
+                    read.read(&url, &mut rng).await?;
+                }
+                Ok(())
+            });
+        }
+        soaked.push(one);
+    }
+    let (mut rng, mut done) = (Rng::new(), HashMap::<&str, u32>::new());
+    while Instant::now() < until {
+        sleep(Duration::from_millis(rng.u64(500..4000))).await;
+        let at = rng.usize(..CHANNELS.len());
+        let what = if rng.u8(..8) == 0 {
+            brokers[rng.usize(..2)].restart().await?;
+            "restart of a broker"
+        } else {
+            drop_something(&soaked[at], &ledgers[at], &mut rng).await?
+        };
+        *done.entry(what).or_default() += 1;
+    }
+    while let Some(ended) = readers.join_next().await {
+        ended.context("a reader failed")??;
+    }
+    eprintln!("soak: {done:?}");
+    for (one, ledger) in soaked.iter().zip(ledgers) {
+        let report = ledger.finish(WITHIN).await?;
+        let (compared, offences) = (*one.compared.lock(), one.offences.lock().clone());
+        eprintln!("soak: {}: {compared} events compared\n{report}", one.name);
+        ensure!(offences.is_empty(), "{}: {:#?}", offences.len(), &offences[..offences.len().min(20)]);
+        ensure!(compared > 0, "nothing was read");
+        report.assert_clean();
+    }
+    Ok(())
+}
