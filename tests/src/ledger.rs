@@ -17,7 +17,7 @@ pub use plan::{END_TYPE, Plan, random_filter};
 pub use record::{Fate, Observed, Published, Seen, Start, World};
 pub use report::{LedgerReport, Offence, Verdict};
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use parking_lot::Mutex;
@@ -27,7 +27,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::eventually;
+use crate::{cursor::Cursor, eventually};
 
 /// What publishers and subscribers share.
 #[derive(Debug)]
@@ -112,7 +112,8 @@ impl Ledger {
     #[must_use]
     pub fn acknowledged(&self) -> usize {
         let published = self.shared.published.lock();
-        published.iter().filter(|event| matches!(event.fate, Fate::Stored(_))).count()
+        let stored = |fate: &Fate| matches!(fate, Fate::Stored(_) | Fate::Erased(_));
+        published.iter().filter(|event| stored(&event.fate)).count()
     }
 
     /// Waits until `count` more events are acknowledged.
@@ -126,6 +127,17 @@ impl Ledger {
             std::future::ready((have >= goal).then_some(()).context(format!("{have} of {goal}")))
         })
         .await
+    }
+
+    /// The log has erased the events at these sequences.
+    pub fn erased(&self, sequences: &HashSet<u64>) {
+        for event in self.shared.published.lock().iter_mut() {
+            if let Fate::Stored(cursor) = &event.fate
+                && Cursor::parse(cursor).is_ok_and(|cursor| sequences.contains(&cursor.sequence))
+            {
+                event.fate = Fate::Erased(cursor.clone());
+            }
+        }
     }
 
     /// Waits until no publish is under way, and lets none begin.

@@ -20,7 +20,7 @@ use super::{Fate, LedgerReport, Observed, Offence, Seen, Verdict, World};
 pub fn judge(world: World, observed: &[Observed]) -> LedgerReport {
     let count = |fate: fn(&Fate) -> bool| world.published.iter().filter(|p| fate(&p.fate)).count();
     let mut report = LedgerReport {
-        acknowledged: count(|fate| matches!(fate, Fate::Stored(_))),
+        acknowledged: count(|fate| matches!(fate, Fate::Stored(_) | Fate::Erased(_))),
         unknown: count(|fate| *fate == Fate::Unknown),
         not_stored: count(|fate| *fate == Fate::NotStored),
         ..LedgerReport::default()

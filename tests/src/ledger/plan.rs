@@ -58,6 +58,9 @@ pub struct Plan {
     pub padding: usize,
     /// Subscribers.
     pub subscribers: usize,
+    /// Whether the log keeps everything. Else subscribers begin at its end or at a cursor: what lies between the first event
+    /// that there was and the first that there is, nobody is told who does not come from there.
+    pub retained: bool,
     /// Mean time until a subscriber reconnects of its own accord.
     pub stay: Duration,
     /// Mean time until a subscriber begins.
@@ -85,6 +88,7 @@ impl Default for Plan {
             publish_within: Duration::from_secs(60),
             padding: 200,
             subscribers: 100,
+            retained: true,
             stay: Duration::from_secs(4),
             arrive: Duration::from_secs(2),
             curt: 0.2,
@@ -105,8 +109,18 @@ impl Plan {
 }
 
 /// A start of any kind: at `now` of the run, with the cursors that are known. A third is the beginning, where most is due.
-pub(super) fn random_start(rng: &mut Rng, now: Duration, cursors: &[String]) -> Start {
+pub(super) fn random_start(
+    rng: &mut Rng,
+    retained: bool,
+    now: Duration,
+    cursors: &[String],
+) -> Start {
     match rng.u8(..9) {
+        _ if !retained => match rng.u8(..3) {
+            0 if !cursors.is_empty() => Start::Cursor(pick(rng, cursors)),
+            1 => Start::Default,
+            _ => Start::Latest,
+        },
         0 => Start::Latest,
         1 => Start::Default,
         2 => Start::Last(rng.usize(1..=50)),

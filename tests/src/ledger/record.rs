@@ -44,6 +44,8 @@ impl Published {
 pub enum Fate {
     /// Acknowledged, with this cursor.
     Stored(String),
+    /// Acknowledged, with this cursor, and erased from the log later: who has not got it by then is not told.
+    Erased(String),
     /// Never acknowledged, perhaps stored.
     Unknown,
     /// The broker said that nothing was stored, every time.

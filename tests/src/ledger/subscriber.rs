@@ -57,7 +57,8 @@ pub(super) async fn run(shared: Arc<Shared>, index: usize) -> Observed {
         () = sleep(arrive) => {}
         ended = phase.wait_for(|phase| *phase != Phase::Running) => drop(ended),
     }
-    let start = plan::random_start(&mut rng, shared.began.elapsed(), &shared.cursors());
+    let start =
+        plan::random_start(&mut rng, plan.retained, shared.began.elapsed(), &shared.cursors());
     let name = format!("subscriber {index:03} ({start:?}, {manner:?})");
     let observed = Observed { name, filter, start, seen: Vec::new() };
     let told = false;

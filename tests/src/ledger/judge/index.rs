@@ -16,6 +16,13 @@ pub(super) struct Stored {
     pub(super) event: Published,
 }
 
+impl Stored {
+    /// Whether it was erased: then nobody is told of it who has not got it.
+    pub(super) fn is_erased(&self) -> bool {
+        matches!(self.event.fate, Fate::Erased(_))
+    }
+}
+
 /// What is known of a number.
 pub(super) enum Known<'a> {
     /// Stored in this log, with what was acknowledged.
@@ -44,7 +51,7 @@ impl Index {
         let mut problems = Vec::new();
         let mut logs: Vec<Vec<Stored>> = vec![Vec::new(); world.cuts.len() + 1];
         for event in &world.published {
-            let Fate::Stored(cursor) = &event.fate else {
+            let (Fate::Stored(cursor) | Fate::Erased(cursor)) = &event.fate else {
                 continue;
             };
             let sequence = match Cursor::parse(cursor) {
@@ -100,7 +107,7 @@ impl Index {
         }
         match self.published.get(&number) {
             Some(event) if event.fate == Fate::Unknown => Known::Maybe(event),
-            Some(event) if matches!(event.fate, Fate::Stored(_)) => Known::Elsewhere,
+            Some(Published { fate: Fate::Stored(_) | Fate::Erased(_), .. }) => Known::Elsewhere,
             _ => Known::Never,
         }
     }

@@ -109,6 +109,8 @@ impl Stretch<'_> {
                 finding.delivered.insert(number);
             } else if reading.gaps.iter().any(in_gap) {
                 finding.lost += 1;
+            } else if stored.is_erased() {
+                // nobody knows any more that it was due
             } else if last || sequence <= reading.reached {
                 finding.offences.push(Offence::Missing { number, sequence });
             } else {

@@ -74,6 +74,19 @@ fn a_lost_event_is_found() {
 }
 
 #[test]
+fn an_erased_event_is_not_missed_but_may_have_come() {
+    let mut world = World { published: published("e", 0, 0, 9), cuts: vec![] };
+    world.published[3].fate = Fate::Erased(cursor("e", 4));
+    let mut seen = all_nine();
+    assert_eq!(verdict_of(world.clone(), Start::Earliest, &[], seen.clone()).offences, []);
+    seen.remove(4);
+    assert_eq!(verdict_of(world.clone(), Start::Earliest, &[], seen.clone()).offences, []);
+    seen.remove(4);
+    let found = verdict_of(world, Start::Earliest, &[], seen).offences;
+    assert_eq!(found, [Offence::Missing { number: 4, sequence: 5 }]);
+}
+
+#[test]
 fn a_repeated_event_is_found() {
     let mut seen = all_nine();
     seen.insert(5, event("e", 3, 4));
