@@ -11,7 +11,7 @@ use eventcast_tests::{
     eventually,
     http::{Answer, Publish, Version, client},
     init_tracing,
-    nats::NatsServer,
+    nats::{NatsCluster, NatsServer},
     sse::{Event, EventStream, Subscribe},
 };
 use serde_json::{Value, json};
@@ -368,5 +368,45 @@ async fn of_a_stream_that_was_deleted_nothing_is_given() -> Result<()> {
     let gap = first_but_cursors(&mut waiting).await?;
     assert!(gap.data.contains("new-incarnation"), "nothing came before: {}", gap.raw);
     assert_eq!(waiting.next_data(SOON).await?.data, "999999");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_is_behind_brings_nothing_back() -> Result<()> {
+    init_tracing();
+    let _turn = alone().await;
+    let cluster = NatsCluster::start(3).await?;
+    let broker = Broker::start(&cluster.urls()[0], |config| {
+        config["memory"]["tailEvents"] = 16.into();
+        config["channels"][0]["name"] = "one".into();
+        config["channels"][0]["retention"] = json!({"replicas": 3});
+    })
+    .await?;
+    publish(&broker, "one", 0, EVENTS).await?;
+    history(&broker, "one", "").await?;
+    let leader = cluster.leader("SSE_default_one").await?;
+    // Neither the leader nor the node that the broker is connected to.
+    let behind = (1..3).find(|node| *node != leader).context("there are three nodes")?;
+    cluster.pause(behind)?;
+    let context = async_nats::jetstream::new(cluster.nodes()[0].client().await?);
+    let log = context.get_stream("SSE_default_one").await?;
+    log.purge().filter("sse.default.one.t.user.1").await?;
+    sleep_until(Instant::now() + PROMISE).await;
+    cluster.resume(behind)?;
+    let mut due: Vec<_> = (0..EVENTS).filter(|n| n % 3 != 1).collect();
+    // Each deletion has a page read again, from whichever replica answers.
+    for _ in 0..5 {
+        let victim = due.remove(due.len() / 2);
+        log.delete_message(victim as u64 + 1).await?;
+        eventually("the deletion is followed", SOON, || async {
+            // While the node hangs history may not be to be had, but never is it wrong.
+            let seen: Vec<usize> =
+                history(&broker, "one", "").await?.iter().flat_map(|n| n.parse()).collect();
+            assert!(seen.iter().all(|n| n % 3 != 1), "what was purged came back");
+            ensure!(seen == due, "{victim} is still there");
+            Ok(())
+        })
+        .await?;
+    }
     Ok(())
 }
