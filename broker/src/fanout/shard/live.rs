@@ -329,8 +329,9 @@ impl Live {
     fn end(&mut self) {
         let Some(pass) = self.pass.take() else { return };
         let sequences = pass.run.end.sequence - pass.start.sequence;
-        pass.tally.count(&self.metrics, sequences, pass.candidates);
+        // Whoever sees the count sees the latencies of what it counts.
         self.latency.flush();
+        pass.tally.count(&self.metrics, sequences, pass.candidates);
     }
 }
 
