@@ -117,5 +117,6 @@ pub fn operator() -> Known {
         .and("eventcast_operator_nats_connected", &[])
         .and("eventcast_operator_stream_changes_total", &["change"])
         .and("eventcast_operator_schema_differences", &[])
+        .and("eventcast_operator_panics_total", &[])
         .and("eventcast_operator_build_info", &["version"])
 }
