@@ -98,8 +98,8 @@ fn configuration(options: &Options) -> Result<BrokerConfig, Failure> {
         channels,
         ..BrokerConfig::default()
     };
-    // What an ordinary limit of open files has room for.
-    (config.limits.connections, config.limits.subscribers) = (10_000, 10_000);
+    // Ordinary limits of open files have room for so many; some connections are left for requests.
+    (config.limits.connections, config.limits.subscribers) = (10_000, 9_000);
     if options.listen.ip().is_loopback() {
         // A page of elsewhere could name this machine by a domain of its own.
         config.limits.allowed_hosts =

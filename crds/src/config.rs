@@ -19,8 +19,8 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Everything a broker reads at its start. `limits`, `shutdown`, `query` and `channels` are read again when the file changes;
-/// the rest needs a restart.
+/// Everything a broker reads at its start. `limits`, `shutdown`, `query` and `channels` are read again when the file changes,
+/// but for what is reserved at the start; the rest needs a restart.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct BrokerConfig {
@@ -163,25 +163,50 @@ pub enum Overload {
     Status,
 }
 
+/// Whether connections begin with a PROXY protocol header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ProxyProtocol {
+    /// They do not: the peer of a connection is its client, or a proxy that speaks HTTP.
+    Off,
+    /// They all do, in version 1 or 2, and come from `trustedProxies`: any other connection is closed. There is no setting that
+    /// accepts both, because a client could then send the header itself.
+    Required,
+}
+
 /// Connection limits of this process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Limits {
-    /// Open sockets of the public listener. What comes beyond waits in the kernel's queue.
+    /// Open sockets of the public listener, at least 2; fewer where the process may not open as many files. A sixteenth of them,
+    /// from 8 to 512 and at most half, is never taken by streams. Beyond the limit idle connections are closed, and what
+    /// still does not fit is answered `503`.
     pub connections: usize,
     /// Subscribers of all channels.
     pub subscribers: usize,
-    /// Subscribers from one client address.
+    /// Subscribers from one client address: an IPv4 address, or a /64 network of IPv6.
     pub subscribers_per_address: usize,
     /// What a subscriber beyond a limit is answered.
     pub overload: Overload,
-    /// Proxies whose `X-Forwarded-For` is believed for the client's address.
+    /// Proxies whose `X-Forwarded-For`, `Forwarded` or PROXY protocol header is believed for the client's address.
     #[schemars(with = "Vec<String>")]
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether connections begin with a PROXY protocol header: `required` needs `trustedProxies`.
+    pub proxy_protocol: ProxyProtocol,
     /// Values of `Host` that are answered, without port; empty: all. Protects a listener on loopback from DNS rebinding.
     pub allowed_hosts: Vec<String>,
     /// Publishes under way at once; what comes beyond waits for at most a second, then is refused.
     pub publishes_in_flight: usize,
+    /// Bytes of publish requests that are held in memory, from their arrival to their acknowledgement. What comes beyond waits for
+    /// at most two seconds, then is answered `503`. One body always fits: a larger one than the whole budget takes all of it.
+    pub body_bytes: usize,
+    /// As `bodyBytes`, for the requests of one client address.
+    pub body_bytes_per_address: usize,
+    /// Bytes of a request's head, which is its request line and its headers: 4,096 to 262,144. Beyond, the answer is `431`.
+    pub head_bytes: usize,
+    /// How long a connection without a request is kept: 1 to 3600. Longer than load balancers keep theirs (60 s is common), or they
+    /// send requests on connections that are about to be closed.
+    pub idle_seconds: u64,
 }
 
 impl Default for Limits {
@@ -192,8 +217,13 @@ impl Default for Limits {
             subscribers_per_address: 10_000,
             overload: Overload::Retry,
             trusted_proxies: Vec::new(),
+            proxy_protocol: ProxyProtocol::Off,
             allowed_hosts: Vec::new(),
             publishes_in_flight: 4096,
+            body_bytes: 64 << 20,
+            body_bytes_per_address: 16 << 20,
+            head_bytes: 16 << 10,
+            idle_seconds: 75,
         }
     }
 }
@@ -206,13 +236,16 @@ pub struct Query {
     pub scan_events: usize,
     /// Bytes that a request reads at most before it answers with `next`.
     pub scan_bytes: usize,
-    /// Requests at once; what comes beyond waits.
+    /// Requests at once, of which one client address has at most half; what comes beyond waits for at most five seconds.
     pub concurrent: usize,
+    /// Bytes of answers that clients have not read yet, of which one client address has at most half. What comes
+    /// beyond waits for at most five seconds, then is answered `503`. One answer always fits.
+    pub answer_bytes: usize,
 }
 
 impl Default for Query {
     fn default() -> Self {
-        Self { scan_events: 20_000, scan_bytes: 16 << 20, concurrent: 8 }
+        Self { scan_events: 20_000, scan_bytes: 16 << 20, concurrent: 8, answer_bytes: 64 << 20 }
     }
 }
 
@@ -250,7 +283,7 @@ impl BrokerConfig {
             fanout,
             memory,
             limits,
-            query: _,
+            query,
             shutdown: _,
             channels: _,
         } = self;
@@ -264,6 +297,10 @@ impl BrokerConfig {
             ("memory", value(serde_json::to_value(memory))),
             ("limits.connections", limits.connections.into()),
             ("limits.publishesInFlight", limits.publishes_in_flight.into()),
+            ("limits.bodyBytes", limits.body_bytes.into()),
+            ("limits.bodyBytesPerAddress", limits.body_bytes_per_address.into()),
+            ("query.concurrent", query.concurrent.into()),
+            ("query.answerBytes", query.answer_bytes.into()),
         ])
     }
 

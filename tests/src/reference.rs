@@ -12,8 +12,8 @@ A value comes from the file, then the environment (`EVENTCAST__LIMITS__SUBSCRIBE
 `eventcast-broker check --config FILE` tells every problem at once, unknown keys included, and exits 64; a running broker only warns of
 unknown keys and counts them (`eventcast_config_unknown_keys`), because images can be pinned.
 
-`limits`, `shutdown`, `query` and `channels` are read again when the file changes, without a restart (but `limits.connections` and
-`limits.publishesInFlight`); the rest needs one, and the broker says so. A change of a channel's `stream`, `subjectPrefix`, `retention` or
+`limits`, `shutdown`, `query` and `channels` are read again when the file changes, without a restart (but `limits.connections`,
+`limits.publishesInFlight`, `limits.bodyBytes`, `limits.bodyBytesPerAddress`, `query.concurrent` and `query.answerBytes`); the rest needs one, and the broker says so. A change of a channel's `stream`, `subjectPrefix`, `retention` or
 `publishing.maxEventBytes` opens its log anew: its subscribers are closed and come back. A file that cannot be used is refused as a whole, and the
 last good one stays (`eventcast_config_reloads_total`).
 

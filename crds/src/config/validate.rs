@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, fmt};
 
-use super::{BrokerConfig, ChannelConfig, Memory, valid_label};
+use super::{BrokerConfig, ChannelConfig, Memory, ProxyProtocol, valid_label};
 
 /// Bytes of the smallest tail.
 const SMALLEST_TAIL: usize = 64 << 10;
@@ -64,7 +64,11 @@ impl BrokerConfig {
         p.range("fanout.shards", self.fanout.shards.unwrap_or(1) as u64, 0, 256);
         self.memory.problems(self.channels.len(), &mut p);
         let l = &self.limits;
-        p.check("limits.connections", l.connections > 0, "must be at least 1");
+        p.check(
+            "limits.connections",
+            l.connections > 1,
+            "must be at least 2: one for a stream, one for requests",
+        );
         p.check("limits.subscribers", l.subscribers > 0, "must be at least 1");
         p.check(
             "limits.subscribersPerAddress",
@@ -72,9 +76,19 @@ impl BrokerConfig {
             "must be at least 1",
         );
         p.range("limits.publishesInFlight", l.publishes_in_flight as u64, 1, 65_536);
+        p.range("limits.bodyBytes", l.body_bytes as u64, 64 << 10, 1 << 40);
+        p.range("limits.bodyBytesPerAddress", l.body_bytes_per_address as u64, 64 << 10, 1 << 40);
+        p.range("limits.headBytes", l.head_bytes as u64, 4 << 10, 256 << 10);
+        p.range("limits.idleSeconds", l.idle_seconds, 1, 3600);
+        p.check(
+            "limits.proxyProtocol",
+            l.proxy_protocol == ProxyProtocol::Off || !l.trusted_proxies.is_empty(),
+            "required needs the addresses of the proxies in limits.trustedProxies",
+        );
         p.range("query.scanEvents", self.query.scan_events as u64, 256, 1_000_000);
         p.range("query.scanBytes", self.query.scan_bytes as u64, 64 << 10, 1 << 30);
         p.range("query.concurrent", self.query.concurrent as u64, 1, 1024);
+        p.range("query.answerBytes", self.query.answer_bytes as u64, 64 << 10, 1 << 40);
         let s = &self.shutdown;
         p.check(
             "shutdown.graceSeconds",
