@@ -9,19 +9,20 @@ use eventcast_crds::{
 };
 use http::StatusCode;
 use parking_lot::Mutex;
-use tokio::{
-    sync::{Semaphore, SemaphorePermit},
-    time::{Duration, Instant, timeout},
-};
+use prometheus::IntGauge;
+use tokio::time::{Duration, Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    budget::{Budget, Share},
     channel::Channel,
+    client::Client,
     fanout::{CloseReason, sessions::Sessions, shard::Shards},
     http::problem::Problem,
     log::{Log, Nats, PageCache, TailBudget},
     metrics::Metrics,
     readiness::Readiness,
+    sockets::Sockets,
 };
 
 /// How long a query waits for its turn.
@@ -29,6 +30,26 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Channels that `/readyz` names at most.
 const NAMED: usize = 5;
+/// A query that may run.
+pub(crate) struct QueryTurn {
+    _turn: Share,
+    /// KiB of its answer.
+    room: Share,
+}
+
+impl QueryTurn {
+    /// The query is done: what its answer of `bytes` needs.
+    pub(crate) fn end(self, bytes: usize) -> Share {
+        let mut room = self.room;
+        room.shrink_to(in_kib(bytes));
+        room
+    }
+}
+
+/// Budgets of bytes are counted in KiB, since a share is a number of 32 bits.
+pub(crate) fn in_kib(bytes: usize) -> usize {
+    bytes.div_ceil(1024)
+}
 
 type Channels = BTreeMap<String, Arc<Channel>>;
 
@@ -44,7 +65,11 @@ pub(crate) struct Broker {
     /// None where hyper keeps every socket.
     pub(crate) shards: Shards,
     nats: Arc<Nats>,
-    queries: Semaphore,
+    queries: Arc<Budget>,
+    answers: Arc<Budget>,
+    /// KiB of publish requests, from their arrival to their acknowledgement.
+    pub(crate) bodies: Arc<Budget>,
+    pub(crate) sockets: Arc<Sockets>,
     readiness: Mutex<Readiness>,
     supervisor: Supervisor,
     stop: CancellationToken,
@@ -55,17 +80,32 @@ impl Broker {
         config: BrokerConfig,
         nats: Arc<Nats>,
         metrics: Arc<Metrics>,
+        sockets: Arc<Sockets>,
         shards: Shards,
         supervisor: Supervisor,
         stop: CancellationToken,
     ) -> Arc<Self> {
+        let (limits, query) = (&config.limits, &config.query);
+        let part =
+            |all: usize, each: usize, gauge: &IntGauge| Budget::new(all, each, gauge.clone());
         Arc::new(Self {
+            bodies: part(
+                in_kib(limits.body_bytes),
+                in_kib(limits.body_bytes_per_address),
+                &metrics.body_kib,
+            ),
+            answers: part(
+                in_kib(query.answer_bytes),
+                in_kib(query.answer_bytes) / 2,
+                &metrics.answer_kib,
+            ),
+            queries: part(query.concurrent, query.concurrent / 2, &metrics.queries),
+            sockets,
             shards,
             channels: ArcSwap::default(),
             sessions: Sessions::new(),
             pages: PageCache::new(config.memory.page_bytes, config.memory.channel_page_bytes),
             memory: config.memory.clone(),
-            queries: Semaphore::new(config.query.concurrent),
             config: ArcSwap::from_pointee(config),
             readiness: Mutex::default(),
             supervisor,
@@ -113,18 +153,26 @@ impl Broker {
         Err(format!("the log of {named}{more} was not read yet"))
     }
 
-    /// Waits for a turn to scan the log.
-    pub(crate) async fn query_turn(&self) -> Result<SemaphorePermit<'_>, Problem> {
-        match timeout(PATIENCE, self.queries.acquire()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(Problem::new(
+    /// Waits for a turn to scan the log, and for room for an answer of `bytes`, which is kept until it has been read.
+    pub(crate) async fn query_turn(
+        &self,
+        client: Client,
+        bytes: usize,
+    ) -> Result<QueryTurn, Problem> {
+        let turn = async {
+            // In this order: who waits for slow readers does not hold a turn.
+            let room = self.answers.take(client, in_kib(bytes)).await;
+            QueryTurn { _turn: self.queries.take(client, 1).await, room }
+        };
+        timeout(PATIENCE, turn).await.map_err(|_| {
+            Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "busy",
                 "Not now",
-                "Too many queries are under way. Repeat after Retry-After.",
+                "Too many queries are under way, of this client or of all, or their answers are not read. Repeat after Retry-After.",
             )
-            .retry_after(Duration::from_secs(2))),
-        }
+            .retry_after(Duration::from_secs(2))
+        })
     }
 
     /// Takes `new` over: opens, changes and closes channels.
@@ -146,6 +194,8 @@ impl Broker {
         }
         let gone: Vec<_> = gone.into_iter().map(|(key, _)| key.clone()).collect();
         self.channels.store(Arc::new(next));
+        let subscribers = i64::try_from(new.limits.subscribers).unwrap_or(i64::MAX);
+        self.metrics.subscribers_max.set(subscribers);
         self.config.store(Arc::new(new));
         for channel in gone {
             self.sessions.close_channel(&channel, CloseReason::ChannelRemoved);

@@ -5,14 +5,12 @@
 //! streams and the drain's handle on every open stream.
 
 pub(crate) mod body;
-mod held;
 pub(crate) mod rhythm;
 mod run;
 pub(crate) mod sessions;
 pub(crate) mod shard;
 mod subscriber;
 
-pub(crate) use held::Held;
 pub(crate) use rhythm::{HeartbeatStyle, Rhythm, jittered_retry};
 pub(crate) use subscriber::{Step, Subscriber};
 

@@ -7,15 +7,17 @@ mod channel;
 mod cors;
 pub(crate) mod drafts;
 mod erase;
+mod head;
 mod history;
 mod page;
 pub(crate) mod params;
 pub(crate) mod problem;
 mod publish;
+mod retained;
 mod stats;
 mod subscribe;
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use eventcast_crds::config::{Access, Action, valid_label};
@@ -30,7 +32,9 @@ use crate::{
     access::permits,
     broker::Broker,
     channel::Channel,
+    client::{Client, client_address},
     fanout::{Opening, body::EventBody},
+    sockets::Remote,
 };
 use problem::Problem;
 
@@ -77,12 +81,12 @@ fn json(status: StatusCode, body: &impl Serialize) -> Response<Answer> {
 /// Answers a request of the public listener.
 pub(crate) async fn handle(
     broker: Arc<Broker>,
-    peer: IpAddr,
+    remote: Remote,
     request: Request<Incoming>,
 ) -> Response<Answer> {
     let origin = request.headers().get(header::ORIGIN).cloned();
     let mut access = Access::default();
-    let mut response = match route(&broker, peer, request, &mut access).await {
+    let mut response = match route(&broker, &remote, request, &mut access).await {
         Ok(response) => response,
         Err(problem) => problem.into_response(),
     };
@@ -92,16 +96,25 @@ pub(crate) async fn handle(
 
 async fn route(
     broker: &Arc<Broker>,
-    peer: IpAddr,
+    remote: &Remote,
     request: Request<Incoming>,
     access: &mut Access,
 ) -> Result<Response<Answer>, Problem> {
+    if let Err(problem) = head::check(&request, broker.config().limits.head_bytes) {
+        // A page of an allowed origin is to see why.
+        if let Some(channel) = head::channel(broker, request.uri().path()) {
+            *access = channel.config().access.clone();
+        }
+        return Err(problem);
+    }
     check_message(broker, &request)?;
     let path = request.uri().path().to_owned();
     let parts: Vec<_> = path.split('/').skip(1).collect();
     let (method, page) = (request.method().clone(), broker.config().page);
     let reads = method == Method::GET || method == Method::HEAD;
     let (namespace, name, rest) = match *parts {
+        [""] if !page && reads => return Ok(neutral()),
+        [""] if !page => return Err(method_not_allowed("GET, HEAD")),
         ["channels"] if page && reads => return Ok(channel::list(broker)),
         [file] if page && reads => return page::serve(file).ok_or_else(no_route),
         ["channels", namespace, name, ref rest @ ..] => (namespace, name, rest),
@@ -119,15 +132,15 @@ async fn route(
         return Err(no_grant(access, action));
     }
     if (rest, &method) == (&["events"], &Method::POST) {
-        return publish::handle(&channel, request).await;
+        return publish::handle(broker, &channel, remote, request).await;
     }
     let (head, _) = request.into_parts();
     match (rest, &method) {
         (["events"], _) if reads => match wanted(&head.headers)? {
-            Wanted::Stream => subscribe::handle(broker, &channel, peer, &head).await,
-            Wanted::Json => history::handle(broker, &channel, &head).await,
+            Wanted::Stream => subscribe::handle(broker, &channel, remote, &head).await,
+            Wanted::Json => history::handle(broker, &channel, remote, &head).await,
         },
-        (["stats"], _) if reads => stats::handle(broker, &channel, &head).await,
+        (["stats"], _) if reads => stats::handle(broker, &channel, remote, &head).await,
         ([], _) if reads => channel::describe(broker, &channel).await,
         (["events"], &Method::DELETE) => erase::topics(&channel, &head).await,
         (["events", cursor], &Method::DELETE) => erase::event(&channel, &head, cursor).await,
@@ -136,6 +149,26 @@ async fn route(
         (["stats"] | [], _) => Err(method_not_allowed("GET, HEAD, OPTIONS")),
         _ => Err(no_route()),
     }
+}
+
+/// What is at `/` without the page: load balancers ask there whether the listener answers.
+fn neutral() -> Response<Answer> {
+    let mut response = Response::new(full("ok\n"));
+    set(
+        response.headers_mut(),
+        &[
+            (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+            (header::CACHE_CONTROL, "no-store"),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        ],
+    );
+    response
+}
+
+/// The client as limits count it.
+fn client(broker: &Broker, remote: &Remote, headers: &HeaderMap) -> Client {
+    let trusted = &broker.config().limits.trusted_proxies;
+    Client::of(client_address(remote.peer, headers, trusted))
 }
 
 /// For good: a browser that is answered `401` does not try again by itself.

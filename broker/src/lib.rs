@@ -18,7 +18,9 @@
 mod access;
 mod admin;
 mod broker;
+mod budget;
 mod channel;
+mod client;
 pub mod cursor;
 pub mod dev;
 mod drain;
@@ -36,6 +38,7 @@ mod query;
 mod readiness;
 pub mod reload;
 mod server;
+mod sockets;
 pub mod topic;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -54,6 +57,7 @@ use crate::{
     log::{ConnectError, Nats},
     metrics::Metrics,
     reload::{Source, Usable},
+    sockets::Sockets,
 };
 
 /// Connections that wait to be accepted, at most; Linux caps it by `net.core.somaxconn`, 4096 by default.
@@ -126,16 +130,17 @@ pub async fn run(
     let in_flight = config.limits.publishes_in_flight;
     let nats = Nats::connect(&config.nats, in_flight, &metrics, &supervisor).await?;
 
-    server::raise_file_limit(config.limits.connections);
     let stop = CancellationToken::new();
     let _stop_on_return = stop.clone().drop_guard();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let shards = config.fanout.shards.unwrap_or(cores);
+    let sockets = Sockets::new(server::capacity(&config.limits, shards)?, Arc::clone(&metrics));
     let shards = Shards::start(shards, &supervisor, &metrics.shard_restarts)?;
     let broker = Broker::new(
         config.clone(),
         Arc::clone(&nats),
         metrics,
+        sockets,
         shards,
         supervisor.clone(),
         stop.clone(),

@@ -28,6 +28,22 @@ pub(crate) struct Metrics {
     channels: Mutex<Channels>,
     /// Open sockets of the public listener.
     pub(crate) connections: IntGauge,
+    /// Sockets that the public listener may have.
+    pub(crate) connections_max: IntGauge,
+    /// Streams that may be open.
+    pub(crate) subscribers_max: IntGauge,
+    /// Connections that carry streams.
+    pub(crate) stream_connections: IntGauge,
+    /// Connections that streams may take.
+    pub(crate) stream_connections_max: IntGauge,
+    connections_refused: IntCounterVec,
+    connections_evicted: IntCounterVec,
+    /// KiB of publish requests in memory.
+    pub(crate) body_kib: IntGauge,
+    /// KiB of answers that were not read yet.
+    pub(crate) answer_kib: IntGauge,
+    /// History and statistics requests under way.
+    pub(crate) queries: IntGauge,
     /// Connections that ended before a request, by what was wrong.
     pub(crate) accept_errors: IntCounter,
     /// Bytes of cached pages.
@@ -79,8 +95,47 @@ impl Metrics {
             let c = IntCounterVec::new(Opts::new(format!("eventcast_{name}"), help), labels)?;
             registry.register(Box::new(c.clone())).map(|()| c)
         };
+        let connections_refused = counters(
+            "connections_refused_total",
+            "Connections refused before a request.",
+            &["reason"],
+        )?;
+        let connections_evicted = counters(
+            "connections_evicted_total",
+            "Connections closed to make room, by what was waited for.",
+            &["phase"],
+        )?;
+        // Served from the start: a rate needs a zero to begin with.
+        for (counter, label) in [
+            (&connections_refused, "limit"),
+            (&connections_refused, "proxy-protocol"),
+            (&connections_evicted, "idle"),
+            (&connections_evicted, "head"),
+            (&connections_evicted, "body"),
+            (&connections_evicted, "unread"),
+        ] {
+            counter.with_label_values(&[label]);
+        }
         Ok(Arc::new(Self {
             connections: gauge("connections", "Open sockets of the public listener.")?,
+            connections_max: gauge(
+                "connections_max",
+                "Sockets that the public listener may have: limits.connections, or what the limit of open files leaves.",
+            )?,
+            subscribers_max: gauge(
+                "subscribers_max",
+                "Streams that may be open: limits.subscribers.",
+            )?,
+            stream_connections: gauge("stream_connections", "Connections that carry streams.")?,
+            stream_connections_max: gauge(
+                "stream_connections_max",
+                "Connections that streams may take; the rest is for requests.",
+            )?,
+            connections_refused,
+            connections_evicted,
+            body_kib: gauge("body_kibibytes", "Publish requests in memory, in KiB.")?,
+            answer_kib: gauge("answer_kibibytes", "Answers that were not read yet, in KiB.")?,
+            queries: gauge("queries", "History and statistics requests under way.")?,
             accept_errors: counter("accept_errors_total", "Sockets that could not be accepted.")?,
             page_cache_bytes: gauge("page_cache_bytes", "Bytes of cached pages.")?,
             page_cache_pages: gauge("page_cache_pages", "Cached pages.")?,
@@ -139,6 +194,16 @@ impl Metrics {
         if let Err(error) = self.registry.unregister(Box::new(series)) {
             tracing::error!(channel, %error, "the metrics of a channel are served on");
         }
+    }
+
+    /// A connection was refused before a request.
+    pub(crate) fn connections_refused(&self, reason: &'static str) {
+        self.connections_refused.with_label_values(&[reason]).inc();
+    }
+
+    /// A connection is closed to make room.
+    pub(crate) fn connections_evicted(&self, phase: &'static str) {
+        self.connections_evicted.with_label_values(&[phase]).inc();
     }
 
     /// Everything, in Prometheus' text format.

@@ -1,22 +1,32 @@
 //! Sockets to requests: the accept loop, the limits of connections, and hyper's settings.
 
 mod connection;
+mod deadline;
+mod frames;
+mod linger;
 mod one;
+mod proxy_header;
+mod refusal;
+mod spare;
+mod two;
 mod wire;
 
 pub(crate) use connection::kill_switch;
 
 use std::{io, sync::Arc, time::Duration};
 
-use eventcast_crds::process::listen::is_broken;
+use eventcast_crds::{config::Limits, process::listen::is_broken};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     time::sleep,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{broker::Broker, fanout::Held, metrics::Counted};
+use crate::{
+    broker::Broker,
+    sockets::{Capacity, TooFewFiles},
+};
+use spare::Spare;
 
 /// Unsent bytes that the kernel holds for a socket: what a stalled reader pins.
 const NOT_SENT_BYTES: u32 = 16 << 10;
@@ -34,19 +44,15 @@ pub(crate) async fn accept(
     drain: CancellationToken,
     connections: TaskTracker,
 ) -> io::Result<()> {
-    let permits = Arc::new(Semaphore::new(broker.config().limits.connections));
+    let sockets = &broker.sockets;
+    let spare = Spare::new(Arc::clone(&broker));
     loop {
-        // The permit comes first: what is over the limit waits in the kernel's queue.
-        let permit = tokio::select! {
-            Ok(permit) = Arc::clone(&permits).acquire_owned() => permit,
-            () = stop.cancelled() => return Ok(()),
-        };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stop.cancelled() => return Ok(()),
         };
         let (socket, peer) = match accepted {
-            Ok(accepted) => accepted,
+            Ok((socket, peer)) => (socket, peer.ip().to_canonical()),
             Err(error) if is_broken(&error) => return Err(error),
             Err(error) => {
                 broker.metrics.accept_errors.inc();
@@ -59,35 +65,47 @@ pub(crate) async fn accept(
         if let Err(error) = tune(&socket) {
             tracing::debug!(%error, "cannot set options of a socket");
         }
-        let (broker, drain) = (Arc::clone(&broker), drain.clone());
-        let held = Held {
-            _permit: permit,
-            _waited_for: connections.token(),
-            _open: Counted::new(&broker.metrics.connections),
-        };
-        tokio::spawn(connection::serve(socket, peer.ip(), broker, drain, held));
+        sockets.make_room();
+        let waited_for = connections.token();
+        match sockets.admit(peer, waited_for.clone()) {
+            Some(held) => drop(tokio::spawn(connection::serve(
+                socket,
+                Arc::clone(&broker),
+                drain.clone(),
+                held,
+            ))),
+            None => spare.take(socket, peer, waited_for, drain.clone()),
+        }
     }
 }
 
-/// Lets this process open as many files as it may, and says where that is too few for the configured connections.
-pub(crate) fn raise_file_limit(connections: usize) {
+/// Lets this process open as many files as it may, and says how many sockets that is: fewer than the limits ask for where it may open
+/// too few.
+pub(crate) fn capacity(limits: &Limits, shards: usize) -> Result<Capacity, TooFewFiles> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: maximum, maximum };
-    let now = if current == maximum || setrlimit(Resource::Nofile, raised).is_ok() {
+    let files = if current == maximum || setrlimit(Resource::Nofile, raised).is_ok() {
         maximum
     } else {
         current
     };
-    // NATS, listeners, logs and probes come on top.
-    let wanted = connections as u64 + 128;
-    if let Some(files) = now.filter(|n| *n < wanted) {
+    let capacity = Capacity::new(limits.connections, files, shards)?;
+    if capacity.sockets < limits.connections {
         tracing::warn!(
-            files,
-            wanted,
-            "this process may open too few files for limits.connections: raise the limit, or lower the other"
+            files = files.unwrap_or_default(),
+            connections = capacity.sockets,
+            "this process may open too few files for limits.connections: raise the limit of open files, or lower the other"
         );
     }
+    if capacity.for_streams < limits.subscribers {
+        tracing::warn!(
+            subscribers = limits.subscribers,
+            connections_for_streams = capacity.for_streams,
+            "limits.subscribers is more than the connections that streams may take: raise limits.connections, or lower the other"
+        );
+    }
+    Ok(capacity)
 }
 
 fn tune(socket: &TcpStream) -> std::io::Result<()> {

@@ -30,6 +30,8 @@ const START: Duration = Duration::from_secs(30);
 pub struct Broker {
     folder: TempDir,
     config: Value,
+    /// Its limit of open files, where it is not the one of the tests.
+    files: Option<u32>,
     process: Option<Process>,
     public: String,
     admin: String,
@@ -52,11 +54,29 @@ impl Broker {
     /// # Errors
     /// When it does not listen in time.
     pub async fn launch(nats: &str, change: impl FnOnce(&mut Value)) -> Result<Self> {
+        Self::launch_with_files(nats, None, change).await
+    }
+
+    /// As [`launch`](Self::launch), with a limit of open files.
+    ///
+    /// # Errors
+    /// When it does not listen in time.
+    pub async fn launch_with_files(
+        nats: &str,
+        files: Option<u32>,
+        change: impl FnOnce(&mut Value),
+    ) -> Result<Self> {
         let folder = process::folder("eventcast-broker-")?;
         let mut config = serde_json::to_value(setup::defaults(nats)?)?;
         change(&mut config);
-        let mut broker =
-            Self { folder, config, process: None, public: String::new(), admin: String::new() };
+        let mut broker = Self {
+            folder,
+            config,
+            files,
+            process: None,
+            public: String::new(),
+            admin: String::new(),
+        };
         broker.write()?;
         broker.run().await?;
         Ok(broker)

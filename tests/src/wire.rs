@@ -44,9 +44,21 @@ impl Site {
     /// # Errors
     /// When one of them does not start.
     pub async fn start(change: impl FnOnce(&mut Value)) -> Result<Self> {
+        Self::start_with_files(None, change).await
+    }
+
+    /// As [`start`](Self::start), with a limit of open files for the broker.
+    ///
+    /// # Errors
+    /// When one of them does not start.
+    pub async fn start_with_files(
+        files: Option<u32>,
+        change: impl FnOnce(&mut Value),
+    ) -> Result<Self> {
         crate::init_tracing();
         let nats = NatsServer::start_with("1m").await?; // nothing here dies: speed before durability
-        let broker = Broker::start(&nats.url(), change).await?;
+        let mut broker = Broker::launch_with_files(&nats.url(), files, change).await?;
+        broker.ready(Duration::from_secs(30)).await?;
         Ok(Self { nats, broker })
     }
 

@@ -38,7 +38,7 @@ async fn alive(site: &Site) -> Result<()> {
 /// A1: heads that never end (slowloris), that never begin, and half of a preface are closed after ten seconds.
 #[tokio::test]
 async fn a1_a_head_that_does_not_end_is_closed() -> Result<()> {
-    let site = Site::start(|_| {}).await?;
+    let site = Site::start(|config| config["limits"]["idleSeconds"] = 10.into()).await?;
     let mut stream = site.listen(Version::One, "").await?;
     let silent = RawConn::connect(site.broker.address()).await?;
     let preface = sent(&site, "PRI * HTTP/2.0\r\n\r\nSM").await?;

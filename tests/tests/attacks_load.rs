@@ -150,22 +150,6 @@ async fn a21_each_limit_refuses_softly_and_counts_its_reason() -> Result<()> {
     Ok(())
 }
 
-/// A21: connections beyond the limit wait; they are served when others have gone.
-#[tokio::test]
-async fn a21_connections_beyond_the_limit_wait_for_their_turn() -> Result<()> {
-    let site = Site::start(|config| config["limits"]["connections"] = 2.into()).await?;
-    let (first, second) = (site.listen(BOTH[0], "").await?, site.listen(BOTH[0], "").await?);
-    let head = format!("HEAD {EVENTS} HTTP/1.1\r\nHost: a\r\n\r\n");
-    let mut third = RawConn::connect(site.broker.address()).await?;
-    third.send(&head).await?;
-    let early = tokio::time::timeout(Duration::from_millis(300), third.read_until(b"\r\n")).await;
-    ensure!(early.is_err(), "it was served beyond the limit");
-    drop(first);
-    assert_eq!(third.read_head().await?.status, 200, "now it has its turn");
-    drop(second);
-    Ok(())
-}
-
 /// A21: a broker without file descriptors goes on accepting when there are some again.
 #[tokio::test]
 async fn a21_running_out_of_file_descriptors_does_not_end_the_accept_loop() -> Result<()> {

@@ -220,9 +220,11 @@ async fn a33_forwarded_addresses_count_only_from_trusted_proxies() -> Result<()>
 #[tokio::test]
 async fn a35_the_page_is_off_by_default_and_runs_only_its_own_files() -> Result<()> {
     let site = Site::start(|_| {}).await?;
-    for target in ["/", "/channels", "/page.js"] {
+    for target in ["/channels", "/page.js"] {
         site.ask(Version::One, "GET", target, &[]).await?.problem(404).await?;
     }
+    let mut root = site.ask(Version::One, "GET", "/", &[]).await?;
+    assert_eq!(root.rest().await?, b"ok\n", "what load balancers check");
     let site = Site::start(|config| config["page"] = true.into()).await?;
     let mut page = site.ask(Version::One, "GET", "/", &[]).await?;
     let html = String::from_utf8(page.rest().await?)?;

@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
@@ -18,7 +17,11 @@ use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::CloseReason;
-use crate::metrics::ChannelMetrics;
+use crate::{
+    client::Client,
+    metrics::ChannelMetrics,
+    sockets::{Connection, StreamPlace},
+};
 
 /// What the broker holds of one open stream, beside its body.
 pub(crate) struct Session {
@@ -58,7 +61,7 @@ struct Open {
     /// Nobody is taken any more.
     shut: bool,
     sessions: Slab<Arc<Session>>,
-    per_address: HashMap<IpAddr, usize>,
+    per_client: HashMap<Client, usize>,
     per_channel: HashMap<Arc<str>, usize>,
 }
 
@@ -72,6 +75,8 @@ pub(crate) struct Sessions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     Draining,
+    /// Streams have all the connections that they may take.
+    Connections,
     Process,
     Address,
     Channel,
@@ -81,6 +86,7 @@ impl Refusal {
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Draining => "draining",
+            Self::Connections => "limit-connections",
             Self::Process => "limit-process",
             Self::Address => "limit-address",
             Self::Channel => "limit-channel",
@@ -91,7 +97,7 @@ impl Refusal {
     pub(crate) fn reason(self) -> &'static str {
         match self {
             Self::Draining => "draining",
-            Self::Process | Self::Address | Self::Channel => "overloaded",
+            Self::Connections | Self::Process | Self::Address | Self::Channel => "overloaded",
         }
     }
 }
@@ -99,7 +105,8 @@ impl Refusal {
 /// Who asks to be taken.
 pub(crate) struct Candidate {
     pub(crate) channel: Arc<str>,
-    pub(crate) address: IpAddr,
+    pub(crate) client: Client,
+    pub(crate) connection: Arc<Connection>,
     pub(crate) stall: Duration,
     /// Subscribers of the channel at most; 0: no limit of its own.
     pub(crate) max_of_channel: usize,
@@ -112,7 +119,7 @@ impl Sessions {
         let open = Open {
             shut: false,
             sessions: Slab::new(),
-            per_address: HashMap::new(),
+            per_client: HashMap::new(),
             per_channel: HashMap::new(),
         };
         Arc::new(Self { open: Mutex::new(open), began: Instant::now() })
@@ -130,7 +137,7 @@ impl Sessions {
         limits: &Limits,
         metrics: Arc<ChannelMetrics>,
     ) -> Result<Admission, Refusal> {
-        let Candidate { channel, address, stall, max_of_channel, kill } = candidate;
+        let Candidate { channel, client, connection, stall, max_of_channel, kill } = candidate;
         let mut open = self.open.lock();
         if open.shut {
             return Err(Refusal::Draining);
@@ -138,14 +145,15 @@ impl Sessions {
         if open.sessions.len() >= limits.subscribers {
             return Err(Refusal::Process);
         }
-        if open.per_address.get(&address).is_some_and(|n| *n >= limits.subscribers_per_address) {
+        if open.per_client.get(&client).is_some_and(|n| *n >= limits.subscribers_per_address) {
             return Err(Refusal::Address);
         }
         let of_channel = open.per_channel.get(&channel).copied().unwrap_or(0);
         if max_of_channel > 0 && of_channel >= max_of_channel {
             return Err(Refusal::Channel);
         }
-        *open.per_address.entry(address).or_default() += 1;
+        let place = connection.open_stream().ok_or(Refusal::Connections)?;
+        *open.per_client.entry(client).or_default() += 1;
         *open.per_channel.entry(Arc::clone(&channel)).or_default() += 1;
         let session = Arc::new(Session {
             channel,
@@ -158,7 +166,8 @@ impl Sessions {
         let key = open.sessions.insert(Arc::clone(&session));
         drop(open);
         metrics.subscribers.inc();
-        Ok(Admission { sessions: Arc::clone(self), session, key, address, metrics, began: false })
+        let sessions = Arc::clone(self);
+        Ok(Admission { sessions, session, key, client, metrics, began: false, _place: place })
     }
 
     /// Subscribers of one channel.
@@ -205,9 +214,10 @@ pub(crate) struct Admission {
     sessions: Arc<Sessions>,
     session: Arc<Session>,
     key: usize,
-    address: IpAddr,
+    client: Client,
     metrics: Arc<ChannelMetrics>,
     began: bool,
+    _place: StreamPlace,
 }
 
 impl Admission {
@@ -236,7 +246,7 @@ impl Drop for Admission {
     fn drop(&mut self) {
         let mut open = self.sessions.open.lock();
         open.sessions.try_remove(self.key);
-        give_back(&mut open.per_address, &self.address);
+        give_back(&mut open.per_client, &self.client);
         give_back(&mut open.per_channel, &self.session.channel);
         drop(open);
         self.metrics.subscribers.dec();

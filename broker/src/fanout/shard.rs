@@ -39,7 +39,8 @@ use self::{
     engine::Engine,
     inbox::{Inbox, Message},
 };
-use super::{Held, Opening};
+use super::Opening;
+use crate::sockets::Held;
 
 /// A shard that failed rests for so long before it serves again, and longer each time.
 const FIRST_REST: Duration = Duration::from_millis(100);

@@ -3,20 +3,23 @@
 use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 
 use super::{
-    Answer, json,
+    Answer, client, json,
     params::{Params, start, time},
     problem::Problem,
+    retained,
 };
 use crate::{
     broker::Broker,
     channel::Channel,
     log::Start,
     query::{Budget, History, Order, Range, Until},
+    sockets::Remote,
 };
 
 pub(super) async fn handle(
     broker: &Broker,
     channel: &Channel,
+    remote: &Remote,
     request: &Parts,
 ) -> Result<Response<Answer>, Problem> {
     let params = Params::of(&request.uri)?;
@@ -29,7 +32,8 @@ pub(super) async fn handle(
         Some(_) => return Err(Problem::field("order", "order is asc or desc.")),
     };
     let budget = budget(broker);
-    let _turn = broker.query_turn().await?;
+    let client = client(broker, remote, &request.headers);
+    let turn = broker.query_turn(client, budget.bytes).await?;
     let log = channel.log();
     let range =
         Range::resolve(log, &from, until, &filter, budget).await.map_err(|_| unavailable())?;
@@ -45,7 +49,7 @@ pub(super) async fn handle(
             next,
         );
     }
-    Ok(response)
+    Ok(retained::until_read(response, turn))
 }
 
 /// `from=` and `until=` of a query of the past.

@@ -86,12 +86,17 @@ impl Problem {
     }
 
     pub(crate) fn into_response(self) -> Response<Answer> {
+        self.into_text().map(full)
+    }
+
+    /// The answer with its body as text.
+    pub(crate) fn into_text(self) -> Response<String> {
         let mut body = self.more;
         body.insert("type".into(), format!("urn:eventcast:problem:{}", self.name).into());
         body.insert("title".into(), self.title.into());
         body.insert("status".into(), self.status.as_u16().into());
         body.insert("detail".into(), self.detail.into());
-        let mut response = Response::new(full(Value::Object(body).to_string() + "\n"));
+        let mut response = Response::new(Value::Object(body).to_string() + "\n");
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         let set = HeaderValue::from_static;

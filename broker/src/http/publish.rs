@@ -1,6 +1,6 @@
 //! `POST …/events`: reads, checks, appends; answers 201 only for what the log has acknowledged.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response, StatusCode, header};
@@ -10,22 +10,27 @@ use serde::Serialize;
 use tokio::time::{Instant, timeout};
 
 use super::{
-    Answer,
+    Answer, client,
     drafts::{self, Defaults, Format, too_large},
     json,
     params::Params,
     problem::Problem,
 };
 use crate::{
+    broker::{Broker, in_kib},
+    budget::Share,
     channel::Channel,
     event::Draft,
     log::{Outcome, PublishError, Receipt},
     metrics::ChannelMetrics,
+    sockets::{Connection, Remote},
 };
 
 /// A body must arrive within this, and no pause in it may be longer than the next.
 const BODY: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_secs(10);
+/// How long a body waits for room in the budget, each time.
+const ROOM: Duration = Duration::from_secs(2);
 /// What is read of a body that is too large, so that its sender sees the answer.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 32 << 20;
@@ -56,18 +61,21 @@ struct StoredBatch {
 }
 
 pub(super) async fn handle(
+    broker: &Broker,
     channel: &Channel,
+    remote: &Remote,
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Problem> {
     // Before its events are known a request counts as one.
     let mut tally = Tally { metrics: channel.metrics(), left: 1 };
-    match read(channel, request).await {
+    match read(broker, channel, remote, request).await {
         Ok(batch) => {
             tally.left = batch.drafts.len();
             store(channel, batch, &mut tally).await
         }
         Err(problem) => {
-            tally.count("refused", 1);
+            let busy = problem.status() == StatusCode::SERVICE_UNAVAILABLE;
+            tally.count(if busy { "busy" } else { "refused" }, 1);
             Err(problem)
         }
     }
@@ -103,9 +111,16 @@ struct Batch {
     /// Whether the answer is a list.
     is_list: bool,
     deadline: Duration,
+    /// KiB in the budget of bodies, until the events are acknowledged.
+    room: Share,
 }
 
-async fn read(channel: &Channel, request: Request<Incoming>) -> Result<Batch, Problem> {
+async fn read(
+    broker: &Broker,
+    channel: &Channel,
+    remote: &Remote,
+    request: Request<Incoming>,
+) -> Result<Batch, Problem> {
     let config = channel.config();
     let rules = &config.publishing;
     if !rules.enabled {
@@ -119,10 +134,12 @@ async fn read(channel: &Channel, request: Request<Incoming>) -> Result<Batch, Pr
     let fresh_key = ulid::Ulid::generate().to_string();
     let defaults = Defaults::of(&params, request.headers(), fresh_key)?;
     let (head, body) = request.into_parts();
-    let body = whole(body, format.limit(rules), head.headers.contains_key(header::EXPECT)).await?;
+    let mut room = broker.bodies.open(client(broker, remote, &head.headers));
+    let expects = head.headers.contains_key(header::EXPECT);
+    let body = whole(body, format.limit(rules), expects, &mut room, &remote.connection).await?;
     let drafts = drafts::read(format, &head.headers, body, &defaults, rules)?;
     let deadline = Duration::from_secs(rules.deadline_seconds);
-    Ok(Batch { drafts, key: defaults.key, is_list: format.is_batch(), deadline })
+    Ok(Batch { drafts, key: defaults.key, is_list: format.is_batch(), deadline, room })
 }
 
 async fn store(
@@ -130,7 +147,7 @@ async fn store(
     batch: Batch,
     tally: &mut Tally<'_>,
 ) -> Result<Response<Answer>, Problem> {
-    let Batch { drafts, key, is_list, deadline } = batch;
+    let Batch { drafts, key, is_list, deadline, room: _room } = batch;
     let count = drafts.len();
     if let Err(wait) = channel.pace().take(count) {
         tally.count("throttled", count);
@@ -166,8 +183,14 @@ async fn store(
     Err(if problem.status().is_client_error() { problem.with("line", failed + 1) } else { problem })
 }
 
-/// The body, bounded in size and time.
-async fn whole(mut body: Incoming, limit: usize, expects: bool) -> Result<Bytes, Problem> {
+/// The body, bounded in size and time, with as much of the budget as it has bytes.
+async fn whole(
+    mut body: Incoming,
+    limit: usize,
+    expects: bool,
+    room: &mut Share,
+    connection: &Arc<Connection>,
+) -> Result<Bytes, Problem> {
     let refusal =
         || too_large("The body is larger than this channel takes: send less.", Some(limit)).close();
     if body.size_hint().lower() > limit as u64 {
@@ -177,6 +200,8 @@ async fn whole(mut body: Incoming, limit: usize, expects: bool) -> Result<Bytes,
         }
         return Err(refusal());
     }
+    let most = body.size_hint().exact().map_or(limit, |n| usize::try_from(n).unwrap_or(limit));
+    let reads = connection.read_body();
     let read = async {
         let mut out = BytesMut::new();
         while let Some(frame) = timeout(PAUSE, body.frame()).await.map_err(|_| slow())? {
@@ -184,14 +209,23 @@ async fn whole(mut body: Incoming, limit: usize, expects: bool) -> Result<Bytes,
                 Problem::field("body", "The body ended before its announced length.").close()
             })?;
             let Ok(data) = frame.into_data() else { continue };
-            if out.len() + data.len() > limit {
+            let length = out.len() + data.len();
+            if length > limit {
                 return Ok(None);
             }
+            // As the bytes come, and as the buffer grows: what is only announced takes nothing from others.
+            let buffer = length.next_power_of_two().min(most);
+            timeout(ROOM, room.grow_to(in_kib(buffer))).await.map_err(|_| no_room())?;
             out.extend_from_slice(&data);
         }
         Ok(Some(out.freeze()))
     };
-    match timeout(BODY, read).await.map_err(|_| slow())?? {
+    let read = tokio::select! {
+        read = timeout(BODY, read) => read.map_err(|_| slow())??,
+        () = connection.told_to_leave() => return Err(no_room()),
+    };
+    drop(reads);
+    match read {
         Some(whole) => Ok(whole),
         None => {
             linger(body).await;
@@ -215,6 +249,14 @@ async fn linger(mut body: Incoming) {
     if timeout(LINGER, read).await.is_err() {
         tracing::debug!("a body that is too large goes on");
     }
+}
+
+fn no_room() -> Problem {
+    let detail = "The event was not stored: the broker has no room for more requests now (limits.bodyBytes). Repeat it after Retry-After.";
+    let wait = Duration::from_millis(fastrand::u64(1000..3000));
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Not stored", detail)
+        .retry_after(wait)
+        .close()
 }
 
 fn slow() -> Problem {

@@ -3,21 +3,27 @@
 use http::{Response, StatusCode, request::Parts};
 
 use super::{
-    Answer,
+    Answer, client,
     history::{budget, link, range, unavailable},
     json,
     params::{Params, seconds},
     problem::Problem,
+    retained,
 };
 use crate::{
     broker::Broker,
     channel::Channel,
     query::{Range, Stats, StatsRequest},
+    sockets::Remote,
 };
+
+/// Bytes of an answer, at most: a thousand names of each kind, and as many buckets.
+const LARGEST: usize = 2 << 20;
 
 pub(super) async fn handle(
     broker: &Broker,
     channel: &Channel,
+    remote: &Remote,
     request: &Parts,
 ) -> Result<Response<Answer>, Problem> {
     let params = Params::of(&request.uri)?;
@@ -33,7 +39,8 @@ pub(super) async fn handle(
         })?,
     };
     let stats = StatsRequest { filter, bucket_seconds, budget: budget(broker) };
-    let _turn = broker.query_turn().await?;
+    let client = client(broker, remote, &request.headers);
+    let turn = broker.query_turn(client, LARGEST).await?;
     let log = channel.log();
     let range = Range::resolve(log, &from, until, &stats.filter, stats.budget).await;
     let range = range.map_err(|_| unavailable())?;
@@ -42,5 +49,5 @@ pub(super) async fn handle(
     if let Some(next) = &found.next {
         link(&mut response, request, "from", next);
     }
-    Ok(response)
+    Ok(retained::until_read(response, turn))
 }

@@ -1,14 +1,12 @@
 //! `GET …/events`: takes a subscriber, or sends it away so that it comes back.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use eventcast_crds::config::{ChannelConfig, Delivery, Overload};
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts,
-};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 use tokio::time::timeout;
 
-use super::{Answer, empty, full, params::Params, problem::Problem, set};
+use super::{Answer, client, empty, full, params::Params, problem::Problem, set};
 use crate::{
     access::Grant,
     broker::Broker,
@@ -21,6 +19,7 @@ use crate::{
     frame,
     log::{Resolved, Start, Unavailable},
     server::kill_switch,
+    sockets::Remote,
 };
 
 /// How long a subscriber is held until the log can say where it begins.
@@ -31,7 +30,7 @@ const GAP: HeaderName = HeaderName::from_static("eventcast-gap");
 pub(super) async fn handle(
     broker: &Arc<Broker>,
     channel: &Channel,
-    peer: IpAddr,
+    remote: &Remote,
     request: &Parts,
 ) -> Result<Response<Answer>, Problem> {
     let config = channel.config();
@@ -46,7 +45,8 @@ pub(super) async fn handle(
     let limits = broker.config().limits.clone();
     let candidate = Candidate {
         channel: Arc::clone(channel.key()),
-        address: client_address(peer, &request.headers, &limits.trusted_proxies),
+        client: client(broker, remote, &request.headers),
+        connection: Arc::clone(&remote.connection),
         stall: Duration::from_secs(delivery.stall_seconds),
         max_of_channel: delivery.max_subscribers,
         kill: kill_switch(),
@@ -151,34 +151,4 @@ fn stream_head(mut response: Response<Answer>) -> Response<Answer> {
         ],
     );
     response
-}
-
-/// The client's address: the peer's, or what trusted proxies say of it, read from the right.
-fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[ipnet::IpNet]) -> IpAddr {
-    let is_trusted = |a: &IpAddr| trusted.iter().any(|net| net.contains(a));
-    if !is_trusted(&peer) {
-        return peer;
-    }
-    let values = headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok());
-    let chain: Vec<IpAddr> =
-        values.flat_map(|v| v.split(',')).filter_map(|a| a.trim().parse().ok()).collect();
-    chain.iter().rev().find(|a| !is_trusted(a)).copied().unwrap_or(peer)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_trusted_proxies_are_believed() {
-        let mut headers = HeaderMap::new();
-        headers.append("x-forwarded-for", "6.6.6.6, 1.2.3.4".parse().unwrap());
-        headers.append("x-forwarded-for", "10.0.0.2".parse().unwrap());
-        let trusted = ["10.0.0.0/8".parse().unwrap()];
-        let (proxy, stranger) = ([10, 0, 0, 1].into(), [9, 9, 9, 9].into());
-        assert_eq!(client_address(proxy, &headers, &trusted), IpAddr::from([1, 2, 3, 4]));
-        assert_eq!(client_address(stranger, &headers, &trusted), stranger);
-        assert_eq!(client_address(proxy, &headers, &[]), proxy);
-        assert_eq!(client_address(proxy, &HeaderMap::new(), &trusted), proxy);
-    }
 }

@@ -1,32 +1,28 @@
-//! One connection: HTTP/1.1 or, by its preface, HTTP/2; and a switch to end one stream whose reader does not read.
+//! One connection: the PROXY protocol where it is asked for, then HTTP/1.1 or, by its preface, HTTP/2; and a switch to end one stream
+//! whose reader does not read.
 
-use std::{convert::Infallible, future::Future, net::IpAddr, pin::pin, sync::Arc, time::Duration};
+use std::{future::Future, net::IpAddr, sync::Arc, time::Duration};
 
-use eventcast_crds::process::Chain;
-use hyper::{rt::Executor, server::conn::http2, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use eventcast_crds::config::ProxyProtocol;
 use tokio::{
     net::TcpStream,
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::one;
+use super::{one, proxy_header, two};
 use crate::{
     broker::Broker,
-    fanout::Held,
-    http::{self, Answer},
+    client::is_trusted,
+    sockets::{Held, Remote},
 };
 
 /// How a connection of HTTP/2 begins (RFC 9113, section 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// A request's head must arrive within this.
+pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// A request's head must arrive within this, from its first byte; the first one's first byte, too.
 pub(super) const HEAD: Duration = Duration::from_secs(10);
-pub(super) const MAX_HEAD_BYTES: usize = 16 << 10;
 /// hyper's buffer of unsent bytes for a connection of HTTP/1.1.
 pub(super) const MAX_BUFFER: usize = 64 << 10;
-/// Streams of one connection of HTTP/2: browsers queue silently beyond it.
-const MAX_STREAMS: u32 = 512;
 
 tokio::task_local! {
     static KILL: CancellationToken;
@@ -47,80 +43,60 @@ pub(super) async fn killable(future: impl Future<Output = ()>) {
     }
 }
 
-/// Runs each HTTP/2 stream in its own scope: dropping its future resets the stream with CANCEL.
-#[derive(Clone)]
-struct StreamExecutor;
-
-impl<F> Executor<F> for StreamExecutor
-where
-    F: Future + Send + 'static,
-    F::Output: Send,
-{
-    fn execute(&self, future: F) {
-        tokio::spawn(killable(async move {
-            future.await;
-        }));
-    }
+/// Bytes of a head that hyper reads. Ours is the limit; what is not far beyond it is read all the same, and gets an answer that
+/// a page can read.
+pub(super) fn hyper_head_bytes(broker: &Broker) -> usize {
+    2 * broker.config().limits.head_bytes + (8 << 10)
 }
 
 /// Serves `socket` until it ends; after `drain`, until what is under way has ended.
 pub(super) async fn serve(
-    socket: TcpStream,
-    peer: IpAddr,
+    mut socket: TcpStream,
     broker: Arc<Broker>,
     drain: CancellationToken,
     held: Held,
 ) {
-    let http2 = tokio::select! {
-        looked = timeout(HEAD, is_http2(&socket)) => match looked {
-            Ok(Ok(http2)) => http2,
-            Ok(Err(_)) | Err(_) => return,
-        },
+    let connection = Arc::clone(held.connection());
+    let begun = tokio::select! {
+        begun = timeout(HEAD, begin(&mut socket, &broker, connection.peer())) => begun,
+        () = connection.told_to_leave() => return,
         () = drain.cancelled() => return,
     };
+    let Ok(Some((peer, http2))) = begun else { return };
+    let remote = Remote { peer, connection };
     if http2 {
-        serve_http2(socket, peer, broker, drain).await;
+        two::serve(socket, remote, broker, drain).await;
     } else {
-        one::serve(socket, peer, broker, drain, held).await;
+        one::serve(socket, remote, broker, drain, held).await;
     }
 }
 
-async fn serve_http2(
-    socket: TcpStream,
-    peer: IpAddr,
-    broker: Arc<Broker>,
-    drain: CancellationToken,
-) {
-    let service = service_fn(move |request| {
-        let broker = Arc::clone(&broker);
-        async move {
-            let response = http::handle(broker, peer, request).await;
-            Ok::<_, Infallible>(response.map(Answer::into_body))
+/// The client's address and whether it speaks HTTP/2.
+async fn begin(socket: &mut TcpStream, broker: &Broker, peer: IpAddr) -> Option<(IpAddr, bool)> {
+    let config = broker.config();
+    let limits = &config.limits;
+    let client = match limits.proxy_protocol {
+        ProxyProtocol::Off => peer,
+        ProxyProtocol::Required if !is_trusted(peer, &limits.trusted_proxies) => {
+            return refuse(broker, peer, "its address is not in limits.trustedProxies");
         }
-    });
-    let mut builder = http2::Builder::new(StreamExecutor);
-    builder
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(u32::try_from(MAX_HEAD_BYTES).unwrap_or(u32::MAX))
-        .max_send_buf_size(MAX_BUFFER)
-        .keep_alive_interval(Duration::from_secs(20))
-        .keep_alive_timeout(Duration::from_secs(20));
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
-    let result = tokio::select! {
-        result = connection.as_mut() => result,
-        () = drain.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
+        ProxyProtocol::Required => match proxy_header::read(socket).await {
+            Ok(client) => client.unwrap_or(peer),
+            Err(error) => return refuse(broker, peer, &error.to_string()),
+        },
     };
-    if let Err(error) = result {
-        tracing::debug!(%peer, error = %Chain(&error), "a connection ended");
-    }
+    Some((client, is_http2(socket).await.ok()?))
+}
+
+/// limits.proxyProtocol is `required`, and there is none that could be believed.
+fn refuse<T>(broker: &Broker, peer: IpAddr, why: &str) -> Option<T> {
+    broker.metrics.connections_refused("proxy-protocol");
+    tracing::debug!(%peer, why, "closing a connection: limits.proxyProtocol is required");
+    None
 }
 
 /// Looks at the first bytes without taking them.
-async fn is_http2(socket: &TcpStream) -> std::io::Result<bool> {
+pub(super) async fn is_http2(socket: &TcpStream) -> std::io::Result<bool> {
     let mut first = [0; PREFACE.len()];
     loop {
         let n = socket.peek(&mut first).await?;

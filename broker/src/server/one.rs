@@ -4,10 +4,10 @@
 use std::{
     convert::Infallible,
     future::{Future, poll_fn},
-    net::IpAddr,
     pin::Pin,
-    sync::{Arc, atomic::AtomicBool, atomic::Ordering::Relaxed},
+    sync::{Arc, atomic::Ordering::Relaxed},
     task::Poll,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -21,64 +21,107 @@ use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    connection::{HEAD, MAX_BUFFER, MAX_HEAD_BYTES, killable},
-    wire::Wire,
+    connection::{MAX_BUFFER, hyper_head_bytes, killable},
+    deadline::Deadline,
+    linger::{self, LINGER, SHORT_LINGER},
+    refusal,
+    wire::{Progress, Wire},
 };
 use crate::{
     broker::Broker,
-    fanout::{Held, Opening, shard::Taken},
+    fanout::{Opening, shard::Taken},
     http::{self, Answer, Body},
+    sockets::{Held, Phase, Remote},
 };
 
 /// Where the service leaves a stream for the driver.
 #[derive(Default)]
 struct Handover {
     stream: Mutex<Option<(HeaderMap, Box<Opening>)>>,
-    /// hyper has written all it had: nothing is lost if the socket is taken now.
-    flushed: Arc<AtomicBool>,
+    progress: Arc<Progress>,
+}
+
+/// What a connection has come to.
+enum End {
+    /// A shard takes its socket.
+    Stream(HeaderMap, Box<Opening>),
+    /// It is to be closed after these bytes.
+    Close(Bytes),
+    /// As `Close`, and at once: another one waits for the socket.
+    Leave(Bytes),
+    /// hyper has ended it.
+    Ended(hyper::Result<()>),
 }
 
 /// Serves `socket` until it ends or a shard has it.
 pub(super) async fn serve(
     socket: TcpStream,
-    peer: IpAddr,
+    remote: Remote,
     broker: Arc<Broker>,
     drain: CancellationToken,
     held: Held,
 ) {
     let handover = Arc::new(Handover::default());
-    let wire = Wire::new(socket, Arc::clone(&handover.flushed));
-    let (to, of) = (Arc::clone(&handover), Arc::clone(&broker));
-    let service = service_fn(move |request| {
-        Box::pin(answer(Arc::clone(&of), peer, request, Arc::clone(&to)))
-    });
+    let connection = Arc::clone(&remote.connection);
+    let wire = Wire::new(socket, Arc::clone(&connection), Arc::clone(&handover.progress));
+    let idle = Duration::from_secs(broker.config().limits.idle_seconds);
+    let mut deadline = Deadline::new(Arc::clone(&connection), idle);
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
-        .max_header_size(MAX_HEAD_BYTES)
-        .max_buf_size(MAX_BUFFER);
+        // Its time would run while a connection is idle, too: the deadline of ours tells the two apart.
+        .header_read_timeout(None)
+        .max_header_size(hyper_head_bytes(&broker))
+        .max_buf_size(MAX_BUFFER.max(hyper_head_bytes(&broker)));
+    let (to, of, from) = (Arc::clone(&handover), Arc::clone(&broker), remote.clone());
+    let service = service_fn(move |request| {
+        Box::pin(answer(Arc::clone(&of), from.clone(), request, Arc::clone(&to)))
+    });
     killable(async move {
-        let mut connection = builder.serve_connection(TokioIo::new(wire), service);
-        let mut draining = std::pin::pin!(drain.cancelled());
+        let mut serving = builder.serve_connection(TokioIo::new(wire), service);
+        let mut leaving = std::pin::pin!(async {
+            tokio::select! {
+                () = drain.cancelled() => {}
+                () = connection.told_to_leave() => {}
+            }
+        });
         let mut told = false;
-        let taken = poll_fn(|cx| {
-            if !told && draining.as_mut().poll(cx).is_ready() {
+        let end = poll_fn(|cx| {
+            if !told && leaving.as_mut().poll(cx).is_ready() {
                 told = true;
-                Pin::new(&mut connection).graceful_shutdown();
+                Pin::new(&mut serving).graceful_shutdown();
             }
-            let polled = connection.poll_without_shutdown(cx);
-            if let Some(stream) = handover.stream.lock().take() {
-                return Poll::Ready(Ok(Some(stream)));
+            let polled = serving.poll_without_shutdown(cx);
+            if let Some((headers, opening)) = handover.stream.lock().take() {
+                return Poll::Ready(End::Stream(headers, opening));
             }
-            polled.map_ok(|()| None)
+            if let Poll::Ready(result) = polled {
+                return Poll::Ready(End::Ended(result));
+            }
+            // Half a head, or an answer that is not read, keeps hyper from ending the connection.
+            if connection.is_leaving() && connection.waits_for_client() {
+                let begun = connection.phase() == Phase::Head;
+                let last = if begun { refusal::of_connection() } else { Bytes::new() };
+                return Poll::Ready(End::Leave(last));
+            }
+            deadline.poll(cx).map(|()| match connection.phase() {
+                Phase::Head => End::Close(refusal::of_slow_head()),
+                _ => End::Close(Bytes::new()),
+            })
         })
         .await;
-        let socket = connection.into_parts().io.into_inner().into_inner();
-        match taken {
-            Ok(Some((headers, opening))) => give(&broker, socket, &headers, *opening, held),
-            Ok(None) => shut_down(socket).await,
-            Err(error) => tracing::debug!(%peer, error = %Chain(&error), "a connection ended"),
+        let socket = serving.into_parts().io.into_inner().into_inner();
+        match end {
+            End::Stream(headers, opening) => give(&broker, socket, &headers, *opening, held),
+            End::Close(last) => linger::close(socket, &last, LINGER).await,
+            End::Leave(last) => linger::close(socket, &last, SHORT_LINGER).await,
+            End::Ended(Ok(())) => shut_down(socket).await,
+            End::Ended(Err(error)) => {
+                tracing::debug!(peer = %remote.peer, error = %Chain(&error), "a connection ended");
+                if error.is_parse() {
+                    linger::close(socket, &[], LINGER).await;
+                }
+            }
         }
     })
     .await;
@@ -86,19 +129,27 @@ pub(super) async fn serve(
 
 async fn answer(
     broker: Arc<Broker>,
-    peer: IpAddr,
+    remote: Remote,
     request: Request<Incoming>,
     to: Arc<Handover>,
 ) -> Result<Response<Body>, Infallible> {
+    let progress = &to.progress;
+    progress.answered.store(false, Relaxed);
+    remote.connection.request_began();
     let chunked = request.version() == Version::HTTP_11;
     let shards = chunked && !broker.shards.is_empty();
-    let (head, answer) = http::handle(broker, peer, request).await.into_parts();
+    let connection = Arc::clone(&remote.connection);
+    let (head, answer) = http::handle(broker, remote, request).await.into_parts();
     match answer {
-        Answer::Stream(opening) if shards && to.flushed.load(Relaxed) => {
+        Answer::Stream(opening) if shards && progress.flushed.load(Relaxed) => {
             *to.stream.lock() = Some((head.headers, opening));
             std::future::pending().await
         }
-        answer => Ok(Response::from_parts(head, answer.into_body())),
+        answer => {
+            connection.answered();
+            progress.answered.store(true, Relaxed);
+            Ok(Response::from_parts(head, answer.into_body()))
+        }
     }
 }
 

@@ -36,12 +36,19 @@ impl Broker {
     /// Starts the process and learns its addresses from the two lines it prints.
     pub(super) async fn run(&mut self) -> Result<()> {
         let file = self.config_file();
-        let arguments = [Path::new("run"), Path::new("--config"), &file];
+        let broker = setup::binary();
+        let mut arguments = vec![Path::new("run"), Path::new("--config"), &file];
+        let (mut program, limit) =
+            (broker.clone(), self.files.map(|n| format!("--nofile={n}:{n}")));
+        if let Some(limit) = &limit {
+            arguments.splice(0..0, [Path::new(limit), &broker]);
+            program = process::find_on_path("prlimit").context("prlimit is part of util-linux")?;
+        }
         let out = self.folder.path().join("broker.out");
         if out.exists() {
             fs::remove_file(&out)?; // the lines of an earlier life
         }
-        let process = Process::spawn("broker", &setup::binary(), &arguments, self.folder.path())?;
+        let process = Process::spawn("broker", &program, &arguments, self.folder.path())?;
         let process = self.process.insert(process);
         let lines = eventually("the broker listens", START, || {
             let lines = match process.exited() {

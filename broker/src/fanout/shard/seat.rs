@@ -13,8 +13,9 @@ use tokio::time::Instant;
 use super::inbox::Occupied;
 use crate::{
     access::Grant,
-    fanout::{CloseReason, Held, Rhythm, Subscriber, run::Run, sessions::Admission},
+    fanout::{CloseReason, Rhythm, Subscriber, run::Run, sessions::Admission},
     frame::{Chunk, LAST_CHUNK},
+    sockets::Held,
 };
 
 /// Bytes that a client may send on a stream in all, where nothing is to be sent: they are thrown away.

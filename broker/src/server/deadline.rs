@@ -1,0 +1,45 @@
+//! The deadline of a connection that waits for its client. It is polled by the task of its connection after everything else, and so
+//! sees every change of what the connection is doing.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::connection::HEAD;
+use crate::sockets::Connection;
+
+/// Fires once the connection has waited too long.
+pub(super) struct Deadline {
+    connection: Arc<Connection>,
+    idle: Duration,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Deadline {
+    pub(super) fn new(connection: Arc<Connection>, idle: Duration) -> Self {
+        Self { connection, idle, timer: Box::pin(sleep_until(Instant::now() + HEAD)) }
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let Some(deadline) = self.connection.deadline(HEAD, self.idle) else {
+                return Poll::Pending;
+            };
+            // Moved back only when it fires: a busy connection does not touch the timer wheel.
+            if self.timer.deadline() > deadline {
+                self.timer.as_mut().reset(deadline);
+            }
+            ready!(self.timer.as_mut().poll(cx));
+            if Instant::now() >= deadline {
+                return Poll::Ready(());
+            }
+            self.timer.as_mut().reset(deadline);
+        }
+    }
+}

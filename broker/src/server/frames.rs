@@ -1,0 +1,105 @@
+//! Where a client of HTTP/2 stands in what it sends: between requests, or within a head that has not ended. Pure.
+
+/// Bytes of the header of a frame (RFC 9113, section 4.1).
+const HEADER: usize = 9;
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const CONTINUATION: u8 = 9;
+const END_HEADERS: u8 = 4;
+
+/// Follows the frames that a client sends after the preface.
+#[derive(Debug, Default)]
+pub(super) struct Frames {
+    header: [u8; HEADER],
+    /// Bytes of the header that have come.
+    have: usize,
+    /// Bytes of the payload that are to come.
+    left: usize,
+    /// A block of headers has begun and not ended.
+    block: bool,
+}
+
+impl Frames {
+    /// Takes what was read.
+    pub(super) fn read(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            if self.left > 0 {
+                let n = self.left.min(bytes.len());
+                self.left -= n;
+                bytes = &bytes[n..];
+            } else {
+                if self.have == HEADER {
+                    self.have = 0;
+                }
+                let n = (HEADER - self.have).min(bytes.len());
+                self.header[self.have..][..n].copy_from_slice(&bytes[..n]);
+                self.have += n;
+                bytes = &bytes[n..];
+                if self.have == HEADER {
+                    self.begin();
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self) {
+        let [a, b, c, kind, flags, ..] = self.header;
+        self.left = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+        if kind == HEADERS || kind == CONTINUATION {
+            self.block = flags & END_HEADERS == 0;
+        }
+    }
+
+    /// Whether a head, or a frame that may be one, has begun and not ended. Bodies have a deadline of their own.
+    pub(super) fn is_within_head(&self) -> bool {
+        let within_frame = self.left > 0 || (1..HEADER).contains(&self.have);
+        let is_body = self.have == HEADER && self.header[3] == DATA;
+        self.block || (within_frame && !is_body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, payload: usize) -> Vec<u8> {
+        let [.., a, b, c] = payload.to_be_bytes();
+        [&[a, b, c, kind, flags, 0, 0, 0, 1], &*vec![0xff; payload]].concat()
+    }
+
+    #[test]
+    fn a_head_lasts_from_its_first_byte_to_its_last() {
+        let mut frames = Frames::default();
+        let head =
+            [frame(4, 0, 12), frame(HEADERS, 0, 5), frame(CONTINUATION, END_HEADERS, 3)].concat();
+        for (at, byte) in head.iter().enumerate() {
+            let between = at == 0 || at == 9 + 12;
+            assert_eq!(frames.is_within_head(), !between, "before byte {at}");
+            frames.read(&[*byte]);
+        }
+        assert!(!frames.is_within_head());
+        frames.read(&frame(DATA, 0, 100)[..50]);
+        assert!(!frames.is_within_head(), "a body is no head");
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_do_not_matter(kinds in proptest::collection::vec((0u8..12, any::<u8>(), 0usize..40), 1..20), cuts in proptest::collection::vec(1usize..30, 1..50)) {
+            let all: Vec<u8> = kinds.iter().flat_map(|(k, f, n)| frame(*k, *f, *n)).collect();
+            let (mut whole, mut cut) = (Frames::default(), Frames::default());
+            whole.read(&all);
+            let mut rest = &all[..];
+            for n in cuts.iter().cycle() {
+                let n = (*n).min(rest.len());
+                cut.read(&rest[..n]);
+                rest = &rest[n..];
+                if rest.is_empty() { break; }
+            }
+            prop_assert_eq!(whole.is_within_head(), cut.is_within_head());
+            let last = kinds.iter().rev().find(|(k, _, _)| [HEADERS, CONTINUATION].contains(k));
+            prop_assert_eq!(whole.is_within_head(), last.is_some_and(|(_, f, _)| f & END_HEADERS == 0));
+        }
+    }
+}

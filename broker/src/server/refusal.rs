@@ -1,0 +1,67 @@
+//! Refusals that no handler writes: of heads that hyper cannot read, of heads that do not come, of connections beyond the limit.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+
+use crate::http::problem::Problem;
+
+/// SETTINGS, and GOAWAY with NO_ERROR and no stream: the client may repeat all it asked on another connection
+/// (RFC 9113, sections 3.4 and 6.8).
+pub(super) const GO_AWAY: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\0";
+
+/// The answer to a head that hyper refuses with `status`.
+pub(super) fn of_head(status: u16) -> Bytes {
+    let problem = match status {
+        414 => Problem::new(
+            StatusCode::URI_TOO_LONG,
+            "target-too-long",
+            "The request target is too long",
+            "The path and query of the request are too long: send less.",
+        ),
+        431 => Problem::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "head-too-large",
+            "The head of the request is too large",
+            "The request has more than 100 headers, or far more bytes of them than limits.headBytes: send less. Cookies are the usual reason.",
+        ),
+        _ => Problem::new(
+            StatusCode::BAD_REQUEST,
+            "bad-request",
+            "A part of the request cannot be used",
+            "The head of the request is not HTTP/1.1 (RFC 9112).",
+        ),
+    };
+    bytes(problem)
+}
+
+/// The answer to a head that does not come to its end.
+pub(super) fn of_slow_head() -> Bytes {
+    let detail = "The head of the request did not arrive in time: send it within 10 seconds.";
+    let status = StatusCode::REQUEST_TIMEOUT;
+    bytes(Problem::new(status, "head-timeout", "The request is too slow", detail))
+}
+
+/// The answer to a connection for which there is no socket.
+pub(super) fn of_connection() -> Bytes {
+    let detail =
+        "The broker has no connection left (limits.connections). Come back after Retry-After.";
+    let wait = Duration::from_secs(fastrand::u64(2..=5));
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    bytes(Problem::new(status, "too-many-connections", "Not now", detail).retry_after(wait))
+}
+
+/// An answer of HTTP/1.1, which ends its connection.
+fn bytes(problem: Problem) -> Bytes {
+    let (head, body) = problem.close().into_text().into_parts();
+    let mut out = format!("HTTP/1.1 {}\r\n", head.status).into_bytes();
+    for (name, value) in &head.headers {
+        out.extend_from_slice(name.as_str().as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(format!("content-length: {}\r\n\r\n{body}", body.len()).as_bytes());
+    out.into()
+}
