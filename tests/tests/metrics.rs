@@ -110,17 +110,23 @@ async fn every_sequence_that_a_cursor_passes_has_one_outcome() -> Result<()> {
         let batches = metrics.metric("eventcast_replay_batches_total", &[("source", source)]);
         assert!(batches > 0.0, "replayed from {source}: {batches}");
     }
-    for stage in ["log_to_tail", "tail_to_write", "log_to_write"] {
-        let count = metrics.metric("eventcast_fanout_seconds_count", &[("stage", stage)]);
-        let sum = metrics.metric("eventcast_fanout_seconds_sum", &[("stage", stage)]);
-        assert!(count > 0.0 && sum < 10.0 * count, "{stage}: {count} in {sum} s");
-    }
     assert!(metrics.metric("eventcast_bytes_out_total", &[]) > received * 10.0);
     assert_eq!(metrics.metric("eventcast_events_in_total", &[]), 102.0);
     assert_eq!(metrics.metric("eventcast_tail_events", &[]), 16.0);
     assert_eq!(metrics.metric("eventcast_tail_head_sequence", &[]), 102.0);
     assert!(metrics.metric("eventcast_page_cache_pages", &[]) >= 1.0);
-    Ok(())
+    // On a busy machine all of that may have been read as the past, which is never late.
+    eventually("somebody is written to as soon as an event comes", SOON, || async {
+        publish(&broker.events_url(""), "live", &[]).await?;
+        let metrics = broker.metrics().await?;
+        for stage in ["log_to_tail", "tail_to_write", "log_to_write"] {
+            let count = metrics.metric("eventcast_fanout_seconds_count", &[("stage", stage)]);
+            let sum = metrics.metric("eventcast_fanout_seconds_sum", &[("stage", stage)]);
+            ensure!(count > 0.0 && sum < 10.0 * count, "{stage}: {count} in {sum} s");
+        }
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::test]
@@ -135,7 +141,6 @@ async fn delivered_and_lost_are_what_was_due() -> Result<()> {
     fill(&broker, 99).await?;
     publish(&broker.events_url(""), "end", &[]).await?;
     let mut stream = EventStream::connect(&broker.events_url(""), first.cursor()).await?;
-    // What the broker knows of the log's beginning may be a moment old: then the rest is a second gap.
     let (mut gaps, mut lost, mut received) = (0.0, 0.0, 0.0);
     loop {
         let event = stream.next_within(SOON).await?;
@@ -149,7 +154,7 @@ async fn delivered_and_lost_are_what_was_due() -> Result<()> {
             }
         }
     }
-    assert_eq!((lost, received), (70.0, 30.0), "in {gaps} gaps");
+    assert_eq!((gaps, lost, received), (1.0, 70.0, 30.0));
     let metrics = broker.metrics().await?;
     let of = |outcome| metrics.metric(SUBSCRIBER_EVENTS, &[("outcome", outcome)]);
     assert_eq!((of("lost"), of("delivered")), (lost, received));

@@ -122,6 +122,7 @@ impl Log {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn unavailable(error: StreamError) -> EraseError {
     tracing::debug!(%error, "the stream cannot be asked");
     EraseError::Unavailable

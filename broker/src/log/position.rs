@@ -18,6 +18,9 @@ const AHEAD: Duration = Duration::from_secs(3);
 /// How long a reader waits for the tail to show what this broker has acknowledged.
 const OWN_WRITES_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How old the answer about the stream's beginning may be: a herd with expired cursors asks together.
+const FIRST_AGE: Duration = Duration::from_millis(50);
+
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Start {
@@ -133,6 +136,8 @@ impl Log {
         }
         let first = self.tail.first();
         if cursor.sequence < first {
+            let first =
+                if cursor.sequence + 1 < first { self.newest_first(first).await } else { first };
             return self.past_expiry(at(cursor.check), text, first);
         }
         let (found, beginning) = match self.tail.check_at(cursor.sequence) {
@@ -148,6 +153,13 @@ impl Log {
             // Another replica may still know the event: the cursor stays as it is.
             None => self.past_expiry(at(cursor.check), text, beginning),
         }
+    }
+
+    /// Where the stream begins now. It is known to begin at `known` or later, but up to two seconds late; who is told of a loss
+    /// is told all of it at once.
+    async fn newest_first(&self, known: u64) -> u64 {
+        let info = self.info_since(FIRST_AGE).await;
+        info.map_or(known, |info| info.state.first_sequence.max(known))
     }
 
     /// A cursor that does not fit what we have read. It is of a log that is gone, unless we are the ones who are behind: then

@@ -52,9 +52,14 @@ impl Log {
 
     /// The state of the stream, at most two seconds old.
     pub(crate) async fn info(&self) -> Result<Arc<Info>, StreamError> {
+        self.info_since(FRESH).await
+    }
+
+    /// The state of the stream, at most `age` old.
+    pub(super) async fn info_since(&self, age: Duration) -> Result<Arc<Info>, StreamError> {
         let mut cache = self.info.0.lock().await;
         if let Some((at, info)) = &*cache
-            && at.elapsed() < FRESH
+            && at.elapsed() < age
         {
             return Ok(Arc::clone(info));
         }
