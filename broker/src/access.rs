@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use eventcast_crds::config::{Access, Action};
+use eventcast_crds::config::{Access, Action, Origin, OriginPattern};
 use tokio::time::Instant;
 
 /// What a subscriber was granted: for how long it may stay.
@@ -32,16 +32,13 @@ pub(crate) fn permits(access: &Access, action: Action) -> bool {
     access.anonymous.contains(&action)
 }
 
-/// The origin to name in `Access-Control-Allow-Origin`, if a page of `origin` may read the channel. Exact comparison:
-/// neither suffixes nor `null` (Fetch, section 3.2).
+/// The origin to name in `Access-Control-Allow-Origin`, if a page of `origin` may read the channel. `null` never is one (Fetch,
+/// section 3.2).
 pub(crate) fn allowed_origin<'a>(access: &Access, origin: &'a str) -> Option<&'a str> {
-    let listed = access.allowed_origins.iter().any(|o| o == origin);
-    let any = access.allowed_origins.iter().any(|o| o == "*");
-    match (listed, any) {
-        (true, _) if origin != "null" => Some(origin),
-        (_, true) => Some("*"),
-        _ => None,
-    }
+    let mut patterns = access.allowed_origins.iter().filter_map(|p| OriginPattern::parse(p));
+    let listed = Origin::parse(origin).is_some_and(|origin| patterns.any(|p| p.allows(&origin)));
+    let any = access.allowed_origins.iter().any(|p| p == "*");
+    if listed { Some(origin) } else { any.then_some("*") }
 }
 
 #[cfg(test)]
@@ -71,6 +68,11 @@ mod tests {
         ] {
             assert_eq!(allowed_origin(&access, origin), None, "{origin}");
         }
+        let wildcard =
+            Access { allowed_origins: vec!["https://*.example.com".into()], ..Access::default() };
+        let echoed = allowed_origin(&wildcard, "https://a.b.example.com");
+        assert_eq!(echoed, Some("https://a.b.example.com"));
+        assert_eq!(allowed_origin(&wildcard, "https://example.com"), None);
         let any = Access { allowed_origins: vec!["*".into()], ..Access::default() };
         assert_eq!(allowed_origin(&any, "https://a.example"), Some("*"));
     }

@@ -2,7 +2,11 @@
 
 mod nats;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use eventcast_crds::{
     config::{BrokerConfig, ChannelConfig, Nats, Shutdown, valid_label},
@@ -102,8 +106,11 @@ fn configuration(options: &Options) -> Result<BrokerConfig, Failure> {
     (config.limits.connections, config.limits.subscribers) = (10_000, 9_000);
     if options.listen.ip().is_loopback() {
         // A page of elsewhere could name this machine by a domain of its own.
-        config.limits.allowed_hosts =
-            vec!["localhost".into(), options.listen.ip().to_string(), "[::1]".into()];
+        let address = match options.listen.ip() {
+            IpAddr::V6(ip) => format!("[{ip}]"),
+            IpAddr::V4(ip) => ip.to_string(),
+        };
+        config.limits.allowed_hosts = vec!["localhost".into(), address, "[::1]".into()];
     }
     Ok(config)
 }

@@ -13,8 +13,11 @@ use crate::{
 pub const RESERVED: &str = "eventcast.";
 /// The type of an event that names none (HTML, section 9.2.6).
 pub const DEFAULT_TYPE: &str = "message";
-/// Bytes of a type, a source or an idempotency key at most.
+/// Bytes of a type or an idempotency key at most.
 pub const MAX_NAME_BYTES: usize = 128;
+/// Bytes of a source or an id at most. Those of CloudEvents are URIs and whatever a sender makes of an id; both stand in headers of
+/// the stored message, whose room is `HEADERS` in `eventcast_crds::stream`.
+pub const MAX_SOURCE_BYTES: usize = 1024;
 
 /// A rule of events that something breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,8 +32,8 @@ pub enum BadEvent {
     #[error("has a U+0000, which browsers do not deliver")]
     Nul,
     /// A type, source or id of the wrong length.
-    #[error("must have 1 to 128 bytes")]
-    Length,
+    #[error("must have 1 to {0} bytes")]
+    Length(usize),
     /// Control characters, or space at either end.
     #[error("has a control character, or space at its beginning or end")]
     Control,
@@ -42,6 +45,9 @@ pub enum BadEvent {
     /// The broker's own types.
     #[error("begins with eventcast., which is the broker's own")]
     Reserved,
+    /// A type that no pattern could ask for.
+    #[error("{0}")]
+    Type(BadTopic),
     /// A topic that breaks its rules.
     #[error(transparent)]
     Topic(#[from] BadTopic),
@@ -61,7 +67,9 @@ impl BadEvent {
             Self::TooLarge => "too-large",
             Self::NotUtf8 => "not-utf8",
             Self::Nul => "nul",
-            Self::Length | Self::Control | Self::BuiltIn | Self::Reserved => "name",
+            Self::Length(_) | Self::Control | Self::BuiltIn | Self::Reserved | Self::Type(_) => {
+                "name"
+            }
             Self::Topic(_) | Self::Subject => "subject",
             Self::CloudEvent => "cloudevent",
         }
@@ -82,12 +90,13 @@ pub fn check_data(data: &[u8], max: usize) -> Result<&str, BadEvent> {
     std::str::from_utf8(data).map_err(|_| BadEvent::NotUtf8)
 }
 
-/// Checks an event type.
+/// Checks an event type. It obeys the rules of topics, so that there is a pattern for every type: itself.
 ///
 /// # Errors
 /// See [`BadEvent`].
 pub fn check_type(name: &str) -> Result<(), BadEvent> {
-    check_name(name)?;
+    check_name(name, MAX_NAME_BYTES)?;
+    topic::check_literal(name).map_err(BadEvent::Type)?;
     match name {
         "open" | "error" => Err(BadEvent::BuiltIn),
         _ if name.starts_with(RESERVED) => Err(BadEvent::Reserved),
@@ -95,13 +104,13 @@ pub fn check_type(name: &str) -> Result<(), BadEvent> {
     }
 }
 
-/// Checks a source or an id: the length and the characters of a name.
+/// Checks a name, a source or an id: its length, at most `max` bytes, and its characters.
 ///
 /// # Errors
 /// See [`BadEvent`].
-pub fn check_name(name: &str) -> Result<(), BadEvent> {
-    if !(1..=MAX_NAME_BYTES).contains(&name.len()) {
-        return Err(BadEvent::Length);
+pub fn check_name(name: &str, max: usize) -> Result<(), BadEvent> {
+    if !(1..=max).contains(&name.len()) {
+        return Err(BadEvent::Length(max));
     }
     if name.trim() != name || name.chars().any(char::is_control) {
         return Err(BadEvent::Control);
@@ -211,5 +220,44 @@ pub fn topic_of(subject: &str) -> Result<Option<String>, BadEvent> {
         Some(tokens) => topic::decode(tokens).map(Some).ok_or(BadEvent::Subject),
         None if subject == "all" => Ok(None),
         None => Err(BadEvent::Subject),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topic::Pattern;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn every_type_that_may_be_published_can_be_asked_for_alone(name in "[a-b.*> é]{1,12}", other in "[a-b.*> é]{1,12}") {
+            if check_type(&name).is_ok() {
+                let pattern = Pattern::new(&name).unwrap();
+                prop_assert!(pattern.is_literal() && pattern.matches(&name));
+                prop_assert_eq!(pattern.matches(&other), name == other);
+            }
+        }
+    }
+
+    #[test]
+    fn what_no_pattern_selects_is_no_type() {
+        for bad in
+            ["a..b", ".a", "a.", ".", "*", ">", "a.*", "a.*.b", ">.a", "a.>", &["a"; 17].join(".")]
+        {
+            assert!(matches!(check_type(bad), Err(BadEvent::Type(_))), "{bad}");
+        }
+        for good in [
+            "order.paid",
+            "a b.c",
+            "größe.ü",
+            "a*",
+            "*a",
+            "a>b",
+            "com.example/x:y",
+            &["a"; 16].join("."),
+        ] {
+            assert_eq!(check_type(good), Ok(()), "{good}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     event::{Event, Kind},
+    source::SourcePattern,
     topic::{BadTopic, Pattern},
 };
 
@@ -13,7 +14,7 @@ pub(crate) const MAX_PATTERNS: usize = 32;
 pub(crate) struct Filter {
     topics: Vec<Pattern>,
     types: Vec<Pattern>,
-    sources: Vec<String>,
+    sources: Vec<SourcePattern>,
     without_broadcast: bool,
 }
 
@@ -36,9 +37,9 @@ impl Filter {
         Ok(())
     }
 
-    /// Lets pass what comes from `source`, besides other sources.
-    pub(crate) fn add_source(&mut self, source: String) {
-        self.sources.push(source);
+    /// Lets pass what comes from a source that `pattern` matches, besides what other patterns match.
+    pub(crate) fn add_source(&mut self, pattern: SourcePattern) {
+        self.sources.push(pattern);
     }
 
     /// Holds back events without a topic, which otherwise pass every topic filter.
@@ -99,7 +100,7 @@ impl Filter {
     }
 
     fn source_passes(&self, event: &Event) -> bool {
-        any(&self.sources, |s| event.source.as_deref() == Some(s))
+        any(&self.sources, |p| event.source.as_deref().is_some_and(|s| p.matches(s)))
     }
 
     fn topic_passes(&self, event: &Event) -> bool {

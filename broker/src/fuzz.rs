@@ -10,7 +10,7 @@ use crate::{
     event, frame,
     http::{
         drafts::{self, Defaults, Format},
-        params::Params,
+        params::{Params, known},
     },
 };
 
@@ -70,7 +70,7 @@ pub fn publish(bytes: &[u8]) {
     }
     let rules = Publishing::default();
     let drafts = || {
-        let params = Params::of(&uri)?;
+        let params = Params::of(&uri, &headers, &known::PUBLISH)?;
         let defaults = Defaults::of(&params, &headers, "key".into())?;
         drafts::read(
             Format::of(&headers)?,

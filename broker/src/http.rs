@@ -3,6 +3,7 @@
 //! Routing is one `match`; each handler has a file; every error is a [`Problem`] rendered in one place, and CORS is added
 //! to every answer in one place.
 
+mod accept;
 mod channel;
 mod cors;
 pub(crate) mod drafts;
@@ -16,11 +17,12 @@ mod publish;
 mod retained;
 mod stats;
 mod subscribe;
+mod webhook;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use eventcast_crds::config::{Access, Action, valid_label};
+use eventcast_crds::config::{Access, Action, Authority, valid_label};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header,
 };
@@ -115,7 +117,9 @@ async fn route(
     let (namespace, name, rest) = match *parts {
         [""] if !page && reads => return Ok(neutral()),
         [""] if !page => return Err(method_not_allowed("GET, HEAD")),
-        ["channels"] if page && reads => return Ok(channel::list(broker)),
+        ["channels"] if page && reads => {
+            return channel::list(broker, request.uri(), request.headers());
+        }
         [file] if page && reads => return page::serve(file).ok_or_else(no_route),
         ["channels", namespace, name, ref rest @ ..] => (namespace, name, rest),
         _ => return Err(no_route()),
@@ -123,7 +127,11 @@ async fn route(
     let channel = find(broker, namespace, name)?;
     *access = channel.config().access.clone();
     if method == Method::OPTIONS {
-        return Ok(cors::options(request.headers()));
+        let mut response = cors::options(access, request.headers());
+        if rest == ["events"] {
+            webhook::grant(&channel.config(), request.headers(), &mut response);
+        }
+        return Ok(response);
     }
     cors::refuse_foreign(access, &request)?;
     let changes = method == Method::POST || method == Method::DELETE;
@@ -136,12 +144,12 @@ async fn route(
     }
     let (head, _) = request.into_parts();
     match (rest, &method) {
-        (["events"], _) if reads => match wanted(&head.headers)? {
-            Wanted::Stream => subscribe::handle(broker, &channel, remote, &head).await,
-            Wanted::Json => history::handle(broker, &channel, remote, &head).await,
+        (["events"], _) if reads => match accept::wanted(&head.headers)? {
+            accept::Wanted::Stream => subscribe::handle(broker, &channel, remote, &head).await,
+            accept::Wanted::Json => history::handle(broker, &channel, remote, &head).await,
         },
         (["stats"], _) if reads => stats::handle(broker, &channel, remote, &head).await,
-        ([], _) if reads => channel::describe(broker, &channel).await,
+        ([], _) if reads => channel::describe(broker, &channel, &head).await,
         (["events"], &Method::DELETE) => erase::topics(&channel, &head).await,
         (["events", cursor], &Method::DELETE) => erase::event(&channel, &head, cursor).await,
         (["events"], _) => Err(method_not_allowed("GET, HEAD, POST, DELETE, OPTIONS")),
@@ -200,11 +208,13 @@ fn check_message<B>(broker: &Broker, request: &Request<B>) -> Result<(), Problem
     }
     let config = broker.config();
     let allowed = &config.limits.allowed_hosts;
-    let name = host
-        .rsplit_once(':')
-        .filter(|(_, port)| !port.contains(']'))
-        .map_or(&*host, |(name, _)| name);
-    if !allowed.is_empty() && !allowed.iter().any(|a| a.eq_ignore_ascii_case(name)) {
+    let asked = host.to_ascii_lowercase();
+    let asked = Authority::parse(&asked);
+    let is_asked = |allowed: &String| {
+        let allowed = allowed.to_ascii_lowercase();
+        asked.is_some_and(|asked| Authority::parse(&allowed).is_some_and(|a| a.same_host(&asked)))
+    };
+    if !allowed.is_empty() && !allowed.iter().any(is_asked) {
         let detail = "This listener does not answer to that name: add it to limits.allowedHosts.";
         return Err(Problem::new(
             StatusCode::MISDIRECTED_REQUEST,
@@ -255,93 +265,8 @@ fn method_not_allowed(allow: &'static str) -> Problem {
     .close()
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wanted {
-    Stream,
-    Json,
-}
-
-/// Content negotiation (RFC 9110, section 12.5.1) between the two forms we have; no header means the stream.
-fn wanted(headers: &HeaderMap) -> Result<Wanted, Problem> {
-    let mut quality = [None::<(u8, f32)>; 2];
-    let mut any = false;
-    for value in headers.get_all(header::ACCEPT) {
-        for range in value.to_str().unwrap_or_default().split(',') {
-            let mut parts = range.split(';').map(str::trim);
-            let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
-            if essence.is_empty() {
-                continue;
-            }
-            any = true;
-            let q =
-                parts.find_map(|p| p.strip_prefix("q=")).map_or(1.0, |q| q.parse().unwrap_or(0.0));
-            for (slot, full, half) in
-                [(0, "text/event-stream", "text/*"), (1, "application/json", "application/*")]
-            {
-                let specific = match &*essence {
-                    e if e == full => 2,
-                    e if e == half => 1,
-                    "*/*" => 0,
-                    _ => continue,
-                };
-                if quality[slot].is_none_or(|(s, _)| specific > s) {
-                    quality[slot] = Some((specific, q));
-                }
-            }
-        }
-    }
-    let q = |slot: usize| quality[slot].map_or(0.0, |(_, q)| q);
-    match (any, q(0) >= q(1) && q(0) > 0.0, q(1) > 0.0) {
-        (false, _, _) | (_, true, _) => Ok(Wanted::Stream),
-        (_, _, true) => Ok(Wanted::Json),
-        _ => {
-            let detail =
-                "Events are to be had as text/event-stream, past ones as application/json.";
-            Err(Problem::new(StatusCode::NOT_ACCEPTABLE, "not-acceptable", "No such form", detail)
-                .with("field", "Accept"))
-        }
-    }
-}
-
 fn set(headers: &mut HeaderMap, pairs: &[(HeaderName, &'static str)]) {
     for (name, value) in pairs {
         headers.insert(name, HeaderValue::from_static(value));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn of(accept: &[&str]) -> Option<Wanted> {
-        let mut headers = HeaderMap::new();
-        for range in accept {
-            headers.append(header::ACCEPT, range.parse().unwrap());
-        }
-        wanted(&headers).ok()
-    }
-
-    #[test]
-    fn the_stream_unless_json_is_wanted_more() {
-        for accept in [
-            &[][..],
-            &["*/*"],
-            &["text/*"],
-            &["text/event-stream"],
-            &["text/event-stream, application/json"],
-        ] {
-            assert_eq!(of(accept), Some(Wanted::Stream), "{accept:?}");
-        }
-        for accept in [
-            &["application/json"][..],
-            &["application/*"],
-            &["text/event-stream;q=0.1", "application/json"],
-        ] {
-            assert_eq!(of(accept), Some(Wanted::Json), "{accept:?}");
-        }
-        assert_eq!(of(&["application/json, */*"]), Some(Wanted::Stream), "both at 1: the stream");
-        for accept in [&["text/event-stream;q=0"][..], &["text/html"], &["image/*"]] {
-            assert_eq!(of(accept), None, "{accept:?}");
-        }
     }
 }

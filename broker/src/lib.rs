@@ -8,7 +8,7 @@
 //!                                    fanout -> log (reads the tail and pages, never the other way)
 //! ```
 //!
-//! - `event`, `cursor`, `topic`, `filter`, `frame`: the nouns and the wire encoding; pure.
+//! - `event`, `cursor`, `topic`, `source`, `filter`, `frame`, `cloudevent`, `media_type`: the nouns and the wire encoding; pure.
 //! - `log`: JetStream in, framed events out. Only there is async-nats known.
 //! - `fanout`: subscribers and their sinks.
 //! - `query`: bounded scans for history and statistics.
@@ -21,6 +21,7 @@ mod broker;
 mod budget;
 mod channel;
 mod client;
+mod cloudevent;
 pub mod cursor;
 pub mod dev;
 mod drain;
@@ -32,6 +33,7 @@ pub mod frame;
 pub mod fuzz;
 mod http;
 mod log;
+mod media_type;
 mod metrics;
 mod pace;
 mod query;
@@ -39,6 +41,7 @@ mod readiness;
 pub mod reload;
 mod server;
 mod sockets;
+mod source;
 pub mod topic;
 
 use std::{net::SocketAddr, sync::Arc};

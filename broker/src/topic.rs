@@ -28,7 +28,7 @@ pub enum BadTopic {
     #[error("has a control character")]
     Control,
     /// A wildcard in a topic.
-    #[error("has a segment that is a wildcard: * and > are for filters")]
+    #[error("has a segment that is a wildcard: * and > are for patterns")]
     Wildcard,
     /// `>` before the end of a pattern.
     #[error("has > before its end: > stands for the rest and comes last")]
@@ -48,14 +48,23 @@ fn segments(text: &str) -> Result<impl Iterator<Item = &str> + Clone, BadTopic> 
     Ok(text.split('.'))
 }
 
+/// Checks a text that patterns select: segments, none of which is a wildcard.
+///
+/// # Errors
+/// `text` breaks a rule.
+pub fn check_literal(text: &str) -> Result<(), BadTopic> {
+    if segments(text)?.any(|segment| segment == "*" || segment == ">") {
+        return Err(BadTopic::Wildcard);
+    }
+    Ok(())
+}
+
 /// Encodes `topic` as the tokens of a NATS subject.
 ///
 /// # Errors
 /// `topic` breaks a rule of topics.
 pub fn encode(topic: &str) -> Result<String, BadTopic> {
-    if segments(topic)?.any(|s| s == "*" || s == ">") {
-        return Err(BadTopic::Wildcard);
-    }
+    check_literal(topic)?;
     encode_segments(topic)
 }
 

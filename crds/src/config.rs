@@ -5,12 +5,14 @@
 
 mod channel;
 pub mod load;
+mod origin;
 mod validate;
 
 pub use channel::{
     Access, Action, ChannelConfig, Delivery, Publishing, Retention, Storage, TokenIssuer,
     valid_label,
 };
+pub use origin::{Authority, Origin, OriginPattern};
 pub use validate::ConfigProblem;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
@@ -193,7 +195,7 @@ pub struct Limits {
     pub trusted_proxies: Vec<IpNet>,
     /// Whether connections begin with a PROXY protocol header: `required` needs `trustedProxies`.
     pub proxy_protocol: ProxyProtocol,
-    /// Values of `Host` that are answered, without port; empty: all. Protects a listener on loopback from DNS rebinding.
+    /// Values of `Host` that are answered, without port, whatever their case; empty: all. Protects a listener on loopback from DNS rebinding.
     pub allowed_hosts: Vec<String>,
     /// Publishes under way at once; what comes beyond waits for at most a second, then is refused.
     pub publishes_in_flight: usize,

@@ -2,7 +2,7 @@
 
 use eventcast_crds::{
     channel::{EventChannel, EventChannelSpec},
-    config::{BrokerConfig, ChannelConfig},
+    config::{BrokerConfig, ChannelConfig, load::written},
 };
 use k8s_openapi::{
     api::core::v1::PodTemplateSpec, apimachinery::pkg::apis::meta::v1::OwnerReference,
@@ -124,9 +124,4 @@ fn template(raw: &serde_json::Value) -> Result<PodTemplateSpec, Vec<String>> {
         Ok(_) => Err(unknown),
         Err(error) => Err(vec![format!("spec.brokers.podTemplate: {error}")]),
     }
-}
-
-/// A path as a person wrote it: serde marks what is behind an `Option` with a `?`.
-pub(crate) fn written(path: &serde_ignored::Path<'_>) -> String {
-    path.to_string().replace(".?", "")
 }

@@ -83,8 +83,22 @@ fn tables() -> Vec<(&'static str, Named, Named)> {
         of(
             "must be scheme://host",
             spec(
-                json!({"access": {"allowedOrigins": ["https://a.example:8443"]}}),
+                json!({"access": {"allowedOrigins": ["https://a.example:8443", "https://[::1]:80", "https://*.a.example:8443"]}}),
                 json!({"access": {"allowedOrigins": ["https://a.example/"]}}),
+            ),
+        ),
+        of(
+            "must be scheme://host",
+            spec(
+                json!({"access": {"allowedOrigins": ["https://*.example.com", "http://a_b"]}}),
+                json!({"access": {"allowedOrigins": ["https://*.com"]}}),
+            ),
+        ),
+        of(
+            "access.allowedHeaders must be names",
+            spec(
+                json!({"access": {"allowedHeaders": ["X-Tenant", "b3"]}}),
+                json!({"access": {"allowedHeaders": ["X Tenant"]}}),
             ),
         ),
         of(

@@ -64,6 +64,43 @@ async fn unknown_keys_and_bad_values_are_told_together() -> Result<()> {
     refused(&file, &["colour", "query.concurrent"]).await
 }
 
+/// Unknown keys, wrong types, bad values and overrides, in the file, the environment and flags.
+#[tokio::test]
+async fn a_key_has_one_spelling_in_every_message() -> Result<()> {
+    init_tracing();
+    let channel = |more: &str| format!("channels: [{{namespace: a, name: b, {more}}}]");
+    for (file, path) in [
+        (channel("delivery: {form: latest}"), "channels[0].delivery.form"),
+        (channel("delivery: {from: never}"), "channels[0].delivery.from"),
+        (channel("delivery: {stallSeconds: soon}"), "channels[0].delivery.stallSeconds"),
+        (channel("access: {anonymous: [Nobody]}"), "channels[0].access.anonymous[0]"),
+        (
+            channel("access: {allowedOrigins: ['https://*.com']}"),
+            "channels[0].access.allowedOrigins[0]",
+        ),
+        (
+            channel("access: {tokens: [{issuer: i, audience: a, jwksUrl: j, kid: 1}]}"),
+            "channels[0].access.tokens[0].kid",
+        ),
+        (channel("publishing: {types: ['>.paid']}"), "channels[0].publishing.types[0]"),
+    ] {
+        refused(&file, &[path]).await?;
+    }
+    for (set, path) in [
+        ("channels.0.delivery.form=latest", "channels[0].delivery.form"),
+        ("channels[0].delivery.form=latest", "channels[0].delivery.form"),
+        ("channels.0.delivery.from=never", "channels[0].delivery.from"),
+        ("channels.3.name=x", "channels[3].name"),
+    ] {
+        let ended = check(GOOD, |command| command.arg("--set").arg(set)).await?;
+        assert_eq!(ended.status.code(), Some(EXIT_USAGE), "{set}: {}", ended.stderr);
+        assert!(ended.stderr.contains(&format!("{path}: ")), "{set}: {}", ended.stderr);
+    }
+    let env = check(GOOD, |command| command.env("EVENTCAST__CHANNELS__0__COLOUR", "red")).await?;
+    assert!(env.stderr.contains("channels[0].colour: "), "{}", env.stderr);
+    Ok(())
+}
+
 #[tokio::test]
 async fn flags_win_over_the_environment_and_that_over_the_file() -> Result<()> {
     init_tracing();
@@ -165,7 +202,7 @@ async fn a_running_broker_warns_of_unknown_keys_and_counts_them() -> Result<()> 
     })
     .await?;
     assert_eq!(broker.metric("eventcast_config_unknown_keys", &[]).await?, 2.0);
-    for key in ["colour", "channels.0.access.cookies"] {
+    for key in ["colour", "channels[0].access.cookies"] {
         let said = |line: &str| line.contains("WARN") && line.contains(key);
         assert!(broker.log().lines().any(said), "{key} not in {}", broker.log());
     }

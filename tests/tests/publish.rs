@@ -102,8 +102,16 @@ async fn a_batch_numbers_its_key_and_envelopes_bring_their_own() -> Result<()> {
     let marks: Vec<bool> = whole.iter().map(|(_, duplicate)| *duplicate).collect();
     assert_eq!(marks, [true, true, true, false, false]);
     assert!(half.iter().zip(&whole).all(|(a, b)| a.0 == b.0), "{half:?} {whole:?}");
-    let third = send(Publish::new("x").key("b:2"), &broker).await?;
-    assert_eq!(third.cursor(), Some(whole[2].0.as_str()), "the documented key of event 2");
+    for key in ["b", "b:2", "b2", "b:0"] {
+        let single = send(Publish::new("x").key(key), &broker).await?;
+        assert_eq!(single.json["duplicate"], false, "{key} is the key of no event of a batch");
+    }
+    let jetstream = nats.jetstream().await?;
+    let mut id = async_nats::HeaderMap::new();
+    id.insert("Nats-Msg-Id", "b 2");
+    let subject = "sse.default.demo.t.a.b";
+    let ack = jetstream.publish_with_headers(subject, id, "x".into()).await?.await?;
+    assert!(ack.duplicate, "the documented message id of event 2");
 
     let own = [json!({"data": "x", "id": "mine"}), json!({"data": "y"})];
     let first = stored(&send(batch(&own), &broker).await?)?;

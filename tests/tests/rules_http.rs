@@ -167,7 +167,8 @@ async fn r14_refusals_are_problems_with_cors_that_nobody_keeps() -> Result<()> {
             ("GET", "/channels/default/demo/events?from=never", "*/*", 400),
             ("POST", EVENTS, "*/*", 403),
             ("GET", unknown, "*/*", 404),
-            ("DELETE", EVENTS, "*/*", 405),
+            ("DELETE", EVENTS, "*/*", 403),
+            ("PUT", EVENTS, "*/*", 405),
             ("GET", EVENTS, "text/html", 406),
             ("GET", EVENTS, "text/event-stream;q=0", 406),
         ] {

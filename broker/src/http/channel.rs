@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
-use http::{Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode, Uri, request::Parts};
 use serde::Serialize;
 
-use super::{Answer, json, problem::Problem};
+use super::{
+    Answer, json,
+    params::{Params, known},
+    problem::Problem,
+};
 use crate::{broker::Broker, channel::Channel};
 
 #[derive(Serialize)]
@@ -40,19 +44,27 @@ struct Description {
 }
 
 /// `GET /channels`.
-pub(super) fn list(broker: &Broker) -> Response<Answer> {
+pub(super) fn list(
+    broker: &Broker,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<Response<Answer>, Problem> {
+    Params::of(uri, headers, &known::CHANNELS)?;
     let name = |c: &Arc<Channel>| {
         let config = c.config();
         Name { namespace: config.namespace.clone(), name: config.name.clone() }
     };
-    json(StatusCode::OK, &List { channels: broker.channels().values().map(name).collect() })
+    let channels = broker.channels().values().map(name).collect();
+    Ok(json(StatusCode::OK, &List { channels }))
 }
 
 /// `GET /channels/{namespace}/{channel}`.
 pub(super) async fn describe(
     broker: &Broker,
     channel: &Channel,
+    request: &Parts,
 ) -> Result<Response<Answer>, Problem> {
+    Params::of(&request.uri, &request.headers, &known::CHANNEL)?;
     let (config, log) = (channel.config(), channel.log());
     let incarnation = log.tail().incarnation();
     let state = match (incarnation, log.live()) {

@@ -1,6 +1,7 @@
 //! A publish request's body as drafts: every rule of events, and where it is broken. Pure, and fuzzed.
 
 mod cloudevent;
+mod key;
 mod ndjson;
 
 use bytes::Bytes;
@@ -12,7 +13,9 @@ use super::{
     problem::Problem,
 };
 use crate::{
-    event::{self, BadEvent, Draft, MAX_NAME_BYTES},
+    cloudevent::{Mode, mode},
+    event::{self, BadEvent, Draft, MAX_NAME_BYTES, MAX_SOURCE_BYTES},
+    media_type,
     topic::{self, Pattern},
 };
 
@@ -27,7 +30,7 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// By the content type, and for binary CloudEvents by their version header.
+    /// By the content type, and for binary CloudEvents by their headers.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
         if headers.contains_key(header::CONTENT_ENCODING) {
             let detail = "Content-Encoding is not read: send the body as it is.";
@@ -40,16 +43,15 @@ impl Format {
             .with("field", "Content-Encoding")
             .close());
         }
-        let content_type =
-            headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-        let essence =
-            content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        Ok(match &*essence {
-            "application/x-ndjson" | "application/ndjson" => Self::Ndjson,
-            "application/cloudevents+json" => Self::CloudEvent,
-            "application/cloudevents-batch+json" => Self::CloudEventBatch,
-            _ if headers.contains_key("ce-specversion") => Self::CloudEventBinary,
-            _ => Self::Raw,
+        let content_type = text(headers, "content-type")?.unwrap_or_default();
+        let essence = media_type::essence(&content_type);
+        let mode = mode(&essence, cloudevent::has_attributes(headers));
+        Ok(match mode.map_err(|e| cloudevent::refusal(&e))? {
+            Some(Mode::Structured) => Self::CloudEvent,
+            Some(Mode::Batch) => Self::CloudEventBatch,
+            Some(Mode::Binary) => Self::CloudEventBinary,
+            None if media_type::is_json_lines(&essence) => Self::Ndjson,
+            None => Self::Raw,
         })
     }
 
@@ -89,8 +91,7 @@ impl Defaults {
         let ttl = either(params, headers, "ttl", "eventcast-ttl")?;
         let key = text(headers, "idempotency-key")?;
         if let Some(key) = &key
-            && (!(1..=MAX_NAME_BYTES).contains(&key.len())
-                || !key.bytes().all(|b| b.is_ascii_graphic()))
+            && !key::is_plain(key)
         {
             let detail = "An Idempotency-Key has 1 to 128 visible ASCII characters.";
             return Err(Problem::field("Idempotency-Key", detail).with("limit", MAX_NAME_BYTES));
@@ -110,7 +111,7 @@ impl Defaults {
 
     /// The key of an event: the request's, numbered in a batch.
     fn key_of(&self, index: Option<usize>) -> String {
-        index.map_or_else(|| self.key.clone(), |i| format!("{}:{i}", self.key))
+        index.map_or_else(|| self.key.clone(), |i| key::numbered(&self.key, i))
     }
 }
 
@@ -220,11 +221,11 @@ fn draft(
     }
     for (field, value) in [("source", &source), ("id", &sent.id)] {
         if let Some(value) = value {
-            event::check_name(value).map_err(|e| broken(field, e, rules))?;
+            event::check_name(value, MAX_SOURCE_BYTES).map_err(|e| broken(field, e, rules))?;
         }
     }
     let name = event_type.as_deref().unwrap_or(event::DEFAULT_TYPE);
-    if !types.is_empty() && !types.iter().any(|t| t.matches(name)) {
+    if !rules.types.is_empty() && !types.iter().any(|t| t.matches(name)) {
         let detail =
             format!("This channel takes only events of the types {}.", rules.types.join(", "));
         return Err(Problem::field("type", detail));
@@ -249,7 +250,7 @@ fn broken(field: &str, why: BadEvent, rules: &Publishing) -> Problem {
     let detail = format!("The {field} {why}.");
     match why {
         BadEvent::TooLarge => too_large(detail, Some(rules.max_event_bytes)).with("field", field),
-        BadEvent::Length => Problem::field(field, detail).with("limit", MAX_NAME_BYTES),
+        BadEvent::Length(limit) => Problem::field(field, detail).with("limit", limit),
         _ => Problem::field(field, detail),
     }
 }

@@ -5,7 +5,11 @@ use std::time::Duration;
 
 use http::{Response, StatusCode, request::Parts};
 
-use super::{Answer, empty, params::Params, problem::Problem};
+use super::{
+    Answer, empty,
+    params::{Params, known},
+    problem::Problem,
+};
 use crate::{channel::Channel, cursor::Cursor, filter::MAX_PATTERNS, log::EraseError, topic};
 
 /// Erases one event.
@@ -15,7 +19,7 @@ pub(super) async fn event(
     cursor: &str,
 ) -> Result<Response<Answer>, Problem> {
     allowed(channel)?;
-    Params::of(&request.uri)?;
+    Params::of(&request.uri, &request.headers, &known::ERASE_EVENT)?;
     let cursor: Cursor = cursor.parse().map_err(|_| {
         Problem::field("cursor", "The last part of the path is the cursor of an event: its id.")
     })?;
@@ -31,7 +35,7 @@ pub(super) async fn topics(
     request: &Parts,
 ) -> Result<Response<Answer>, Problem> {
     allowed(channel)?;
-    let params = Params::of(&request.uri)?;
+    let params = Params::of(&request.uri, &request.headers, &known::ERASE)?;
     let patterns: Vec<_> = params.all("topic").collect();
     if patterns.is_empty() || patterns.len() > MAX_PATTERNS {
         let detail = "Name what to erase: topic= once or more, or one event as …/events/{cursor}.";

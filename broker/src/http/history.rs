@@ -4,7 +4,7 @@ use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 
 use super::{
     Answer, client, json,
-    params::{Params, start, time},
+    params::{Params, known, start, time},
     problem::Problem,
     retained,
 };
@@ -22,7 +22,7 @@ pub(super) async fn handle(
     remote: &Remote,
     request: &Parts,
 ) -> Result<Response<Answer>, Problem> {
-    let params = Params::of(&request.uri)?;
+    let params = Params::of(&request.uri, &request.headers, &known::HISTORY)?;
     let filter = params.filter(true)?;
     let (from, until) = range(&params)?;
     let limit = params.number("limit", 100, 1, 1000)?;
@@ -68,7 +68,7 @@ pub(super) fn range(params: &Params) -> Result<(Start, Until), Problem> {
             _ => {
                 return Err(Problem::field(
                     "until",
-                    "until is a cursor, an RFC 3339 time, or -10m (s, m, h, d).",
+                    "until is a cursor, an RFC 3339 time (in a URL its + is written %2B), or -10m (s, m, h, d).",
                 ));
             }
         },

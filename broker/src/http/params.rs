@@ -1,5 +1,7 @@
 //! What a query string and a few headers say, checked. Pure but for the clock that relative times are counted from.
 
+pub(crate) mod known;
+
 use http::{HeaderMap, StatusCode, Uri};
 
 use super::problem::Problem;
@@ -7,7 +9,9 @@ use crate::{
     cursor::Cursor,
     filter::{Filter, MAX_PATTERNS},
     log::Start,
+    source::{self, SourcePattern},
 };
+use known::Known;
 
 /// The newest events that `last:N` gives at most.
 const MAX_LAST: usize = 1000;
@@ -18,7 +22,11 @@ const MAX_URI_BYTES: usize = 16 << 10;
 pub(crate) struct Params(Vec<(String, String)>);
 
 impl Params {
-    pub(crate) fn of(uri: &Uri) -> Result<Self, Problem> {
+    /// The parameters of a request to a resource that reads those of `known`.
+    ///
+    /// # Errors
+    /// The query is too long, or has a parameter that the resource does not read.
+    pub(crate) fn of(uri: &Uri, headers: &HeaderMap, known: &Known) -> Result<Self, Problem> {
         let query = uri.query().unwrap_or_default();
         if query.len() > MAX_URI_BYTES {
             let detail = "The query is too long: use fewer or shorter patterns.";
@@ -30,7 +38,9 @@ impl Params {
             )
             .with("limit", MAX_URI_BYTES));
         }
-        Ok(Self(form_urlencoded::parse(query.as_bytes()).into_owned().collect()))
+        let params: Vec<_> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        known.check(params.iter().map(|(name, _)| &**name), headers)?;
+        Ok(Self(params))
     }
 
     pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
@@ -58,7 +68,12 @@ impl Params {
             filter.add_type(pattern).map_err(|e| bad_pattern("type", pattern, e))?;
         }
         if past {
-            self.all("source").for_each(|s| filter.add_source(s.into()));
+            for pattern in self.all("source") {
+                filter.add_source(SourcePattern::parse(pattern).ok_or_else(|| {
+                    let detail = "A source is 1 to 2048 bytes; * in it stands for any characters.";
+                    Problem::field("source", detail).with("limit", source::MAX_PATTERN_BYTES)
+                })?);
+            }
             match self.one("broadcast")? {
                 None | Some("true") => {}
                 Some("false") => filter.leave_out_broadcast(),
@@ -91,12 +106,20 @@ impl Params {
         if let Some(cursor) = header.filter(|c| !c.is_empty()) {
             return Ok(Start::Cursor(cursor));
         }
-        for name in ["lastEventId", "last-event-id", "last_event_id"] {
-            if let Some(cursor) = self.one(name)?.map(str::trim).filter(|c| !c.is_empty()) {
-                return Ok(Start::Cursor(cursor.into()));
-            }
+        match self.cursor()? {
+            Some(cursor) => Ok(Start::Cursor(cursor.into())),
+            None => start("from", self.one("from")?.unwrap_or(default), now),
         }
-        start("from", self.one("from")?.unwrap_or(default), now)
+    }
+
+    /// The cursor in the query, in any spelling. The last one counts: clients append theirs to a URL that may have one already.
+    fn cursor(&self) -> Result<Option<&str>, Problem> {
+        let mut last = None;
+        for (name, value) in self.0.iter().filter(|(name, _)| known::is_cursor(name)) {
+            self.one(name)?;
+            last = Some(value.trim()).filter(|cursor| !cursor.is_empty()).or(last);
+        }
+        Ok(last)
     }
 
     /// A whole number in a range.
@@ -148,15 +171,20 @@ pub(crate) fn start(field: &str, text: &str, now: i64) -> Result<Start, Problem>
         return Ok(Start::Cursor(text.into()));
     }
     let detail = format!(
-        "{field} is latest, earliest, last:N, a cursor, an RFC 3339 time, or -10m (s, m, h, d)."
+        "{field} is latest, earliest, last:N, a cursor, an RFC 3339 time (in a URL its + is written %2B), or -10m (s, m, h, d)."
     );
     Err(Problem::field(field, detail))
 }
 
-/// An RFC 3339 time, in nanoseconds since 1970.
+/// An RFC 3339 time, in nanoseconds since 1970. A `+` that was not escaped arrives as a space, which before an offset can be
+/// nothing else.
 pub(crate) fn time(text: &str) -> Option<i64> {
-    let t: jiff::Timestamp = text.parse().ok()?;
-    i64::try_from(t.as_nanosecond()).ok()
+    let parse = |text: &str| text.parse::<jiff::Timestamp>().ok();
+    let time = parse(text).or_else(|| {
+        let (time, offset) = text.rsplit_once(' ')?;
+        parse(&format!("{time}+{offset}"))
+    })?;
+    i64::try_from(time.as_nanosecond()).ok()
 }
 
 /// `90s`, `10m`, `2h` or `7d`, in seconds.
@@ -178,8 +206,12 @@ pub(crate) fn seconds(text: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
+    fn of(query: &str, known: &Known) -> Result<Params, Problem> {
+        Params::of(&format!("/x?{query}").parse().unwrap(), &HeaderMap::new(), known)
+    }
+
     fn params(query: &str) -> Params {
-        Params::of(&format!("/x?{query}").parse().unwrap()).unwrap()
+        of(query, &known::SUBSCRIBE).unwrap()
     }
 
     #[test]
@@ -226,6 +258,57 @@ mod tests {
             assert!(start("from", bad, now).is_err(), "{bad}");
         }
         assert!(start("from", &format!("-{}d", u64::MAX), now).is_err());
+    }
+
+    #[test]
+    fn the_cursor_is_read_in_the_spellings_that_clients_use() {
+        let start = |query: &str| params(query).start(&HeaderMap::new(), "latest", 0);
+        for name in [
+            "lastEventId",
+            "lastEventID",
+            "LastEventId",
+            "lasteventid",
+            "last-event-id",
+            "Last-Event-ID",
+            "Last-Event-Id",
+            "last_event_id",
+            "LAST_EVENT_ID",
+            "evs_last_event_id",
+        ] {
+            assert_eq!(start(&format!("{name}=a")), Ok(Start::Cursor("a".into())), "{name}");
+            assert!(start(&format!("{name}=a&{name}=b")).is_err(), "{name} twice");
+            assert_eq!(start(&format!("{name}=&from=earliest")), Ok(Start::Earliest), "{name}");
+        }
+        assert_eq!(start("last-event-id=a&lastEventId=b"), Ok(Start::Cursor("b".into())));
+        assert_eq!(start("lastEventId=a&last-event-id="), Ok(Start::Cursor("a".into())));
+    }
+
+    #[test]
+    fn a_plus_that_became_a_space_is_read_as_a_plus() {
+        let now = 0;
+        let start = |text: &str| start("from", text, now);
+        for text in [
+            "1970-01-01T02:00:01+02:00",
+            "1970-01-01T02:00:01 02:00",
+            "1970-01-01 02:00:01 02:00",
+            "1970-01-01 02:00:01.000 02:00",
+            "1970-01-01T02:00:01 0200",
+            "1970-01-01T00:00:01Z",
+            "1970-01-01 00:00:01Z",
+            "1969-12-31T22:00:01-02:00",
+        ] {
+            assert_eq!(start(text), Ok(Start::Since(1_000_000_000)), "{text}");
+        }
+        for text in [
+            "1970-01-01 02:00:01",
+            "1970-01-01 02:00",
+            "1970-01-01T02:00:01  02:00",
+            " 1",
+            "1970-01-01 ",
+        ] {
+            let problem = format!("{:?}", start(text).unwrap_err());
+            assert!(problem.contains("%2B"), "{text}: {problem}");
+        }
     }
 
     #[test]

@@ -3,17 +3,17 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use http::{Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use serde::Serialize;
 use tokio::time::{Instant, timeout};
 
 use super::{
-    Answer, client,
+    Answer, accept, client,
     drafts::{self, Defaults, Format, too_large},
-    json,
-    params::Params,
+    empty, json,
+    params::{Params, known},
     problem::Problem,
 };
 use crate::{
@@ -34,6 +34,9 @@ const ROOM: Duration = Duration::from_secs(2);
 /// What is read of a body that is too large, so that its sender sees the answer.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 32 << 20;
+
+/// The cursor of what was stored, for those who do not read the body.
+const CURSOR: HeaderName = HeaderName::from_static("eventcast-cursor");
 
 #[derive(Serialize)]
 struct Stored {
@@ -66,12 +69,14 @@ pub(super) async fn handle(
     remote: &Remote,
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Problem> {
+    let replies = wants_event_in_reply(request.headers());
     // Before its events are known a request counts as one.
     let mut tally = Tally { metrics: channel.metrics(), left: 1 };
     match read(broker, channel, remote, request).await {
         Ok(batch) => {
             tally.left = batch.drafts.len();
-            store(channel, batch, &mut tally).await
+            let stored = store(channel, batch, &mut tally).await?;
+            Ok(if replies { without_body(stored) } else { stored })
         }
         Err(problem) => {
             let busy = problem.status() == StatusCode::SERVICE_UNAVAILABLE;
@@ -103,6 +108,24 @@ impl Drop for Tally<'_> {
     }
 }
 
+/// Whether the sender takes the body of a success for an event in reply, as Knative's channels and brokers do and say
+/// (`Prefer: reply`, Knative Eventing's data plane contract). Any other body is an error to them, and they send the event again.
+fn wants_event_in_reply(headers: &HeaderMap) -> bool {
+    let values = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|preference| {
+        let name = preference.split([';', '=']).next().unwrap_or_default();
+        name.trim().eq_ignore_ascii_case("reply")
+    })
+}
+
+/// `202`, by which that contract means "stored, and no event in reply"; the cursor is in a header.
+fn without_body(stored: Response<Answer>) -> Response<Answer> {
+    let (mut head, _) = stored.into_parts();
+    head.status = StatusCode::ACCEPTED;
+    head.headers.remove(header::CONTENT_TYPE);
+    Response::from_parts(head, empty())
+}
+
 /// The events of a request, ready to be stored.
 struct Batch {
     drafts: Vec<Draft>,
@@ -129,7 +152,8 @@ async fn read(
             Problem::new(StatusCode::FORBIDDEN, "publishing-disabled", "Not here", detail).close()
         );
     }
-    let params = Params::of(request.uri())?;
+    let params = Params::of(request.uri(), request.headers(), &known::PUBLISH)?;
+    accept::refuse_stream(request.headers())?;
     let format = Format::of(request.headers())?;
     let fresh_key = ulid::Ulid::generate().to_string();
     let defaults = Defaults::of(&params, request.headers(), fresh_key)?;
@@ -162,13 +186,20 @@ async fn store(
     tally.count("stored", stored - duplicates);
     let Some((failed, error)) = error else {
         let mut events: Vec<Stored> = receipts.iter().flatten().map(Into::into).collect();
-        return Ok(match events.pop() {
+        let mut response = match events.pop() {
             Some(one) if !is_list => json(StatusCode::CREATED, &one),
             last => {
                 events.extend(last);
                 json(StatusCode::CREATED, &StoredBatch { events })
             }
-        });
+        };
+        // Of a batch the last: who has seen it has seen all.
+        if let Some(cursor) = receipts.iter().flatten().last().and_then(|receipt| receipt.cursor)
+            && let Ok(cursor) = HeaderValue::try_from(cursor.to_string())
+        {
+            response.headers_mut().insert(CURSOR, cursor);
+        }
+        return Ok(response);
     };
     tally.count(label(&error), count - stored);
     let problem = refusal(&error).with("idempotency_key", &key);

@@ -6,7 +6,7 @@ use super::{
     Answer, client,
     history::{budget, link, range, unavailable},
     json,
-    params::{Params, seconds},
+    params::{Params, known, seconds},
     problem::Problem,
     retained,
 };
@@ -26,7 +26,7 @@ pub(super) async fn handle(
     remote: &Remote,
     request: &Parts,
 ) -> Result<Response<Answer>, Problem> {
-    let params = Params::of(&request.uri)?;
+    let params = Params::of(&request.uri, &request.headers, &known::STATS)?;
     let filter = params.filter(true)?;
     let (from, until) = range(&params)?;
     let bucket_seconds = match params.one("bucket")? {

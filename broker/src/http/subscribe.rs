@@ -6,7 +6,12 @@ use eventcast_crds::config::{ChannelConfig, Delivery, Overload};
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 use tokio::time::timeout;
 
-use super::{Answer, client, empty, full, params::Params, problem::Problem, set};
+use super::{
+    Answer, client, empty, full,
+    params::{Params, known},
+    problem::Problem,
+    set,
+};
 use crate::{
     access::Grant,
     broker::Broker,
@@ -35,7 +40,7 @@ pub(super) async fn handle(
 ) -> Result<Response<Answer>, Problem> {
     let config = channel.config();
     let delivery = &config.delivery;
-    let params = Params::of(&request.uri)?;
+    let params = Params::of(&request.uri, &request.headers, &known::SUBSCRIBE)?;
     let filter = params.filter(false)?;
     let start = params.start(&request.headers, &delivery.from, crate::now_nanos())?;
     let rhythm = rhythm(delivery, &params)?;

@@ -6,9 +6,11 @@ use tokio::time::Instant;
 
 use super::Names;
 use crate::{
+    cloudevent::{self, CloudEvent, HEADER_PREFIX, Mode},
     cursor::{Check, Cursor, Epoch},
-    event::{self, BadEvent, Event, Kind},
+    event::{self, BadEvent, Event, Kind, MAX_SOURCE_BYTES},
     frame::{self, Chunk, Gap, GapReason},
+    media_type,
 };
 
 /// JetStream's deduplication id, which the check of the event's cursor is made from.
@@ -116,36 +118,74 @@ fn topic(m: &Stored<'_>, names: &Names) -> Result<Option<String>, BadEvent> {
 
 fn parts(m: &Stored<'_>, names: &Names) -> Result<Parts, BadEvent> {
     let topic = topic(m, names)?;
-    let data = event::check_data(m.payload, names.max_event_bytes)?;
-    let mut parts = Parts {
-        topic,
-        event_type: header(m, TYPE).map(Into::into),
-        source: header(m, SOURCE).map(Into::into),
-        id: header(m, ID).map(Into::into),
-        data: String::new(),
+    let mut parts = match cloudevent(m)? {
+        // Its `topic` attribute does not count here: the publisher has chosen a subject.
+        Some(CloudEvent { event_type, source, id, json, topic: _ }) => {
+            let (event_type, source, id) = (Some(event_type), Some(source), Some(id));
+            let data = event::check_data(json.as_bytes(), names.max_event_bytes).map(Into::into)?;
+            Parts { topic, event_type, source, id, data }
+        }
+        None => Parts {
+            topic,
+            event_type: ours(m, TYPE).map(Into::into),
+            source: ours(m, SOURCE).map(Into::into),
+            id: ours(m, ID).map(Into::into),
+            data: event::check_data(m.payload, names.max_event_bytes)?.to_owned(),
+        },
     };
-    let content_type = header(m, CONTENT_TYPE).or_else(|| header(m, "Content-Type"));
-    let cloudevent = content_type.is_some_and(|t| t.starts_with(CLOUDEVENT));
-    if cloudevent && parts.event_type.is_none() {
-        let ce: cloudevents::Event =
-            serde_json::from_str(data).map_err(|_| BadEvent::CloudEvent)?;
-        let attributes = cloudevents::AttributesReader::ty(&ce);
-        parts.event_type = Some(attributes.to_owned());
-        parts.source = Some(cloudevents::AttributesReader::source(&ce).to_string());
-        parts.id = Some(cloudevents::AttributesReader::id(&ce).to_owned());
-        parts.data = serde_json::to_string(&ce).map_err(|_| BadEvent::CloudEvent)?;
-    } else {
-        parts.data = data.to_owned();
-    }
     match parts.event_type.as_deref() {
         Some(event::DEFAULT_TYPE) => parts.event_type = None,
         Some(name) => event::check_type(name)?,
         None => {}
     }
     for name in [&parts.source, &parts.id].into_iter().flatten() {
-        event::check_name(name)?;
+        event::check_name(name, MAX_SOURCE_BYTES)?;
     }
     Ok(parts)
+}
+
+/// The message as a CloudEvent, if it is one. What a broker stored is one, too, but it names the type in a header of ours and was
+/// read before it was stored.
+fn cloudevent(m: &Stored<'_>) -> Result<Option<CloudEvent>, BadEvent> {
+    let Some(headers) = m.headers else { return Ok(None) };
+    let attributes =
+        || headers.iter().filter_map(|(name, values)| Some((attribute(name.as_ref())?, values)));
+    let content_type = ours(m, CONTENT_TYPE);
+    let essence = content_type.map(media_type::essence).unwrap_or_default();
+    let mode = cloudevent::mode(&essence, attributes().next().is_some());
+    let event = match mode.map_err(|_| BadEvent::CloudEvent)? {
+        None => return Ok(None),
+        Some(Mode::Structured) if ours(m, TYPE).is_some() => return Ok(None),
+        Some(Mode::Structured) => cloudevent::structured(m.payload),
+        Some(Mode::Binary) => {
+            let each = attributes().flat_map(|(name, values)| {
+                values.iter().map(move |value| (name, value.as_str().as_bytes()))
+            });
+            cloudevent::binary(each, content_type, m.payload)
+        }
+        Some(Mode::Batch) => return Err(BadEvent::CloudEvent),
+    };
+    event.map(Some).map_err(|_| BadEvent::CloudEvent)
+}
+
+/// The attribute that a header holds. NATS compares names byte by byte, publishers spell them as in HTTP.
+fn attribute(name: &str) -> Option<&str> {
+    let (prefix, attribute) = name.split_at_checked(HEADER_PREFIX.len())?;
+    prefix.eq_ignore_ascii_case(HEADER_PREFIX).then_some(attribute)
+}
+
+/// A header that publishers set, in any case: the exact spelling, else the first in the order of bytes, so that all brokers read
+/// the same.
+fn ours<'a>(m: &Stored<'a>, name: &str) -> Option<&'a str> {
+    let spelled = || {
+        let same = |(k, _): &(&async_nats::HeaderName, _)| {
+            AsRef::<str>::as_ref(*k).eq_ignore_ascii_case(name)
+        };
+        let (_, values) =
+            m.headers?.iter().filter(same).min_by_key(|(k, _)| AsRef::<str>::as_ref(*k))?;
+        values.last().map(async_nats::HeaderValue::as_str)
+    };
+    header(m, name).or_else(spelled)
 }
 
 /// The last value: the server appends its own headers after the publisher's, who may have set the same names.
@@ -164,7 +204,7 @@ mod tests {
             channel: "a/b".into(),
             stream: "S".into(),
             prefix: "sse.a.b".into(),
-            max_event_bytes: 64,
+            max_event_bytes: 100,
         };
         let m = Stored { sequence: 9, nanos: 1, subject, headers: Some(&map), payload };
         event(&m, &names, Epoch::mint(1), None)
@@ -184,7 +224,7 @@ mod tests {
         let cases: [Case; 7] = [
             ("sse.a.b.all", &[], b"a\xffb", BadEvent::NotUtf8),
             ("sse.a.b.all", &[], b"a\0b", BadEvent::Nul),
-            ("sse.a.b.all", &[], &[b'x'; 65], BadEvent::TooLarge),
+            ("sse.a.b.all", &[], &[b'x'; 101], BadEvent::TooLarge),
             ("sse.a.b.t.%41", &[], b"x", BadEvent::Subject),
             ("sse.a.b.ctl", &[], b"x", BadEvent::Subject),
             ("sse.a.b.all", &[(TYPE, "eventcast.gap")], b"x", BadEvent::Reserved),
@@ -221,5 +261,59 @@ mod tests {
         );
         let (_, bad) = read("sse.a.b.all", &[(CONTENT_TYPE, CLOUDEVENT)], b"{}");
         assert_eq!(bad, Some(BadEvent::CloudEvent));
+        for (name, kind) in [
+            ("Content-Type", "Application/CloudEvents+JSON; charset=UTF-8"),
+            ("CONTENT-TYPE", "application/cloudevents+json"),
+        ] {
+            let (e, bad) = read("sse.a.b.all", &[(name, kind)], json);
+            assert_eq!((e.event_type.as_deref(), bad), (Some("t.x"), None), "{name}: {kind}");
+        }
+    }
+
+    #[test]
+    fn a_binary_cloudevent_is_read_as_over_http() {
+        let headers =
+            [("ce-specversion", "1.0"), ("ce-id", "7"), ("Ce-Type", "t.x"), ("CE-Source", "/s")];
+        let (e, bad) = read("sse.a.b.t.x", &headers, b"1.10");
+        assert_eq!(
+            (e.event_type.as_deref(), e.source.as_deref(), e.id.as_deref(), bad),
+            (Some("t.x"), Some("/s"), Some("7"), None)
+        );
+        let frame = e.chunk.frame();
+        let text = std::str::from_utf8(&frame).unwrap();
+        assert!(text.contains(r#""type":"t.x","data":1.10}"#), "{text}");
+        for (i, more) in [
+            ("CE-ID", "again"),
+            ("ce-data", "x"),
+            ("content-type", "application/cloudevents+xml"),
+            ("content-type", "application/cloudevents-batch+json"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let (e, bad) = read("sse.a.b.t.x", &[&headers[..], &[more]].concat(), b"1");
+            assert_eq!((e.kind, bad), (Kind::Invalid, Some(BadEvent::CloudEvent)), "{i}");
+        }
+        let (_, bad) = read("sse.a.b.t.x", &headers[1..], b"1");
+        assert_eq!(bad, Some(BadEvent::CloudEvent), "no ce-specversion");
+        let (_, bad) = read("sse.a.b.t.x", &headers, &[b'1'; 60]);
+        assert_eq!(bad, Some(BadEvent::TooLarge), "with its envelope it is larger than 100 bytes");
+    }
+
+    #[test]
+    fn headers_of_publishers_have_no_case() {
+        let headers = [("eventcast-type", "t"), ("EVENTCAST-SOURCE", "/s"), ("eventcast-ID", "7")];
+        let (e, _) = read("sse.a.b.all", &headers, b"x");
+        assert_eq!(
+            (e.event_type.as_deref(), e.source.as_deref(), e.id.as_deref()),
+            (Some("t"), Some("/s"), Some("7"))
+        );
+        let headers = [("eventcast-type", "a"), ("EVENTCAST-TYPE", "b"), ("Eventcast-Type", "c")];
+        let (e, _) = read("sse.a.b.all", &headers, b"x");
+        assert_eq!(e.event_type.as_deref(), Some("c"), "the documented spelling wins");
+        let (e, _) = read("sse.a.b.all", &headers[..2], b"x");
+        assert_eq!(e.event_type.as_deref(), Some("b"), "else one that every broker finds");
+        let (e, _) = read("sse.a.b.all", &[("nats-ttl", "1s")], b"x");
+        assert_eq!(e.expires, None, "the server does not obey it");
     }
 }

@@ -15,17 +15,21 @@ pub struct AccessSpec {
     /// Issuers whose tokens are good for what is not anonymous. Not verified yet: until then what is not anonymous is answered 401.
     #[schemars(length(max = 8))]
     pub tokens: Vec<TokenSpec>,
-    /// Origins whose pages may read and publish, exactly (https://app.example.com), or *.
+    /// Origins whose pages may read and publish: exactly (https://app.example.com), all subdomains of a domain (https://*.example.com), or *.
     #[schemars(length(max = 64), inner(length(min = 1, max = 256)))]
     pub allowed_origins: Vec<String>,
+    /// Names of request headers that those pages may send besides the broker's own and those of tracing.
+    #[schemars(length(max = 64), inner(length(min = 1, max = 64)))]
+    pub allowed_headers: Vec<String>,
     /// Let those pages send cookies and other credentials.
     pub allow_credentials: bool,
 }
 
 impl Default for AccessSpec {
     fn default() -> Self {
-        let Access { anonymous, tokens: _, allowed_origins, allow_credentials } = Access::default();
-        Self { anonymous, tokens: Vec::new(), allowed_origins, allow_credentials }
+        let Access { anonymous, tokens: _, allowed_origins, allowed_headers, allow_credentials } =
+            Access::default();
+        Self { anonymous, tokens: Vec::new(), allowed_origins, allowed_headers, allow_credentials }
     }
 }
 

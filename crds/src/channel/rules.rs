@@ -78,8 +78,13 @@ pub const RULES: &[Rule] = &[
     ),
     rule(
         "spec.access",
-        "self.allowedOrigins.all(o, o == '*' || o.matches('^https?://[-a-z0-9.:]+$'))",
-        "access.allowedOrigins must be scheme://host[:port] in lower case without a path, or *",
+        "self.allowedOrigins.all(o, o == '*' || o.matches('^https?://([*]([.][-a-z0-9_]+)+[.][a-z][-a-z0-9_]*|[-a-z0-9_]+([.][-a-z0-9_]+)*|[[][0-9a-f:.]+[]])(:[0-9]{1,5})?$'))",
+        "access.allowedOrigins must be scheme://host[:port] in lower case without a path, as https://app.example.com, all subdomains of a domain as https://*.example.com, or *",
+    ),
+    rule(
+        "spec.access",
+        "self.allowedHeaders.all(h, h.matches('^[-A-Za-z0-9_]+$'))",
+        "access.allowedHeaders must be names of headers, as X-Tenant",
     ),
     rule(
         "spec.access",

@@ -199,8 +199,11 @@ pub struct Access {
     pub anonymous: Vec<Action>,
     /// Issuers whose tokens are good for what is not anonymous. Not verified yet: until then what is not anonymous is `401`.
     pub tokens: Vec<TokenIssuer>,
-    /// Origins whose pages may read and publish, exactly (`https://app.example.com`), or `*`.
+    /// Origins whose pages may read and publish: exactly (`https://app.example.com`), all subdomains of a domain
+    /// (`https://*.example.com`, which is not `https://example.com`), or `*`.
     pub allowed_origins: Vec<String>,
+    /// Names of request headers that those pages may send besides the broker's own and those of tracing.
+    pub allowed_headers: Vec<String>,
     /// Let those pages send cookies and other credentials.
     pub allow_credentials: bool,
 }
@@ -211,6 +214,7 @@ impl Default for Access {
             anonymous: vec![Action::Subscribe, Action::Publish],
             tokens: Vec::new(),
             allowed_origins: Vec::new(),
+            allowed_headers: Vec::new(),
             allow_credentials: false,
         }
     }

@@ -14,7 +14,7 @@ pub const ENV_PREFIX: &str = "EVENTCAST__";
 /// A value that replaces what the file says, as `limits.subscribers` and its YAML text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Override {
-    /// Path of the key, in dots.
+    /// Path of the key, as `channels[0].access` (or `channels.0.access`).
     pub path: String,
     /// YAML of the value.
     pub value: String,
@@ -74,15 +74,17 @@ pub fn load(text: &str, overrides: &[Override]) -> Result<Loaded, LoadError> {
         value = Value::Object(Map::new());
     }
     for o in overrides {
-        let replacement = yaml(&o.value)
-            .map_err(|e| LoadError::Value { path: o.path.clone(), message: e.to_string() })?;
+        let replacement = yaml(&o.value).map_err(|e| LoadError::Value {
+            path: joined(&keys(&o.path)),
+            message: e.to_string(),
+        })?;
         set(&mut value, &o.path, replacement)?;
     }
     let mut unknown = Vec::new();
     let mut track = serde_path_to_error::Track::new();
     let config = {
         let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
-        serde_ignored::deserialize(tracked, |path| unknown.push(path.to_string()))
+        serde_ignored::deserialize(tracked, |path| unknown.push(written(&path)))
     };
     match config {
         Ok(config) => {
@@ -100,10 +102,47 @@ fn yaml(text: &str) -> Result<Value, LoadError> {
     serde_saphyr::from_str(text).map_err(|e| LoadError::Yaml(e.to_string()))
 }
 
+/// A path as all messages write it, `channels[0].access`.
+#[must_use]
+pub fn written(path: &serde_ignored::Path<'_>) -> String {
+    use serde_ignored::Path;
+    match path {
+        Path::Root => String::new(),
+        Path::Seq { parent, index } => format!("{}[{index}]", written(parent)),
+        Path::Map { parent, key } => match written(parent) {
+            parent if parent.is_empty() => key.clone(),
+            parent => format!("{parent}.{key}"),
+        },
+        Path::Some { parent }
+        | Path::NewtypeStruct { parent }
+        | Path::NewtypeVariant { parent } => written(parent),
+    }
+}
+
+/// The keys of an override's path, whose indices stand in brackets or between dots.
+fn keys(path: &str) -> Vec<&str> {
+    path.split('.').flat_map(|part| part.split('[').map(|key| key.trim_end_matches(']'))).collect()
+}
+
+/// Keys as all messages write them.
+fn joined(keys: &[&str]) -> String {
+    let mut out = String::new();
+    for key in keys {
+        let index = !key.is_empty() && key.bytes().all(|b| b.is_ascii_digit());
+        out += &match (index, out.is_empty()) {
+            (true, _) => format!("[{key}]"),
+            (false, true) => (*key).to_owned(),
+            (false, false) => format!(".{key}"),
+        };
+    }
+    out
+}
+
 fn set(root: &mut Value, path: &str, replacement: Value) -> Result<(), LoadError> {
-    let wrong = |message: &str| LoadError::Value { path: path.into(), message: message.into() };
+    let keys = keys(path);
+    let wrong = |message: &str| LoadError::Value { path: joined(&keys), message: message.into() };
     let mut at = root;
-    for key in path.split('.') {
+    for key in keys.iter().copied() {
         if at.is_null() {
             *at = Value::Object(Map::new());
         }
@@ -164,7 +203,32 @@ mod tests {
     #[test]
     fn unknown_keys_are_listed_with_their_paths() {
         let file = "colour: red\nchannels: [{namespace: a, name: b, access: {cookies: []}}]";
-        assert_eq!(load(file, &[]).unwrap().unknown, ["channels.0.access.cookies", "colour"]);
+        assert_eq!(load(file, &[]).unwrap().unknown, ["channels[0].access.cookies", "colour"]);
+    }
+
+    #[test]
+    fn every_message_writes_a_path_the_same_way() {
+        let file = "channels: [{namespace: a, name: b}]";
+        let of = |flag: &str| load(file, &[Override::from_flag(flag).unwrap()]);
+        for path in ["channels.0.access.cookies", "channels[0].access.cookies"] {
+            assert_eq!(of(&format!("{path}=1")).unwrap().unknown, ["channels[0].access.cookies"]);
+        }
+        for (flag, error) in [
+            ("channels.0.delivery.stallSeconds=soon", "channels[0].delivery.stallSeconds: "),
+            ("channels[0].delivery.stallSeconds=soon", "channels[0].delivery.stallSeconds: "),
+            ("channels.0.name.x=1", "channels[0].name.x: lies below a plain value"),
+            ("channels.7.name=b", "channels[7].name: no such entry in the list"),
+            ("channels[7].name=b", "channels[7].name: no such entry in the list"),
+            ("channels.0.name=[", "channels[0].name: "),
+            ("channels.0.access.anonymous=[Nobody]", "channels[0].access.anonymous[0]: "),
+        ] {
+            let said = of(flag).unwrap_err().to_string();
+            assert!(said.starts_with(error), "{flag}: {said}");
+        }
+        let env = Override::from_env("EVENTCAST__CHANNELS__0__COLOUR", "red").unwrap();
+        assert_eq!(load(file, &[env]).unwrap().unknown, ["channels[0].colour"]);
+        let nested = "channels: [{namespace: a, name: b, access: {tokens: [{issuer: i, audience: a, kez: 1}]}}]";
+        assert_eq!(load(nested, &[]).unwrap().unknown, ["channels[0].access.tokens[0].kez"]);
     }
 
     #[test]

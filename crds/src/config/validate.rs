@@ -2,7 +2,9 @@
 
 use std::{collections::HashSet, fmt};
 
-use super::{BrokerConfig, ChannelConfig, Memory, ProxyProtocol, valid_label};
+use super::{
+    Authority, BrokerConfig, ChannelConfig, Memory, OriginPattern, ProxyProtocol, valid_label,
+};
 
 /// Bytes of the smallest tail.
 const SMALLEST_TAIL: usize = 64 << 10;
@@ -75,6 +77,13 @@ impl BrokerConfig {
             l.subscribers_per_address > 0,
             "must be at least 1",
         );
+        for (i, host) in l.allowed_hosts.iter().enumerate() {
+            p.check(
+                format!("limits.allowedHosts[{i}]"),
+                Authority::parse(&host.to_ascii_lowercase()).is_some_and(|host| !host.has_port()),
+                "must be a host without port, as app.example.com or [::1]",
+            );
+        }
         p.range("limits.publishesInFlight", l.publishes_in_flight as u64, 1, 65_536);
         p.range("limits.bodyBytes", l.body_bytes as u64, 64 << 10, 1 << 40);
         p.range("limits.bodyBytesPerAddress", l.body_bytes_per_address as u64, 64 << 10, 1 << 40);
@@ -177,8 +186,8 @@ impl ChannelConfig {
         for (i, pattern) in u.types.iter().enumerate() {
             p.check(
                 at(&format!("publishing.types[{i}]")),
-                !pattern.split('.').any(str::is_empty) && pattern.len() <= 256,
-                "must be segments joined by dots, as order.paid, order.* or order.>",
+                is_type_pattern(pattern),
+                "must be up to 16 segments joined by dots, as order.paid, order.* or order.>, with > as the last one only",
             );
         }
         let a = &self.access;
@@ -201,8 +210,17 @@ impl ChannelConfig {
         for (i, origin) in a.allowed_origins.iter().enumerate() {
             p.check(
                 at(&format!("access.allowedOrigins[{i}]")),
-                origin == "*" || is_origin(origin),
-                "must be scheme://host[:port] in lower case without a path, or *",
+                origin == "*" || OriginPattern::parse(origin).is_some(),
+                "must be scheme://host[:port] in lower case without a path, as https://app.example.com, all subdomains of a \
+                 domain as https://*.example.com, or *",
+            );
+        }
+        for (i, name) in a.allowed_headers.iter().enumerate() {
+            p.check(
+                at(&format!("access.allowedHeaders[{i}]")),
+                (1..=64).contains(&name.len())
+                    && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)),
+                "must be the name of a header, as X-Tenant",
             );
         }
     }
@@ -218,16 +236,15 @@ fn is_start(s: &str) -> bool {
         || s.strip_prefix('-').is_some_and(ago)
 }
 
-/// A serialised origin as browsers send it (RFC 6454, section 6.2); `null` is none.
-fn is_origin(s: &str) -> bool {
-    let Some((scheme, authority)) = s.split_once("://") else {
-        return false;
-    };
-    matches!(scheme, "http" | "https")
-        && !authority.is_empty()
-        && authority
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-:[]".contains(&b))
+/// A pattern over types: up to 16 segments joined by dots, `*` for one of them, a last `>` for the rest. The broker reads patterns
+/// by the same rules; one that it could not read would never match.
+fn is_type_pattern(s: &str) -> bool {
+    let segments = || s.split('.');
+    s.len() <= 256
+        && segments().count() <= 16
+        && !segments().any(str::is_empty)
+        && !s.chars().any(char::is_control)
+        && segments().rev().skip(1).all(|segment| segment != ">")
 }
 
 #[cfg(test)]
@@ -264,25 +281,31 @@ mod tests {
     fn every_problem_is_told_at_once_with_its_path() {
         let found = problems(
             "shutdown: {graceSeconds: 1}
+limits: {allowedHosts: [App.example.com, '[::1]', 'a.example:80']}
 channels:
 - {namespace: Default, name: demo}
 - namespace: a
   name: b
   delivery: {heartbeatSeconds: 0, retryMilliseconds: 0, from: 'last:0'}
-  publishing: {types: ['order.', 'order.>']}
-  access: {allowedOrigins: ['*', 'null', 'https://a.example/path'], allowCredentials: true}
+  publishing: {types: ['order.', 'order.>', '>.paid']}
+  access: {allowedOrigins: ['*', 'null', 'https://a.example/path', 'https://*.com'],
+           allowedHeaders: [X-Tenant, 'X Tenant'], allowCredentials: true}
 - {namespace: a, name: b}",
         );
         for path in [
             "shutdown.graceSeconds: ",
+            "limits.allowedHosts[2]: ",
             "channels[0].namespace: ",
             "channels[1].delivery.heartbeatSeconds: 0 is not in 1..=300",
             "channels[1].delivery.retryMilliseconds: ",
             "channels[1].delivery.from: ",
             "channels[1].publishing.types[0]: ",
+            "channels[1].publishing.types[2]: ",
             "channels[1].access.allowCredentials: ",
             "channels[1].access.allowedOrigins[1]: ",
             "channels[1].access.allowedOrigins[2]: ",
+            "channels[1].access.allowedOrigins[3]: ",
+            "channels[1].access.allowedHeaders[1]: ",
             "channels[2]: a/b stands here twice",
         ] {
             assert!(found.iter().any(|f| f.starts_with(path)), "{path} not in {found:#?}");

@@ -49,6 +49,7 @@ pub fn channel(namespace: &str, name: &str, spec: &EventChannelSpec) -> ChannelC
             anonymous: access.anonymous.clone(),
             tokens: tokens.collect(),
             allowed_origins: access.allowed_origins.clone(),
+            allowed_headers: access.allowed_headers.clone(),
             allow_credentials: access.allow_credentials,
         },
     }

@@ -3,11 +3,12 @@
 //! CRD and operator may be of different versions: a field that this operator does not know is named, and an object that it cannot
 //! read harms no other.
 
-use eventcast_crds::channel::{EventChannel, EventChannelSpec, status::EventChannelStatus};
+use eventcast_crds::{
+    channel::{EventChannel, EventChannelSpec, status::EventChannelStatus},
+    config::load::written,
+};
 use kube::core::DynamicObject;
 use serde_json::Value;
-
-use crate::channel::written;
 
 /// What an object is to this operator.
 #[derive(Debug)]

@@ -1,10 +1,10 @@
-//! A batch of envelopes, one a line (`application/x-ndjson`).
+//! A batch of envelopes, one a line (`application/x-ndjson` and its other spellings).
 
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Problem, Sent, parse_ttl};
+use super::{Problem, Sent, key, parse_ttl};
 
 /// Unknown fields are refused: a misspelt `topic` would be a broadcast.
 #[derive(Deserialize)]
@@ -63,7 +63,7 @@ fn envelope(line: &str) -> Result<Sent, Problem> {
         topic,
         event_type,
         source: e.source,
-        key: e.id.clone(),
+        key: e.id.as_deref().map(key::of_id),
         id: e.id,
         ttl,
         cloudevent: false,

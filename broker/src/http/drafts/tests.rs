@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{super::params::known, *};
 
 fn publish(query: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Vec<Draft>, String> {
     let mut map = HeaderMap::new();
@@ -11,7 +11,7 @@ fn publish(query: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Vec<Dra
     }
     let uri = format!("/e?{query}").parse().unwrap();
     let read = || {
-        let params = Params::of(&uri)?;
+        let params = Params::of(&uri, &map, &known::PUBLISH)?;
         let defaults = Defaults::of(&params, &map, "fresh".into())?;
         let rules =
             Publishing { max_event_bytes: 200, max_batch_events: 3, ..Publishing::default() };
@@ -73,8 +73,8 @@ fn what_breaks_a_rule_is_refused_with_its_field() {
 fn a_batch_is_numbered_and_its_lines_are_named_when_bad() {
     let body = b"{\"data\":\"a\"}\n\n{\"data\":{\"n\": 1},\"topic\":\"t\",\"id\":\"k\"}\n";
     let drafts = publish("type=note", &[NDJSON, ("idempotency-key", "key")], body).unwrap();
-    assert_eq!((&drafts[0].data[..], &*drafts[0].key), (&b"a"[..], "key:0"));
-    assert_eq!((&drafts[1].data[..], &*drafts[1].key), (&b"{\"n\": 1}"[..], "key:1"));
+    assert_eq!((&drafts[0].data[..], &*drafts[0].key), (&b"a"[..], "key 0"));
+    assert_eq!((&drafts[1].data[..], &*drafts[1].key), (&b"{\"n\": 1}"[..], "key 1"));
     assert_eq!(drafts[1].event_type.as_deref(), Some("note"), "the query gives defaults");
     assert_eq!(
         publish("", &[NDJSON], body).unwrap()[1].key,
@@ -100,7 +100,7 @@ fn a_cloudevent_of_every_mode_becomes_its_structured_json() {
         (d.event_type.as_deref(), d.source.as_deref(), d.topic.as_deref()),
         (Some("t.x"), Some("/s"), Some("user.1"))
     );
-    assert_eq!((&*d.key, d.id.as_deref(), d.cloudevent), ("ce:%2Fs:7", Some("7"), true));
+    assert_eq!((&*d.key, d.id.as_deref(), d.cloudevent), ("ce %2Fs 7", Some("7"), true));
     let binary = [
         ("content-type", "application/json"),
         ("ce-specversion", "1.0"),

@@ -8,7 +8,7 @@ use std::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::{cursor::Check, frame::Chunk};
+use crate::{cursor::Check, frame::Chunk, source::SourcePattern};
 
 fn filter() -> impl Strategy<Value = Arc<Filter>> {
     let names = || {
@@ -21,7 +21,7 @@ fn filter() -> impl Strategy<Value = Arc<Filter>> {
         let mut filter = Filter::default();
         topics.iter().for_each(|t| filter.add_topic(t).unwrap());
         types.iter().for_each(|t| filter.add_type(t).unwrap());
-        sources.into_iter().for_each(|s| filter.add_source(s));
+        sources.iter().for_each(|s| filter.add_source(SourcePattern::parse(s).unwrap()));
         if quiet {
             filter.leave_out_broadcast();
         }

@@ -1,0 +1,257 @@
+//! CloudEvents 1.0, whichever way they come: structured, binary and batched ones all become JSON (JSON format, version 1.0). The
+//! library checks them; what was sent stays as it was sent, because a parser would round numbers and reorder keys. Pure.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use cloudevents::{AttributesReader, Event};
+use percent_encoding::percent_decode_str;
+use serde_json::{Map, Value, value::RawValue};
+
+use crate::media_type::{essence, is_json};
+
+/// Headers with an attribute of an event in binary mode begin with this.
+pub(crate) const HEADER_PREFIX: &str = "ce-";
+
+/// How an event is put into a request or a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// JSON with attributes and data.
+    Structured,
+    /// A JSON array of structured events.
+    Batch,
+    /// Attributes in headers; the body is the data.
+    Binary,
+}
+
+/// An event and its JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CloudEvent {
+    pub(crate) event_type: String,
+    pub(crate) source: String,
+    pub(crate) id: String,
+    /// The extension attribute `topic`.
+    pub(crate) topic: Option<String>,
+    pub(crate) json: String,
+}
+
+/// Why something is no CloudEvent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BadCloudEvent {
+    #[error("CloudEvents are read as JSON: send application/cloudevents+json or -batch+json")]
+    Format,
+    #[error("This is no CloudEvent of version 1.0: {0}.")]
+    Body(String),
+    #[error("{1}")]
+    Header(String, &'static str),
+}
+
+/// The mode of a message with the content type `essence`; `None` if it is no CloudEvent. A message with any attribute in its headers
+/// is one: with a misspelt `ce-specversion` it would be anything else's data, without type and topic.
+///
+/// # Errors
+/// A format other than JSON.
+pub(crate) fn mode(essence: &str, has_attributes: bool) -> Result<Option<Mode>, BadCloudEvent> {
+    match essence {
+        "application/cloudevents+json" => Ok(Some(Mode::Structured)),
+        "application/cloudevents-batch+json" => Ok(Some(Mode::Batch)),
+        _ if essence.starts_with("application/cloudevents") => Err(BadCloudEvent::Format),
+        _ => Ok(has_attributes.then_some(Mode::Binary)),
+    }
+}
+
+/// Reads a structured event.
+///
+/// # Errors
+/// It is none.
+pub(crate) fn structured(body: &[u8]) -> Result<CloudEvent, BadCloudEvent> {
+    let json = utf8(body)?.trim_ascii();
+    let mut members: Map<String, Value> = serde_json::from_str(json).map_err(|e| bad(&e))?;
+    if !members.contains_key("data_base64") {
+        // Any JSON may be data; the library wants a string where it does not know the content type's spelling.
+        members.remove("data");
+    }
+    let event: Event = serde_json::from_value(Value::Object(members)).map_err(|e| bad(&e))?;
+    Ok(CloudEvent {
+        event_type: event.ty().to_owned(),
+        source: event.source().clone(),
+        id: event.id().to_owned(),
+        topic: event.extension("topic").map(ToString::to_string),
+        json: json.to_owned(),
+    })
+}
+
+/// Reads a batch: each event, or what is wrong with it.
+///
+/// # Errors
+/// The body is no JSON array.
+pub(crate) fn batch(body: &[u8]) -> Result<Vec<Result<CloudEvent, BadCloudEvent>>, BadCloudEvent> {
+    let events: Vec<&RawValue> = serde_json::from_str(utf8(body)?).map_err(|e| bad(&e))?;
+    Ok(events.iter().map(|event| structured(event.get().as_bytes())).collect())
+}
+
+/// Reads an event in binary mode: `attributes` are the headers whose names begin with [`HEADER_PREFIX`], without it.
+///
+/// # Errors
+/// An attribute is missing, came twice or cannot be read; or data that says it is JSON is none.
+pub(crate) fn binary<'a>(
+    attributes: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+    content_type: Option<&str>,
+    body: &[u8],
+) -> Result<CloudEvent, BadCloudEvent> {
+    let mut event = Map::new();
+    for (name, value) in attributes {
+        let wrong = |why| BadCloudEvent::Header(format!("{HEADER_PREFIX}{name}"), why);
+        let name = name.to_ascii_lowercase();
+        if name == "datacontenttype" {
+            return Err(wrong("The type of the data is the Content-Type header."));
+        }
+        if name == "data" || !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) {
+            return Err(wrong("An attribute is named by letters and digits, and not data."));
+        }
+        let value = decoded(value).ok_or_else(|| {
+            wrong("The attribute is not valid UTF-8, percent-encoded where it is not ASCII.")
+        })?;
+        if event.insert(name, Value::String(value)).is_some() {
+            return Err(wrong("The attribute came twice: send it once."));
+        }
+    }
+    if !event.contains_key("specversion") {
+        let name = format!("{HEADER_PREFIX}specversion");
+        let why = "Headers that begin with ce- are attributes of a CloudEvent, which has a ce-specversion: 1.0.";
+        return Err(BadCloudEvent::Header(name, why));
+    }
+    let kind = content_type.map(essence);
+    if let Some(content_type) = content_type {
+        event.insert("datacontenttype".into(), content_type.into());
+    }
+    let mut json = Value::Object(event).to_string();
+    if !body.is_empty() {
+        let member = data(kind.as_deref().unwrap_or("application/json"), body)?;
+        json.truncate(json.len() - 1); // the brace
+        json = format!("{json},{member}}}");
+    }
+    structured(json.as_bytes())
+}
+
+/// The member of the JSON that holds the data (JSON format, section 3.1): JSON as it stands, text as a string, and anything else in
+/// base64.
+fn data(essence: &str, body: &[u8]) -> Result<String, BadCloudEvent> {
+    if is_json(essence) {
+        let json: &RawValue = serde_json::from_str(utf8(body)?)
+            .map_err(|e| BadCloudEvent::Body(format!("its data is not JSON: {e}")))?;
+        return Ok(format!("\"data\":{json}"));
+    }
+    match std::str::from_utf8(body) {
+        Ok(text) if essence.starts_with("text/") => Ok(format!("\"data\":{}", Value::from(text))),
+        _ => Ok(format!("\"data_base64\":\"{}\"", STANDARD.encode(body))),
+    }
+}
+
+/// A header's value as an attribute (HTTP binding, section 3.1.3.2): unquoted, then percent-decoded once.
+fn decoded(value: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(value).ok()?.trim();
+    let quoted = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+    let text = match quoted {
+        None => text.to_owned(),
+        Some(quoted) => {
+            let mut out = String::with_capacity(quoted.len());
+            let mut chars = quoted.chars();
+            while let Some(c) = chars.next() {
+                out.extend(if c == '\\' { chars.next() } else { Some(c) });
+            }
+            out
+        }
+    };
+    Some(percent_decode_str(&text).decode_utf8().ok()?.into_owned())
+}
+
+fn utf8(body: &[u8]) -> Result<&str, BadCloudEvent> {
+    std::str::from_utf8(body).map_err(|_| BadCloudEvent::Body("it is not valid UTF-8".into()))
+}
+
+fn bad(error: &serde_json::Error) -> BadCloudEvent {
+    BadCloudEvent::Body(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DATA: &str =
+        r#"{ "z" : 1.10, "n":123456789012345678901234567890, "a":[ 1e2 , "\u00e9" ] }"#;
+
+    fn attributes(more: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static [u8])> {
+        let base = [("specversion", "1.0"), ("id", "7"), ("type", "t.x"), ("source", "/s")];
+        base.iter().chain(more).map(|(name, value)| (*name, value.as_bytes())).collect()
+    }
+
+    #[test]
+    fn what_was_sent_stays_as_it_was_sent() {
+        let sent = format!(
+            "{{\"type\":\"t.x\", \"data\":{DATA}, \"specversion\":\"1.0\",\r\n\"source\":\"/s\",\"id\":\"7\",\"zeta\":1,\"topic\":\"a\"}}"
+        );
+        let event = structured(format!(" {sent}\n").as_bytes()).unwrap();
+        assert_eq!(event.json, sent);
+        assert_eq!((&*event.source, event.topic.as_deref()), ("/s", Some("a")));
+        let events = batch(format!("[{sent} ,\n {sent}]").as_bytes()).unwrap();
+        assert!(events.iter().all(|e| e.as_ref().is_ok_and(|e| e.json == sent)), "{events:?}");
+        for kind in
+            [None, Some("application/json"), Some("Application/Problem+JSON; charset=utf-8")]
+        {
+            let event = binary(attributes(&[]), kind, DATA.as_bytes()).unwrap();
+            assert!(event.json.ends_with(&format!("\"data\":{DATA}}}")), "{}", event.json);
+        }
+    }
+
+    #[test]
+    fn binary_data_is_json_or_text_or_base64() {
+        let of = |kind, body: &[u8]| binary(attributes(&[]), Some(kind), body).unwrap().json;
+        assert!(of("text/plain", b"a\"b").contains(r#""data":"a\"b""#));
+        assert!(of("Text/Plain", b"a\xff").contains(r#""data_base64":"Yf8=""#));
+        assert!(of("image/png", b"ab").contains(r#""data_base64":"YWI=""#));
+        assert!(!of("application/json", b"").contains("data\""));
+        assert!(binary(attributes(&[]), Some("application/json"), b"{").is_err());
+        assert!(binary(attributes(&[]), Some("application/json"), b"\xff").is_err());
+    }
+
+    #[test]
+    fn attributes_in_headers_are_decoded_once() {
+        let more =
+            [("subject", "caf%C3%A9 100%25"), ("comment", r#""say \"hi\"""#), ("Topic", "user.1")];
+        let event = binary(attributes(&more), None, b"").unwrap();
+        let json: Value = serde_json::from_str(&event.json).unwrap();
+        assert_eq!(
+            (&json["subject"], &json["comment"]),
+            (&"café 100%".into(), &"say \"hi\"".into())
+        );
+        assert_eq!(event.topic.as_deref(), Some("user.1"));
+        for bad in [
+            ("id", "again"),
+            ("ID", "again"),
+            ("datacontenttype", "text/plain"),
+            ("data", "x"),
+            ("da-ta", "x"),
+            ("subject", "%FF"),
+        ] {
+            assert!(binary(attributes(&[bad]), None, b"").is_err(), "{bad:?}");
+        }
+        let without = attributes(&[]).into_iter().filter(|(name, _)| *name != "specversion");
+        assert!(
+            matches!(binary(without, None, b""), Err(BadCloudEvent::Header(name, _)) if name == "ce-specversion")
+        );
+    }
+
+    #[test]
+    fn what_says_that_it_is_a_cloudevent_is_read_as_one_or_refused() {
+        assert_eq!(mode("application/cloudevents+json", true), Ok(Some(Mode::Structured)));
+        assert_eq!(mode("application/cloudevents-batch+json", false), Ok(Some(Mode::Batch)));
+        assert_eq!(mode("application/json", true), Ok(Some(Mode::Binary)));
+        assert_eq!(mode("application/json", false), Ok(None));
+        for other in [
+            "application/cloudevents",
+            "application/cloudevents+xml",
+            "application/cloudevents-batch+avro",
+        ] {
+            assert_eq!(mode(other, false), Err(BadCloudEvent::Format), "{other}");
+        }
+    }
+}

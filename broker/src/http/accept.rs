@@ -1,0 +1,166 @@
+//! Content negotiation (RFC 9110, section 12.5.1) between the two forms that we have: an event stream and JSON.
+
+use http::{HeaderMap, StatusCode, header};
+
+use super::problem::Problem;
+
+/// The form of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Stream,
+    Json,
+}
+
+/// How specific a media range is: `*/*`, `type/*`, or the media type itself.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Specificity {
+    Anything,
+    Type,
+    Exact,
+}
+
+/// What `Accept` says of one form, by its most specific range.
+type Quality = Option<(Specificity, f32)>;
+
+struct Accepted {
+    stream: Quality,
+    json: Quality,
+    /// Whether there was a range at all.
+    any: bool,
+}
+
+impl Accepted {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut accepted = Self { stream: None, json: None, any: false };
+        for value in headers.get_all(header::ACCEPT) {
+            for range in value.to_str().unwrap_or_default().split(',') {
+                let mut parts = range.split(';').map(|part| part.trim().to_ascii_lowercase());
+                let essence = parts.next().unwrap_or_default();
+                if essence.is_empty() {
+                    continue;
+                }
+                accepted.any = true;
+                let q = parts.find_map(|p| Some(p.strip_prefix("q=")?.parse().unwrap_or(0.0)));
+                for (quality, exact, of_type) in [
+                    (&mut accepted.stream, "text/event-stream", "text/*"),
+                    (&mut accepted.json, "application/json", "application/*"),
+                ] {
+                    let specificity = match &*essence {
+                        e if e == exact => Specificity::Exact,
+                        e if e == of_type => Specificity::Type,
+                        "*/*" => Specificity::Anything,
+                        _ => continue,
+                    };
+                    if quality.is_none_or(|(s, _)| specificity > s) {
+                        *quality = Some((specificity, q.unwrap_or(1.0)));
+                    }
+                }
+            }
+        }
+        accepted
+    }
+}
+
+fn q(quality: Quality) -> f32 {
+    quality.map_or(0.0, |(_, q)| q)
+}
+
+/// The form that a reader of events wants; the stream where it does not say.
+pub(super) fn wanted(headers: &HeaderMap) -> Result<Wanted, Problem> {
+    let Accepted { stream, json, any } = Accepted::of(headers);
+    if !any || (q(stream) >= q(json) && q(stream) > 0.0) {
+        return Ok(Wanted::Stream);
+    }
+    if q(json) > 0.0 {
+        return Ok(Wanted::Json);
+    }
+    Err(not_acceptable("Events are to be had as text/event-stream, past ones as application/json."))
+}
+
+/// Refuses a publisher who would rather have a stream: a client that subscribes by `POST` repeats its request whenever the
+/// connection ends, and would publish its body each time.
+pub(super) fn refuse_stream(headers: &HeaderMap) -> Result<(), Problem> {
+    let Accepted { stream, json, .. } = Accepted::of(headers);
+    match stream {
+        Some((Specificity::Exact, wanted)) if wanted > q(json) => Err(not_acceptable(
+            "POST publishes its body and answers application/json; a client that repeats it to get a stream would publish again \
+             and again. Subscribe with GET. To publish, send Accept: application/json, or none.",
+        )
+        .close()),
+        _ => Ok(()),
+    }
+}
+
+fn not_acceptable(detail: &str) -> Problem {
+    Problem::new(StatusCode::NOT_ACCEPTABLE, "not-acceptable", "No such form", detail)
+        .with("field", "Accept")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(accept: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for range in accept {
+            headers.append(header::ACCEPT, range.parse().unwrap());
+        }
+        headers
+    }
+
+    fn of(accept: &[&str]) -> Option<Wanted> {
+        wanted(&headers(accept)).ok()
+    }
+
+    #[test]
+    fn the_stream_unless_json_is_wanted_more() {
+        for accept in [
+            &[][..],
+            &["*/*"],
+            &["text/*"],
+            &["text/event-stream"],
+            &["Text/Event-Stream"],
+            &["text/event-stream, application/json"],
+        ] {
+            assert_eq!(of(accept), Some(Wanted::Stream), "{accept:?}");
+        }
+        for accept in [
+            &["application/json"][..],
+            &["Application/JSON"],
+            &["application/*"],
+            &["text/event-stream;q=0.1", "application/json"],
+            &["text/event-stream;Q=0.1", "application/json"],
+        ] {
+            assert_eq!(of(accept), Some(Wanted::Json), "{accept:?}");
+        }
+        assert_eq!(of(&["application/json, */*"]), Some(Wanted::Stream), "both at 1: the stream");
+        for accept in [&["text/event-stream;q=0"][..], &["text/html"], &["image/*"]] {
+            assert_eq!(of(accept), None, "{accept:?}");
+        }
+    }
+
+    #[test]
+    fn a_publisher_who_wants_a_stream_more_than_json_is_refused() {
+        for accept in [
+            &["text/event-stream"][..],
+            &["TEXT/EVENT-STREAM; charset=utf-8"],
+            &["text/event-stream", "application/json;q=0.9"],
+            &["text/event-stream, */*;q=0.1"],
+            &["text/event-stream, text/html"],
+        ] {
+            assert!(refuse_stream(&headers(accept)).is_err(), "{accept:?}");
+        }
+        for accept in [
+            &[][..],
+            &["*/*"],
+            &["text/*"],
+            &["text/html"],
+            &["application/json, text/event-stream"],
+            &["text/event-stream, */*"],
+            &["text/event-stream;q=0.5, application/json"],
+            &["text/event-stream;q=0"],
+        ] {
+            assert!(refuse_stream(&headers(accept)).is_ok(), "{accept:?}");
+        }
+    }
+}

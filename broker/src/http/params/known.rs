@@ -1,0 +1,189 @@
+//! Which parameters and headers of ours each resource reads. Others are refused: `topic[0]=user.1` that is ignored subscribes to
+//! everything, and on a `POST` it makes a broadcast. Pure.
+
+use http::HeaderMap;
+
+use super::Problem;
+
+/// What a resource reads.
+pub(crate) struct Known {
+    /// The resource, for messages.
+    resource: &'static str,
+    /// Names of parameters.
+    params: &'static [&'static str],
+    /// Whether the query may have a cursor, in any of its spellings.
+    cursor: bool,
+    /// Names of headers that begin with `eventcast-`.
+    headers: &'static [&'static str],
+}
+
+pub(crate) const SUBSCRIBE: Known = Known {
+    resource: "a subscription",
+    params: &["topic", "type", "from", "lastEventId", "heartbeat"],
+    cursor: true,
+    headers: &[],
+};
+pub(crate) const HISTORY: Known = Known {
+    resource: "history (Accept: application/json)",
+    params: &["topic", "type", "source", "broadcast", "from", "until", "limit", "order"],
+    cursor: false,
+    headers: &[],
+};
+pub(crate) const STATS: Known = Known {
+    resource: "statistics",
+    params: &["topic", "type", "source", "broadcast", "from", "until", "bucket"],
+    cursor: false,
+    headers: &[],
+};
+pub(crate) const PUBLISH: Known = Known {
+    resource: "publishing",
+    params: &["topic", "type", "source", "ttl"],
+    cursor: false,
+    headers: &["eventcast-topic", "eventcast-type", "eventcast-source", "eventcast-ttl"],
+};
+pub(crate) const ERASE: Known =
+    Known { resource: "erasing", params: &["topic"], cursor: false, headers: &[] };
+pub(crate) const ERASE_EVENT: Known =
+    Known { resource: "erasing one event", params: &[], cursor: false, headers: &[] };
+pub(crate) const CHANNEL: Known =
+    Known { resource: "the description of a channel", params: &[], cursor: false, headers: &[] };
+pub(crate) const CHANNELS: Known =
+    Known { resource: "the list of channels", params: &[], cursor: false, headers: &[] };
+
+/// What clients and caches add to any URL without asking: jQuery's cache buster, the padding that polyfills want for old browsers,
+/// and tokens, which this version reads nowhere, as it does not read them in `Authorization`.
+const PASSED_OVER: [&str; 6] =
+    ["_", "access_token", "authorization", "evs_preamble", "padding", "ticket"];
+/// Characters of an unknown name that are repeated to the client.
+const SHOWN_CHARS: usize = 64;
+
+/// Whether a parameter is a spelling of `lastEventId`: any case, with or without `-` and `_`, as it is in polyfills and in Mercure;
+/// one polyfill puts `evs_` in front.
+pub(super) fn is_cursor(name: &str) -> bool {
+    let plain = name.to_ascii_lowercase().replace(['-', '_'], "");
+    plain == "lasteventid" || plain == "evslasteventid"
+}
+
+impl Known {
+    /// Refuses a parameter, or a header of ours, that the resource does not read.
+    pub(super) fn check<'a>(
+        &self,
+        mut params: impl Iterator<Item = &'a str>,
+        headers: &HeaderMap,
+    ) -> Result<(), Problem> {
+        let is_known = |name: &str| {
+            self.params.contains(&name)
+                || PASSED_OVER.contains(&name)
+                || (self.cursor && is_cursor(name))
+        };
+        if let Some(unknown) = params.find(|name| !is_known(name)) {
+            return Err(self.unknown_param(unknown));
+        }
+        let mut headers = headers.keys().map(http::HeaderName::as_str);
+        match headers.find(|name| name.starts_with("eventcast-") && !self.headers.contains(name)) {
+            Some(unknown) => Err(self.unknown_header(unknown)),
+            None => Ok(()),
+        }
+    }
+
+    fn unknown_param(&self, name: &str) -> Problem {
+        let shown: String = name.chars().take(SHOWN_CHARS).collect();
+        let (bare, indexed) = name.split_once('[').map_or((name, false), |(bare, _)| (bare, true));
+        let elsewhere = [&SUBSCRIBE, &HISTORY, &STATS, &PUBLISH]
+            .into_iter()
+            .find(|other| other.params.contains(&name) || (other.cursor && is_cursor(name)));
+        let mut detail = match (elsewhere, nearest(bare, self.params)) {
+            (Some(other), _) => {
+                format!("{shown} is a parameter of {}, not of {}.", other.resource, self.resource)
+            }
+            (None, Some(nearest)) => {
+                format!("There is no parameter {shown:?} here: did you mean {nearest}?")
+            }
+            (None, None) => format!("There is no parameter {shown:?} here."),
+        };
+        if indexed {
+            detail += " Several values are several parameters: topic=a&topic=b.";
+        }
+        detail += &match self.params {
+            [] => format!(" For {} there are none.", self.resource),
+            params => format!(" For {} there are {}.", self.resource, params.join(", ")),
+        };
+        Problem::field(&shown, detail)
+    }
+
+    fn unknown_header(&self, name: &str) -> Problem {
+        let shown: String = name.chars().take(SHOWN_CHARS).collect();
+        let detail = match nearest(name, self.headers) {
+            Some(nearest) => format!(
+                "There is no header {shown}: did you mean {nearest}? Publishing reads {}.",
+                self.headers.join(", ")
+            ),
+            None => format!("{shown} says nothing to {}: ask in the query.", self.resource),
+        };
+        Problem::field(&shown, detail)
+    }
+}
+
+fn nearest<'a>(name: &str, known: &'a [&'a str]) -> Option<&'a str> {
+    let name: String = name.chars().take(SHOWN_CHARS).collect::<String>().to_ascii_lowercase();
+    let distance = |known: &&&str| strsim::osa_distance(&name, &known.to_ascii_lowercase());
+    known.iter().min_by_key(distance).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(known: &Known, name: &str) -> String {
+        let problem = known.check([name].into_iter(), &HeaderMap::new()).unwrap_err();
+        format!("{problem:?}")
+    }
+
+    #[test]
+    fn the_nearest_parameter_is_named() {
+        for (name, nearest) in [
+            ("topic[0]", "topic"),
+            ("topic[]", "topic"),
+            ("Topic", "topic"),
+            ("topics", "topic"),
+            ("tpoic", "topic"),
+            ("typ", "type"),
+            ("form", "from"),
+            ("hearbeat", "heartbeat"),
+        ] {
+            let problem = refused(&SUBSCRIBE, name);
+            assert!(problem.contains(&format!("did you mean {nearest}?")), "{name}: {problem}");
+        }
+        assert!(refused(&SUBSCRIBE, "limit").contains("a parameter of history"));
+        assert!(refused(&HISTORY, "lastEventID").contains("a parameter of a subscription"));
+        assert!(refused(&PUBLISH, "from").contains("a parameter of a subscription"));
+        assert!(refused(&CHANNEL, "topics").contains("there are none"));
+        assert!(refused(&STATS, &"é".repeat(10_000)).len() < 1000);
+    }
+
+    #[test]
+    fn what_clients_add_by_themselves_is_passed_over() {
+        for name in PASSED_OVER {
+            for known in
+                [&SUBSCRIBE, &HISTORY, &STATS, &PUBLISH, &ERASE, &ERASE_EVENT, &CHANNEL, &CHANNELS]
+            {
+                assert_eq!(known.check([name].into_iter(), &HeaderMap::new()), Ok(()), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_header_of_ours_that_is_not_read_is_refused() {
+        let check = |known: &Known, name: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, "x".parse().unwrap());
+            known.check(std::iter::empty(), &headers).map_err(|p| format!("{p:?}"))
+        };
+        assert_eq!(check(&PUBLISH, "eventcast-topic"), Ok(()));
+        assert_eq!(check(&PUBLISH, "x-anything"), Ok(()));
+        for name in ["eventcast-topics", "eventcast-topik", "eventcast-tpic"] {
+            assert!(check(&PUBLISH, name).unwrap_err().contains("did you mean eventcast-topic?"));
+        }
+        assert!(check(&SUBSCRIBE, "eventcast-topic").unwrap_err().contains("in the query"));
+    }
+}
