@@ -137,6 +137,13 @@ fn tables() -> Vec<(&'static str, Named, Named)> {
             ),
         ),
         of(
+            "needs exposure.trustedProxies",
+            spec(
+                json!({"exposure": {"proxyProtocol": true, "trustedProxies": ["10.0.0.0/8"]}}),
+                json!({"exposure": {"proxyProtocol": true, "trustedProxies": []}}),
+            ),
+        ),
+        of(
             "must be a DNS name",
             spec(
                 json!({"exposure": {"ingress": {"host": "*.a.example"}}}),

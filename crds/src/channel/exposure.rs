@@ -25,6 +25,9 @@ pub struct Exposure {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 64)))]
     pub trusted_proxies: Option<Vec<String>>,
+    /// Whether the load balancer in front begins every connection with a PROXY protocol header (version 1 or 2). Connections without
+    /// one, and those that do not come from trustedProxies, are closed.
+    pub proxy_protocol: bool,
 }
 
 /// The Service in front of the brokers.

@@ -112,6 +112,11 @@ pub const RULES: &[Rule] = &[
         "brokers.autoscaling.cpuPercent counts nothing without a request for processor time: set brokers.resources.requests.cpu",
     ),
     rule(
+        "spec.exposure",
+        "!self.proxyProtocol || (has(self.trustedProxies) && self.trustedProxies.size() > 0)",
+        "exposure.proxyProtocol needs exposure.trustedProxies: name the networks of the load balancer",
+    ),
+    rule(
         "spec.exposure.ingress.host",
         "self.matches('^([*][.])?[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",
         "exposure.ingress.host must be a DNS name in lower case, without scheme, port or path",

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use eventcast_crds::{channel::brokers::Brokers, config::Memory};
+use eventcast_crds::{
+    channel::brokers::Brokers,
+    config::{Limits, Memory, Query},
+};
 use k8s_openapi::{api::core::v1::PodTemplateSpec, apimachinery::pkg::api::resource::Quantity};
 use serde_json::{Value, json};
 
@@ -49,13 +52,32 @@ pub fn countable(brokers: &Brokers, template: Option<&PodTemplateSpec>) -> Resul
         .to_owned())
 }
 
-/// The budgets under the memory limit: an eighth for the tail, a quarter for pages, the rest for connections, requests and the
-/// allocator. Without a limit the broker's own defaults, and never more than they.
+/// What a broker may hold in memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Budget {
+    /// Of the logs.
+    pub memory: Memory,
+    /// Of publish requests under way.
+    pub body_bytes: usize,
+    /// Of answers that clients have not read yet.
+    pub answer_bytes: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        let (body_bytes, answer_bytes) =
+            (Limits::default().body_bytes, Query::default().answer_bytes);
+        Self { memory: Memory::default(), body_bytes, answer_bytes }
+    }
+}
+
+/// The budgets under the memory limit: an eighth each for the tail, for requests and for answers, a quarter for pages, the rest
+/// for connections and the allocator. Without a limit the broker's own defaults, and never more than they.
 ///
 /// # Errors
 /// The limit is no quantity, or too small.
-pub fn of(brokers: &Brokers) -> Result<Memory, String> {
-    let defaults = Memory::default();
+pub fn of(brokers: &Brokers) -> Result<Budget, String> {
+    let defaults = Budget::default();
     let text = match &brokers.resources {
         None => DEFAULT_LIMIT,
         Some(resources) => match resources.limits.get("memory") {
@@ -68,15 +90,21 @@ pub fn of(brokers: &Brokers) -> Result<Memory, String> {
     if limit < SMALLEST {
         return Err(format!("{path}: {text} is too little for a broker: give it 64Mi or more"));
     }
-    let (eighth, quarter) = (limit / 8, limit / 4);
-    let tail = defaults.tail_bytes.min(usize::try_from(eighth).unwrap_or(usize::MAX));
-    Ok(Memory {
-        tail_bytes: tail,
-        all_tail_bytes: tail,
-        page_bytes: defaults.page_bytes.min(quarter),
-        // one channel has the broker to itself
-        channel_page_bytes: defaults.page_bytes.min(quarter),
-        ..defaults
+    let (eighth, quarter) = (usize::try_from(limit / 8).unwrap_or(usize::MAX), limit / 4);
+    let Budget { memory, body_bytes, answer_bytes } = defaults;
+    let tail = memory.tail_bytes.min(eighth);
+    let pages = memory.page_bytes.min(quarter);
+    Ok(Budget {
+        memory: Memory {
+            tail_bytes: tail,
+            all_tail_bytes: tail,
+            page_bytes: pages,
+            // one channel has the broker to itself
+            channel_page_bytes: pages,
+            ..memory
+        },
+        body_bytes: body_bytes.min(eighth),
+        answer_bytes: answer_bytes.min(eighth),
     })
 }
 
@@ -111,7 +139,7 @@ mod tests {
 
     use super::*;
 
-    fn limited(memory: &str) -> Result<Memory, String> {
+    fn limited(memory: &str) -> Result<Budget, String> {
         let limits = BTreeMap::from([("memory".to_owned(), Quantity(memory.to_owned()))]);
         let resources = Some(Resources { limits, ..Resources::default() });
         of(&Brokers { resources, ..Brokers::default() })
@@ -160,16 +188,16 @@ mod tests {
 
     #[test]
     fn budgets_follow_the_limit_and_end_at_the_defaults() {
-        let defaults = Memory::default();
+        let defaults = Budget::default();
         let small = limited("64Mi").unwrap();
-        assert_eq!((small.tail_bytes, small.page_bytes), (8 << 20, 16 << 20));
+        assert_eq!((small.memory.tail_bytes, small.memory.page_bytes), (8 << 20, 16 << 20));
+        assert_eq!((small.body_bytes, small.answer_bytes), (8 << 20, 8 << 20));
         let large = limited("64Gi").unwrap();
-        assert_eq!(
-            (large.tail_bytes, large.page_bytes),
-            (defaults.tail_bytes, defaults.page_bytes)
-        );
+        assert_eq!(large, Budget { memory: large.memory.clone(), ..defaults.clone() });
+        let Memory { tail_bytes, page_bytes, .. } = defaults.memory;
+        assert_eq!((large.memory.tail_bytes, large.memory.page_bytes), (tail_bytes, page_bytes));
         let silent = of(&Brokers::default()).unwrap();
-        assert_eq!((silent.tail_bytes, silent.page_bytes), (64 << 20, 128 << 20));
+        assert_eq!((silent.memory.tail_bytes, silent.memory.page_bytes), (64 << 20, 128 << 20));
         let without = Brokers { resources: Some(Resources::default()), ..Brokers::default() };
         assert_eq!(of(&without).unwrap(), defaults);
         assert!(limited("63Mi").unwrap_err().contains("64Mi or more"));

@@ -7,7 +7,10 @@ use eventcast_crds::{
         EventChannelSpec,
         exposure::{Exposure, ServiceKind},
     },
-    config::{Access, BrokerConfig, ChannelConfig, Limits, Nats, Retention, Shutdown, TokenIssuer},
+    config::{
+        Access, BrokerConfig, ChannelConfig, Limits, Nats, ProxyProtocol, Query, Retention,
+        Shutdown, TokenIssuer,
+    },
     nats::mounted_at,
 };
 use ipnet::IpNet;
@@ -68,15 +71,26 @@ pub fn broker(
     settings: &Settings,
 ) -> BrokerConfig {
     let drain = spec.brokers.drain_seconds;
+    let budget = budget::of(&spec.brokers).unwrap_or_default();
     BrokerConfig {
         page: spec.exposure.page,
         nats: Nats { create_streams: false, ..mounted_at(&settings.nats, Path::new(NATS_FOLDER)) },
-        memory: budget::of(&spec.brokers).unwrap_or_default(),
+        memory: budget.memory,
         limits: Limits {
             subscribers_per_address: spec.limits.subscribers_per_address,
+            idle_seconds: spec.limits.idle_seconds,
+            head_bytes: spec.limits.head_bytes,
             trusted_proxies: trusted_proxies(&spec.exposure, settings),
+            proxy_protocol: if spec.exposure.proxy_protocol {
+                ProxyProtocol::Required
+            } else {
+                ProxyProtocol::Off
+            },
+            body_bytes: budget.body_bytes,
+            body_bytes_per_address: budget.body_bytes / 4,
             ..Limits::default()
         },
+        query: Query { answer_bytes: budget.answer_bytes, ..Query::default() },
         shutdown: Shutdown {
             delay_seconds: DELAY_SECONDS,
             drain_seconds: drain,

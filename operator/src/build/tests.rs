@@ -71,6 +71,7 @@ spec:
     ingress: {host: events.example.com, className: nginx, tlsSecretName: cert, annotations: {haproxy.org/timeout-server: 2h}}
     gateway: {parentRefs: [{name: web, namespace: infra, sectionName: https}], hostnames: [gw.example.com], tls: true}
     trustedProxies: [10.0.0.0/8]
+    proxyProtocol: true
 ";
 
 fn credentials() -> Credentials {
