@@ -205,6 +205,12 @@ async fn forged_headers_move_neither_history_nor_cursors() -> Result<()> {
         store(&nats, ALL, &forged, i.to_string().as_bytes()).await?;
     }
     let expected: Vec<String> = (0..60).map(|i| i.to_string()).collect();
+    broker
+        .settled("what went past the broker has reached it", SOON, |metrics| {
+            ensure!(metrics.metric("eventcast_tail_head_sequence", &[]) == 60.0);
+            Ok(())
+        })
+        .await?;
     let events = history(&broker, "limit=1000").await?;
     let data: Vec<_> = events.iter().filter_map(|event| event["data"].as_str()).collect();
     assert_eq!(data, expected);

@@ -5,136 +5,20 @@
 //! reader at `c` with `c + 1 >= low` misses nothing by reading here.
 //! One lock; reading and the decision to read pages instead are atomic under it.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
 use futures_util::task::AtomicWaker;
 use parking_lot::{Mutex, MutexGuard};
 use slab::Slab;
 use tokio::sync::watch;
 
-use super::{Incarnation, Position, page};
+mod ring;
+
+pub(crate) use ring::{BATCH, Reading, TailBudget};
+
+use super::{Incarnation, Position};
 use crate::{cursor::Check, event::Event, metrics::ChannelMetrics};
-
-/// Events that one reading takes at most: a bit for each in what a shard owes a subscriber, and a slice for each in one write.
-pub(crate) const BATCH: usize = 64;
-
-/// Budgets of one tail.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct TailBudget {
-    pub(crate) events: usize,
-    pub(crate) bytes: usize,
-}
-
-/// What lies after a position.
-#[derive(Debug)]
-pub(crate) enum Reading {
-    /// Events from memory, in order, none after the last; empty where the position is the head.
-    Events(Vec<Arc<Event>>),
-    /// The position lies below the tail: read pages.
-    Below,
-    /// The position lies more than a page behind: memory holds the whole page that follows it.
-    Far,
-    /// The stream has dropped what follows the position; delivery goes on from here.
-    Expired(Position),
-    /// The position is of an older incarnation; delivery goes on from here.
-    Renewed(Position),
-    /// The log was not read yet, or is being read anew.
-    NotReady,
-}
-
-struct Ring {
-    events: VecDeque<Arc<Event>>,
-    bytes: usize,
-    low: u64,
-    high: u64,
-    /// The stream holds nothing below; never more than one past `high`.
-    first: u64,
-    /// The newest event that left the ring: the anchor of cursors just below it.
-    left: Option<(u64, Check)>,
-    incarnation: Option<Incarnation>,
-    ready: bool,
-    /// The stream is not there: what it held may not be served.
-    withheld: bool,
-    budget: TailBudget,
-}
-
-impl Ring {
-    /// Covers nothing, from `start` on.
-    fn empty(budget: TailBudget, incarnation: Option<Incarnation>, start: u64) -> Self {
-        Self {
-            events: VecDeque::new(),
-            bytes: 0,
-            low: start,
-            high: start - 1,
-            first: incarnation.map_or(start, |i| i.first_sequence.min(start)),
-            left: None,
-            incarnation,
-            ready: false,
-            withheld: false,
-            budget,
-        }
-    }
-
-    /// Lets the oldest go until the budget holds; the newest stays, whatever it costs.
-    fn evict(&mut self, mut gone: impl FnMut(Arc<Event>)) {
-        while self.events.len() > self.budget.events
-            || (self.bytes > self.budget.bytes && self.events.len() > 1)
-        {
-            let Some(old) = self.events.pop_front() else {
-                break;
-            };
-            self.bytes -= old.weight();
-            self.low = old.sequence + 1;
-            self.left = Some((old.sequence, old.check));
-            gone(old);
-        }
-    }
-
-    /// The incarnation, while events of it may be served.
-    fn served(&self) -> Option<Incarnation> {
-        self.incarnation.filter(|_| self.ready && !self.withheld)
-    }
-
-    /// Before the first event that the stream holds.
-    fn beginning(&self, incarnation: Incarnation) -> Position {
-        let sequence = self.first.saturating_sub(1);
-        Position { incarnation: incarnation.number, sequence, check: Check::ABSENT }
-    }
-
-    /// Lets the events below `end` go, which is at most one past the head; coverage begins there.
-    fn pop_below(&mut self, end: u64, gone: &mut Vec<Arc<Event>>) {
-        while self.events.front().is_some_and(|e| e.sequence < end)
-            && let Some(old) = self.events.pop_front()
-        {
-            self.bytes -= old.weight();
-            self.left = Some((old.sequence, old.check));
-            gone.push(old);
-        }
-        self.low = self.low.max(end);
-    }
-
-    fn read(&self, at: &Position, limit: u64, far: bool) -> Reading {
-        let Some(incarnation) = self.served() else {
-            return Reading::NotReady;
-        };
-        if at.incarnation != incarnation.number {
-            return Reading::Renewed(self.beginning(incarnation));
-        }
-        if at.sequence + 1 < self.first {
-            return Reading::Expired(self.beginning(incarnation));
-        }
-        if at.sequence + 1 < self.low {
-            return Reading::Below;
-        }
-        let (low, high) = page::bounds(at.sequence + 1, u64::MAX);
-        if far && low >= self.low && high <= limit.min(self.high) {
-            return Reading::Far;
-        }
-        let from = self.events.partition_point(|e| e.sequence <= at.sequence);
-        let events = self.events.range(from..).take_while(|e| e.sequence <= limit);
-        Reading::Events(events.take(BATCH).cloned().collect())
-    }
-}
+use ring::Ring;
 
 pub(crate) struct Tail {
     ring: Mutex<Ring>,
