@@ -149,7 +149,8 @@ async fn r24_what_looks_like_a_token_in_a_url_is_not_read_logged_or_echoed() -> 
         Ok(())
     })
     .await?;
-    let names = ["token", "access_token", "authorization", "ticket", "jwt", "auth", "key"];
+    // Those that clients are known to send are passed over; others are parameters that nobody knows.
+    let names = ["access_token", "authorization", "ticket"];
     let secrets: Vec<_> = names.iter().map(|name| format!("{name}=s3cr3t")).collect();
     let query = format!("?{}", secrets.join("&"));
     let headers = [("Authorization", "Bearer s3cr3t")];
@@ -157,11 +158,14 @@ async fn r24_what_looks_like_a_token_in_a_url_is_not_read_logged_or_echoed() -> 
         for (method, target, status) in [
             ("GET", format!("{EVENTS}{query}"), 200),
             ("GET", format!("{EVENTS}{query}&topic=a..b"), 400),
+            ("GET", format!("{EVENTS}?token=s3cr3t"), 400),
+            ("GET", format!("{EVENTS}?jwt=s3cr3t&topic=a&topik=s3cr3t"), 400),
             ("GET", format!("/channels/default/none/events{query}"), 404),
-            ("DELETE", format!("{EVENTS}{query}"), 405),
+            ("DELETE", format!("{EVENTS}{query}"), 400),
+            ("PATCH", format!("{EVENTS}{query}"), 405),
         ] {
             let mut wire = Wire::ask(version, &listen, method, &target, &headers, b"").await?;
-            assert_eq!(wire.head.status, status, "{method} {target}: as without it");
+            assert_eq!(wire.head.status, status, "{method} {target}");
             if status != 200 {
                 let body = String::from_utf8(wire.rest().await?)?;
                 ensure!(!body.contains("s3cr3t"), "echoed: {body}");
