@@ -3,11 +3,17 @@
 //! A stream says where it begins, where it ends, and how many messages it holds. Whether it has deleted messages in between is
 //! what these three add up to; which ones is asked for only when the sum is not the expected one (docs/adr/0009).
 
+use std::time::Duration;
+
 use async_nats::jetstream::stream::State;
+use tokio::time::Instant;
 
 /// Deleted sequences inside a stream that are remembered. Where there are more, nothing is remembered: whenever the stream
 /// changes, all of it is taken to have changed.
 const MAX_LISTED: u64 = 16_384;
+/// How long memory keeps what retention has taken after it is known: whoever is a moment behind still gets it. Less than the time
+/// between two questions, so that it is over at the second.
+const GRACE: Duration = Duration::from_millis(450);
 
 /// What a stream holds, in its own words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,8 +51,10 @@ pub(super) enum Action {
 #[derive(Debug, Default)]
 pub(super) struct Dropped {
     incarnation: u64,
-    /// The stream began here when it was last asked.
-    first: u64,
+    /// Memory may hold nothing below.
+    floor: u64,
+    /// The stream was found to begin here, and when; the floor moves there after the grace.
+    seen: Option<(u64, Instant)>,
     /// Deleted sequences, ascending.
     deleted: Vec<u64>,
     /// The last extent for which there was no list.
@@ -91,15 +99,24 @@ impl Dropped {
         new
     }
 
-    /// The stream begins at `first`. Gives the sequence below which memory is to forget: where the stream began when it was
-    /// asked before, so that what retention takes has been written to those who are in time; or `first` itself, if `at_once`.
-    pub(super) fn begin_at(&mut self, first: u64, at_once: bool) -> u64 {
-        let before = self.first;
-        self.first = before.max(first);
-        let floor = if at_once { self.first } else { before };
-        let below = self.deleted.partition_point(|s| *s < floor);
+    /// The stream begins at `first`. Gives the sequence below which memory is to forget: `first` itself if `at_once`, else where
+    /// the stream was found to begin before the grace.
+    pub(super) fn begin_at(&mut self, first: u64, at_once: bool, now: Instant) -> u64 {
+        match self.seen {
+            _ if at_once => {
+                self.floor = self.floor.max(first);
+                self.seen = None;
+            }
+            Some((before, at)) if now.duration_since(at) >= GRACE => {
+                self.floor = self.floor.max(before);
+                self.seen = Some((first, now));
+            }
+            Some(_) => {}
+            None => self.seen = Some((first, now)),
+        }
+        let below = self.deleted.partition_point(|s| *s < self.floor);
         self.deleted.drain(..below);
-        floor
+        self.floor
     }
 
     /// Whether `sequence` is deleted.
@@ -157,7 +174,7 @@ mod tests {
                     let list: Vec<_> = (first..=last).filter(|s| !held.contains(s)).collect();
                     prop_assert!(!dropped.learn(&list).is_empty(), "a list is asked for only if it has news");
                 }
-                dropped.begin_at(first, true);
+                dropped.begin_at(first, true, Instant::now());
                 for s in first..=last {
                     prop_assert_eq!(dropped.contains(s), !held.contains(&s), "{}", s);
                 }
@@ -167,13 +184,20 @@ mod tests {
     }
 
     #[test]
-    fn retention_is_followed_one_question_later_and_erasure_at_once() {
+    fn retention_is_followed_after_the_grace_and_erasure_at_once() {
+        let began = Instant::now();
+        let at = |millis| began + Duration::from_millis(millis);
         let mut dropped = Dropped::default();
-        assert_eq!(dropped.begin_at(1, false), 0);
-        assert_eq!(dropped.begin_at(100, false), 1);
-        assert_eq!(dropped.begin_at(100, false), 100);
-        assert_eq!(dropped.begin_at(90, false), 100, "an outdated leader brings nothing back");
-        assert_eq!(dropped.begin_at(150, true), 150);
+        assert_eq!(dropped.begin_at(100, false, at(0)), 0);
+        assert_eq!(dropped.begin_at(120, false, at(10)), 0, "however often it is asked");
+        assert_eq!(dropped.begin_at(200, false, at(600)), 100);
+        assert_eq!(dropped.begin_at(300, false, at(1200)), 200);
+        assert_eq!(
+            dropped.begin_at(90, true, at(1300)),
+            200,
+            "an outdated leader brings nothing back"
+        );
+        assert_eq!(dropped.begin_at(310, true, at(1400)), 310);
     }
 
     #[test]

@@ -197,7 +197,7 @@ impl Log {
         if self.attachment() != Some(attachment) || epoch_of(&info) != incarnation.epoch {
             return Err(ReadError::Detached);
         }
-        let known = self.forget_dropped(incarnation, &info, Forget::NextTime).await;
+        let known = self.forget_dropped(incarnation, &info, Forget::AfterGrace).await;
         known.map_err(|_| ReadError::Timeout)?;
         let first = info.state.first_sequence;
         let retained = self.retained.lock();

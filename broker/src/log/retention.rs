@@ -7,7 +7,7 @@ use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
 use async_nats::jetstream::stream::Info;
 use eventcast_crds::stream::epoch_of;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     Incarnation, Log,
@@ -16,7 +16,7 @@ use super::{
     stream::StreamError,
 };
 
-/// How often the stream is asked. What retention takes is forgotten at the second question that shows it.
+/// How often the stream is asked.
 const INTERVAL: Duration = Duration::from_millis(600);
 /// How long an answer may take.
 const INFO_TIMEOUT: Duration = Duration::from_millis(400);
@@ -37,8 +37,8 @@ pub(super) struct Retained {
 pub(super) enum Forget {
     /// As soon as it is known: somebody has erased it, or nobody was read to meanwhile.
     AtOnce,
-    /// At the next question: who is a moment behind still gets it.
-    NextTime,
+    /// After a grace: whoever is a moment behind still gets it.
+    AfterGrace,
 }
 
 /// Asks again and again. Never returns; cancel safe.
@@ -46,7 +46,7 @@ pub(super) async fn follow(log: &Log) {
     loop {
         let jitter = fastrand::u64(0..100);
         sleep(INTERVAL - Duration::from_millis(jitter)).await;
-        if log.follow_once(Forget::NextTime).await.is_err() {
+        if log.follow_once(Forget::AfterGrace).await.is_err() {
             log.forget_by_age();
         }
     }
@@ -102,7 +102,7 @@ impl Log {
             return Ok(());
         }
         let new = known.dropped.learn(&list);
-        let floor = known.dropped.begin_at(extent.first, forget == Forget::AtOnce);
+        let floor = known.dropped.begin_at(extent.first, forget == Forget::AtOnce, Instant::now());
         known.dropped.cleared += u64::from(action == Action::ForgetAll);
         drop(known);
         if action == Action::ForgetAll {
