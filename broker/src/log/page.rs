@@ -83,11 +83,6 @@ impl Page {
         Some(self.events[at].check)
     }
 
-    /// Whether it has an event at `sequence`.
-    pub(super) fn holds(&self, sequence: u64) -> bool {
-        self.events.binary_search_by_key(&sequence, |e| e.sequence).is_ok()
-    }
-
     /// Bytes that it costs, about.
     pub(super) fn weight(&self) -> u64 {
         self.weight

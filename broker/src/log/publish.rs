@@ -7,6 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_nats::{HeaderMap, HeaderName, HeaderValue, Request, client::RequestErrorKind};
+use bytes::Bytes;
 use eventcast_crds::stream::epoch_of;
 use futures_util::{FutureExt, StreamExt, stream::FuturesOrdered};
 use serde::Deserialize;
@@ -16,7 +17,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{Incarnation, Log, message};
+use super::{Incarnation, Log, Names, message};
 use crate::{
     cursor::{Check, Cursor, Epoch},
     event::Draft,
@@ -95,6 +96,15 @@ struct ReplyError {
     description: String,
 }
 
+/// A draft as it is sent, at every try the same.
+struct Message {
+    subject: String,
+    headers: HeaderMap,
+    data: Bytes,
+    /// The check of its cursor.
+    check: Check,
+}
+
 /// What one try came to.
 enum Try {
     Stored(Ack),
@@ -121,8 +131,9 @@ impl Log {
         if !self.nats.can_publish() {
             return refuse(0, PublishError::Unavailable);
         }
+        let messages: Vec<_> = drafts.into_iter().map(|d| Message::of(d, &self.names)).collect();
         let largest = self.max_message_bytes();
-        if let Some(index) = drafts.iter().position(|d| self.message_bytes(d) > largest) {
+        if let Some(index) = messages.iter().position(|m| m.bytes() > largest) {
             return refuse(index, PublishError::TooLarge);
         }
         let until = Instant::now() + deadline;
@@ -139,7 +150,7 @@ impl Log {
             }
         };
         let before = (self.attachment(), self.tail.bounds().1);
-        let acks = self.append_all(drafts, until).await;
+        let acks = self.append_all(messages, until).await;
         let stored: Vec<_> =
             acks.iter().filter_map(|(_, ack)| ack.as_ref().ok()).copied().collect();
         let epoch = self.epoch_of_acks(&stored, before, until).await;
@@ -160,22 +171,22 @@ impl Log {
         outcome
     }
 
-    /// Sends `drafts` in order, a window of them at once. Gives what came of those that were sent, with the checks of their
+    /// Sends `messages` in order, a window of them at once. Gives what came of those that were sent, with the checks of their
     /// cursors.
     async fn append_all(
         &self,
-        drafts: Vec<Draft>,
+        messages: Vec<Message>,
         until: Instant,
     ) -> Vec<(Check, Result<Ack, PublishError>)> {
-        let (mut waiting, mut acks) = (drafts.into_iter(), Vec::new());
+        let (mut waiting, mut acks) = (messages.into_iter(), Vec::new());
         let (mut under_way, mut failed) = (FuturesOrdered::new(), false);
         loop {
             while !failed
                 && under_way.len() < WINDOW
-                && let Some(draft) = waiting.next()
+                && let Some(message) = waiting.next()
             {
-                let check = Check::of_id(&draft.key);
-                under_way.push_back(self.append_one(draft, until).map(move |ack| (check, ack)));
+                let check = message.check;
+                under_way.push_back(self.append_one(message, until).map(move |ack| (check, ack)));
             }
             // Outside of tokio's budget, which would let one append miss its turn and send it after its successors.
             let Some((check, ack)) = unconstrained(under_way.next()).await else {
@@ -218,27 +229,12 @@ impl Log {
         stream.min(self.nats.max_payload())
     }
 
-    /// Bytes of `draft` as a message.
-    fn message_bytes(&self, draft: &Draft) -> usize {
-        let headers = headers(draft, &self.names.stream);
-        let lines = headers.iter().flat_map(|(name, values)| values.iter().map(move |v| (name, v)));
-        let line = |(name, value): (&HeaderName, &HeaderValue)| {
-            name.to_string().len() + value.as_str().len() + ": \r\n".len()
-        };
-        "NATS/1.0\r\n\r\n".len() + lines.map(line).sum::<usize>() + draft.data.len()
-    }
-
-    async fn append_one(&self, draft: Draft, until: Instant) -> Result<Ack, PublishError> {
-        let subject = match &draft.topic {
-            Some(topic) => format!("{}.t.{topic}", self.names.prefix),
-            None => format!("{}.all", self.names.prefix),
-        };
-        let headers = headers(&draft, &self.names.stream);
+    async fn append_one(&self, message: Message, until: Instant) -> Result<Ack, PublishError> {
         let (mut silent, mut unanswered) = (false, 0);
         let mut last = PublishError::Unknown;
         let mut pause = 50;
         while Instant::now() < until {
-            match self.try_once(&subject, &headers, &draft).await {
+            match self.try_once(&message).await {
                 Try::Stored(ack) => return Ok(ack),
                 Try::Never(error) => return Err(error),
                 Try::Later(error) => {
@@ -260,12 +256,12 @@ impl Log {
         Err(if silent { PublishError::Unknown } else { last })
     }
 
-    async fn try_once(&self, subject: &str, headers: &HeaderMap, draft: &Draft) -> Try {
+    async fn try_once(&self, message: &Message) -> Try {
         let request = Request::new()
-            .headers(headers.clone())
-            .payload(draft.data.clone())
+            .headers(message.headers.clone())
+            .payload(message.data.clone())
             .timeout(Some(self.nats.ack_timeout));
-        let answer = match self.nats.publish.send_request(subject.to_owned(), request).await {
+        let answer = match self.nats.publish.send_request(message.subject.clone(), request).await {
             Ok(m) => m,
             Err(e) => {
                 return match e.kind() {
@@ -299,6 +295,27 @@ impl Log {
         };
         // An event with a short life may be gone already: then its place is what the cursor names.
         Some(Cursor { epoch: incarnation.epoch, sequence, check: check.unwrap_or(Check::ABSENT) })
+    }
+}
+
+impl Message {
+    fn of(draft: Draft, names: &Names) -> Self {
+        let subject = match &draft.topic {
+            Some(topic) => format!("{}.t.{topic}", names.prefix),
+            None => format!("{}.all", names.prefix),
+        };
+        let (headers, check) = (headers(&draft, &names.stream), Check::of_id(&draft.key));
+        Self { subject, headers, data: draft.data, check }
+    }
+
+    /// Its size as NATS counts it: the block of headers and the data.
+    fn bytes(&self) -> usize {
+        let lines =
+            self.headers.iter().flat_map(|(name, values)| values.iter().map(move |v| (name, v)));
+        let line = |(name, value): (&HeaderName, &HeaderValue)| {
+            AsRef::<str>::as_ref(name).len() + value.as_str().len() + ": \r\n".len()
+        };
+        "NATS/1.0\r\n\r\n".len() + lines.map(line).sum::<usize>() + self.data.len()
     }
 }
 

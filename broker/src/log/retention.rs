@@ -111,7 +111,8 @@ impl Log {
         }
         let moved = self.tail.forget(floor, &new);
         if moved || !new.is_empty() {
-            self.pages.forget(|low, page| low < floor || new.iter().any(|s| page.holds(*s)));
+            self.pages
+                .forget(|low, page| low < floor || new.iter().any(|s| page.check_at(*s).is_some()));
         }
         if moved || !new.is_empty() || action == Action::ForgetAll {
             self.drops.fetch_add(1, SeqCst);
