@@ -125,11 +125,8 @@ impl Lab {
         let namespace = temp_namespace(&client).await?;
         let nats = NatsServer::start().await?;
         let operator = Operator::start(Options {
-            kubeconfig: cluster.admin_kubeconfig(),
-            nats: nats.url(),
-            watch: namespace.clone(),
-            own: namespace.clone(),
             more: more.iter().map(|m| (*m).to_owned()).collect(),
+            ..Options::of(cluster.admin_kubeconfig(), &nats, &namespace)
         })
         .await?;
         Ok(Self { cluster, client, namespace, nats, operator })

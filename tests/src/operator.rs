@@ -13,6 +13,7 @@ use crate::{
     eventually,
     http::{Version, client},
     metrics::Metrics,
+    nats::NatsServer,
     ports,
     process::{self, Process},
 };
@@ -35,6 +36,15 @@ pub struct Options {
     pub own: String,
     /// Further arguments.
     pub more: Vec<String>,
+}
+
+impl Options {
+    /// An operator in `namespace`, which it watches alone.
+    #[must_use]
+    pub fn of(kubeconfig: PathBuf, nats: &NatsServer, namespace: &str) -> Self {
+        let (watch, own) = (namespace.to_owned(), namespace.to_owned());
+        Self { kubeconfig, nats: nats.url(), watch, own, more: Vec::new() }
+    }
 }
 
 /// An operator, running or not.

@@ -351,14 +351,8 @@ async fn what_controllers_write_into_a_deployment_is_no_reason_for_a_request() -
     let client = server.client().await?;
     let namespace = temp_namespace(&client).await?;
     let nats = NatsServer::start().await?;
-    let operator = Operator::start(Options {
-        kubeconfig: server.admin_kubeconfig(),
-        nats: nats.url(),
-        watch: namespace.clone(),
-        own: namespace.clone(),
-        more: Vec::new(),
-    })
-    .await?;
+    let operator =
+        Operator::start(Options::of(server.admin_kubeconfig(), &nats, &namespace)).await?;
     apply(&client, &namespace, "orders", json!({})).await?;
     holds(&client, &namespace, "orders", &["Accepted", "StreamReady"], SOON).await?;
     let visits = || operator.metric("eventcast_operator_reconciles_total", &[]);

@@ -183,14 +183,8 @@ async fn optional_apis_are_found_while_the_definition_is_missing() -> Result<()>
     let client = server.client().await?;
     let namespace = temp_namespace(&client).await?;
     let nats = NatsServer::start().await?;
-    let operator = Operator::start(Options {
-        kubeconfig: server.admin_kubeconfig(),
-        nats: nats.url(),
-        watch: namespace.clone(),
-        own: namespace.clone(),
-        more: Vec::new(),
-    })
-    .await?;
+    let operator =
+        Operator::start(Options::of(server.admin_kubeconfig(), &nats, &namespace)).await?;
     let said = |words: &'static str| {
         let operator = &operator;
         eventually(words, Duration::from_secs(60), move || async move {
