@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc};
 
-use eventcast_crds::process::admin::{self, Answer, text};
+use eventcast_runtime::admin::{self, Answer, text};
 use http::StatusCode;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;

@@ -4,7 +4,8 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Parser, Subcommand};
 use eventcast_broker::{dev, reload::Source};
-use eventcast_crds::{config::load::Override, process::telemetry::LogFormat};
+use eventcast_crds::config::load::Override;
+use eventcast_runtime::{program::Failure, telemetry::LogFormat};
 
 /// The Eventcast broker: Server-Sent Events over a shared JetStream log.
 #[derive(Parser)]
@@ -58,14 +59,14 @@ pub(crate) struct ConfigArgs {
 
 impl ConfigArgs {
     /// File, then environment, then flags: later ones win.
-    pub(crate) fn source(self) -> Result<Source, (u8, String)> {
+    pub(crate) fn source(self) -> Result<Source, Failure> {
         let Self { config, listen, admin, set } = self;
         let mut overrides: Vec<_> = std::env::vars()
             .filter_map(|(name, value)| Override::from_env(&name, &value))
             .collect();
         overrides.sort_by(|a, b| a.path.cmp(&b.path));
         for text in set {
-            overrides.push(Override::from_flag(&text).map_err(|e| (super::EXIT_USAGE, e))?);
+            overrides.push(Override::from_flag(&text).map_err(Failure::usage)?);
         }
         for (path, address) in [("listen", listen), ("admin", admin)] {
             let of = |a: SocketAddr| Override { path: path.into(), value: format!("\"{a}\"") };

@@ -3,10 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use arc_swap::ArcSwap;
-use eventcast_crds::{
-    config::{BrokerConfig, ChannelConfig, Memory},
-    process::supervise::Supervisor,
-};
+use eventcast_crds::config::{BrokerConfig, ChannelConfig, Memory};
+use eventcast_runtime::supervise::Supervisor;
+use eventcast_wire::closing::CloseReason;
 use http::StatusCode;
 use parking_lot::Mutex;
 use prometheus::IntGauge;
@@ -17,7 +16,7 @@ use crate::{
     budget::{Budget, Share},
     channel::Channel,
     client::Client,
-    fanout::{CloseReason, sessions::Sessions, shard::Shards},
+    fanout::{sessions::Sessions, shard::Shards},
     http::problem::Problem,
     log::{Log, Nats, PageCache, TailBudget},
     metrics::Metrics,

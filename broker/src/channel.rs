@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use eventcast_crds::{config::ChannelConfig, process::supervise::Supervisor};
+use eventcast_crds::config::ChannelConfig;
+use eventcast_runtime::supervise::Supervisor;
 use tokio_util::sync::CancellationToken;
 
 use crate::{log::Log, metrics::ChannelMetrics, pace::Pace};

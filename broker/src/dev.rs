@@ -8,10 +8,8 @@ use std::{
     time::Duration,
 };
 
-use eventcast_crds::{
-    config::{BrokerConfig, ChannelConfig, Nats, Shutdown, valid_label},
-    process::supervise::Supervisor,
-};
+use eventcast_crds::config::{BrokerConfig, ChannelConfig, Nats, Shutdown, valid_label};
+use eventcast_runtime::supervise::Supervisor;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 

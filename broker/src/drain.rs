@@ -3,10 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use eventcast_crds::config::Shutdown;
+use eventcast_wire::closing::CloseReason;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::fanout::{CloseReason, sessions::Sessions};
+use crate::fanout::sessions::Sessions;
 
 /// Closes at this rhythm at most, however many at a time.
 const STEP: Duration = Duration::from_millis(20);

@@ -21,14 +21,11 @@ mod broker;
 mod budget;
 mod channel;
 mod client;
+mod clock;
 mod cloudevent;
-pub mod cursor;
 pub mod dev;
 mod drain;
-pub mod event;
 mod fanout;
-mod filter;
-pub mod frame;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod http;
@@ -41,15 +38,11 @@ mod readiness;
 pub mod reload;
 mod server;
 mod sockets;
-mod source;
-pub mod topic;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use eventcast_crds::{
-    config::BrokerConfig,
-    process::{Chain, supervise::Supervisor},
-};
+use eventcast_crds::config::BrokerConfig;
+use eventcast_runtime::{Chain, supervise::Supervisor};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -222,9 +215,4 @@ fn tell_unknown(metrics: &Metrics, unknown: &[String]) {
     for key in unknown {
         tracing::warn!(key, "this version does not know the key");
     }
-}
-
-/// Nanoseconds since 1970, by this machine's clock.
-fn now_nanos() -> i64 {
-    i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX)
 }

@@ -43,11 +43,12 @@ pub(crate) use position::{Resolved, Start, Unavailable};
 pub(crate) use publish::{Outcome, PublishError, Receipt};
 pub(crate) use tail::{BATCH, Reading, TailBudget};
 
-use crate::{
+use eventcast_wire::{
     cursor::{Check, Cursor, Epoch},
     event::Event,
-    metrics::ChannelMetrics,
 };
+
+use crate::metrics::ChannelMetrics;
 use page_cache::Shelf;
 use retention::Retained;
 use tail::Tail;

@@ -14,7 +14,7 @@ use std::{
     },
 };
 
-use eventcast_crds::process::telemetry;
+use eventcast_runtime::telemetry;
 use parking_lot::Mutex;
 use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 

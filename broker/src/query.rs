@@ -9,13 +9,14 @@ pub(crate) use stats::{Stats, StatsRequest};
 
 use std::sync::Arc;
 
-use crate::{
+use eventcast_wire::{
     cursor::{Check, Cursor},
     event::Event,
     filter::Filter,
-    frame::{Gap, GapReason},
-    log::{Incarnation, Log, Resolved, Start, Unavailable},
+    gap::{Gap, GapReason},
 };
+
+use crate::log::{Incarnation, Log, Resolved, Start, Unavailable};
 
 /// What one request may read.
 #[derive(Clone, Copy, Debug)]

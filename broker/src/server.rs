@@ -15,7 +15,8 @@ pub(crate) use connection::kill_switch;
 
 use std::{io, sync::Arc, time::Duration};
 
-use eventcast_crds::{config::Limits, process::listen::is_broken};
+use eventcast_crds::config::Limits;
+use eventcast_runtime::listener::is_broken;
 use tokio::{
     net::{TcpListener, TcpStream},
     time::sleep,

@@ -5,6 +5,7 @@
 
 mod channel;
 pub mod load;
+mod nats_secret;
 mod origin;
 mod validate;
 

@@ -4,17 +4,12 @@
 //!   writes it.
 //! - `channel` (feature `kubernetes`): the `EventChannel`, its validation, its status; [`crd`](channel::crd) is what the API
 //!   server is given.
-//! - `stream`, `nats` (feature `nats`): the JetStream stream that a channel wants; how to reach NATS.
-//! - `process` (feature `process`): logs, signals and the admin listener of our programs.
+//! - `stream` (feature `nats`): the JetStream stream that a channel wants.
 //! - [`epoch`]: the name of one incarnation of a log.
 
 #[cfg(feature = "kubernetes")]
 pub mod channel;
 pub mod config;
 pub mod epoch;
-#[cfg(feature = "nats")]
-pub mod nats;
-#[cfg(feature = "process")]
-pub mod process;
 #[cfg(feature = "nats")]
 pub mod stream;

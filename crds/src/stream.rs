@@ -1,8 +1,9 @@
 //! The JetStream stream that a channel wants. The operator creates and updates it, or the broker where it is asked to. Pure.
 
-use std::{collections::HashMap, hash::Hasher, time::Duration};
+use std::{collections::HashMap, hash::Hasher as _, time::Duration};
 
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, StorageType};
+use fnv::FnvHasher;
 
 use crate::{
     config::{ChannelConfig, Storage},
@@ -75,26 +76,11 @@ pub fn wanted(channel: &ChannelConfig, epoch: &Epoch) -> Config {
 pub fn epoch_of(info: &Info) -> Epoch {
     let named = info.config.metadata.get(EPOCH).and_then(|e| e.parse().ok());
     named.unwrap_or_else(|| {
-        let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
+        // FNV-1a: the same on every replica and with every compiler. Its upper bits are mixed best, and an epoch takes the lower.
+        let mut hash = FnvHasher::default();
         hash.write(&info.created.unix_timestamp_nanos().to_be_bytes());
-        Epoch::mint(hash.finish())
+        Epoch::mint(hash.finish() ^ (hash.finish() >> 29))
     })
-}
-
-/// FNV-1a: the same on every replica and with every compiler, which is all that is asked of it here.
-struct Fnv(u64);
-
-impl Hasher for Fnv {
-    fn write(&mut self, bytes: &[u8]) {
-        for b in bytes {
-            self.0 = (self.0 ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-
-    fn finish(&self) -> u64 {
-        // The upper bits are mixed best; an epoch takes the lower 40.
-        self.0 ^ (self.0 >> 29)
-    }
 }
 
 #[cfg(test)]

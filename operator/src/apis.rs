@@ -1,6 +1,6 @@
 //! Which optional APIs a cluster serves.
 
-use eventcast_crds::process::Chain;
+use eventcast_runtime::Chain;
 use kube::{Client, discovery};
 
 use crate::{kind::Kind, settings::Apis};

@@ -3,7 +3,8 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand};
-use eventcast_crds::{config::Nats, process::telemetry::LogFormat};
+use eventcast_crds::config::Nats;
+use eventcast_runtime::telemetry::LogFormat;
 use ipnet::IpNet;
 
 use crate::settings::Settings;

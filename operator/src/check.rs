@@ -2,7 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use eventcast_crds::{channel::EventChannelSpec, process::Chain, stream::exceeds_payload};
+use eventcast_crds::{channel::EventChannelSpec, stream::exceeds_payload};
+use eventcast_runtime::Chain;
 use kube::{Api, Client, ResourceExt, api::ListParams, core::DynamicObject};
 
 use crate::{

@@ -5,12 +5,10 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use eventcast_crds::{
-    channel::status::EventChannelStatus,
-    process::{
-        Chain, fault,
-        supervise::{Supervisor, panicked},
-    },
+use eventcast_crds::channel::status::EventChannelStatus;
+use eventcast_runtime::{
+    Chain, fault,
+    supervise::{Supervisor, panicked},
 };
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
 use kube::{

@@ -1,6 +1,7 @@
 //! What is told as Kubernetes Events: changes, once each. Failing to tell is logged, and never a failure of the visit.
 
-use eventcast_crds::{channel::status::EventChannelStatus, process::Chain};
+use eventcast_crds::channel::status::EventChannelStatus;
+use eventcast_runtime::Chain;
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::{
     Client,

@@ -1,79 +1,50 @@
-//! `eventcast-operator`: arguments, telemetry, dispatch, exit code.
+//! `eventcast-operator`: arguments and dispatch.
 
-use std::{process::ExitCode, time::Duration};
+use std::process::ExitCode;
 
 use clap::Parser;
-use eventcast_crds::{
-    channel::crd_yaml,
-    process::{
-        Chain,
-        signals::Signals,
-        supervise::{EXIT_FAILED, TaskFailed},
-        telemetry,
-    },
-};
+use eventcast_crds::channel::crd_yaml;
 use eventcast_operator::{
     args::{Args, Command, Shared},
     check::{self, Places},
     metrics::Metrics,
-    run::{self, Failure},
+    run,
     settings::Settings,
 };
+use eventcast_runtime::{
+    Chain,
+    program::{self, EXIT_USAGE, Failure},
+};
 use kube::Client;
-
-/// The command line cannot be used (sysexits.h, `EX_USAGE`).
-const EXIT_USAGE: u8 = 64;
+use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
-            // help and version are no errors
+            // Help and version are no errors.
             drop(error.print());
             return ExitCode::from(if error.use_stderr() { EXIT_USAGE } else { 0 });
         }
     };
-    if let Err(message) = telemetry::start(&args.log, args.log_format) {
-        eprintln!("eventcast-operator: {message}");
-        return ExitCode::from(EXIT_USAGE);
-    }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("eventcast-operator: cannot start: {}", Chain(&error));
-            return ExitCode::FAILURE;
-        }
-    };
-    let ended = runtime.block_on(async {
-        let signals = Signals::watch()?;
-        tokio::select! {
-            ended = dispatch(args.command, &signals) => ended,
-            () = signals.now.cancelled() => Err("ended at once".into()),
-        }
-    });
-    runtime.shutdown_timeout(Duration::from_secs(1));
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            for line in Chain(&*error).to_string().lines() {
-                eprintln!("eventcast-operator: {line}");
-            }
-            if error.is::<TaskFailed>() { EXIT_FAILED.into() } else { ExitCode::FAILURE }
-        }
-    }
+    program::run("eventcast-operator", &args.log, args.log_format, |shutdown| {
+        dispatch(args.command, shutdown)
+    })
 }
 
-async fn dispatch(command: Command, signals: &Signals) -> Result<(), Failure> {
+async fn dispatch(command: Command, shutdown: CancellationToken) -> Result<(), Failure> {
     match command {
         Command::Crd => print_crd(),
-        Command::Run(args) => run::run(*args, client().await?, signals.shutdown.clone()).await,
+        Command::Run(args) => {
+            run::run(*args, client().await?, shutdown).await.map_err(Failure::failed)
+        }
         Command::Check(shared) => check(&shared).await,
     }
 }
 
 #[expect(clippy::print_stdout, reason = "the definition is what this command is asked for")]
 fn print_crd() -> Result<(), Failure> {
-    println!("{}", crd_yaml()?);
+    println!("{}", crd_yaml().map_err(Failure::failed)?);
     Ok(())
 }
 
@@ -84,19 +55,27 @@ async fn check(shared: &Shared) -> Result<(), Failure> {
         watched: shared.namespaces(),
         own: shared.leader_election.then(|| shared.own_namespace()),
     };
-    let found = check::everything(&client().await?, settings, &places, &Metrics::new()?).await;
+    let found = check::everything(
+        &client().await?,
+        settings,
+        &places,
+        &Metrics::new().map_err(Failure::failed)?,
+    )
+    .await;
     if found.is_empty() {
         println!("NATS, the CRD and every right are there");
         return Ok(());
     }
-    Err(found.join("\n").into())
+    Err(Failure::failed(found.join("\n")))
 }
 
 async fn client() -> Result<Client, Failure> {
     let unreachable = |e: &(dyn std::error::Error + 'static)| {
         let why = Chain(e);
-        format!("no way to the API server: {why}; run it in a cluster, or set KUBECONFIG")
+        Failure::failed(format!(
+            "cannot connect to the API server: {why}; run it in a cluster, or set KUBECONFIG"
+        ))
     };
     let config = kube::Config::infer().await.map_err(|e| unreachable(&e))?;
-    Client::try_from(config).map_err(|e| unreachable(&e).into())
+    Client::try_from(config).map_err(|e| unreachable(&e))
 }

@@ -8,10 +8,10 @@ use async_nats::{
     connection::State,
     jetstream::{self, context::ContextBuilder},
 };
-use eventcast_crds::{
-    config,
-    nats::{NatsConfigError, OLDEST, options, servers},
-    process::Chain,
+use eventcast_crds::config;
+use eventcast_runtime::{
+    Chain,
+    nats::{NatsConfigError, check_version, options, servers},
 };
 use tokio::{
     sync::watch,
@@ -125,13 +125,10 @@ impl Jet {
                 passing: true,
             });
         }
-        if !client.is_server_compatible(OLDEST.0, OLDEST.1, OLDEST.2) {
-            let found = client.server_info().version.clone();
+        if let Err(error) = check_version(&client.server_info().version) {
             return Err(StreamError {
                 reason: reasons::NATS_TOO_OLD,
-                message: format!(
-                    "NATS {found} at {servers} is too old: Eventcast needs nats-server 2.12.3 or later"
-                ),
+                message: format!("{error}; the server is at {servers}"),
                 passing: true,
             });
         }

@@ -15,9 +15,9 @@ use eventcast_crds::{
         status::{EventChannelStatus, StreamStatus},
         stream::DeletionPolicy,
     },
-    process::Chain,
     stream::exceeds_payload,
 };
+use eventcast_runtime::Chain;
 use jiff::Timestamp;
 use kube::{
     Resource, ResourceExt,

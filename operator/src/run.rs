@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use eventcast_crds::process::{Chain, supervise::Supervisor};
+use eventcast_runtime::{Chain, supervise::Supervisor};
 use kube::Client;
 use tokio::{net::TcpListener, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};

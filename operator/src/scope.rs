@@ -6,7 +6,8 @@ use std::{
     time::Duration,
 };
 
-use eventcast_crds::{channel::EventChannel, process::Chain};
+use eventcast_crds::channel::EventChannel;
+use eventcast_runtime::Chain;
 use futures_util::{Stream, StreamExt, future, stream::BoxStream};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{

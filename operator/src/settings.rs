@@ -82,7 +82,7 @@ impl Settings {
     /// Whether NATS asks for credentials or has a certificate of its own: only then is there a Secret.
     #[must_use]
     pub fn has_credentials(&self) -> bool {
-        !eventcast_crds::nats::secret_files(&self.nats).is_empty()
+        !self.nats.secret_files().is_empty()
     }
 
     /// Reads the files with the credentials.
@@ -91,7 +91,7 @@ impl Settings {
     /// The first file that cannot be read.
     pub async fn credentials(&self) -> Result<Credentials, (PathBuf, std::io::Error)> {
         let mut credentials = Credentials::new();
-        for (key, path) in eventcast_crds::nats::secret_files(&self.nats) {
+        for (key, path) in self.nats.secret_files() {
             let bytes = tokio::fs::read(&path).await.map_err(|error| (path, error))?;
             credentials.insert(key.to_owned(), ByteString(bytes));
         }

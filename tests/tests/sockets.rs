@@ -100,7 +100,7 @@ async fn bytes_where_none_are_due_do_not_end_a_stream_until_they_are_too_many() 
             }
             ensure!(sent < 8 << 20, "it took {sent} bytes");
             ensure!(sent >= 1 << 20, "cut off after {sent} bytes");
-            let unasked = [("reason", "unasked-bytes")];
+            let unasked = [("reason", "unexpected-input")];
             let one = |n| n == 1.0;
             site.metric("eventcast_disconnects_total", &unasked, SOON, one).await?;
             site.metric("eventcast_subscribers", &[], SOON, one).await?;

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use eventcast_crds::process::{Chain, restarts::Restarts, supervise::Supervisor};
+use eventcast_runtime::{Chain, nats, restarts::Restarts, supervise::Supervisor};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tokio::{
     io::AsyncReadExt,
@@ -100,15 +100,7 @@ async fn check_version(program: &Path) -> Result<(), Failure> {
     let output = output.map_err(|e| format!("cannot run {}: {e}", program.display()))?;
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     let version = text.rsplit(['v', ' ']).next().unwrap_or_default();
-    let mut numbers = version.split(['.', '-']).map(|n| n.parse::<u32>().unwrap_or(0));
-    let mut next = || numbers.next().unwrap_or(0);
-    if (next(), next(), next()) < (2, 12, 3) {
-        let path = program.display();
-        return Err(format!(
-            "{path} is version {version}: Eventcast needs nats-server 2.12.3 or later"
-        )
-        .into());
-    }
+    nats::check_version(version).map_err(|error| format!("{}: {error}", program.display()))?;
     Ok(())
 }
 

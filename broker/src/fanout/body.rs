@@ -11,10 +11,11 @@ use std::{
 };
 
 use bytes::Bytes;
+use eventcast_wire::closing::CloseReason;
 use hyper::body::{Body, Frame};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{CloseReason, Opening, Rhythm, Step, Subscriber, run::Run, sessions::Admission};
+use super::{Opening, Rhythm, Step, Subscriber, run::Run, sessions::Admission};
 use crate::access::Grant;
 
 /// How long it reads what its filter holds back, before others have their turn.

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use eventcast_wire::closing::CloseReason;
+use eventcast_wire::frame;
 
-use super::{CloseReason, Subscriber};
-use crate::frame;
+use super::Subscriber;
 
 /// How heartbeats look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

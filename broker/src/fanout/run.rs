@@ -3,12 +3,9 @@
 use std::{io::IoSlice, sync::Arc};
 
 use bytes::Bytes;
+use eventcast_wire::{event::Event, filter::Filter};
 
-use crate::{
-    event::Event,
-    filter::Filter,
-    log::{BATCH, Page, Position},
-};
+use crate::log::{BATCH, Page, Position};
 
 /// Slices of one write at most: one reading of the ring fits, and two more.
 pub(crate) const SLICES: usize = BATCH + 2;
@@ -33,12 +30,12 @@ enum Source {
 impl Run {
     /// The events of `page` from `from` on.
     pub(super) fn of_page(page: Arc<Page>, from: usize, end: Position) -> Self {
-        Self { source: Source::Page(page), from, now: crate::now_nanos(), end }
+        Self { source: Source::Page(page), from, now: crate::clock::now_nanos(), end }
     }
 
     /// Events of the tail.
     pub(super) fn of_ring(events: Vec<Arc<Event>>, end: Position) -> Self {
-        Self { source: Source::Ring(events), from: 0, now: crate::now_nanos(), end }
+        Self { source: Source::Ring(events), from: 0, now: crate::clock::now_nanos(), end }
     }
 
     /// All of them.

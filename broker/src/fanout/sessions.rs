@@ -10,13 +10,13 @@ use std::{
 };
 
 use eventcast_crds::config::Limits;
+use eventcast_wire::closing::CloseReason;
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use slab::Slab;
 use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::CloseReason;
 use crate::{
     client::Client,
     metrics::ChannelMetrics,

@@ -26,7 +26,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use eventcast_crds::process::{
+use eventcast_runtime::{
     Chain,
     restarts::Restarts,
     supervise::{Supervisor, panicked},

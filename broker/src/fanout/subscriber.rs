@@ -13,14 +13,17 @@ use std::{
 };
 
 use bytes::Bytes;
+use eventcast_wire::{
+    cursor::{Check, Epoch},
+    event::{Event, Kind},
+    filter::Filter,
+    frame,
+    gap::{Gap, GapReason},
+};
 use tokio::time::Instant;
 
 use super::run::Run;
 use crate::{
-    cursor::{Check, Epoch},
-    event::{Event, Kind},
-    filter::Filter,
-    frame::{self, Gap, GapReason},
     log::{Incarnation, Log, Page, PageError, Position, Reading, age_seconds},
     metrics::{ChannelMetrics, Counted},
 };
@@ -268,7 +271,9 @@ impl Subscriber {
         if let Some(event) = first.filter(|_| self.behind.is_none())
             && let Some(received) = event.received
         {
-            self.metrics.tail_to_write.observe((Instant::now() - received).as_secs_f64());
+            self.metrics
+                .tail_to_write
+                .observe((Instant::now() - Instant::from_std(received)).as_secs_f64());
             self.metrics.log_to_write.observe(age_seconds(event.nanos));
         }
         if let Some(at) = last {

@@ -6,6 +6,10 @@ mod ndjson;
 
 use bytes::Bytes;
 use eventcast_crds::config::Publishing;
+use eventcast_wire::{
+    event::{self, BadEvent, Draft, MAX_NAME_BYTES, MAX_SOURCE_BYTES},
+    topic::{self, Pattern},
+};
 use http::{HeaderMap, StatusCode, header};
 
 use super::{
@@ -14,9 +18,7 @@ use super::{
 };
 use crate::{
     cloudevent::{Mode, mode},
-    event::{self, BadEvent, Draft, MAX_NAME_BYTES, MAX_SOURCE_BYTES},
     media_type,
-    topic::{self, Pattern},
 };
 
 /// How a body is to be read.

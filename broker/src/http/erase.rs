@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use eventcast_wire::{cursor::Cursor, filter::MAX_PATTERNS, topic};
 use http::{Response, StatusCode, request::Parts};
 
 use super::{
@@ -10,7 +11,7 @@ use super::{
     params::{Params, known},
     problem::Problem,
 };
-use crate::{channel::Channel, cursor::Cursor, filter::MAX_PATTERNS, log::EraseError, topic};
+use crate::{channel::Channel, log::EraseError};
 
 /// Erases one event.
 pub(super) async fn event(

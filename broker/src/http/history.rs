@@ -54,7 +54,7 @@ pub(super) async fn handle(
 
 /// `from=` and `until=` of a query of the past.
 pub(super) fn range(params: &Params) -> Result<(Start, Until), Problem> {
-    let now = crate::now_nanos();
+    let now = crate::clock::now_nanos();
     let from = match params.one("from")? {
         None => Start::Earliest,
         Some(text) => start("from", text, now)?,

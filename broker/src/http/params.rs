@@ -2,15 +2,15 @@
 
 pub(crate) mod known;
 
+use eventcast_wire::{
+    cursor::Cursor,
+    filter::{Filter, MAX_PATTERNS},
+    source::{self, SourcePattern},
+};
 use http::{HeaderMap, StatusCode, Uri};
 
 use super::problem::Problem;
-use crate::{
-    cursor::Cursor,
-    filter::{Filter, MAX_PATTERNS},
-    log::Start,
-    source::{self, SourcePattern},
-};
+use crate::log::Start;
 use known::Known;
 
 /// The newest events that `last:N` gives at most.
@@ -141,7 +141,7 @@ impl Params {
     }
 }
 
-fn bad_pattern(field: &str, pattern: &str, why: crate::topic::BadTopic) -> Problem {
+fn bad_pattern(field: &str, pattern: &str, why: eventcast_wire::topic::BadTopic) -> Problem {
     let shown: String = pattern.chars().take(64).collect();
     Problem::field(field, format!("The pattern {shown:?} {why}."))
 }

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
+use eventcast_wire::event::Draft;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
@@ -20,7 +21,6 @@ use crate::{
     broker::{Broker, in_kib},
     budget::Share,
     channel::Channel,
-    event::Draft,
     log::{Outcome, PublishError, Receipt},
     metrics::ChannelMetrics,
     sockets::{Connection, Remote},

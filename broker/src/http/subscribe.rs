@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use eventcast_crds::config::{ChannelConfig, Delivery, Overload};
+use eventcast_wire::{filter::Filter, frame};
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 use tokio::time::timeout;
 
@@ -20,8 +21,6 @@ use crate::{
         HeartbeatStyle, Opening, Rhythm, Subscriber, jittered_retry,
         sessions::{Admission, Candidate},
     },
-    filter::Filter,
-    frame,
     log::{Resolved, Start, Unavailable},
     server::kill_switch,
     sockets::Remote,
@@ -42,7 +41,7 @@ pub(super) async fn handle(
     let delivery = &config.delivery;
     let params = Params::of(&request.uri, &request.headers, &known::SUBSCRIBE)?;
     let filter = params.filter(false)?;
-    let start = params.start(&request.headers, &delivery.from, crate::now_nanos())?;
+    let start = params.start(&request.headers, &delivery.from, crate::clock::now_nanos())?;
     let rhythm = rhythm(delivery, &params)?;
     if request.method == Method::HEAD {
         return Ok(stream_head(Response::new(empty())));

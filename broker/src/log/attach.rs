@@ -10,7 +10,8 @@ use async_nats::jetstream::{
     consumer::{AckPolicy, DeliverPolicy, push},
     stream::Info,
 };
-use eventcast_crds::{config::ChannelConfig, process::Chain, stream::epoch_of};
+use eventcast_crds::{config::ChannelConfig, stream::epoch_of};
+use eventcast_runtime::Chain;
 use futures_util::{FutureExt, StreamExt};
 use tokio::{
     sync::watch,

@@ -16,9 +16,11 @@ use async_nats::{
 };
 use eventcast_crds::{
     config::{self, ChannelConfig},
-    nats::{self, NatsConfigError, OLDEST},
-    process::{Chain, supervise::Supervisor},
     stream::exceeds_payload,
+};
+use eventcast_runtime::{
+    nats::{self, NatsConfigError, UnsupportedVersion},
+    {Chain, supervise::Supervisor},
 };
 use tokio::{
     sync::{Semaphore, watch},
@@ -37,8 +39,8 @@ pub(crate) enum ConnectError {
     Config(#[from] NatsConfigError),
     #[error("failed to set up the connection to NATS")]
     Options(#[source] async_nats::ConnectError),
-    #[error("NATS {found} is too old: Eventcast needs nats-server 2.12.3 or later")]
-    TooOld { found: String },
+    #[error(transparent)]
+    TooOld(#[from] UnsupportedVersion),
 }
 
 /// The connections, shared by all channels.
@@ -97,8 +99,8 @@ impl Nats {
         let client = self.tail.client();
         let mut connected = self.connected.clone();
         let up = connected.wait_for(|n| *n > 0).await;
-        if up.is_ok() && self.too_old() {
-            return Err(ConnectError::TooOld { found: client.server_info().version.clone() });
+        if up.is_ok() {
+            nats::check_version(&client.server_info().version)?;
         }
         Ok(())
     }
@@ -134,7 +136,7 @@ impl Nats {
 
     /// Whether the server that we are connected to lacks what we need.
     pub(super) fn too_old(&self) -> bool {
-        !self.tail.client().is_server_compatible(OLDEST.0, OLDEST.1, OLDEST.2)
+        nats::check_version(&self.tail.client().server_info().version).is_err()
     }
 
     /// Waits for the tail's connection. What is asked without one is queued, without bound in time.

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use async_nats::{HeaderMap, Message, Subscriber, jetstream::stream::RawMessageErrorKind};
 use bytes::Bytes;
+use eventcast_wire::cursor::Check;
 use futures_util::StreamExt;
 use tokio::time::timeout;
 
 use super::{Log, message};
-use crate::cursor::Check;
 
 const TIMEOUT: Duration = Duration::from_secs(1);
 const LEADER_TIMEOUT: Duration = Duration::from_secs(2);

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use async_nats::Request;
 use eventcast_crds::stream::epoch_of;
+use eventcast_wire::cursor::Cursor;
 use serde::{Deserialize, Serialize};
 
 use super::{Log, retention::Forget, stream::StreamError};
-use crate::cursor::Cursor;
 
 /// How long the leader may take to describe the stream.
 const INFO_TIMEOUT: Duration = Duration::from_secs(2);

@@ -2,14 +2,17 @@
 //! becomes a gap that those whom its topic reaches are told, never poison. Pure.
 
 use async_nats::HeaderMap;
+use eventcast_wire::{
+    cursor::{Check, Cursor, Epoch},
+    event::{self, BadEvent, Event, Kind, MAX_SOURCE_BYTES},
+    frame::{self, Chunk},
+    gap::{Gap, GapReason},
+};
 use tokio::time::Instant;
 
 use super::Names;
 use crate::{
     cloudevent::{self, CloudEvent, HEADER_PREFIX, Mode},
-    cursor::{Check, Cursor, Epoch},
-    event::{self, BadEvent, Event, Kind, MAX_SOURCE_BYTES},
-    frame::{self, Chunk, Gap, GapReason},
     media_type,
 };
 
@@ -70,7 +73,7 @@ pub(super) fn event(
         id: None,
         expires: expires(m),
         chunk: Chunk::default(),
-        received,
+        received: received.map(Instant::into_std),
     };
     // The server's markers are empty: an event of a publisher who set the same header is an event.
     if m.payload.is_empty() && header(m, MARKER).is_some() {

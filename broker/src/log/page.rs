@@ -5,8 +5,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-
-use crate::{
+use eventcast_wire::{
     cursor::Check,
     event::{Event, Kind},
 };

@@ -8,12 +8,12 @@ use std::{
     sync::Arc,
 };
 
+use eventcast_wire::cursor::Epoch;
 use parking_lot::Mutex;
 use prometheus::IntGauge;
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter, sync::Cache};
 
 use super::page::Page;
-use crate::cursor::Epoch;
 
 /// The cache is locked by parts of so many bytes at least: a page finds room in one of them, or nowhere.
 const PART: u64 = 16 << 20;

@@ -5,7 +5,9 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use eventcast_crds::{process::Chain, stream::epoch_of};
+use eventcast_crds::stream::epoch_of;
+use eventcast_runtime::Chain;
+use eventcast_wire::{cursor::Epoch, event::Event};
 use futures_util::{
     FutureExt,
     future::{BoxFuture, Shared},
@@ -21,7 +23,6 @@ use super::{
     page_cache::Key,
     retention::Forget,
 };
-use crate::{cursor::Epoch, event::Event};
 
 /// Tries before a load is given up; its readers try again.
 const TRIES: u32 = 4;

@@ -3,14 +3,14 @@
 use std::{str::FromStr, sync::Arc, time::Duration};
 
 use eventcast_crds::stream::epoch_of;
+use eventcast_wire::{
+    cursor::{Check, Cursor},
+    filter::Filter,
+    gap::{Gap, GapReason},
+};
 use tokio::time::{sleep, timeout};
 
 use super::{Incarnation, Log, PageError, Position};
-use crate::{
-    cursor::{Check, Cursor},
-    filter::Filter,
-    frame::{Gap, GapReason},
-};
 
 /// How long a cursor ahead of this broker may wait for the tail to catch up: it was minted by another one.
 const AHEAD: Duration = Duration::from_secs(3);
@@ -245,7 +245,7 @@ impl Log {
             let page = self.page(head.incarnation, at).await?;
             for event in page.events.iter().rev().filter(|e| e.sequence <= at) {
                 budget = budget.saturating_sub(1);
-                if filter.passes(event) && !event.expired() {
+                if filter.passes(event) && !crate::clock::has_expired(event) {
                     left -= 1;
                 }
                 if left == 0 || budget == 0 {

@@ -9,6 +9,10 @@ use std::{sync::Arc, time::Duration};
 use async_nats::{HeaderMap, HeaderName, HeaderValue, Request, client::RequestErrorKind};
 use bytes::Bytes;
 use eventcast_crds::stream::epoch_of;
+use eventcast_wire::{
+    cursor::{Check, Cursor, Epoch},
+    event::Draft,
+};
 use futures_util::{FutureExt, StreamExt, stream::FuturesOrdered};
 use serde::Deserialize;
 use tokio::{
@@ -18,10 +22,6 @@ use tokio::{
 };
 
 use super::{Incarnation, Log, Names, message};
-use crate::{
-    cursor::{Check, Cursor, Epoch},
-    event::Draft,
-};
 
 /// Appends of one request under way at once.
 const WINDOW: usize = 64;

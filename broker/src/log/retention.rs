@@ -150,7 +150,7 @@ impl Log {
         let Some(nanos) = i64::try_from(max_age.as_nanos()).ok().filter(|n| *n > 0) else {
             return;
         };
-        let oldest = crate::now_nanos() - nanos;
+        let oldest = crate::clock::now_nanos() - nanos;
         self.tail.evict_before(oldest);
         self.pages.forget(|_, page| page.events.first().is_some_and(|e| e.nanos < oldest));
         self.drops.fetch_add(1, SeqCst);

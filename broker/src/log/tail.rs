@@ -17,7 +17,9 @@ mod ring;
 pub(crate) use ring::{BATCH, Reading, TailBudget};
 
 use super::{Incarnation, Position};
-use crate::{cursor::Check, event::Event, metrics::ChannelMetrics};
+use eventcast_wire::{cursor::Check, event::Event};
+
+use crate::metrics::ChannelMetrics;
 use ring::Ring;
 
 pub(crate) struct Tail {

@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use eventcast_wire::closing::CloseReason;
+use eventcast_wire::{event::BadEvent, gap::GapReason};
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
     core::{Collector, Desc},
@@ -12,7 +14,6 @@ use prometheus::{
 };
 
 use super::Metrics;
-use crate::{event::BadEvent, fanout::CloseReason, frame::GapReason};
 
 /// Seconds, from 50 microseconds to 10 seconds.
 fn buckets() -> Vec<f64> {

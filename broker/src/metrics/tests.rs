@@ -1,5 +1,7 @@
+use eventcast_wire::closing::CloseReason;
+use eventcast_wire::{event::BadEvent, gap::GapReason};
+
 use super::*;
-use crate::{event::BadEvent, fanout::CloseReason, frame::GapReason};
 
 fn scrape(metrics: &Metrics) -> String {
     String::from_utf8(metrics.render()).unwrap()

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
+use eventcast_wire::{
+    event::{Event, Kind},
+    filter::Filter,
+    frame,
+    gap::Gap,
+};
 use serde::Serialize;
 
 use super::{Budget, Range, scan};
-use crate::{
-    event::{Event, Kind},
-    filter::Filter,
-    frame::{self, Gap},
-    log::{Log, Unavailable},
-};
+use crate::clock::has_expired;
+use crate::log::{Log, Unavailable};
 
 /// In which order a page is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +58,7 @@ impl History {
         let incarnation = range.incarnation;
         let mut found: Vec<Arc<Event>> = Vec::new();
         let scanned = scan(log, range, order == Order::Descending, budget, |event| {
-            if event.kind == Kind::Data && !event.expired() && filter.passes(event) {
+            if event.kind == Kind::Data && !has_expired(event) && filter.passes(event) {
                 found.push(Arc::clone(event));
             }
             found.len() < limit

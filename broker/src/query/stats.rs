@@ -2,15 +2,17 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use eventcast_wire::{
+    event::{Event, Kind},
+    filter::Filter,
+    frame,
+    gap::Gap,
+};
 use serde::Serialize;
 
 use super::{Budget, Range, history::time, scan};
-use crate::{
-    event::{Event, Kind},
-    filter::Filter,
-    frame::{self, Gap},
-    log::{Log, Unavailable},
-};
+use crate::clock::has_expired;
+use crate::log::{Log, Unavailable};
 
 /// Names of one kind, and time buckets, at most; the rest is counted together.
 const MAX_NAMES: usize = 1000;
@@ -111,7 +113,7 @@ impl Stats {
             i64::try_from(request.bucket_seconds).unwrap_or(60).saturating_mul(1_000_000_000);
         let mut counts = Counts::default();
         let scanned = scan(log, range, false, request.budget, |event| {
-            if event.kind == Kind::Data && !event.expired() && request.filter.passes(event) {
+            if event.kind == Kind::Data && !has_expired(event) && request.filter.passes(event) {
                 counts.count(event, bucket_nanos);
             }
             true

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use eventcast_crds::process::Chain;
+use eventcast_runtime::Chain;
 use hyper::{
     HeaderMap, Request, Response, Version, body::Incoming, server::conn::http1, service::service_fn,
 };

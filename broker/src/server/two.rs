@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use eventcast_crds::process::Chain;
+use eventcast_runtime::Chain;
 use hyper::{rt::Executor, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{

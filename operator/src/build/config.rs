@@ -11,7 +11,6 @@ use eventcast_crds::{
         Access, BrokerConfig, ChannelConfig, Limits, Nats, ProxyProtocol, Query, Retention,
         Shutdown, TokenIssuer,
     },
-    nats::mounted_at,
 };
 use ipnet::IpNet;
 use serde_json::{Value, json};
@@ -74,7 +73,7 @@ pub fn broker(
     let budget = budget::of(&spec.brokers).unwrap_or_default();
     BrokerConfig {
         page: spec.exposure.page,
-        nats: Nats { create_streams: false, ..mounted_at(&settings.nats, Path::new(NATS_FOLDER)) },
+        nats: Nats { create_streams: false, ..settings.nats.mounted_at(Path::new(NATS_FOLDER)) },
         memory: budget.memory,
         limits: Limits {
             subscribers_per_address: spec.limits.subscribers_per_address,

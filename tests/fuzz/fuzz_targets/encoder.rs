@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| eventcast_broker::fuzz::encoder(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| eventcast_wire::properties::encoder(bytes));

@@ -1,9 +1,9 @@
 //! Runs of pages and rings against the plain rule: what passes, its chunks one after the other, cut anywhere.
 
+use eventcast_wire::{cursor::Check, event::Kind, frame::Chunk};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{cursor::Check, event::Kind, frame::Chunk};
 
 /// Before and after any present.
 const PAST: i64 = 1;

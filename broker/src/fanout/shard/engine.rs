@@ -10,7 +10,8 @@ use std::{
     time::Duration,
 };
 
-use eventcast_crds::process::Chain;
+use eventcast_runtime::Chain;
+use eventcast_wire::closing::CloseReason;
 use mio::{Events, Interest, Poll, Registry, Token, event::Event as Readiness};
 use slab::Slab;
 use tokio::time::Instant;
@@ -22,7 +23,7 @@ use super::{
     seat::{Heard, Place, Seat},
     wheel::Wheel,
 };
-use crate::fanout::{CloseReason, Subscriber};
+use crate::fanout::Subscriber;
 use deadlines::{Deadline, next_beat};
 
 /// One shard.
@@ -198,7 +199,7 @@ impl Engine {
                 Heard::Nothing => {}
                 Heard::Gone => return self.remove(key),
                 Heard::TooMuch => {
-                    seat.admission.session().close(CloseReason::Unasked);
+                    seat.admission.session().close(CloseReason::UnexpectedInput);
                     return self.remove(key);
                 }
             }

@@ -12,7 +12,7 @@ use std::{
     task::{Wake, Waker},
 };
 
-use eventcast_crds::process::Chain;
+use eventcast_runtime::Chain;
 use mio::{Registry, Token};
 use parking_lot::Mutex;
 

@@ -8,15 +8,15 @@ mod names;
 
 use std::{collections::HashMap, sync::Arc};
 
-use indexmap::IndexSet;
-
-use self::names::Names;
-use super::Key;
-use crate::{
+use eventcast_wire::{
     event::{Event, Kind},
     filter::Filter,
     topic::Pattern,
 };
+use indexmap::IndexSet;
+
+use self::names::Names;
+use super::Key;
 
 /// Subscribers with a filter, by what they ask for.
 #[derive(Default)]

@@ -8,6 +8,10 @@ mod tally;
 
 use std::{sync::Arc, task::Waker};
 
+use eventcast_wire::{
+    event::{Event, Kind},
+    filter::Filter,
+};
 use futures_util::task::AtomicWaker;
 use slab::Slab;
 
@@ -19,9 +23,7 @@ use super::{
     seat::{Seat, Wrote},
 };
 use crate::{
-    event::{Event, Kind},
     fanout::run::{Run, SLICES, Slices, WRITE_BYTES},
-    filter::Filter,
     log::{BATCH, Log, Position, Reading},
     metrics::ChannelMetrics,
 };

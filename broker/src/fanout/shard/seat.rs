@@ -7,19 +7,20 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
+use eventcast_wire::closing::CloseReason;
+use eventcast_wire::frame::{Chunk, LAST_CHUNK};
 use mio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::inbox::Occupied;
 use crate::{
     access::Grant,
-    fanout::{CloseReason, Rhythm, Subscriber, run::Run, sessions::Admission},
-    frame::{Chunk, LAST_CHUNK},
+    fanout::{Rhythm, Subscriber, run::Run, sessions::Admission},
     sockets::Held,
 };
 
 /// Bytes that a client may send on a stream in all, where nothing is to be sent: they are thrown away.
-const UNASKED_BYTES: usize = 1 << 20;
+const MAX_INPUT_BYTES: usize = 1 << 20;
 
 /// What came of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,7 +148,7 @@ impl Seat {
                 Ok(0) => return Heard::Gone,
                 Ok(n) => {
                     self.unasked += n;
-                    if self.unasked > UNASKED_BYTES {
+                    if self.unasked > MAX_INPUT_BYTES {
                         return Heard::TooMuch;
                     }
                 }

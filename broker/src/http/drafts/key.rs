@@ -2,9 +2,8 @@
 //! key that is made from something else has one. So what is published one way is never taken for something else that is published
 //! another way, and equal keys mean equal origins. Pure.
 
+use eventcast_wire::event::MAX_NAME_BYTES;
 use sha2::{Digest as _, Sha256};
-
-use crate::event::MAX_NAME_BYTES;
 
 /// Bytes of a key at most: the server keeps each in memory for the whole window.
 const MAX_KEY_BYTES: usize = 256;

@@ -2,11 +2,9 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use crate::{
-    cursor::Check,
-    event::Event,
-    log::{Incarnation, Position, page},
-};
+use eventcast_wire::{cursor::Check, event::Event};
+
+use crate::log::{Incarnation, Position, page};
 
 /// Events that one reading takes at most: a bit for each in what a shard owes a subscriber, and a slice for each in one write.
 pub(crate) const BATCH: usize = 64;

@@ -1,7 +1,8 @@
+use eventcast_wire::{cursor::Epoch, event::Kind, frame::Chunk};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{cursor::Epoch, event::Kind, frame::Chunk, metrics::Metrics};
+use crate::metrics::Metrics;
 
 fn event(sequence: u64, size: usize) -> Event {
     Event {

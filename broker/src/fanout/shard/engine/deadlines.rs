@@ -2,15 +2,13 @@
 //!
 //! A subscriber has one entry for its next heartbeat or end, moved only when it fires, and one more while its socket blocks.
 
+use eventcast_wire::closing::CloseReason;
 use tokio::time::Instant;
 
 use super::{Engine, millis};
-use crate::fanout::{
-    CloseReason,
-    shard::{
-        Key,
-        seat::{Seat, Wrote},
-    },
+use crate::fanout::shard::{
+    Key,
+    seat::{Seat, Wrote},
 };
 
 /// What a deadline is about.

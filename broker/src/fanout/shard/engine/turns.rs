@@ -6,19 +6,17 @@ use std::{
     time::Duration,
 };
 
+use eventcast_wire::frame::Chunk;
 use tokio::time::Instant;
 
 use super::{Engine, millis};
-use crate::{
-    fanout::{
-        Step,
-        shard::{
-            Key,
-            live::{News, Stuck},
-            seat::Wrote,
-        },
+use crate::fanout::{
+    Step,
+    shard::{
+        Key,
+        live::{News, Stuck},
+        seat::Wrote,
     },
-    frame::Chunk,
 };
 
 /// Sends of one channel in one turn.

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
+use eventcast_wire::topic::Pattern;
 use indexmap::IndexSet;
 
 use super::Key;
-use crate::topic::Pattern;
 
 /// A subscriber, and which of its patterns this is.
 type Member = (Key, u8);

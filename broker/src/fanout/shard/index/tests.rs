@@ -5,10 +5,10 @@ use std::{
     sync::Arc,
 };
 
+use eventcast_wire::{cursor::Check, frame::Chunk, source::SourcePattern};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{cursor::Check, frame::Chunk, source::SourcePattern};
 
 fn filter() -> impl Strategy<Value = Arc<Filter>> {
     let names = || {

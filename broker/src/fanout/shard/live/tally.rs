@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
+use eventcast_wire::{
+    event::{Event, Kind},
+    gap::GapReason,
+};
 use prometheus::local::LocalHistogram;
 use tokio::time::Instant;
 
-use crate::{
-    event::{Event, Kind},
-    frame::GapReason,
-    metrics::ChannelMetrics,
-};
+use crate::metrics::ChannelMetrics;
 
 /// Sends for which one look at the clock does.
 const LOOKS: u32 = 16;
@@ -86,10 +86,10 @@ impl Latency {
     pub(super) fn observe(&mut self, event: &Event) {
         let Some(received) = event.received else { return };
         if self.uses.is_multiple_of(LOOKS) {
-            (self.now, self.nanos) = (Instant::now(), crate::now_nanos());
+            (self.now, self.nanos) = (Instant::now(), crate::clock::now_nanos());
         }
         self.uses = self.uses.wrapping_add(1);
-        let tail = self.now.saturating_duration_since(received).as_secs_f64();
+        let tail = self.now.saturating_duration_since(Instant::from_std(received)).as_secs_f64();
         self.tail_to_write.observe(tail);
         #[expect(clippy::cast_precision_loss, reason = "a latency")]
         let log = (self.nanos - event.nanos).max(0) as f64 / 1e9;

@@ -7,11 +7,11 @@ use crate::{
 };
 
 /// Patterns of one kind at most.
-pub(crate) const MAX_PATTERNS: usize = 32;
+pub const MAX_PATTERNS: usize = 32;
 
 /// What passes: any of the topics (or no topic at all), any of the types, any of the sources. An empty list passes all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Filter {
+pub struct Filter {
     topics: Vec<Pattern>,
     types: Vec<Pattern>,
     sources: Vec<SourcePattern>,
@@ -23,7 +23,7 @@ impl Filter {
     ///
     /// # Errors
     /// `pattern` cannot be read.
-    pub(crate) fn add_topic(&mut self, pattern: &str) -> Result<(), BadTopic> {
+    pub fn add_topic(&mut self, pattern: &str) -> Result<(), BadTopic> {
         self.topics.push(Pattern::new(pattern)?);
         Ok(())
     }
@@ -32,39 +32,39 @@ impl Filter {
     ///
     /// # Errors
     /// `pattern` cannot be read.
-    pub(crate) fn add_type(&mut self, pattern: &str) -> Result<(), BadTopic> {
+    pub fn add_type(&mut self, pattern: &str) -> Result<(), BadTopic> {
         self.types.push(Pattern::new(pattern)?);
         Ok(())
     }
 
     /// Lets pass what comes from a source that `pattern` matches, besides what other patterns match.
-    pub(crate) fn add_source(&mut self, pattern: SourcePattern) {
+    pub fn add_source(&mut self, pattern: SourcePattern) {
         self.sources.push(pattern);
     }
 
     /// Holds back events without a topic, which otherwise pass every topic filter.
-    pub(crate) fn leave_out_broadcast(&mut self) {
+    pub fn leave_out_broadcast(&mut self) {
         self.without_broadcast = true;
     }
 
     /// Patterns of topics.
-    pub(crate) fn topics(&self) -> &[Pattern] {
+    pub fn topics(&self) -> &[Pattern] {
         &self.topics
     }
 
     /// Patterns of types.
-    pub(crate) fn types(&self) -> &[Pattern] {
+    pub fn types(&self) -> &[Pattern] {
         &self.types
     }
 
     /// Whether events without a topic pass.
-    pub(crate) fn takes_broadcast(&self) -> bool {
+    pub fn takes_broadcast(&self) -> bool {
         !self.without_broadcast
     }
 
     /// Whether it lets everything pass.
     #[must_use]
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.topics.is_empty()
             && self.types.is_empty()
             && self.sources.is_empty()
@@ -73,13 +73,13 @@ impl Filter {
 
     /// The most patterns of any one kind.
     #[must_use]
-    pub(crate) fn patterns(&self) -> usize {
+    pub fn patterns(&self) -> usize {
         self.topics.len().max(self.types.len()).max(self.sources.len())
     }
 
     /// Whether `event` passes. A message that breaks the rules is told to those whom its topic reaches.
     #[must_use]
-    pub(crate) fn passes(&self, event: &Event) -> bool {
+    pub fn passes(&self, event: &Event) -> bool {
         match event.kind {
             Kind::Marker => false,
             Kind::Invalid | Kind::Data => self.topic_passes(event) && self.passes_but_topic(event),
@@ -88,14 +88,14 @@ impl Filter {
 
     /// Whether `event`, which is no marker, passes if its topic does.
     #[must_use]
-    pub(crate) fn passes_but_topic(&self, event: &Event) -> bool {
+    pub fn passes_but_topic(&self, event: &Event) -> bool {
         event.kind == Kind::Invalid
             || (any(&self.types, |p| p.matches(event.type_name())) && self.source_passes(event))
     }
 
     /// Whether `event`, which is data, passes if its type does.
     #[must_use]
-    pub(crate) fn passes_but_type(&self, event: &Event) -> bool {
+    pub fn passes_but_type(&self, event: &Event) -> bool {
         self.topic_passes(event) && self.source_passes(event)
     }
 

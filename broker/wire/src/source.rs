@@ -2,11 +2,11 @@
 //! of: `*` stands for any characters, however many. Pure.
 
 /// Bytes of a pattern at most: the longest source with every character escaped.
-pub(crate) const MAX_PATTERN_BYTES: usize = 2 * crate::event::MAX_SOURCE_BYTES;
+pub const MAX_PATTERN_BYTES: usize = 2 * crate::event::MAX_SOURCE_BYTES;
 
 /// A source, or all that look like it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct SourcePattern {
+pub struct SourcePattern {
     /// The texts between the wildcards: one where there is none.
     texts: Vec<String>,
 }
@@ -14,7 +14,7 @@ pub(crate) struct SourcePattern {
 impl SourcePattern {
     /// Reads a pattern: `*` stands for any characters, `\*` for a star and `\\` for a backslash. `None` if it is empty or too
     /// long.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         if text.is_empty() || text.len() > MAX_PATTERN_BYTES {
             return None;
         }
@@ -36,7 +36,7 @@ impl SourcePattern {
 
     /// Whether `source` is selected. Each text is sought once behind the one before, so the time is linear however many
     /// wildcards there are, which libraries for globs do not promise.
-    pub(crate) fn matches(&self, source: &str) -> bool {
+    pub fn matches(&self, source: &str) -> bool {
         let [first, middle @ .., last] = &*self.texts else {
             return self.texts.first().is_some_and(|text| text == source);
         };

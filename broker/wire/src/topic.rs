@@ -5,6 +5,19 @@
 
 use std::fmt;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+/// What a token of a subject does not hold as it is.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'@')
+    .remove(b':')
+    .remove(b'=')
+    .remove(b'+')
+    .remove(b',');
+
 /// Segments of a topic at most.
 const MAX_SEGMENTS: usize = 16;
 /// Bytes of a topic at most, once encoded as a subject.
@@ -87,16 +100,7 @@ fn encode_segments(text: &str) -> Result<String, BadTopic> {
             out.push_str(segment);
             continue;
         }
-        for b in segment.bytes() {
-            if b.is_ascii_alphanumeric() || b"-_~@:=+,".contains(&b) {
-                out.push(char::from(b));
-            } else {
-                const HEX: &[u8; 16] = b"0123456789ABCDEF";
-                out.push('%');
-                out.push(char::from(HEX[usize::from(b >> 4)]));
-                out.push(char::from(HEX[usize::from(b & 15)]));
-            }
-        }
+        out.extend(utf8_percent_encode(segment, ESCAPED));
     }
     if out.len() > MAX_TOPIC_BYTES {
         return Err(BadTopic::TooLong);
@@ -108,18 +112,7 @@ fn encode_segments(text: &str) -> Result<String, BadTopic> {
 /// topic would let a filter miss one of them.
 #[must_use]
 pub fn decode(tokens: &str) -> Option<String> {
-    let hex = |b: Option<u8>| b.and_then(|b| char::from(b).to_digit(16));
-    let mut out = Vec::with_capacity(tokens.len());
-    let mut bytes = tokens.bytes();
-    while let Some(b) = bytes.next() {
-        if b == b'%' {
-            let (high, low) = (hex(bytes.next())?, hex(bytes.next())?);
-            out.push(u8::try_from(high << 4 | low).ok()?);
-        } else {
-            out.push(b);
-        }
-    }
-    let topic = String::from_utf8(out).ok()?;
+    let topic = percent_decode_str(tokens).decode_utf8().ok()?.into_owned();
     (encode(&topic).as_deref() == Ok(tokens)).then_some(topic)
 }
 

@@ -1,8 +1,8 @@
 //! Supervision: what a program cannot do without runs as a named task, and the end of that task is noticed.
 //!
 //! A detached task that panics leaves a process that looks alive and does only a part of its work. Here the first failure is kept
-//! and [`Supervisor::failed`] returns: the program then drains as far as it can and exits with [`EXIT_FAILED`], so that whoever runs
-//! it, a kubelet most likely, starts it again.
+//! and [`Supervisor::failed`] returns: the program then drains as far as it can and exits with
+//! [`EXIT_FAILED`](crate::program::EXIT_FAILED), so that the kubelet restarts it.
 
 use std::{
     any::Any,
@@ -18,10 +18,7 @@ use futures_util::FutureExt as _;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::fault;
-
-/// A part of the program failed (sysexits.h, `EX_SOFTWARE`).
-pub const EXIT_FAILED: u8 = 70;
+use crate::{Chain, fault};
 
 /// A part of the program that ended although it must not.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,7 +44,7 @@ impl Ending for () {
 
 impl<E: std::error::Error + 'static> Ending for Result<(), E> {
     fn failure(self) -> Option<String> {
-        self.err().map(|error| super::Chain(&error).to_string())
+        self.err().map(|error| Chain(&error).to_string())
     }
 }
 
@@ -172,7 +169,7 @@ pub fn panicked(panic: &(dyn Any + Send)) -> String {
     format!("it panicked: {}", message(panic))
 }
 
-pub(super) fn message(panic: &dyn Any) -> &str {
+pub(crate) fn message(panic: &dyn Any) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("without a message")

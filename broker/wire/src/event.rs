@@ -1,7 +1,9 @@
 //! The event: what a publisher may send, and what the log gives back. Pure.
 
+#[expect(clippy::disallowed_types, reason = "only a value here: this crate reads no clock")]
+use std::time::Instant;
+
 use bytes::Bytes;
-use tokio::time::Instant;
 
 use crate::{
     cursor::{Check, Cursor, Epoch},
@@ -184,12 +186,6 @@ impl Event {
         let len = |s: &Option<Box<str>>| s.as_ref().map_or(0, |s| s.len());
         let names = len(&self.topic) + len(&self.event_type) + len(&self.source) + len(&self.id);
         size_of::<Self>() + self.chunk.wire().len() + names
-    }
-
-    /// Whether its time to live is over: the log has dropped it, memory not yet.
-    #[must_use]
-    pub fn expired(&self) -> bool {
-        self.expires.is_some() && self.expired_at(crate::now_nanos())
     }
 
     /// Whether its time to live is over at `now`, in nanoseconds since 1970.

@@ -3,10 +3,11 @@
 //! The epoch names the incarnation of the log, the sequence is JetStream's, the check is a hash of the event's message id: a
 //! sequence that was used again after the log lost its tail has another one (docs/adr/0015). Pure.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, hash::Hasher as _, str::FromStr};
 
 pub use eventcast_crds::epoch::Epoch;
 use eventcast_crds::epoch::{ALPHABET, digit};
+use fnv::FnvHasher;
 
 /// 15 bits of a hash that tells events of the same sequence apart; 0 is [`Check::ABSENT`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,8 +21,9 @@ impl Check {
     #[must_use]
     pub fn of_id(id: &str) -> Self {
         // FNV-1a: the same on every replica and in every version.
-        let fnv = |h: u64, b: u8| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3);
-        Self::of_hash(id.bytes().fold(0xcbf2_9ce4_8422_2325, fnv))
+        let mut hash = FnvHasher::default();
+        hash.write(id.as_bytes());
+        Self::of_hash(hash.finish())
     }
 
     /// The check of an event without a message id, which JetStream stored at `nanos` since 1970.

@@ -39,7 +39,7 @@ impl Chunk {
 
     /// The same chunk as a part of `whole`, which begins with it at `at`.
     #[must_use]
-    pub(crate) fn within(&self, whole: &Bytes, at: usize) -> Self {
+    pub fn within(&self, whole: &Bytes, at: usize) -> Self {
         Self(whole.slice(at..at + self.0.len()))
     }
 }

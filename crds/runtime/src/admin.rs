@@ -13,7 +13,7 @@ use tokio::{
     time::{Duration, sleep},
 };
 
-use super::{Chain, listen::is_broken};
+use crate::{Chain, listener::is_broken};
 
 /// Probes and scrapers, not the world.
 const MAX_CONNECTIONS: usize = 64;

@@ -1,13 +1,34 @@
 //! How to reach NATS, from the configuration: the one place where servers and credentials become connection options.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use async_nats::{ConnectOptions, ServerAddr};
 
-use crate::config::Nats;
+use eventcast_crds::config::Nats;
+use semver::Version;
 
-/// The oldest server: batch direct gets and message time to live as we use them; older ones deadlock or lose pending writes.
-pub const OLDEST: (i64, i64, i64) = (2, 12, 3);
+/// The oldest supported nats-server. Batch direct gets and per-message TTLs need it; older ones deadlock or lose pending writes.
+pub const OLDEST: Version = Version::new(2, 12, 3);
+
+/// The server is older than [`OLDEST`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("NATS {found} is too old: Eventcast needs nats-server {OLDEST} or later")]
+pub struct UnsupportedVersion {
+    /// The version of the server, as it reports it.
+    pub found: String,
+}
+
+/// Checks the version that a nats-server reports. A pre-release counts as its release.
+///
+/// # Errors
+/// It is older than [`OLDEST`], or no version.
+pub fn check_version(reported: &str) -> Result<(), UnsupportedVersion> {
+    let release = |v: &Version| (v.major, v.minor, v.patch);
+    match Version::parse(reported) {
+        Ok(version) if release(&version) >= release(&OLDEST) => Ok(()),
+        _ => Err(UnsupportedVersion { found: reported.to_owned() }),
+    }
+}
 
 /// Why there can be no connection.
 #[derive(Debug, thiserror::Error)]
@@ -79,35 +100,6 @@ pub async fn options(config: &Nats) -> Result<ConnectOptions, NatsConfigError> {
     Ok(options)
 }
 
-/// The keys of a Secret with the credentials, and the files that they stand in.
-#[must_use]
-pub fn secret_files(config: &Nats) -> Vec<(&'static str, PathBuf)> {
-    let files = [
-        ("password", &config.password_file),
-        ("token", &config.token_file),
-        ("nats.creds", &config.credentials_file),
-        ("ca.crt", &config.ca_file),
-        ("tls.crt", &config.certificate_file),
-        ("tls.key", &config.key_file),
-    ];
-    files.into_iter().filter_map(|(key, path)| Some((key, path.clone()?))).collect()
-}
-
-/// The same configuration for whom the Secret of [`secret_files`] is mounted at `folder`.
-#[must_use]
-pub fn mounted_at(config: &Nats, folder: &Path) -> Nats {
-    let at = |file: &Option<PathBuf>, key: &str| file.as_ref().map(|_| folder.join(key));
-    Nats {
-        password_file: at(&config.password_file, "password"),
-        token_file: at(&config.token_file, "token"),
-        credentials_file: at(&config.credentials_file, "nats.creds"),
-        ca_file: at(&config.ca_file, "ca.crt"),
-        certificate_file: at(&config.certificate_file, "tls.crt"),
-        key_file: at(&config.key_file, "tls.key"),
-        ..config.clone()
-    }
-}
-
 async fn read(path: &Path) -> Result<String, NatsConfigError> {
     let text = tokio::fs::read_to_string(path).await;
     text.map(|t| t.trim().to_owned()).map_err(|source| unreadable(path, source))
@@ -115,4 +107,20 @@ async fn read(path: &Path) -> Result<String, NatsConfigError> {
 
 fn unreadable(path: &Path, source: std::io::Error) -> NatsConfigError {
     NatsConfigError::File { path: path.display().to_string(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_before_the_oldest_are_refused() {
+        for supported in ["2.12.3", "2.12.10", "2.14.0-beta.1", "3.0.0", "2.12.3-RC.1"] {
+            assert_eq!(check_version(supported), Ok(()), "{supported}");
+        }
+        for old in ["2.12.2", "2.9.10", "1.99.99", "", "dev"] {
+            let told = check_version(old).unwrap_err().to_string();
+            assert!(told.ends_with("needs nats-server 2.12.3 or later"), "{old}: {told}");
+        }
+    }
 }

@@ -10,7 +10,7 @@ pub use chunk::{Chunk, LAST_CHUNK};
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
 
-use crate::cursor::Cursor;
+use crate::{cursor::Cursor, gap::Gap};
 
 /// A comment: the heartbeat. One newline, no blank line: some clients take an empty block for an event.
 pub const HEARTBEAT: Bytes = Bytes::from_static(b":\n");
@@ -70,46 +70,6 @@ fn control(name: &str, data: &impl Serialize, id: Option<&Cursor>) -> String {
     let data = serde_json::to_string(data).unwrap_or_default();
     let id = id.map(|c| format!("id: {c}\n")).unwrap_or_default();
     format!("event: eventcast.{name}\ndata: {data}\n{id}\n")
-}
-
-/// Why events are not to be had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum GapReason {
-    /// Retention moved on.
-    Expired,
-    /// The log was recreated or lost its newest events.
-    NewIncarnation,
-    /// The cursor is not one of ours.
-    InvalidCursor,
-    /// A message in the log breaks the rules of events.
-    InvalidEvent,
-}
-
-impl GapReason {
-    /// The reason as clients and metrics see it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Expired => "expired",
-            Self::NewIncarnation => "new-incarnation",
-            Self::InvalidCursor => "invalid-cursor",
-            Self::InvalidEvent => "invalid-event",
-        }
-    }
-}
-
-/// Events between two cursors that are not to be had: always told.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Gap {
-    /// The cursor the client had, as it sent it.
-    pub requested: String,
-    /// Where delivery goes on: everything after it is still to come.
-    pub resumed_at: String,
-    /// Sequences of the log that are gone, where that can be known.
-    pub lost: Option<u64>,
-    /// Why.
-    pub reason: GapReason,
 }
 
 /// Tells a gap and moves the client's cursor past it.

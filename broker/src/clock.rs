@@ -1,0 +1,13 @@
+//! The wall clock of this machine.
+
+use eventcast_wire::event::Event;
+
+/// Nanoseconds since 1970.
+pub(crate) fn now_nanos() -> i64 {
+    i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX)
+}
+
+/// Whether the time to live of `event` is over. The log has dropped it then, and memory may still hold it.
+pub(crate) fn has_expired(event: &Event) -> bool {
+    event.expires.is_some() && event.expired_at(now_nanos())
+}

@@ -1,0 +1,19 @@
+//! What the Eventcast programs share at run time.
+//!
+//! - [`program`]: from the arguments to the exit code.
+//! - [`telemetry`], [`signals`], [`supervise`], [`restarts`]: logs, shutdown signals, critical tasks, restart backoff.
+//! - [`admin`], [`listener`]: the listener for probes and metrics; errors of `accept`.
+//! - [`nats`]: connection options from the configuration, and the oldest server that is supported.
+
+pub mod admin;
+mod error_chain;
+pub mod fault;
+pub mod listener;
+pub mod nats;
+pub mod program;
+pub mod restarts;
+pub mod signals;
+pub mod supervise;
+pub mod telemetry;
+
+pub use error_chain::Chain;

@@ -1,0 +1,81 @@
+//! A program from its arguments to its exit code.
+
+use std::{error::Error, process::ExitCode, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Chain,
+    signals::Signals,
+    supervise::TaskFailed,
+    telemetry::{self, LogFormat},
+};
+
+/// The configuration or the command line is invalid (sysexits.h, `EX_USAGE`).
+pub const EXIT_USAGE: u8 = 64;
+/// A critical task failed (sysexits.h, `EX_SOFTWARE`).
+pub const EXIT_FAILED: u8 = 70;
+/// A second signal ended the process without a drain (128 + SIGINT).
+pub const EXIT_INTERRUPTED: u8 = 130;
+
+/// How long tasks that still run may take after `main` has returned.
+const RUNTIME_SHUTDOWN: Duration = Duration::from_secs(1);
+
+/// Why a program exits with a code other than 0, in words for standard error.
+#[derive(Debug)]
+pub struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    /// The configuration or the command line is invalid.
+    pub fn usage(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { code: EXIT_USAGE, message: Chain(&*error.into()).to_string() }
+    }
+
+    /// The program could not start, or a part of it failed.
+    pub fn failed(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        let error = error.into();
+        let code = if error.is::<TaskFailed>() { EXIT_FAILED } else { 1 };
+        Self { code, message: Chain(&*error).to_string() }
+    }
+}
+
+/// Starts logging and a runtime, runs `main` and reports its failure on standard error.
+///
+/// `main` is given a token that the first SIGTERM or SIGINT cancels. The second signal ends the process at once.
+pub fn run<M, F>(name: &str, log: &str, format: LogFormat, main: M) -> ExitCode
+where
+    M: FnOnce(CancellationToken) -> F,
+    F: Future<Output = Result<(), Failure>>,
+{
+    let ended = telemetry::start(log, format).map_err(Failure::usage).and_then(|()| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let runtime = runtime.map_err(Failure::failed)?;
+        let ended = runtime.block_on(async {
+            let signals = Signals::watch().map_err(Failure::failed)?;
+            tokio::select! {
+                ended = main(signals.shutdown) => ended,
+                () = signals.now.cancelled() => Err(interrupted()),
+            }
+        });
+        // Drops the tasks that still run. A child process is killed with the task that owns it.
+        runtime.shutdown_timeout(RUNTIME_SHUTDOWN);
+        ended
+    });
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { code, message }) => {
+            for line in message.lines() {
+                eprintln!("{name}: {line}");
+            }
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn interrupted() -> Failure {
+    let message = "interrupted by a second signal before the shutdown was complete";
+    Failure { code: EXIT_INTERRUPTED, message: message.into() }
+}
