@@ -6,7 +6,8 @@
 #     apiserver    etcd and kube-apiserver, for the suites of the operator: four minutes the first time
 #     clients      node-clients python-clients go-clients
 #     cluster      what a node of Kubernetes needs beside them, for end-to-end tests (as root)
-#     cargo-deny   what `make lint` needs
+#     checks       what `make lint` needs: cargo-deny cargo-shear typos shellcheck actionlint
+#     cargo-nextest, cargo-llvm-cov, cargo-mutants
 #   install.sh path PROGRAM           prints which program is used: the one EVENTCAST_<PROGRAM> names, else one in
 #                                     KUBEBUILDER_ASSETS, on the PATH, or built here
 #   install.sh exec COMMAND...        runs a command with those of the suites named in EVENTCAST_<PROGRAM>
@@ -47,13 +48,15 @@ temporary() {
   printf -v "$1" %s "$made"
 }
 
-# One installation at a time; whoever waited looks again before doing the work twice.
-ensure() {
-  if "have_$1"; then return; fi
+# One installation at a time. A process that had to wait checks again, so that nothing is installed twice.
+ensure() { # PART [ARGUMENT]
+  local part=$1
+  shift
+  if "have_$part" "$@"; then return; fi
   mkdir -p "$tools/bin"
   exec 9>"$tools/.lock"
   flock 9
-  if ! "have_$1"; then "install_$1"; fi
+  if ! "have_$part" "$@"; then "install_$part" "$@"; fi
 }
 
 as_root() {
@@ -123,13 +126,13 @@ path_of() {
   find_program "$1" || fail "$1 is not installed: run tests/tools/install.sh $part"
 }
 
+# What is not installed is not named: a test that needs it says so.
 with_programs() {
   local program path
   for program in nats-server etcd kube-apiserver kubectl helm promtool; do
-    path=$(path_of "$program")
-    export "$(variable_of "$program")=$path"
+    if path=$(find_program "$program"); then export "$(variable_of "$program")=$path"; fi
   done
-  exec "$@"
+  PATH=$PATH:$tools/bin exec "$@"
 }
 
 # shellcheck source=/dev/null # each is checked by itself
@@ -145,9 +148,11 @@ parts() {
 part() {
   case $1 in
     all) parts nats-server browsers clients apiserver kubectl helm promtool ;;
+    checks) parts "${check_programs[@]}" ;;
     clients) parts node-clients python-clients go-clients ;;
     nats-server | browsers | node-clients | python-clients | go-clients) ensure "${1//-/_}" ;;
-    apiserver | kubectl | helm | promtool | cluster | cargo-deny) ensure "${1//-/_}" ;;
+    apiserver | kubectl | helm | promtool | cluster) ensure "$1" ;;
+    cargo-* | typos | shellcheck | actionlint) ensure check_program "$1" ;;
     *) fail "there is no part $1: the first lines of tests/tools/install.sh list them" ;;
   esac
 }
