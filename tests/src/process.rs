@@ -27,26 +27,41 @@ use crate::eventually;
 /// Lines of a log that are shown when a test fails.
 const TAIL: usize = 100;
 
-/// A program of this workspace: what its variable names (`EVENTCAST_BROKER` for `eventcast-broker`), or what lies beside the test
-/// executable's folder.
+/// A program of this workspace: the one that its variable names (`EVENTCAST_BROKER` for `eventcast-broker`), or the one that was
+/// built beside the test executable's folder.
 ///
 /// # Panics
-/// When it was not built; the message says what to run.
+/// When it was not built, or was built before a source of it changed; the message says what to run.
 #[must_use]
 pub fn built(program: &str) -> PathBuf {
     let variable = program.to_uppercase().replace('-', "_");
-    let beside = || {
-        let test = std::env::current_exe().expect("a test knows its executable");
-        let folder = test.parent().and_then(Path::parent).expect("it lies in target/debug/deps");
-        folder.join(program)
-    };
-    let found = std::env::var_os(&variable).map_or_else(beside, PathBuf::from);
-    assert!(
-        found.is_file(),
-        "no {program} at {}: run cargo build -p {program}, or set {variable}",
-        found.display()
-    );
+    if let Some(named) = std::env::var_os(&variable).map(PathBuf::from) {
+        assert!(named.is_file(), "{variable} is no program: {}", named.display());
+        return named;
+    }
+    let test = std::env::current_exe().expect("a test knows its executable");
+    let folder = test.parent().and_then(Path::parent).expect("it lies in target/debug/deps");
+    let found = folder.join(program);
+    let build = "run `make t T=...`, which builds it, or `cargo build -p eventcast-broker -p eventcast-operator`";
+    assert!(found.is_file(), "no {program} at {}: {build}, or set {variable}", found.display());
+    let newer = newer_source(&found).expect("cargo writes which sources a program was built from");
+    assert!(newer.is_none(), "{program} is older than {}: {build}", newer.unwrap().display());
     found
+}
+
+/// A source that changed, or went away, after `program` was built from it. Cargo lists the sources of `program` in `program.d`.
+fn newer_source(program: &Path) -> Result<Option<PathBuf>> {
+    let built = fs::metadata(program)?.modified()?;
+    let list = fs::read_to_string(program.with_extension("d"))?;
+    let (_, sources) = list.split_once(": ").context("not a dependency file")?;
+    // make's form: a blank in a path is escaped
+    let sources = sources.trim().replace("\\ ", "\0");
+    let is_newer = |source: &PathBuf| {
+        let changed = fs::metadata(source).and_then(|metadata| metadata.modified());
+        changed.map_or(true, |changed| changed > built)
+    };
+    let mut sources = sources.split(' ').map(|source| PathBuf::from(source.replace('\0', " ")));
+    Ok(sources.find(is_newer))
 }
 
 /// A running or ended child. Dropping it kills it.
@@ -219,4 +234,34 @@ fn fork(command: Command) -> io::Result<Child> {
     let (reply, answer) = sync_channel(1);
     nursery.send((command, reply)).map_err(io::Error::other)?;
     answer.recv().map_err(io::Error::other)?
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn a_program_that_is_older_than_a_source_is_found_out() {
+        let folder = folder("eventcast-built-").unwrap();
+        let file = |name: &str| folder.path().join(name);
+        let (program, source) = (file("program"), file("a source.rs"));
+        for path in [&program, &source] {
+            fs::write(path, "").unwrap();
+        }
+        let escaped = source.display().to_string().replace(' ', "\\ ");
+        fs::write(file("program.d"), format!("{}: {escaped}\n", program.display())).unwrap();
+        let now = SystemTime::now();
+        let touch = |path: &Path, time| {
+            File::options().write(true).open(path).unwrap().set_modified(time).unwrap()
+        };
+        touch(&program, now);
+        touch(&source, now - Duration::from_secs(1));
+        assert_eq!(newer_source(&program).unwrap(), None);
+        touch(&source, now + Duration::from_secs(1));
+        assert_eq!(newer_source(&program).unwrap(), Some(source.clone()));
+        fs::remove_file(&source).unwrap();
+        assert_eq!(newer_source(&program).unwrap(), Some(source));
+    }
 }
