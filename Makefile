@@ -4,7 +4,7 @@ CARGO ?= cargo
 TOOLS := tests/tools/install.sh
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help run tools test test-unit soak e2e lint bench bench-operator fuzz docs images cluster cluster-down clean
+.PHONY: help run tools test t test-unit mutants coverage soak e2e lint bench bench-operator fuzz docs images cluster cluster-down clean
 
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,24 +16,47 @@ run: ## Run a broker with its own NATS and a page to try it on
 tools: ## Install what running needs: nats-server
 	@$(TOOLS) nats-server
 
-# Suites of the wire: once more with HTTP/1.1 over hyper's sink, which they else leave to HTTP/2.
-BY_HYPER := rules_wire rules_life rules_http attacks_bytes attacks_load scenario_plain_stream \
-  scenario_resume fault_single fault_log shutdown clients
+# One selection of packages and targets: cargo then builds every dependency once, with the features that all of them ask for.
+BUILD := $(CARGO) build --locked --workspace --bins --tests
+NEXTEST := $(TOOLS) exec $(CARGO) nextest run --locked --workspace
+STAGE := tests/tools/stage.sh
+FAST := kind(lib) + kind(bin) + binary(harness)
 
 test: ## Everything: units, properties, suites on real parts, real clients
-	@$(TOOLS) all
-	@$(CARGO) build -p eventcast-broker -p eventcast-operator
-	@$(TOOLS) exec $(CARGO) test --workspace
-	@EVENTCAST_TEST_SHARDS=0 $(TOOLS) exec $(CARGO) test --workspace $(BY_HYPER:%=--test %)
+	@rm -f target/nextest/*/junit.xml
+	@$(STAGE) "install nextest and nats-server" $(TOOLS) cargo-nextest nats-server
+	@$(STAGE) "build" $(BUILD)
+	@$(STAGE) "fast tests" $(NEXTEST) --profile fast -E '$(FAST)'
+	@$(STAGE) "install what slow tests need" $(TOOLS) all
+	@$(STAGE) "slow tests" $(NEXTEST) -E 'not ($(FAST))'
+	@$(STAGE) "slow tests without shards" env EVENTCAST_TEST_SHARDS=0 $(NEXTEST) --profile hyper
+	@tests/tools/slowest.sh
+
+t: ## The tests whose path contains T, with what they run and need: make t T=retention
+	@tests/tools/some.sh "$(T)"
 
 test-unit: ## Units and properties alone
-	@$(CARGO) test -p eventcast-crds -p eventcast-broker -p eventcast-operator
+	@$(CARGO) test --locked --workspace --lib --bins
 
-lint: ## Format, clippy, licences
-	@$(CARGO) fmt --all --check
-	@$(CARGO) clippy --workspace --all-targets -- -D warnings
-	@$(TOOLS) cargo-deny
-	@"$$($(TOOLS) path cargo-deny)" check bans licenses sources
+lint: ## Format, spelling, scripts, workflows, dependencies, clippy, docs
+	@$(STAGE) "format" $(CARGO) fmt --all --check
+	@$(STAGE) "install checks" $(TOOLS) checks
+	@$(STAGE) "spelling" $(TOOLS) exec typos
+	@$(STAGE) "shell scripts" $(TOOLS) exec shellcheck -x $$(git ls-files '*.sh') .ci/run
+	@$(STAGE) "workflows" $(TOOLS) exec actionlint -shellcheck=
+	@$(STAGE) "unused dependencies" $(TOOLS) exec cargo-shear shear
+	@$(STAGE) "licences and sources" $(TOOLS) exec cargo-deny --locked check bans licenses sources
+	@$(STAGE) "advisories" tests/tools/advisories.sh
+	@$(STAGE) "clippy" $(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	@$(STAGE) "documentation" env RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
+
+mutants: ## Mutate the pure cores and list what no test notices; ARGS="--shard 1/8": CONTRIBUTING.md
+	@$(TOOLS) cargo-mutants cargo-nextest
+	@$(TOOLS) exec $(CARGO) mutants --test-tool nextest $(ARGS)
+
+coverage: ## Lines that units and properties cover, printed by file
+	@$(TOOLS) cargo-llvm-cov
+	@$(TOOLS) exec $(CARGO) llvm-cov --locked --workspace --lib --bins $(ARGS)
 
 bench: ## Measure the release build; CASES="fanout storm" ARGS="--quick": docs/PERFORMANCE.md
 	@$(TOOLS) nats-server
@@ -68,16 +91,14 @@ cluster-down: ## Stop it, and leave nothing behind
 
 soak: ## Half an hour of retention, erasure and restarts; SOAK_SECONDS=60 makes it shorter
 	@$(TOOLS) nats-server
-	@$(CARGO) build -p eventcast-broker
-	@$(TOOLS) exec $(CARGO) test -p eventcast-tests --test soak -- --ignored --nocapture
+	@IGNORED=only tests/tools/some.sh faults::soak
 
 e2e: ## The chart on a real cluster: the one of KUBECONFIG, or one of its own (root)
 	@tests/cluster/e2e.sh $(ARGS)
 
 docs: ## Write generated files again: documents, definition, goldens
-	@$(TOOLS) helm
-	@UPDATE=1 $(TOOLS) exec $(CARGO) test -p eventcast-tests --test generated --test chart --test chart_security
-	@UPDATE=1 $(CARGO) test -p eventcast-operator --lib build
+	@$(TOOLS) helm cargo-nextest
+	@UPDATE=1 $(NEXTEST) --test chart --lib -E 'test(/^(generated|chart|chart_security)::/) + package(eventcast-operator) & test(build)'
 
 clean: ## Remove what was built
 	@$(CARGO) clean

@@ -2,7 +2,7 @@
 # Runs the end-to-end suite on the cluster that KUBECONFIG names, whose nodes must be able to have the images of the
 # chart (EVENTCAST_HELM_ARGUMENTS can name another place); without KUBECONFIG on a cluster of its own. `make e2e`.
 #
-#   e2e.sh [TEST...]     parts of the names of tests; default: all
+#   e2e.sh [TEST]     a part of the name of a test; default: all
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -18,4 +18,4 @@ if [[ -z ${KUBECONFIG:-} ]]; then
 fi
 export EVENTCAST_KUBECTL EVENTCAST_HELM KUBECONFIG
 cd "$repository"
-"${CARGO:-cargo}" test -p eventcast-tests --test e2e_install -- --ignored --nocapture "$@"
+IGNORED=only tests/tools/some.sh "e2e${1:+::$1}"

@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::{alone, init_tracing, process::find_on_path, repository};
+use crate::{init_tracing, process::find_on_path, repository};
 
 /// The release and its namespace, as the documentation has them.
 const RELEASE: [&str; 3] = ["eventcast", "--namespace", SYSTEM];
@@ -37,13 +37,12 @@ pub struct Cluster {
     helm: PathBuf,
 }
 
-/// Runs one scenario, alone; when it fails, with the state of the cluster behind it.
+/// Runs one scenario; when it fails, with the state of the cluster behind it.
 ///
 /// # Errors
 /// Those of the scenario, and a missing cluster.
 pub async fn scenario(run: impl AsyncFnOnce(&Cluster) -> Result<()>) -> Result<()> {
     init_tracing();
-    let _turn = alone().await;
     let cluster = Cluster::of_environment()?;
     let ended = AssertUnwindSafe(run(&cluster)).catch_unwind().await;
     if !matches!(ended, Ok(Ok(()))) {

@@ -6,7 +6,6 @@
 
 mod audit;
 mod cluster;
-mod janitor;
 mod plan;
 mod program;
 mod shared;
@@ -61,12 +60,12 @@ impl ApiServer {
         Ok(server)
     }
 
-    /// The cluster of all tests of this process that do not hurt it: the one `KUBECONFIG` names, where that is set, else a
-    /// server that is started once. Tests share it, so each has its own [`temp_namespace`].
+    /// The cluster of all tests that do not hurt it: the one that `KUBECONFIG` names, where that is set, else a server that is
+    /// started once in a run. Tests share it, so each has its own [`temp_namespace`].
     ///
     /// # Errors
     /// When it does not answer.
-    pub async fn shared() -> Result<&'static Cluster> {
+    pub async fn shared() -> Result<Cluster> {
         shared::get().await
     }
 

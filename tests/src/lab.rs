@@ -28,8 +28,6 @@ pub const SOON: Duration = Duration::from_secs(45);
 
 /// A namespace, an operator that watches it, and NATS.
 pub struct Lab {
-    /// The API server.
-    pub cluster: &'static Cluster,
     /// A client with every right.
     pub client: Client,
     /// The namespace.
@@ -38,6 +36,8 @@ pub struct Lab {
     pub nats: NatsServer,
     /// The operator.
     pub operator: Operator,
+    /// The API server. Last: it holds the files that the operator reads.
+    pub cluster: Cluster,
 }
 
 /// Gives the API server the definition, and waits until it serves it.
@@ -106,7 +106,7 @@ pub async fn holds(
 }
 
 impl Lab {
-    /// A lab on the API server that the tests of this process share.
+    /// A lab on the API server that the tests of a run share.
     ///
     /// # Errors
     /// When a part of it does not come up.
@@ -120,7 +120,7 @@ impl Lab {
     /// When a part of it does not come up.
     pub async fn start_with(more: &[&str]) -> Result<Self> {
         let cluster = ApiServer::shared().await?;
-        install_crd(cluster).await?;
+        install_crd(&cluster).await?;
         let client = cluster.client().await?;
         let namespace = temp_namespace(&client).await?;
         let nats = NatsServer::start().await?;
@@ -129,7 +129,7 @@ impl Lab {
             ..Options::of(cluster.admin_kubeconfig(), &nats, &namespace)
         })
         .await?;
-        Ok(Self { cluster, client, namespace, nats, operator })
+        Ok(Self { client, namespace, nats, operator, cluster })
     }
 
     /// Objects of a kind in the namespace.

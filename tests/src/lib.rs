@@ -34,10 +34,7 @@ pub mod wire;
 use std::{fmt::Display, path::PathBuf, time::Duration};
 
 use anyhow::{Result, bail};
-use tokio::{
-    sync::{Mutex, MutexGuard},
-    time::{Instant, sleep, timeout_at},
-};
+use tokio::time::{Instant, sleep, timeout_at};
 use tracing_subscriber::EnvFilter;
 
 /// How often [`eventually`] asks.
@@ -113,12 +110,6 @@ pub fn init_tracing() {
             .with_test_writer()
             .try_init(),
     );
-}
-
-/// Holds back every other test of this process that asks: for suites that need the whole machine.
-pub async fn alone() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::const_new(());
-    TURN.lock().await
 }
 
 /// The root of the repository.

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::Result;
 use eventcast_tests::{
-    alone,
     broker::Broker,
     init_tracing,
     ledger::{Ledger, Plan},
@@ -23,7 +22,6 @@ const KILLS: u32 = 5;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_killed_five_times_loses_nothing() -> Result<()> {
     init_tracing();
-    let _turn = alone().await;
     let mut nats = NatsServer::start().await?;
     let mut brokers = Vec::new();
     for tail in TAILS {

@@ -4,18 +4,14 @@
 //! Each group shares two brokers on one bus: the clients read from the one, which comes and goes on one port, and the
 //! publisher never pauses at the other. One group at a time: the machine is small.
 
-#[path = "clients/publisher.rs"]
 mod publisher;
-#[path = "clients/rust.rs"]
 mod rust;
-#[path = "clients/statuses.rs"]
 mod statuses;
 
 use std::{future::ready, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use eventcast_tests::{
-    alone,
     broker::Broker,
     clients::{Adapter, Client, Curl, Entry, entries},
     eventually, http, init_tracing,
@@ -88,7 +84,6 @@ async fn until_all(
 /// The scenario, with one group of clients.
 async fn see_everything(starts: Vec<Start>) -> Result<()> {
     init_tracing();
-    let _turn = alone().await;
     let folder = process::folder("eventcast-clients-")?;
     let nats = NatsServer::start().await?;
     let stays = Broker::start(&nats.url(), |_| {}).await?;

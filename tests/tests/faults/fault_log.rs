@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use eventcast_tests::{
-    alone,
     broker::Broker,
     eventually, http, init_tracing,
     ledger::{Fate, Ledger, Observed, Plan, Published, Seen, Start, World, judge},
@@ -35,7 +34,6 @@ fn urls(brokers: &[Broker]) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_made_anew_is_told_and_read_from_its_beginning() -> Result<()> {
     init_tracing();
-    let _turn = alone().await;
     let nats = NatsServer::start().await?;
     let brokers = brokers(&nats, [65_536, 32]).await?;
     let plan = Plan { subscribers: 60, arrive: Duration::from_millis(300), ..Plan::default() };
@@ -58,7 +56,6 @@ async fn a_stream_made_anew_is_told_and_read_from_its_beginning() -> Result<()> 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_older_store_is_noticed_and_told() -> Result<()> {
     init_tracing();
-    let _turn = alone().await;
     let mut nats = NatsServer::start().await?;
     let brokers = brokers(&nats, [65_536, 32]).await?;
     let ledger = Ledger::start(Plan { subscribers: 60, ..Plan::default() }, urls(&brokers));
@@ -91,7 +88,6 @@ async fn an_older_store_is_noticed_and_told() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_and_drained_brokers_lose_nothing() -> Result<()> {
     init_tracing();
-    let _turn = alone().await;
     let nats = NatsServer::start().await?;
     let mut brokers = brokers(&nats, [65_536, 256, 32]).await?;
     let ledger = Ledger::start(Plan::default(), urls(&brokers));
@@ -118,7 +114,6 @@ async fn a_reader_overtaken_by_retention_is_told_the_exact_count() -> Result<()>
     const EVENTS: u64 = 4000;
     const KEPT: u64 = 300;
     init_tracing();
-    let _turn = alone().await;
     let nats = NatsServer::start_with("1s").await?;
     let config = |config: &mut Config| {
         config["memory"]["tailEvents"] = 64.into();
@@ -194,7 +189,6 @@ async fn pages_of_the_lost_log_are_not_given_for_the_present_one() -> Result<()>
     const KEPT: usize = 100;
     const ALL: usize = 600; // two full pages and a bit
     init_tracing();
-    let _turn = alone().await;
     let mut nats = NatsServer::start_with("1s").await?;
     let brokers = brokers(&nats, [32]).await?;
     let broker = &brokers[0];

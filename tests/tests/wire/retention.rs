@@ -1,7 +1,6 @@
 //! What the log has dropped is gone: two seconds later nobody is given it, by no replica, in no way, and who asks for it is told.
 //! The log itself says what it holds; every way to read a channel is held to that.
 
-#[path = "retention/reading.rs"]
 mod reading;
 
 use std::time::Duration;
@@ -9,7 +8,6 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use async_nats::jetstream::stream::Stream;
 use eventcast_tests::{
-    alone,
     broker::Broker,
     eventually,
     http::{Answer, Version, client},
@@ -124,7 +122,6 @@ async fn drop_events(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_log_has_dropped_is_given_to_nobody() -> Result<()> {
     init_tracing();
-    let _turn = alone().await;
     let nats = NatsServer::start().await?;
     let brokers = brokers(&nats).await?;
     let context = nats.jetstream().await?;
@@ -314,7 +311,6 @@ async fn of_a_stream_that_was_deleted_nothing_is_given() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_that_is_behind_brings_nothing_back() -> Result<()> {
     init_tracing();
-    let _turn = alone().await;
     let cluster = NatsCluster::start(3).await?;
     let broker = Broker::start(&cluster.urls()[0], |config| {
         config["memory"]["tailEvents"] = 16.into();

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::Result;
 use eventcast_tests::{
-    alone,
     broker::Broker,
     init_tracing,
     ledger::{Ledger, Plan},
@@ -31,7 +30,6 @@ enum Fault {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_under_faults_loses_nothing() -> Result<()> {
     init_tracing();
-    let _turn = alone().await;
     let mut cluster = NatsCluster::start(3).await?;
     let mut brokers = Vec::new();
     for tail in [65_536, 256, 32] {

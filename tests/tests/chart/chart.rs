@@ -1,6 +1,5 @@
 //! The chart as the real helm renders it: valid for every combination of values, and helpful where values cannot be.
 
-#[path = "chart/kinds.rs"]
 mod kinds;
 
 use std::{collections::BTreeSet, fs, path::PathBuf, process::Command};

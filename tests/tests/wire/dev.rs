@@ -8,7 +8,6 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use eventcast_tests::{
-    alone,
     broker::Cli,
     eventually,
     http::{Version, client, publish, publish_retrying},
@@ -137,7 +136,6 @@ async fn gone(pid: Pid) -> Result<()> {
 #[tokio::test]
 async fn the_printed_addresses_work() -> Result<()> {
     init_tracing();
-    let _turn = alone().await;
     let dev = Dev::started().await?;
     let http = client(Version::One);
     let page = http.get(dev.printed("page")?).send().await?;
@@ -159,7 +157,6 @@ async fn the_printed_addresses_work() -> Result<()> {
 #[tokio::test]
 async fn events_survive_ctrl_c_and_it_ends_the_nats_server() -> Result<()> {
     init_tracing();
-    let _turn = alone().await;
     let mut dev = Dev::started().await?;
     let url = dev.events()?;
     let mut stream = EventStream::connect(&url, None).await?;
@@ -185,7 +182,6 @@ async fn events_survive_ctrl_c_and_it_ends_the_nats_server() -> Result<()> {
 #[tokio::test]
 async fn events_survive_a_kill_and_the_orphan_is_ended() -> Result<()> {
     init_tracing();
-    let _turn = alone().await;
     let mut dev = Dev::started().await?;
     let url = dev.events()?;
     let cursor = publish(&url, "one", &[]).await?.cursor().context("no cursor")?.to_owned();
@@ -205,7 +201,6 @@ async fn events_survive_a_kill_and_the_orphan_is_ended() -> Result<()> {
 #[tokio::test]
 async fn a_killed_nats_server_is_started_again_and_nobody_loses_anything() -> Result<()> {
     init_tracing();
-    let _turn = alone().await;
     let dev = Dev::started().await?;
     let url = dev.events()?;
     let mut stream = EventStream::connect(&url, None).await?;
@@ -229,7 +224,6 @@ async fn a_killed_nats_server_is_started_again_and_nobody_loses_anything() -> Re
 #[tokio::test]
 async fn a_second_ctrl_c_ends_both_at_once() -> Result<()> {
     init_tracing();
-    let _turn = alone().await;
     let mut dev = Dev::started().await?;
     let mut stream = EventStream::connect(&dev.events()?, None).await?; // gives the drain something to wait for
     stream.next_of("eventcast.cursor", SOON).await?;
@@ -251,7 +245,6 @@ async fn a_second_ctrl_c_ends_both_at_once() -> Result<()> {
 #[tokio::test]
 async fn channels_data_and_nats_are_the_users_choice() -> Result<()> {
     init_tracing();
-    let _turn = alone().await;
     // no --data-dir: the state directory of the user
     let mut dev = Dev::new()?;
     let state = dev.folder.path().join("state");
@@ -287,7 +280,6 @@ async fn channels_data_and_nats_are_the_users_choice() -> Result<()> {
 #[tokio::test]
 async fn a_data_directory_in_use_is_refused() -> Result<()> {
     init_tracing();
-    let _turn = alone().await;
     let mut first = Dev::started().await?;
     let second = Dev::new()?;
     let command = second.bare().arg("--data-dir").arg(first.data());
@@ -306,7 +298,6 @@ async fn a_data_directory_in_use_is_refused() -> Result<()> {
 #[tokio::test]
 async fn runs_that_start_together_keep_their_events_apart() -> Result<()> {
     init_tracing();
-    let _turn = alone().await;
     let (mut one, mut two) = (Dev::new()?, Dev::new()?);
     let (left, right) = (one.command(), two.command());
     let (left, right) = tokio::join!(one.start(left), two.start(right));

@@ -181,7 +181,7 @@ fn changes() -> Vec<(&'static str, Value, Value, Value)> {
 async fn every_rule_takes_the_good_and_refuses_the_bad_with_its_words() -> Result<()> {
     init_tracing();
     let cluster = ApiServer::shared().await?;
-    install_crd(cluster).await?;
+    install_crd(&cluster).await?;
     let client = cluster.client().await?;
     let api: Api<EventChannel> = Api::namespaced(client.clone(), &temp_namespace(&client).await?);
     let dry = PostParams { dry_run: true, ..PostParams::default() };
@@ -230,7 +230,7 @@ async fn every_rule_takes_the_good_and_refuses_the_bad_with_its_words() -> Resul
 async fn bounds_and_types_are_checked_and_unknown_fields_are_refused() -> Result<()> {
     init_tracing();
     let cluster = ApiServer::shared().await?;
-    install_crd(cluster).await?;
+    install_crd(&cluster).await?;
     let namespace = temp_namespace(&cluster.client().await?).await?;
     for (spec, words) in [
         ("delivery: {heartbeatSeconds: 0}", "greater than or equal to 1"),
@@ -259,7 +259,7 @@ async fn bounds_and_types_are_checked_and_unknown_fields_are_refused() -> Result
 async fn defaults_are_written_into_the_object_and_explained() -> Result<()> {
     init_tracing();
     let cluster = ApiServer::shared().await?;
-    install_crd(cluster).await?;
+    install_crd(&cluster).await?;
     let client = cluster.client().await?;
     let namespace = temp_namespace(&client).await?;
     // as a template renders empty values
@@ -292,7 +292,7 @@ async fn defaults_are_written_into_the_object_and_explained() -> Result<()> {
 async fn the_examples_are_taken() -> Result<()> {
     init_tracing();
     let cluster = ApiServer::shared().await?;
-    install_crd(cluster).await?;
+    install_crd(&cluster).await?;
     let namespace = temp_namespace(&cluster.client().await?).await?;
     let folder = eventcast_tests::repository().join("charts/eventcast/examples");
     let mut names: Vec<_> =

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use eventcast_tests::{
-    alone,
     broker::Broker,
     eventually, http, init_tracing,
     ledger::{Ledger, Plan},
@@ -26,7 +25,6 @@ const TAILS: [usize; 3] = [65_536, 256, 32];
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn brokers_that_lose_sight_of_the_server_lose_nothing() -> Result<()> {
     init_tracing();
-    let _turn = alone().await;
     let nats = NatsServer::start().await?;
     let (mut links, mut brokers) = (Vec::new(), Vec::new());
     for tail in TAILS {
@@ -60,7 +58,6 @@ async fn brokers_that_lose_sight_of_the_server_lose_nothing() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_missed_the_new_log_sends_nobody_back() -> Result<()> {
     init_tracing();
-    let _turn = alone().await;
     let nats = NatsServer::start().await?;
     let link = Link::to(&nats.url()).await?;
     let behind = Broker::start(&link.url(), |_| {}).await?;
@@ -127,7 +124,6 @@ async fn a_broker_that_missed_the_new_log_sends_nobody_back() -> Result<()> {
 async fn replays_that_wait_for_a_lost_page_are_told_soon() -> Result<()> {
     const READERS: usize = 60;
     init_tracing();
-    let _turn = alone().await;
     let nats = NatsServer::start().await?;
     let link = Link::to(&nats.url()).await?;
     let config = |config: &mut serde_json::Value| config["memory"]["tailEvents"] = 32.into();

@@ -5,7 +5,6 @@ use std::{future::ready, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use eventcast_tests::{
-    alone,
     broker::Broker,
     clients::{Adapter, Client, Entry, entries},
     eventually,
@@ -60,7 +59,6 @@ fn two_channels(config: &mut Value) {
 async fn the_page_works(name: &str) -> Result<()> {
     init_tracing();
     let mut entry = browser(name)?;
-    let _turn = alone().await;
     let folder = process::folder("eventcast-page-")?;
     let nats = NatsServer::start().await?;
     let mut broker = Broker::start(&nats.url(), two_channels).await?;
@@ -113,7 +111,6 @@ fn page_of(name: &str, port: u16, url: &str, folder: &std::path::Path) -> Result
 
 async fn origins_are_kept_apart(name: &str) -> Result<()> {
     init_tracing();
-    let _turn = alone().await;
     let folder = process::folder("eventcast-origins-")?;
     let ports = ports::reserve(2)?;
     let nats = NatsServer::start().await?;

@@ -4,7 +4,6 @@ use std::{future::ready, time::Duration};
 
 use anyhow::{Result, bail, ensure};
 use eventcast_tests::{
-    alone,
     broker::Broker,
     clients::{Adapter, After, Client, Entry, Stub, entries},
     eventually,
@@ -15,7 +14,7 @@ use eventcast_tests::{
     sse::EventStream,
 };
 
-use crate::rust;
+use super::rust;
 
 /// The start of a process, and the wait for the reconnect: up to 5 s.
 const SOON: Duration = Duration::from_secs(25);
@@ -80,7 +79,6 @@ async fn answers() -> Result<[Answer; 3]> {
 async fn after_an_answer_that_is_no_stream_clients_stop_or_return_as_the_table_says() -> Result<()>
 {
     init_tracing();
-    let _turn = alone().await;
     let folder = process::folder("eventcast-statuses-")?;
     let answers = answers().await?;
     for answer in &answers {

@@ -1,0 +1,4 @@
+//! Real client libraries and browsers.
+
+mod clients;
+mod page;

@@ -1,0 +1,6 @@
+//! The Helm chart as it is rendered, and the files that are generated from types.
+
+mod chart;
+mod chart_monitoring;
+mod chart_security;
+mod generated;

@@ -1,0 +1,13 @@
+//! The operator and the definition of an EventChannel on a real API server and NATS.
+
+mod admit;
+mod harness_kube;
+mod life_operator;
+mod reconcile_brokers;
+mod reconcile_drift;
+mod reconcile_faults;
+mod reconcile_objects;
+mod reconcile_rights;
+mod reconcile_streams;
+mod reconcile_versions;
+mod reconcile_waits;
