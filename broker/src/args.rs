@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Parser, Subcommand};
-use eventcast_broker::{dev, reload::Source};
+use eventcast_broker::{dev, reload::ConfigSource};
 use eventcast_crds::config::load::Override;
 use eventcast_runtime::{program::Failure, telemetry::LogFormat};
 
@@ -11,10 +11,10 @@ use eventcast_runtime::{program::Failure, telemetry::LogFormat};
 #[derive(Parser)]
 #[command(version, about)]
 pub(crate) struct Args {
-    /// What to log, as `info` or `eventcast_broker=debug,warn`.
+    /// Log filter, such as `info` or `eventcast_broker=debug,warn`.
     #[arg(long, global = true, env = "EVENTCAST_LOG", default_value = "info,async_nats=warn")]
     pub(crate) log: String,
-    /// How log lines look.
+    /// Format of log lines.
     #[arg(long, global = true, env = "EVENTCAST_LOG_FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
     #[command(subcommand)]
@@ -25,9 +25,9 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Serve the channels of a configuration file.
     Run(ConfigArgs),
-    /// Try Eventcast on this machine: starts a nats-server, creates a channel, serves the page.
+    /// Try Eventcast on this machine: starts a nats-server, creates a channel and serves a web page.
     Dev(dev::Options),
-    /// Check a configuration file, unknown keys included, and exit.
+    /// Check a configuration file and exit. Unknown keys are errors.
     Check(CheckArgs),
 }
 
@@ -35,31 +35,31 @@ pub(crate) enum Command {
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
-    /// Connect to NATS, too, and check that it is new enough and takes the largest events of every channel.
+    /// Also connect to NATS and check that it is recent enough and accepts the largest events of every channel.
     #[arg(long, env = "EVENTCAST_CHECK_NATS")]
     pub(crate) nats: bool,
 }
 
 #[derive(clap::Args)]
 pub(crate) struct ConfigArgs {
-    /// The configuration file, YAML; docs/CONFIGURATION.md lists its keys.
+    /// The configuration file (YAML). docs/CONFIGURATION.md lists its keys.
     #[arg(long, env = "EVENTCAST_CONFIG")]
     config: Option<PathBuf>,
-    /// Address of the public listener, instead of the file's.
+    /// Address of the public listener; overrides the file.
     #[arg(long, env = "EVENTCAST_LISTEN")]
     listen: Option<SocketAddr>,
-    /// Address of the admin listener, instead of the file's.
+    /// Address of the admin listener; overrides the file.
     #[arg(long, env = "EVENTCAST_ADMIN")]
     admin: Option<SocketAddr>,
-    /// A value instead of the file's, as `limits.subscribers=1000`; repeatable. In the environment:
+    /// Overrides a value of the file, such as `limits.subscribers=1000`; repeatable. In the environment:
     /// `EVENTCAST__LIMITS__SUBSCRIBERS=1000`.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
 }
 
 impl ConfigArgs {
-    /// File, then environment, then flags: later ones win.
-    pub(crate) fn source(self) -> Result<Source, Failure> {
+    /// Flags override the environment, which overrides the file.
+    pub(crate) fn source(self) -> Result<ConfigSource, Failure> {
         let Self { config, listen, admin, set } = self;
         let mut overrides: Vec<_> = std::env::vars()
             .filter_map(|(name, value)| Override::from_env(&name, &value))
@@ -72,6 +72,6 @@ impl ConfigArgs {
             let of = |a: SocketAddr| Override { path: path.into(), value: format!("\"{a}\"") };
             overrides.extend(address.map(of));
         }
-        Ok(Source { file: config, overrides })
+        Ok(ConfigSource { file: config, overrides })
     }
 }

@@ -1,4 +1,4 @@
-//! What a running broker holds: its configuration, its channels, its open streams. Handlers get it by reference.
+//! The state of a running broker: configuration, channels, open streams, and the budgets that they share.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -6,7 +6,6 @@ use arc_swap::ArcSwap;
 use eventcast_crds::config::{BrokerConfig, ChannelConfig, Memory};
 use eventcast_runtime::supervise::Supervisor;
 use eventcast_wire::closing::CloseReason;
-use http::StatusCode;
 use parking_lot::Mutex;
 use prometheus::IntGauge;
 use tokio::time::{Duration, Instant, timeout};
@@ -17,35 +16,40 @@ use crate::{
     channel::Channel,
     client::Client,
     fanout::{sessions::Sessions, shard::Shards},
-    http::problem::Problem,
     log::{Log, Nats, PageCache, TailBudget},
     metrics::Metrics,
     readiness::Readiness,
     sockets::Sockets,
 };
 
-/// How long a query waits for its turn.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a query waits for a slot and for its share of the answer budget.
+const QUERY_SLOT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Channels that `/readyz` names at most.
-const NAMED: usize = 5;
-/// A query that may run.
-pub(crate) struct QueryTurn {
-    _turn: Share,
-    /// KiB of its answer.
-    room: Share,
+const MAX_NAMED_CHANNELS: usize = 5;
+
+/// No query slot became free in time.
+#[derive(Debug, thiserror::Error)]
+#[error("too many queries are in progress")]
+pub(crate) struct TooManyQueries;
+
+/// Permits a query to run.
+pub(crate) struct QuerySlot {
+    _slot: Share,
+    /// KiB of the answer.
+    answer: Share,
 }
 
-impl QueryTurn {
-    /// The query is done: what its answer of `bytes` needs.
-    pub(crate) fn end(self, bytes: usize) -> Share {
-        let mut room = self.room;
-        room.shrink_to(in_kib(bytes));
-        room
+impl QuerySlot {
+    /// Releases the slot after the query, and returns the share of the budget that its answer of `bytes` needs.
+    pub(crate) fn into_answer_share(self, bytes: usize) -> Share {
+        let mut answer = self.answer;
+        answer.shrink_to(in_kib(bytes));
+        answer
     }
 }
 
-/// Budgets of bytes are counted in KiB, since a share is a number of 32 bits.
+/// Bytes in KiB, rounded up. Byte budgets count KiB because a [`Share`] has 32 bits.
 pub(crate) fn in_kib(bytes: usize) -> usize {
     bytes.div_ceil(1024)
 }
@@ -55,18 +59,18 @@ type Channels = BTreeMap<String, Arc<Channel>>;
 /// A running broker.
 pub(crate) struct Broker {
     config: ArcSwap<BrokerConfig>,
-    /// The budgets that this process began with.
+    /// The memory budgets, which do not change while the process runs.
     memory: Memory,
     channels: ArcSwap<Channels>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) pages: Arc<PageCache>,
-    /// None where hyper keeps every socket.
+    /// The threads that own the sockets of HTTP/1.1 subscribers; there may be none.
     pub(crate) shards: Shards,
     nats: Arc<Nats>,
     queries: Arc<Budget>,
     answers: Arc<Budget>,
-    /// KiB of publish requests, from their arrival to their acknowledgement.
+    /// KiB of publish requests, until their events are acknowledged.
     pub(crate) bodies: Arc<Budget>,
     pub(crate) sockets: Arc<Sockets>,
     readiness: Mutex<Readiness>,
@@ -126,79 +130,75 @@ impl Broker {
         self.channels.load().get(&format!("{namespace}/{name}")).cloned()
     }
 
-    /// Whether this broker can serve; see [`readiness`](crate::readiness).
+    /// Whether this broker is ready; see [`readiness`](crate::readiness).
     ///
     /// # Errors
-    /// What it waits for.
+    /// What the broker waits for.
     pub(crate) fn ready(&self) -> Result<(), String> {
         if !self.nats.was_reached() {
-            return Err("NATS was not reached yet".into());
+            return Err("not connected to NATS yet".into());
         }
         let channels = self.channels.load();
-        let unread: Vec<&str> = channels
+        let starting: Vec<&str> = channels
             .iter()
             .filter(|(_, channel)| channel.log().tail().incarnation().is_none())
             .map(|(key, _)| &**key)
             .collect();
-        let readable = channels.len() - unread.len();
-        if self.readiness.lock().look(readable, channels.len(), Instant::now()) {
+        let readable = channels.len() - starting.len();
+        if self.readiness.lock().update(readable, channels.len(), Instant::now()) {
             return Ok(());
         }
-        let named = unread.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
-        let more = match unread.len().saturating_sub(NAMED) {
+        let named =
+            starting.iter().take(MAX_NAMED_CHANNELS).copied().collect::<Vec<_>>().join(", ");
+        let more = match starting.len().saturating_sub(MAX_NAMED_CHANNELS) {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
-        Err(format!("the log of {named}{more} was not read yet"))
+        Err(format!("waiting for the log of {named}{more}"))
     }
 
-    /// Waits for a turn to scan the log, and for room for an answer of `bytes`, which is kept until it has been read.
-    pub(crate) async fn query_turn(
+    /// Waits for a query slot and for `bytes` of the answer budget.
+    ///
+    /// # Errors
+    /// [`QUERY_SLOT_TIMEOUT`] has passed.
+    pub(crate) async fn query_slot(
         &self,
         client: Client,
         bytes: usize,
-    ) -> Result<QueryTurn, Problem> {
-        let turn = async {
-            // In this order: who waits for slow readers does not hold a turn.
-            let room = self.answers.take(client, in_kib(bytes)).await;
-            QueryTurn { _turn: self.queries.take(client, 1).await, room }
+    ) -> Result<QuerySlot, TooManyQueries> {
+        let slot = async {
+            // In this order: a query that waits for slow readers of other answers holds no slot.
+            let answer = self.answers.take(client, in_kib(bytes)).await;
+            QuerySlot { _slot: self.queries.take(client, 1).await, answer }
         };
-        timeout(PATIENCE, turn).await.map_err(|_| {
-            Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "busy",
-                "Not now",
-                "Too many queries are under way, of this client or of all, or their answers are not read. Repeat after Retry-After.",
-            )
-            .retry_after(Duration::from_secs(2))
-        })
+        timeout(QUERY_SLOT_TIMEOUT, slot).await.map_err(|_| TooManyQueries)
     }
 
-    /// Takes `new` over: opens, changes and closes channels.
+    /// Applies the configuration `new`: opens, changes and closes channels.
     pub(crate) fn reconfigure(&self, new: BrokerConfig) {
         let old = self.channels.load_full();
         let wanted: BTreeMap<_, _> = new.channels.iter().map(|c| (c.key(), c)).collect();
-        let (kept, gone): (Vec<_>, Vec<_>) =
+        let (kept, removed): (Vec<_>, Vec<_>) =
             old.iter().partition(|(key, c)| wanted.get(*key).is_some_and(|w| c.reconfigure(w)));
-        // The old reader stops before a new one of the same name begins.
-        gone.iter().for_each(|(_, channel)| channel.close());
+        // Stop the old reader before a new one with the same name starts.
+        removed.iter().for_each(|(_, channel)| channel.close());
         let mut next: Channels =
             kept.into_iter().map(|(k, c)| (k.clone(), Arc::clone(c))).collect();
         let share = self.memory.tail_share(wanted.len());
-        // Those that stay make room before others begin.
+        // Shrink the tails of the kept channels before new ones are opened.
         next.values().for_each(|channel| channel.log().resize_tail(share));
         let budget = TailBudget { events: self.memory.tail_events, bytes: share };
         for (key, config) in wanted {
             next.entry(key).or_insert_with(|| self.open(config, budget));
         }
-        let gone: Vec<_> = gone.into_iter().map(|(key, _)| key.clone()).collect();
+        let removed: Vec<_> = removed.into_iter().map(|(key, _)| key.clone()).collect();
         self.channels.store(Arc::new(next));
         let subscribers = i64::try_from(new.limits.subscribers).unwrap_or(i64::MAX);
         self.metrics.subscribers_max.set(subscribers);
         self.config.store(Arc::new(new));
-        for channel in gone {
+        for channel in removed {
             self.sessions.close_channel(&channel, CloseReason::ChannelRemoved);
-            tracing::info!(channel, "closed the channel, or its log");
+            tracing::info!(channel, "closed the log of the channel");
         }
     }
 

@@ -1,4 +1,4 @@
-//! One channel as it is served: its settings, which may change, and its log.
+//! A channel that the broker serves: its configuration, which may change, and its log.
 
 use std::sync::Arc;
 
@@ -7,21 +7,21 @@ use eventcast_crds::config::ChannelConfig;
 use eventcast_runtime::supervise::Supervisor;
 use tokio_util::sync::CancellationToken;
 
-use crate::{log::Log, metrics::ChannelMetrics, pace::Pace};
+use crate::{log::Log, metrics::ChannelMetrics, rate_limit::RateLimit};
 
-/// A channel that this broker serves.
+/// A channel that the broker serves.
 pub(crate) struct Channel {
     key: Arc<str>,
     config: ArcSwap<ChannelConfig>,
-    pace: ArcSwap<Pace>,
+    rate_limit: ArcSwap<RateLimit>,
     log: Arc<Log>,
     metrics: Arc<ChannelMetrics>,
     stop: CancellationToken,
 }
 
 impl Channel {
-    /// A channel whose log is read from now on, until [`Channel::close`]. A reader that panics would leave a channel that never
-    /// moves, so it is supervised.
+    /// Opens a channel and reads its log until [`Channel::close`]. The reading task is supervised: if it panicked unnoticed, the
+    /// channel would deliver no more events.
     pub(crate) fn open(
         config: &ChannelConfig,
         log: Arc<Log>,
@@ -32,10 +32,10 @@ impl Channel {
         let (reader, until, of) = (Arc::clone(&log), stop.clone(), config.clone());
         let task = format!("log reader of {}", of.key());
         supervisor.spawn(task, &stop, async move { reader.run(of, until).await });
-        let pace = ArcSwap::from_pointee(Pace::new(&config.publishing));
+        let rate_limit = ArcSwap::from_pointee(RateLimit::new(&config.publishing));
         let config = ArcSwap::from_pointee(config.clone());
         let key = config.load().key().into();
-        Arc::new(Self { key, config, pace, log, metrics, stop })
+        Arc::new(Self { key, config, rate_limit, log, metrics, stop })
     }
 
     /// `<namespace>/<name>`.
@@ -47,9 +47,9 @@ impl Channel {
         self.config.load_full()
     }
 
-    /// How fast events are taken.
-    pub(crate) fn pace(&self) -> Arc<Pace> {
-        self.pace.load_full()
+    /// The rate limit for publishers.
+    pub(crate) fn rate_limit(&self) -> Arc<RateLimit> {
+        self.rate_limit.load_full()
     }
 
     pub(crate) fn log(&self) -> &Arc<Log> {
@@ -60,7 +60,7 @@ impl Channel {
         &self.metrics
     }
 
-    /// Takes settings over that need no new log; tells whether these are such.
+    /// Applies `new`, unless it needs another log. Returns whether it was applied.
     pub(crate) fn reconfigure(&self, new: &ChannelConfig) -> bool {
         let old = self.config();
         let same_log = old.stream_name() == new.stream_name()
@@ -68,15 +68,15 @@ impl Channel {
             && old.retention == new.retention
             && old.publishing.max_event_bytes == new.publishing.max_event_bytes;
         if same_log {
-            if Pace::differs(&old.publishing, &new.publishing) {
-                self.pace.store(Arc::new(Pace::new(&new.publishing)));
+            if RateLimit::differs(&old.publishing, &new.publishing) {
+                self.rate_limit.store(Arc::new(RateLimit::new(&new.publishing)));
             }
             self.config.store(Arc::new(new.clone()));
         }
         same_log
     }
 
-    /// Stops reading the log, and frees its pages.
+    /// Stops reading the log and frees its pages.
     pub(crate) fn close(&self) {
         self.stop.cancel();
         self.log.close();

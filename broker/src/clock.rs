@@ -1,4 +1,4 @@
-//! The wall clock of this machine.
+//! The wall clock.
 
 use eventcast_wire::event::Event;
 
@@ -7,7 +7,7 @@ pub(crate) fn now_nanos() -> i64 {
     i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX)
 }
 
-/// Whether the time to live of `event` is over. The log has dropped it then, and memory may still hold it.
+/// Whether the time to live of `event` has passed. The stream has deleted it then, but memory may still hold it.
 pub(crate) fn has_expired(event: &Event) -> bool {
     event.expires.is_some() && event.expired_at(now_nanos())
 }

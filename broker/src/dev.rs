@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Listeners,
-    reload::{Source, Usable},
+    reload::{ConfigSource, ValidConfig},
 };
 use nats::NatsChild;
 
@@ -63,9 +63,9 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Fa
     if !problems.is_empty() {
         return Err(problems.join("\n").into());
     }
-    let source = Source { file: None, overrides: Vec::new() };
+    let source = ConfigSource { file: None, overrides: Vec::new() };
     let greeting = tokio::spawn(greet(config.clone(), child.as_ref().map(NatsChild::describe)));
-    let first = Usable { config, unknown: Vec::new(), text: String::new() };
+    let first = ValidConfig { config, unknown: Vec::new(), text: String::new() };
     let served = crate::run(first, source, listeners, supervisor, shutdown).await;
     greeting.abort();
     if let Some(child) = child {

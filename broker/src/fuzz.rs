@@ -1,5 +1,4 @@
-//! What must hold for any publish request: the body of a fuzz target, which tests call, too. See also
-//! [`eventcast_wire::properties`].
+//! The property of publish requests that a fuzz target and a property test check. See also [`eventcast_wire::properties`].
 
 use bytes::Bytes;
 use eventcast_crds::config::Publishing;
@@ -11,7 +10,8 @@ use crate::http::{
     params::{Params, known},
 };
 
-/// A publish is refused, or gives events that pass every rule. The first byte chooses the content type, the first line is the query.
+/// Any publish request is rejected, or gives events that obey every rule. The first byte selects the content type, the first line is
+/// the query.
 pub fn publish(bytes: &[u8]) {
     let Some((kind, rest)) = bytes.split_first() else { return };
     let mut lines = rest.splitn(2, |b| *b == b'\n');
@@ -50,10 +50,10 @@ pub fn publish(bytes: &[u8]) {
         )
     };
     for draft in drafts().unwrap_or_default() {
-        let data = event::check_data(&draft.data, rules.max_event_bytes).expect("data that passes");
+        let data = event::check_data(&draft.data, rules.max_event_bytes).expect("valid data");
         properties::encoder(data.as_bytes());
         if let Some(name) = &draft.event_type {
-            event::check_type(name).expect("a type that passes");
+            event::check_type(name).expect("a valid type");
         }
         let subject = draft.topic.as_deref().unwrap_or("all");
         assert!(
@@ -69,12 +69,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_the_fuzz_targets_promise_holds_for_any_bytes(bytes: Vec<u8>) {
+        fn holds_for_any_bytes(bytes: Vec<u8>) {
             super::publish(&bytes);
         }
 
         #[test]
-        fn and_for_bytes_that_come_close(kind in 0u8..5, text in "[a-z0-9{}\":,.\\[\\]\\\\\r\n%*> =&-]{0,60}") {
+        fn holds_for_nearly_valid_bytes(kind in 0u8..5, text in "[a-z0-9{}\":,.\\[\\]\\\\\r\n%*> =&-]{0,60}") {
             super::publish(&[&[kind], text.as_bytes()].concat());
         }
     }

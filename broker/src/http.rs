@@ -1,7 +1,8 @@
-//! Requests to handlers, and answers to their final form. Only here and in [`crate::server`] are hyper's types known.
+//! Routes requests to handlers and completes their responses. Besides [`crate::server`] and `fanout::body`, only this module uses
+//! hyper.
 //!
-//! Routing is one `match`; each handler has a file; every error is a [`Problem`] rendered in one place, and CORS is added
-//! to every answer in one place.
+//! Routing is one `match`; each handler has a file. Every error is a [`Problem`], rendered in one place. CORS headers are added to
+//! every response in one place.
 
 mod accept;
 mod channel;
@@ -10,10 +11,12 @@ pub(crate) mod drafts;
 mod erase;
 mod head;
 mod history;
+mod link;
 mod page;
 pub(crate) mod params;
 pub(crate) mod problem;
 mod publish;
+mod range;
 mod retained;
 mod stats;
 mod subscribe;
@@ -40,14 +43,14 @@ use crate::{
 };
 use problem::Problem;
 
-/// What the broker answers with.
+/// The body of a response, before it is given to hyper or to a shard.
 pub(crate) enum Answer {
     Full(Bytes),
     Empty,
     Stream(Box<Opening>),
 }
 
-/// The answer as hyper takes it.
+/// The body of a response for hyper.
 pub(crate) type Body = Either<Either<Full<Bytes>, Empty<Bytes>>, EventBody>;
 
 impl Answer {
@@ -68,7 +71,7 @@ pub(crate) fn empty() -> Answer {
     Answer::Empty
 }
 
-/// A JSON answer; nobody may keep it.
+/// A JSON response that must not be cached.
 fn json(status: StatusCode, body: &impl Serialize) -> Response<Answer> {
     let text = serde_json::to_string(body).unwrap_or_default() + "\n";
     let mut response = Response::new(full(text));
@@ -80,7 +83,7 @@ fn json(status: StatusCode, body: &impl Serialize) -> Response<Answer> {
     response
 }
 
-/// Answers a request of the public listener.
+/// Handles a request of the public listener.
 pub(crate) async fn handle(
     broker: Arc<Broker>,
     remote: Remote,
@@ -103,19 +106,19 @@ async fn route(
     access: &mut Access,
 ) -> Result<Response<Answer>, Problem> {
     if let Err(problem) = head::check(&request, broker.config().limits.head_bytes) {
-        // A page of an allowed origin is to see why.
+        // With CORS headers, so that a page of an allowed origin can read the problem.
         if let Some(channel) = head::channel(broker, request.uri().path()) {
             *access = channel.config().access.clone();
         }
         return Err(problem);
     }
-    check_message(broker, &request)?;
+    check_host(broker, &request)?;
     let path = request.uri().path().to_owned();
     let parts: Vec<_> = path.split('/').skip(1).collect();
     let (method, page) = (request.method().clone(), broker.config().page);
     let reads = method == Method::GET || method == Method::HEAD;
     let (namespace, name, rest) = match *parts {
-        [""] if !page && reads => return Ok(neutral()),
+        [""] if !page && reads => return Ok(alive()),
         [""] if !page => return Err(method_not_allowed("GET, HEAD")),
         ["channels"] if page && reads => {
             return channel::list(broker, request.uri(), request.headers());
@@ -133,7 +136,7 @@ async fn route(
         }
         return Ok(response);
     }
-    cors::refuse_foreign(access, &request)?;
+    cors::reject_foreign(access, &request)?;
     let changes = method == Method::POST || method == Method::DELETE;
     let action = if changes { Action::Publish } else { Action::Subscribe };
     if !permits(access, action) {
@@ -144,9 +147,11 @@ async fn route(
     }
     let (head, _) = request.into_parts();
     match (rest, &method) {
-        (["events"], _) if reads => match accept::wanted(&head.headers)? {
-            accept::Wanted::Stream => subscribe::handle(broker, &channel, remote, &head).await,
-            accept::Wanted::Json => history::handle(broker, &channel, remote, &head).await,
+        (["events"], _) if reads => match accept::negotiate(&head.headers)? {
+            accept::Representation::Stream => {
+                subscribe::handle(broker, &channel, remote, &head).await
+            }
+            accept::Representation::Json => history::handle(broker, &channel, remote, &head).await,
         },
         (["stats"], _) if reads => stats::handle(broker, &channel, remote, &head).await,
         ([], _) if reads => channel::describe(broker, &channel, &head).await,
@@ -159,8 +164,8 @@ async fn route(
     }
 }
 
-/// What is at `/` without the page: load balancers ask there whether the listener answers.
-fn neutral() -> Response<Answer> {
+/// The response at `/` if the page is disabled. Load balancers use it as their health check.
+fn alive() -> Response<Answer> {
     let mut response = Response::new(full("ok\n"));
     set(
         response.headers_mut(),
@@ -173,31 +178,31 @@ fn neutral() -> Response<Answer> {
     response
 }
 
-/// The client as limits count it.
+/// The client that limits are counted for.
 fn client(broker: &Broker, remote: &Remote, headers: &HeaderMap) -> Client {
     let trusted = &broker.config().limits.trusted_proxies;
     Client::of(client_address(remote.peer, headers, trusted))
 }
 
-/// For good: a browser that is answered `401` does not try again by itself.
+/// `401`. A browser does not reconnect after it, which is right: nothing changes without a change of the configuration.
 fn no_grant(access: &Access, action: Action) -> Problem {
     let (doing, field) = match action {
         Action::Subscribe => ("Reading", "Subscribe"),
         Action::Publish => ("Publishing", "Publish"),
     };
     let detail = if access.tokens.is_empty() {
-        format!("{doing} is not allowed here: the channel has {field} not in access.anonymous.")
+        format!("{doing} is not allowed: add {field} to access.anonymous of the channel.")
     } else {
-        format!("{doing} needs a token here, and this version cannot verify tokens yet.")
+        format!("{doing} requires a token, and this version cannot verify tokens yet.")
     };
     Problem::new(StatusCode::UNAUTHORIZED, "no-grant", "Not allowed", detail).challenge().close()
 }
 
-/// What hyper lets through and we do not.
-fn check_message<B>(broker: &Broker, request: &Request<B>) -> Result<(), Problem> {
+/// Checks what hyper does not: the `Host` header.
+fn check_host<B>(broker: &Broker, request: &Request<B>) -> Result<(), Problem> {
     let headers = request.headers();
     if headers.get_all(header::HOST).iter().count() > 1 {
-        let detail = "The Host header came twice: send it once (RFC 9112, section 3.2).";
+        let detail = "There is more than one Host header. Send it once (RFC 9112, section 3.2).";
         return Err(Problem::field("Host", detail).close());
     }
     let host = host(request);
@@ -215,11 +220,12 @@ fn check_message<B>(broker: &Broker, request: &Request<B>) -> Result<(), Problem
         asked.is_some_and(|asked| Authority::parse(&allowed).is_some_and(|a| a.same_host(&asked)))
     };
     if !allowed.is_empty() && !allowed.iter().any(is_asked) {
-        let detail = "This listener does not answer to that name: add it to limits.allowedHosts.";
+        let detail =
+            "This listener does not serve the requested host. Add it to limits.allowedHosts.";
         return Err(Problem::new(
             StatusCode::MISDIRECTED_REQUEST,
             "host-not-allowed",
-            "The host is not served here",
+            "Host not allowed",
             detail,
         )
         .with("field", "Host"));
@@ -227,7 +233,7 @@ fn check_message<B>(broker: &Broker, request: &Request<B>) -> Result<(), Problem
     Ok(())
 }
 
-/// The authority that the client asked for: the URI's in HTTP/2, else the `Host` header.
+/// The authority that the client requested: that of the URI in HTTP/2, else the `Host` header.
 fn host<B>(request: &Request<B>) -> String {
     let authority = request.uri().authority().map(ToString::to_string);
     let header = request.headers().get(header::HOST).and_then(|h| h.to_str().ok());
@@ -238,31 +244,26 @@ fn find(broker: &Broker, namespace: &str, name: &str) -> Result<Arc<Channel>, Pr
     for (field, label) in [("namespace", namespace), ("channel", name)] {
         if !valid_label(label) {
             let detail =
-                format!("A {field} is a DNS label: a-z, 0-9 and -, at most 63 characters.");
+                format!("A {field} must be a DNS label: a-z, 0-9 and -, at most 63 characters.");
             return Err(Problem::field(field, detail));
         }
     }
     broker.channel(namespace, name).ok_or_else(|| {
-        let detail = format!("There is no channel {namespace}/{name} here.");
-        Problem::new(StatusCode::NOT_FOUND, "no-such-channel", "No such channel", detail)
+        let detail = format!("This broker serves no channel {namespace}/{name}.");
+        Problem::new(StatusCode::NOT_FOUND, "no-such-channel", "Channel not found", detail)
     })
 }
 
 fn no_route() -> Problem {
     let detail = "Channels are at /channels/{namespace}/{channel}, their events at …/events, statistics at …/stats.";
-    Problem::new(StatusCode::NOT_FOUND, "no-such-resource", "Nothing is here", detail)
+    Problem::new(StatusCode::NOT_FOUND, "no-such-resource", "Not found", detail)
 }
 
 fn method_not_allowed(allow: &'static str) -> Problem {
-    let detail = format!("This resource answers {allow}.");
-    Problem::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "method-not-allowed",
-        "The method is not allowed",
-        detail,
-    )
-    .allow(allow)
-    .close()
+    let detail = format!("This resource allows {allow}.");
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed", detail)
+        .allow(allow)
+        .close()
 }
 
 fn set(headers: &mut HeaderMap, pairs: &[(HeaderName, &'static str)]) {

@@ -1,19 +1,21 @@
 //! The Eventcast broker: Server-Sent Events over a log in NATS JetStream.
 //!
-//! The one idea: *a subscriber is a cursor on a shared log*. Live delivery, replay, a slow reader and a reconnect are the
-//! same thing at different positions.
+//! The main idea: *a subscriber is a cursor on a shared log*. Live delivery, replay, a slow reader and a reconnect are the same
+//! thing at different positions.
 //!
 //! ```text
-//! main -> run -> server -> http -> { fanout, query, log, access, metrics } -> { event, cursor, topic, frame, filter }
+//! main -> run -> server -> http -> { fanout, query, log, access, sockets, metrics } -> eventcast_wire, eventcast_crds
 //!                                    fanout -> log (reads the tail and pages, never the other way)
 //! ```
 //!
-//! - `event`, `cursor`, `topic`, `source`, `filter`, `frame`, `cloudevent`, `media_type`: the nouns and the wire encoding; pure.
-//! - `log`: JetStream in, framed events out. Only there is async-nats known.
-//! - `fanout`: subscribers and their sinks.
+//! - `cloudevent`, `media_type`: parsing of what publishers send; pure. Cursors, topics, filters, events and frames are in the
+//!   crate `eventcast_wire`.
+//! - `log`: a JetStream stream in, framed events out. Only this module uses async-nats.
+//! - `fanout`: subscribers, and the sinks that write to them.
 //! - `query`: bounded scans for history and statistics.
-//! - `http`, `server`: requests and sockets. Only there are hyper's types known.
-//! - `drain`, `reload`, `admin`, `dev`: the life of the process.
+//! - `http`, `server`: requests and sockets. Only these modules, and `fanout::body`, use hyper.
+//! - `broker`, `channel`: what a running broker holds; `client`, `budget`, `rate_limit`, `sockets`: its limits.
+//! - `reload`, `readiness`, `drain`, `admin`, `dev`: startup, configuration and shutdown of the process.
 
 mod access;
 mod admin;
@@ -32,8 +34,8 @@ mod http;
 mod log;
 mod media_type;
 mod metrics;
-mod pace;
 mod query;
+mod rate_limit;
 mod readiness;
 pub mod reload;
 mod server;
@@ -52,14 +54,14 @@ use crate::{
     fanout::shard::Shards,
     log::{ConnectError, Nats},
     metrics::Metrics,
-    reload::{Source, Usable},
+    reload::{ConfigSource, ValidConfig},
     sockets::Sockets,
 };
 
-/// Connections that wait to be accepted, at most; Linux caps it by `net.core.somaxconn`, 4096 by default.
-const BACKLOG: u32 = 4096;
+/// Connections that may wait to be accepted. Linux caps it at `net.core.somaxconn`, 4096 by default.
+const LISTEN_BACKLOG: u32 = 4096;
 
-/// The sockets that a broker listens on.
+/// The listening sockets of a broker.
 pub struct Listeners {
     /// For clients.
     pub public: TcpListener,
@@ -71,7 +73,7 @@ impl Listeners {
     /// Binds both addresses of `config`.
     ///
     /// # Errors
-    /// One line that names the address and what to do.
+    /// An address is in use or cannot be bound. The message says what to do.
     pub async fn bind(config: &BrokerConfig) -> Result<Self, String> {
         let bind = |address, key: &str| {
             listen(address).map_err(|e| match e.kind() {
@@ -86,15 +88,16 @@ impl Listeners {
     }
 }
 
-/// As `TcpListener::bind`, but for a herd that connects at once: whom the queue has no room for tries again a second later.
+/// `TcpListener::bind` with a longer backlog, for many clients that connect at once. If the backlog is full, a client's kernel
+/// retries only after a second.
 fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
-    socket.listen(BACKLOG)
+    socket.listen(LISTEN_BACKLOG)
 }
 
-/// Connects to NATS as a broker would; everything that is wrong there, each in words.
+/// Connects to NATS as a running broker does, and checks it for the channels of `config`. Returns one message per problem.
 pub async fn check_nats(config: &BrokerConfig) -> Vec<String> {
     let connected = async {
         let metrics = Metrics::new().map_err(|e| Chain(&e).to_string())?;
@@ -103,26 +106,26 @@ pub async fn check_nats(config: &BrokerConfig) -> Vec<String> {
         nats.map_err(|e| Chain(&e).to_string())
     };
     match connected.await {
-        Ok(nats) => nats.complaints(&config.nats, &config.channels).await,
+        Ok(nats) => nats.problems(&config.nats, &config.channels).await,
         Err(message) => vec![message],
     }
 }
 
-/// Runs a broker from `first`, taking over what `source` says later, until `shutdown` or until `supervisor` notices that a part of it
-/// failed; then drains.
+/// Runs a broker with the configuration `first`, and with later versions from `source`, until `shutdown` or until a supervised task
+/// fails. Then drains.
 ///
 /// # Errors
-/// The configuration names servers or files of NATS that cannot be used, NATS is too old, or a part of the program failed.
+/// The NATS servers or credentials of the configuration are unusable, NATS is too old, or a supervised task failed.
 pub async fn run(
-    first: Usable,
-    source: Source,
+    first: ValidConfig,
+    source: ConfigSource,
     listeners: Listeners,
     supervisor: Supervisor,
     shutdown: CancellationToken,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let metrics = Metrics::new()?;
-    let Usable { config, unknown, text } = first;
-    tell_unknown(&metrics, &unknown);
+    let ValidConfig { config, unknown, text } = first;
+    report_unknown_keys(&metrics, &unknown);
     let in_flight = config.limits.publishes_in_flight;
     let nats = Nats::connect(&config.nats, in_flight, &metrics, &supervisor).await?;
 
@@ -155,10 +158,10 @@ pub async fn run(
     let accept =
         server::accept(listeners.public, Arc::clone(&broker), deaf, drain, connections.clone());
     supervisor.spawn("public listener", &switches.deaf, accept);
-    let reload = follow(Arc::clone(&broker), source, text, shutdown.clone());
+    let reload = reload_on_change(Arc::clone(&broker), source, text, shutdown.clone());
     supervisor.spawn("configuration reload", &shutdown, reload);
 
-    // Beside everything else: probes are answered, and subscribers told to come back, while NATS is away.
+    // Concurrent with serving: while NATS is unreachable, probes are answered and subscribers are told to reconnect.
     let version = async {
         nats.check_version().await?;
         std::future::pending::<Result<(), ConnectError>>().await
@@ -174,14 +177,14 @@ pub async fn run(
     if let Some(failure) = supervisor.failure() {
         return Err(failure.into());
     }
-    tracing::info!("ended");
+    tracing::info!("shutdown complete");
     Ok(())
 }
 
-/// Takes changes of the configuration over, since the file said `seen`, until `shutdown`.
-async fn follow(
+/// Applies changes of the configuration file, whose content was `seen`, until `shutdown`.
+async fn reload_on_change(
     broker: Arc<Broker>,
-    source: Source,
+    source: ConfigSource,
     mut seen: String,
     shutdown: CancellationToken,
 ) {
@@ -192,27 +195,27 @@ async fn follow(
         };
         let counted = |outcome| broker.metrics.config_reloads.with_label_values(&[outcome]).inc();
         match changed {
-            Ok(Usable { config, unknown, .. }) => {
+            Ok(ValidConfig { config, unknown, .. }) => {
                 counted("taken");
-                tell_unknown(&broker.metrics, &unknown);
+                report_unknown_keys(&broker.metrics, &unknown);
                 for key in broker.config().needs_restart(&config) {
-                    tracing::warn!(key, "this change needs a restart");
+                    tracing::warn!(key, "the changed value needs a restart");
                 }
                 broker.reconfigure(config);
-                tracing::info!("took the changed configuration over");
+                tracing::info!("applied the new configuration");
             }
             Err(error) => {
                 counted("refused");
                 let error = Chain(&error);
-                tracing::error!(%error, "the changed configuration is refused: the last good one stays");
+                tracing::error!(%error, "rejected the new configuration; keeping the last valid one");
             }
         }
     }
 }
 
-fn tell_unknown(metrics: &Metrics, unknown: &[String]) {
+fn report_unknown_keys(metrics: &Metrics, unknown: &[String]) {
     metrics.config_unknown_keys.set(i64::try_from(unknown.len()).unwrap_or(i64::MAX));
     for key in unknown {
-        tracing::warn!(key, "this version does not know the key");
+        tracing::warn!(key, "unknown configuration key");
     }
 }

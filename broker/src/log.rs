@@ -1,14 +1,16 @@
-//! The shared log: JetStream in, framed events out. Only here is async-nats known.
+//! The log of a channel: a JetStream stream in, framed events out. Within the broker, only this module uses async-nats. (The
+//! connection options come from [`eventcast_runtime::nats`].)
 //!
-//! One [`Log`] per channel. [`attach`] keeps the [`tail`] filled by a push consumer of our own; [`pages`] serves what lies
-//! below it by batch direct get, out of the one [`page_cache`]; [`position`] turns what a client asks for into a place to
-//! begin; [`publish`] appends; [`retention`] forgets what the stream has dropped. A position moves only over ranges that are proven complete, so replay and live delivery are
-//! one reading.
+//! There is one [`Log`] per channel. [`attach`] fills the [`tail`] from a push consumer. [`pages`] reads older events with batch
+//! direct get and keeps them in the [`page_cache`]. [`position`] resolves where a client starts. [`publish`] appends.
+//! [`retention`] removes from memory what the stream has deleted.
+//!
+//! A position advances only over ranges that are proven complete. So replay and live delivery are the same operation.
 
 mod attach;
 mod connect;
+mod deletions;
 mod direct;
-mod dropped;
 mod erase;
 mod message;
 mod page;
@@ -41,7 +43,7 @@ pub(crate) use page_cache::PageCache;
 pub(crate) use pages::PageError;
 pub(crate) use position::{Resolved, Start, Unavailable};
 pub(crate) use publish::{Outcome, PublishError, Receipt};
-pub(crate) use tail::{BATCH, Reading, TailBudget};
+pub(crate) use tail::{BATCH, TailBudget, TailRead};
 
 use eventcast_wire::{
     cursor::{Check, Cursor, Epoch},
@@ -49,26 +51,25 @@ use eventcast_wire::{
 };
 
 use crate::metrics::ChannelMetrics;
-use page_cache::Shelf;
+use page_cache::ChannelPages;
 use retention::Retained;
 use tail::Tail;
 
-/// Page loads under way for one channel at most: more only make publishers wait (jetstream: direct gets hold the
-/// stream's lock).
-const LOADS: usize = 8;
+/// Concurrent page loads of one channel. A direct get holds the stream's lock in nats-server, so more would delay publishers.
+const MAX_PAGE_LOADS: usize = 8;
 
-/// One life of a log, from its creation to its loss.
+/// One incarnation of a log: from the creation of its stream until the stream is deleted or replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Incarnation {
-    /// Counts the incarnations that this process has seen.
+    /// Numbers the incarnations that this process has seen, from 1.
     pub(crate) number: u64,
-    /// Its name in cursors.
+    /// The name of the incarnation in cursors.
     pub(crate) epoch: Epoch,
-    /// The first sequence it held when we first read it.
+    /// The first sequence of the stream when this process first attached to it.
     pub(crate) first_sequence: u64,
 }
 
-/// A place in the log: everything up to and with `sequence` was seen, or its loss declared.
+/// A position in the log. Every event up to and including `sequence` was delivered, or declared lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Position {
     pub(crate) incarnation: u64,
@@ -81,7 +82,7 @@ impl Position {
         Cursor { epoch, sequence: self.sequence, check: self.check }
     }
 
-    /// Whether the same was seen; the check may differ where an event was deleted meanwhile.
+    /// Whether both are at the same place. The check may differ: an event that was deleted since has none.
     pub(crate) fn is_at(&self, other: &Self) -> bool {
         (self.incarnation, self.sequence) == (other.incarnation, other.sequence)
     }
@@ -94,31 +95,34 @@ impl Position {
 
 /// The log of one channel.
 pub(crate) struct Log {
-    /// Names and limits that this log was opened with.
-    names: Names,
+    settings: Settings,
     nats: Arc<Nats>,
     tail: Tail,
-    pages: Shelf,
-    flights: pages::Flights,
-    loads: Semaphore,
+    pages: ChannelPages,
+    page_loads: pages::PageLoads,
+    load_permits: Semaphore,
     info: stream::InfoCache,
     retained: Mutex<Retained>,
-    /// Counts how often memory has forgotten what the stream dropped.
+    /// Incremented when events that the stream deleted are removed from memory.
     drops: AtomicU64,
     metrics: Arc<ChannelMetrics>,
     live: AtomicBool,
-    /// The newest sequence that was acknowledged to a publisher of this broker, and its incarnation.
+    /// Incarnation and newest sequence that this broker has acknowledged to a publisher.
     acknowledged: Mutex<(u64, u64)>,
-    /// Counts the tail's attachments.
+    /// Incremented when the tail loses its consumer.
     attachments: AtomicU64,
-    warm: u64,
+    /// Events that the tail holds at most; a new consumer starts that far below the stream's last sequence.
+    max_tail_events: u64,
 }
 
-/// What NATS calls the channel.
+/// What the configuration of the channel says about its stream. Fixed while the log is open.
 #[derive(Clone, Debug)]
-struct Names {
+struct Settings {
+    /// `<namespace>/<name>`, for logs.
     channel: String,
+    /// The name of the JetStream stream.
     stream: String,
+    /// The prefix of the subjects that events are published to.
     prefix: String,
     max_event_bytes: usize,
 }
@@ -132,7 +136,7 @@ impl Log {
         metrics: Arc<ChannelMetrics>,
     ) -> Arc<Self> {
         Arc::new(Self {
-            names: Names {
+            settings: Settings {
                 channel: config.key(),
                 stream: config.stream_name(),
                 prefix: config.prefix(),
@@ -140,9 +144,9 @@ impl Log {
             },
             nats,
             tail: Tail::new(budget, Arc::clone(&metrics)),
-            pages: pages.shelf(metrics.page_bytes.clone()),
-            flights: pages::Flights::default(),
-            loads: Semaphore::new(LOADS),
+            pages: pages.channel(metrics.page_bytes.clone()),
+            page_loads: pages::PageLoads::default(),
+            load_permits: Semaphore::new(MAX_PAGE_LOADS),
             info: stream::InfoCache::default(),
             retained: Mutex::default(),
             drops: AtomicU64::new(0),
@@ -150,16 +154,16 @@ impl Log {
             live: AtomicBool::new(false),
             acknowledged: Mutex::default(),
             attachments: AtomicU64::new(0),
-            warm: budget.events as u64,
+            max_tail_events: budget.events as u64,
         })
     }
 
     /// Keeps the tail filled until `stop`.
     pub(crate) async fn run(&self, config: ChannelConfig, stop: CancellationToken) {
         tokio::select! {
-            () = attach::keep(self, &config) => {}
+            () = attach::run(self, &config) => {}
             () = self.nats.warn_of_small_payload(&config) => {}
-            () = retention::follow(self) => {}
+            () = retention::run(self) => {}
             () = stop.cancelled() => {}
         }
         self.set_live(false);
@@ -169,32 +173,34 @@ impl Log {
         }
     }
 
-    /// From now on the tail holds `bytes` at most.
+    /// Sets the byte budget of the tail. Events over the budget are evicted at once.
     pub(crate) fn resize_tail(&self, bytes: usize) {
         self.tail.resize(bytes);
     }
 
-    /// Lets the pages go, and caches no more.
+    /// Drops the cached pages and caches no more.
     pub(crate) fn close(&self) {
         self.pages.close();
     }
 
-    /// The newest events.
+    /// The newest events, in memory.
     pub(crate) fn tail(&self) -> &Tail {
         &self.tail
     }
 
-    /// Changes whenever the stream has dropped events that this broker had in memory: what was read before may be gone.
+    /// A counter that changes when events that the stream deleted are removed from memory. A reader that holds events from before
+    /// a change must read them again.
     pub(crate) fn drops(&self) -> u64 {
         self.drops.load(SeqCst)
     }
 
-    /// Whether the tail is attached right now.
+    /// Whether the tail's consumer is attached and has caught up.
     pub(crate) fn live(&self) -> bool {
         self.live.load(SeqCst)
     }
 
-    /// The attachment that the tail is read by, if it is.
+    /// The number of the current attachment; `None` while the tail is detached. Two equal numbers prove that the tail stayed
+    /// attached in between.
     fn attachment(&self) -> Option<u64> {
         let number = self.attachments.load(SeqCst);
         self.live().then_some(number)
@@ -208,8 +214,8 @@ impl Log {
         self.metrics.live.set(i64::from(live));
     }
 
-    /// Waits until the log was read once; false where `patience` ran out.
-    pub(crate) async fn ready(&self, patience: Duration) -> bool {
+    /// Waits until the log was read for the first time; false after `limit`.
+    pub(crate) async fn ready(&self, limit: Duration) -> bool {
         let mut changes = self.tail.changes();
         let wait = async {
             while self.tail.incarnation().is_none() {
@@ -218,6 +224,6 @@ impl Log {
                 }
             }
         };
-        timeout(patience, wait).await.is_ok()
+        timeout(limit, wait).await.is_ok()
     }
 }

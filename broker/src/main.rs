@@ -5,7 +5,7 @@ mod args;
 use std::process::ExitCode;
 
 use clap::Parser;
-use eventcast_broker::{Listeners, dev, reload::Source};
+use eventcast_broker::{Listeners, dev, reload::ConfigSource};
 use eventcast_runtime::{
     program::{self, Failure},
     supervise::Supervisor,
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use args::{Args, CheckArgs, Command};
 
-/// Returns the memory of subscribers that have left; the allocator of glibc keeps it.
+/// Returns the memory of closed connections to the system, which the allocator of glibc does not.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -41,24 +41,27 @@ async fn dispatch(command: Command, shutdown: CancellationToken) -> Result<(), F
     }
 }
 
-/// Strict where a running broker is lenient: unknown keys are refused. NATS is asked only on request: mostly the file is checked
-/// where NATS cannot be reached.
-async fn check(source: &Source, nats: bool) -> Result<(), Failure> {
-    let complaints = source.complaints().await;
-    if !complaints.is_empty() {
-        return Err(Failure::usage(complaints.join("\n")));
+/// Checks the configuration. Unlike a running broker, it rejects unknown keys. It connects to NATS only if asked to, because the
+/// file is often checked where NATS is unreachable.
+async fn check(source: &ConfigSource, nats: bool) -> Result<(), Failure> {
+    let problems = source.problems().await;
+    if !problems.is_empty() {
+        return Err(Failure::usage(problems.join("\n")));
     }
     if nats {
         let config = source.read().await.map_err(Failure::usage)?.config;
-        let complaints = eventcast_broker::check_nats(&config).await;
-        if !complaints.is_empty() {
-            return Err(Failure::failed(complaints.join("\n")));
+        let problems = eventcast_broker::check_nats(&config).await;
+        if !problems.is_empty() {
+            return Err(Failure::failed(problems.join("\n")));
         }
     }
     Ok(())
 }
 
-#[expect(clippy::print_stdout, reason = "where it listens is what this program says to its caller")]
+#[expect(
+    clippy::print_stdout,
+    reason = "scripts and tests read the addresses from standard output"
+)]
 fn announce(listeners: &Listeners) -> std::io::Result<()> {
     println!("listening on http://{}", listeners.public.local_addr()?);
     println!("admin on http://{}", listeners.admin.local_addr()?);

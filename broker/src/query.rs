@@ -103,7 +103,7 @@ async fn scan(
     while !left.is_empty() {
         let probe = if reverse { left.end - 1 } else { left.start };
         let page = log.page(incarnation.number, probe).await?;
-        let first = page.first_sequence.max(log.tail().first());
+        let first = page.first_sequence.max(log.tail().first_sequence());
         if first > left.start {
             if named && scanned.gap.is_none() {
                 scanned.gap = Some(expired(incarnation, left.start, first));

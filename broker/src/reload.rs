@@ -1,6 +1,7 @@
-//! The configuration file, read again when it changes.
+//! Reads the configuration, and reloads the file when it changes.
 //!
-//! It is looked at, not watched: a mounted ConfigMap is swapped by symbolic links, which file events report in too many ways.
+//! The file is polled, not watched: Kubernetes replaces a mounted ConfigMap by swapping symbolic links, which file events report
+//! in different ways.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -10,87 +11,87 @@ use eventcast_crds::config::{
 };
 use tokio::time::{MissedTickBehavior, interval};
 
-/// How often the file is looked at.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often the file is read.
+const CONFIG_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Where a configuration comes from.
+/// Where the configuration comes from.
 #[derive(Clone, Debug)]
-pub struct Source {
-    /// The file; without one the overrides are all there is.
+pub struct ConfigSource {
+    /// The file. Without one, the defaults and the overrides apply.
     pub file: Option<PathBuf>,
-    /// What replaces values of the file, from the environment and from flags.
+    /// Values from the environment and from flags, which override the file.
     pub overrides: Vec<Override>,
 }
 
-/// Why there is no configuration: every reason, a line each.
+/// Why the configuration is invalid: one message per problem.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.join("\n"))]
-pub struct BadConfig(pub Vec<String>);
+pub struct InvalidConfig(pub Vec<String>);
 
-/// A configuration that can be used, and the keys that mean nothing to this version.
+/// A valid configuration.
 #[derive(Debug)]
-pub struct Usable {
+pub struct ValidConfig {
     /// The configuration.
     pub config: BrokerConfig,
-    /// Paths of unknown keys.
+    /// Paths of keys that this version does not know.
     pub unknown: Vec<String>,
-    /// What the file said.
+    /// The content of the file.
     pub text: String,
 }
 
-impl Source {
-    /// Reads and checks the configuration.
+impl ConfigSource {
+    /// Reads and validates the configuration.
     ///
     /// # Errors
-    /// The file cannot be read, or what it says cannot be used: all problems at once.
-    pub async fn read(&self) -> Result<Usable, BadConfig> {
+    /// The file cannot be read or is invalid. All problems are reported at once.
+    pub async fn read(&self) -> Result<ValidConfig, InvalidConfig> {
         self.parse(self.text().await?)
     }
 
-    /// Everything that is wrong with the configuration, unknown keys included; empty where nothing is.
-    pub async fn complaints(&self) -> Vec<String> {
+    /// Every problem of the configuration, one message each. Unknown keys are problems here.
+    pub async fn problems(&self) -> Vec<String> {
         let loaded = self.text().await.and_then(|text| {
-            load(&text, &self.overrides).map_err(|e| BadConfig(vec![e.to_string()]))
+            load(&text, &self.overrides).map_err(|e| InvalidConfig(vec![e.to_string()]))
         });
         match loaded {
-            Err(BadConfig(lines)) => lines,
+            Err(InvalidConfig(lines)) => lines,
             Ok(Loaded { config, unknown }) => {
-                let unknown =
-                    unknown.iter().map(|k| format!("{k}: this version does not know the key"));
+                let unknown = unknown.iter().map(|k| format!("{k}: unknown key"));
                 unknown.chain(config.problems().iter().map(ToString::to_string)).collect()
             }
         }
     }
 
-    async fn text(&self) -> Result<String, BadConfig> {
+    async fn text(&self) -> Result<String, InvalidConfig> {
         let Some(file) = &self.file else {
             return Ok(String::new());
         };
         tokio::fs::read_to_string(file)
             .await
-            .map_err(|e| BadConfig(vec![format!("{}: cannot be read: {e}", file.display())]))
+            .map_err(|e| InvalidConfig(vec![format!("failed to read {}: {e}", file.display())]))
     }
 
-    fn parse(&self, text: String) -> Result<Usable, BadConfig> {
-        let loaded = load(&text, &self.overrides).map_err(|e| BadConfig(vec![e.to_string()]))?;
+    fn parse(&self, text: String) -> Result<ValidConfig, InvalidConfig> {
+        let loaded =
+            load(&text, &self.overrides).map_err(|e| InvalidConfig(vec![e.to_string()]))?;
         let problems = loaded.config.problems();
         if problems.is_empty() {
-            Ok(Usable { config: loaded.config, unknown: loaded.unknown, text })
+            Ok(ValidConfig { config: loaded.config, unknown: loaded.unknown, text })
         } else {
-            Err(BadConfig(problems.iter().map(ToString::to_string).collect()))
+            Err(InvalidConfig(problems.iter().map(ToString::to_string).collect()))
         }
     }
 
-    /// Waits until the file says something else than `last`; gives what it says now.
+    /// Waits until the content of the file differs from `last`, and returns the new configuration.
     ///
     /// # Cancel safety
     /// Safe.
-    pub(crate) async fn changed(&self, last: &mut String) -> Result<Usable, BadConfig> {
-        let mut tick = interval(LOOK);
+    pub(crate) async fn changed(&self, last: &mut String) -> Result<ValidConfig, InvalidConfig> {
+        let mut tick = interval(CONFIG_POLL_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            // A file that is being replaced may be missing for a moment.
+            // A file that is being replaced may be missing temporarily.
             let Ok(text) = self.text().await else { continue };
             if text != *last {
                 last.clone_from(&text);

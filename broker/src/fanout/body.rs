@@ -49,7 +49,7 @@ impl EventBody {
     /// A body that begins as `opening` says.
     pub(crate) fn new(opening: Opening) -> Self {
         let Opening { subscriber, admission, grant, rhythm, first } = opening;
-        let listener = subscriber.log().tail().listen(Arc::clone(admission.session().waker()));
+        let listener = subscriber.log().tail().add_waker(Arc::clone(admission.session().waker()));
         let (wrote, heartbeat) = (Instant::now(), rhythm.next_beat());
         let timer = Box::pin(sleep_until(wrote + heartbeat));
         Self {
@@ -185,6 +185,6 @@ impl Body for EventBody {
 
 impl Drop for EventBody {
     fn drop(&mut self) {
-        self.subscriber.log().tail().unlisten(self.listener);
+        self.subscriber.log().tail().remove_waker(self.listener);
     }
 }

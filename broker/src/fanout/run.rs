@@ -54,7 +54,7 @@ impl Run {
     /// The page, where all of it goes out as it lies.
     fn whole(&self, filter: &Filter) -> Option<&Page> {
         match &self.source {
-            Source::Page(page) if page.is_plain() && filter.is_empty() => Some(page),
+            Source::Page(page) if page.is_unconditional() && filter.is_empty() => Some(page),
             _ => None,
         }
     }
@@ -64,7 +64,7 @@ impl Run {
         let events = self.events();
         let mut out = Slices::default();
         if let Some(page) = self.whole(filter)
-            && let Some(bytes) = page.side_by_side(self.from, page.events.len())
+            && let Some(bytes) = page.packed_chunks(self.from, page.events.len())
         {
             out.add(bytes);
             out.events = events.len();
@@ -98,7 +98,7 @@ impl Run {
     /// Bytes of the first `count` events and the last of them, where they go out as they lie.
     pub(super) fn whole_until(&self, filter: &Filter, count: usize) -> Option<(usize, &Event)> {
         let page = self.whole(filter)?;
-        let bytes = page.side_by_side(self.from, self.from + count)?.len();
+        let bytes = page.packed_chunks(self.from, self.from + count)?.len();
         Some((bytes, self.events().get(count.checked_sub(1)?)?))
     }
 
@@ -114,7 +114,7 @@ impl Run {
     /// The chunks of the events `from..to`, if they lie side by side.
     fn bytes(&self, from: usize, to: usize) -> Option<&[u8]> {
         match &self.source {
-            Source::Page(page) => page.side_by_side(self.from + from, self.from + to),
+            Source::Page(page) => page.packed_chunks(self.from + from, self.from + to),
             Source::Ring(_) => None,
         }
     }
@@ -126,9 +126,9 @@ impl Run {
             return None;
         }
         if let Some(page) = self.whole(filter)
-            && let Some(reached) = page.reached(self.from, written - 1)
+            && let Some(reached) = page.event_at_byte(self.from, written - 1)
         {
-            let end = page.side_by_side(self.from, reached + 1)?.len();
+            let end = page.packed_chunks(self.from, reached + 1)?.len();
             return Some((reached - self.from, end - written));
         }
         let mut end = 0;

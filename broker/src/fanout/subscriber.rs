@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use super::run::Run;
 use crate::{
-    log::{Incarnation, Log, Page, PageError, Position, Reading, age_seconds},
+    log::{Incarnation, Log, Page, PageError, Position, TailRead, age_seconds},
     metrics::{ChannelMetrics, Counted},
 };
 
@@ -145,16 +145,16 @@ impl Subscriber {
                     self.metrics.from_pages.inc();
                     return Poll::Ready(self.read_page(page));
                 }
-                Err(PageError::Renewed) => return Poll::Ready(Step::On),
+                Err(PageError::Recreated) => return Poll::Ready(Step::On),
                 Err(PageError::Unreadable) => self.load_after(RETRY),
             }
             return self.poll_read(cx, limit);
         }
         match self.log.tail().read(&self.position, limit) {
-            Reading::NotReady => Poll::Pending,
-            Reading::Events(events) => Poll::Ready(self.read_ring(events)),
-            Reading::Renewed(first) => Poll::Ready(self.renew(first)),
-            Reading::Expired(to) => {
+            TailRead::NotReady => Poll::Pending,
+            TailRead::Events(events) => Poll::Ready(self.read_ring(events)),
+            TailRead::Recreated(first) => Poll::Ready(self.renew(first)),
+            TailRead::Expired(to) => {
                 let lost = to.sequence - self.position.sequence;
                 let requested = self.position.cursor(self.epoch).to_string();
                 Poll::Ready(self.declare(requested, to, Some(lost), GapReason::Expired))
@@ -162,9 +162,9 @@ impl Subscriber {
             reading => {
                 self.falls_behind();
                 let Position { incarnation, sequence, .. } = self.position;
-                match self.log.held_page(incarnation, sequence + 1) {
+                match self.log.page_in_memory(incarnation, sequence + 1) {
                     Some(page) => {
-                        let from = if matches!(reading, Reading::Far) {
+                        let from = if matches!(reading, TailRead::PageInMemory) {
                             &self.metrics.from_tail
                         } else {
                             &self.metrics.from_pages

@@ -1,17 +1,17 @@
-//! Content negotiation (RFC 9110, section 12.5.1) between the two forms that we have: an event stream and JSON.
+//! Content negotiation (RFC 9110, section 12.5.1) between an event stream and JSON.
 
 use http::{HeaderMap, StatusCode, header};
 
 use super::problem::Problem;
 
-/// The form of an answer.
+/// The media type of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(super) enum Representation {
     Stream,
     Json,
 }
 
-/// How specific a media range is: `*/*`, `type/*`, or the media type itself.
+/// How specific a media range is. The order matters: later variants take precedence.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Specificity {
     Anything,
@@ -19,13 +19,13 @@ enum Specificity {
     Exact,
 }
 
-/// What `Accept` says of one form, by its most specific range.
+/// The quality of a media type by the most specific range that matches it.
 type Quality = Option<(Specificity, f32)>;
 
 struct Accepted {
     stream: Quality,
     json: Quality,
-    /// Whether there was a range at all.
+    /// Whether there is any media range.
     any: bool,
 }
 
@@ -65,26 +65,28 @@ fn q(quality: Quality) -> f32 {
     quality.map_or(0.0, |(_, q)| q)
 }
 
-/// The form that a reader of events wants; the stream where it does not say.
-pub(super) fn wanted(headers: &HeaderMap) -> Result<Wanted, Problem> {
+/// Chooses the response to `GET …/events`: the stream if the client has no preference.
+pub(super) fn negotiate(headers: &HeaderMap) -> Result<Representation, Problem> {
     let Accepted { stream, json, any } = Accepted::of(headers);
     if !any || (q(stream) >= q(json) && q(stream) > 0.0) {
-        return Ok(Wanted::Stream);
+        return Ok(Representation::Stream);
     }
     if q(json) > 0.0 {
-        return Ok(Wanted::Json);
+        return Ok(Representation::Json);
     }
-    Err(not_acceptable("Events are to be had as text/event-stream, past ones as application/json."))
+    Err(not_acceptable(
+        "Events are available as text/event-stream, past events also as application/json.",
+    ))
 }
 
-/// Refuses a publisher who would rather have a stream: a client that subscribes by `POST` repeats its request whenever the
-/// connection ends, and would publish its body each time.
+/// Rejects a publisher that prefers a stream. A client that subscribes by `POST` repeats the request after every disconnect, and
+/// would publish its body each time.
 pub(super) fn refuse_stream(headers: &HeaderMap) -> Result<(), Problem> {
     let Accepted { stream, json, .. } = Accepted::of(headers);
     match stream {
         Some((Specificity::Exact, wanted)) if wanted > q(json) => Err(not_acceptable(
-            "POST publishes its body and answers application/json; a client that repeats it to get a stream would publish again \
-             and again. Subscribe with GET. To publish, send Accept: application/json, or none.",
+            "POST publishes its body and answers application/json. Subscribe with GET. To publish, send Accept: application/json or \
+             no Accept header.",
         )
         .close()),
         _ => Ok(()),
@@ -92,7 +94,7 @@ pub(super) fn refuse_stream(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 fn not_acceptable(detail: &str) -> Problem {
-    Problem::new(StatusCode::NOT_ACCEPTABLE, "not-acceptable", "No such form", detail)
+    Problem::new(StatusCode::NOT_ACCEPTABLE, "not-acceptable", "Not acceptable", detail)
         .with("field", "Accept")
 }
 
@@ -108,12 +110,12 @@ mod tests {
         headers
     }
 
-    fn of(accept: &[&str]) -> Option<Wanted> {
-        wanted(&headers(accept)).ok()
+    fn of(accept: &[&str]) -> Option<Representation> {
+        negotiate(&headers(accept)).ok()
     }
 
     #[test]
-    fn the_stream_unless_json_is_wanted_more() {
+    fn the_stream_unless_json_is_preferred() {
         for accept in [
             &[][..],
             &["*/*"],
@@ -122,7 +124,7 @@ mod tests {
             &["Text/Event-Stream"],
             &["text/event-stream, application/json"],
         ] {
-            assert_eq!(of(accept), Some(Wanted::Stream), "{accept:?}");
+            assert_eq!(of(accept), Some(Representation::Stream), "{accept:?}");
         }
         for accept in [
             &["application/json"][..],
@@ -131,16 +133,20 @@ mod tests {
             &["text/event-stream;q=0.1", "application/json"],
             &["text/event-stream;Q=0.1", "application/json"],
         ] {
-            assert_eq!(of(accept), Some(Wanted::Json), "{accept:?}");
+            assert_eq!(of(accept), Some(Representation::Json), "{accept:?}");
         }
-        assert_eq!(of(&["application/json, */*"]), Some(Wanted::Stream), "both at 1: the stream");
+        assert_eq!(
+            of(&["application/json, */*"]),
+            Some(Representation::Stream),
+            "both at 1: the stream"
+        );
         for accept in [&["text/event-stream;q=0"][..], &["text/html"], &["image/*"]] {
             assert_eq!(of(accept), None, "{accept:?}");
         }
     }
 
     #[test]
-    fn a_publisher_who_wants_a_stream_more_than_json_is_refused() {
+    fn a_publisher_that_prefers_a_stream_to_json_is_rejected() {
         for accept in [
             &["text/event-stream"][..],
             &["TEXT/EVENT-STREAM; charset=utf-8"],

@@ -1,4 +1,4 @@
-//! What a channel is, and which there are.
+//! `GET /channels` and `GET /channels/{namespace}/{channel}`: lists and describes channels.
 
 use std::sync::Arc;
 

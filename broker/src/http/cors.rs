@@ -1,4 +1,4 @@
-//! Which pages may read an answer (Fetch, section 3.2), on every answer, refusals included.
+//! CORS headers (Fetch, section 3.2), on every response including errors.
 
 use eventcast_crds::config::{Access, Authority, Origin};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
@@ -7,17 +7,17 @@ use super::{Answer, empty, problem::Problem};
 use crate::access::allowed_origin;
 
 const METHODS: &str = "GET, HEAD, POST, DELETE, OPTIONS";
-/// What a page may send to any channel: our own headers, those of CloudEvents by prefix (see [`allow_headers`]), and those that
-/// tracing libraries put on every request (W3C Trace Context and Baggage, B3, Sentry).
+/// Headers that a page may send to any channel: those of Eventcast and CloudEvents, and those that tracing libraries add to every
+/// request (W3C Trace Context and Baggage, B3, Sentry).
 const ALLOW_HEADERS: &str = "accept, authorization, cache-control, content-type, last-event-id, prefer, x-requested-with, \
     idempotency-key, eventcast-topic, eventcast-type, eventcast-source, eventcast-ttl, \
     ce-id, ce-source, ce-type, ce-specversion, ce-subject, ce-time, ce-dataschema, ce-topic, \
     traceparent, tracestate, baggage, b3, sentry-trace";
 const EXPOSE_HEADERS: &str = "eventcast-cursor, eventcast-gap, link, retry-after";
-/// Bytes of `Access-Control-Request-Headers` that are looked at.
+/// Bytes of `Access-Control-Request-Headers` that are read.
 const MAX_REQUEST_HEADERS_BYTES: usize = 4096;
 
-/// Adds what `origin` must see to read `response`.
+/// Adds the headers that let a page of `origin` read `response`.
 pub(crate) fn apply(
     access: &Access,
     origin: Option<&HeaderValue>,
@@ -42,7 +42,7 @@ pub(crate) fn apply(
     }
 }
 
-/// The answer to `OPTIONS`: what may be asked here, and for a preflight what a page may send.
+/// The response to `OPTIONS`: the allowed methods, and for a preflight also the allowed headers.
 pub(crate) fn options(access: &Access, headers: &HeaderMap) -> Response<Answer> {
     let mut response = Response::new(empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
@@ -57,15 +57,15 @@ pub(crate) fn options(access: &Access, headers: &HeaderMap) -> Response<Answer> 
     response
 }
 
-/// What a page may send: the fixed list, the channel's own, and those of CloudEvents that it asks for, because anybody may invent
-/// extension attributes.
+/// The headers that a page may send: the fixed list, those of the channel's configuration, and the requested headers of CloudEvents,
+/// whose extension attributes are not known in advance.
 fn allow_headers(access: &Access, headers: &HeaderMap) -> HeaderValue {
-    let asked = headers
+    let requested = headers
         .get(header::ACCESS_CONTROL_REQUEST_HEADERS)
-        .filter(|asked| asked.len() <= MAX_REQUEST_HEADERS_BYTES)
-        .and_then(|asked| asked.to_str().ok())
+        .filter(|requested| requested.len() <= MAX_REQUEST_HEADERS_BYTES)
+        .and_then(|requested| requested.to_str().ok())
         .unwrap_or_default();
-    let extensions = asked.split(',').map(str::trim).filter(|name| {
+    let extensions = requested.split(',').map(str::trim).filter(|name| {
         name.get(..3).is_some_and(|prefix| prefix.eq_ignore_ascii_case("ce-"))
             && HeaderName::from_bytes(name.as_bytes()).is_ok()
     });
@@ -75,9 +75,9 @@ fn allow_headers(access: &Access, headers: &HeaderMap) -> HeaderValue {
         .unwrap_or_else(|_| HeaderValue::from_static(ALLOW_HEADERS))
 }
 
-/// Refuses a request that changes something if a page of a foreign origin makes it: a browser sends simple `POST`s without
-/// asking first, so not letting the page read the answer would be too late.
-pub(crate) fn refuse_foreign<B>(access: &Access, request: &Request<B>) -> Result<(), Problem> {
+/// Rejects an unsafe request from a page whose origin is not allowed. A browser sends simple `POST`s without a preflight, so hiding
+/// the response from the page would be too late.
+pub(crate) fn reject_foreign<B>(access: &Access, request: &Request<B>) -> Result<(), Problem> {
     let Some(origin) = request.headers().get(header::ORIGIN) else {
         return Ok(());
     };
@@ -88,19 +88,14 @@ pub(crate) fn refuse_foreign<B>(access: &Access, request: &Request<B>) -> Result
     if is_own(request, origin) || allowed_origin(access, origin).is_some() {
         return Ok(());
     }
-    let detail = "Pages of this origin may not change anything here: list it in access.allowedOrigins of the channel.";
-    Err(Problem::new(
-        StatusCode::FORBIDDEN,
-        "origin-not-allowed",
-        "The origin is not allowed",
-        detail,
-    )
-    .with("field", "Origin")
-    .close())
+    let detail = "Pages of this origin may not publish or erase. Add the origin to access.allowedOrigins of the channel.";
+    Err(Problem::new(StatusCode::FORBIDDEN, "origin-not-allowed", "Origin not allowed", detail)
+        .with("field", "Origin")
+        .close())
 }
 
-/// Whether the page came from this very server. A browser says so itself (Fetch Metadata), which no page can forge and no proxy
-/// spoils by changing `Host`; else the origin must be the host that was asked. `X-Forwarded-*` is what anybody may write.
+/// Whether the page came from this server. Browsers say so with `Sec-Fetch-Site` (Fetch Metadata), which a page cannot forge, and which
+/// still holds if a proxy changes `Host`. Otherwise the origin must match the requested host. `X-Forwarded-*` is not trusted.
 fn is_own<B>(request: &Request<B>, origin: &str) -> bool {
     if request.headers().get("sec-fetch-site").is_some_and(|site| site == "same-origin") {
         return true;

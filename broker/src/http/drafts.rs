@@ -1,4 +1,4 @@
-//! A publish request's body as drafts: every rule of events, and where it is broken. Pure, and fuzzed.
+//! Turns the body of a publish request into drafts, and checks the rules of events. Pure, and fuzzed.
 
 mod cloudevent;
 mod key;
@@ -21,7 +21,10 @@ use crate::{
     media_type,
 };
 
-/// How a body is to be read.
+/// Seconds of a time to live: ten years.
+const MAX_TTL_SECONDS: u64 = 315_360_000;
+
+/// The format of a request body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     Raw,
@@ -32,14 +35,14 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// By the content type, and for binary CloudEvents by their headers.
+    /// The format by the content type, or by the `ce-*` headers of a binary CloudEvent.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
         if headers.contains_key(header::CONTENT_ENCODING) {
-            let detail = "Content-Encoding is not read: send the body as it is.";
+            let detail = "Content-Encoding is not supported. Send the body without it.";
             return Err(Problem::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "content-encoding",
-                "The body is encoded",
+                "Unsupported content encoding",
                 detail,
             )
             .with("field", "Content-Encoding")
@@ -48,7 +51,7 @@ impl Format {
         let content_type = text(headers, "content-type")?.unwrap_or_default();
         let essence = media_type::essence(&content_type);
         let mode = mode(&essence, cloudevent::has_attributes(headers));
-        Ok(match mode.map_err(|e| cloudevent::refusal(&e))? {
+        Ok(match mode.map_err(|e| cloudevent::problem(&e))? {
             Some(Mode::Structured) => Self::CloudEvent,
             Some(Mode::Batch) => Self::CloudEventBatch,
             Some(Mode::Binary) => Self::CloudEventBinary,
@@ -57,11 +60,11 @@ impl Format {
         })
     }
 
-    /// Bytes of a body at most.
+    /// The largest body, in bytes.
     pub(crate) fn limit(self, rules: &Publishing) -> usize {
         match self {
             Self::Raw => rules.max_event_bytes,
-            // The envelope and the escapes of JSON come on top of the data.
+            // Twice the data, for escapes in JSON, and the envelope.
             Self::CloudEvent | Self::CloudEventBinary => rules.max_event_bytes * 2 + 4096,
             Self::Ndjson | Self::CloudEventBatch => rules.max_batch_bytes,
         }
@@ -72,15 +75,15 @@ impl Format {
     }
 }
 
-/// What query and headers say of every event of a request.
+/// The values of parameters and headers that apply to every event of a request.
 pub(crate) struct Defaults {
     topic: Option<String>,
     event_type: Option<String>,
     source: Option<String>,
     ttl: Option<u64>,
-    /// The publisher's idempotency key, or ours.
+    /// The idempotency key of the request, or a new one.
     pub(crate) key: String,
-    own_key: bool,
+    is_key_generated: bool,
 }
 
 impl Defaults {
@@ -95,10 +98,10 @@ impl Defaults {
         if let Some(key) = &key
             && !key::is_plain(key)
         {
-            let detail = "An Idempotency-Key has 1 to 128 visible ASCII characters.";
+            let detail = "An Idempotency-Key must have 1 to 128 visible ASCII characters.";
             return Err(Problem::field("Idempotency-Key", detail).with("limit", MAX_NAME_BYTES));
         }
-        let own_key = key.is_none();
+        let is_key_generated = key.is_none();
         Ok(Self {
             topic: topic.filter(|t| !t.is_empty()),
             event_type: either(params, headers, "type", "eventcast-type")?
@@ -107,11 +110,11 @@ impl Defaults {
                 .filter(|t| !t.is_empty()),
             ttl: ttl.map(|t| parse_ttl(&t)).transpose()?,
             key: key.unwrap_or(fresh_key),
-            own_key,
+            is_key_generated,
         })
     }
 
-    /// The key of an event: the request's, numbered in a batch.
+    /// The key of an event: that of the request, with the index of the event in a batch.
     fn key_of(&self, index: Option<usize>) -> String {
         index.map_or_else(|| self.key.clone(), |i| key::numbered(&self.key, i))
     }
@@ -126,7 +129,7 @@ fn either(
     match (params.one(query)?, text(headers, name)?) {
         (Some(_), Some(_)) => Err(Problem::field(
             query,
-            format!("{query} stands in the query and in {name}: give it once."),
+            format!("{query} is both in the query and in {name}. Send it once."),
         )),
         (Some(value), None) => Ok(Some(value.into())),
         (None, value) => Ok(value),
@@ -141,25 +144,25 @@ fn text(headers: &HeaderMap, name: &str) -> Result<Option<String>, Problem> {
     let once = values.next().is_none();
     match std::str::from_utf8(value.as_bytes()) {
         Ok(value) if once => Ok(Some(value.into())),
-        _ => Err(Problem::field(name, format!("{name} is one header in UTF-8."))),
+        _ => Err(Problem::field(name, format!("{name} must be a single header in UTF-8."))),
     }
 }
 
-/// Seconds, or a number with a unit; at least one second, at most what the header of NATS takes.
+/// Parses a time to live: seconds, or a number with a unit. The maximum is about ten years.
 fn parse_ttl(text: &str) -> Result<u64, Problem> {
     let plain = || text.parse().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
-    let ttl = seconds(text).or_else(plain).filter(|s| (1..=315_360_000).contains(s));
+    let ttl = seconds(text).or_else(plain).filter(|s| (1..=MAX_TTL_SECONDS).contains(s));
     ttl.ok_or_else(|| {
         Problem::field(
             "ttl",
-            "A time to live is 1 second to 10 years: seconds, or 90s, 10m, 2h, 7d.",
+            "A time to live must be from 1 second to 10 years, in seconds or such as 90s, 10m, 2h or 7d.",
         )
     })
 }
 
-/// One event as it was sent, not yet checked.
+/// An event as it was sent, unchecked.
 #[derive(Default)]
-struct Sent {
+struct UncheckedEvent {
     data: Bytes,
     topic: Option<String>,
     event_type: Option<String>,
@@ -170,10 +173,10 @@ struct Sent {
     cloudevent: bool,
 }
 
-/// Reads `body`.
+/// Reads the events of `body` and checks them.
 ///
 /// # Errors
-/// The problem that names field, limit and, in a batch, the line or index.
+/// A problem that names the field, the limit and, in a batch, the line.
 pub(crate) fn read(
     format: Format,
     headers: &HeaderMap,
@@ -182,34 +185,35 @@ pub(crate) fn read(
     rules: &Publishing,
 ) -> Result<Vec<Draft>, Problem> {
     let sent = match format {
-        Format::Raw => vec![Sent { data: body, ..Sent::default() }],
+        Format::Raw => vec![UncheckedEvent { data: body, ..UncheckedEvent::default() }],
         Format::Ndjson => ndjson::read(&body)?,
         Format::CloudEvent => vec![cloudevent::structured(&body)?],
         Format::CloudEventBinary => vec![cloudevent::binary(headers, &body)?],
         Format::CloudEventBatch => cloudevent::batch(&body)?,
     };
     if sent.is_empty() {
-        return Err(Problem::field("body", "The batch is empty: send at least one event."));
+        return Err(Problem::field("body", "The batch is empty. Send at least one event."));
     }
     if sent.len() > rules.max_batch_events {
-        let detail = format!("The batch has {} events: send fewer at a time.", sent.len());
-        return Err(too_large(detail, Some(rules.max_batch_events)).with("field", "body"));
+        let detail = format!("The batch has {} events. Send fewer at a time.", sent.len());
+        return Err(Problem::too_large(detail, Some(rules.max_batch_events)).with("field", "body"));
     }
     let types = patterns(&rules.types);
-    let batch = format.is_batch();
-    let check = |(i, s)| {
-        draft(s, batch.then_some(i), defaults, rules, &types)
-            .map_err(|p| if batch { p.with("line", i + 1) } else { p })
+    let is_batch = format.is_batch();
+    let numbered = |(i, s)| {
+        check(s, is_batch.then_some(i), defaults, rules, &types)
+            .map_err(|p| if is_batch { p.with("line", i + 1) } else { p })
     };
-    sent.into_iter().enumerate().map(check).collect()
+    sent.into_iter().enumerate().map(numbered).collect()
 }
 
 fn patterns(types: &[String]) -> Vec<Pattern> {
     types.iter().filter_map(|t| Pattern::new(t).ok()).collect()
 }
 
-fn draft(
-    sent: Sent,
+/// Checks the rules of events, and completes an event with the defaults of its request. `index` is its index in a batch.
+fn check(
+    sent: UncheckedEvent,
     index: Option<usize>,
     defaults: &Defaults,
     rules: &Publishing,
@@ -217,25 +221,26 @@ fn draft(
 ) -> Result<Draft, Problem> {
     let event_type = sent.event_type.or_else(|| defaults.event_type.clone());
     let source = sent.source.or_else(|| defaults.source.clone());
-    event::check_data(&sent.data, rules.max_event_bytes).map_err(|e| broken("data", e, rules))?;
+    event::check_data(&sent.data, rules.max_event_bytes).map_err(|e| invalid("data", e, rules))?;
     if let Some(name) = &event_type {
-        event::check_type(name).map_err(|e| broken("type", e, rules))?;
+        event::check_type(name).map_err(|e| invalid("type", e, rules))?;
     }
     for (field, value) in [("source", &source), ("id", &sent.id)] {
         if let Some(value) = value {
-            event::check_name(value, MAX_SOURCE_BYTES).map_err(|e| broken(field, e, rules))?;
+            event::check_name(value, MAX_SOURCE_BYTES).map_err(|e| invalid(field, e, rules))?;
         }
     }
     let name = event_type.as_deref().unwrap_or(event::DEFAULT_TYPE);
     if !rules.types.is_empty() && !types.iter().any(|t| t.matches(name)) {
         let detail =
-            format!("This channel takes only events of the types {}.", rules.types.join(", "));
+            format!("This channel accepts only the event types {}.", rules.types.join(", "));
         return Err(Problem::field("type", detail));
     }
     let topic = sent.topic.as_ref().or(defaults.topic.as_ref()).map(|t| topic::encode(t));
-    let topic = topic.transpose().map_err(|e| broken("topic", e.into(), rules))?;
-    // An event's own key counts where the request names none.
-    let key = sent.key.filter(|_| defaults.own_key).unwrap_or_else(|| defaults.key_of(index));
+    let topic = topic.transpose().map_err(|e| invalid("topic", e.into(), rules))?;
+    // The key of an event applies if the request has none.
+    let key =
+        sent.key.filter(|_| defaults.is_key_generated).unwrap_or_else(|| defaults.key_of(index));
     Ok(Draft {
         data: sent.data,
         event_type: event_type.filter(|t| t != event::DEFAULT_TYPE),
@@ -248,27 +253,14 @@ fn draft(
     })
 }
 
-fn broken(field: &str, why: BadEvent, rules: &Publishing) -> Problem {
+fn invalid(field: &str, why: BadEvent, rules: &Publishing) -> Problem {
     let detail = format!("The {field} {why}.");
     match why {
-        BadEvent::TooLarge => too_large(detail, Some(rules.max_event_bytes)).with("field", field),
+        BadEvent::TooLarge => {
+            Problem::too_large(detail, Some(rules.max_event_bytes)).with("field", field)
+        }
         BadEvent::Length(limit) => Problem::field(field, detail).with("limit", limit),
         _ => Problem::field(field, detail),
-    }
-}
-
-/// `413`, naming the limit.
-/// The limit is left out where only NATS knows it.
-pub(crate) fn too_large(detail: impl Into<String>, limit: Option<usize>) -> Problem {
-    let problem = Problem::new(
-        StatusCode::PAYLOAD_TOO_LARGE,
-        "too-large",
-        "The request is too large",
-        detail,
-    );
-    match limit {
-        Some(limit) => problem.with("limit", limit),
-        None => problem,
     }
 }
 

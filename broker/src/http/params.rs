@@ -1,4 +1,4 @@
-//! What a query string and a few headers say, checked. Pure but for the clock that relative times are counted from.
+//! Parses and checks query parameters, and the headers that have the same meaning. Pure: time is an argument.
 
 pub(crate) mod known;
 
@@ -13,52 +13,57 @@ use super::problem::Problem;
 use crate::log::Start;
 use known::Known;
 
-/// The newest events that `last:N` gives at most.
+/// Events that `last:N` may ask for.
 const MAX_LAST: usize = 1000;
-/// Bytes of a path and query at most.
-const MAX_URI_BYTES: usize = 16 << 10;
+/// Bytes of a query string.
+const MAX_QUERY_BYTES: usize = 16 << 10;
 
-/// The parameters of a query string.
+/// Characters of an invalid pattern that are echoed to its client.
+const MAX_ECHOED_PATTERN_CHARS: usize = 64;
+
+/// The parameters of a query string, decoded.
 pub(crate) struct Params(Vec<(String, String)>);
 
 impl Params {
-    /// The parameters of a request to a resource that reads those of `known`.
+    /// The parameters of a request to a resource that accepts those of `known`.
     ///
     /// # Errors
-    /// The query is too long, or has a parameter that the resource does not read.
+    /// The query is too long, or a parameter or header is unknown.
     pub(crate) fn of(uri: &Uri, headers: &HeaderMap, known: &Known) -> Result<Self, Problem> {
         let query = uri.query().unwrap_or_default();
-        if query.len() > MAX_URI_BYTES {
-            let detail = "The query is too long: use fewer or shorter patterns.";
+        if query.len() > MAX_QUERY_BYTES {
+            let detail = "The query is too long. Use fewer or shorter patterns.";
             return Err(Problem::new(
                 StatusCode::URI_TOO_LONG,
                 "uri-too-long",
-                "The URL is too long",
+                "URL too long",
                 detail,
             )
-            .with("limit", MAX_URI_BYTES));
+            .with("limit", MAX_QUERY_BYTES));
         }
         let params: Vec<_> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
         known.check(params.iter().map(|(name, _)| &**name), headers)?;
         Ok(Self(params))
     }
 
+    /// The values of a repeatable parameter.
     pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(move |(k, _)| k == name).map(|(_, v)| v.as_str())
     }
 
+    /// The value of a parameter that must not be repeated.
     pub(crate) fn one<'a>(&'a self, name: &'a str) -> Result<Option<&'a str>, Problem> {
         let mut values = self.all(name);
         match (values.next(), values.next()) {
             (_, Some(_)) => Err(Problem::field(
                 name,
-                format!("{name} stands in the query twice: give it once."),
+                format!("{name} is in the query more than once. Send it once."),
             )),
             (value, None) => Ok(value),
         }
     }
 
-    /// The filter that `topic=`, `type=` and, for queries of the past, `source=` and `broadcast=` ask for.
+    /// The filter of `topic=` and `type=`, and of `source=` and `broadcast=` in queries of past events.
     pub(crate) fn filter(&self, past: bool) -> Result<Filter, Problem> {
         let mut filter = Filter::default();
         for pattern in self.all("topic") {
@@ -70,24 +75,28 @@ impl Params {
         if past {
             for pattern in self.all("source") {
                 filter.add_source(SourcePattern::parse(pattern).ok_or_else(|| {
-                    let detail = "A source is 1 to 2048 bytes; * in it stands for any characters.";
+                    let detail =
+                        "A source pattern must have 1 to 2048 bytes; * matches any characters.";
                     Problem::field("source", detail).with("limit", source::MAX_PATTERN_BYTES)
                 })?);
             }
             match self.one("broadcast")? {
                 None | Some("true") => {}
                 Some("false") => filter.leave_out_broadcast(),
-                Some(_) => return Err(Problem::field("broadcast", "broadcast is true or false.")),
+                Some(_) => {
+                    return Err(Problem::field("broadcast", "broadcast must be true or false."));
+                }
             }
         }
         if filter.patterns() > MAX_PATTERNS {
-            let detail = "There are too many patterns: use wildcards, or several subscriptions.";
+            let detail = "There are too many patterns. Use wildcards, or several subscriptions.";
             return Err(Problem::field("topic", detail).with("limit", MAX_PATTERNS));
         }
         Ok(filter)
     }
 
-    /// Where a subscriber begins: the header, the query's spelling of it, `from=`, or the channel's default.
+    /// Where a subscriber starts: the header `Last-Event-ID`, the same as a parameter, `from=`, or the default of the channel, in this
+    /// order.
     pub(crate) fn start(
         &self,
         headers: &HeaderMap,
@@ -99,7 +108,7 @@ impl Params {
         if second.is_some() {
             return Err(Problem::field(
                 "Last-Event-ID",
-                "The Last-Event-ID header came twice: send it once.",
+                "There is more than one Last-Event-ID header. Send it once.",
             ));
         }
         let header = first.map(|v| String::from_utf8_lossy(v.as_bytes()).trim().to_owned());
@@ -112,7 +121,7 @@ impl Params {
         }
     }
 
-    /// The cursor in the query, in any spelling. The last one counts: clients append theirs to a URL that may have one already.
+    /// The cursor in the query, in any spelling. The last one wins: clients append theirs to a URL that may already have one.
     fn cursor(&self) -> Result<Option<&str>, Problem> {
         let mut last = None;
         for (name, value) in self.0.iter().filter(|(name, _)| known::is_cursor(name)) {
@@ -122,7 +131,7 @@ impl Params {
         Ok(last)
     }
 
-    /// A whole number in a range.
+    /// An integer within a range.
     pub(crate) fn number(
         &self,
         name: &str,
@@ -135,18 +144,18 @@ impl Params {
         };
         let number = text.parse().ok().filter(|n| (low..=high).contains(n));
         number.ok_or_else(|| {
-            Problem::field(name, format!("{name} is a whole number from {low} to {high}."))
+            Problem::field(name, format!("{name} must be an integer from {low} to {high}."))
                 .with("limit", high)
         })
     }
 }
 
 fn bad_pattern(field: &str, pattern: &str, why: eventcast_wire::topic::BadTopic) -> Problem {
-    let shown: String = pattern.chars().take(64).collect();
+    let shown: String = pattern.chars().take(MAX_ECHOED_PATTERN_CHARS).collect();
     Problem::field(field, format!("The pattern {shown:?} {why}."))
 }
 
-/// Reads a start position: a keyword, a cursor, a time, or how long ago.
+/// Parses a start position: a keyword, a cursor, a time, or a duration before `now`, which is in nanoseconds since 1970.
 pub(crate) fn start(field: &str, text: &str, now: i64) -> Result<Start, Problem> {
     match text {
         "latest" => return Ok(Start::Latest),
@@ -156,7 +165,7 @@ pub(crate) fn start(field: &str, text: &str, now: i64) -> Result<Start, Problem>
     if let Some(n) = text.strip_prefix("last:") {
         let n = n.parse().ok().filter(|n| (1..=MAX_LAST).contains(n));
         return n.map(Start::Last).ok_or_else(|| {
-            Problem::field(field, "last:N takes a whole number from 1 to 1000.")
+            Problem::field(field, "The N of last:N must be an integer from 1 to 1000.")
                 .with("limit", MAX_LAST)
         });
     }
@@ -171,13 +180,13 @@ pub(crate) fn start(field: &str, text: &str, now: i64) -> Result<Start, Problem>
         return Ok(Start::Cursor(text.into()));
     }
     let detail = format!(
-        "{field} is latest, earliest, last:N, a cursor, an RFC 3339 time (in a URL its + is written %2B), or -10m (s, m, h, d)."
+        "{field} must be latest, earliest, last:N, a cursor, an RFC 3339 time (write its + as %2B in a URL), or a duration before now \
+         such as -10m (s, m, h, d)."
     );
     Err(Problem::field(field, detail))
 }
 
-/// An RFC 3339 time, in nanoseconds since 1970. A `+` that was not escaped arrives as a space, which before an offset can be
-/// nothing else.
+/// Parses an RFC 3339 time to nanoseconds since 1970. An unescaped `+` arrives as a space, which is unambiguous before an offset.
 pub(crate) fn time(text: &str) -> Option<i64> {
     let parse = |text: &str| text.parse::<jiff::Timestamp>().ok();
     let time = parse(text).or_else(|| {
@@ -187,7 +196,7 @@ pub(crate) fn time(text: &str) -> Option<i64> {
     i64::try_from(time.as_nanosecond()).ok()
 }
 
-/// `90s`, `10m`, `2h` or `7d`, in seconds.
+/// Parses a duration such as `90s`, `10m`, `2h` or `7d` to seconds.
 pub(crate) fn seconds(text: &str) -> Option<u64> {
     let unit = match text.as_bytes().last()? {
         b's' => 1,
@@ -237,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn start_positions_are_read_or_refused() {
+    fn start_positions_are_parsed_or_rejected() {
         let now = 1_000_000_000_000;
         assert_eq!(start("from", "-10m", now), Ok(Start::Since(now - 600_000_000_000)));
         assert_eq!(start("from", "1970-01-01T00:00:01Z", now), Ok(Start::Since(1_000_000_000)));
@@ -261,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cursor_is_read_in_the_spellings_that_clients_use() {
+    fn the_cursor_is_accepted_in_the_spellings_that_clients_use() {
         let start = |query: &str| params(query).start(&HeaderMap::new(), "latest", 0);
         for name in [
             "lastEventId",
@@ -312,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn too_many_patterns_are_refused() {
+    fn too_many_patterns_are_rejected() {
         assert!(params(&"topic=a&".repeat(32)).filter(false).is_ok());
         assert!(params(&"topic=a&".repeat(33)).filter(false).is_err());
         assert!(params("topic=a..b").filter(false).is_err());

@@ -1,4 +1,6 @@
-//! Refusals: `application/problem+json` (RFC 9457). The one place where an error becomes an answer.
+//! Problem details (RFC 9457): every error response of the broker.
+
+mod errors;
 
 use std::time::Duration;
 
@@ -8,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::{Answer, full};
 
-/// A refusal that says what to do.
+/// An error response. Its `detail` says what the client should do.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Problem {
     status: StatusCode,
@@ -43,39 +45,57 @@ impl Problem {
         }
     }
 
-    /// The request breaks a rule in `field`.
+    /// `400`: the request breaks a rule in `field`.
     pub(crate) fn field(field: &str, detail: impl Into<String>) -> Self {
-        Self::new(
-            StatusCode::BAD_REQUEST,
-            "bad-request",
-            "A part of the request cannot be used",
-            detail,
-        )
-        .with("field", field)
+        Self::new(StatusCode::BAD_REQUEST, "bad-request", "Invalid request", detail)
+            .with("field", field)
     }
 
+    /// `503`: the request may succeed later.
+    pub(crate) fn unavailable(name: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, name, "Temporarily unavailable", detail)
+    }
+
+    /// `413`, with the limit that was exceeded, unless only NATS knows it.
+    pub(crate) fn too_large(detail: impl Into<String>, limit: Option<usize>) -> Self {
+        let status = StatusCode::PAYLOAD_TOO_LARGE;
+        let problem = Self::new(status, "too-large", "Request too large", detail);
+        match limit {
+            Some(limit) => problem.with("limit", limit),
+            None => problem,
+        }
+    }
+
+    /// `403`: publishing over HTTP is disabled, and erasing with it.
+    pub(crate) fn publishing_disabled(detail: &'static str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "publishing-disabled", "Publishing disabled", detail)
+    }
+
+    /// Adds an extension member to the problem.
     pub(crate) fn with(mut self, key: &str, value: impl Serialize) -> Self {
         self.more.insert(key.into(), serde_json::to_value(value).unwrap_or_default());
         self
     }
 
+    /// Sets `Retry-After` and the member `retry_after`, in seconds, at least 1.
     pub(crate) fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
         self.with("retry_after", wait.as_secs().max(1))
     }
 
+    /// Sets `Allow`.
     pub(crate) fn allow(mut self, methods: &'static str) -> Self {
         self.allow = Some(methods);
         self
     }
 
-    /// Says that a token would help (RFC 9110, section 11.6.1: a `401` must).
+    /// Sets `WWW-Authenticate`, which a `401` must have (RFC 9110, section 11.6.1).
     pub(crate) fn challenge(mut self) -> Self {
         self.challenge = true;
         self
     }
 
-    /// The connection cannot go on: a part of the request was not read, or cannot be trusted.
+    /// Closes the connection after the response, because a part of the request was not read or is not trusted.
     pub(crate) fn close(mut self) -> Self {
         self.close = true;
         self
@@ -89,7 +109,7 @@ impl Problem {
         self.into_text().map(full)
     }
 
-    /// The answer with its body as text.
+    /// The response with its body as text, for connections that hyper does not serve.
     pub(crate) fn into_text(self) -> Response<String> {
         let mut body = self.more;
         body.insert("type".into(), format!("urn:eventcast:problem:{}", self.name).into());

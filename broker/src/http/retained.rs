@@ -1,4 +1,4 @@
-//! Answers that stay in memory until their clients have read them: counted in a budget, and not for ever.
+//! Answers of queries, which stay in memory until their clients have read them. They count against a budget, and have a deadline.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Answer;
-use crate::{broker::QueryTurn, budget::Share, server::kill_switch};
+use crate::{broker::QuerySlot, budget::Share, server::kill_switch};
 
-/// An answer must have been read within this.
-const READ_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long a client may take to read an answer.
+const ANSWER_READ_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// The bytes of an answer, with what is given back when hyper needs them no more.
+/// The bytes of an answer. Releases its share of the budget when hyper drops them.
 struct Retained {
     bytes: Bytes,
-    _room: Share,
+    _share: Share,
     _deadline: AbortOnDropHandle<()>,
 }
 
@@ -26,17 +26,18 @@ impl AsRef<[u8]> for Retained {
     }
 }
 
-/// Ends the turn of a query; its answer keeps the room that it needs until it has been read, or cuts off a client that does not read.
-pub(super) fn until_read(response: Response<Answer>, turn: QueryTurn) -> Response<Answer> {
+/// Releases the slot of a query. Its answer keeps a share of the answer budget until the client has read it; a client that does not
+/// read it in time is disconnected.
+pub(super) fn until_read(response: Response<Answer>, slot: QuerySlot) -> Response<Answer> {
     response.map(|answer| match answer {
         Answer::Full(bytes) => {
             let kill = kill_switch();
             let deadline = tokio::spawn(async move {
-                sleep(READ_TIMEOUT).await;
+                sleep(ANSWER_READ_TIMEOUT).await;
                 kill.cancel();
             });
             Answer::Full(Bytes::from_owner(Retained {
-                _room: turn.end(bytes.len()),
+                _share: slot.into_answer_share(bytes.len()),
                 bytes,
                 _deadline: AbortOnDropHandle::new(deadline),
             }))

@@ -1,10 +1,10 @@
-//! `GET …/events`: takes a subscriber, or sends it away so that it comes back.
+//! `GET …/events`: admits a subscriber, or turns it away so that it reconnects later.
 
 use std::{sync::Arc, time::Duration};
 
 use eventcast_crds::config::{ChannelConfig, Delivery, Overload};
 use eventcast_wire::{filter::Filter, frame};
-use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
+use http::{HeaderName, HeaderValue, Method, Response, header, request::Parts};
 use tokio::time::timeout;
 
 use super::{
@@ -26,10 +26,12 @@ use crate::{
     sockets::Remote,
 };
 
-/// How long a subscriber is held until the log can say where it begins.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// What the client should know before it reads: the reason of a gap at the start.
-const GAP: HeaderName = HeaderName::from_static("eventcast-gap");
+/// How long a subscriber waits for its start position to be resolved.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How soon a subscriber that was turned away may reconnect, in milliseconds.
+const MIN_OVERLOAD_RETRY_MS: u64 = 2000;
+/// The reason of a gap at the start of the stream.
+const GAP_HEADER: HeaderName = HeaderName::from_static("eventcast-gap");
 
 pub(super) async fn handle(
     broker: &Arc<Broker>,
@@ -59,27 +61,27 @@ pub(super) async fn handle(
         Ok(admission) => admission,
         Err(refusal) => {
             channel.metrics().rejected(refusal.label());
-            return Ok(send_away(limits.overload, refusal.reason(), delivery));
+            return Ok(turn_away(limits.overload, refusal.reason(), delivery));
         }
     };
-    match timeout(PATIENCE, begin(broker, channel, &start, &filter)).await {
+    match timeout(RESOLVE_TIMEOUT, resolve_start(broker, channel, &start, &filter)).await {
         Ok(Ok(resolved)) => {
             Ok(stream(channel, &config, resolved, filter, admission, rhythm, &start))
         }
         Ok(Err(Unavailable)) | Err(_) => {
             channel.metrics().rejected("unavailable");
-            Ok(send_away(limits.overload, "unavailable", delivery))
+            Ok(turn_away(limits.overload, "unavailable", delivery))
         }
     }
 }
 
-async fn begin(
+async fn resolve_start(
     broker: &Broker,
     channel: &Channel,
     start: &Start,
     filter: &Filter,
 ) -> Result<Resolved, Unavailable> {
-    if !channel.log().ready(PATIENCE).await {
+    if !channel.log().ready(RESOLVE_TIMEOUT).await {
         return Err(Unavailable);
     }
     channel.log().resolve(start, filter, broker.config().query.scan_events).await
@@ -98,7 +100,7 @@ fn stream(
     admission.begin(start.label());
     let Resolved { incarnation, position, gap } = resolved;
     let mut subscriber = Subscriber::new(log, metrics, filter, position, incarnation);
-    // A client cut off before its first event must come back to where it began (docs/adr/0002).
+    // A client that is disconnected before its first event must resume at its start position (docs/adr/0002).
     let told = match &gap {
         Some(gap) => subscriber.tell(gap),
         None => subscriber.tell_cursor(),
@@ -108,7 +110,7 @@ fn stream(
     let opening = Opening { subscriber, admission, grant, rhythm, first };
     let mut response = stream_head(Response::new(Answer::Stream(Box::new(opening))));
     if let Some(gap) = gap {
-        response.headers_mut().insert(GAP, HeaderValue::from_static(gap.reason.as_str()));
+        response.headers_mut().insert(GAP_HEADER, HeaderValue::from_static(gap.reason.as_str()));
     }
     response
 }
@@ -118,24 +120,25 @@ fn rhythm(delivery: &Delivery, params: &Params) -> Result<Rhythm, Problem> {
         None | Some("comment") => HeartbeatStyle::Comment,
         Some("event") => HeartbeatStyle::Event,
         Some(_) => {
-            return Err(Problem::field("heartbeat", "heartbeat is event or comment."));
+            return Err(Problem::field("heartbeat", "heartbeat must be event or comment."));
         }
     };
     let Delivery { heartbeat_seconds, retry_milliseconds: retry_ms, .. } = *delivery;
     Ok(Rhythm { heartbeat_seconds, heartbeat, retry_ms })
 }
 
-/// A browser never comes back after any status but 200 (R12, R13).
-fn send_away(overload: Overload, reason: &'static str, delivery: &Delivery) -> Response<Answer> {
-    let retry = jittered_retry(delivery.retry_milliseconds.max(2000));
+/// Tells the client to reconnect later. By default with status 200, because `EventSource` does not reconnect after another status.
+fn turn_away(overload: Overload, reason: &'static str, delivery: &Delivery) -> Response<Answer> {
+    let retry = jittered_retry(delivery.retry_milliseconds.max(MIN_OVERLOAD_RETRY_MS));
     match overload {
         Overload::Retry => {
-            let words = [frame::opening(retry), frame::closing(reason, retry)].concat();
-            stream_head(Response::new(full(words)))
+            let frames = [frame::opening(retry), frame::closing(reason, retry)].concat();
+            stream_head(Response::new(full(frames)))
         }
         Overload::Status => {
-            let detail = "The broker cannot take this subscriber now: come back after Retry-After.";
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason, "Not now", detail)
+            let detail =
+                "The broker cannot accept this subscriber at the moment. Retry after Retry-After.";
+            Problem::unavailable(reason, detail)
                 .retry_after(Duration::from_millis(retry))
                 .into_response()
         }

@@ -1,5 +1,5 @@
-//! The handshake by which a sender of CloudEvents asks whether its events are wanted (CloudEvents, HTTP webhook, section 4):
-//! Azure Event Grid and others send nothing before it is answered.
+//! The abuse protection handshake of CloudEvents webhooks (CloudEvents, HTTP webhook, section 4). Azure Event Grid and others send no
+//! events before it succeeds.
 
 use eventcast_crds::config::{Action, ChannelConfig};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
@@ -11,20 +11,20 @@ const REQUEST_ORIGIN: HeaderName = HeaderName::from_static("webhook-request-orig
 const ALLOWED_ORIGIN: HeaderName = HeaderName::from_static("webhook-allowed-origin");
 const ALLOWED_RATE: HeaderName = HeaderName::from_static("webhook-allowed-rate");
 
-/// Grants the request of a sender, if `request` is one and the channel takes events from everybody. A refusal is the answer
-/// without these headers: the specification gives no status to either.
+/// Grants a validation request, if `request` is one and anybody may publish to the channel. Without these headers, the response is a
+/// refusal: the specification defines no status for either.
 pub(super) fn grant(config: &ChannelConfig, request: &HeaderMap, response: &mut Response<Answer>) {
     let Some(origin) = request.get(REQUEST_ORIGIN) else { return };
     let publishing = &config.publishing;
     if !publishing.enabled || !permits(&config.access, Action::Publish) {
         return;
     }
-    // In requests a minute; the channel's limit is in events a second, and a request has at least one.
+    // The header is in requests per minute. The limit of the channel is in events per second, and a request has at least one.
     let rate = match publishing.max_events_per_second {
         0 => HeaderValue::from_static("*"),
         events => HeaderValue::from(u64::from(events) * 60),
     };
-    *response.status_mut() = StatusCode::OK; // what Event Grid's documentation asks for
+    *response.status_mut() = StatusCode::OK; // required by Event Grid
     response.headers_mut().insert(ALLOWED_ORIGIN, origin.clone());
     response.headers_mut().insert(ALLOWED_RATE, rate);
 }

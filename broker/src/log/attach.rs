@@ -1,8 +1,8 @@
-//! Keeps the tail filled: one push consumer of our own per broker and channel.
+//! Keeps the tail filled from an ephemeral push consumer, one per broker and channel.
 //!
-//! The library's ordered consumers take up to 82 s to recover and may begin anew at the first message (docs/adr/0001).
-//! Ours starts at an anchor, the newest event that the tail holds, proves contiguity by the consumer's own sequence, and
-//! proves by the anchor's timestamp and the stream's state that the log is still the same.
+//! The ordered consumers of async-nats take up to 82 s to recover and may restart at the first message (docs/adr/0001). This one
+//! starts at an anchor, the newest event of the tail. The consumer sequence proves that no message was lost. The anchor's timestamp
+//! and the state of the stream prove that the stream is still the same one.
 
 use std::time::Duration;
 
@@ -22,22 +22,30 @@ mod reader;
 
 pub(crate) use reader::age_seconds;
 
-use super::{Incarnation, Log, retention::Forget, stream::StreamError};
+use super::{Incarnation, Log, retention::Remove, stream::StreamError};
 use reader::Reader;
 
-/// Incarnation, sequence and, where there is an event, timestamp of the newest that the tail holds.
+/// Where a consumer starts; see [`Tail::anchor`](super::Tail::anchor).
 type Anchor = (Incarnation, u64, Option<i64>);
 
-const HEARTBEAT: Duration = Duration::from_millis(250);
-const SILENCE: Duration = Duration::from_millis(625);
-/// The meta leader places the consumer on any peer, also on one that died a second ago: short tries.
-const CREATE: Duration = Duration::from_millis(400);
-const INFO: Duration = Duration::from_millis(300);
-const INFO_PATIENCE: Duration = Duration::from_secs(5);
-/// An outdated leader may know less than we do for so long.
-const OUTDATED_LEADER: Duration = Duration::from_secs(10);
+/// How often an idle consumer sends a heartbeat.
+const IDLE_HEARTBEAT: Duration = Duration::from_millis(250);
+/// How long a consumer may be silent: two heartbeats and a half.
+const SILENCE_TIMEOUT: Duration = Duration::from_millis(625);
+/// How long the creation of a consumer may take. Short: the meta leader may place it on a server that has just died.
+const CREATE_CONSUMER_TIMEOUT: Duration = Duration::from_millis(400);
+/// How long one request for the state of the stream may take while attaching.
+const ATTACH_INFO_TIMEOUT: Duration = Duration::from_millis(300);
+/// How long the first request for the state of the stream may take, before there is a consumer.
+const FIRST_INFO_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the deletion of a consumer may take.
+const DELETE_CONSUMER_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long requests for the state of the stream are repeated while attaching.
+const ATTACH_INFO_RETRY_LIMIT: Duration = Duration::from_secs(5);
+/// How long a stream leader may report an older last sequence than the tail has. After that, the stream lost its newest messages.
+const STALE_LEADER_LIMIT: Duration = Duration::from_secs(10);
 
-/// Why an attachment ended; the label of a metric.
+/// Why an attachment ended: the label of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Subscribe,
@@ -70,21 +78,21 @@ impl End {
         }
     }
 
-    /// NATS did not answer: perhaps the server hangs although the connection is up.
-    fn unanswered(self) -> bool {
+    /// Whether NATS did not answer. The server may hang although its connection is up.
+    fn is_unanswered(self) -> bool {
         matches!(self, Self::Create | Self::Info)
     }
 }
 
-/// Messages that are told together at most.
-const TOGETHER: usize = 64;
+/// Messages that are pushed to the tail before subscribers are woken.
+const MAX_UNANNOUNCED: usize = 64;
 
-/// Attaches again and again. Never returns; cancel safe.
-pub(super) async fn keep(log: &Log, config: &ChannelConfig) {
+/// Attaches, and reattaches whenever an attachment ends. Never returns; cancel safe.
+pub(super) async fn run(log: &Log, config: &ChannelConfig) {
     let (mut unanswered, mut behind_since) = (0u32, None::<Instant>);
     loop {
-        log.nats.reachable().await;
-        let end = if log.nats.too_old() {
+        log.nats.wait_for_connection().await;
+        let end = if log.nats.is_too_old() {
             End::TooOld
         } else {
             attach(log, config, &mut behind_since).await
@@ -93,38 +101,38 @@ pub(super) async fn keep(log: &Log, config: &ChannelConfig) {
         log.set_live(false);
         log.metrics.tail_reset(end.label());
         if unanswered == 0 {
-            let channel = &*log.names.channel;
-            tracing::info!(channel, reason = end.label(), "the tail attaches again");
+            let channel = &*log.settings.channel;
+            tracing::info!(channel, reason = end.label(), "reattaching the tail consumer");
         }
-        unanswered = if end.unanswered() { unanswered + 1 } else { 0 };
+        unanswered = if end.is_unanswered() { unanswered + 1 } else { 0 };
         if unanswered % 4 == 3 {
-            log.nats.leave_for_reading().await;
+            log.nats.reconnect_readers().await;
         }
         let pause = match end {
             End::Missing => 500,
             End::TooOld => 5000,
             End::Behind => 300,
-            _ if end.unanswered() => 50,
+            _ if end.is_unanswered() => 50,
             _ => 10,
         };
         sleep(Duration::from_millis(fastrand::u64(pause / 2 + 1..=pause))).await;
     }
 }
 
-/// One life of the push consumer.
+/// Creates a consumer and reads from it until something ends it.
 async fn attach(log: &Log, config: &ChannelConfig, behind_since: &mut Option<Instant>) -> End {
     let client = log.nats.tail.client();
     let anchor = log.tail.anchor();
     let mut connected = log.nats.connected.clone();
     connected.mark_unchanged();
 
-    // Without an anchor the state of the stream says where to begin; it covers everything up to `known`.
+    // Without an anchor, the state of the stream says where to start. Everything up to `known` is covered then.
     let (start, known) = match anchor {
         Some((_, high, _)) => (high.max(1), high),
         None => match first_info(log, config).await {
             Ok(info) => {
                 let s = &info.state;
-                let newest = s.last_sequence.saturating_sub(log.warm) + 1;
+                let newest = s.last_sequence.saturating_sub(log.max_tail_events) + 1;
                 (s.first_sequence.max(newest).max(1), s.last_sequence)
             }
             Err(end) => return end,
@@ -132,7 +140,7 @@ async fn attach(log: &Log, config: &ChannelConfig, behind_since: &mut Option<Ins
     };
 
     let inbox = client.new_inbox();
-    // Before the consumer exists, and literally: a wildcard does not count as interest.
+    // Subscribe before the consumer exists. A literal subject: a wildcard subscription does not count as interest.
     let Ok(mut messages) = client.subscribe(inbox.clone()).await else {
         return End::Subscribe;
     };
@@ -144,17 +152,17 @@ async fn attach(log: &Log, config: &ChannelConfig, behind_since: &mut Option<Ins
         ack_policy: AckPolicy::None,
         max_deliver: 1,
         flow_control: true,
-        idle_heartbeat: HEARTBEAT,
+        idle_heartbeat: IDLE_HEARTBEAT,
         memory_storage: true,
         num_replicas: 1,
         inactive_threshold: Duration::from_secs(10),
         ..Default::default()
     };
-    let _discard = Discard { log, name };
-    let created = log.nats.tail.create_consumer_on_stream(consumer, &log.names.stream);
-    let pending = match timeout(CREATE, created).await {
+    let _delete = DeleteConsumer { log, name };
+    let created = log.nats.tail.create_consumer_on_stream(consumer, &log.settings.stream);
+    let pending = match timeout(CREATE_CONSUMER_TIMEOUT, created).await {
         Ok(Ok(c)) => c.cached_info().num_pending,
-        Ok(Err(_)) => match log.ask_info(INFO).await {
+        Ok(Err(_)) => match log.fetch_info(ATTACH_INFO_TIMEOUT).await {
             Err(StreamError::Missing) => return missing(log, config).await,
             _ => return End::Create,
         },
@@ -165,12 +173,12 @@ async fn attach(log: &Log, config: &ChannelConfig, behind_since: &mut Option<Ins
         Ok(info) => info,
         Err(end) => return end,
     };
-    let incarnation = match same_log(log, anchor, &info, start, behind_since) {
+    let incarnation = match check_incarnation(log, anchor, &info, start, behind_since) {
         Ok(incarnation) => incarnation,
         Err(end) => return end,
     };
-    // Before anybody is served again: nobody followed the stream while the tail was detached.
-    if log.forget_dropped(incarnation, &info, Forget::AtOnce).await.is_err() {
+    // Before anything is served: deletions were not polled while the tail was detached.
+    if log.remove_deleted(incarnation, &info, Remove::AtOnce).await.is_err() {
         return End::Info;
     }
     if pending == 0 {
@@ -185,22 +193,23 @@ async fn attach(log: &Log, config: &ChannelConfig, behind_since: &mut Option<Ins
         known,
         target: info.state.last_sequence,
         expect: 1,
-        warm: pending == 0,
-        holes: false,
+        caught_up: pending == 0,
+        has_holes: false,
     };
-    let mut untold = 0;
+    let mut unannounced = 0;
     loop {
-        // What came together is told together: a burst goes out in fewer writes.
-        let at_once = if untold < TOGETHER { messages.next().now_or_never() } else { None };
+        // Messages that arrive together are announced together: a burst takes fewer writes.
+        let at_once =
+            if unannounced < MAX_UNANNOUNCED { messages.next().now_or_never() } else { None };
         let message = match at_once {
             Some(Some(m)) => m,
             Some(None) => return End::Connection,
             None => {
-                if std::mem::take(&mut untold) > 0 {
+                if std::mem::take(&mut unannounced) > 0 {
                     log.tail.announce();
                 }
                 tokio::select! {
-                    m = timeout(SILENCE, messages.next()) => match m {
+                    m = timeout(SILENCE_TIMEOUT, messages.next()) => match m {
                         Ok(Some(m)) => m,
                         Ok(None) => return End::Connection,
                         Err(_) => return End::Silence,
@@ -212,7 +221,7 @@ async fn attach(log: &Log, config: &ChannelConfig, behind_since: &mut Option<Ins
         let result = match message.status {
             Some(_) => reader.status(&message).await,
             None => {
-                untold += 1;
+                unannounced += 1;
                 reader.message(message).await
             }
         };
@@ -222,45 +231,47 @@ async fn attach(log: &Log, config: &ChannelConfig, behind_since: &mut Option<Ins
     }
 }
 
+/// The state of the stream, for an attachment without an anchor.
 async fn first_info(log: &Log, config: &ChannelConfig) -> Result<Info, End> {
-    match log.ask_info(Duration::from_secs(1)).await {
+    match log.fetch_info(FIRST_INFO_TIMEOUT).await {
         Ok(info) => Ok(info),
         Err(StreamError::Missing) => Err(missing(log, config).await),
         Err(_) => Err(End::Info),
     }
 }
 
-/// What the tail holds stays, but is served to nobody: a stream that comes back proves by its epoch whether it is the same.
+/// Handles a missing stream. The tail keeps its events but serves none: if the stream comes back, its epoch says whether it is the
+/// same one.
 async fn missing(log: &Log, config: &ChannelConfig) -> End {
     log.withhold();
     if log.nats.create_streams
         && let Err(error) = log.create(config).await
     {
-        tracing::warn!(channel = log.names.channel, error = %Chain(&error), "cannot create the stream");
+        tracing::warn!(channel = log.settings.channel, error = %Chain(&error), "cannot create the stream");
     }
     End::Missing
 }
 
-/// The state of the stream, asked after the consumer was created: what it says is not older than what we will be sent.
+/// The state of the stream, fetched after the consumer was created, so that it is not older than what the consumer sends.
 async fn info_after(
     log: &Log,
     config: &ChannelConfig,
     connected: &mut watch::Receiver<u64>,
 ) -> Result<Info, End> {
-    let asked = Instant::now();
+    let began = Instant::now();
     loop {
-        match log.ask_info(INFO).await {
+        match log.fetch_info(ATTACH_INFO_TIMEOUT).await {
             Ok(info) => return Ok(info),
             Err(StreamError::Missing) => return Err(missing(log, config).await),
-            Err(_) if asked.elapsed() > INFO_PATIENCE => return Err(End::Info),
+            Err(_) if began.elapsed() > ATTACH_INFO_RETRY_LIMIT => return Err(End::Info),
             Err(_) if connected.has_changed().unwrap_or(true) => return Err(End::Connection),
             Err(_) => sleep(Duration::from_millis(50)).await,
         }
     }
 }
 
-/// Whether the stream is the log that the tail was read from; begins a new incarnation where there is none to compare.
-fn same_log(
+/// Checks that the stream is the one that the tail was read from. Starts a new incarnation if there is no anchor to compare with.
+fn check_incarnation(
     log: &Log,
     anchor: Option<Anchor>,
     info: &Info,
@@ -269,50 +280,51 @@ fn same_log(
 ) -> Result<Incarnation, End> {
     let epoch = epoch_of(info);
     let Some((incarnation, high, _)) = anchor else {
-        let number = log.tail.last_number() + 1;
+        let number = log.tail.incarnation_number() + 1;
         let first_sequence = info.state.first_sequence.max(1);
         let incarnation = Incarnation { number, epoch, first_sequence };
         log.tail.begin(incarnation, start);
         return Ok(incarnation);
     };
     if incarnation.epoch != epoch {
-        return Err(renew(log));
+        return Err(end_incarnation(log));
     }
     if info.state.last_sequence >= high {
         *behind_since = None;
         return Ok(incarnation);
     }
     let since = behind_since.get_or_insert_with(Instant::now);
-    if info.config.num_replicas == 1 || since.elapsed() > OUTDATED_LEADER {
+    if info.config.num_replicas == 1 || since.elapsed() > STALE_LEADER_LIMIT {
         *behind_since = None;
-        return Err(renew(log));
+        return Err(end_incarnation(log));
     }
     Err(End::Behind)
 }
 
-fn renew(log: &Log) -> End {
+/// The stream was recreated, or lost its newest messages.
+fn end_incarnation(log: &Log) -> End {
     tracing::warn!(
-        channel = log.names.channel,
-        "the log is another one now: subscribers are told and begin anew"
+        channel = log.settings.channel,
+        "the stream was recreated: subscribers restart from its first event"
     );
     log.invalidate();
     End::NewIncarnation
 }
 
-/// Deletes the consumer when its attachment ends; best effort: the server forgets it after ten seconds anyway.
-struct Discard<'a> {
+/// Deletes the consumer when its attachment ends. Best effort: the server deletes an inactive consumer after ten seconds.
+struct DeleteConsumer<'a> {
     log: &'a Log,
     name: String,
 }
 
-impl Drop for Discard<'_> {
+impl Drop for DeleteConsumer<'_> {
     fn drop(&mut self) {
-        let (context, stream) = (self.log.nats.tail.clone(), self.log.names.stream.clone());
+        let (context, stream) = (self.log.nats.tail.clone(), self.log.settings.stream.clone());
         let name = std::mem::take(&mut self.name);
         tokio::spawn(async move {
             let deleted = context.delete_consumer_from_stream(name, stream);
-            if let Ok(Err(error)) = timeout(Duration::from_secs(1), deleted).await {
-                tracing::debug!(error = %Chain(&error), "could not delete a consumer");
+            if let Ok(Err(error)) = timeout(DELETE_CONSUMER_TIMEOUT, deleted).await {
+                tracing::debug!(error = %Chain(&error), "failed to delete a consumer");
             }
         });
     }

@@ -1,5 +1,5 @@
-//! Connections to NATS: three, because each has one read buffer and one task: the tail must not wait behind history, nor
-//! publishes behind either.
+//! The connections to NATS. There are three, because each has one read buffer and one task: the tail must not wait for history, and
+//! publishes must not wait for either.
 
 use std::{
     sync::{
@@ -29,8 +29,14 @@ use tokio::{
 
 use crate::metrics::Metrics;
 
-/// How long a check waits for NATS.
-const CHECK: Duration = Duration::from_secs(10);
+/// How long `eventcast-broker check --nats` waits for a connection.
+const CHECK_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a request to the JetStream API may take.
+const JETSTREAM_API_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long one attempt to connect to a server may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often an idle connection is checked.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Why there is no connection to NATS.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +57,7 @@ pub(crate) struct Nats {
     pub(super) publishes: Arc<Semaphore>,
     pub(super) ack_timeout: Duration,
     pub(super) create_streams: bool,
-    /// Counts connections of the tail's client: a change means that it was lost in between.
+    /// The number of connections of the tail's client so far. If it changes, the connection was lost in between.
     pub(super) connected: watch::Receiver<u64>,
     reached: AtomicBool,
     supervisor: Supervisor,
@@ -59,7 +65,7 @@ pub(crate) struct Nats {
 }
 
 impl Nats {
-    /// Begins to connect; does not wait for it.
+    /// Starts connecting in the background.
     pub(crate) async fn connect(
         config: &config::Nats,
         in_flight: usize,
@@ -70,16 +76,16 @@ impl Nats {
         let tail = client(
             config,
             "tail",
-            Some(Watch {
+            Some(ConnectionReport {
                 connected: tx,
                 metrics: Arc::clone(metrics),
-                told: AtomicBool::new(false),
+                is_outage_logged: AtomicBool::new(false),
             }),
         )
         .await?;
         let history = client(config, "history", None).await?;
         let publish = client(config, "publish", None).await?;
-        let context = |c| ContextBuilder::new().timeout(Duration::from_secs(2)).build(c);
+        let context = |c| ContextBuilder::new().timeout(JETSTREAM_API_TIMEOUT).build(c);
         Ok(Arc::new(Self {
             tail: context(tail),
             history: context(history),
@@ -94,7 +100,7 @@ impl Nats {
         }))
     }
 
-    /// Waits for the first connection, however long; fails if the server at its other end is too old.
+    /// Waits for the first connection, without a time limit. Fails if the server is too old.
     pub(crate) async fn check_version(&self) -> Result<(), ConnectError> {
         let client = self.tail.client();
         let mut connected = self.connected.clone();
@@ -105,13 +111,13 @@ impl Nats {
         Ok(())
     }
 
-    /// Everything that is wrong with NATS for `channels`, each in words.
-    pub(crate) async fn complaints(
+    /// Checks that NATS is reachable, recent enough and accepts the largest events of `channels`. Returns one message per problem.
+    pub(crate) async fn problems(
         &self,
         config: &config::Nats,
         channels: &[ChannelConfig],
     ) -> Vec<String> {
-        let connected = timeout(CHECK, async {
+        let connected = timeout(CHECK_CONNECT_TIMEOUT, async {
             self.check_version().await?;
             while !self.can_publish() {
                 sleep(Duration::from_millis(20)).await;
@@ -128,29 +134,30 @@ impl Nats {
                 .collect(),
             Ok(Err(error)) => vec![error.to_string()],
             Err(_) => {
-                let (servers, seconds) = (config.servers.join(", "), CHECK.as_secs());
+                let (servers, seconds) =
+                    (config.servers.join(", "), CHECK_CONNECT_TIMEOUT.as_secs());
                 vec![format!("no connection to NATS at {servers} within {seconds} s")]
             }
         }
     }
 
-    /// Whether the server that we are connected to lacks what we need.
-    pub(super) fn too_old(&self) -> bool {
+    /// Whether the connected server is older than the oldest supported version.
+    pub(super) fn is_too_old(&self) -> bool {
         nats::check_version(&self.tail.client().server_info().version).is_err()
     }
 
-    /// Waits for the tail's connection. What is asked without one is queued, without bound in time.
-    pub(super) async fn reachable(&self) {
+    /// Waits for the tail's connection. Without one, the client queues requests without a time limit.
+    pub(super) async fn wait_for_connection(&self) {
         let mut connected = self.connected.clone();
         while self.tail.client().connection_state() != State::Connected {
-            // The state may be true before the event came, or after it was lost.
+            // The state and the event may change in either order, so check again from time to time.
             if let Ok(Err(_)) = timeout(Duration::from_millis(200), connected.changed()).await {
                 return;
             }
         }
     }
 
-    /// Whether all connections were up once. Later outages leave a broker ready: it serves what it has.
+    /// Whether all connections were established at least once. A broker stays ready during later outages and serves from memory.
     pub(crate) fn was_reached(&self) -> bool {
         let clients = [self.tail.client(), self.history.client(), self.publish.clone()];
         let up = clients.iter().all(|c| c.connection_state() == State::Connected);
@@ -165,12 +172,12 @@ impl Nats {
         self.publish.connection_state() == State::Connected
     }
 
-    /// Bytes that NATS takes in one published message, headers included. Until the first connection: the default of nats-server.
+    /// The largest message that NATS accepts, in bytes, headers included. Before the first connection: the default of nats-server.
     pub(super) fn max_payload(&self) -> usize {
         self.publish.max_payload()
     }
 
-    /// Says at each connection whether NATS takes the largest events of `channel`. Never returns; cancel safe.
+    /// Warns after each connect if NATS does not accept the largest events of `channel`. Never returns; cancel safe.
     pub(super) async fn warn_of_small_payload(&self, channel: &ChannelConfig) {
         let mut connected = self.connected.clone();
         while connected.wait_for(|n| *n > 0).await.is_ok() {
@@ -181,7 +188,7 @@ impl Nats {
                 tracing::warn!(
                     channel = channel.key(),
                     problem,
-                    "NATS does not take the largest events"
+                    "NATS does not accept the largest events of the channel"
                 );
             }
             if connected.changed().await.is_err() {
@@ -191,44 +198,45 @@ impl Nats {
         std::future::pending().await
     }
 
-    /// Leaves a server that does not answer: its connection may stay up for long.
-    pub(super) async fn leave(&self, clients: &[&Client]) {
+    /// Reconnects clients whose server does not answer. Such a connection may stay up for a long time.
+    pub(super) async fn reconnect(&self, clients: &[&Client]) {
         self.metrics.nats_forced_reconnects.inc();
         for client in clients {
             if let Err(error) = client.force_reconnect().await {
-                // Its task has ended, and nothing else would make a new connection.
+                // The client's task has ended, so the connection would never come back.
                 self.supervisor.fail("NATS client", Chain(&error));
             }
         }
     }
 
-    pub(super) async fn leave_for_reading(&self) {
-        self.leave(&[&self.tail.client(), &self.history.client()]).await;
+    pub(super) async fn reconnect_readers(&self) {
+        self.reconnect(&[&self.tail.client(), &self.history.client()]).await;
     }
 }
 
-/// What is told of one connection: the others fail and come back with it.
-struct Watch {
+/// Reports the state of one connection in metrics and logs. The other connections fail and recover with it.
+struct ConnectionReport {
     connected: watch::Sender<u64>,
     metrics: Arc<Metrics>,
-    told: AtomicBool,
+    /// Limits the log to one line per outage.
+    is_outage_logged: AtomicBool,
 }
 
 async fn client(
     config: &config::Nats,
     role: &str,
-    watch: Option<Watch>,
+    report: Option<ConnectionReport>,
 ) -> Result<Client, ConnectError> {
     let servers = nats::servers(config)?;
-    let watch = watch.map(Arc::new);
+    let report = report.map(Arc::new);
     let options = nats::options(config)
         .await?
         .name(format!("eventcast-broker/{role}"))
         .retry_on_initial_connect()
         .max_reconnects(None)
-        .connection_timeout(Duration::from_secs(1))
-        .ping_interval(Duration::from_secs(5))
-        // Jitter: brokers that lost one server must not come back in step.
+        .connection_timeout(CONNECT_TIMEOUT)
+        .ping_interval(PING_INTERVAL)
+        // With jitter, so that brokers that lost the same server do not reconnect at the same time.
         .reconnect_delay_callback(|n| {
             let cap = (50 * n as u64).clamp(1, 500);
             Duration::from_millis(fastrand::u64(cap / 2..=cap))
@@ -236,20 +244,20 @@ async fn client(
         .subscription_capacity(65_536)
         .client_capacity(4096)
         .event_callback(move |event| {
-            let watch = watch.clone();
-            async move { on_event(&event, watch.as_deref()) }
+            let report = report.clone();
+            async move { on_event(&event, report.as_deref()) }
         });
     options.connect(servers).await.map_err(ConnectError::Options)
 }
 
-fn on_event(event: &Event, watch: Option<&Watch>) {
-    let Some(Watch { connected, metrics, told }) = watch else {
+fn on_event(event: &Event, report: Option<&ConnectionReport>) {
+    let Some(ConnectionReport { connected, metrics, is_outage_logged }) = report else {
         return;
     };
     match event {
         Event::Connected => {
             metrics.nats_connected.set(1);
-            told.store(false, Relaxed);
+            is_outage_logged.store(false, Relaxed);
             connected.send_modify(|n| *n += 1);
             tracing::info!("connected to NATS");
         }
@@ -258,15 +266,14 @@ fn on_event(event: &Event, watch: Option<&Watch>) {
             metrics.nats_disconnects.inc();
             tracing::warn!("lost the connection to NATS");
         }
-        // Permission violations arrive here; the request itself only times out.
-        Event::ServerError(error) => tracing::warn!(error = %Chain(error), "NATS refuses"),
-        // Once an outage, not once a try.
-        Event::ClientError(error) if !told.swap(true, Relaxed) => {
-            tracing::warn!(%error, "cannot reach NATS: trying on");
+        // Permission violations arrive here. The request that caused one only times out.
+        Event::ServerError(error) => tracing::warn!(error = %Chain(error), "NATS server error"),
+        Event::ClientError(error) if !is_outage_logged.swap(true, Relaxed) => {
+            tracing::warn!(%error, "cannot reach NATS; retrying");
         }
         Event::SlowConsumer(_) => {
-            tracing::warn!("NATS messages dropped: this broker reads too slowly")
+            tracing::warn!("dropped messages from NATS: this broker reads too slowly")
         }
-        other => tracing::debug!(event = %other, "NATS"),
+        other => tracing::debug!(event = %other, "NATS client event"),
     }
 }

@@ -1,4 +1,4 @@
-//! Reading stored messages: batch direct get (ADR-31), which any replica answers, and the leader's word.
+//! Reads stored messages: by batch direct get (NATS ADR-31), which any replica answers, or from the stream's leader.
 
 use std::time::Duration;
 
@@ -10,68 +10,72 @@ use tokio::time::timeout;
 
 use super::{Log, message};
 
-const TIMEOUT: Duration = Duration::from_secs(1);
-const LEADER_TIMEOUT: Duration = Duration::from_secs(2);
-/// Of one answer: it is sent without flow control and must fit the subscription.
-const MAX_BYTES: u32 = 1 << 20;
+/// How long a replica may take to send the next message of a reply.
+const DIRECT_GET_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the leader may take to answer.
+const LEADER_GET_TIMEOUT: Duration = Duration::from_secs(2);
+/// Bytes of one reply. It is sent without flow control and must fit the subscription's buffer.
+const MAX_REPLY_BYTES: u32 = 1 << 20;
 
-/// A message as it was read.
-pub(super) struct Raw {
+/// A stored message.
+pub(super) struct RawMessage {
     pub(super) sequence: u64,
+    /// When it was stored, in nanoseconds since 1970.
     pub(super) nanos: i64,
     pub(super) subject: String,
     pub(super) headers: Option<HeaderMap>,
     pub(super) payload: Bytes,
 }
 
-impl Raw {
-    /// The check of its cursor.
+impl RawMessage {
+    /// The check of the message's cursor.
     pub(super) fn check(&self) -> Check {
         message::check(self.headers.as_ref(), self.nanos)
     }
 }
 
-/// How an answer ended.
+/// What a replica said at the end of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
-    /// So many more messages follow at the one who answered.
+pub(super) enum ReplyEnd {
+    /// The replica has this many more messages.
     Pending(u64),
-    /// The one who answered has nothing at or after what was asked for.
+    /// The replica has no message at or after the requested sequence.
     NotFound,
 }
 
-/// Why a reading failed; every one may be tried again.
+/// Why a read failed. Every failure may be retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ReadError {
-    #[error("no answer in time")]
+    #[error("NATS did not answer in time")]
     Timeout,
-    #[error("a part of the answer was lost on its way")]
+    #[error("a part of the reply was lost")]
     Chain,
     #[error("NATS answered with status {0}")]
     Status(u16),
-    #[error("the answer cannot be read")]
+    #[error("the reply is malformed")]
     Malformed,
-    #[error("the stream's leader knows less than it should")]
+    #[error("the stream's leader is behind")]
     Outdated,
-    #[error("the connection is gone")]
-    Gone,
-    #[error("the tail is not attached, or to another log")]
+    #[error("the connection is lost")]
+    Disconnected,
+    #[error("the tail is detached, or attached to another stream")]
     Detached,
 }
 
 impl Log {
-    /// Up to `batch` messages from `sequence` on, from any replica. Proves by the chain of `Nats-Last-Sequence` that no
-    /// part of the answer was lost; does not prove that the replica had everything.
+    /// Reads up to `batch` messages from `sequence` on, from any replica. The chain of `Nats-Last-Sequence` headers proves that no
+    /// part of the reply was lost. It does not prove that the replica has every message.
     pub(super) async fn batch_get(
         &self,
         sequence: u64,
         batch: u64,
-    ) -> Result<(Vec<Raw>, Ending), ReadError> {
-        let query = format!(r#"{{"seq":{sequence},"batch":{batch},"max_bytes":{MAX_BYTES}}}"#);
-        let mut answer = self.direct_get(query).await?;
+    ) -> Result<(Vec<RawMessage>, ReplyEnd), ReadError> {
+        let query =
+            format!(r#"{{"seq":{sequence},"batch":{batch},"max_bytes":{MAX_REPLY_BYTES}}}"#);
+        let mut reply = self.direct_get(query).await?;
         let (mut messages, mut previous) = (Vec::new(), 0);
         loop {
-            let m = next(&mut answer).await?;
+            let m = next(&mut reply).await?;
             let last = || number(&m, "Nats-Last-Sequence");
             match m.status.map(|s| s.as_u16()) {
                 None => {
@@ -84,19 +88,19 @@ impl Log {
                 }
                 Some(204) if last()? != previous => return Err(ReadError::Chain),
                 Some(204) => {
-                    return Ok((messages, Ending::Pending(number(&m, "Nats-Num-Pending")?)));
+                    return Ok((messages, ReplyEnd::Pending(number(&m, "Nats-Num-Pending")?)));
                 }
-                Some(404) => return Ok((messages, Ending::NotFound)),
+                Some(404) => return Ok((messages, ReplyEnd::NotFound)),
                 Some(status) => return Err(ReadError::Status(status)),
             }
         }
     }
 
-    /// The first message stored at `time` (RFC 3339) or later, as any replica knows it.
+    /// The sequence of the first message stored at `time` (RFC 3339) or later, from any replica.
     pub(super) async fn first_since(&self, time: &str) -> Result<Option<u64>, ReadError> {
         let query = format!(r#"{{"start_time":"{time}","batch":1}}"#);
-        let mut answer = self.direct_get(query).await?;
-        let m = next(&mut answer).await?;
+        let mut reply = self.direct_get(query).await?;
+        let m = next(&mut reply).await?;
         match m.status.map(|s| s.as_u16()) {
             None => Ok(Some(raw(m)?.sequence)),
             Some(404 | 204) => Ok(None),
@@ -106,24 +110,24 @@ impl Log {
 
     async fn direct_get(&self, query: String) -> Result<Subscriber, ReadError> {
         if !self.nats.can_read() {
-            return Err(ReadError::Gone);
+            return Err(ReadError::Disconnected);
         }
         let client = self.nats.history.client();
         let inbox = client.new_inbox();
-        let answer = client.subscribe(inbox.clone()).await.map_err(|_| ReadError::Gone)?;
-        let subject = format!("$JS.API.DIRECT.GET.{}", self.names.stream);
-        let asked = client.publish_with_reply(subject, inbox, query.into());
-        asked.await.map_err(|_| ReadError::Gone)?;
-        Ok(answer)
+        let reply = client.subscribe(inbox.clone()).await.map_err(|_| ReadError::Disconnected)?;
+        let subject = format!("$JS.API.DIRECT.GET.{}", self.settings.stream);
+        let sent = client.publish_with_reply(subject, inbox, query.into()).await;
+        sent.map_err(|_| ReadError::Disconnected)?;
+        Ok(reply)
     }
 
-    /// The first message at or after `sequence`, by the leader's word.
-    pub(super) async fn leader_get(&self, sequence: u64) -> Result<Option<Raw>, ReadError> {
-        let stream = self.nats.history.get_stream_no_info(&self.names.stream).await;
+    /// The first message at or after `sequence`, from the leader.
+    pub(super) async fn leader_get(&self, sequence: u64) -> Result<Option<RawMessage>, ReadError> {
+        let stream = self.nats.history.get_stream_no_info(&self.settings.stream).await;
         let stream = stream.map_err(|_| ReadError::Malformed)?;
-        let asked = stream.get_first_raw_message_by_subject(">", sequence);
-        match timeout(LEADER_TIMEOUT, asked).await.map_err(|_| ReadError::Timeout)? {
-            Ok(m) => Ok(Some(Raw {
+        let request = stream.get_first_raw_message_by_subject(">", sequence);
+        match timeout(LEADER_GET_TIMEOUT, request).await.map_err(|_| ReadError::Timeout)? {
+            Ok(m) => Ok(Some(RawMessage {
                 sequence: m.sequence,
                 nanos: nanos(m.time.unix_timestamp_nanos()),
                 subject: m.subject.to_string(),
@@ -135,42 +139,42 @@ impl Log {
         }
     }
 
-    /// When the newest message that there is was stored, by the leader's word.
+    /// When the newest message was stored, from the leader.
     pub(super) async fn leader_newest(&self) -> Result<Option<i64>, ReadError> {
-        let stream = self.nats.history.get_stream_no_info(&self.names.stream).await;
+        let stream = self.nats.history.get_stream_no_info(&self.settings.stream).await;
         let stream = stream.map_err(|_| ReadError::Malformed)?;
-        let asked = stream.get_last_raw_message_by_subject(">");
-        match timeout(LEADER_TIMEOUT, asked).await.map_err(|_| ReadError::Timeout)? {
+        let request = stream.get_last_raw_message_by_subject(">");
+        match timeout(LEADER_GET_TIMEOUT, request).await.map_err(|_| ReadError::Timeout)? {
             Ok(m) => Ok(Some(nanos(m.time.unix_timestamp_nanos()))),
             Err(e) if e.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
             Err(_) => Err(ReadError::Timeout),
         }
     }
 
-    /// Whether every sequence of `low..=high` is gone for good, by one answer of the leader.
-    pub(super) async fn all_gone(&self, low: u64, high: u64) -> Result<bool, ReadError> {
-        let info = self.ask_deleted().await.map_err(|_| ReadError::Timeout)?;
+    /// Whether every sequence of `low..=high` is deleted, according to the leader.
+    pub(super) async fn all_deleted(&self, low: u64, high: u64) -> Result<bool, ReadError> {
+        let info = self.fetch_deleted().await.map_err(|_| ReadError::Timeout)?;
         let state = &info.state;
         let deleted = state.deleted.as_deref().unwrap_or_default();
-        let gone =
+        let is_deleted =
             |q| q < state.first_sequence || (q <= state.last_sequence && deleted.contains(&q));
-        Ok((low..=high).all(gone))
+        Ok((low..=high).all(is_deleted))
     }
 }
 
-async fn next(answer: &mut Subscriber) -> Result<Message, ReadError> {
-    match timeout(TIMEOUT, answer.next()).await {
+async fn next(reply: &mut Subscriber) -> Result<Message, ReadError> {
+    match timeout(DIRECT_GET_TIMEOUT, reply.next()).await {
         Ok(Some(m)) => Ok(m),
-        Ok(None) => Err(ReadError::Gone),
+        Ok(None) => Err(ReadError::Disconnected),
         Err(_) => Err(ReadError::Timeout),
     }
 }
 
-fn raw(m: Message) -> Result<Raw, ReadError> {
+fn raw(m: Message) -> Result<RawMessage, ReadError> {
     let text = |name: &str| header(&m, name).map(str::to_owned).ok_or(ReadError::Malformed);
     let time: jiff::Timestamp =
         text("Nats-Time-Stamp")?.parse().map_err(|_| ReadError::Malformed)?;
-    Ok(Raw {
+    Ok(RawMessage {
         sequence: number(&m, "Nats-Sequence")?,
         nanos: nanos(time.as_nanosecond()),
         subject: text("Nats-Subject")?,
@@ -179,7 +183,7 @@ fn raw(m: Message) -> Result<Raw, ReadError> {
     })
 }
 
-/// The last value, never the first: the server appends its headers after those of the publisher, who may have forged them.
+/// The last value of a header. The server appends its headers after those of the publisher, which may be forged.
 fn header<'a>(m: &'a Message, name: &str) -> Option<&'a str> {
     m.headers.as_ref()?.get_last(name).map(async_nats::HeaderValue::as_str)
 }

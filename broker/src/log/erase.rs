@@ -1,5 +1,5 @@
-//! Erasing events from the log: one, or all of a topic. The leader has done it when these return, and this broker's memory
-//! has followed; the other brokers follow within two seconds ([`retention`](super::retention)).
+//! Erases events from the log: one event, or all events of a topic. When these functions return, the stream and the memory of this
+//! broker hold them no more. Other brokers remove them within two seconds ([`retention`](super::retention)).
 
 use std::time::Duration;
 
@@ -8,22 +8,33 @@ use eventcast_crds::stream::epoch_of;
 use eventcast_wire::cursor::Cursor;
 use serde::{Deserialize, Serialize};
 
-use super::{Log, retention::Forget, stream::StreamError};
+use super::{Log, retention::Remove, stream::StreamError};
 
-/// How long the leader may take to describe the stream.
-const INFO_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long the leader may take to erase: a topic of many events is purged in one step.
+/// How long the leader may take to report the state of the stream before an erasure.
+const ERASE_INFO_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the leader may take to erase. It purges a topic with many events in one step.
 const ERASE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why nothing was erased, as far as is known. Erasing again does no harm.
+/// Why an erasure failed. If NATS did not answer, events may be erased. Repeating the request is safe.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum EraseError {
-    #[error("the log has no such event")]
+    #[error("the log has no event with this cursor")]
     NoSuchEvent,
-    #[error("NATS is not reachable, or did not answer in time")]
+    #[error("NATS is unreachable or did not answer in time")]
     Unavailable,
-    #[error("the stream does not let events be erased")]
+    #[error("the stream does not allow erasing events")]
     Refused,
+}
+
+impl EraseError {
+    /// The label of a metric.
+    pub(crate) fn label(&self) -> &'static str {
+        match self {
+            Self::NoSuchEvent => "no-such-event",
+            Self::Unavailable => "unavailable",
+            Self::Refused => "refused",
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -50,13 +61,13 @@ struct ReplyError {
 }
 
 impl Log {
-    /// Erases the event of `cursor`; its bytes are overwritten on disk. Gives how many events that were: 0 where retention or
-    /// somebody else was quicker.
+    /// Erases the event of `cursor`; JetStream overwrites its bytes on disk. Returns the number of erased events: 0 if the event was
+    /// deleted before.
     ///
     /// # Errors
-    /// The log never had such an event, or NATS cannot or does not want to.
+    /// See [`EraseError`].
     pub(crate) async fn erase_event(&self, cursor: &Cursor) -> Result<u64, EraseError> {
-        let info = self.ask_info(INFO_TIMEOUT).await.map_err(unavailable)?;
+        let info = self.fetch_info(ERASE_INFO_TIMEOUT).await.map_err(unavailable)?;
         if info.config.deny_delete {
             return Err(EraseError::Refused);
         }
@@ -74,17 +85,17 @@ impl Log {
         Ok(1)
     }
 
-    /// Erases all events whose topic, as the tokens of a subject, `tokens` selects: `*` stands for one segment, a last `>` for
-    /// the rest. Gives how many.
+    /// Erases all events whose topic matches `tokens`, a topic pattern that is encoded as the tokens of a subject. Returns the number
+    /// of erased events.
     ///
     /// # Errors
-    /// NATS cannot or does not want to.
+    /// See [`EraseError`].
     pub(crate) async fn erase_topic(&self, tokens: &str) -> Result<u64, EraseError> {
-        let info = self.ask_info(INFO_TIMEOUT).await.map_err(unavailable)?;
+        let info = self.fetch_info(ERASE_INFO_TIMEOUT).await.map_err(unavailable)?;
         if info.config.deny_purge {
             return Err(EraseError::Refused);
         }
-        let filter = format!("{}.t.{tokens}", self.names.prefix);
+        let filter = format!("{}.t.{tokens}", self.settings.prefix);
         let reply = self.request_erasure("STREAM.PURGE", &Purge { filter: &filter }).await?;
         Ok(reply.purged)
     }
@@ -99,23 +110,23 @@ impl Log {
         }
         let body = serde_json::to_vec(request).map_err(|_| EraseError::Unavailable)?;
         let request = Request::new().payload(body.into()).timeout(Some(ERASE_TIMEOUT));
-        let subject = format!("$JS.API.{api}.{}", self.names.stream);
+        let subject = format!("$JS.API.{api}.{}", self.settings.stream);
         let answer = self.nats.history.client().send_request(subject, request).await;
         let answer = answer.map_err(|_| EraseError::Unavailable)?;
         let reply: Reply =
             serde_json::from_slice(&answer.payload).map_err(|_| EraseError::Unavailable)?;
         match reply.error {
             Some(error) => {
-                let channel = &*self.names.channel;
-                tracing::warn!(channel, error = error.description, "NATS did not erase events");
+                let channel = &*self.settings.channel;
+                tracing::warn!(channel, error = error.description, "NATS refused to erase events");
                 Err(EraseError::Unavailable)
             }
             None => {
-                // Where this fails, memory follows as that of the other brokers does.
-                if let Err(error) = self.follow_once(Forget::AtOnce).await {
-                    tracing::debug!(%error, "cannot tell yet what was erased");
+                // If this fails, the periodic poll removes the events, as on the other brokers.
+                if let Err(error) = self.poll_deletions(Remove::AtOnce).await {
+                    tracing::debug!(%error, "failed to poll deletions after an erasure");
                 }
-                self.forget_info().await;
+                self.invalidate_info().await;
                 Ok(reply)
             }
         }
@@ -124,6 +135,6 @@ impl Log {
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn unavailable(error: StreamError) -> EraseError {
-    tracing::debug!(%error, "the stream cannot be asked");
+    tracing::debug!(%error, "failed to fetch the state of the stream");
     EraseError::Unavailable
 }

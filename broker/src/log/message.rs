@@ -1,5 +1,5 @@
-//! A stored message as an event. Whoever publishes straight to NATS is held to the rules of events here: what breaks one
-//! becomes a gap that those whom its topic reaches are told, never poison. Pure.
+//! Turns a stored message into an event. A message that was published straight to NATS is checked here: if it breaks a rule of
+//! events, subscribers of its topic receive a gap instead. Pure.
 
 use async_nats::HeaderMap;
 use eventcast_wire::{
@@ -10,25 +10,25 @@ use eventcast_wire::{
 };
 use tokio::time::Instant;
 
-use super::Names;
+use super::Settings;
 use crate::{
     cloudevent::{self, CloudEvent, HEADER_PREFIX, Mode},
     media_type,
 };
 
-/// JetStream's deduplication id, which the check of the event's cursor is made from.
+/// The id by which JetStream deduplicates. The check of the event's cursor is a hash of it.
 pub(super) const MESSAGE_ID: &str = "Nats-Msg-Id";
 pub(super) const TYPE: &str = "Eventcast-Type";
 pub(super) const SOURCE: &str = "Eventcast-Source";
 pub(super) const ID: &str = "Eventcast-Id";
 pub(super) const CONTENT_TYPE: &str = "content-type";
 pub(super) const CLOUDEVENT: &str = "application/cloudevents+json";
-/// Seconds to live, for the server.
+/// The time to live of a message, which the server enforces.
 pub(super) const TTL: &str = "Nats-TTL";
-/// Set by the server on messages that say "these were deleted".
-const MARKER: &str = "Nats-Marker-Reason";
+/// Set by the server on the markers that it stores for deleted messages.
+const MARKER_REASON: &str = "Nats-Marker-Reason";
 
-/// A message of the stream, from wherever it was read.
+/// A stored message, read from the consumer or from a page.
 pub(super) struct Stored<'a> {
     pub(super) sequence: u64,
     pub(super) nanos: i64,
@@ -37,7 +37,8 @@ pub(super) struct Stored<'a> {
     pub(super) payload: &'a [u8],
 }
 
-struct Parts {
+/// The fields of a message that obeys the rules of events.
+struct Fields {
     topic: Option<String>,
     event_type: Option<String>,
     source: Option<String>,
@@ -45,7 +46,7 @@ struct Parts {
     data: String,
 }
 
-/// The check of a stored message's cursor. The id is the first one of the headers, as the server reads it (docs/adr/0015).
+/// The check of a stored message's cursor. The first message id counts, as it does for the server (docs/adr/0015).
 pub(super) fn check(headers: Option<&HeaderMap>, nanos: i64) -> Check {
     match headers.and_then(|h| h.get(MESSAGE_ID)) {
         Some(id) => Check::of_id(id.as_str()),
@@ -53,10 +54,10 @@ pub(super) fn check(headers: Option<&HeaderMap>, nanos: i64) -> Check {
     }
 }
 
-/// Frames `m`; tells the rule that it breaks, if any.
+/// Frames `m`. Returns also the rule that it breaks, if any.
 pub(super) fn event(
     m: &Stored<'_>,
-    names: &Names,
+    settings: &Settings,
     epoch: Epoch,
     received: Option<Instant>,
 ) -> (Event, Option<BadEvent>) {
@@ -75,18 +76,19 @@ pub(super) fn event(
         chunk: Chunk::default(),
         received: received.map(Instant::into_std),
     };
-    // The server's markers are empty: an event of a publisher who set the same header is an event.
-    if m.payload.is_empty() && header(m, MARKER).is_some() {
+    // Markers have no payload. A publisher may set the same header on an event.
+    if m.payload.is_empty() && header(m, MARKER_REASON).is_some() {
         return (event, None);
     }
-    match parts(m, names) {
-        Ok(p) => {
+    match fields(m, settings) {
+        Ok(fields) => {
             event.kind = Kind::Data;
-            event.chunk = Chunk::of(&frame::event(p.event_type.as_deref(), &p.data, &cursor));
-            event.topic = p.topic.map(Into::into);
-            event.event_type = p.event_type.map(Into::into);
-            event.source = p.source.map(Into::into);
-            event.id = p.id.map(Into::into);
+            let Fields { topic, event_type, source, id, data } = fields;
+            event.chunk = Chunk::of(&frame::event(event_type.as_deref(), &data, &cursor));
+            event.topic = topic.map(Into::into);
+            event.event_type = event_type.map(Into::into);
+            event.source = source.map(Into::into);
+            event.id = id.map(Into::into);
             (event, None)
         }
         Err(why) => {
@@ -100,13 +102,13 @@ pub(super) fn event(
             };
             event.kind = Kind::Invalid;
             event.chunk = Chunk::of(&frame::gap(&gap, &cursor));
-            event.topic = topic(m, names).ok().flatten().map(Into::into);
+            event.topic = topic(m, settings).ok().flatten().map(Into::into);
             (event, Some(why))
         }
     }
 }
 
-/// When the server drops the message, by the time to live that it was published with (ADR-43).
+/// When the server deletes the message according to its time to live (NATS ADR-43), in nanoseconds since 1970.
 fn expires(m: &Stored<'_>) -> Option<i64> {
     let ttl = header(m, TTL)?;
     let seconds = ttl.parse().ok().or_else(|| ttl.strip_suffix('s')?.parse().ok());
@@ -114,51 +116,52 @@ fn expires(m: &Stored<'_>) -> Option<i64> {
     nanos.and_then(|n| m.nanos.checked_add(n))
 }
 
-fn topic(m: &Stored<'_>, names: &Names) -> Result<Option<String>, BadEvent> {
-    let rest = m.subject.strip_prefix(&*names.prefix).and_then(|s| s.strip_prefix('.'));
+fn topic(m: &Stored<'_>, settings: &Settings) -> Result<Option<String>, BadEvent> {
+    let rest = m.subject.strip_prefix(&*settings.prefix).and_then(|s| s.strip_prefix('.'));
     event::topic_of(rest.ok_or(BadEvent::Subject)?)
 }
 
-fn parts(m: &Stored<'_>, names: &Names) -> Result<Parts, BadEvent> {
-    let topic = topic(m, names)?;
-    let mut parts = match cloudevent(m)? {
-        // Its `topic` attribute does not count here: the publisher has chosen a subject.
+fn fields(m: &Stored<'_>, settings: &Settings) -> Result<Fields, BadEvent> {
+    let topic = topic(m, settings)?;
+    let mut fields = match cloudevent(m)? {
+        // The `topic` attribute is ignored: the publisher has chosen the subject.
         Some(CloudEvent { event_type, source, id, json, topic: _ }) => {
             let (event_type, source, id) = (Some(event_type), Some(source), Some(id));
-            let data = event::check_data(json.as_bytes(), names.max_event_bytes).map(Into::into)?;
-            Parts { topic, event_type, source, id, data }
+            let data =
+                event::check_data(json.as_bytes(), settings.max_event_bytes).map(Into::into)?;
+            Fields { topic, event_type, source, id, data }
         }
-        None => Parts {
+        None => Fields {
             topic,
-            event_type: ours(m, TYPE).map(Into::into),
-            source: ours(m, SOURCE).map(Into::into),
-            id: ours(m, ID).map(Into::into),
-            data: event::check_data(m.payload, names.max_event_bytes)?.to_owned(),
+            event_type: publisher_header(m, TYPE).map(Into::into),
+            source: publisher_header(m, SOURCE).map(Into::into),
+            id: publisher_header(m, ID).map(Into::into),
+            data: event::check_data(m.payload, settings.max_event_bytes)?.to_owned(),
         },
     };
-    match parts.event_type.as_deref() {
-        Some(event::DEFAULT_TYPE) => parts.event_type = None,
+    match fields.event_type.as_deref() {
+        Some(event::DEFAULT_TYPE) => fields.event_type = None,
         Some(name) => event::check_type(name)?,
         None => {}
     }
-    for name in [&parts.source, &parts.id].into_iter().flatten() {
+    for name in [&fields.source, &fields.id].into_iter().flatten() {
         event::check_name(name, MAX_SOURCE_BYTES)?;
     }
-    Ok(parts)
+    Ok(fields)
 }
 
-/// The message as a CloudEvent, if it is one. What a broker stored is one, too, but it names the type in a header of ours and was
-/// read before it was stored.
+/// The message as a CloudEvent, if it was published as one straight to NATS. A CloudEvent that a broker has stored has a header
+/// [`TYPE`] and was checked before.
 fn cloudevent(m: &Stored<'_>) -> Result<Option<CloudEvent>, BadEvent> {
     let Some(headers) = m.headers else { return Ok(None) };
     let attributes =
         || headers.iter().filter_map(|(name, values)| Some((attribute(name.as_ref())?, values)));
-    let content_type = ours(m, CONTENT_TYPE);
+    let content_type = publisher_header(m, CONTENT_TYPE);
     let essence = content_type.map(media_type::essence).unwrap_or_default();
     let mode = cloudevent::mode(&essence, attributes().next().is_some());
     let event = match mode.map_err(|_| BadEvent::CloudEvent)? {
         None => return Ok(None),
-        Some(Mode::Structured) if ours(m, TYPE).is_some() => return Ok(None),
+        Some(Mode::Structured) if publisher_header(m, TYPE).is_some() => return Ok(None),
         Some(Mode::Structured) => cloudevent::structured(m.payload),
         Some(Mode::Binary) => {
             let each = attributes().flat_map(|(name, values)| {
@@ -171,15 +174,15 @@ fn cloudevent(m: &Stored<'_>) -> Result<Option<CloudEvent>, BadEvent> {
     event.map(Some).map_err(|_| BadEvent::CloudEvent)
 }
 
-/// The attribute that a header holds. NATS compares names byte by byte, publishers spell them as in HTTP.
+/// The CloudEvents attribute that a header holds. Header names are case-sensitive in NATS, but publishers spell them as in HTTP.
 fn attribute(name: &str) -> Option<&str> {
     let (prefix, attribute) = name.split_at_checked(HEADER_PREFIX.len())?;
     prefix.eq_ignore_ascii_case(HEADER_PREFIX).then_some(attribute)
 }
 
-/// A header that publishers set, in any case: the exact spelling, else the first in the order of bytes, so that all brokers read
-/// the same.
-fn ours<'a>(m: &Stored<'a>, name: &str) -> Option<&'a str> {
+/// The value of a header that publishers set, in any case. The exact spelling wins, then the first one in byte order, so that all
+/// brokers read the same.
+fn publisher_header<'a>(m: &Stored<'a>, name: &str) -> Option<&'a str> {
     let spelled = || {
         let same = |(k, _): &(&async_nats::HeaderName, _)| {
             AsRef::<str>::as_ref(*k).eq_ignore_ascii_case(name)
@@ -191,7 +194,7 @@ fn ours<'a>(m: &Stored<'a>, name: &str) -> Option<&'a str> {
     header(m, name).or_else(spelled)
 }
 
-/// The last value: the server appends its own headers after the publisher's, who may have set the same names.
+/// The last value of a header. The server appends its headers after those of the publisher, which may have the same names.
 fn header<'a>(m: &Stored<'a>, name: &str) -> Option<&'a str> {
     m.headers.and_then(|h| h.get_last(name)).map(async_nats::HeaderValue::as_str)
 }
@@ -203,14 +206,14 @@ mod tests {
     fn read(subject: &str, headers: &[(&str, &str)], payload: &[u8]) -> (Event, Option<BadEvent>) {
         let mut map = HeaderMap::new();
         headers.iter().for_each(|(k, v)| map.append(*k, *v));
-        let names = Names {
+        let settings = Settings {
             channel: "a/b".into(),
             stream: "S".into(),
             prefix: "sse.a.b".into(),
             max_event_bytes: 100,
         };
         let m = Stored { sequence: 9, nanos: 1, subject, headers: Some(&map), payload };
-        event(&m, &names, Epoch::mint(1), None)
+        event(&m, &settings, Epoch::mint(1), None)
     }
 
     #[test]
@@ -221,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_breaks_a_rule_is_a_gap_of_one() {
+    fn a_message_that_breaks_a_rule_is_a_gap_of_one() {
         type Case =
             (&'static str, &'static [(&'static str, &'static str)], &'static [u8], BadEvent);
         let cases: [Case; 7] = [
@@ -243,14 +246,14 @@ mod tests {
     }
 
     #[test]
-    fn forged_headers_do_not_hide_the_servers() {
+    fn the_last_value_of_a_header_counts() {
         let (e, _) = read("sse.a.b.all", &[(TYPE, "first"), (TYPE, "last")], b"x");
         assert_eq!(e.event_type.as_deref(), Some("last"));
     }
 
     #[test]
-    fn a_servers_marker_is_nobodys_event() {
-        let (e, bad) = read("sse.a.b.all", &[(MARKER, "MaxAge")], b"");
+    fn a_marker_of_the_server_is_not_delivered() {
+        let (e, bad) = read("sse.a.b.all", &[(MARKER_REASON, "MaxAge")], b"");
         assert_eq!((e.kind, bad), (Kind::Marker, None));
     }
 
@@ -300,11 +303,11 @@ mod tests {
         let (_, bad) = read("sse.a.b.t.x", &headers[1..], b"1");
         assert_eq!(bad, Some(BadEvent::CloudEvent), "no ce-specversion");
         let (_, bad) = read("sse.a.b.t.x", &headers, &[b'1'; 60]);
-        assert_eq!(bad, Some(BadEvent::TooLarge), "with its envelope it is larger than 100 bytes");
+        assert_eq!(bad, Some(BadEvent::TooLarge), "more than 100 bytes with its envelope");
     }
 
     #[test]
-    fn headers_of_publishers_have_no_case() {
+    fn headers_of_publishers_are_case_insensitive() {
         let headers = [("eventcast-type", "t"), ("EVENTCAST-SOURCE", "/s"), ("eventcast-ID", "7")];
         let (e, _) = read("sse.a.b.all", &headers, b"x");
         assert_eq!(
@@ -315,8 +318,8 @@ mod tests {
         let (e, _) = read("sse.a.b.all", &headers, b"x");
         assert_eq!(e.event_type.as_deref(), Some("c"), "the documented spelling wins");
         let (e, _) = read("sse.a.b.all", &headers[..2], b"x");
-        assert_eq!(e.event_type.as_deref(), Some("b"), "else one that every broker finds");
+        assert_eq!(e.event_type.as_deref(), Some("b"), "else the first in byte order");
         let (e, _) = read("sse.a.b.all", &[("nats-ttl", "1s")], b"x");
-        assert_eq!(e.expires, None, "the server does not obey it");
+        assert_eq!(e.expires, None, "the server ignores this spelling");
     }
 }

@@ -1,7 +1,8 @@
-//! The cache of pages: one for all channels, with a budget in bytes for all of them and one for each.
+//! The page cache: one for all channels, with a byte budget for all of them together and one for each.
 //!
-//! A hit reads the cache and nothing else. Whoever changes it holds the books, so whenever those are free they list exactly
-//! what is cached: a channel over its budget lets its own oldest pages go, and one that is closed all of them.
+//! A hit only reads the cache. Everything that changes the cache holds the lock of the usage accounts, so while that lock is free,
+//! the accounts list exactly what is cached. A channel over its budget evicts its own oldest pages; a channel that is closed
+//! evicts all of them.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,111 +16,113 @@ use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter, sync:
 
 use super::page::Page;
 
-/// The cache is locked by parts of so many bytes at least: a page finds room in one of them, or nowhere.
-const PART: u64 = 16 << 20;
-/// What a page costs, for the number of pages to expect.
-const USUAL: u64 = 64 << 10;
+/// Bytes of a shard of the cache, at least. A page must fit into one shard.
+const MIN_SHARD_BYTES: u64 = 16 << 20;
+/// Bytes of a typical page: how many pages the cache should expect.
+const TYPICAL_PAGE_BYTES: u64 = 64 << 10;
 
-/// A page of one incarnation of one log.
+/// Identifies a page of one incarnation of one log.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
-    /// The log's shelf.
-    pub(super) shelf: u64,
+    /// The number of its [`ChannelPages`].
+    pub(super) channel: u64,
     pub(super) epoch: Epoch,
-    /// An epoch may come back with an older copy of the store.
+    /// The number of the incarnation: a restored copy of the stream may have the same epoch.
     pub(super) number: u64,
     pub(super) low: u64,
     pub(super) high: u64,
 }
 
 #[derive(Clone)]
-struct Held {
+struct CachedPage {
     page: Arc<Page>,
-    /// Counts what was cached: the page's place in its book.
-    entry: u64,
+    /// Increases with every page that is cached: the key of this page in its [`Usage`].
+    age: u64,
 }
 
 #[derive(Clone)]
-struct Weight;
+struct PageWeighter;
 
-impl Weighter<Key, Held> for Weight {
-    fn weight(&self, _: &Key, held: &Held) -> u64 {
-        held.page.weight()
+impl Weighter<Key, CachedPage> for PageWeighter {
+    fn weight(&self, _: &Key, cached: &CachedPage) -> u64 {
+        cached.page.weight()
     }
 }
 
-/// Hands over what was evicted, for the books, and to be freed without a lock.
+/// Collects what the cache evicts, to account for it, and to free it without holding a lock.
 #[derive(Clone)]
-struct Evicted;
+struct CollectEvicted;
 
-impl Lifecycle<Key, Held> for Evicted {
-    type RequestState = Vec<(Key, Held)>;
+impl Lifecycle<Key, CachedPage> for CollectEvicted {
+    type RequestState = Vec<(Key, CachedPage)>;
 
-    fn on_evict(&self, evicted: &mut Vec<(Key, Held)>, key: Key, held: Held) {
-        evicted.push((key, held));
+    fn on_evict(&self, evicted: &mut Vec<(Key, CachedPage)>, key: Key, cached: CachedPage) {
+        evicted.push((key, cached));
     }
 }
 
-/// What one shelf has in the cache.
-struct Book {
-    /// Oldest first.
+/// What one channel has in the cache.
+struct Usage {
+    /// By age, oldest first.
     pages: BTreeMap<u64, Key>,
     bytes: u64,
     gauge: IntGauge,
 }
 
-impl Book {
-    fn enter(&mut self, key: &Key, held: &Held) {
-        self.pages.insert(held.entry, key.clone());
-        self.bytes += held.page.weight();
-        self.tell();
+impl Usage {
+    fn add(&mut self, key: &Key, cached: &CachedPage) {
+        self.pages.insert(cached.age, key.clone());
+        self.bytes += cached.page.weight();
+        self.update_gauge();
     }
 
-    fn strike(&mut self, held: &Held) {
-        if self.pages.remove(&held.entry).is_some() {
-            self.bytes -= held.page.weight();
-            self.tell();
+    fn release(&mut self, cached: &CachedPage) {
+        if self.pages.remove(&cached.age).is_some() {
+            self.bytes -= cached.page.weight();
+            self.update_gauge();
         }
     }
 
-    fn tell(&self) {
+    fn update_gauge(&self) {
         self.gauge.set(i64::try_from(self.bytes).unwrap_or(i64::MAX));
     }
 }
 
+/// The usage of all channels that are open.
 #[derive(Default)]
-struct Books {
-    open: HashMap<u64, Book>,
-    shelves: u64,
-    entries: u64,
+struct Usages {
+    channels: HashMap<u64, Usage>,
+    last_channel: u64,
+    last_age: u64,
 }
 
 /// Pages of all channels.
 pub(crate) struct PageCache {
-    cache: Cache<Key, Held, Weight, DefaultHashBuilder, Evicted>,
-    /// Taken before the cache's own locks, never while one is held.
-    books: Mutex<Books>,
+    cache: Cache<Key, CachedPage, PageWeighter, DefaultHashBuilder, CollectEvicted>,
+    /// Locked before the cache's own locks, never while one of them is held.
+    usages: Mutex<Usages>,
     channel_bytes: u64,
-    /// Bytes of the largest page worth a place.
-    largest: u64,
+    /// Bytes of the largest page that is cached.
+    max_page_bytes: u64,
 }
 
 impl PageCache {
-    /// A cache that holds `bytes`, and of one channel `channel_bytes` at most.
+    /// A cache of `bytes`, of which one channel uses at most `channel_bytes`.
     pub(crate) fn new(bytes: u64, channel_bytes: u64) -> Arc<Self> {
         let count = |n: u64, least: usize| usize::try_from(n).unwrap_or(least).max(least);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let options = OptionsBuilder::new()
             .weight_capacity(bytes)
-            .estimated_items_capacity(count(bytes / USUAL, 16))
-            .shards(count(bytes / PART, 1).min(cores * 4))
+            .estimated_items_capacity(count(bytes / TYPICAL_PAGE_BYTES, 16))
+            .shards(count(bytes / MIN_SHARD_BYTES, 1).min(cores * 4))
             .build()
             .expect("capacities are given");
-        let cache = Cache::with_options(options, Weight, DefaultHashBuilder::default(), Evicted);
-        // The cache refuses what takes nearly all of a part: nothing should leave for it.
-        let largest = channel_bytes.min(cache.shard_capacity() / 10 * 9);
+        let hasher = DefaultHashBuilder::default();
+        let cache = Cache::with_options(options, PageWeighter, hasher, CollectEvicted);
+        // The cache rejects an entry that takes nearly a whole shard. Nothing should be evicted for such a page.
+        let max_page_bytes = channel_bytes.min(cache.shard_capacity() / 10 * 9);
         let channel_bytes = channel_bytes.min(bytes);
-        Arc::new(Self { cache, books: Mutex::default(), channel_bytes, largest })
+        Arc::new(Self { cache, usages: Mutex::default(), channel_bytes, max_page_bytes })
     }
 
     /// Bytes and pages held.
@@ -127,103 +130,108 @@ impl PageCache {
         (self.cache.weight(), self.cache.len())
     }
 
-    /// A place for the pages of one log; `gauge` tells their bytes.
-    pub(super) fn shelf(self: &Arc<Self>, gauge: IntGauge) -> Shelf {
-        let mut books = self.books.lock();
-        books.shelves += 1;
-        let number = books.shelves;
-        let book = Book { pages: BTreeMap::new(), bytes: 0, gauge };
-        book.tell();
-        books.open.insert(number, book);
-        drop(books);
-        Shelf { number, cache: Arc::clone(self) }
+    /// Opens an account for the pages of one log; `gauge` shows its bytes.
+    pub(super) fn channel(self: &Arc<Self>, gauge: IntGauge) -> ChannelPages {
+        let mut usages = self.usages.lock();
+        usages.last_channel += 1;
+        let number = usages.last_channel;
+        let usage = Usage { pages: BTreeMap::new(), bytes: 0, gauge };
+        usage.update_gauge();
+        usages.channels.insert(number, usage);
+        drop(usages);
+        ChannelPages { number, cache: Arc::clone(self) }
+    }
+
+    /// Evicts one page, and accounts for it.
+    fn evict(&self, usage: &mut Usage, key: &Key) -> Option<(Key, CachedPage)> {
+        let (key, cached) = self.cache.remove(key)?;
+        usage.release(&cached);
+        Some((key, cached))
     }
 }
 
-/// The pages of one log in the cache of all.
-pub(super) struct Shelf {
+/// The pages of one log in the [`PageCache`].
+pub(super) struct ChannelPages {
     pub(super) number: u64,
     cache: Arc<PageCache>,
 }
 
-impl Shelf {
+impl ChannelPages {
     pub(super) fn get(&self, key: &Key) -> Option<Arc<Page>> {
-        self.cache.cache.get(key).map(|held| held.page)
+        self.cache.cache.get(key).map(|cached| cached.page)
     }
 
-    /// Caches a page of this log, unless it is too large, there already, or the shelf is closed.
+    /// Caches a page of this log, unless it is too large or cached already, or the log is closed.
     pub(super) fn put(&self, key: Key, page: Arc<Page>) {
-        let PageCache { cache, books, channel_bytes, largest } = &*self.cache;
+        let PageCache { cache, channel_bytes, max_page_bytes, .. } = &*self.cache;
         let weight = page.weight();
-        // Declared before the lock, so freed after it.
-        let mut gone = Vec::new();
-        let mut books = books.lock();
-        books.entries += 1;
-        let held = Held { page, entry: books.entries };
-        let Some(book) = books.open.get_mut(&self.number) else {
+        // Declared before the lock, so dropped after it.
+        let mut evicted = Vec::new();
+        let mut usages = self.cache.usages.lock();
+        usages.last_age += 1;
+        let cached = CachedPage { page, age: usages.last_age };
+        let Some(usage) = usages.channels.get_mut(&self.number) else {
             return;
         };
-        if weight > *largest || cache.contains_key(&key) {
+        if weight > *max_page_bytes || cache.contains_key(&key) {
             return;
         }
-        while book.bytes + weight > *channel_bytes {
-            let oldest = book.pages.first_key_value().and_then(|(_, oldest)| cache.remove(oldest));
-            let Some(oldest) = oldest else {
+        while usage.bytes + weight > *channel_bytes {
+            let oldest = usage.pages.first_key_value().map(|(_, key)| key.clone());
+            let Some(oldest) = oldest.and_then(|key| self.cache.evict(usage, &key)) else {
                 break;
             };
-            book.strike(&oldest.1);
-            gone.push(oldest);
+            evicted.push(oldest);
         }
-        book.enter(&key, &held);
-        let own = gone.len();
-        cache.insert_with_lifecycle(key, held, &mut gone);
-        for (key, held) in &gone[own..] {
-            if let Some(book) = books.open.get_mut(&key.shelf) {
-                book.strike(held);
+        usage.add(&key, &cached);
+        let accounted = evicted.len();
+        cache.insert_with_lifecycle(key, cached, &mut evicted);
+        for (key, cached) in &evicted[accounted..] {
+            if let Some(usage) = usages.channels.get_mut(&key.channel) {
+                usage.release(cached);
             }
         }
     }
 
-    /// Lets one page go.
+    /// Evicts one page.
     pub(super) fn remove(&self, key: &Key) {
-        let mut books = self.cache.books.lock();
-        let gone = self.cache.cache.remove(key);
-        if let (Some(book), Some(page)) = (books.open.get_mut(&self.number), &gone) {
-            book.strike(&page.1);
-        }
+        self.evict_all(|_| vec![key.clone()]);
     }
 
-    /// Lets those pages of this log go that `is_stale` names, by their first sequence and what they hold.
-    pub(super) fn forget(&self, is_stale: impl Fn(u64, &Page) -> bool) {
-        let PageCache { cache, books, .. } = &*self.cache;
-        let mut gone = Vec::new();
-        let mut books = books.lock();
-        let Some(book) = books.open.get_mut(&self.number) else {
-            return;
+    /// Evicts the pages for which `is_stale` holds, given their first sequence and their content. Returns whether there were
+    /// any.
+    pub(super) fn remove_if(&self, is_stale: impl Fn(u64, &Page) -> bool) -> bool {
+        let stale = |key: &&Key| {
+            self.cache.cache.peek(*key).is_some_and(|cached| is_stale(key.low, &cached.page))
         };
-        let stale = |key: &&Key| cache.peek(*key).is_some_and(|held| is_stale(key.low, &held.page));
-        let keys: Vec<_> = book.pages.values().filter(stale).cloned().collect();
-        for key in keys {
-            if let Some(page) = cache.remove(&key) {
-                book.strike(&page.1);
-                gone.push(page);
-            }
-        }
+        self.evict_all(|usage| usage.pages.values().filter(stale).cloned().collect())
     }
 
-    /// Lets every page of this log go, and takes no more.
+    /// Evicts the pages of this log that `select` names. Returns whether there were any.
+    fn evict_all(&self, select: impl FnOnce(&Usage) -> Vec<Key>) -> bool {
+        // Declared before the lock, so dropped after it.
+        let mut evicted = Vec::new();
+        let mut usages = self.cache.usages.lock();
+        if let Some(usage) = usages.channels.get_mut(&self.number) {
+            let keys = select(usage);
+            evicted.extend(keys.iter().filter_map(|key| self.cache.evict(usage, key)));
+        }
+        !evicted.is_empty()
+    }
+
+    /// Evicts every page of this log and caches no more.
     pub(super) fn close(&self) {
-        let mut gone = Vec::new();
-        let mut books = self.cache.books.lock();
-        if let Some(mut book) = books.open.remove(&self.number) {
-            gone.extend(book.pages.values().filter_map(|key| self.cache.cache.remove(key)));
-            book.bytes = 0;
-            book.tell();
+        // Declared before the lock, so dropped after it.
+        let mut evicted = Vec::new();
+        let mut usages = self.cache.usages.lock();
+        if let Some(mut usage) = usages.channels.remove(&self.number) {
+            let keys: Vec<_> = usage.pages.values().cloned().collect();
+            evicted.extend(keys.iter().filter_map(|key| self.cache.evict(&mut usage, key)));
         }
     }
 }
 
-impl Drop for Shelf {
+impl Drop for ChannelPages {
     fn drop(&mut self) {
         self.close();
     }

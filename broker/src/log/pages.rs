@@ -1,7 +1,7 @@
-//! Pages: 256 consecutive sequences below the tail, read once, framed once, shared by everyone who replays.
+//! Reads pages: 256 consecutive sequences below the tail, read once, framed once, shared by all subscribers that replay.
 //!
-//! A page is complete: proven so by a message beyond its end, which only one who is past it can have, or by the leader.
-//! Loads are single-flight and bounded per channel; the cache is one for all channels.
+//! A page is proven complete, either by a message after its end from the same replica, or by the stream's leader. Concurrent
+//! readers of a page share one load. The number of concurrent loads is bounded per channel.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -17,92 +17,95 @@ use tokio::{sync::oneshot, time::sleep};
 
 use super::{
     Incarnation, Log,
-    direct::{Ending, Raw, ReadError},
+    direct::{RawMessage, ReadError, ReplyEnd},
     message::{self, Stored},
     page::{self, Page},
     page_cache::Key,
-    retention::Forget,
+    retention::Remove,
 };
 
-/// Tries before a load is given up; its readers try again.
-const TRIES: u32 = 4;
+/// Attempts of one load. When all of them fail, its readers retry.
+const MAX_LOAD_ATTEMPTS: u32 = 4;
+/// How long the leader may take to report the state of the stream after a page was read.
+const PAGE_INFO_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Why a page could not be read; it may be tried again.
+/// Why a page could not be read. A reader may retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PageError {
     #[error("failed to read a page of the log")]
     Unreadable,
-    #[error("the log is another one now")]
-    Renewed,
+    #[error("the stream was recreated")]
+    Recreated,
 }
 
-type Flight = Shared<BoxFuture<'static, Result<Arc<Page>, PageError>>>;
+type PageLoad = Shared<BoxFuture<'static, Result<Arc<Page>, PageError>>>;
 
-/// Pages of one log on their way.
-pub(super) type Flights = Mutex<HashMap<Key, Flight>>;
+/// The page loads of one log that are in progress.
+pub(super) type PageLoads = Mutex<HashMap<Key, PageLoad>>;
 
-/// Ends a flight, also where the load panics: its failure would be the answer for that page for ever.
-struct Landing<'a> {
+/// Removes a load that has ended, even if it panicked: else every later reader of the page would get its failure.
+struct EndLoad<'a> {
     log: &'a Log,
     key: &'a Key,
 }
 
-impl Drop for Landing<'_> {
+impl Drop for EndLoad<'_> {
     fn drop(&mut self) {
-        self.log.flights.lock().remove(self.key);
+        self.log.page_loads.lock().remove(self.key);
     }
 }
 
 impl Log {
-    /// The page that holds `sequence`, as far as the tail's head. `sequence` is at most the head's.
+    /// The page that contains `sequence`, up to the head of the tail. `sequence` is at most the head's.
     ///
     /// # Errors
-    /// NATS did not give it, or the log was recreated meanwhile. All who wait for a page are told together.
+    /// NATS did not return the page, or the stream was recreated. All readers that wait for the page get the error.
     ///
     /// # Cancel safety
-    /// Safe: the load goes on by itself.
+    /// Safe: the load continues in its own task.
     pub(crate) async fn page(
         self: &Arc<Self>,
         incarnation: u64,
         sequence: u64,
     ) -> Result<Arc<Page>, PageError> {
-        let current = self.current(incarnation).ok_or(PageError::Renewed)?;
+        let current = self.current(incarnation).ok_or(PageError::Recreated)?;
         let key = self.key(current, sequence);
-        if let Some(page) = self.held(&key) {
+        if let Some(page) = self.from_memory(&key) {
             return Ok(page);
         }
-        let flight = self.flight(&key, current);
-        flight.await
+        let load = self.load_shared(&key, current);
+        load.await
     }
 
-    /// The page that holds `sequence`, if it can be had from memory.
-    pub(crate) fn held_page(&self, incarnation: u64, sequence: u64) -> Option<Arc<Page>> {
-        self.held(&self.key(self.current(incarnation)?, sequence))
+    /// The page that contains `sequence`, if the cache or the tail has it.
+    pub(crate) fn page_in_memory(&self, incarnation: u64, sequence: u64) -> Option<Arc<Page>> {
+        self.from_memory(&self.key(self.current(incarnation)?, sequence))
     }
 
-    fn held(&self, key: &Key) -> Option<Arc<Page>> {
+    fn from_memory(&self, key: &Key) -> Option<Arc<Page>> {
         if let Some(page) = self.pages.get(key) {
             return Some(page);
         }
-        let cleared = self.retained.lock().dropped.cleared;
-        let events = self.tail.span(key.number, key.low, key.high)?;
-        let page = Arc::new(Page::of_tail(key.low, key.high, events));
-        // The page of the head grows: another one in a moment.
-        if page::is_whole(key.low, key.high) {
+        let cleared = self.retained.lock().deletions.cleared;
+        let events = self.tail.range(key.number, key.low, key.high)?;
+        let page = Arc::new(Page::from_tail(key.low, key.high, events));
+        // The page of the head still grows.
+        if page::is_complete(key.low, key.high) {
             self.put(key, &page, cleared);
         }
         Some(page)
     }
 
-    /// Caches a page; false where the log has dropped some of it since it was read, when `cleared` was what it is by
-    /// [`Dropped::cleared`](super::dropped::Dropped::cleared). What is dropped later finds it in the cache.
+    /// Caches a page. Returns false if the stream has deleted some of it since it was read; `cleared` is the value of
+    /// [`Deletions::cleared`](super::deletions::Deletions::cleared) from before. The page is cached before it is checked, so that a
+    /// deletion in between finds it in the cache.
     fn put(&self, key: &Key, page: &Arc<Page>, cleared: u64) -> bool {
         self.pages.put(key.clone(), Arc::clone(page));
-        let good = self.still_holds(page, cleared);
-        if !good {
+        let is_current = self.still_holds(page, cleared);
+        if !is_current {
             self.pages.remove(key);
         }
-        good
+        is_current
     }
 
     fn current(&self, incarnation: u64) -> Option<Incarnation> {
@@ -112,36 +115,36 @@ impl Log {
     fn key(&self, incarnation: Incarnation, sequence: u64) -> Key {
         let (low, high) = page::bounds(sequence, self.tail.bounds().1);
         let Incarnation { number, epoch, .. } = incarnation;
-        Key { shelf: self.pages.number, epoch, number, low, high }
+        Key { channel: self.pages.number, epoch, number, low, high }
     }
 
-    /// The load of `key`, begun by the first who asks.
-    fn flight(self: &Arc<Self>, key: &Key, incarnation: Incarnation) -> Flight {
-        let mut flights = self.flights.lock();
+    /// The load of `key`. The first reader starts it, the others join.
+    fn load_shared(self: &Arc<Self>, key: &Key, incarnation: Incarnation) -> PageLoad {
+        let mut loads = self.page_loads.lock();
         let log = Arc::clone(self);
         let begin = || {
-            let (tell, told) = oneshot::channel();
+            let (sender, result) = oneshot::channel();
             let of = key.clone();
             tokio::spawn(async move {
-                let landing = Landing { log: &log, key: &of };
+                let end = EndLoad { log: &log, key: &of };
                 let result = log.load_current(incarnation, &of).await;
-                drop(landing);
-                // Whoever waited may be gone.
-                drop(tell.send(result));
+                drop(end);
+                // All readers may have left.
+                drop(sender.send(result));
             });
-            told.map(|result| result.unwrap_or(Err(PageError::Unreadable))).boxed().shared()
+            result.map(|result| result.unwrap_or(Err(PageError::Unreadable))).boxed().shared()
         };
-        flights.entry(key.clone()).or_insert_with(begin).clone()
+        loads.entry(key.clone()).or_insert_with(begin).clone()
     }
 
-    /// Loads a page and caches it; again, where the log drops some of it meanwhile.
+    /// Loads a page and caches it. Repeats that if the stream deletes some of it in the meantime.
     async fn load_current(
         &self,
         incarnation: Incarnation,
         key: &Key,
     ) -> Result<Arc<Page>, PageError> {
-        for _ in 0..TRIES {
-            let cleared = self.retained.lock().dropped.cleared;
+        for _ in 0..MAX_LOAD_ATTEMPTS {
+            let cleared = self.retained.lock().deletions.cleared;
             let page = self.load(incarnation, key.low, key.high).await?;
             if self.put(key, &page, cleared) {
                 return Ok(page);
@@ -156,20 +159,20 @@ impl Log {
         low: u64,
         high: u64,
     ) -> Result<Arc<Page>, PageError> {
-        let permit = self.loads.acquire().await.map_err(|_| PageError::Unreadable)?;
+        let permit = self.load_permits.acquire().await.map_err(|_| PageError::Unreadable)?;
         let mut tries = 0;
         let (read, first_sequence) = loop {
             if self.tail.incarnation().is_none_or(|i| i.number != incarnation.number) {
-                return Err(PageError::Renewed);
+                return Err(PageError::Recreated);
             }
             match self.read_proven(incarnation, low, high).await {
                 Ok(read) => break read,
                 Err(error) => {
                     self.metrics.page_load("retried");
                     tries += 1;
-                    if tries == TRIES {
+                    if tries == MAX_LOAD_ATTEMPTS {
                         self.metrics.page_load("failed");
-                        tracing::warn!(channel = self.names.channel, low, high, error = %Chain(&error), "cannot read a page");
+                        tracing::warn!(channel = self.settings.channel, low, high, error = %Chain(&error), "failed to read a page of the log");
                         return Err(PageError::Unreadable);
                     }
                     sleep(Duration::from_millis(fastrand::u64(20..=50) << tries)).await;
@@ -179,35 +182,35 @@ impl Log {
         drop(permit);
         self.metrics.page_load("read");
         let events = read.iter().map(|m| self.framed(m, incarnation.epoch)).collect();
-        Ok(Arc::new(Page::read(low, high, events, first_sequence)))
+        Ok(Arc::new(Page::from_log(low, high, events, first_sequence)))
     }
 
-    /// Every message of `low..=high`, proven complete and of the log that the tail is attached to: it was attached all the
-    /// time, and the stream still has its epoch. Without what the leader says is dropped: a replica that is behind may still
-    /// have it. And where the stream begins, if that is after `low`; else 0.
+    /// Reads every message of `low..=high`, proven complete and proven to be of the stream that the tail is attached to: the tail
+    /// stayed attached, and the stream still has its epoch. Leaves out messages that the leader reports as deleted, because a replica
+    /// that is behind may still have them. Returns also the first sequence of the stream if that is after `low`, else 0.
     async fn read_proven(
         &self,
         incarnation: Incarnation,
         low: u64,
         high: u64,
-    ) -> Result<(Vec<Raw>, u64), ReadError> {
+    ) -> Result<(Vec<RawMessage>, u64), ReadError> {
         let attachment = self.attachment().ok_or(ReadError::Detached)?;
         let mut read = self.read_all(low, high).await?;
-        // After the reading, so that what retention took meanwhile is not mistaken for single deletions.
-        let info = self.ask_info(Duration::from_secs(1)).await.map_err(|_| ReadError::Timeout)?;
+        // Fetched after the read, so that messages that retention deletes in the meantime do not look like single deletions.
+        let info = self.fetch_info(PAGE_INFO_TIMEOUT).await.map_err(|_| ReadError::Timeout)?;
         if self.attachment() != Some(attachment) || epoch_of(&info) != incarnation.epoch {
             return Err(ReadError::Detached);
         }
-        let known = self.forget_dropped(incarnation, &info, Forget::AfterGrace).await;
+        let known = self.remove_deleted(incarnation, &info, Remove::AfterGrace).await;
         known.map_err(|_| ReadError::Timeout)?;
         let first = info.state.first_sequence;
         let retained = self.retained.lock();
-        read.retain(|m| m.sequence >= first && !retained.dropped.contains(m.sequence));
+        read.retain(|m| m.sequence >= first && !retained.deletions.contains(m.sequence));
         Ok((read, if first > low { first.min(high + 1) } else { 0 }))
     }
 
-    /// Every message of `low..=high`, proven complete.
-    async fn read_all(&self, low: u64, high: u64) -> Result<Vec<Raw>, ReadError> {
+    /// Reads every message of `low..=high`, proven complete.
+    async fn read_all(&self, low: u64, high: u64) -> Result<Vec<RawMessage>, ReadError> {
         let (mut at, mut out) = (low, Vec::new());
         while at <= high {
             let (messages, ending) = self.batch_get(at, high - at + 2).await?;
@@ -218,10 +221,10 @@ impl Log {
                 at = m.sequence + 1;
                 out.push(m);
             }
-            if at > high || matches!(ending, Ending::Pending(n) if n > 0) {
-                continue; // done, or cut by the limit of one answer
+            if at > high || matches!(ending, ReplyEnd::Pending(n) if n > 0) {
+                continue; // done, or cut off by the size limit of one reply
             }
-            // A replica that is behind, or really gone: only the leader can tell.
+            // The replica is behind, or the messages are deleted. Only the leader knows.
             match self.leader_get(at).await? {
                 Some(m) if m.sequence > high => return Ok(out),
                 Some(m) => {
@@ -230,14 +233,14 @@ impl Log {
                     out.push(m);
                     sleep(Duration::from_millis(5)).await;
                 }
-                None if self.all_gone(at, high).await? => return Ok(out),
+                None if self.all_deleted(at, high).await? => return Ok(out),
                 None => return Err(ReadError::Outdated),
             }
         }
         Ok(out)
     }
 
-    fn framed(&self, m: &Raw, epoch: Epoch) -> Event {
+    fn framed(&self, m: &RawMessage, epoch: Epoch) -> Event {
         let stored = Stored {
             sequence: m.sequence,
             nanos: m.nanos,
@@ -245,6 +248,6 @@ impl Log {
             headers: m.headers.as_ref(),
             payload: &m.payload,
         };
-        message::event(&stored, &self.names, epoch, None).0
+        message::event(&stored, &self.settings, epoch, None).0
     }
 }

@@ -1,4 +1,4 @@
-//! Where a reader begins: what a client asks for, as a position in the log, and the gap it must be told.
+//! Resolves where a client wants to start to a position in the log, and the gap that the client must be told about.
 
 use std::{str::FromStr, sync::Arc, time::Duration};
 
@@ -12,32 +12,37 @@ use tokio::time::{sleep, timeout};
 
 use super::{Incarnation, Log, PageError, Position};
 
-/// How long a cursor ahead of this broker may wait for the tail to catch up: it was minted by another one.
-const AHEAD: Duration = Duration::from_secs(3);
+/// How long a client with a cursor ahead of the tail waits for the tail to catch up. Another broker, which is ahead of this one,
+/// minted the cursor.
+const CURSOR_AHEAD_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long a reader waits for the tail to show what this broker has acknowledged.
+/// How long a client waits for the tail to show the events that this broker has acknowledged to publishers.
 const OWN_WRITES_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How old the answer about the stream's beginning may be: a herd with expired cursors asks together.
-const FIRST_AGE: Duration = Duration::from_millis(50);
+/// How old the known first sequence may be. Many clients with expired cursors may reconnect at once and share one request.
+const FIRST_SEQUENCE_MAX_AGE: Duration = Duration::from_millis(50);
+/// How long the leader may take to report the state of the stream for a cursor that does not match.
+const CURSOR_INFO_TIMEOUT: Duration = Duration::from_secs(1);
+/// Characters of an unusable cursor that are echoed to its client.
+const MAX_ECHOED_CURSOR_CHARS: usize = 64;
 
-/// What a client asks for.
+/// Where a client wants to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Start {
-    /// After everything.
+    /// After the newest event.
     Latest,
-    /// From the first event.
+    /// At the first event of the stream.
     Earliest,
     /// After a cursor, as the client sent it.
     Cursor(String),
-    /// The newest so many that pass the filter.
+    /// At the newest `n` events that pass the filter.
     Last(usize),
-    /// From a time on, in nanoseconds since 1970.
+    /// At a time, in nanoseconds since 1970.
     Since(i64),
 }
 
 impl Start {
-    /// The kind, as a metric's label.
+    /// The label of a metric.
     pub(crate) fn label(&self) -> &'static str {
         match self {
             Self::Latest => "latest",
@@ -49,18 +54,18 @@ impl Start {
     }
 }
 
-/// A position, and what is to be told before reading goes on from it.
+/// A position, and the gap that a client must be told about before it reads on from there.
 #[derive(Debug)]
 pub(crate) struct Resolved {
-    /// The life of the log that both are of.
+    /// The incarnation of both.
     pub(crate) incarnation: Incarnation,
     pub(crate) position: Position,
     pub(crate) gap: Option<Gap>,
 }
 
-/// The log cannot say now; later it can.
+/// The log cannot be read at the moment. A client may retry.
 #[derive(Debug, thiserror::Error)]
-#[error("the log cannot be read now")]
+#[error("the log is unavailable at the moment")]
 pub(crate) struct Unavailable;
 
 impl From<PageError> for Unavailable {
@@ -70,11 +75,11 @@ impl From<PageError> for Unavailable {
 }
 
 impl Log {
-    /// Turns what a client asks for into a position, to which its cursor brings a client back. `scan` bounds the events that
-    /// `Start::Last` looks at.
+    /// Resolves `start` to a position. The cursor of the position leads back to it. `scan` bounds the events that [`Start::Last`]
+    /// examines.
     ///
     /// # Errors
-    /// The log was never read, is another one since a moment, or what lies below the tail cannot be read now.
+    /// The log was not read yet, was recreated in the meantime, or cannot be read below the tail at the moment.
     ///
     /// # Cancel safety
     /// Safe.
@@ -95,33 +100,36 @@ impl Log {
         self.resolved(position, None)
     }
 
-    /// Incarnations only follow one another: where that of `position` is still the present one, all that was asked for it and
-    /// `gap` was asked of the same log.
+    /// Checks that `position` is of the current incarnation. Incarnation numbers only increase, so then everything that led to
+    /// `position` and `gap` was read from the same stream.
     fn resolved(&self, position: Position, gap: Option<Gap>) -> Result<Resolved, Unavailable> {
         let current = self.tail.incarnation().filter(|i| i.number == position.incarnation);
         Ok(Resolved { incarnation: current.ok_or(Unavailable)?, position, gap })
     }
 
-    /// Waits until the tail shows what was acknowledged to publishers of this broker: who has published reads it at once.
+    /// Waits until the tail has the events that this broker has acknowledged, so that a client reads its own writes.
     async fn read_own_writes(&self) {
-        let is_shown = || {
+        let is_current = || {
             let (incarnation, sequence) = *self.acknowledged.lock();
             !self.live()
                 || self.tail.bounds().1 >= sequence
-                || self.tail.last_number() != incarnation
+                || self.tail.incarnation_number() != incarnation
         };
-        if is_shown() {
+        if is_current() {
             return;
         }
         let mut changes = self.tail.changes();
-        let wait = async { while !is_shown() && changes.changed().await.is_ok() {} };
+        let wait = async { while !is_current() && changes.changed().await.is_ok() {} };
         if timeout(OWN_WRITES_TIMEOUT, wait).await.is_err() {
-            tracing::debug!(channel = self.names.channel, "the tail is behind its own publishers");
+            tracing::debug!(
+                channel = self.settings.channel,
+                "the tail lags behind acknowledged events"
+            );
         }
     }
 
     fn earliest(&self) -> Result<Position, Unavailable> {
-        self.tail.beginning().ok_or(Unavailable)
+        self.tail.start().ok_or(Unavailable)
     }
 
     async fn after(self: &Arc<Self>, text: &str) -> Result<Resolved, Unavailable> {
@@ -132,15 +140,16 @@ impl Log {
         let at =
             |check| Position { incarnation: incarnation.number, sequence: cursor.sequence, check };
         if cursor.epoch != incarnation.epoch || !self.reaches(cursor.sequence).await? {
-            return self.foreign(&cursor, text).await;
+            return self.mismatch(&cursor, text).await;
         }
-        let first = self.tail.first();
+        let first = self.tail.first_sequence();
         if cursor.sequence < first {
+            let is_missing_events = cursor.sequence + 1 < first;
             let first =
-                if cursor.sequence + 1 < first { self.newest_first(first).await } else { first };
+                if is_missing_events { self.fetch_first_sequence(first).await } else { first };
             return self.past_expiry(at(cursor.check), text, first);
         }
-        let (found, beginning) = match self.tail.check_at(cursor.sequence) {
+        let (found, first) = match self.tail.check_at(cursor.sequence) {
             Some(found) => (found, first),
             None => {
                 let page = self.page(incarnation.number, cursor.sequence).await?;
@@ -149,45 +158,44 @@ impl Log {
         };
         match found {
             Some(check) if check == cursor.check => self.resolved(at(check), None),
-            Some(_) => self.foreign(&cursor, text).await,
-            // Another replica may still know the event: the cursor stays as it is.
-            None => self.past_expiry(at(cursor.check), text, beginning),
+            Some(_) => self.mismatch(&cursor, text).await,
+            // The cursor keeps its check, because another broker may still have the event.
+            None => self.past_expiry(at(cursor.check), text, first),
         }
     }
 
-    /// Where the stream begins now. It is known to begin at `known` or later, but up to two seconds late; who is told of a loss
-    /// is told all of it at once.
-    async fn newest_first(&self, known: u64) -> u64 {
-        let info = self.info_since(FIRST_AGE).await;
+    /// The first sequence of the stream. `known` is up to two seconds old, and a gap must cover everything that is lost.
+    async fn fetch_first_sequence(&self, known: u64) -> u64 {
+        let info = self.cached_info(FIRST_SEQUENCE_MAX_AGE).await;
         info.map_or(known, |info| info.state.first_sequence.max(known))
     }
 
-    /// A cursor that does not fit what we have read. It is of a log that is gone, unless we are the ones who are behind: then
-    /// the stream has an event for it, and the client must not be sent back.
-    async fn foreign(&self, cursor: &Cursor, text: &str) -> Result<Resolved, Unavailable> {
-        let info = self.ask_info(Duration::from_secs(1)).await.map_err(|_| Unavailable)?;
+    /// Resolves a cursor that does not match what this broker has read. The cursor is of an earlier incarnation, unless this broker is
+    /// behind: then the stream has an event for it, and the client must not be sent back to the start.
+    async fn mismatch(&self, cursor: &Cursor, text: &str) -> Result<Resolved, Unavailable> {
+        let info = self.fetch_info(CURSOR_INFO_TIMEOUT).await.map_err(|_| Unavailable)?;
         if epoch_of(&info) == cursor.epoch {
-            let there = self.leader_get(cursor.sequence.max(1)).await.map_err(|_| Unavailable)?;
-            let ours = self.tail.incarnation().is_some_and(|i| i.epoch == cursor.epoch);
-            let we_are_behind = match there {
+            let found = self.leader_get(cursor.sequence.max(1)).await.map_err(|_| Unavailable)?;
+            let same_epoch = self.tail.incarnation().is_some_and(|i| i.epoch == cursor.epoch);
+            let is_behind = match found {
                 Some(m) if m.sequence == cursor.sequence => m.check() == cursor.check,
                 _ if cursor.sequence > info.state.last_sequence => false,
-                // Whoever minted it knew before us that the event is gone.
-                _ if ours && cursor.check == Check::ABSENT => {
+                // The broker that minted the cursor learned of the deletion before this one.
+                _ if same_epoch && cursor.check == Check::ABSENT => {
                     let head = self.tail.head().ok_or(Unavailable)?;
                     let at = Position { sequence: cursor.sequence, check: cursor.check, ..head };
-                    return self.past_expiry(at, text, self.tail.first());
+                    return self.past_expiry(at, text, self.tail.first_sequence());
                 }
-                _ => !ours,
+                _ => !same_epoch,
             };
-            if we_are_behind {
+            if is_behind {
                 return Err(Unavailable);
             }
         }
         self.reset(text, GapReason::NewIncarnation).await
     }
 
-    /// Whether the log has come to `sequence`: waits for the tail, then asks the leader.
+    /// Whether the log has reached `sequence`. Waits for the tail, then asks the leader.
     async fn reaches(&self, sequence: u64) -> Result<bool, Unavailable> {
         let reached = || self.tail.bounds().1 >= sequence;
         if reached() {
@@ -195,31 +203,31 @@ impl Log {
         }
         let mut changes = self.tail.changes();
         let wait = async { while !reached() && changes.changed().await.is_ok() {} };
-        if timeout(AHEAD, wait).await.is_ok() {
+        if timeout(CURSOR_AHEAD_TIMEOUT, wait).await.is_ok() {
             return Ok(reached());
         }
-        let info = self.ask_info(Duration::from_secs(1)).await.map_err(|_| Unavailable)?;
+        let info = self.fetch_info(CURSOR_INFO_TIMEOUT).await.map_err(|_| Unavailable)?;
         if info.state.last_sequence < sequence { Ok(false) } else { Err(Unavailable) }
     }
 
-    /// The position of a cursor whose event is gone: nothing is missing unless the stream begins after its successor, at
-    /// `first`.
+    /// The position of a cursor whose event is deleted. Events are lost only if the first sequence of the stream, `first`, is after the
+    /// next one.
     fn past_expiry(&self, at: Position, text: &str, first: u64) -> Result<Resolved, Unavailable> {
         if at.sequence + 1 >= first {
             return self.resolved(at, None);
         }
         let position = Position { sequence: first - 1, check: Check::ABSENT, ..at };
         let lost = Some(position.sequence - at.sequence);
-        self.told(text, position, lost, GapReason::Expired)
+        self.with_gap(text, position, lost, GapReason::Expired)
     }
 
-    /// A cursor that says nothing about this log: delivery goes on from its first event.
+    /// The position for a cursor that says nothing about this log: before the first event.
     async fn reset(&self, text: &str, reason: GapReason) -> Result<Resolved, Unavailable> {
         let position = self.earliest()?;
-        self.told(text, position, None, reason)
+        self.with_gap(text, position, None, reason)
     }
 
-    fn told(
+    fn with_gap(
         &self,
         requested: &str,
         position: Position,
@@ -228,8 +236,7 @@ impl Log {
     ) -> Result<Resolved, Unavailable> {
         let epoch = self.tail.incarnation().ok_or(Unavailable)?.epoch;
         let resumed_at = position.cursor(epoch).to_string();
-        // Whatever a client sent comes back to it, but bounded.
-        let requested = requested.chars().take(64).collect();
+        let requested = requested.chars().take(MAX_ECHOED_CURSOR_CHARS).collect();
         self.resolved(position, Some(Gap { requested, resumed_at, lost, reason }))
     }
 
@@ -266,19 +273,19 @@ impl Log {
         self.at(head, sequence).await
     }
 
-    /// The position after `sequence`, which is at most the head's, in the log of `head`: with the check of the event there, or
-    /// its cursor would be taken for one of another log.
+    /// The position after `sequence`, which is at most that of `head`. It has the check of the event there: with another check, its
+    /// cursor would not match the log.
     async fn at(self: &Arc<Self>, head: Position, sequence: u64) -> Result<Position, Unavailable> {
         let check = match self.tail.check_at(sequence) {
-            _ if sequence < self.tail.first() => None,
+            _ if sequence < self.tail.first_sequence() => None,
             Some(known) => known,
             None => self.page(head.incarnation, sequence).await?.check_at(sequence),
         };
         Ok(Position { sequence, check: check.unwrap_or(Check::ABSENT), ..head })
     }
 
-    /// The first sequence whose event was stored at `nanos` or later; one past the head if there is none. Servers' clocks
-    /// differ, so around a change of leader it is approximate.
+    /// The first sequence whose event was stored at `nanos` or later; the one after the head if there is none. It is approximate around
+    /// a change of leader, because the clocks of servers differ.
     pub(crate) async fn sequence_since(&self, nanos: i64) -> Result<u64, Unavailable> {
         let time = jiff::Timestamp::from_nanosecond(i128::from(nanos)).map_err(|_| Unavailable)?;
         for pause in [10, 50, 200] {
@@ -290,7 +297,7 @@ impl Log {
             if let Some(sequence) = found {
                 return Ok(sequence.min(high + 1));
             }
-            // A replica that is behind knows nothing that new: only the leader can say that there is nothing.
+            // A replica that is behind may lack the newest messages. Only the leader can say that there are none.
             let newest = self.leader_newest().await.map_err(|_| Unavailable)?;
             if newest.is_none_or(|newest| newest < nanos) {
                 return Ok(high + 1);

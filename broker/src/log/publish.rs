@@ -1,8 +1,9 @@
-//! Appending: with a message id on every try, so that a retry of ours or of the publisher stores once.
+//! Appends events to the log. Every attempt carries the same message id, so that a retry, by the broker or by the publisher, stores
+//! the event once.
 //!
-//! A try that timed out may have been stored. So the outcome after the deadline is unknown if any try got no answer, and
-//! only "not stored" if every try was refused. What was sent is waited for, also after another event of the request has
-//! failed: every event that was stored is reported.
+//! An attempt that timed out may have been stored. So the outcome is unknown if any attempt got no answer, and "not stored" only if
+//! every attempt was refused. After one event of a request has failed, the ones already sent are still awaited, so that every stored
+//! event is reported.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,56 +22,75 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{Incarnation, Log, Names, message};
+use super::{Incarnation, Log, Settings, message};
 
-/// Appends of one request under way at once.
-const WINDOW: usize = 64;
-/// How long a publish waits for its turn.
-const PERMIT_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long the leader may take to tell the epoch of a log that the tail does not know.
+/// Events of one request that are sent before the first is acknowledged.
+const MAX_UNACKNOWLEDGED: usize = 64;
+/// How long a publish waits for a permit (`limits.publishesInFlight`).
+const PUBLISH_PERMIT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the leader may take to report the epoch of a stream that the tail does not know.
 const EPOCH_TIMEOUT: Duration = Duration::from_secs(2);
+/// The pause after the first refused attempt, and the longest one.
+const RETRY_PAUSES: (u64, u64) = (50, 500);
+/// Unanswered attempts after which the connection is replaced.
+const MAX_UNANSWERED_ATTEMPTS: u32 = 3;
 
 /// Where an event was stored.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Receipt {
-    /// Its cursor, unless the log is another one than the tail's and its leader did not tell its epoch.
+    /// The cursor of the event. `None` if the stream is not the tail's and the leader did not report its epoch in time.
     pub(crate) cursor: Option<Cursor>,
-    /// It was there already, by its idempotency key.
+    /// Whether an event with the same idempotency key was stored before.
     pub(crate) duplicate: bool,
 }
 
 /// Why an event was not acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PublishError {
-    #[error("NATS is not reachable")]
+    #[error("NATS is unreachable")]
     Unavailable,
     #[error("the channel has no stream")]
     NoStream,
-    #[error("too many publishes are under way")]
+    #[error("too many publishes are in progress")]
     Busy,
-    #[error("NATS takes no more events for now")]
+    #[error("NATS accepts no more events at the moment")]
     Throttled,
     #[error("NATS did not answer in time")]
     Unknown,
     #[error("the channel's storage is full: {0}")]
     Full(String),
-    #[error("the event is larger than the stream takes")]
+    #[error("the event is larger than the stream allows")]
     TooLarge,
-    #[error("the stream does not take a time to live")]
+    #[error("the stream does not allow a time to live")]
     NoTtl,
-    #[error("NATS refuses: {0}")]
+    #[error("NATS refused the event: {0}")]
     Refused(String),
 }
 
-/// What became of a request's events.
+impl PublishError {
+    /// The label of a metric.
+    pub(crate) fn label(&self) -> &'static str {
+        match self {
+            Self::Unavailable => "unavailable",
+            Self::NoStream => "no-stream",
+            Self::Busy => "busy",
+            Self::Throttled => "throttled",
+            Self::Unknown => "unknown",
+            Self::Full(_) => "full",
+            Self::TooLarge | Self::NoTtl | Self::Refused(_) => "refused",
+        }
+    }
+}
+
+/// The outcome for the events of one request.
 pub(crate) struct Outcome {
-    /// For each event, in order: where it was stored, or nothing.
+    /// For each event, in order: where it was stored, or `None`.
     pub(crate) receipts: Vec<Option<Receipt>>,
-    /// The first event that was not stored, by its index, and why.
+    /// The index of the first event that was not stored, and why.
     pub(crate) error: Option<(usize, PublishError)>,
 }
 
-/// An acknowledgement.
+/// JetStream's acknowledgement of an event.
 #[derive(Clone, Copy)]
 struct Ack {
     sequence: u64,
@@ -96,7 +116,7 @@ struct ReplyError {
     description: String,
 }
 
-/// A draft as it is sent, at every try the same.
+/// A draft as it is sent, the same at every attempt.
 struct Message {
     subject: String,
     headers: HeaderMap,
@@ -105,21 +125,22 @@ struct Message {
     check: Check,
 }
 
-/// What one try came to.
-enum Try {
+/// The outcome of one attempt.
+enum Attempt {
     Stored(Ack),
-    /// Not stored; another try may succeed.
-    Later(PublishError),
-    /// No answer: perhaps stored.
-    Silent,
-    Never(PublishError),
+    /// Not stored. Another attempt may succeed.
+    Retry(PublishError),
+    /// No answer: the event may be stored.
+    Unanswered,
+    /// Not stored. Every other attempt would fail, too.
+    Refused(PublishError),
 }
 
 impl Log {
-    /// Appends `drafts` in order and answers once each is acknowledged. After the first that fails no further one is sent.
+    /// Appends `drafts` in order and waits for their acknowledgements. After the first failure, no further event is sent.
     ///
     /// # Cancel safety
-    /// What was sent may be stored after a cancellation; the drafts' keys make a repetition harmless.
+    /// Events that were sent before a cancellation may be stored. The drafts' keys make it safe to repeat the call.
     pub(crate) async fn append(
         self: &Arc<Self>,
         drafts: Vec<Draft>,
@@ -131,19 +152,19 @@ impl Log {
         if !self.nats.can_publish() {
             return refuse(0, PublishError::Unavailable);
         }
-        let messages: Vec<_> = drafts.into_iter().map(|d| Message::of(d, &self.names)).collect();
+        let messages: Vec<_> = drafts.into_iter().map(|d| Message::of(d, &self.settings)).collect();
         let largest = self.max_message_bytes();
         if let Some(index) = messages.iter().position(|m| m.bytes() > largest) {
             return refuse(index, PublishError::TooLarge);
         }
         let until = Instant::now() + deadline;
-        let turns = u32::try_from(count.min(WINDOW)).unwrap_or(1);
+        let wanted = u32::try_from(count.min(MAX_UNACKNOWLEDGED)).unwrap_or(1);
         let permits = Arc::clone(&self.nats.publishes);
-        let _permits = match permits.try_acquire_many(turns) {
+        let _permits = match permits.try_acquire_many(wanted) {
             Ok(p) => p,
             Err(TryAcquireError::Closed) => return refuse(0, PublishError::Unavailable),
             Err(TryAcquireError::NoPermits) => {
-                match timeout(PERMIT_TIMEOUT, permits.acquire_many(turns)).await {
+                match timeout(PUBLISH_PERMIT_TIMEOUT, permits.acquire_many(wanted)).await {
                     Ok(Ok(p)) => p,
                     _ => return refuse(0, PublishError::Busy),
                 }
@@ -171,8 +192,7 @@ impl Log {
         outcome
     }
 
-    /// Sends `messages` in order, a window of them at once. Gives what came of those that were sent, with the checks of their
-    /// cursors.
+    /// Sends `messages` in order, up to [`MAX_UNACKNOWLEDGED`] at once. Returns the check and the outcome of each one that was sent.
     async fn append_all(
         &self,
         messages: Vec<Message>,
@@ -182,13 +202,13 @@ impl Log {
         let (mut under_way, mut failed) = (FuturesOrdered::new(), false);
         loop {
             while !failed
-                && under_way.len() < WINDOW
+                && under_way.len() < MAX_UNACKNOWLEDGED
                 && let Some(message) = waiting.next()
             {
                 let check = message.check;
                 under_way.push_back(self.append_one(message, until).map(move |ack| (check, ack)));
             }
-            // Outside of tokio's budget, which would let one append miss its turn and send it after its successors.
+            // Tokio's cooperative budget could make one append yield and send its message after the following ones.
             let Some((check, ack)) = unconstrained(under_way.next()).await else {
                 return acks;
             };
@@ -197,9 +217,9 @@ impl Log {
         }
     }
 
-    /// The epoch of the log that has acknowledged `stored`. It is the tail's, if the tail was attached all the time, `before` and
-    /// now, and nothing new was stored at a sequence that the tail had passed; else the leader tells. Nothing is waited for in
-    /// the first case, and the check of a cursor is the publisher's own (docs/adr/0015).
+    /// The epoch of the stream that has acknowledged `stored`. It is the tail's if the tail stayed attached since `before` and no new
+    /// event was stored at a sequence that the tail had passed. Otherwise the leader is asked. In the common case this waits for
+    /// nothing, because the check of a cursor is a hash of the publisher's own message id (docs/adr/0015).
     async fn epoch_of_acks(
         &self,
         stored: &[Ack],
@@ -219,44 +239,43 @@ impl Log {
             return Some(incarnation.epoch);
         }
         let left = until.saturating_duration_since(Instant::now());
-        let info = self.ask_info(left.min(EPOCH_TIMEOUT)).await.ok()?;
+        let info = self.fetch_info(left.min(EPOCH_TIMEOUT)).await.ok()?;
         (info.state.last_sequence >= last).then(|| epoch_of(&info))
     }
 
-    /// Bytes of a message with its headers that NATS and the stream take.
+    /// The largest message, with its headers, that NATS and the stream accept.
     fn max_message_bytes(&self) -> usize {
         let stream = self.retained.lock().max_message_bytes.unwrap_or(usize::MAX);
         stream.min(self.nats.max_payload())
     }
 
     async fn append_one(&self, message: Message, until: Instant) -> Result<Ack, PublishError> {
-        let (mut silent, mut unanswered) = (false, 0);
+        let mut unanswered = 0;
         let mut last = PublishError::Unknown;
-        let mut pause = 50;
+        let (mut pause, max_pause) = RETRY_PAUSES;
         while Instant::now() < until {
-            match self.try_once(&message).await {
-                Try::Stored(ack) => return Ok(ack),
-                Try::Never(error) => return Err(error),
-                Try::Later(error) => {
+            match self.attempt(&message).await {
+                Attempt::Stored(ack) => return Ok(ack),
+                Attempt::Refused(error) => return Err(error),
+                Attempt::Retry(error) => {
                     last = error;
                     let again =
                         Instant::now() + Duration::from_millis(fastrand::u64(pause / 2..=pause));
                     sleep_until(again.min(until)).await;
-                    pause = (pause * 2).min(500);
+                    pause = (pause * 2).min(max_pause);
                 }
-                Try::Silent => {
-                    silent = true;
+                Attempt::Unanswered => {
                     unanswered += 1;
-                    if unanswered % 3 == 0 {
-                        self.nats.leave(&[&self.nats.publish]).await;
+                    if unanswered % MAX_UNANSWERED_ATTEMPTS == 0 {
+                        self.nats.reconnect(&[&self.nats.publish]).await;
                     }
                 }
             }
         }
-        Err(if silent { PublishError::Unknown } else { last })
+        Err(if unanswered > 0 { PublishError::Unknown } else { last })
     }
 
-    async fn try_once(&self, message: &Message) -> Try {
+    async fn attempt(&self, message: &Message) -> Attempt {
         let request = Request::new()
             .headers(message.headers.clone())
             .payload(message.data.clone())
@@ -265,25 +284,27 @@ impl Log {
             Ok(m) => m,
             Err(e) => {
                 return match e.kind() {
-                    RequestErrorKind::NoResponders => Try::Later(PublishError::NoStream),
-                    RequestErrorKind::MaxPayloadExceeded => Try::Never(PublishError::TooLarge),
-                    RequestErrorKind::InvalidSubject => {
-                        Try::Never(PublishError::Refused(e.to_string()))
+                    RequestErrorKind::NoResponders => Attempt::Retry(PublishError::NoStream),
+                    RequestErrorKind::MaxPayloadExceeded => {
+                        Attempt::Refused(PublishError::TooLarge)
                     }
-                    RequestErrorKind::TimedOut | RequestErrorKind::Other => Try::Silent,
+                    RequestErrorKind::InvalidSubject => {
+                        Attempt::Refused(PublishError::Refused(e.to_string()))
+                    }
+                    RequestErrorKind::TimedOut | RequestErrorKind::Other => Attempt::Unanswered,
                 };
             }
         };
         match serde_json::from_slice::<Reply>(&answer.payload) {
-            Ok(Reply { error: Some(error), .. }) => refusal(error),
+            Ok(Reply { error: Some(error), .. }) => classify(error),
             Ok(Reply { seq, duplicate, .. }) if seq > 0 => {
-                Try::Stored(Ack { sequence: seq, duplicate })
+                Attempt::Stored(Ack { sequence: seq, duplicate })
             }
-            _ => Try::Silent,
+            _ => Attempt::Unanswered,
         }
     }
 
-    /// The cursor of `sequence`, which is at most the head's.
+    /// The cursor of `sequence`, which is at most the head's. `None` if the log cannot be read.
     pub(crate) async fn cursor_at(
         self: &Arc<Self>,
         incarnation: Incarnation,
@@ -293,22 +314,22 @@ impl Log {
             Some(check) => check,
             None => self.page(incarnation.number, sequence).await.ok()?.check_at(sequence),
         };
-        // An event with a short life may be gone already: then its place is what the cursor names.
+        // An event with a short time to live may be deleted already.
         Some(Cursor { epoch: incarnation.epoch, sequence, check: check.unwrap_or(Check::ABSENT) })
     }
 }
 
 impl Message {
-    fn of(draft: Draft, names: &Names) -> Self {
+    fn of(draft: Draft, settings: &Settings) -> Self {
         let subject = match &draft.topic {
-            Some(topic) => format!("{}.t.{topic}", names.prefix),
-            None => format!("{}.all", names.prefix),
+            Some(topic) => format!("{}.t.{topic}", settings.prefix),
+            None => format!("{}.all", settings.prefix),
         };
-        let (headers, check) = (headers(&draft, &names.stream), Check::of_id(&draft.key));
+        let (headers, check) = (headers(&draft, &settings.stream), Check::of_id(&draft.key));
         Self { subject, headers, data: draft.data, check }
     }
 
-    /// Its size as NATS counts it: the block of headers and the data.
+    /// The size of the message as NATS counts it: headers and data.
     fn bytes(&self) -> usize {
         let lines =
             self.headers.iter().flat_map(|(name, values)| values.iter().map(move |v| (name, v)));
@@ -322,7 +343,7 @@ impl Message {
 fn headers(draft: &Draft, stream: &str) -> HeaderMap {
     let mut h = HeaderMap::new();
     h.insert(message::MESSAGE_ID, draft.key.as_str());
-    // Catches a stream of others that is bound to our subject.
+    // Fails if a foreign stream captures the channel's subjects.
     h.insert("Nats-Expected-Stream", stream);
     let names = [
         (message::TYPE, &draft.event_type),
@@ -343,18 +364,18 @@ fn headers(draft: &Draft, stream: &str) -> HeaderMap {
     h
 }
 
-/// What an error of JetStream means for the publisher (server/errors.json of nats-server).
-fn refusal(e: ReplyError) -> Try {
+/// Classifies an error of JetStream (server/errors.json of nats-server).
+fn classify(e: ReplyError) -> Attempt {
     match e.err_code {
-        10_167 => Try::Later(PublishError::Throttled),
-        // No leader, temporarily offline, a duplicate of this message is in flight.
-        10_008 | 10_009 | 10_118 | 10_158 => Try::Later(PublishError::Unavailable),
-        10_077 | 10_047 | 10_002 | 10_028 => Try::Never(PublishError::Full(e.description)),
-        10_023 => Try::Later(PublishError::Full(e.description)),
-        10_054 | 10_097 => Try::Never(PublishError::TooLarge),
-        10_165 | 10_166 => Try::Never(PublishError::NoTtl),
-        _ if e.code == 429 => Try::Later(PublishError::Throttled),
-        _ if e.code == 503 => Try::Later(PublishError::Unavailable),
-        _ => Try::Never(PublishError::Refused(e.description)),
+        10_167 => Attempt::Retry(PublishError::Throttled),
+        // No leader, temporarily offline, or a duplicate of this message is in progress.
+        10_008 | 10_009 | 10_118 | 10_158 => Attempt::Retry(PublishError::Unavailable),
+        10_077 | 10_047 | 10_002 | 10_028 => Attempt::Refused(PublishError::Full(e.description)),
+        10_023 => Attempt::Retry(PublishError::Full(e.description)),
+        10_054 | 10_097 => Attempt::Refused(PublishError::TooLarge),
+        10_165 | 10_166 => Attempt::Refused(PublishError::NoTtl),
+        _ if e.code == 429 => Attempt::Retry(PublishError::Throttled),
+        _ if e.code == 503 => Attempt::Retry(PublishError::Unavailable),
+        _ => Attempt::Refused(PublishError::Refused(e.description)),
     }
 }

@@ -1,7 +1,8 @@
-//! Memory follows the log: what the stream has dropped, for whatever reason, is forgotten here within two seconds.
+//! Removes events from memory within two seconds after the stream has deleted them, for whatever reason.
 //!
-//! The leader is asked for the stream's extent every [`INTERVAL`]; [`dropped`](super::dropped) tells what that means. While NATS
-//! does not answer, the age of events alone is known, and memory keeps none that are too old (docs/adr/0009).
+//! Every [`POLL_INTERVAL`] the stream's leader is asked for its state; [`deletions`](super::deletions) derives what was deleted.
+//! While NATS does not answer, only the age of events is known, and events older than the stream's `max_age` are evicted
+//! (docs/adr/0009).
 
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
@@ -11,73 +12,73 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     Incarnation, Log,
-    dropped::{Action, Dropped, Extent},
+    deletions::{Action, Deletions, Extent},
     page::Page,
     stream::StreamError,
 };
 
-/// How often the stream is asked.
-const INTERVAL: Duration = Duration::from_millis(600);
-/// How long an answer may take.
-const INFO_TIMEOUT: Duration = Duration::from_millis(400);
-/// A list of deleted sequences takes the server longer.
-const LIST_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often the state of the stream is polled.
+const POLL_INTERVAL: Duration = Duration::from_millis(600);
+/// How long one poll may take.
+const POLL_TIMEOUT: Duration = Duration::from_millis(400);
+/// How long the server may take to list deleted sequences.
+const DELETED_LIST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What is known of the stream's limits and deletions.
+/// What is known about the limits of the stream and its deletions.
 #[derive(Default)]
 pub(super) struct Retained {
-    pub(super) dropped: Dropped,
+    pub(super) deletions: Deletions,
     max_age: Duration,
-    /// Bytes of a message with its headers; none where the stream has no limit, or was not asked yet.
+    /// Bytes of a message with its headers; `None` if the stream has no limit or was not polled yet.
     pub(super) max_message_bytes: Option<usize>,
 }
 
-/// When memory forgets what lies before the stream's first event.
+/// When events before the stream's first sequence leave memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Forget {
-    /// As soon as it is known: somebody has erased it, or nobody was read to meanwhile.
+pub(super) enum Remove {
+    /// At once: events were erased, or nothing was served in the meantime.
     AtOnce,
-    /// After a grace: whoever is a moment behind still gets it.
+    /// After a grace period, so that a subscriber that is slightly behind still receives them.
     AfterGrace,
 }
 
-/// Asks again and again. Never returns; cancel safe.
-pub(super) async fn follow(log: &Log) {
+/// Polls the stream. Never returns; cancel safe.
+pub(super) async fn run(log: &Log) {
     loop {
         let jitter = fastrand::u64(0..100);
-        sleep(INTERVAL - Duration::from_millis(jitter)).await;
-        if log.follow_once(Forget::AfterGrace).await.is_err() {
-            log.forget_by_age();
+        sleep(POLL_INTERVAL - Duration::from_millis(jitter)).await;
+        if log.poll_deletions(Remove::AfterGrace).await.is_err() {
+            log.evict_by_age();
         }
     }
 }
 
 impl Log {
-    /// Asks what the stream holds, and forgets what it does not.
+    /// Asks for the state of the stream and removes from memory what it has deleted.
     ///
     /// # Errors
-    /// The stream was not asked, or did not answer; nothing was forgotten.
-    pub(super) async fn follow_once(&self, forget: Forget) -> Result<(), StreamError> {
+    /// The tail is detached, or NATS did not answer. Nothing was removed.
+    pub(super) async fn poll_deletions(&self, remove: Remove) -> Result<(), StreamError> {
         let incarnation = self.tail.incarnation().ok_or(StreamError::NoAnswer)?;
         let attachment = self.attachment().ok_or(StreamError::NoAnswer)?;
-        let asked = self.ask_info(INFO_TIMEOUT).await;
+        let asked = self.fetch_info(POLL_TIMEOUT).await;
         if matches!(asked, Err(StreamError::Missing)) {
             self.withhold();
         }
         let info = asked?;
-        // Of another log the tail learns by itself.
+        // The attachment detects a recreated stream by itself.
         if self.attachment() != Some(attachment) || epoch_of(&info) != incarnation.epoch {
             return Ok(());
         }
-        self.forget_dropped(incarnation, &info, forget).await
+        self.remove_deleted(incarnation, &info, remove).await
     }
 
-    /// Forgets what the stream of `info` does not hold any more.
-    pub(super) async fn forget_dropped(
+    /// Removes from memory what the stream of `info` has deleted.
+    pub(super) async fn remove_deleted(
         &self,
         incarnation: Incarnation,
         info: &Info,
-        forget: Forget,
+        remove: Remove,
     ) -> Result<(), StreamError> {
         let mut extent = Extent::of(&info.state);
         let action = {
@@ -85,12 +86,12 @@ impl Log {
             known.max_age = info.config.max_age;
             known.max_message_bytes =
                 usize::try_from(info.config.max_message_size).ok().filter(|n| *n > 0);
-            known.dropped.enter(incarnation.number);
-            known.dropped.compare(extent)
+            known.deletions.enter(incarnation.number);
+            known.deletions.compare(extent)
         };
         let mut list = Vec::new();
-        if action == Action::AskForList {
-            let info = self.ask_deleted().await?;
+        if action == Action::FetchList {
+            let info = self.fetch_deleted().await?;
             if epoch_of(&info) != incarnation.epoch {
                 return Ok(());
             }
@@ -98,71 +99,79 @@ impl Log {
             list = info.state.deleted.unwrap_or_default();
         }
         let mut known = self.retained.lock();
-        if !known.dropped.is_of(incarnation.number) {
+        if !known.deletions.is_of(incarnation.number) {
             return Ok(());
         }
-        let new = known.dropped.learn(&list);
-        let floor = known.dropped.begin_at(extent.first, forget == Forget::AtOnce, Instant::now());
-        known.dropped.cleared += u64::from(action == Action::ForgetAll);
+        let new = known.deletions.add(&list);
+        let floor =
+            known.deletions.advance_floor(extent.first, remove == Remove::AtOnce, Instant::now());
+        known.deletions.cleared += u64::from(action == Action::ClearMemory);
         drop(known);
-        if action == Action::ForgetAll {
-            self.tail.forget_all();
-            self.pages.forget(|_, _| true);
+        if action == Action::ClearMemory {
+            self.tail.clear();
+            self.pages.remove_if(|_, _| true);
         }
-        let moved = self.tail.forget(floor, &new);
+        let moved = self.tail.remove(floor, &new);
         if moved || !new.is_empty() {
-            self.pages
-                .forget(|low, page| low < floor || new.iter().any(|s| page.check_at(*s).is_some()));
+            let holds_new = |page: &Page| new.iter().any(|s| page.check_at(*s).is_some());
+            self.pages.remove_if(|low, page| low < floor || holds_new(page));
         }
-        if moved || !new.is_empty() || action == Action::ForgetAll {
-            self.drops.fetch_add(1, SeqCst);
+        if moved || !new.is_empty() || action == Action::ClearMemory {
+            self.count_drop();
         }
         Ok(())
     }
 
-    /// Whether the log still holds every event of `page`, as far as is known. Of a page that was read while `cleared` was what
-    /// [`Dropped::cleared`] is, it is known.
+    /// Whether the stream still holds every event of `page`, as far as is known. `cleared` is the value of [`Deletions::cleared`]
+    /// from before the page was read: if it has changed, nothing is known.
     pub(super) fn still_holds(&self, page: &Page, cleared: u64) -> bool {
-        let first = self.tail.first();
+        let first = self.tail.first_sequence();
         let known = self.retained.lock();
-        known.dropped.cleared == cleared
+        known.deletions.cleared == cleared
             && page
                 .events
                 .iter()
-                .all(|e| e.sequence >= first && !known.dropped.contains(e.sequence))
+                .all(|e| e.sequence >= first && !known.deletions.contains(e.sequence))
     }
 
-    /// The stream is not there: nothing is served until the tail is attached again, and what was read for somebody is dropped.
+    /// Stops serving because the stream is missing, until the tail is attached again. Readers discard what they hold.
     pub(super) fn withhold(&self) {
         self.tail.withhold();
-        self.drops.fetch_add(1, SeqCst);
+        self.count_drop();
     }
 
-    /// The log is another one: nothing of the old one is served.
+    /// Stops serving the current incarnation because the stream was recreated.
     pub(super) fn invalidate(&self) {
         self.tail.invalidate();
+        self.count_drop();
+    }
+
+    fn count_drop(&self) {
         self.drops.fetch_add(1, SeqCst);
     }
 
-    /// While nobody can ask: what is older than the stream keeps is kept in memory no longer either.
-    fn forget_by_age(&self) {
+    /// Evicts events that are older than the stream's `max_age`, while NATS does not answer.
+    fn evict_by_age(&self) {
         let max_age = self.retained.lock().max_age;
         let Some(nanos) = i64::try_from(max_age.as_nanos()).ok().filter(|n| *n > 0) else {
             return;
         };
         let oldest = crate::clock::now_nanos() - nanos;
-        self.tail.evict_before(oldest);
-        self.pages.forget(|_, page| page.events.first().is_some_and(|e| e.nanos < oldest));
-        self.drops.fetch_add(1, SeqCst);
+        let evicted = self.tail.evict_before(oldest);
+        let is_old = |page: &Page| page.events.first().is_some_and(|e| e.nanos < oldest);
+        let removed = self.pages.remove_if(|_, page| is_old(page));
+        if evicted || removed {
+            self.count_drop();
+        }
     }
 
-    /// The state of the stream with the list of what is deleted inside it.
-    pub(super) async fn ask_deleted(&self) -> Result<Info, StreamError> {
+    /// The state of the stream with the list of sequences that are deleted between its first and its last.
+    pub(super) async fn fetch_deleted(&self) -> Result<Info, StreamError> {
         let no_answer = |_| StreamError::NoAnswer;
         let stream =
-            self.nats.history.get_stream_no_info(&self.names.stream).await.map_err(no_answer)?;
+            self.nats.history.get_stream_no_info(&self.settings.stream).await.map_err(no_answer)?;
         let asked = stream.info_builder().with_deleted(true).fetch();
-        let info = timeout(LIST_TIMEOUT, asked).await.map_err(|_| StreamError::NoAnswer)?;
+        let info = timeout(DELETED_LIST_TIMEOUT, asked).await.map_err(|_| StreamError::NoAnswer)?;
         Ok(info.map_err(|_| StreamError::NoAnswer)?.info)
     }
 }

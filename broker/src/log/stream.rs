@@ -1,4 +1,4 @@
-//! The JetStream stream itself: its state, its epoch, and its creation where the broker is asked for that.
+//! The JetStream stream: its state, and its creation if the configuration asks for that.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,28 +15,32 @@ use tokio::{
 
 use super::Log;
 
-/// How old an answer to many may be.
-const FRESH: Duration = Duration::from_secs(2);
+/// How old a cached state of the stream may be.
+const INFO_MAX_AGE: Duration = Duration::from_secs(2);
+/// How long the leader may take to report the state for the cache.
+const CACHED_INFO_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the creation of the stream may take.
+const CREATE_STREAM_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why the stream is not known.
+/// Why the state of the stream is not known, or the stream was not created.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum StreamError {
-    #[error("no stream of the channel")]
+    #[error("the channel has no stream")]
     Missing,
-    #[error("no answer from NATS about the stream")]
+    #[error("NATS did not answer a request about the stream")]
     NoAnswer,
-    #[error("NATS refuses to create the stream: {0}")]
+    #[error("NATS refused to create the stream: {0}")]
     Refused(String),
 }
 
-/// The last answer about the stream, shared by all who ask within two seconds.
+/// The last known state of the stream and when it was fetched. Concurrent requests share one fetch.
 #[derive(Default)]
 pub(super) struct InfoCache(Mutex<Option<(Instant, Arc<Info>)>>);
 
 impl Log {
-    /// Asks the leader for the state of the stream. One try of `patience`.
-    pub(super) async fn ask_info(&self, patience: Duration) -> Result<Info, StreamError> {
-        match timeout(patience, self.nats.tail.get_stream(&self.names.stream)).await {
+    /// Fetches the state of the stream from its leader, once, within `limit`.
+    pub(super) async fn fetch_info(&self, limit: Duration) -> Result<Info, StreamError> {
+        match timeout(limit, self.nats.tail.get_stream(&self.settings.stream)).await {
             Ok(Ok(stream)) => Ok(stream.cached_info().clone()),
             Ok(Err(e)) => Err(match e.kind() {
                 GetStreamErrorKind::JetStream(e)
@@ -52,42 +56,42 @@ impl Log {
 
     /// The state of the stream, at most two seconds old.
     pub(crate) async fn info(&self) -> Result<Arc<Info>, StreamError> {
-        self.info_since(FRESH).await
+        self.cached_info(INFO_MAX_AGE).await
     }
 
-    /// The state of the stream, at most `age` old.
-    pub(super) async fn info_since(&self, age: Duration) -> Result<Arc<Info>, StreamError> {
+    /// The state of the stream, at most `max_age` old.
+    pub(super) async fn cached_info(&self, max_age: Duration) -> Result<Arc<Info>, StreamError> {
         let mut cache = self.info.0.lock().await;
         if let Some((at, info)) = &*cache
-            && at.elapsed() < age
+            && at.elapsed() < max_age
         {
             return Ok(Arc::clone(info));
         }
-        let info = Arc::new(self.ask_info(Duration::from_secs(1)).await?);
+        let info = Arc::new(self.fetch_info(CACHED_INFO_TIMEOUT).await?);
         *cache = Some((Instant::now(), Arc::clone(&info)));
         Ok(info)
     }
 
-    /// The next who asks gets a new answer.
-    pub(super) async fn forget_info(&self) {
+    /// Empties the cache, so that the next request fetches the state.
+    pub(super) async fn invalidate_info(&self) {
         self.info.0.lock().await.take();
     }
 
-    /// Creates the stream of `config`; one that exists is left as it is.
+    /// Creates the stream of `config`. An existing stream is left unchanged.
     pub(super) async fn create(&self, config: &ChannelConfig) -> Result<(), StreamError> {
         let epoch = Epoch::mint(fastrand::u64(..));
         let created = self.nats.tail.create_stream(wanted(config, &epoch));
-        match timeout(Duration::from_secs(5), created).await {
+        match timeout(CREATE_STREAM_TIMEOUT, created).await {
             Ok(Ok(_)) => {
                 tracing::info!(
-                    channel = self.names.channel,
-                    stream = self.names.stream,
+                    channel = self.settings.channel,
+                    stream = self.settings.stream,
                     "created the stream"
                 );
                 Ok(())
             }
             Ok(Err(e)) => match e.kind() {
-                // Someone else was quicker: theirs is as good.
+                // Another broker created it first, from the same configuration.
                 CreateStreamErrorKind::JetStream(e)
                     if e.error_code() == ErrorCode::STREAM_NAME_EXIST =>
                 {

@@ -1,9 +1,10 @@
-//! The tail: the newest events in memory, framed, shared by every subscriber.
+//! The tail: the newest events of a log in memory, framed, shared by all subscribers.
 //!
-//! Invariant: while it is ready, it holds every message of the current incarnation that is in the stream, with
-//! `low <= sequence <= high`, and none for longer than two seconds that the stream has dropped (see [`super::retention`]). So a
-//! reader at `c` with `c + 1 >= low` misses nothing by reading here.
-//! One lock; reading and the decision to read pages instead are atomic under it.
+//! Invariant: while the tail is ready, it holds every message of the current incarnation with `low <= sequence <= high`. A message
+//! that the stream deletes leaves the tail within two seconds (see [`super::retention`]). So a reader at `c` with `c + 1 >= low`
+//! misses nothing by reading here.
+//!
+//! One lock guards the ring. Reading, and the decision to read pages instead, are atomic under it.
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use tokio::sync::watch;
 
 mod ring;
 
-pub(crate) use ring::{BATCH, Reading, TailBudget};
+pub(crate) use ring::{BATCH, TailBudget, TailRead};
 
 use super::{Incarnation, Position};
 use eventcast_wire::{cursor::Check, event::Event};
@@ -22,10 +23,11 @@ use eventcast_wire::{cursor::Check, event::Event};
 use crate::metrics::ChannelMetrics;
 use ring::Ring;
 
+/// The newest events of one log.
 pub(crate) struct Tail {
     ring: Mutex<Ring>,
     head: watch::Sender<u64>,
-    listeners: Mutex<Slab<Arc<AtomicWaker>>>,
+    wakers: Mutex<Slab<Arc<AtomicWaker>>>,
     metrics: Arc<ChannelMetrics>,
 }
 
@@ -34,36 +36,36 @@ impl Tail {
         Self {
             ring: Mutex::new(Ring::empty(budget, None, 1)),
             head: watch::Sender::new(0),
-            listeners: Mutex::default(),
+            wakers: Mutex::default(),
             metrics,
         }
     }
 
-    /// Begins a new incarnation whose coverage starts at `start`. Not ready before [`Tail::set_ready`].
+    /// Starts a new incarnation whose coverage starts at `start`. It is not ready before [`Tail::set_ready`].
     pub(super) fn begin(&self, incarnation: Incarnation, start: u64) {
         let mut r = self.ring.lock();
         *r = Ring::empty(r.budget, Some(incarnation), start);
         self.measure(&r);
     }
 
-    /// From now on it holds `bytes` at most; what is too much leaves at once.
+    /// Sets the byte budget. Events over the budget are evicted at once.
     pub(super) fn resize(&self, bytes: usize) {
         let mut gone = Vec::new();
         let mut r = self.ring.lock();
         r.budget.bytes = bytes;
         r.evict(|event| gone.push(event));
         self.measure(&r);
-        drop(r); // freed without the lock: it may be all that the tail held
+        drop(r); // free the events without the lock: there may be many
     }
 
-    /// Forgets everything but the number of the incarnation, until the next [`Tail::begin`].
+    /// Stops serving the current incarnation. The next [`Tail::begin`] replaces it.
     pub(super) fn invalidate(&self) {
         self.ring.lock().ready = false;
         self.head.send_modify(|_| {});
-        self.wake();
+        self.wake_all();
     }
 
-    /// Everything up to `covered` was read; the tail can be served from.
+    /// Marks the tail as ready: everything up to `covered` was read.
     pub(super) fn set_ready(&self, covered: u64) {
         let mut r = self.ring.lock();
         (r.ready, r.withheld) = (true, false);
@@ -71,7 +73,7 @@ impl Tail {
         self.publish_head(r);
     }
 
-    /// Retention took what follows the head while nobody read, up to `first`: coverage begins anew at `start`.
+    /// Restarts coverage at `start`. The stream deleted the messages between the head and `first` while the tail was detached.
     pub(super) fn skip_to(&self, start: u64, first: u64) {
         let mut r = self.ring.lock();
         r.events.clear();
@@ -80,9 +82,9 @@ impl Tail {
         self.measure(&r);
     }
 
-    /// The stream holds nothing below `first`, nor any of `deleted`, which ascend; neither does the tail from now on. Tells
-    /// whether the beginning moved.
-    pub(super) fn forget(&self, first: u64, deleted: &[u64]) -> bool {
+    /// Removes what the stream does not hold any more: everything below `first`, and the sequences of `deleted`, which is sorted.
+    /// Returns whether the first sequence advanced.
+    pub(super) fn remove(&self, first: u64, deleted: &[u64]) -> bool {
         let mut gone = Vec::new();
         let mut r = self.ring.lock();
         let first = first.min(r.high + 1);
@@ -104,12 +106,12 @@ impl Tail {
             });
         }
         self.measure(&r);
-        drop(r); // freed without the lock
+        drop(r); // free the events without the lock
         moved
     }
 
-    /// Lets all events go: the stream may have dropped any of them. Whoever is behind reads pages.
-    pub(super) fn forget_all(&self) {
+    /// Removes all events, because the stream may have deleted any of them. Subscribers that are behind read pages.
+    pub(super) fn clear(&self) {
         let mut gone = Vec::new();
         let mut r = self.ring.lock();
         let end = r.high + 1;
@@ -117,22 +119,24 @@ impl Tail {
         self.measure(&r);
     }
 
-    /// Lets go what was stored before `nanos`. It may still be in the stream: whoever is behind reads pages.
-    pub(super) fn evict_before(&self, nanos: i64) {
+    /// Evicts events that were stored before `nanos`. The stream may still hold them: subscribers that are behind read pages.
+    /// Returns whether there were any.
+    pub(super) fn evict_before(&self, nanos: i64) -> bool {
         let mut gone = Vec::new();
         let mut r = self.ring.lock();
         let kept = r.events.iter().find(|e| e.nanos >= nanos).map(|e| e.sequence);
         let end = kept.unwrap_or(r.high + 1);
         r.pop_below(end, &mut gone);
         self.measure(&r);
+        !gone.is_empty()
     }
 
-    /// The stream is not there. Nothing is served until the tail is attached again, or begins anew.
+    /// Stops serving, because the stream is missing. [`Tail::set_ready`] or [`Tail::begin`] ends that.
     pub(super) fn withhold(&self) {
         self.ring.lock().withheld = true;
     }
 
-    /// Takes the next event of the log; what is already here is dropped. Nobody is told before [`Tail::announce`].
+    /// Appends the next event of the log. An event that is already here is ignored. Wakes nobody; see [`Tail::announce`].
     pub(super) fn push(&self, event: Event) {
         let mut r = self.ring.lock();
         if event.sequence <= r.high {
@@ -146,7 +150,7 @@ impl Tail {
         self.measure(&r);
     }
 
-    /// Tells whoever listens of what was pushed.
+    /// Publishes the new head and wakes the subscribers.
     pub(super) fn announce(&self) {
         self.publish_head(self.ring.lock());
     }
@@ -157,23 +161,23 @@ impl Tail {
         drop(ring);
         if ready {
             self.head.send_replace(high);
-            self.wake();
+            self.wake_all();
         }
     }
 
-    fn wake(&self) {
-        for (_, waker) in self.listeners.lock().iter() {
+    fn wake_all(&self) {
+        for (_, waker) in self.wakers.lock().iter() {
             waker.wake();
         }
     }
 
-    /// Wakes `waker` whenever there is news, until [`Tail::unlisten`].
-    pub(crate) fn listen(&self, waker: Arc<AtomicWaker>) -> usize {
-        self.listeners.lock().insert(waker)
+    /// Registers a waker that is woken whenever the head or the incarnation changes, until [`Tail::remove_waker`].
+    pub(crate) fn add_waker(&self, waker: Arc<AtomicWaker>) -> usize {
+        self.wakers.lock().insert(waker)
     }
 
-    pub(crate) fn unlisten(&self, key: usize) {
-        self.listeners.lock().try_remove(key);
+    pub(crate) fn remove_waker(&self, key: usize) {
+        self.wakers.lock().try_remove(key);
     }
 
     fn measure(&self, r: &Ring) {
@@ -183,18 +187,18 @@ impl Tail {
         self.metrics.tail_head.set(i64::try_from(r.high).unwrap_or(i64::MAX));
     }
 
-    /// What lies after `at`, up to and with `limit`.
-    pub(crate) fn read(&self, at: &Position, limit: u64) -> Reading {
+    /// Reads after `at`, up to and including `limit`.
+    pub(crate) fn read(&self, at: &Position, limit: u64) -> TailRead {
         self.ring.lock().read(at, limit, true)
     }
 
-    /// What lies after `at`, the head of a reader that is never told to read pages of what is in memory.
-    pub(crate) fn read_on(&self, at: &Position) -> Reading {
+    /// Reads after `at`. Never answers [`TailRead::PageInMemory`]: it is for subscribers at the head, which write event by event.
+    pub(crate) fn read_events(&self, at: &Position) -> TailRead {
         self.ring.lock().read(at, u64::MAX, false)
     }
 
-    /// Every event with `low <= sequence <= high`, if all of that range is in memory.
-    pub(crate) fn span(&self, incarnation: u64, low: u64, high: u64) -> Option<Vec<Arc<Event>>> {
+    /// The events with `low <= sequence <= high`, if the tail covers that whole range.
+    pub(crate) fn range(&self, incarnation: u64, low: u64, high: u64) -> Option<Vec<Arc<Event>>> {
         let r = self.ring.lock();
         let served = r.served().is_some_and(|i| i.number == incarnation);
         if !served || low < r.low || high > r.high {
@@ -205,29 +209,29 @@ impl Tail {
         Some(r.events.range(from..to).cloned().collect())
     }
 
-    /// The incarnation, once the log was read.
+    /// The incarnation, once the log was read. Also while it may not be served.
     pub(crate) fn incarnation(&self) -> Option<Incarnation> {
         let r = self.ring.lock();
         r.incarnation.filter(|_| r.ready)
     }
 
-    /// The incarnation, while events of it may be served.
+    /// The incarnation, if its events may be served.
     pub(super) fn served(&self) -> Option<Incarnation> {
         self.ring.lock().served()
     }
 
-    /// The stream holds nothing below, as far as is known.
-    pub(crate) fn first(&self) -> u64 {
+    /// The first sequence of the stream, as far as is known.
+    pub(crate) fn first_sequence(&self) -> u64 {
         self.ring.lock().first
     }
 
-    /// The position before the first event that the stream holds.
-    pub(crate) fn beginning(&self) -> Option<Position> {
+    /// The position before the first event of the stream.
+    pub(crate) fn start(&self) -> Option<Position> {
         let r = self.ring.lock();
-        r.incarnation.filter(|_| r.ready).map(|i| r.beginning(i))
+        r.incarnation.filter(|_| r.ready).map(|i| r.start(i))
     }
 
-    /// The position of a reader that has seen everything.
+    /// The position after the newest event.
     pub(crate) fn head(&self) -> Option<Position> {
         let r = self.ring.lock();
         let incarnation = r.incarnation.filter(|_| r.ready)?;
@@ -240,25 +244,26 @@ impl Tail {
         Some(Position { incarnation: incarnation.number, sequence: r.high, check })
     }
 
-    /// Newest sequence and timestamp, to attach at; whatever the state.
+    /// Incarnation, sequence and timestamp of the newest event: where a new consumer starts. The timestamp is missing if the event
+    /// was deleted.
     pub(super) fn anchor(&self) -> Option<(Incarnation, u64, Option<i64>)> {
         let r = self.ring.lock();
         let newest = r.events.back().filter(|e| e.sequence == r.high).map(|e| e.nanos);
         r.incarnation.filter(|_| r.ready).map(|i| (i, r.high, newest))
     }
 
-    /// The number of the last incarnation begun.
-    pub(super) fn last_number(&self) -> u64 {
+    /// The number of the newest incarnation, or 0.
+    pub(super) fn incarnation_number(&self) -> u64 {
         self.ring.lock().incarnation.map_or(0, |i| i.number)
     }
 
-    /// The lowest and the highest sequence covered.
+    /// The lowest and the highest sequence that the tail covers.
     pub(crate) fn bounds(&self) -> (u64, u64) {
         let r = self.ring.lock();
         (r.low, r.high)
     }
 
-    /// The first sequence whose event was stored at `nanos` or later, if memory can tell.
+    /// The first sequence whose event was stored at `nanos` or later. `None` if that may be below the tail.
     pub(crate) fn first_since(&self, nanos: i64) -> Option<u64> {
         let r = self.ring.lock();
         let oldest = r.events.front()?;
@@ -270,7 +275,7 @@ impl Tail {
         }
     }
 
-    /// What is known of the event at `sequence`: `None` where memory does not reach, `Some(None)` where there is no event.
+    /// The check of the event at `sequence`: `None` if the tail does not cover it, `Some(None)` if there is no event.
     pub(crate) fn check_at(&self, sequence: u64) -> Option<Option<Check>> {
         let r = self.ring.lock();
         if let Some((s, check)) = r.left
@@ -285,7 +290,7 @@ impl Tail {
         Some(found.map(|i| r.events[i].check))
     }
 
-    /// Wakes when the head moves, or the incarnation changes.
+    /// Changes when the head advances or the incarnation changes.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.head.subscribe()
     }

@@ -95,7 +95,7 @@ async fn one_bad_channel_of_many_delays_the_start_and_does_not_prevent_it() -> R
     eventually("it says what it waits for", SOON, || async {
         let (status, text) = readyz(&url).await?;
         ensure!(
-            status == 503 && text.contains("the log of default/bad was not"),
+            status == 503 && text.contains("waiting for the log of default/bad"),
             "{status} {text}"
         );
         anyhow::Ok(())

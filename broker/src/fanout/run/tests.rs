@@ -80,9 +80,9 @@ fn run(events: Vec<Event>, from: Origin, skip: usize) -> Run {
             let ring: Vec<_> = shared(events).into_iter().skip(skip).take(64).collect();
             return Run::of_ring(ring, end);
         }
-        Origin::Read => Page::made(1, high, events),
-        Origin::Tail => Page::made_of_tail(1, 255, shared(events)),
-        Origin::Head => Page::made_of_tail(1, 254, shared(events)),
+        Origin::Read => Page::from_log_for_test(1, high, events),
+        Origin::Tail => Page::from_tail_for_test(1, 255, shared(events)),
+        Origin::Head => Page::from_tail_for_test(1, 254, shared(events)),
     };
     Run::of_page(Arc::new(page), skip, end)
 }
@@ -166,10 +166,10 @@ proptest! {
         let total: usize = events.iter().map(|e| e.chunk.wire().len()).sum();
         let (a, b) = (span.0 % (events.len() + 1), span.1 % (events.len() + 1));
         let (from, to) = (a.min(b), a.max(b));
-        let page = Page::made(1, events[events.len() - 1].sequence, events);
+        let page = Page::from_log_for_test(1, events[events.len() - 1].sequence, events);
         let chunks: Vec<u8> =
             page.events[from..to].iter().flat_map(|e| e.chunk.wire().to_vec()).collect();
-        let packed = page.side_by_side(from, to);
+        let packed = page.packed_chunks(from, to);
         prop_assert_eq!(packed.is_some(), total <= 256 << 10);
         prop_assert!(packed.is_none_or(|packed| packed == chunks), "other bytes");
     }

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     fanout::run::{Run, SLICES, Slices, WRITE_BYTES},
-    log::{BATCH, Log, Position, Reading},
+    log::{BATCH, Log, Position, TailRead},
     metrics::ChannelMetrics,
 };
 
@@ -96,7 +96,7 @@ impl Live {
         waker: Waker,
     ) -> Self {
         let news = Arc::new(AtomicWaker::new());
-        let listener = log.tail().listen(Arc::clone(&news));
+        let listener = log.tail().add_waker(Arc::clone(&news));
         Self {
             log: Arc::clone(log),
             generation,
@@ -210,9 +210,9 @@ impl Live {
             (self.head, self.told) = (tail.head(), None);
             return News::Nothing;
         };
-        match tail.read_on(&start) {
-            Reading::NotReady => News::Nothing,
-            Reading::Events(mut events) => {
+        match tail.read_events(&start) {
+            TailRead::NotReady => News::Nothing,
+            TailRead::Events(mut events) => {
                 one_write(&mut events);
                 let Some(end) = events.last().map(|last| start.at(last)) else {
                     return News::Nothing;
@@ -220,9 +220,10 @@ impl Live {
                 self.begin(start, Run::of_ring(events, end), seats, now_ms);
                 News::Pass
             }
-            Reading::Below | Reading::Far | Reading::Expired(_) | Reading::Renewed(_) => {
-                News::Dissolve
-            }
+            TailRead::BelowTail
+            | TailRead::PageInMemory
+            | TailRead::Expired(_)
+            | TailRead::Recreated(_) => News::Dissolve,
         }
     }
 
@@ -351,6 +352,6 @@ fn one_write(events: &mut Vec<Arc<Event>>) {
 
 impl Drop for Live {
     fn drop(&mut self) {
-        self.log.tail().unlisten(self.listener);
+        self.log.tail().remove_waker(self.listener);
     }
 }

@@ -1,40 +1,40 @@
-//! CloudEvents 1.0 over HTTP: structured, binary and batch.
+//! CloudEvents 1.0 over HTTP, in structured, binary and batched mode.
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
-use super::{Problem, Sent, key, text};
+use super::{Problem, UncheckedEvent, key, text};
 use crate::cloudevent::{self, BadCloudEvent, CloudEvent, HEADER_PREFIX};
 
-pub(super) fn structured(body: &[u8]) -> Result<Sent, Problem> {
-    cloudevent::structured(body).map(sent).map_err(|e| refusal(&e))
+pub(super) fn structured(body: &[u8]) -> Result<UncheckedEvent, Problem> {
+    cloudevent::structured(body).map(unchecked).map_err(|e| problem(&e))
 }
 
-pub(super) fn batch(body: &[u8]) -> Result<Vec<Sent>, Problem> {
+pub(super) fn batch(body: &[u8]) -> Result<Vec<UncheckedEvent>, Problem> {
     let numbered = |(i, event): (usize, Result<CloudEvent, BadCloudEvent>)| {
-        event.map(sent).map_err(|e| refusal(&e).with("line", i + 1))
+        event.map(unchecked).map_err(|e| problem(&e).with("line", i + 1))
     };
-    let events = cloudevent::batch(body).map_err(|e| refusal(&e))?;
+    let events = cloudevent::batch(body).map_err(|e| problem(&e))?;
     events.into_iter().enumerate().map(numbered).collect()
 }
 
-pub(super) fn binary(headers: &HeaderMap, body: &[u8]) -> Result<Sent, Problem> {
+pub(super) fn binary(headers: &HeaderMap, body: &[u8]) -> Result<UncheckedEvent, Problem> {
     let attributes = headers.iter().filter_map(|(name, value)| {
         Some((name.as_str().strip_prefix(HEADER_PREFIX)?, value.as_bytes()))
     });
     let content_type = text(headers, "content-type")?;
     let event = cloudevent::binary(attributes, content_type.as_deref(), body);
-    event.map(sent).map_err(|e| refusal(&e))
+    event.map(unchecked).map_err(|e| problem(&e))
 }
 
-/// Whether a header is an attribute of a CloudEvent.
+/// Whether any header is an attribute of a CloudEvent.
 pub(super) fn has_attributes(headers: &HeaderMap) -> bool {
     headers.keys().any(|name| name.as_str().starts_with(HEADER_PREFIX))
 }
 
-fn sent(event: CloudEvent) -> Sent {
+fn unchecked(event: CloudEvent) -> UncheckedEvent {
     let CloudEvent { event_type, source, id, topic, json } = event;
-    Sent {
+    UncheckedEvent {
         data: Bytes::from(json),
         topic,
         event_type: Some(event_type),
@@ -46,14 +46,13 @@ fn sent(event: CloudEvent) -> Sent {
     }
 }
 
-/// The refusal of what is no CloudEvent.
-pub(super) fn refusal(bad: &BadCloudEvent) -> Problem {
+pub(super) fn problem(bad: &BadCloudEvent) -> Problem {
     let detail = bad.to_string();
     match bad {
         BadCloudEvent::Format => Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "media-type",
-            "The body cannot be read",
+            "Unsupported media type",
             detail + ".",
         )
         .with("field", "Content-Type")

@@ -1,38 +1,38 @@
-//! Keys of deduplication, which JetStream compares as `Nats-Msg-Id`. An `Idempotency-Key` stands as it is and has no space; every
-//! key that is made from something else has one. So what is published one way is never taken for something else that is published
-//! another way, and equal keys mean equal origins. Pure.
+//! Deduplication keys, which JetStream compares as `Nats-Msg-Id`. An `Idempotency-Key` is used unchanged and has no space; every
+//! derived key has one. So keys of different origin are never equal. Pure.
 
 use eventcast_wire::event::MAX_NAME_BYTES;
 use sha2::{Digest as _, Sha256};
 
-/// Bytes of a key at most: the server keeps each in memory for the whole window.
+/// Bytes of a key. The server keeps keys in memory for the whole deduplication window.
 const MAX_KEY_BYTES: usize = 256;
 
-/// Whether `text` can stand for itself: 1 to 128 visible ASCII characters, as an `Idempotency-Key` has.
+/// Whether `text` can be used unchanged, as an `Idempotency-Key`: 1 to 128 visible ASCII characters.
 pub(super) fn is_plain(text: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
-/// The key of event `index` of a batch whose request has `key`, which is plain.
+/// The key of event `index` of a batch. `key` is the plain key of the request.
 pub(super) fn numbered(key: &str, index: usize) -> String {
     format!("{key} {index}")
 }
 
-/// The key of an event with an `id`. A plain one is an idempotency key, the same as in the header.
+/// The key of an event with an `id`. A plain id is used like an `Idempotency-Key`.
 pub(super) fn of_id(id: &str) -> String {
     if is_plain(id) { id.to_owned() } else { bounded(format!("id {}", escaped(id))) }
 }
 
-/// The key of a CloudEvent, which its source and id identify together (CloudEvents, section 3.1.1).
+/// The key of a CloudEvent. Source and id together identify it (CloudEvents, section 3.1.1).
 pub(super) fn of_cloudevent(source: &str, id: &str) -> String {
     bounded(format!("ce {} {}", escaped(source), escaped(id)))
 }
 
-/// Without spaces or anything else that a header minds; different texts stay different.
+/// Percent-encodes `text`: no spaces or control characters, and different texts stay different.
 fn escaped(text: &str) -> String {
     form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
+/// Hashes a key that is too long.
 fn bounded(key: String) -> String {
     if key.len() <= MAX_KEY_BYTES {
         return key;
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What a key is made from.
+    /// What a key is derived from.
     #[derive(Clone, Debug, PartialEq, Eq)]
     enum Origin {
         Plain(String),
@@ -90,7 +90,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_two_origins_have_one_key(origins in proptest::collection::vec(origin(), 2..40)) {
+        fn keys_of_different_origins_differ(origins in proptest::collection::vec(origin(), 2..40)) {
             let mut seen = HashMap::new();
             for origin in origins {
                 let key = origin.key();
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_id_is_an_idempotency_key_and_the_rest_is_told_apart() {
+    fn a_plain_id_is_an_idempotency_key_and_others_are_derived() {
         assert_eq!(of_id("order-7"), "order-7");
         assert_eq!(numbered("order-7", 1), "order-7 1");
         assert_eq!(of_id("order-7 1"), "id order-7+1");

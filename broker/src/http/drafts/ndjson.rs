@@ -1,12 +1,12 @@
-//! A batch of envelopes, one a line (`application/x-ndjson` and its other spellings).
+//! A batch with one JSON envelope per line (`application/x-ndjson` and its other spellings).
 
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Problem, Sent, key, parse_ttl};
+use super::{Problem, UncheckedEvent, key, parse_ttl};
 
-/// Unknown fields are refused: a misspelt `topic` would be a broadcast.
+/// Unknown fields are rejected: with a misspelt `topic`, the event would be a broadcast.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Envelope<'a> {
@@ -27,26 +27,26 @@ enum Ttl {
     Text(String),
 }
 
-pub(super) fn read(body: &[u8]) -> Result<Vec<Sent>, Problem> {
+pub(super) fn read(body: &[u8]) -> Result<Vec<UncheckedEvent>, Problem> {
     let text = std::str::from_utf8(body).map_err(|_| {
-        Problem::field("body", "The body is not valid UTF-8: send JSON, one envelope a line.")
+        Problem::field("body", "The body is not valid UTF-8. Send JSON, one envelope per line.")
     })?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines.map(|(i, line)| envelope(line).map_err(|p| p.with("line", i + 1))).collect()
 }
 
-fn envelope(line: &str) -> Result<Sent, Problem> {
+fn envelope(line: &str) -> Result<UncheckedEvent, Problem> {
     let e: Envelope<'_> = serde_json::from_str(line).map_err(|e| {
         let what = r#"{"data": …, "topic"?, "type"?, "source"?, "ttl"?, "id"?}"#;
         Problem::field("body", format!("The line is not an envelope {what}: {e}."))
     })?;
-    // A string is the data as it stands, any other JSON is its text.
+    // The content of a string, or the text of any other JSON.
     let data = match serde_json::from_str::<String>(e.data.get()) {
         Ok(text) => text,
         Err(_) if e.data.get().starts_with('"') => {
             return Err(Problem::field(
                 "data",
-                "The data is not valid Unicode: a surrogate stands alone.",
+                "The data is not valid Unicode: it has an unpaired surrogate.",
             ));
         }
         Err(_) => e.data.get().to_owned(),
@@ -58,7 +58,7 @@ fn envelope(line: &str) -> Result<Sent, Problem> {
     };
     let topic = e.topic.filter(|t| !t.is_empty());
     let event_type = e.event_type.filter(|t| !t.is_empty());
-    Ok(Sent {
+    Ok(UncheckedEvent {
         data: Bytes::from(data),
         topic,
         event_type,

@@ -1,4 +1,4 @@
-//! The rules of publishing, on bodies.
+//! The rules of events, applied to request bodies.
 
 use proptest::prelude::*;
 
@@ -24,7 +24,7 @@ const NDJSON: (&str, &str) = ("content-type", "application/x-ndjson");
 const CE: (&str, &str) = ("content-type", "application/cloudevents+json");
 
 #[test]
-fn a_body_is_the_data_as_it_stands() {
+fn a_raw_body_is_the_data_unchanged() {
     for kind in ["text/plain", "application/json", "application/x-www-form-urlencoded", "image/png"]
     {
         let drafts =
@@ -42,7 +42,7 @@ fn a_body_is_the_data_as_it_stands() {
 }
 
 #[test]
-fn what_breaks_a_rule_is_refused_with_its_field() {
+fn a_broken_rule_is_rejected_with_its_field() {
     let cases: [(&str, &[u8], &str); 13] = [
         ("", b"a\xff", "\"field\": String(\"data\")"),
         ("", b"a\0", "\"field\": String(\"data\")"),
@@ -56,21 +56,21 @@ fn what_breaks_a_rule_is_refused_with_its_field() {
         ("topic=%3E", b"x", "wildcard"),
         ("ttl=0", b"x", "\"field\": String(\"ttl\")"),
         ("ttl=soon", b"x", "\"field\": String(\"ttl\")"),
-        ("topic=a&topic=b", b"x", "twice"),
+        ("topic=a&topic=b", b"x", "more than once"),
     ];
     for (query, body, expected) in cases {
         let problem = publish(query, &[], body).unwrap_err();
         assert!(problem.contains(expected), "{query}: {expected} not in {problem}");
     }
     assert!(
-        publish("type=a", &[("eventcast-type", "b")], b"").unwrap_err().contains("give it once")
+        publish("type=a", &[("eventcast-type", "b")], b"").unwrap_err().contains("Send it once")
     );
     assert!(publish("", &[("content-encoding", "gzip")], b"").unwrap_err().contains("415"));
     assert!(publish("", &[("idempotency-key", "a b")], b"").is_err());
 }
 
 #[test]
-fn a_batch_is_numbered_and_its_lines_are_named_when_bad() {
+fn a_batch_is_numbered_and_its_invalid_lines_are_named() {
     let body = b"{\"data\":\"a\"}\n\n{\"data\":{\"n\": 1},\"topic\":\"t\",\"id\":\"k\"}\n";
     let drafts = publish("type=note", &[NDJSON, ("idempotency-key", "key")], body).unwrap();
     assert_eq!((&drafts[0].data[..], &*drafts[0].key), (&b"a"[..], "key 0"));
@@ -127,7 +127,7 @@ fn a_cloudevent_of_every_mode_becomes_its_structured_json() {
 
 proptest! {
     #[test]
-    fn any_body_is_refused_or_gives_events_that_pass_the_rules(body: Vec<u8>, kind in 0usize..4) {
+    fn any_body_is_rejected_or_gives_events_that_pass_the_rules(body: Vec<u8>, kind in 0usize..4) {
         let kinds = ["text/plain", "application/x-ndjson", "application/cloudevents+json", "application/cloudevents-batch+json"];
         if let Ok(drafts) = publish("", &[("content-type", kinds[kind])], &body) {
             for d in drafts {
@@ -138,7 +138,7 @@ proptest! {
     }
 
     #[test]
-    fn no_topic_reaches_a_subject_of_its_own_choice(topic in "\\PC{1,30}") {
+    fn no_topic_can_choose_its_subject(topic in "\\PC{1,30}") {
         let query: String = form_urlencoded::byte_serialize(topic.as_bytes()).collect();
         if let Ok(drafts) = publish(&format!("topic={query}"), &[], b"x") {
             let subject = drafts[0].topic.as_deref().unwrap_or_default();

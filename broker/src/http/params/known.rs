@@ -1,19 +1,18 @@
-//! Which parameters and headers of ours each resource reads. Others are refused: `topic[0]=user.1` that is ignored subscribes to
-//! everything, and on a `POST` it makes a broadcast. Pure.
+//! The parameters and the `Eventcast-*` headers that each resource accepts. Others are rejected: if `topic[0]=user.1` were ignored, it
+//! would subscribe to everything, and on a `POST` it would publish a broadcast. Pure.
 
 use http::HeaderMap;
 
 use super::Problem;
 
-/// What a resource reads.
+/// What a resource accepts.
 pub(crate) struct Known {
-    /// The resource, for messages.
+    /// The name of the resource, for messages.
     resource: &'static str,
-    /// Names of parameters.
     params: &'static [&'static str],
-    /// Whether the query may have a cursor, in any of its spellings.
+    /// Whether it accepts a cursor as a parameter, in any spelling.
     cursor: bool,
-    /// Names of headers that begin with `eventcast-`.
+    /// Names of headers with the prefix `eventcast-`.
     headers: &'static [&'static str],
 }
 
@@ -50,22 +49,22 @@ pub(crate) const CHANNEL: Known =
 pub(crate) const CHANNELS: Known =
     Known { resource: "the list of channels", params: &[], cursor: false, headers: &[] };
 
-/// What clients and caches add to any URL without asking: jQuery's cache buster, the padding that polyfills want for old browsers,
-/// and tokens, which this version reads nowhere, as it does not read them in `Authorization`.
-const PASSED_OVER: [&str; 6] =
+/// Parameters that are ignored. Clients add them to any URL: jQuery's cache buster, padding that polyfills request for old browsers,
+/// and tokens, which this version does not read anywhere.
+const IGNORED_PARAMS: [&str; 6] =
     ["_", "access_token", "authorization", "evs_preamble", "padding", "ticket"];
-/// Characters of an unknown name that are repeated to the client.
-const SHOWN_CHARS: usize = 64;
+/// Characters of an unknown name that are echoed to the client.
+const MAX_ECHOED_NAME_CHARS: usize = 64;
 
-/// Whether a parameter is a spelling of `lastEventId`: any case, with or without `-` and `_`, as it is in polyfills and in Mercure;
-/// one polyfill puts `evs_` in front.
+/// Whether a parameter is a spelling of `lastEventId`. Polyfills and Mercure use different cases, with or without `-` and `_`; one
+/// polyfill adds the prefix `evs_`.
 pub(super) fn is_cursor(name: &str) -> bool {
     let plain = name.to_ascii_lowercase().replace(['-', '_'], "");
     plain == "lasteventid" || plain == "evslasteventid"
 }
 
 impl Known {
-    /// Refuses a parameter, or a header of ours, that the resource does not read.
+    /// Rejects a parameter, or an `Eventcast-*` header, that the resource does not accept.
     pub(super) fn check<'a>(
         &self,
         mut params: impl Iterator<Item = &'a str>,
@@ -73,7 +72,7 @@ impl Known {
     ) -> Result<(), Problem> {
         let is_known = |name: &str| {
             self.params.contains(&name)
-                || PASSED_OVER.contains(&name)
+                || IGNORED_PARAMS.contains(&name)
                 || (self.cursor && is_cursor(name))
         };
         if let Some(unknown) = params.find(|name| !is_known(name)) {
@@ -87,7 +86,7 @@ impl Known {
     }
 
     fn unknown_param(&self, name: &str) -> Problem {
-        let shown: String = name.chars().take(SHOWN_CHARS).collect();
+        let shown: String = name.chars().take(MAX_ECHOED_NAME_CHARS).collect();
         let (bare, indexed) = name.split_once('[').map_or((name, false), |(bare, _)| (bare, true));
         let elsewhere = [&SUBSCRIBE, &HISTORY, &STATS, &PUBLISH]
             .into_iter()
@@ -97,35 +96,36 @@ impl Known {
                 format!("{shown} is a parameter of {}, not of {}.", other.resource, self.resource)
             }
             (None, Some(nearest)) => {
-                format!("There is no parameter {shown:?} here: did you mean {nearest}?")
+                format!("Unknown parameter {shown:?}: did you mean {nearest}?")
             }
-            (None, None) => format!("There is no parameter {shown:?} here."),
+            (None, None) => format!("Unknown parameter {shown:?}."),
         };
         if indexed {
-            detail += " Several values are several parameters: topic=a&topic=b.";
+            detail += " Repeat a parameter to send several values: topic=a&topic=b.";
         }
         detail += &match self.params {
-            [] => format!(" For {} there are none.", self.resource),
-            params => format!(" For {} there are {}.", self.resource, params.join(", ")),
+            [] => format!(" There are no parameters for {}.", self.resource),
+            params => format!(" The parameters of {} are {}.", self.resource, params.join(", ")),
         };
         Problem::field(&shown, detail)
     }
 
     fn unknown_header(&self, name: &str) -> Problem {
-        let shown: String = name.chars().take(SHOWN_CHARS).collect();
+        let shown: String = name.chars().take(MAX_ECHOED_NAME_CHARS).collect();
         let detail = match nearest(name, self.headers) {
             Some(nearest) => format!(
-                "There is no header {shown}: did you mean {nearest}? Publishing reads {}.",
+                "Unknown header {shown}: did you mean {nearest}? Publishing accepts {}.",
                 self.headers.join(", ")
             ),
-            None => format!("{shown} says nothing to {}: ask in the query.", self.resource),
+            None => format!("{shown} has no meaning for {}. Use query parameters.", self.resource),
         };
         Problem::field(&shown, detail)
     }
 }
 
 fn nearest<'a>(name: &str, known: &'a [&'a str]) -> Option<&'a str> {
-    let name: String = name.chars().take(SHOWN_CHARS).collect::<String>().to_ascii_lowercase();
+    let name: String =
+        name.chars().take(MAX_ECHOED_NAME_CHARS).collect::<String>().to_ascii_lowercase();
     let distance = |known: &&&str| strsim::osa_distance(&name, &known.to_ascii_lowercase());
     known.iter().min_by_key(distance).copied()
 }
@@ -134,7 +134,7 @@ fn nearest<'a>(name: &str, known: &'a [&'a str]) -> Option<&'a str> {
 mod tests {
     use super::*;
 
-    fn refused(known: &Known, name: &str) -> String {
+    fn rejection(known: &Known, name: &str) -> String {
         let problem = known.check([name].into_iter(), &HeaderMap::new()).unwrap_err();
         format!("{problem:?}")
     }
@@ -151,19 +151,19 @@ mod tests {
             ("form", "from"),
             ("hearbeat", "heartbeat"),
         ] {
-            let problem = refused(&SUBSCRIBE, name);
+            let problem = rejection(&SUBSCRIBE, name);
             assert!(problem.contains(&format!("did you mean {nearest}?")), "{name}: {problem}");
         }
-        assert!(refused(&SUBSCRIBE, "limit").contains("a parameter of history"));
-        assert!(refused(&HISTORY, "lastEventID").contains("a parameter of a subscription"));
-        assert!(refused(&PUBLISH, "from").contains("a parameter of a subscription"));
-        assert!(refused(&CHANNEL, "topics").contains("there are none"));
-        assert!(refused(&STATS, &"é".repeat(10_000)).len() < 1000);
+        assert!(rejection(&SUBSCRIBE, "limit").contains("a parameter of history"));
+        assert!(rejection(&HISTORY, "lastEventID").contains("a parameter of a subscription"));
+        assert!(rejection(&PUBLISH, "from").contains("a parameter of a subscription"));
+        assert!(rejection(&CHANNEL, "topics").contains("There are no parameters"));
+        assert!(rejection(&STATS, &"é".repeat(10_000)).len() < 1000);
     }
 
     #[test]
-    fn what_clients_add_by_themselves_is_passed_over() {
-        for name in PASSED_OVER {
+    fn parameters_that_clients_add_by_themselves_are_ignored() {
+        for name in IGNORED_PARAMS {
             for known in
                 [&SUBSCRIBE, &HISTORY, &STATS, &PUBLISH, &ERASE, &ERASE_EVENT, &CHANNEL, &CHANNELS]
             {
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_of_ours_that_is_not_read_is_refused() {
+    fn an_unknown_eventcast_header_is_rejected() {
         let check = |known: &Known, name: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(name, "x".parse().unwrap());
@@ -184,6 +184,6 @@ mod tests {
         for name in ["eventcast-topics", "eventcast-topik", "eventcast-tpic"] {
             assert!(check(&PUBLISH, name).unwrap_err().contains("did you mean eventcast-topic?"));
         }
-        assert!(check(&SUBSCRIBE, "eventcast-topic").unwrap_err().contains("in the query"));
+        assert!(check(&SUBSCRIBE, "eventcast-topic").unwrap_err().contains("query parameters"));
     }
 }

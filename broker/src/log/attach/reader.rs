@@ -1,30 +1,34 @@
-//! What the push consumer sends, into the tail: contiguity, the anchor, what retention took.
+//! Reads what the push consumer sends into the tail, and proves that nothing is missing.
 
 use async_nats::{Message, jetstream};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{Anchor, End, INFO, renew};
+use super::{ATTACH_INFO_TIMEOUT, Anchor, End, end_incarnation};
 use crate::log::{
     Incarnation, Log,
     message::{self, Stored},
 };
 
-/// One attachment's reading.
+/// Reads the messages of one attachment.
 pub(super) struct Reader<'a> {
     pub(super) log: &'a Log,
     pub(super) incarnation: Incarnation,
     pub(super) anchor: Option<Anchor>,
+    /// Everything up to this sequence is covered, even if no message arrives for it.
     pub(super) known: u64,
-    /// Last sequence of the stream after the consumer was created: the tail is warm when it was read.
+    /// Last sequence of the stream when the consumer was created. At this sequence the tail has caught up.
     pub(super) target: u64,
+    /// The next consumer sequence.
     pub(super) expect: u64,
-    pub(super) warm: bool,
-    /// Sequences were missing before the tail was warm.
-    pub(super) holes: bool,
+    /// Whether the tail has reached `target`, and may be served.
+    pub(super) caught_up: bool,
+    /// Whether sequences were missing before the tail caught up.
+    pub(super) has_holes: bool,
 }
 
 impl Reader<'_> {
+    /// Handles a heartbeat or a flow control request.
     pub(super) async fn status(&mut self, m: &Message) -> Result<(), End> {
         if m.status.map(|s| s.as_u16()) != Some(100) {
             return Err(End::Status);
@@ -33,7 +37,7 @@ impl Reader<'_> {
         let header = |name: &str| m.headers.as_ref().and_then(|h| h.get_last(name));
         let stalled = header("Nats-Consumer-Stalled").map(|v| v.as_str().into());
         if let Some(subject) = m.reply.clone().or(stalled) {
-            // Flow control: the consumer waits for an empty answer.
+            // Flow control: the consumer waits for an empty reply.
             client.publish(subject, Bytes::new()).await.map_err(|_| End::Connection)?;
         }
         match header("Nats-Last-Consumer").map(|v| v.as_str().parse::<u64>()) {
@@ -42,7 +46,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Sequence and time come from the reply subject: headers can be forged by publishers.
+    /// Pushes a message to the tail. Sequence and time are read from the reply subject, because publishers can forge headers.
     pub(super) async fn message(&mut self, message: Message) -> Result<(), End> {
         let log = self.log;
         let m = jetstream::Message { message, context: log.nats.tail.clone() };
@@ -52,7 +56,7 @@ impl Reader<'_> {
         }
         let nanos = i64::try_from(info.published.unix_timestamp_nanos()).unwrap_or(0);
         let sequence = info.stream_sequence;
-        self.contiguous(sequence, nanos).await?;
+        self.check_contiguity(sequence, nanos).await?;
         self.expect += 1;
         let stored = Stored {
             sequence,
@@ -62,28 +66,29 @@ impl Reader<'_> {
             payload: &m.message.payload,
         };
         let (event, bad) =
-            message::event(&stored, &log.names, self.incarnation.epoch, Some(Instant::now()));
+            message::event(&stored, &log.settings, self.incarnation.epoch, Some(Instant::now()));
         if let Some(why) = bad {
             log.metrics.skipped(why);
-            tracing::warn!(channel = log.names.channel, sequence, subject = ?stored.subject, %why, "skipped a message");
+            tracing::warn!(channel = log.settings.channel, sequence, subject = ?stored.subject, %why, "skipped a message");
         }
-        if self.warm {
+        if self.caught_up {
             log.metrics.log_to_tail.observe(age_seconds(nanos));
         }
         log.tail.push(event);
-        // It was deleted while it was on its way.
-        if log.retained.lock().dropped.contains(sequence) {
-            log.tail.forget(0, &[sequence]);
+        // The message was deleted while it was in transit.
+        if log.retained.lock().deletions.contains(sequence) {
+            log.tail.remove(0, &[sequence]);
         }
-        if !self.warm && (info.pending == 0 || sequence >= self.target) {
-            return self.warmed(sequence).await;
+        if !self.caught_up && (info.pending == 0 || sequence >= self.target) {
+            return self.catch_up(sequence).await;
         }
         Ok(())
     }
 
-    /// Whether this is still the log that the anchor is of, and what became of the sequences between the head and this one: deleted
-    /// one by one, or taken by retention while nobody read. Only the stream's state, asked after the message came, can tell.
-    async fn contiguous(&mut self, sequence: u64, nanos: i64) -> Result<(), End> {
+    /// Checks that the anchor is still the same message, and finds out why the sequences between the head and this one are missing:
+    /// deleted one by one, or deleted from the front by retention. The state of the stream, fetched after the message arrived, says
+    /// which.
+    async fn check_contiguity(&mut self, sequence: u64, nanos: i64) -> Result<(), End> {
         let tail = &self.log.tail;
         let (_, high) = tail.bounds();
         if let Some((_, anchor, Some(at))) = self.anchor
@@ -91,14 +96,14 @@ impl Reader<'_> {
             && sequence == anchor
             && at != nanos
         {
-            return Err(renew(self.log));
+            return Err(end_incarnation(self.log));
         }
         if sequence <= high + 1 {
             return Ok(());
         }
-        if self.anchor.is_none() && !self.warm {
-            // Nobody reads yet: asked once, when the tail is warm.
-            self.holes = true;
+        if self.anchor.is_none() && !self.caught_up {
+            // Nothing is served yet. One request is enough, when the tail has caught up.
+            self.has_holes = true;
             return Ok(());
         }
         let first = self.first_sequence(sequence).await?;
@@ -108,30 +113,30 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Where the stream begins, by a leader that knows of `sequence`.
+    /// The first sequence of the stream, from a leader that knows `sequence`.
     async fn first_sequence(&self, sequence: u64) -> Result<u64, End> {
-        // What was pushed before does not wait for the answer.
+        // Earlier messages do not wait for the reply.
         self.log.tail.announce();
-        let state = self.log.ask_info(INFO).await.map_err(|_| End::Info)?.state;
+        let state = self.log.fetch_info(ATTACH_INFO_TIMEOUT).await.map_err(|_| End::Info)?.state;
         if state.last_sequence < sequence {
             return Err(End::Behind);
         }
         Ok(state.first_sequence)
     }
 
-    async fn warmed(&mut self, sequence: u64) -> Result<(), End> {
-        if self.holes {
+    async fn catch_up(&mut self, sequence: u64) -> Result<(), End> {
+        if self.has_holes {
             let first = self.first_sequence(sequence).await?;
-            self.log.tail.forget(first, &[]);
+            self.log.tail.remove(first, &[]);
         }
-        self.warm = true;
+        self.caught_up = true;
         self.log.tail.set_ready(self.known);
         self.log.set_live(true);
         Ok(())
     }
 }
 
-/// Seconds since `nanos`, never negative: the clocks of two machines differ.
+/// Seconds since `nanos` (since 1970). Never negative, although the clocks of two machines differ.
 pub(crate) fn age_seconds(nanos: i64) -> f64 {
     let now = jiff::Timestamp::now().as_nanosecond();
     let age = (now - i128::from(nanos)).max(0);

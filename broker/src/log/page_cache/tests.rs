@@ -6,93 +6,93 @@ use super::*;
 
 const KIB: u64 = 1 << 10;
 
-fn key(shelf: &Shelf, page: u64) -> Key {
+fn key(channel: &ChannelPages, page: u64) -> Key {
     let low = page * 256;
-    Key { shelf: shelf.number, epoch: Epoch::mint(7), number: 1, low, high: low + 255 }
+    Key { channel: channel.number, epoch: Epoch::mint(7), number: 1, low, high: low + 255 }
 }
 
-fn put(shelf: &Shelf, page: u64, weight: u64) {
-    let key = key(shelf, page);
-    shelf.put(key.clone(), Arc::new(Page::of_weight(key.low, key.high, weight)));
+fn put(channel: &ChannelPages, page: u64, weight: u64) {
+    let key = key(channel, page);
+    channel.put(key.clone(), Arc::new(Page::of_weight(key.low, key.high, weight)));
 }
 
 fn gauge() -> IntGauge {
     IntGauge::new("bytes", "bytes").unwrap()
 }
 
-/// Numbers of the pages that `shelf` has, and what they weigh.
-fn held(shelf: &Shelf) -> BTreeMap<u64, u64> {
-    let all = shelf.cache.cache.iter().filter(|(key, _)| key.shelf == shelf.number);
-    all.map(|(key, held)| (key.low / 256, held.page.weight())).collect()
+/// Number and weight of each page that `channel` has in the cache.
+fn cached(channel: &ChannelPages) -> BTreeMap<u64, u64> {
+    let all = channel.cache.cache.iter().filter(|(key, _)| key.channel == channel.number);
+    all.map(|(key, cached)| (key.low / 256, cached.page.weight())).collect()
 }
 
-/// The books say exactly what is cached, and all of it is within the budgets.
-fn balances(cache: &PageCache, shelves: &[(Shelf, IntGauge)]) {
-    let books = cache.books.lock();
+/// Asserts that the accounts list exactly what is cached, and that all of it is within the budgets.
+fn assert_exact(cache: &PageCache, channels: &[(ChannelPages, IntGauge)]) {
+    let usages = cache.usages.lock();
     let mut pages = 0;
-    for (shelf, gauge) in shelves {
-        let held = held(shelf);
-        let bytes: u64 = held.values().sum();
-        pages += held.len();
+    for (channel, gauge) in channels {
+        let cached = cached(channel);
+        let bytes: u64 = cached.values().sum();
+        pages += cached.len();
         assert!(bytes <= cache.channel_bytes, "{bytes} of {}", cache.channel_bytes);
         assert_eq!(u64::try_from(gauge.get()).unwrap(), bytes);
-        match books.open.get(&shelf.number) {
-            Some(book) => {
-                assert_eq!(book.bytes, bytes);
-                let mut booked: Vec<_> = book.pages.values().map(|key| key.low / 256).collect();
-                booked.sort_unstable();
-                assert_eq!(booked, held.into_keys().collect::<Vec<_>>());
+        match usages.channels.get(&channel.number) {
+            Some(usage) => {
+                assert_eq!(usage.bytes, bytes);
+                let mut accounted: Vec<_> = usage.pages.values().map(|key| key.low / 256).collect();
+                accounted.sort_unstable();
+                assert_eq!(accounted, cached.into_keys().collect::<Vec<_>>());
             }
-            None => assert!(held.is_empty(), "closed, and yet there: {held:?}"),
+            None => assert!(cached.is_empty(), "closed, but cached: {cached:?}"),
         }
     }
-    assert_eq!(cache.size().1, pages, "of nobody");
+    assert_eq!(cache.size().1, pages, "every cached page belongs to a channel");
     assert!(cache.size().0 <= cache.cache.capacity());
 }
 
 #[test]
-fn a_channel_over_its_budget_lets_its_own_oldest_pages_go() {
+fn a_channel_over_its_budget_evicts_its_own_oldest_pages() {
     let cache = PageCache::new(16 << 20, 256 * KIB);
-    let [a, b] = [gauge(), gauge()].map(|gauge| (cache.shelf(gauge.clone()), gauge));
+    let [a, b] = [gauge(), gauge()].map(|gauge| (cache.channel(gauge.clone()), gauge));
     put(&b.0, 0, 100 * KIB);
     for page in 0..100 {
         put(&a.0, page, 100 * KIB);
     }
-    assert_eq!(held(&a.0).into_keys().collect::<Vec<_>>(), [98, 99]);
+    assert_eq!(cached(&a.0).into_keys().collect::<Vec<_>>(), [98, 99]);
     assert_eq!(a.1.get(), 200 << 10);
-    assert!(b.0.get(&key(&b.0, 0)).is_some(), "another's page stays");
+    assert!(b.0.get(&key(&b.0, 0)).is_some(), "pages of other channels stay");
     put(&a.0, 100, 257 * KIB);
-    assert_eq!(held(&a.0).len(), 2, "nothing leaves for a page that has no room anyway");
+    assert_eq!(cached(&a.0).len(), 2, "nothing is evicted for a page that is too large");
     put(&a.0, 99, 10 * KIB);
-    assert_eq!(held(&a.0)[&99], 100 * KIB, "one that is there stays as it is");
-    balances(&cache, &[a, b]);
+    assert_eq!(cached(&a.0)[&99], 100 * KIB, "a page that is cached is not replaced");
+    assert_exact(&cache, &[a, b]);
 }
 
 #[test]
-fn the_pages_of_a_closed_shelf_go_at_once_and_none_comes_back() {
+fn a_closed_channel_evicts_its_pages_and_caches_no_more() {
     let cache = PageCache::new(1 << 20, 1 << 20);
-    let (shelf, bytes) = (cache.shelf(gauge()), gauge());
-    let closed = cache.shelf(bytes.clone());
-    put(&shelf, 1, KIB);
+    let (channel, bytes) = (cache.channel(gauge()), gauge());
+    let closed = cache.channel(bytes.clone());
+    put(&channel, 1, KIB);
     put(&closed, 1, KIB);
     put(&closed, 2, KIB);
     assert_eq!(bytes.get(), 2 << 10);
     closed.close();
-    put(&closed, 3, KIB); // by a load that was under way
-    assert_eq!((bytes.get(), held(&closed).len()), (0, 0));
+    put(&closed, 3, KIB); // a load that was in progress
+    assert_eq!((bytes.get(), cached(&closed).len()), (0, 0));
     assert_eq!(cache.size(), (KIB, 1));
-    drop(shelf);
-    assert_eq!(cache.size(), (0, 0), "nor does a log leave any that was not closed");
-    assert!(cache.books.lock().open.is_empty());
+    drop(channel);
+    assert_eq!(cache.size(), (0, 0), "a log that is dropped without close evicts its pages, too");
+    assert!(cache.usages.lock().channels.is_empty());
 }
 
 #[test]
-fn no_budget_of_a_channel_is_more_than_that_of_all() {
+fn the_budget_of_a_channel_is_at_most_that_of_the_cache() {
     let cache = PageCache::new(1 << 20, 64 << 20);
-    let (shelf, bytes) = (cache.shelf(gauge()), gauge());
-    let other = cache.shelf(bytes.clone());
+    let (channel, bytes) = (cache.channel(gauge()), gauge());
+    let other = cache.channel(bytes.clone());
     for page in 0..100 {
-        put(&shelf, page, 50 * KIB);
+        put(&channel, page, 50 * KIB);
     }
     put(&other, 0, 50 * KIB);
     assert_eq!(bytes.get(), 50 << 10);
@@ -101,80 +101,80 @@ fn no_budget_of_a_channel_is_more_than_that_of_all() {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Put { shelf: usize, page: u64, weight: u64 },
-    Get { shelf: usize, page: u64 },
-    Close { shelf: usize },
+    Put { channel: usize, page: u64, weight: u64 },
+    Get { channel: usize, page: u64 },
+    Close { channel: usize },
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let (shelf, page) = (0..4usize, 0..60u64);
+    let (channel, page) = (0..4usize, 0..60u64);
     prop_oneof![
-        20 => (shelf.clone(), page.clone(), 1..700 * KIB)
-            .prop_map(|(shelf, page, weight)| Step::Put { shelf, page, weight }),
-        10 => (shelf.clone(), page).prop_map(|(shelf, page)| Step::Get { shelf, page }),
-        1 => shelf.prop_map(|shelf| Step::Close { shelf }),
+        20 => (channel.clone(), page.clone(), 1..700 * KIB)
+            .prop_map(|(channel, page, weight)| Step::Put { channel, page, weight }),
+        10 => (channel.clone(), page).prop_map(|(channel, page)| Step::Get { channel, page }),
+        1 => channel.prop_map(|channel| Step::Close { channel }),
     ]
 }
 
 proptest! {
     #[test]
-    fn the_books_balance_after_every_step(steps in proptest::collection::vec(step(), 1..300)) {
-        // All together want more than there is, so the cache evicts for itself, too.
+    fn usage_is_exact_after_every_step(steps in proptest::collection::vec(step(), 1..300)) {
+        // Together they exceed the capacity, so the cache evicts by itself, too.
         let cache = PageCache::new(1 << 20, 512 * KIB);
-        let shelves: Vec<_> =
-            (0..4).map(|_| gauge()).map(|gauge| (cache.shelf(gauge.clone()), gauge)).collect();
+        let channels: Vec<_> =
+            (0..4).map(|_| gauge()).map(|gauge| (cache.channel(gauge.clone()), gauge)).collect();
         for step in steps {
             match step {
-                Step::Put { shelf, page, weight } => put(&shelves[shelf].0, page, weight),
-                Step::Get { shelf, page } => drop(shelves[shelf].0.get(&key(&shelves[shelf].0, page))),
-                Step::Close { shelf } => shelves[shelf].0.close(),
+                Step::Put { channel, page, weight } => put(&channels[channel].0, page, weight),
+                Step::Get { channel, page } => drop(channels[channel].0.get(&key(&channels[channel].0, page))),
+                Step::Close { channel } => channels[channel].0.close(),
             }
-            balances(&cache, &shelves);
+            assert_exact(&cache, &channels);
         }
     }
 
-    /// Where only the channel's own budget presses, it holds the newest pages that fit.
+    /// A channel that is limited by its own budget alone holds the newest pages that fit.
     #[test]
-    fn what_stays_is_the_newest(weights in proptest::collection::vec(1..400 * KIB, 1..60)) {
+    fn the_newest_pages_stay(weights in proptest::collection::vec(1..400 * KIB, 1..60)) {
         let cache = PageCache::new(64 << 20, 512 * KIB);
-        let shelf = cache.shelf(gauge());
+        let channel = cache.channel(gauge());
         let mut wanted = Vec::new();
         for (page, weight) in (0..).zip(weights) {
-            put(&shelf, page, weight);
+            put(&channel, page, weight);
             wanted.push((page, weight));
             while wanted.iter().map(|(_, weight)| weight).sum::<u64>() > 512 * KIB {
                 wanted.remove(0);
             }
-            prop_assert_eq!(held(&shelf).into_iter().collect::<Vec<_>>(), wanted.clone());
+            prop_assert_eq!(cached(&channel).into_iter().collect::<Vec<_>>(), wanted.clone());
         }
     }
 }
 
 #[test]
-fn the_books_balance_after_many_threads() {
+fn usage_is_exact_after_many_threads() {
     const THREADS: u64 = 8;
-    // Several parts, each with its lock.
+    // Several shards, each with its lock.
     let cache = PageCache::new(64 << 20, 24 << 20);
-    let shelves: Vec<_> =
-        (0..5).map(|_| gauge()).map(|gauge| (cache.shelf(gauge.clone()), gauge)).collect();
+    let channels: Vec<_> =
+        (0..5).map(|_| gauge()).map(|gauge| (cache.channel(gauge.clone()), gauge)).collect();
     std::thread::scope(|scope| {
         for seed in 0..THREADS {
-            let shelves = &shelves;
+            let channels = &channels;
             scope.spawn(move || {
                 let mut random = fastrand::Rng::with_seed(seed);
                 for _ in 0..20_000 {
-                    let (shelf, _) = &shelves[random.usize(..5)];
+                    let (channel, _) = &channels[random.usize(..5)];
                     let page = random.u64(..200);
-                    if shelf.get(&key(shelf, page)).is_none() {
-                        put(shelf, page, random.u64(1..512 * KIB));
+                    if channel.get(&key(channel, page)).is_none() {
+                        put(channel, page, random.u64(1..512 * KIB));
                     }
                 }
                 if seed == 0 {
-                    shelves[4].0.close();
+                    channels[4].0.close();
                 }
             });
         }
     });
-    balances(&cache, &shelves);
-    assert!(cache.size().0 > 32 << 20, "it was full: {:?}", cache.size());
+    assert_exact(&cache, &channels);
+    assert!(cache.size().0 > 32 << 20, "the cache was full: {:?}", cache.size());
 }

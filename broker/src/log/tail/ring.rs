@@ -1,4 +1,4 @@
-//! The ring of a tail: the newest events, what they cover, and what lies after a position. Pure.
+//! The ring buffer of a tail: the newest events, and the range of sequences that they cover. Pure.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -6,30 +6,30 @@ use eventcast_wire::{cursor::Check, event::Event};
 
 use crate::log::{Incarnation, Position, page};
 
-/// Events that one reading takes at most: a bit for each in what a shard owes a subscriber, and a slice for each in one write.
+/// Events per read. A shard keeps one bit per event for each subscriber, and passes one slice per event to `writev`.
 pub(crate) const BATCH: usize = 64;
 
-/// Budgets of one tail.
+/// Limits of one tail.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TailBudget {
     pub(crate) events: usize,
     pub(crate) bytes: usize,
 }
 
-/// What lies after a position.
+/// The result of reading the tail after a position.
 #[derive(Debug)]
-pub(crate) enum Reading {
-    /// Events from memory, in order, none after the last; empty where the position is the head.
+pub(crate) enum TailRead {
+    /// Events in order. Empty if the position is the head.
     Events(Vec<Arc<Event>>),
-    /// The position lies below the tail: read pages.
-    Below,
-    /// The position lies more than a page behind: memory holds the whole page that follows it.
-    Far,
-    /// The stream has dropped what follows the position; delivery goes on from here.
+    /// The position is below the tail. Read pages.
+    BelowTail,
+    /// The whole page after the position is in memory. Reading it as a page is cheaper than event by event.
+    PageInMemory,
+    /// The stream has deleted the events after the position. Delivery resumes at this one.
     Expired(Position),
-    /// The position is of an older incarnation; delivery goes on from here.
-    Renewed(Position),
-    /// The log was not read yet, or is being read anew.
+    /// The position belongs to an earlier incarnation. Delivery resumes at this one.
+    Recreated(Position),
+    /// The log was not read yet, or must not be served at the moment.
     NotReady,
 }
 
@@ -38,19 +38,19 @@ pub(super) struct Ring {
     pub(super) bytes: usize,
     pub(super) low: u64,
     pub(super) high: u64,
-    /// The stream holds nothing below; never more than one past `high`.
+    /// The first sequence of the stream as far as is known, at most `high + 1`.
     pub(super) first: u64,
-    /// The newest event that left the ring: the anchor of cursors just below it.
+    /// Sequence and check of the newest evicted event, for cursors just below the ring.
     pub(super) left: Option<(u64, Check)>,
     pub(super) incarnation: Option<Incarnation>,
     pub(super) ready: bool,
-    /// The stream is not there: what it held may not be served.
+    /// The stream is missing: nothing may be served until it is found again.
     pub(super) withheld: bool,
     pub(super) budget: TailBudget,
 }
 
 impl Ring {
-    /// Covers nothing, from `start` on.
+    /// An empty ring whose coverage starts at `start`.
     pub(super) fn empty(budget: TailBudget, incarnation: Option<Incarnation>, start: u64) -> Self {
         Self {
             events: VecDeque::new(),
@@ -66,7 +66,7 @@ impl Ring {
         }
     }
 
-    /// Lets the oldest go until the budget holds; the newest stays, whatever it costs.
+    /// Evicts the oldest events until the rest is within the budget. The newest event always stays.
     pub(super) fn evict(&mut self, mut gone: impl FnMut(Arc<Event>)) {
         while self.events.len() > self.budget.events
             || (self.bytes > self.budget.bytes && self.events.len() > 1)
@@ -81,18 +81,18 @@ impl Ring {
         }
     }
 
-    /// The incarnation, while events of it may be served.
+    /// The incarnation, if its events may be served.
     pub(super) fn served(&self) -> Option<Incarnation> {
         self.incarnation.filter(|_| self.ready && !self.withheld)
     }
 
-    /// Before the first event that the stream holds.
-    pub(super) fn beginning(&self, incarnation: Incarnation) -> Position {
+    /// The position before the first event of the stream.
+    pub(super) fn start(&self, incarnation: Incarnation) -> Position {
         let sequence = self.first.saturating_sub(1);
         Position { incarnation: incarnation.number, sequence, check: Check::ABSENT }
     }
 
-    /// Lets the events below `end` go, which is at most one past the head; coverage begins there.
+    /// Removes the events below `end`, which is at most `high + 1`. Coverage starts at `end` afterwards.
     pub(super) fn pop_below(&mut self, end: u64, gone: &mut Vec<Arc<Event>>) {
         while self.events.front().is_some_and(|e| e.sequence < end)
             && let Some(old) = self.events.pop_front()
@@ -104,25 +104,25 @@ impl Ring {
         self.low = self.low.max(end);
     }
 
-    pub(super) fn read(&self, at: &Position, limit: u64, far: bool) -> Reading {
+    pub(super) fn read(&self, at: &Position, limit: u64, prefer_pages: bool) -> TailRead {
         let Some(incarnation) = self.served() else {
-            return Reading::NotReady;
+            return TailRead::NotReady;
         };
         if at.incarnation != incarnation.number {
-            return Reading::Renewed(self.beginning(incarnation));
+            return TailRead::Recreated(self.start(incarnation));
         }
         if at.sequence + 1 < self.first {
-            return Reading::Expired(self.beginning(incarnation));
+            return TailRead::Expired(self.start(incarnation));
         }
         if at.sequence + 1 < self.low {
-            return Reading::Below;
+            return TailRead::BelowTail;
         }
         let (low, high) = page::bounds(at.sequence + 1, u64::MAX);
-        if far && low >= self.low && high <= limit.min(self.high) {
-            return Reading::Far;
+        if prefer_pages && low >= self.low && high <= limit.min(self.high) {
+            return TailRead::PageInMemory;
         }
         let from = self.events.partition_point(|e| e.sequence <= at.sequence);
         let events = self.events.range(from..).take_while(|e| e.sequence <= limit);
-        Reading::Events(events.take(BATCH).cloned().collect())
+        TailRead::Events(events.take(BATCH).cloned().collect())
     }
 }

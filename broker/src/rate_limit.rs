@@ -1,4 +1,4 @@
-//! How many events a channel takes in a second (`publishing.maxEventsPerSecond`).
+//! The rate limit of a channel for publishers (`publishing.maxEventsPerSecond`).
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -8,14 +8,14 @@ use governor::{
     clock::{Clock, DefaultClock},
 };
 
-/// The pace of one channel on this broker.
-pub(crate) struct Pace {
-    /// None where there is no limit.
+/// The rate limit of one channel on this broker.
+pub(crate) struct RateLimit {
+    /// `None` if the channel has no limit.
     limiter: Option<DefaultDirectRateLimiter>,
 }
 
-impl Pace {
-    /// The events of a second may come at once, and so may the largest batch.
+impl RateLimit {
+    /// A rate limit that lets the events of one second, or the largest batch, pass at once.
     pub(crate) fn new(rules: &Publishing) -> Self {
         let limiter = NonZeroU32::new(rules.max_events_per_second).map(|rate| {
             let batch = u32::try_from(rules.max_batch_events).unwrap_or(u32::MAX);
@@ -25,16 +25,16 @@ impl Pace {
         Self { limiter }
     }
 
-    /// Whether `new` asks for another pace than `old`.
+    /// Whether `old` and `new` have different rate limits.
     pub(crate) fn differs(old: &Publishing, new: &Publishing) -> bool {
         (old.max_events_per_second, old.max_batch_events)
             != (new.max_events_per_second, new.max_batch_events)
     }
 
-    /// Takes room for `events`, all or none.
+    /// Takes tokens for `events`: for all of them or for none.
     ///
     /// # Errors
-    /// How long to wait until there is room.
+    /// How long to wait until there are enough tokens.
     pub(crate) fn take(&self, events: usize) -> Result<(), Duration> {
         let (Some(limiter), Some(events)) = (&self.limiter, count(events)) else {
             return Ok(());
@@ -42,7 +42,7 @@ impl Pace {
         match limiter.check_n(events) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(not_until)) => Err(not_until.wait_time_from(DefaultClock::default().now())),
-            // More than ever fits: a batch is not larger than the burst, so this cannot be.
+            // More than the burst. Unreachable, because a batch is never larger than the burst.
             Err(_) => Err(Duration::from_secs(1)),
         }
     }
@@ -57,17 +57,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_batch_passes_and_what_follows_waits() {
+    fn the_largest_batch_passes_at_once_and_the_next_events_wait() {
         let rules = |rate, batch| Publishing {
             max_events_per_second: rate,
             max_batch_events: batch,
             ..Publishing::default()
         };
-        let pace = Pace::new(&rules(10, 30));
-        assert_eq!(pace.take(30), Ok(()));
-        let wait = pace.take(10).unwrap_err();
+        let limit = RateLimit::new(&rules(10, 30));
+        assert_eq!(limit.take(30), Ok(()));
+        let wait = limit.take(10).unwrap_err();
         assert!(wait > Duration::from_millis(500) && wait <= Duration::from_secs(1), "{wait:?}");
-        let unlimited = Pace::new(&rules(0, 30));
+        let unlimited = RateLimit::new(&rules(0, 30));
         assert!((0..1000).all(|_| unlimited.take(30) == Ok(())));
     }
 }
