@@ -43,7 +43,7 @@ pub fn exceeds_payload(channel: &ChannelConfig, max_payload: usize) -> Option<St
 
 /// The stream of `channel`, in its incarnation `epoch`.
 #[must_use]
-pub fn wanted(channel: &ChannelConfig, epoch: &Epoch) -> Config {
+pub fn desired_config(channel: &ChannelConfig, epoch: &Epoch) -> Config {
     let (prefix, retention) = (channel.prefix(), &channel.retention);
     let limit = |n: u64| {
         if n == 0 { -1 } else { i64::try_from(n).unwrap_or(i64::MAX) }

@@ -1,4 +1,4 @@
-//! The admin listener's answers: `/livez`, `/readyz`, `/metrics`.
+//! The paths of the operator's admin port: `/livez`, `/readyz`, `/metrics`.
 
 use std::{io, sync::Arc};
 
@@ -9,41 +9,41 @@ use tokio::net::TcpListener;
 
 use crate::metrics::Metrics;
 
-/// What keeps the operator from its work. Cheap to clone.
+/// What `/readyz` reports. Clones share one state.
 #[derive(Clone, Debug)]
 pub struct Readiness(Arc<Mutex<State>>);
 
 #[derive(Clone, Debug)]
 enum State {
     Ready,
-    /// Something is missing, in words.
-    Missing(String),
-    /// The process ends, for this reason.
+    /// Something is missing that may still come; the text says what.
+    NotReady(String),
+    /// The process is about to exit; the text says why.
     Failed(String),
 }
 
 impl Default for Readiness {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(State::Missing("starting".into()))))
+        Self(Arc::new(Mutex::new(State::NotReady("starting".into()))))
     }
 }
 
 impl Readiness {
-    /// Says what is missing, or that nothing is; not after a failure.
-    pub fn set(&self, missing: Option<String>) {
+    /// Sets the reason why the operator is not ready; `None` makes it ready. Has no effect after [`fail`](Self::fail).
+    pub fn set(&self, reason: Option<String>) {
         let mut state = self.0.lock();
         if !matches!(*state, State::Failed(_)) {
-            *state = missing.map_or(State::Ready, State::Missing);
+            *state = reason.map_or(State::Ready, State::NotReady);
         }
     }
 
-    /// Says why the process ends.
-    pub fn fail(&self, why: String) {
-        *self.0.lock() = State::Failed(why);
+    /// Makes `/readyz` fail until the process exits.
+    pub fn fail(&self, reason: String) {
+        *self.0.lock() = State::Failed(reason);
     }
 }
 
-/// Serves until dropped.
+/// Serves the admin port until the future is dropped.
 ///
 /// # Errors
 /// The listener is broken.
@@ -60,8 +60,8 @@ fn answer(metrics: &Metrics, readiness: &Readiness, path: &str) -> Option<Answer
         "/livez" => text(StatusCode::OK, "ok\n"),
         "/readyz" => match &*readiness.0.lock() {
             State::Ready => text(StatusCode::OK, "ok\n"),
-            State::Missing(why) | State::Failed(why) => {
-                text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n"))
+            State::NotReady(reason) | State::Failed(reason) => {
+                text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n"))
             }
         },
         "/metrics" => text(StatusCode::OK, metrics.render()),

@@ -1,7 +1,8 @@
-//! Bringing the objects of a channel to what they should be: server-side apply, and deletion of what is not wanted any more.
+//! Creates, updates and deletes the objects of a channel, with server-side apply.
 //!
-//! Nothing is written where nothing differs: of what was applied last a fingerprint is remembered, as the API server gave it back,
-//! and compared with what a watch shows ([`crate::drift`]). Objects of others are never touched, whatever their names.
+//! Nothing is written if nothing differs: after each write the applier remembers a fingerprint of the object that the API server
+//! returned, and compares it with the cached object ([`crate::drift`]). Objects of other owners are never changed, whatever their
+//! names.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -23,76 +24,75 @@ use crate::{
     channel::Channel,
     drift,
     kind::Kind,
-    leader::{Fence, Fenced},
+    leader::{Fence, NotLeader},
     metrics::Metrics,
-    names::{CHANNEL_LABEL, MANAGED, MANAGER, SCALE_MANAGER},
+    names::{CHANNEL_LABEL, FIELD_MANAGER, MANAGED_SELECTOR, SCALE_MANAGER},
     scope::Scope,
 };
 
-/// Why an object is not what it should be.
+/// Why an object could not be applied.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
-    /// The name is taken.
+    /// An object of this name belongs to somebody else.
     #[error(
-        "there is a {kind} {name} that does not belong to this channel: it is not touched. Rename or delete it, or rename the channel"
+        "{kind} {name} exists and does not belong to this channel, so it is left unchanged: rename or delete it, or rename the channel"
     )]
     NameConflict {
-        /// Of the object.
+        /// Kind of the object.
         kind: &'static str,
-        /// Its name.
+        /// Name of the object.
         name: String,
     },
-    /// The API server refuses.
-    #[error("the API server refuses the {kind} {name}: {message}")]
-    Refused {
-        /// Of the object.
+    /// The API server rejected the request.
+    #[error("the API server rejected {kind} {name}: {message}")]
+    Rejected {
+        /// Kind of the object.
         kind: &'static str,
-        /// Its name.
+        /// Name of the object.
         name: String,
-        /// Its words.
+        /// The message of the API server.
         message: String,
-        /// Whether it may pass by itself, as a quota does and a field that cannot be does not.
-        passing: bool,
+        /// Whether a retry may succeed: true for an exceeded quota, false for an invalid field.
+        is_transient: bool,
     },
-    /// The API server cannot be asked.
-    #[error("failed to write the {kind} {name}")]
+    /// The request failed.
+    #[error("failed to write {kind} {name}")]
     Api {
-        /// Of the object.
+        /// Kind of the object.
         kind: &'static str,
-        /// Its name.
+        /// Name of the object.
         name: String,
-        /// Why.
+        /// Why the request failed.
         #[source]
         source: kube::Error,
     },
-    /// Somebody else leads.
+    /// Another replica may be the leader.
     #[error(transparent)]
-    Fenced(#[from] Fenced),
+    NotLeader(#[from] NotLeader),
 }
 
-/// What was done.
+/// What [`Applier::apply`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Done {
-    /// Nothing: it is as it should be.
-    Nothing,
-    /// It was written because it is wanted otherwise than before, or for the first time.
+pub enum Applied {
+    /// The object already matched.
+    Unchanged,
+    /// The object was written because the desired object is new or changed.
     Written,
-    /// It was put back: somebody else had changed or deleted it.
+    /// The object was written because another client had changed or deleted it.
     Repaired,
-    /// It was deleted: it is not wanted any more.
+    /// The object was deleted because it is no longer desired.
     Deleted,
 }
 
-/// What is remembered of an object.
+/// The last write of an object.
 #[derive(Clone, Debug)]
-struct Applied {
-    /// Hash of what was wanted.
-    wanted: [u8; 32],
-    /// What of it was ours when it was written.
+struct LastWrite {
+    /// Hash of the desired object.
+    desired_hash: [u8; 32],
+    /// [`drift::fingerprint`] of the object that the API server returned.
     fingerprint: [u8; 32],
-    /// The version that the API server gave it.
-    version: Option<String>,
-    /// When it was looked at last.
+    /// Its `metadata.resourceVersion`.
+    resource_version: Option<String>,
     at: Instant,
 }
 
@@ -100,52 +100,53 @@ struct Applied {
 pub struct Applier {
     fence: Fence,
     metrics: Arc<Metrics>,
-    /// How often is looked at what no watch shows.
+    /// Interval at which objects are read that no watch covers.
     resync: Duration,
-    /// By the channel's uid.
-    memory: Mutex<HashMap<String, HashMap<Kind, Applied>>>,
+    /// By `metadata.uid` of the channel.
+    last_writes: Mutex<HashMap<String, HashMap<Kind, LastWrite>>>,
 }
 
 impl Applier {
-    /// Writes while `fence` is open. What no watch shows is looked at once in `resync`.
+    /// An applier that writes while `fence` is open. Objects that no watch covers are read again every `resync`.
     #[must_use]
     pub fn new(fence: Fence, metrics: Arc<Metrics>, resync: Duration) -> Self {
-        Self { fence, metrics, resync, memory: Mutex::default() }
+        Self { fence, metrics, resync, last_writes: Mutex::default() }
     }
 
-    /// Forgets what was applied for a channel: it is gone.
+    /// Drops the state of a deleted channel.
     pub fn forget(&self, uid: &str) {
-        self.memory.lock().remove(uid);
+        self.last_writes.lock().remove(uid);
     }
 
-    /// Forgets every channel but those of `uids`: one without a finalizer goes without a visit.
+    /// Drops the state of every channel that is not in `uids`. A channel without a finalizer disappears without a
+    /// last reconciliation.
     pub fn retain(&self, uids: &HashSet<String>) {
-        self.memory.lock().retain(|uid, _| uids.contains(uid));
+        self.last_writes.lock().retain(|uid, _| uids.contains(uid));
     }
 
-    /// Makes the object of `kind` what is `wanted`.
+    /// Makes the object of `kind` match `desired`; deletes it for `None`.
     ///
     /// # Errors
-    /// See [`ApplyError`]. What was there stays.
+    /// See [`ApplyError`]. The existing object is unchanged.
     pub async fn apply(
         &self,
         scope: &Scope,
         channel: &Channel,
         kind: Kind,
-        wanted: Option<Value>,
-    ) -> Result<Done, ApplyError> {
+        desired: Option<Value>,
+    ) -> Result<Applied, ApplyError> {
         let name = channel.object_name();
         let live = scope.object(kind, &channel.namespace, &name);
-        let Some(wanted) = wanted else {
-            return self.remove(scope, channel, kind, live.as_deref()).await;
+        let Some(desired) = desired else {
+            return self.delete(scope, channel, kind, live.as_deref()).await;
         };
-        let known = self.memory.lock().get(&channel.uid).and_then(|of| of.get(&kind)).cloned();
-        let hash: [u8; 32] = Sha256::digest(wanted.to_string()).into();
-        let known = known.filter(|known| known.wanted == hash);
-        if let Some(known) = &known
-            && self.is_untouched(kind, &wanted, known, live.as_deref())
+        let last = self.last_writes.lock().get(&channel.uid).and_then(|of| of.get(&kind)).cloned();
+        let desired_hash: [u8; 32] = Sha256::digest(desired.to_string()).into();
+        let last = last.filter(|last| last.desired_hash == desired_hash);
+        if let Some(last) = &last
+            && self.is_unchanged(kind, &desired, last, live.as_deref())
         {
-            return Ok(Done::Nothing);
+            return Ok(Applied::Unchanged);
         }
         let api = scope.api(kind, &channel.namespace);
         let live = match live {
@@ -153,62 +154,63 @@ impl Applier {
             None => api.get_opt(&name).await.map_err(|e| failed(kind, &name, e))?.map(Arc::new),
         };
         if let Some(live) = &live {
-            owned(live, channel, kind)?;
+            check_ownership(live, channel, kind)?;
         }
-        let target = Target { api, kind, name: &name, wanted: &wanted };
-        // boxed: the future of a visit without a write stays small
-        let written = Box::pin(self.bring(&target, live.as_deref())).await?;
-        let applied = Applied {
-            wanted: hash,
-            fingerprint: drift::fingerprint(kind, &wanted, &written),
-            version: written.resource_version(),
+        let target = Target { api, kind, name: &name, desired: &desired };
+        // Boxed, so that the future of a reconciliation without a write stays small.
+        let written = Box::pin(self.write(&target, live.as_deref())).await?;
+        let write = LastWrite {
+            desired_hash,
+            fingerprint: drift::fingerprint(kind, &desired, &written),
+            resource_version: written.resource_version(),
             at: Instant::now(),
         };
-        self.memory.lock().entry(channel.uid.clone()).or_default().insert(kind, applied);
+        self.last_writes.lock().entry(channel.uid.clone()).or_default().insert(kind, write);
         if live.as_ref().is_some_and(|l| l.resource_version() == written.resource_version()) {
-            return Ok(Done::Nothing);
+            return Ok(Applied::Unchanged);
         }
         self.metrics.wrote(kind.as_str(), if live.is_some() { "apply" } else { "create" });
-        Ok(if known.is_some() { Done::Repaired } else { Done::Written })
+        Ok(if last.is_some() { Applied::Repaired } else { Applied::Written })
     }
 
-    /// Whether nobody has changed what is ours since it was applied.
-    fn is_untouched(
+    /// Whether the operator's fields are unchanged since the last write.
+    fn is_unchanged(
         &self,
         kind: Kind,
-        wanted: &Value,
-        known: &Applied,
+        desired: &Value,
+        last: &LastWrite,
         live: Option<&DynamicObject>,
     ) -> bool {
         match live {
             Some(live) => {
-                live.metadata.resource_version == known.version
-                    || is_older(live.metadata.resource_version.as_deref(), known.version.as_deref())
-                    || drift::fingerprint(kind, wanted, live) == known.fingerprint
+                let cached = live.metadata.resource_version.as_deref();
+                cached == last.resource_version.as_deref()
+                    || is_older(cached, last.resource_version.as_deref())
+                    || drift::fingerprint(kind, desired, live) == last.fingerprint
             }
-            None => !kind.is_watched() && known.at.elapsed() < self.resync,
+            None => !kind.is_watched() && last.at.elapsed() < self.resync,
         }
     }
 
-    /// Server-side apply, and what it cannot do by itself (ADR 12). Gives the object as it is then.
-    async fn bring(
+    /// Applies, then corrects what server-side apply alone cannot (ADR 12). Returns the object as it is then.
+    async fn write(
         &self,
         target: &Target<'_>,
         live: Option<&DynamicObject>,
     ) -> Result<DynamicObject, ApplyError> {
-        let mut applied = self.patch(target, &target.apply(live)).await;
-        if let Err(ApplyError::Refused { passing: false, .. }) = &applied
+        let mut applied = self.patch(target, &target.apply_patch(live)).await;
+        if let Err(ApplyError::Rejected { is_transient: false, .. }) = &applied
             && live.is_some()
             && let Some(now) = target.get().await?
-            && let Some(reset) = drift::reset(target.kind, target.wanted, &now)
+            && let Some(reset) = drift::reset(target.kind, target.desired, &now)
         {
-            // What others have changed and what we want do not go together.
+            // Fields of other clients may contradict the desired ones: remove them and apply again.
             self.patch(target, &Patch::Merge(reset)).await?;
             self.metrics.wrote(target.kind.as_str(), "patch");
-            applied = self.patch(target, &target.apply(live)).await;
+            applied = self.patch(target, &target.apply_patch(live)).await;
         }
         let written = applied?;
-        match drift::prune(target.kind, target.wanted, &written) {
+        match drift::prune(target.kind, target.desired, &written) {
             Some(prune) => {
                 self.metrics.wrote(target.kind.as_str(), "patch");
                 self.patch(target, &Patch::Merge(prune)).await
@@ -223,37 +225,36 @@ impl Applier {
         patch: &Patch<Value>,
     ) -> Result<DynamicObject, ApplyError> {
         self.fence.check()?;
-        let applies = matches!(patch, Patch::Apply(_));
         let params = PatchParams {
             field_validation: Some(ValidationDirective::Strict),
-            force: applies,
-            ..PatchParams::apply(MANAGER)
+            force: matches!(patch, Patch::Apply(_)),
+            ..PatchParams::apply(FIELD_MANAGER)
         };
         let written = target.api.patch(target.name, &params, patch).await;
         written.map_err(|e| failed(target.kind, target.name, e))
     }
 
-    /// Writes the number of brokers, if it is another. Never while an autoscaler owns it (ADR 6).
+    /// Sets the number of brokers, unless an autoscaler owns it (ADR 6).
     ///
     /// # Errors
     /// See [`ApplyError`].
-    pub async fn scale(&self, scope: &Scope, channel: &Channel) -> Result<Done, ApplyError> {
+    pub async fn scale(&self, scope: &Scope, channel: &Channel) -> Result<Applied, ApplyError> {
         let (kind, name) = (Kind::Deployment, channel.object_name());
         let live = scope.object(kind, &channel.namespace, &name);
-        let wanted = channel.spec.brokers.replicas;
+        let desired = channel.spec.brokers.replicas;
         let replicas = live.as_ref().and_then(|d| d.data["spec"]["replicas"].as_i64());
-        if channel.spec.brokers.autoscaling.is_some() || replicas == Some(i64::from(wanted)) {
-            return Ok(Done::Nothing);
+        if channel.spec.brokers.autoscaling.is_some() || replicas == Some(i64::from(desired)) {
+            return Ok(Applied::Unchanged);
         }
-        // What the watch has not seen yet was created a moment ago, with the default of 1.
-        if live.is_none() && wanted == 1 {
-            return Ok(Done::Nothing);
+        // A Deployment that is not cached yet was just created, with the default of 1.
+        if live.is_none() && desired == 1 {
+            return Ok(Applied::Unchanged);
         }
         self.fence.check()?;
         let scale = json!({
             "apiVersion": "autoscaling/v1", "kind": "Scale",
             "metadata": {"name": name, "namespace": channel.namespace},
-            "spec": {"replicas": wanted},
+            "spec": {"replicas": desired},
         });
         let params = PatchParams::apply(SCALE_MANAGER).force();
         let api = scope.api(kind, &channel.namespace);
@@ -261,23 +262,23 @@ impl Applier {
             .await
             .map_err(|e| failed(kind, &name, e))?;
         self.metrics.wrote(kind.as_str(), "scale");
-        Ok(Done::Written)
+        Ok(Applied::Written)
     }
 
-    /// Deletes what is there and ours.
-    async fn remove(
+    /// Deletes the object if it exists and belongs to the channel.
+    async fn delete(
         &self,
         scope: &Scope,
         channel: &Channel,
         kind: Kind,
         live: Option<&DynamicObject>,
-    ) -> Result<Done, ApplyError> {
+    ) -> Result<Applied, ApplyError> {
         let name = channel.object_name();
-        let Some(object) = live.filter(|o| owned(o, channel, kind).is_ok()) else {
-            return Ok(Done::Nothing);
+        let Some(object) = live.filter(|o| check_ownership(o, channel, kind).is_ok()) else {
+            return Ok(Applied::Unchanged);
         };
         if object.metadata.deletion_timestamp.is_some() {
-            return Ok(Done::Nothing);
+            return Ok(Applied::Unchanged);
         }
         self.fence.check()?;
         let params = DeleteParams::background().preconditions(Preconditions {
@@ -289,10 +290,10 @@ impl Applier {
             Err(kube::Error::Api(e)) if e.is_not_found() || e.is_conflict() => {}
             Err(error) => return Err(failed(kind, &name, error)),
         }
-        if let Some(of) = self.memory.lock().get_mut(&channel.uid) {
+        if let Some(of) = self.last_writes.lock().get_mut(&channel.uid) {
             of.remove(&kind);
         }
-        Ok(Done::Deleted)
+        Ok(Applied::Deleted)
     }
 }
 
@@ -301,17 +302,18 @@ struct Target<'a> {
     api: Api<DynamicObject>,
     kind: Kind,
     name: &'a str,
-    wanted: &'a Value,
+    desired: &'a Value,
 }
 
 impl Target<'_> {
-    /// What is wanted, for server-side apply. An apply that finds another object under the name, or none, must not succeed.
-    fn apply(&self, live: Option<&DynamicObject>) -> Patch<Value> {
-        let mut wanted = self.wanted.clone();
+    /// The server-side apply of the desired object. With the uid of the live object, so that it fails if another object took the
+    /// name, or none has it.
+    fn apply_patch(&self, live: Option<&DynamicObject>) -> Patch<Value> {
+        let mut desired = self.desired.clone();
         if let Some(live) = live {
-            wanted["metadata"]["uid"] = json!(live.metadata.uid);
+            desired["metadata"]["uid"] = json!(live.metadata.uid);
         }
-        Patch::Apply(wanted)
+        Patch::Apply(desired)
     }
 
     async fn get(&self) -> Result<Option<DynamicObject>, ApplyError> {
@@ -319,27 +321,34 @@ impl Target<'_> {
     }
 }
 
-/// Whether a cache has not seen yet what we wrote. Versions are counters of the API server.
+/// Whether the cached version is older than the written one. The API server counts resource versions up.
 fn is_older(cached: Option<&str>, written: Option<&str>) -> bool {
     let counter = |version: Option<&str>| version?.parse::<u64>().ok();
     counter(cached).zip(counter(written)).is_some_and(|(cached, written)| cached < written)
 }
 
-/// Ours is what this channel owns, and what one of its name owned before it: deleted and applied again, a channel takes its brokers
-/// over before the garbage collector finds them, and no stream is cut. What lost its owner and has our labels still is ours, too.
-fn owned(object: &DynamicObject, channel: &Channel, kind: Kind) -> Result<(), ApplyError> {
-    let ours = object.owner_references().iter().any(|owner| {
+/// Checks that the object belongs to the channel, or to a deleted channel of the same name: a channel that is deleted and applied
+/// again takes over its brokers before the garbage collector deletes them, so no stream is interrupted. An object without a
+/// controller belongs to the channel if it has the operator's labels.
+fn check_ownership(
+    object: &DynamicObject,
+    channel: &Channel,
+    kind: Kind,
+) -> Result<(), ApplyError> {
+    let is_owned = object.owner_references().iter().any(|owner| {
         owner.uid == channel.uid
             || (owner.kind == channel.owner.kind
                 && owner.name == channel.name
                 && owner.api_version == channel.owner.api_version)
     });
     let labels = object.labels();
-    let managed = MANAGED.split_once('=');
-    let labelled = managed.is_some_and(|(key, value)| labels.get(key).is_some_and(|v| v == value))
+    let managed = MANAGED_SELECTOR.split_once('=');
+    let is_labelled = managed
+        .is_some_and(|(key, value)| labels.get(key).is_some_and(|v| v == value))
         && labels.get(CHANNEL_LABEL) == Some(&channel.name);
-    let orphan = object.owner_references().iter().all(|owner| owner.controller != Some(true));
-    if ours || (labelled && orphan) {
+    let has_controller =
+        object.owner_references().iter().any(|owner| owner.controller == Some(true));
+    if is_owned || (is_labelled && !has_controller) {
         return Ok(());
     }
     Err(ApplyError::NameConflict { kind: kind.as_str(), name: object.name_any() })
@@ -348,13 +357,12 @@ fn owned(object: &DynamicObject, channel: &Channel, kind: Kind) -> Result<(), Ap
 fn failed(kind: Kind, name: &str, source: kube::Error) -> ApplyError {
     let (kind, name) = (kind.as_str(), name.to_owned());
     match source {
-        // Invalid, forbidden, or a field that it does not know: words for a person.
         kube::Error::Api(e)
             if (400..500).contains(&e.code) && !e.is_conflict() && e.code != 429 =>
         {
-            // a request that cannot be, one that is too large, an object that cannot be
-            let passing = ![400, 413, 422].contains(&e.code);
-            ApplyError::Refused { kind, name, message: e.message.clone(), passing }
+            // 400: bad request, 413: too large, 422: invalid object
+            let is_transient = ![400, 413, 422].contains(&e.code);
+            ApplyError::Rejected { kind, name, message: e.message.clone(), is_transient }
         }
         source => ApplyError::Api { kind, name, source },
     }
@@ -365,7 +373,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cache_that_is_behind_is_no_drift() {
+    fn a_cache_that_lags_behind_is_no_drift() {
         assert!(is_older(Some("9"), Some("10")));
         assert!(!is_older(Some("10"), Some("10")) && !is_older(Some("11"), Some("10")));
         assert!(!is_older(None, Some("10")) && !is_older(Some("x"), Some("10")));

@@ -1,4 +1,6 @@
-//! How long a channel that failed waits: full jitter under a bound that doubles, for each channel alone. kube has none of its own.
+//! Retry delays of channels whose reconciliation failed: exponential with jitter, for each channel separately.
+//!
+//! kube's controller has no backoff for each object.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -8,47 +10,51 @@ use std::{
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// The first wait, at most.
-const BASE: Duration = Duration::from_secs(1);
-/// Any wait, at most.
-const CAP: Duration = Duration::from_secs(300);
+/// Upper bound of the first delay.
+const BASE_DELAY: Duration = Duration::from_secs(1);
+/// Upper bound of every delay.
+const MAX_DELAY: Duration = Duration::from_secs(300);
 
-/// The longest wait after `failures` failures in a row.
-fn bound(failures: u32) -> Duration {
-    BASE.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(CAP)
+/// Upper bound of the delay after `failures` failures in a row.
+fn max_delay(failures: u32) -> Duration {
+    BASE_DELAY.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(MAX_DELAY)
 }
 
-/// The failures of all channels, by `metadata.uid`.
+/// The failures in a row of each channel, by `metadata.uid`.
 #[derive(Debug, Default)]
 pub struct Backoff(Mutex<HashMap<String, Failures>>);
 
 #[derive(Clone, Copy, Debug)]
 struct Failures {
     count: u32,
-    until: Instant,
+    retry_at: Instant,
 }
 
 impl Backoff {
-    /// A visit failed: how long to wait. A visit that came early, because something changed, does not count: a channel that is
-    /// looked at often must not wait longer for it.
-    pub fn failed(&self, uid: &str, now: Instant) -> Duration {
-        let mut all = self.0.lock();
-        let entry = all.entry(uid.to_owned()).or_insert(Failures { count: 0, until: now });
-        if now >= entry.until {
-            entry.count = entry.count.saturating_add(1);
-            let bound = bound(entry.count);
-            // Not below half: the first retries must not be a burst.
-            entry.until = now + bound.mul_f64(0.5 + 0.5 * fastrand::f64());
+    /// Counts a failure and returns the delay before the next attempt.
+    ///
+    /// A failure before the end of the last delay does not count: a watch event caused that attempt, and a channel with
+    /// many events must not wait longer for them.
+    pub fn record_failure(&self, uid: &str, now: Instant) -> Duration {
+        let mut channels = self.0.lock();
+        let failures =
+            channels.entry(uid.to_owned()).or_insert(Failures { count: 0, retry_at: now });
+        if now >= failures.retry_at {
+            failures.count = failures.count.saturating_add(1);
+            let max = max_delay(failures.count);
+            // Jitter over the upper half only, so that the first retries do not come in a burst.
+            failures.retry_at = now + max.mul_f64(0.5 + 0.5 * fastrand::f64());
         }
-        entry.until.saturating_duration_since(now)
+        failures.retry_at.saturating_duration_since(now)
     }
 
-    /// A visit went well, or the channel is gone.
-    pub fn forget(&self, uid: &str) {
+    /// Resets a channel whose reconciliation succeeded.
+    pub fn reset(&self, uid: &str) {
         self.0.lock().remove(uid);
     }
 
-    /// Forgets every channel but those of `uids`: one without a finalizer goes without a visit.
+    /// Drops the state of every channel that is not in `uids`. A channel without a finalizer disappears without a
+    /// last reconciliation.
     pub fn retain(&self, uids: &HashSet<String>) {
         self.0.lock().retain(|uid, _| uids.contains(uid));
     }
@@ -61,26 +67,29 @@ mod tests {
 
     proptest! {
         #[test]
-        fn bounds_grow_to_the_cap(failures in 1u32..1000) {
-            prop_assert!(bound(failures) <= bound(failures + 1));
-            prop_assert!((BASE..=CAP).contains(&bound(failures)));
+        fn delays_grow_to_the_maximum(failures in 1u32..1000) {
+            prop_assert!(max_delay(failures) <= max_delay(failures + 1));
+            prop_assert!((BASE_DELAY..=MAX_DELAY).contains(&max_delay(failures)));
         }
     }
 
     #[test]
-    fn waits_double_and_are_forgotten() {
+    fn delays_double_until_a_success() {
         let backoff = Backoff::default();
         let mut now = Instant::now();
         for expected in [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300] {
-            let wait = backoff.failed("a", now);
-            let most = Duration::from_secs(expected);
-            assert!(wait <= most && wait >= most / 2, "{wait:?} of {most:?}");
-            assert!(backoff.failed("a", now + wait / 2) <= wait - wait / 2, "early: not counted");
-            now += wait;
+            let delay = backoff.record_failure("a", now);
+            let max = Duration::from_secs(expected);
+            assert!(delay <= max && delay >= max / 2, "{delay:?} of {max:?}");
+            assert!(
+                backoff.record_failure("a", now + delay / 2) <= delay - delay / 2,
+                "not counted"
+            );
+            now += delay;
         }
-        backoff.forget("a");
-        assert!(backoff.failed("a", now) <= BASE);
-        assert!(backoff.failed("b", now) <= BASE, "each for itself");
+        backoff.reset("a");
+        assert!(backoff.record_failure("a", now) <= BASE_DELAY);
+        assert!(backoff.record_failure("b", now) <= BASE_DELAY, "separately");
         backoff.retain(&HashSet::from(["b".to_owned()]));
         assert_eq!(backoff.0.lock().keys().collect::<Vec<_>>(), ["b"]);
     }

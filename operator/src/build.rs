@@ -35,10 +35,10 @@ pub fn build(kind: Kind, channel: &Channel, inputs: Inputs<'_>) -> Option<Value>
         Kind::Secret => config::secret(inputs.credentials),
         Kind::Service => Some(exposure::service(channel)),
         Kind::NetworkPolicy => policy::network(channel, inputs.settings),
-        Kind::DisruptionBudget => policy::disruption(channel),
-        Kind::Autoscaler => policy::autoscaler(channel),
+        Kind::PodDisruptionBudget => policy::disruption(channel),
+        Kind::HorizontalPodAutoscaler => policy::autoscaler(channel),
         Kind::Ingress => exposure::ingress(channel),
-        Kind::Route => exposure::route(channel),
+        Kind::HttpRoute => exposure::route(channel),
         Kind::PodMonitor => policy::monitor(channel, inputs.settings),
         Kind::Deployment => Some(deployment::deployment(channel, inputs)),
     };

@@ -1,8 +1,8 @@
-//! A validated EventChannel: everything later steps need, and nothing that could still be wrong. Pure.
+//! A validated EventChannel with everything that later steps need. Pure.
 
 use eventcast_crds::{
     channel::{EventChannel, EventChannelSpec},
-    config::{BrokerConfig, ChannelConfig, load::written},
+    config::{BrokerConfig, ChannelConfig, load::display_path},
 };
 use k8s_openapi::{
     api::core::v1::PodTemplateSpec, apimachinery::pkg::apis::meta::v1::OwnerReference,
@@ -15,32 +15,32 @@ use crate::{
     settings::Settings,
 };
 
-/// A channel whose spec makes sense.
+/// An EventChannel whose spec is valid.
 #[derive(Clone, Debug)]
 pub struct Channel {
-    /// Name of the EventChannel.
+    /// `metadata.name`.
     pub name: String,
-    /// Its namespace.
+    /// `metadata.namespace`.
     pub namespace: String,
-    /// Its `metadata.uid`.
+    /// `metadata.uid`.
     pub uid: String,
-    /// What every object of the channel names as its owner.
+    /// The owner reference of every object of the channel.
     pub owner: OwnerReference,
-    /// What was asked for.
+    /// The spec, with defaults.
     pub spec: EventChannelSpec,
-    /// The channel as the stream is made from it.
+    /// The channel in the terms of the broker's configuration, retention included. The stream is created from it.
     pub config: ChannelConfig,
-    /// What brokers read.
+    /// The configuration file of the brokers.
     pub broker: BrokerConfig,
-    /// What is merged over our pod template.
+    /// Merged over the operator's own pod template.
     pub pod_template: Option<PodTemplateSpec>,
 }
 
 impl Channel {
-    /// Checks what the API server's rules do not reach.
+    /// Validates what the rules of the CRD cannot check.
     ///
     /// # Errors
-    /// Everything that is wrong, each with the path of its field.
+    /// Every problem, with the path of its field.
     pub fn new(ec: &EventChannel, settings: &Settings) -> Result<Self, Vec<String>> {
         let spec = ec.spec.clone();
         let (name, namespace) = (ec.name_any(), ec.namespace().unwrap_or_default());
@@ -49,12 +49,12 @@ impl Channel {
             .brokers
             .pod_template
             .as_ref()
-            .and_then(|raw| template(raw).map_err(|found| problems.extend(found)).ok());
-        if let Err(found) = budget::of(&spec.brokers) {
-            problems.push(found);
+            .and_then(|raw| parse_template(raw).map_err(|errors| problems.extend(errors)).ok());
+        if let Err(problem) = budget::of(&spec.brokers) {
+            problems.push(problem);
         }
-        if let Err(found) = budget::countable(&spec.brokers, pod_template.as_ref()) {
-            problems.push(found);
+        if let Err(problem) = budget::countable(&spec.brokers, pod_template.as_ref()) {
+            problems.push(problem);
         }
         for (i, text) in spec.exposure.trusted_proxies.iter().flatten().enumerate() {
             if text.parse::<ipnet::IpNet>().is_err() {
@@ -64,10 +64,10 @@ impl Channel {
         }
         let config = config::channel(&namespace, &name, &spec);
         let broker = config::broker(&config, &spec, settings);
-        problems.extend(broker.problems().iter().map(|p| in_spec(&p.to_string())));
+        problems.extend(broker.problems().iter().map(|p| with_spec_path(&p.to_string())));
         let with_stream = BrokerConfig { channels: vec![config.clone()], ..broker.clone() };
         for problem in with_stream.problems() {
-            let problem = in_spec(&problem.to_string());
+            let problem = with_spec_path(&problem.to_string());
             if !problems.contains(&problem) {
                 problems.push(problem);
             }
@@ -76,46 +76,53 @@ impl Channel {
             return Err(problems);
         }
         let owner = OwnerReference {
-            block_owner_deletion: Some(true), // who deletes in the foreground sees the brokers go first
+            // With foreground deletion the brokers are deleted before the channel.
+            block_owner_deletion: Some(true),
             ..ec.controller_owner_ref(&()).unwrap_or_default()
         };
         let uid = ec.uid().unwrap_or_default();
         Ok(Self { name, namespace, uid, owner, spec, config, broker, pod_template })
     }
 
-    /// What every object of the channel is called.
+    /// Name of every object of the channel.
     #[must_use]
     pub fn object_name(&self) -> String {
-        names::object(&self.name)
+        names::object_name(&self.name)
     }
 
-    /// The path of the channel's resource, without a slash at its end.
+    /// Image of the brokers: the channel's own, else `default`.
+    #[must_use]
+    pub fn image<'a>(&'a self, default: &'a str) -> &'a str {
+        self.spec.brokers.image.as_deref().unwrap_or(default)
+    }
+
+    /// Path of the channel in URLs, without a trailing slash.
     #[must_use]
     pub fn path(&self) -> String {
         format!("/channels/{}/{}", self.namespace, self.name)
     }
 
-    /// The most brokers that there can be.
+    /// The largest number of brokers: the maximum of the autoscaler, or the fixed number.
     #[must_use]
-    pub fn most_brokers(&self) -> i32 {
+    pub fn max_brokers(&self) -> i32 {
         let brokers = &self.spec.brokers;
         brokers.autoscaling.as_ref().map_or(brokers.replicas, |a| a.max_replicas)
     }
 }
 
-/// The path that a person knows, for a path of the broker's configuration.
-fn in_spec(problem: &str) -> String {
+/// Replaces the path of the broker's configuration in a problem by the path in the channel's spec.
+fn with_spec_path(problem: &str) -> String {
     let known = problem.replace("channels[0].", "spec.");
     let known = known.replace("spec.stream:", "spec.stream.name:");
     let known = known.replace("spec.subjectPrefix:", "spec.stream.subjectPrefix:");
     known.replace("memory.", "spec.brokers.resources.limits.memory: the budget ")
 }
 
-/// The escape hatch, read strictly: a key that Kubernetes does not know would be refused later, with worse words.
-fn template(raw: &serde_json::Value) -> Result<PodTemplateSpec, Vec<String>> {
+/// Parses `brokers.podTemplate` strictly. The API server would reject an unknown field only later, and without its path.
+fn parse_template(raw: &serde_json::Value) -> Result<PodTemplateSpec, Vec<String>> {
     let mut unknown = Vec::new();
     let read = serde_ignored::deserialize(raw, |path| {
-        let path = written(&path);
+        let path = display_path(&path);
         unknown
             .push(format!("spec.brokers.podTemplate.{path}: a PodTemplateSpec has no such field"));
     });

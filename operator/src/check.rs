@@ -1,4 +1,4 @@
-//! Whether everything is there that the operator needs: NATS, the CRD, its rights. What `check` says, and `/readyz` waits for.
+//! Checks what the operator needs: NATS, the CRD and its permissions. For the subcommand `check` and for `/readyz`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,106 +7,110 @@ use eventcast_runtime::Chain;
 use kube::{Api, Client, ResourceExt, api::ListParams, core::DynamicObject};
 
 use crate::{
-    apis, build, metrics::Metrics, nats::Jet, permissions, schema::Schema,
+    apis, build, metrics::Metrics, nats::NatsLink, permissions, schema::Schema,
     scope::channels_resource, settings::Settings,
 };
 
-/// How long NATS may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long `check` waits for a connection to NATS.
+const NATS_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where the operator works.
+/// The namespaces in which the operator needs permissions.
 #[derive(Clone, Debug)]
-pub struct Places {
-    /// The namespaces to watch; empty: all.
+pub struct Namespaces {
+    /// The namespaces to watch; all if empty.
     pub watched: Vec<String>,
-    /// The operator's own namespace, where it needs a Lease.
-    pub own: Option<String>,
+    /// The namespace of the Lease; `None` without leader election.
+    pub lease: Option<String>,
 }
 
-/// The rights that are missing, each in words.
+/// Describes the permissions that are missing.
 ///
 /// # Errors
 /// The API server cannot be asked.
-pub async fn rights(
+pub async fn find_missing_permissions(
     client: &Client,
     settings: &Settings,
-    places: &Places,
+    namespaces: &Namespaces,
 ) -> Result<Vec<String>, kube::Error> {
-    let apis = apis::find(client).await;
-    let wanted = || permissions::in_watched_namespaces(settings, apis);
+    let apis = apis::discover(client).await;
+    let needed = || permissions::in_watched_namespaces(settings, apis);
     let mut missing = Vec::new();
-    if places.watched.is_empty() {
-        missing.extend(permissions::missing(client, None, wanted()).await?);
+    if namespaces.watched.is_empty() {
+        missing.extend(permissions::find_missing(client, None, needed()).await?);
     }
-    for namespace in &places.watched {
-        missing.extend(permissions::missing(client, Some(namespace), wanted()).await?);
+    for namespace in &namespaces.watched {
+        missing.extend(permissions::find_missing(client, Some(namespace), needed()).await?);
     }
-    if let Some(own) = &places.own {
-        missing.extend(
-            permissions::missing(client, Some(own), permissions::in_own_namespace()).await?,
-        );
+    if let Some(namespace) = &namespaces.lease {
+        let needed = permissions::in_own_namespace();
+        missing.extend(permissions::find_missing(client, Some(namespace), needed).await?);
     }
     Ok(missing)
 }
 
-/// Everything that is not as it should be, each in words; empty where nothing is.
-pub async fn everything(
+/// Describes every problem with NATS, the CRD and the permissions.
+pub async fn find_problems(
     client: &Client,
     settings: Settings,
-    places: &Places,
+    namespaces: &Namespaces,
     metrics: &Arc<Metrics>,
 ) -> Vec<String> {
-    let mut found = Vec::new();
-    if let Err(error) = Schema::default().look(client, metrics).await {
-        found.push(Chain(&error).to_string());
+    let mut problems = Vec::new();
+    if let Err(error) = Schema::default().refresh(client, metrics).await {
+        problems.push(Chain(&error).to_string());
     }
-    match rights(client, &settings, places).await {
+    match find_missing_permissions(client, &settings, namespaces).await {
         Ok(missing) => {
-            found.extend(missing.into_iter().map(|right| format!("missing right: {right}")))
+            problems.extend(missing.into_iter().map(|p| format!("missing permission: {p}")))
         }
         Err(error) => {
-            let why = Chain(&error);
-            found.push(format!("cannot ask the API server for rights: {why}"));
+            let cause = Chain(&error);
+            problems.push(format!("cannot check permissions with the API server: {cause}"));
         }
     }
-    match Jet::connect(Arc::new(settings), Arc::clone(metrics)).await {
-        Ok(jet) => match jet.reach(PATIENCE).await {
+    match NatsLink::connect(Arc::new(settings), Arc::clone(metrics)).await {
+        Ok(nats) => match nats.wait_connected(NATS_CONNECT_TIMEOUT).await {
             Ok(()) => {
-                found.extend(too_large(client, places, jet.max_payload()).await);
-                if let Err(error) = jet.context().query_account().await {
-                    found.push(format!(
-                        "NATS answers, but JetStream does not ({}): switch JetStream on",
+                problems.extend(find_too_large(client, namespaces, nats.max_payload()).await);
+                if let Err(error) = nats.jetstream().query_account().await {
+                    problems.push(format!(
+                        "NATS is reachable, but JetStream is not ({}): enable JetStream",
                         Chain(&error)
                     ));
                 }
             }
-            Err(error) => found.push(error.message),
+            Err(error) => problems.push(error.condition.message),
         },
-        Err(error) => found.push(Chain(&error).to_string()),
+        Err(error) => problems.push(Chain(&error).to_string()),
     }
-    found
+    problems
 }
 
-/// The channels whose largest events NATS does not take. That channels cannot be listed is told as a missing right.
-async fn too_large(client: &Client, places: &Places, max_payload: usize) -> Vec<String> {
+/// Describes the channels whose largest event is larger than NATS accepts. Channels that cannot be listed are skipped:
+/// the missing permission is a problem of its own.
+async fn find_too_large(
+    client: &Client,
+    namespaces: &Namespaces,
+    max_payload: usize,
+) -> Vec<String> {
     let resource = channels_resource();
-    let of = |namespace: &String| Api::namespaced_with(client.clone(), namespace, &resource);
-    let apis: Vec<Api<DynamicObject>> = match places.watched.as_slice() {
+    let namespaced = |name: &String| Api::namespaced_with(client.clone(), name, &resource);
+    let apis: Vec<Api<DynamicObject>> = match namespaces.watched.as_slice() {
         [] => vec![Api::all_with(client.clone(), &resource)],
-        some => some.iter().map(of).collect(),
+        names => names.iter().map(namespaced).collect(),
     };
-    let mut found = Vec::new();
+    let mut problems = Vec::new();
     for api in apis {
         let channels = api.list(&ListParams::default()).await;
         for raw in channels.into_iter().flatten() {
-            // One that cannot be read says so in its status.
+            // A channel whose spec cannot be parsed reports that in its status.
             let spec = raw.data.get("spec").cloned().unwrap_or_default();
             let Ok(spec) = serde_json::from_value::<EventChannelSpec>(spec) else { continue };
             let (namespace, name) = (raw.namespace().unwrap_or_default(), raw.name_any());
             let config = build::config::channel(&namespace, &name, &spec);
             let problem = exceeds_payload(&config, max_payload);
-            found.extend(problem.map(|problem| format!("channel {}: {problem}", config.key())));
+            problems.extend(problem.map(|p| format!("channel {}: {p}", config.key())));
         }
     }
-    found
+    problems
 }

@@ -1,7 +1,7 @@
-//! The loop: watches and news become requests, requests become visits.
+//! The control loop: watch events become reconcile requests, and requests become reconciliations.
 //!
-//! Of each channel there is one visit at a time. Optional APIs that come or go end the loop, and it begins again with the watches
-//! that there can be now.
+//! A channel is reconciled by one task at a time. When the cluster starts or stops to serve an optional API, the loop restarts
+//! with new watches.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -26,94 +26,98 @@ use crate::{
     events::Events,
     leader::Fence,
     metrics::Metrics,
-    nats::Jet,
-    reconcile::{self, Context, reconcile, retry},
+    nats::NatsLink,
+    reconcile::{self, Context, error_policy, reconcile},
     schema::Schema,
-    scope::Scope,
-    settings::{Apis, Settings},
+    scope::{Requests, Scope},
+    settings::{OptionalApis, Settings},
     subscribers,
 };
 
-/// Requests about one channel that come together are one visit.
+/// Requests for one channel within this time become one reconciliation.
 const DEBOUNCE: Duration = Duration::from_millis(200);
-/// How often is looked for optional APIs, and at the CRD.
-const LOOK: Duration = Duration::from_secs(60);
-/// How long the caches may take to fill.
-const FILL: Duration = Duration::from_secs(120);
+/// Interval at which optional APIs are discovered and the CRD is compared.
+const DISCOVERY_INTERVAL: Duration = Duration::from_secs(60);
+/// Interval after a failed comparison: the API server publishes the schema of a new CRD with a delay.
+const DISCOVERY_RETRY_INTERVAL: Duration = Duration::from_secs(6);
+/// How long a reconciliation waits for the caches before it logs a warning.
+const CACHE_SYNC_TIMEOUT: Duration = Duration::from_secs(120);
+/// Interval at which the gauge of channels is updated.
+const CHANNEL_COUNT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What the loop is made of.
+/// Everything that the control loop needs.
 #[derive(Clone)]
 pub struct Operator {
-    /// To the API server.
+    /// Client of the API server.
     pub client: Client,
-    /// What holds for all channels.
+    /// Settings that apply to all channels.
     pub settings: Arc<Settings>,
-    /// NATS.
-    pub jet: Arc<Jet>,
-    /// Whether we may write.
+    /// Connection to NATS.
+    pub nats: Arc<NatsLink>,
+    /// Whether this process may write.
     pub fence: Fence,
-    /// Counts.
+    /// Metrics of the process.
     pub metrics: Arc<Metrics>,
-    /// How CRD and operator differ.
+    /// How the installed CRD and the operator's CRD differ.
     pub schema: Arc<Schema>,
-    /// In whose name Events are told.
+    /// Name of this replica in Events.
     pub identity: String,
-    /// Notices visits that panic.
+    /// Ends the process when a reconciliation panics.
     pub supervisor: Supervisor,
-    /// Visits under way.
-    pub visits: TaskTracker,
-    /// The namespaces to watch; empty: all.
+    /// The running reconciliations.
+    pub reconciles: TaskTracker,
+    /// The namespaces to watch; all if empty.
     pub namespaces: Vec<String>,
-    /// Visits at once.
+    /// Number of reconciliations at the same time.
     pub concurrency: u16,
-    /// A channel that nothing happens to is looked at this often.
+    /// Interval at which every channel is reconciled even if nothing changed.
     pub resync: Duration,
 }
 
 impl Operator {
-    /// Works until `stop`; what is under way then is finished.
+    /// Reconciles until `stop`. Running reconciliations continue in `reconciles`.
     pub async fn run(&self, stop: CancellationToken) {
         let backoff = Arc::new(Backoff::default());
         while !stop.is_cancelled() {
-            let found = apis::find(&self.client).await;
-            let until = stop.child_token();
+            let apis = apis::discover(&self.client).await;
+            let restart = stop.child_token();
             let namespaces: Vec<_> = match self.namespaces.as_slice() {
                 [] => vec![None],
-                some => some.iter().cloned().map(Some).collect(),
+                names => names.iter().cloned().map(Some).collect(),
             };
-            let news = watch::Sender::new(0_u64);
+            let schema_changes = watch::Sender::new(0_u64);
             let scopes =
-                namespaces.into_iter().map(|namespace| self.scope(namespace, found, &backoff));
+                namespaces.into_iter().map(|namespace| self.scope(namespace, apis, &backoff));
             let scopes: Vec<_> = scopes.collect();
             let contexts: Vec<_> = scopes.iter().map(|(ctx, _)| Arc::clone(ctx)).collect();
             let caches: Vec<_> = contexts.iter().map(|ctx| Arc::clone(&ctx.scope)).collect();
-            let loops = scopes
-                .into_iter()
-                .map(|(ctx, requests)| self.follow(ctx, requests, news.subscribe(), until.clone()));
-            let watchers = async {
+            let loops = scopes.into_iter().map(|(ctx, requests)| {
+                self.reconcile_requests(ctx, requests, schema_changes.subscribe(), restart.clone())
+            });
+            let periodic = async {
                 tokio::select! {
-                    () = self.look(found, &news) => {}
-                    () = self.count(&contexts) => {}
-                    () = subscribers::follow(&self.fence, &self.metrics, &caches) => {}
-                    () = until.cancelled() => {}
+                    () = self.watch_definitions(apis, &schema_changes) => {}
+                    () = self.count_channels(&contexts) => {}
+                    () = subscribers::run(&self.fence, &self.metrics, &caches) => {}
+                    () = restart.cancelled() => {}
                 }
-                until.cancel();
+                restart.cancel();
             };
-            futures_util::join!(futures_util::future::join_all(loops), watchers);
+            futures_util::join!(futures_util::future::join_all(loops), periodic);
         }
     }
 
     fn scope(
         &self,
         namespace: Option<String>,
-        apis: Apis,
+        apis: OptionalApis,
         backoff: &Arc<Backoff>,
-    ) -> (Arc<Context>, crate::scope::Requests) {
+    ) -> (Arc<Context>, Requests) {
         let (scope, requests) = Scope::watch(self.client.clone(), namespace, apis, &self.metrics);
         let context = Context {
             settings: Arc::clone(&self.settings),
             scope,
-            jet: Arc::clone(&self.jet),
+            nats: Arc::clone(&self.nats),
             applier: Arc::new(Applier::new(
                 self.fence.clone(),
                 Arc::clone(&self.metrics),
@@ -129,103 +133,102 @@ impl Operator {
         (Arc::new(context), requests)
     }
 
-    /// Visits what is requested, until `stop`.
-    async fn follow(
+    /// Reconciles the requested channels of one scope, until `stop`.
+    async fn reconcile_requests(
         &self,
         ctx: Arc<Context>,
-        requests: crate::scope::Requests,
-        news: watch::Receiver<u64>,
+        requests: Requests,
+        schema_changes: watch::Receiver<u64>,
         stop: CancellationToken,
     ) {
-        let everyone = |news: watch::Receiver<u64>| {
+        // Requests every channel after each change.
+        let all_channels = |changes: watch::Receiver<u64>| {
             let scope = Arc::clone(&ctx.scope);
-            let changes = stream::unfold(news, |mut news| async move {
-                news.changed().await.ok()?;
-                // A herd of reasons is one reason.
+            let changes = stream::unfold(changes, |mut changes| async move {
+                changes.changed().await.ok()?;
                 sleep(DEBOUNCE).await;
-                news.mark_unchanged();
-                Some(((), news))
+                changes.mark_unchanged();
+                Some(((), changes))
             });
-            changes.flat_map(move |()| stream::iter(scope.all()).map(Ok)).boxed()
+            changes.flat_map(move |()| stream::iter(scope.requests_for_all()).map(Ok)).boxed()
         };
-        let all = [requests, everyone(self.jet.news()), everyone(news)];
-        let until = stop.clone();
-        let queue = stream::select_all(all).take_until(stop.cancelled_owned());
+        let sources = [requests, all_channels(self.nats.changes()), all_channels(schema_changes)];
+        let stopped = stop.clone();
+        let queue = stream::select_all(sources).take_until(stop.cancelled_owned());
         let config = Config::default().concurrency(self.concurrency).debounce(DEBOUNCE);
         let store = ctx.scope.channels.clone();
         let channels = store.clone();
-        let visit = |raw: Arc<_>, ctx: Arc<Context>| {
+        let reconcile = |raw: Arc<_>, ctx: Arc<Context>| {
             Box::pin(async move {
-                // The queue fills the caches while this waits: it is polled beside the visits.
-                if !ctx.scope.ready(FILL).await {
+                // The applier polls the queue, which fills the caches, while this waits.
+                if !ctx.scope.wait_synced(CACHE_SYNC_TIMEOUT).await {
                     tracing::warn!(
-                        "a cache does not fill: a watch is refused, or the API server is away"
+                        "the caches are incomplete: the API server rejects a watch, or is unreachable"
                     );
                 }
                 reconcile(raw, ctx).await
             })
         };
-        let visits = applier(
-            self.spawned(visit),
-            |raw, error, ctx| retry(&raw, error, &ctx),
+        let reconciles = applier(
+            self.in_own_task(reconcile),
+            |raw, error, ctx| error_policy(&raw, error, &ctx),
             ctx,
             store,
             queue,
             config,
         );
-        let unfilled = async {
-            until.cancelled().await;
-            // A queue that ends before the cache is filled never fills it, and the applier would wait for that without end.
+        let stopped_before_sync = async {
+            stopped.cancelled().await;
+            // The applier waits for the cache of channels. If the queue ends before that is complete, it would wait forever.
             if channels.wait_until_ready().now_or_never().is_none() {
                 return;
             }
             std::future::pending::<()>().await;
         };
-        let visits = visits.for_each(|done| async move {
-            match done {
-                // It went between request and visit; or it failed, and `retry` has said so.
+        let reconciles = reconciles.for_each(|result| async move {
+            match result {
+                // The channel was deleted before its reconciliation, or `error_policy` has logged the failure.
                 Ok(_)
                 | Err(ControllerError::ObjectNotFound(_) | ControllerError::ReconcilerFailed(..)) =>
                     {}
-                Err(error) => tracing::warn!(error = %Chain(&error), "the queue"),
+                Err(error) => tracing::warn!(error = %Chain(&error), "reconcile queue error"),
             }
         });
         tokio::select! {
-            () = visits => {}
-            () = unfilled => {}
+            () = reconciles => {}
+            () = stopped_before_sync => {}
         }
-        if !until.is_cancelled() {
-            self.supervisor.fail("watches", "they ended");
-            until.cancel();
+        if !stopped.is_cancelled() {
+            self.supervisor.fail("watches", "the streams of watch events ended");
+            stopped.cancel();
         }
     }
 
-    /// Returns when the optional APIs are others. Looks at the CRD, too: a change there is news for every channel.
-    async fn look(&self, known: Apis, news: &watch::Sender<u64>) {
+    /// Returns when the cluster serves other optional APIs. Also compares the CRD; every channel reports a difference.
+    async fn watch_definitions(&self, known: OptionalApis, schema_changes: &watch::Sender<u64>) {
         loop {
-            let pause = match self.schema.look(&self.client, &self.metrics).await {
+            let pause = match self.schema.refresh(&self.client, &self.metrics).await {
                 Ok(changed) => {
                     if changed {
-                        news.send_modify(|n| *n += 1);
+                        schema_changes.send_modify(|n| *n += 1);
                     }
-                    LOOK
+                    DISCOVERY_INTERVAL
                 }
                 Err(error) => {
-                    tracing::warn!(error = %Chain(&error), "cannot compare the CRD");
-                    // The document of a CRD that was just applied is a moment late.
-                    LOOK / 10
+                    tracing::warn!(error = %Chain(&error), "cannot compare the CRD; retrying");
+                    DISCOVERY_RETRY_INTERVAL
                 }
             };
             sleep(pause).await;
-            if apis::find_or(&self.client, known).await != known {
-                tracing::info!("the optional APIs of the cluster have changed: watching anew");
+            if apis::discover_or(&self.client, known).await != known {
+                tracing::info!("the optional APIs of the cluster changed; restarting the watches");
                 return;
             }
         }
     }
 
-    /// Keeps the number of channels, which no visit knows, and forgets those that went without one.
-    async fn count(&self, contexts: &[Arc<Context>]) {
+    /// Updates the gauge of channels, and drops the state of deleted channels.
+    async fn count_channels(&self, contexts: &[Arc<Context>]) {
         loop {
             let (mut ready, mut all) = (0, HashSet::new());
             for raw in contexts.iter().flat_map(|ctx| ctx.scope.channels.state()) {
@@ -234,8 +237,9 @@ impl Operator {
                     .get("status")
                     .and_then(|s| serde_json::from_value(s.clone()).ok())
                     .unwrap_or_default();
-                let is = status.conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True");
-                ready += usize::from(is);
+                let is_ready =
+                    status.conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True");
+                ready += usize::from(is_ready);
                 all.extend(raw.uid());
             }
             self.metrics.set_channels(ready, all.len() - ready);
@@ -243,15 +247,15 @@ impl Operator {
                 ctx.applier.retain(&all);
                 ctx.backoff.retain(&all);
             }
-            sleep(Duration::from_secs(5)).await;
+            sleep(CHANNEL_COUNT_INTERVAL).await;
         }
     }
 
-    /// Each visit as a task, so that visits use all processors. One that panics ends the process: there is no state to trust, and its
-    /// channel would wait for ever.
-    fn spawned<F>(
+    /// Runs each reconciliation in its own task, so that they use all processors. A panic ends the process: its state cannot be
+    /// trusted, and the channel would never be reconciled again.
+    fn in_own_task<F>(
         &self,
-        visit: impl Fn(Arc<DynamicObject>, Arc<Context>) -> F,
+        reconcile: impl Fn(Arc<DynamicObject>, Arc<Context>) -> F,
     ) -> impl FnMut(
         Arc<DynamicObject>,
         Arc<Context>,
@@ -259,22 +263,22 @@ impl Operator {
     where
         F: Future<Output = Result<Action, reconcile::Error>> + Send + 'static,
     {
-        let (supervisor, visits) = (self.supervisor.clone(), self.visits.clone());
+        let (supervisor, reconciles) = (self.supervisor.clone(), self.reconciles.clone());
         move |object, context| {
             let name = format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any());
-            let visit = fault::inject("visit".into(), visit(object, context));
-            let (task, supervisor) = (visits.spawn(visit), supervisor.clone());
+            let reconcile = fault::inject("reconcile".into(), reconcile(object, context));
+            let (task, supervisor) = (reconciles.spawn(reconcile), supervisor.clone());
             Box::pin(async move {
                 let error = match task.await {
                     Ok(result) => return result,
                     Err(error) => error,
                 };
-                let why = match error.try_into_panic() {
+                let cause = match error.try_into_panic() {
                     Ok(panic) => panicked(&*panic),
                     Err(aborted) => aborted.to_string(),
                 };
-                supervisor.fail(format!("visit to {name}"), &why);
-                Err(reconcile::Error::Panicked(why))
+                supervisor.fail(format!("reconcile of {name}"), &cause);
+                Err(reconcile::Error::Panicked(cause))
             })
         }
     }

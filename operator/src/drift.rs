@@ -1,7 +1,8 @@
-//! What of a live object is ours, and the way back where server-side apply does not lead there. Pure. ADR 12.
+//! Detects changes that other clients made to the operator's fields of an object, and builds patches for what server-side apply
+//! cannot undo (ADR 12). Pure.
 //!
-//! Ours is every field that we declare, every list that we declare, whole, and of a pod template what [`OURS_IF_ABSENT`] names.
-//! Everything else belongs to whoever set it.
+//! The operator owns every field that it declares, every list that it declares (all items), and in a pod template the fields
+//! of [`OWNED_IF_UNSET`]. Every other field belongs to the client that set it.
 
 use kube::core::DynamicObject;
 use serde_json::{Map, Value, json};
@@ -9,45 +10,45 @@ use sha2::{Digest, Sha256};
 
 use crate::kind::Kind;
 
-/// Lists whose items are matched by these fields. Server-side apply merges such lists, so what somebody adds would stay, and an
-/// item of ours whose key somebody changes would stand beside the one that comes back.
-const KEYS: [(&str, &[&str]); 9] = [
+/// The lists of type `map`, with the key fields of their items. Server-side apply merges such lists by key: it keeps items that
+/// others added, and it adds an item again whose key somebody changed.
+const LIST_MAP_KEYS: [(&str, &[&str]); 9] = [
     ("containers", &["name"]),
     ("env", &["name"]),
     ("imagePullSecrets", &["name"]),
     ("initContainers", &["name"]),
     ("ownerReferences", &["uid"]),
-    // not by number, as server-side apply does: a port that got another number is still the one of that name
+    // By name and not, as server-side apply does, by number: a port with a changed number is still the same port.
     ("ports", &["name"]),
     ("topologySpreadConstraints", &["topologyKey", "whenUnsatisfiable"]),
     ("volumeMounts", &["mountPath"]),
     ("volumes", &["name"]),
 ];
 
-/// Fields of a pod, and of each of its containers, that must be absent where we declare none: what people add to a pod stands in
-/// `brokers.podTemplate`.
-const OURS_IF_ABSENT: [(&str, &[&str]); 3] = [
+/// Fields of a pod and of its containers that the operator owns even where it declares none, so that additions are removed.
+/// `brokers.podTemplate` is the place for additions.
+const OWNED_IF_UNSET: [(&str, &[&str]); 3] = [
     ("", &["initContainers", "volumes"]),
-    ("containers", &CONTAINER),
-    ("initContainers", &CONTAINER),
+    ("containers", &CONTAINER_FIELDS),
+    ("initContainers", &CONTAINER_FIELDS),
 ];
-const CONTAINER: [&str; 8] =
+const CONTAINER_FIELDS: [&str; 8] =
     ["args", "command", "env", "envFrom", "lifecycle", "ports", "volumeDevices", "volumeMounts"];
 
-/// Fields that others fill in where everything else is put back: allocated ports, the number that an autoscaler chose.
-const KEPT: [&str; 2] = ["nodePort", "replicas"];
+/// Fields that a reset keeps although the operator does not declare them: allocated ports, and the number of replicas.
+const KEPT_ON_RESET: [&str; 2] = ["nodePort", "replicas"];
 
-/// A hash of what is ours in `live`: it changes when somebody changes that, and with nothing else. `wanted` is what was applied;
-/// values are those of the API server, which writes `1000m` as `1` and adds defaults.
+/// Hash of the fields of `live` that the operator owns. It changes when one of them changes, and only then. `desired` is the object
+/// that was applied. The values are those of `live`, because the API server normalises them (`1000m` to `1`).
 #[must_use]
-pub fn fingerprint(kind: Kind, wanted: &Value, live: &DynamicObject) -> [u8; 32] {
+pub fn fingerprint(kind: Kind, desired: &Value, live: &DynamicObject) -> [u8; 32] {
     let mut live = live.clone();
     hash_data(&mut live);
-    let ours = project("", &declared(kind, wanted), &json!(live));
-    Sha256::digest(ours.to_string()).into()
+    let owned = project("", &declared(kind, desired), &json!(live));
+    Sha256::digest(owned.to_string()).into()
 }
 
-/// Replaces the values of `data` by their hashes, as caches keep them: they are large, and only compared.
+/// Replaces the values of `data` by their hashes. Caches keep the hashes: the values are large and only compared.
 pub fn hash_data(object: &mut DynamicObject) {
     let data = object.data.get_mut("data").and_then(Value::as_object_mut);
     for value in data.into_iter().flat_map(Map::values_mut).filter(|v| !is_hash(v)) {
@@ -62,43 +63,42 @@ fn is_hash(value: &Value) -> bool {
     value.get("sha256").is_some()
 }
 
-/// The merge patch that takes out of `live` what others put into lists of ours; none where there is nothing.
+/// The merge patch that removes from `live` what others added to lists of the operator. `None` if there is nothing to remove.
 #[must_use]
-pub fn prune(kind: Kind, wanted: &Value, live: &DynamicObject) -> Option<Value> {
-    patch(kind, wanted, live, Way::Prune)
+pub fn prune(kind: Kind, desired: &Value, live: &DynamicObject) -> Option<Value> {
+    patch(kind, desired, live, Mode::Prune)
 }
 
-/// The merge patch that puts everything that we declare back, and takes out of the specification what we do not: for an object
-/// that others changed so that the API server refuses it with our fields beside theirs (two names of one port, two kinds of one
-/// volume). Addresses, allocated ports, `replicas`, and the labels and annotations of others stay.
+/// The merge patch that restores every declared field and removes all others from `spec`. For an object that others changed so
+/// that the API server rejects the operator's fields beside theirs (a port with two names, a volume with two sources). Addresses,
+/// allocated ports, `replicas`, and the labels and annotations of others stay.
 #[must_use]
-pub fn reset(kind: Kind, wanted: &Value, live: &DynamicObject) -> Option<Value> {
-    patch(kind, wanted, live, Way::Reset)
+pub fn reset(kind: Kind, desired: &Value, live: &DynamicObject) -> Option<Value> {
+    patch(kind, desired, live, Mode::Reset)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum Mode {
     Prune,
     Reset,
 }
 
-fn patch(kind: Kind, wanted: &Value, live: &DynamicObject, way: Way) -> Option<Value> {
+fn patch(kind: Kind, desired: &Value, live: &DynamicObject, mode: Mode) -> Option<Value> {
     let now = json!(live);
-    let mut target = mend(kind, way, false, "", &declared(kind, wanted), &now);
-    // ours for ever, or the API server's own
+    let mut target = correct(kind, mode, false, "", &declared(kind, desired), &now);
     target["metadata"]["resourceVersion"] = now["metadata"]["resourceVersion"].clone();
     let mut patch = difference(&now, &target)?;
-    // A write that came in between is seen first.
+    // A write in between makes the patch fail: the next reconciliation sees it.
     patch["metadata"]["resourceVersion"] = json!(live.metadata.resource_version);
     Some(patch)
 }
 
-/// `wanted`, with `null` for what must be absent.
-fn declared(kind: Kind, wanted: &Value) -> Value {
-    let mut declared = wanted.clone();
+/// `desired`, with `null` for the fields that must be absent.
+fn declared(kind: Kind, desired: &Value) -> Value {
+    let mut declared = desired.clone();
     let pod = declared.pointer_mut("/spec/template/spec");
     if let Some(pod) = pod.filter(|_| kind == Kind::Deployment) {
-        for (list, fields) in OURS_IF_ABSENT {
+        for (list, fields) in OWNED_IF_UNSET {
             let items: Vec<&mut Value> = match list {
                 "" => vec![&mut *pod],
                 list => pod[list].as_array_mut().into_iter().flatten().collect(),
@@ -113,49 +113,49 @@ fn declared(kind: Kind, wanted: &Value) -> Value {
     declared
 }
 
-/// The keys of `list`, where every item that we want has them.
-fn keys(list: &str, wanted: &[Value]) -> Option<&'static [&'static str]> {
-    let (_, keys) = KEYS.iter().find(|(name, _)| *name == list)?;
-    wanted.iter().all(|item| keys.iter().all(|key| item.get(key).is_some())).then_some(*keys)
+/// The key fields of the list named `list`. `None` if it is no list map, or if a desired item lacks a key.
+fn keys(list: &str, desired: &[Value]) -> Option<&'static [&'static str]> {
+    let (_, keys) = LIST_MAP_KEYS.iter().find(|(name, _)| *name == list)?;
+    desired.iter().all(|item| keys.iter().all(|key| item.get(key).is_some())).then_some(*keys)
 }
 
-fn same(keys: &[&str], a: &Value, b: &Value) -> bool {
+fn have_same_key(keys: &[&str], a: &Value, b: &Value) -> bool {
     keys.iter().all(|key| a.get(key) == b.get(key))
 }
 
-/// Index of the item of `live` that is `wanted`.
-fn find(keys: &[&str], wanted: &Value, live: &[Value]) -> Option<usize> {
-    live.iter().position(|item| same(keys, wanted, item))
+/// Index of the item of `live` with the key of `desired`.
+fn find(keys: &[&str], desired: &Value, live: &[Value]) -> Option<usize> {
+    live.iter().position(|item| have_same_key(keys, desired, item))
 }
 
-/// Owners that others add hurt nobody.
-fn tolerates_others(list: &str) -> bool {
+/// Whether items that others added may stay: further owners do no harm.
+fn allows_additions(list: &str) -> bool {
     list == "ownerReferences"
 }
 
-/// What of `live` stands where we declare something.
-fn project(name: &str, wanted: &Value, live: &Value) -> Value {
-    match (wanted, live) {
-        (Value::Object(wanted), Value::Object(live)) => wanted
+/// The part of `live` that `desired` declares.
+fn project(name: &str, desired: &Value, live: &Value) -> Value {
+    match (desired, live) {
+        (Value::Object(desired), Value::Object(live)) => desired
             .iter()
             .map(|(key, value)| {
                 (key.clone(), project(key, value, live.get(key).unwrap_or(&Value::Null)))
             })
             .collect(),
-        (Value::Array(wanted), Value::Array(live)) => {
-            let Some(keys) = keys(name, wanted) else { return json!(live) };
-            let found: Vec<_> = wanted.iter().map(|item| find(keys, item, live)).collect();
-            let ours = wanted
+        (Value::Array(desired), Value::Array(live)) => {
+            let Some(keys) = keys(name, desired) else { return json!(live) };
+            let found: Vec<_> = desired.iter().map(|item| find(keys, item, live)).collect();
+            let owned = desired
                 .iter()
                 .zip(&found)
                 .map(|(item, at)| at.map_or(Value::Null, |at| project("", item, &live[at])));
             let others = live
                 .iter()
                 .enumerate()
-                .filter(|(at, _)| !tolerates_others(name) && !found.contains(&Some(*at)));
-            ours.chain(others.map(|(_, item)| item.clone())).collect()
+                .filter(|(at, _)| !allows_additions(name) && !found.contains(&Some(*at)));
+            owned.chain(others.map(|(_, item)| item.clone())).collect()
         }
-        // The API server leaves empty lists and maps out.
+        // The API server omits empty lists and maps.
         (_, live) if is_empty(live) => Value::Null,
         (_, live) => live.clone(),
     }
@@ -165,50 +165,58 @@ fn is_empty(value: &Value) -> bool {
     value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty)
 }
 
-/// What `live` is to become. `drops`: fields that we do not declare go.
-fn mend(kind: Kind, way: Way, drops: bool, name: &str, wanted: &Value, live: &Value) -> Value {
-    match (wanted, live) {
-        (Value::Object(wanted), Value::Object(live)) => {
+/// The value that `live` should have. `drops` removes the fields that `desired` does not declare.
+fn correct(
+    kind: Kind,
+    mode: Mode,
+    drops: bool,
+    name: &str,
+    desired: &Value,
+    live: &Value,
+) -> Value {
+    match (desired, live) {
+        (Value::Object(desired), Value::Object(live)) => {
             let mut target = live.clone();
             if drops {
-                target.retain(|key, _| KEPT.contains(&&**key));
+                target.retain(|key, _| KEPT_ON_RESET.contains(&&**key));
             }
-            for (key, value) in wanted {
-                let drops = way == Way::Reset && goes(kind, drops, key);
+            for (key, value) in desired {
+                let drops = mode == Mode::Reset && drops_undeclared(kind, drops, key);
                 match (value, live.get(key)) {
                     (Value::Null, _) => target.remove(key),
                     (value, live) => {
                         let live = live.unwrap_or(&Value::Null);
-                        target.insert(key.clone(), mend(kind, way, drops, key, value, live))
+                        target.insert(key.clone(), correct(kind, mode, drops, key, value, live))
                     }
                 };
             }
             Value::Object(target)
         }
-        (Value::Array(wanted), Value::Array(live)) => match keys(name, wanted) {
+        (Value::Array(desired), Value::Array(live)) => match keys(name, desired) {
             Some(keys) => {
-                let found: Vec<_> = wanted.iter().map(|item| find(keys, item, live)).collect();
-                let ours = wanted.iter().zip(&found).map(|(item, at)| {
+                let found: Vec<_> = desired.iter().map(|item| find(keys, item, live)).collect();
+                let owned = desired.iter().zip(&found).map(|(item, at)| {
                     let live = at.map_or(&Value::Null, |at| &live[at]);
-                    mend(kind, way, drops, "", item, live)
+                    correct(kind, mode, drops, "", item, live)
                 });
-                let kept =
-                    |at| way == Way::Prune && tolerates_others(name) && !found.contains(&Some(at));
+                let kept = |at| {
+                    mode == Mode::Prune && allows_additions(name) && !found.contains(&Some(at))
+                };
                 let others = live.iter().enumerate().filter(|(at, _)| kept(*at));
-                ours.chain(others.map(|(_, item)| item.clone())).collect()
+                owned.chain(others.map(|(_, item)| item.clone())).collect()
             }
-            None if way == Way::Prune && wanted.len() == live.len() => json!(live),
-            None => without_nulls(&json!(wanted)),
+            None if mode == Mode::Prune && desired.len() == live.len() => json!(live),
+            None => without_nulls(&json!(desired)),
         },
-        // Server-side apply has set it; the API server may write it in another way.
-        (_, live) if way == Way::Prune && !live.is_null() => live.clone(),
-        (wanted, _) => without_nulls(wanted),
+        // Server-side apply has set the value; the API server may have normalised it.
+        (_, live) if mode == Mode::Prune && !live.is_null() => live.clone(),
+        (desired, _) => without_nulls(desired),
     }
 }
 
-/// Whether what we do not declare goes below `key`. A Service's addresses stand beside its ports, and the labels and annotations
-/// of a pod template beside its specification.
-fn goes(kind: Kind, drops: bool, key: &str) -> bool {
+/// Whether a reset removes undeclared fields below `key`. It keeps the addresses of a Service, which are siblings of its ports, and
+/// the metadata of a pod template, which is a sibling of its spec.
+fn drops_undeclared(kind: Kind, drops: bool, key: &str) -> bool {
     match key {
         "metadata" => false,
         "spec" => drops || kind != Kind::Service,

@@ -1,4 +1,5 @@
-//! What is told as Kubernetes Events: changes, once each. Failing to tell is logged, and never a failure of the visit.
+//! Publishes Kubernetes Events about a channel: one for each change. A failure to publish is logged and does not fail the
+//! reconciliation.
 
 use eventcast_crds::channel::status::EventChannelStatus;
 use eventcast_runtime::Chain;
@@ -9,80 +10,86 @@ use kube::{
 };
 
 use crate::{
-    names::MANAGER,
+    names::FIELD_MANAGER,
     status::{conditions, reasons},
-    stream::Change,
+    stream::StreamChange,
 };
 
-/// Tells Events about channels.
+/// Publishes Events about channels.
 #[derive(Clone)]
 pub struct Events(Recorder);
 
-/// The most that the API takes in a note.
-const LONGEST: usize = 1000;
+/// The API server rejects longer notes (1 KiB).
+const MAX_NOTE_BYTES: usize = 1000;
 
 impl Events {
-    /// Tells in the name of `instance`, the operator's pod.
+    /// Reports as `instance`, the operator's pod.
     #[must_use]
     pub fn new(client: Client, instance: String) -> Self {
         Self(Recorder::new(
             client,
-            Reporter { controller: MANAGER.into(), instance: Some(instance) },
+            Reporter { controller: FIELD_MANAGER.into(), instance: Some(instance) },
         ))
     }
 
-    /// Tells of a stream.
-    pub async fn stream(&self, channel: &ObjectReference, stream: &str, change: &Change) {
-        let (reason, kind, note) = match change {
-            Change::Created => {
-                ("StreamCreated", EventType::Normal, format!("created the stream {stream}"))
+    /// Reports a change of a stream.
+    pub async fn stream_changed(
+        &self,
+        channel: &ObjectReference,
+        stream: &str,
+        change: &StreamChange,
+    ) {
+        let (reason, type_, note) = match change {
+            StreamChange::Created => {
+                ("StreamCreated", EventType::Normal, format!("created stream {stream}"))
             }
-            Change::Recreated => (
+            StreamChange::Recreated => (
                 "StreamRecreated",
                 EventType::Warning,
                 format!(
-                    "the stream {stream} was gone and is created anew: its events are lost, and subscribers are told"
+                    "recreated stream {stream}, which was missing: its events are lost, and subscribers receive a gap event"
                 ),
             ),
-            Change::Adopted(changes) => (
+            StreamChange::Adopted(changes) => (
                 "StreamAdopted",
                 EventType::Normal,
-                format!("took the stream {stream} over; changed: {changes}"),
+                format!("adopted stream {stream}; changed: {changes}"),
             ),
-            Change::Updated(changes) => (
+            StreamChange::Updated(changes) => (
                 "StreamUpdated",
                 EventType::Normal,
                 format!(
-                    "changed the stream {stream}: {changes}. Lower limits drop the oldest events"
+                    "updated stream {stream}: {changes}. Lower limits delete the oldest events"
                 ),
             ),
-            Change::Deleted => (
+            StreamChange::Deleted => (
                 "StreamDeleted",
                 EventType::Normal,
-                format!("deleted the stream {stream} and its events"),
+                format!("deleted stream {stream} and its events"),
             ),
         };
-        self.tell(channel, kind, reason, "EnsureStream", note).await;
+        self.publish(channel, type_, reason, "EnsureStream", note).await;
     }
 
-    /// Tells that an object of somebody else's making, or unmaking, was put right.
+    /// Reports that the operator restored an object that another client had changed or deleted.
     pub async fn repaired(&self, channel: &ObjectReference, kind: &str, name: &str) {
-        let note =
-            format!("put {kind} {name} back as it should be: change the EventChannel instead");
-        self.tell(channel, EventType::Normal, "DriftRepaired", "Apply", note).await;
+        let note = format!(
+            "restored {kind} {name}, which another client had changed: change the EventChannel instead"
+        );
+        self.publish(channel, EventType::Normal, "DriftRepaired", "Apply", note).await;
     }
 
-    /// Tells that a channel cannot go because its stream cannot be deleted, and the way out.
-    pub async fn blocked(&self, channel: &ObjectReference, why: &str) {
+    /// Reports that a channel cannot be deleted because its stream cannot be deleted, and how to delete it anyway.
+    pub async fn deletion_blocked(&self, channel: &ObjectReference, cause: &str) {
         let note = format!(
-            "the channel waits for its stream to be deleted: {why}. To let it go and keep the stream: \
+            "waiting for the stream to be deleted: {cause}. To delete the channel and keep the stream: \
              kubectl patch evch NAME --type=merge -p '{{\"spec\":{{\"deletionPolicy\":\"Retain\"}}}}'"
         );
-        self.tell(channel, EventType::Warning, "FinalizerBlocked", "DeleteStream", note).await;
+        self.publish(channel, EventType::Warning, "FinalizerBlocked", "DeleteStream", note).await;
     }
 
-    /// Tells what got worse, what is well again, and that all is well.
-    pub async fn changed(
+    /// Reports the conditions that changed for the worse, those that recovered, and the channel becoming ready.
+    pub async fn conditions_changed(
         &self,
         channel: &ObjectReference,
         old: &EventChannelStatus,
@@ -90,51 +97,52 @@ impl Events {
     ) {
         for condition in &new.conditions {
             let before = old.conditions.iter().find(|c| c.type_ == condition.type_);
-            if !is_news(before, condition) {
+            if !is_reported(before, condition) {
                 continue;
             }
-            let good = condition.status == "True";
-            let kind = if good { EventType::Normal } else { EventType::Warning };
+            let is_true = condition.status == "True";
+            let type_ = if is_true { EventType::Normal } else { EventType::Warning };
             let note = format!("{}: {}", condition.type_, condition.message);
-            self.tell(channel, kind, &condition.reason, &condition.type_, note).await;
+            self.publish(channel, type_, &condition.reason, &condition.type_, note).await;
         }
     }
 
-    async fn tell(
+    async fn publish(
         &self,
         channel: &ObjectReference,
-        kind: EventType,
+        type_: EventType,
         reason: &str,
         action: &str,
         mut note: String,
     ) {
-        if note.len() > LONGEST {
-            note.truncate((0..=LONGEST).rev().find(|i| note.is_char_boundary(*i)).unwrap_or(0));
+        if note.len() > MAX_NOTE_BYTES {
+            let end = (0..=MAX_NOTE_BYTES).rev().find(|i| note.is_char_boundary(*i)).unwrap_or(0);
+            note.truncate(end);
         }
         let event = Event {
-            type_: kind,
+            type_,
             reason: reason.into(),
             note: Some(note),
             action: action.into(),
             secondary: None,
         };
         if let Err(error) = self.0.publish(&event, channel).await {
-            tracing::warn!(error = %Chain(&error), reason, "cannot record an Event");
+            tracing::warn!(error = %Chain(&error), reason, "cannot publish an Event");
         }
     }
 }
 
-/// A condition is news when its reason changed, and it is not just one of the first things to be said of a channel.
-fn is_news(before: Option<&Condition>, now: &Condition) -> bool {
-    let was = before.map(|c| &*c.status);
+/// Whether a condition gets an Event: its status or reason changed, and it is not just the normal start of a channel.
+fn is_reported(before: Option<&Condition>, now: &Condition) -> bool {
+    let old_status = before.map(|c| &*c.status);
     if before.is_some_and(|b| (&b.status, &b.reason) == (&now.status, &now.reason)) {
         return false;
     }
     match (&*now.type_, &*now.status) {
         (conditions::READY, status) => status == "True",
         (conditions::PAUSED, _) => true,
-        (_, "True") => was == Some("False"),
-        (_, "False") => was.is_some() || now.reason != reasons::WAITING,
+        (_, "True") => old_status == Some("False"),
+        (_, "False") => old_status.is_some() || now.reason != reasons::WAITING,
         _ => false,
     }
 }
@@ -146,17 +154,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_matters_is_told() {
-        let condition = |kind: &str, status: &str, reason: &str| Condition {
+    fn only_news_is_reported() {
+        let c = |type_: &str, status: &str, reason: &str| Condition {
             last_transition_time: Time(jiff::Timestamp::UNIX_EPOCH),
             message: String::new(),
             observed_generation: None,
             reason: reason.into(),
             status: status.into(),
-            type_: kind.into(),
+            type_: type_.into(),
         };
-        let c = condition;
-        for (before, now, told) in [
+        for (before, now, expected) in [
             (None, c("Accepted", "True", "Accepted"), false),
             (None, c("Accepted", "False", "InvalidSpec"), true),
             (None, c("Available", "False", reasons::WAITING), false),
@@ -181,7 +188,7 @@ mod tests {
             (None, c("Ready", "True", "Ready"), true),
             (None, c("Available", "Unknown", "Blocked"), false),
         ] {
-            assert_eq!(is_news(before.as_ref(), &now), told, "{before:?} {now:?}");
+            assert_eq!(is_reported(before.as_ref(), &now), expected, "{before:?} {now:?}");
         }
     }
 }

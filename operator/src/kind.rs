@@ -1,29 +1,31 @@
-//! The kinds of objects that a channel is made of. Closed: a new kind does not compile until it is built, applied and permitted. Pure.
+//! The kinds of objects that the operator creates for a channel. Pure.
+//!
+//! The enum is closed: a new kind does not compile until it is built, applied and permitted.
 
 use kube::core::{ApiResource, GroupVersionKind};
 
-/// A kind of object that belongs to a channel.
+/// A kind of object that a channel owns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
-    /// Identity of the pods, without any right.
+    /// Identity of the broker pods, without any permission.
     ServiceAccount,
     /// The broker's configuration.
     ConfigMap,
     /// Credentials for NATS.
     Secret,
-    /// The address inside the cluster.
+    /// The address of the brokers inside the cluster.
     Service,
-    /// What the pods may say to whom.
+    /// The connections that the broker pods may open and accept.
     NetworkPolicy,
-    /// How many pods may go at once of their own will.
-    DisruptionBudget,
+    /// How many brokers an eviction may remove at once.
+    PodDisruptionBudget,
     /// Chooses the number of brokers.
-    Autoscaler,
-    /// The way in from outside.
+    HorizontalPodAutoscaler,
+    /// Access from outside the cluster.
     Ingress,
-    /// The way in from outside, by the Gateway API.
-    Route,
-    /// What Prometheus scrapes.
+    /// Access from outside the cluster, by the Gateway API.
+    HttpRoute,
+    /// Scrape configuration of the Prometheus operator.
     PodMonitor,
     /// The brokers.
     Deployment,
@@ -37,15 +39,15 @@ impl Kind {
         Self::Secret,
         Self::Service,
         Self::NetworkPolicy,
-        Self::DisruptionBudget,
-        Self::Autoscaler,
+        Self::PodDisruptionBudget,
+        Self::HorizontalPodAutoscaler,
         Self::Ingress,
-        Self::Route,
+        Self::HttpRoute,
         Self::PodMonitor,
         Self::Deployment,
     ];
 
-    /// Group, version, kind and plural.
+    /// Group, version, kind and plural, as the API server names them.
     #[must_use]
     pub const fn names(self) -> (&'static str, &'static str, &'static str, &'static str) {
         match self {
@@ -54,54 +56,55 @@ impl Kind {
             Self::Secret => ("", "v1", "Secret", "secrets"),
             Self::Service => ("", "v1", "Service", "services"),
             Self::NetworkPolicy => ("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"),
-            Self::DisruptionBudget => {
+            Self::PodDisruptionBudget => {
                 ("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
             }
-            Self::Autoscaler => {
+            Self::HorizontalPodAutoscaler => {
                 ("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
             }
             Self::Ingress => ("networking.k8s.io", "v1", "Ingress", "ingresses"),
-            Self::Route => ("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes"),
+            Self::HttpRoute => ("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes"),
             Self::PodMonitor => ("monitoring.coreos.com", "v1", "PodMonitor", "podmonitors"),
             Self::Deployment => ("apps", "v1", "Deployment", "deployments"),
         }
     }
 
-    /// What Kubernetes calls it.
+    /// The `kind` of the API server.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         self.names().2
     }
 
-    /// As kube wants it.
+    /// The resource for a dynamic [`Api`](kube::Api).
     #[must_use]
     pub fn resource(self) -> ApiResource {
         let (group, version, kind, plural) = self.names();
         ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
     }
 
-    /// Whether the API may be absent from a cluster.
+    /// Whether a cluster may lack this API.
     #[must_use]
     pub const fn is_optional(self) -> bool {
-        matches!(self, Self::Route | Self::PodMonitor)
+        matches!(self, Self::HttpRoute | Self::PodMonitor)
     }
 
-    /// Whether changes are watched. Secrets are not: it would take the right to read all of them.
+    /// Whether the operator watches objects of this kind. It does not watch Secrets: that would need permission to read
+    /// every Secret of the namespace.
     #[must_use]
     pub const fn is_watched(self) -> bool {
         !matches!(self, Self::Secret)
     }
 
-    /// Whether a channel may have none: only then is one ever deleted by us.
+    /// Whether a channel may have no object of this kind, so that the operator deletes the one that exists.
     #[must_use]
-    pub const fn may_go(self) -> bool {
+    pub const fn is_prunable(self) -> bool {
         matches!(
             self,
             Self::NetworkPolicy
-                | Self::DisruptionBudget
-                | Self::Autoscaler
+                | Self::PodDisruptionBudget
+                | Self::HorizontalPodAutoscaler
                 | Self::Ingress
-                | Self::Route
+                | Self::HttpRoute
                 | Self::PodMonitor
         )
     }

@@ -1,8 +1,8 @@
-//! One operator at a time: a Lease, by the rules of client-go.
+//! Leader election with a Lease, by the rules of client-go.
 //!
-//! What another replica wrote into the Lease is judged by *when we saw it change*, on our own clock: the clocks of two machines are
-//! never compared. Whoever cannot renew in time ends its process, and writes nothing more before that: the [`Fence`] is asked
-//! before each write, and closes before anybody else may take over.
+//! A candidate measures on its own clock how long it has not seen the Lease change; it never compares timestamps of two
+//! machines. A leader that cannot renew in time exits. Before that it stops writing: every write first checks the
+//! [`Fence`], which closes before another replica may take over.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -22,30 +22,33 @@ use tokio_util::sync::CancellationToken;
 
 use crate::names::LEASE;
 
-/// Nobody takes over before the record has stood still for so long.
-const DURATION: Duration = Duration::from_secs(15);
-/// Whoever has not renewed for so long is not the leader any more. Less than [`DURATION`]: there is never a moment with two.
-const DEADLINE: Duration = Duration::from_secs(10);
-/// How often the leader renews, and the others look.
-const PERIOD: Duration = Duration::from_secs(2);
+/// A candidate takes over a Lease that did not change for this long.
+const LEASE_DURATION: Duration = Duration::from_secs(15);
+/// A leader that did not renew for this long stops leading. Shorter than [`LEASE_DURATION`], so that two replicas never
+/// lead at once.
+const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+/// Interval of renewals by the leader, and of attempts by the other candidates.
+const RETRY_PERIOD: Duration = Duration::from_secs(2);
+/// How long releasing the Lease at shutdown may take.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Whether this process may write. Cheap to ask and to clone.
+/// Whether this process may write to the API server and NATS. Clones share one state.
 #[derive(Clone, Debug)]
 pub struct Fence(Arc<Mutex<Option<Instant>>>);
 
-/// This process is not the leader, or cannot be sure of it.
+/// This process is not the leader, or cannot be sure that it still is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this operator is not the leader any more")]
-pub struct Fenced;
+#[error("this operator is no longer the leader")]
+pub struct NotLeader;
 
 impl Fence {
-    /// Closed.
+    /// A fence that lets no write pass until an election is won.
     #[must_use]
     pub fn closed() -> Self {
         Self(Arc::default())
     }
 
-    /// Open for ever: for an operator without leader election.
+    /// A fence that never closes, for an operator without leader election.
     #[must_use]
     pub fn open() -> Self {
         let fence = Self::closed();
@@ -53,13 +56,13 @@ impl Fence {
         fence
     }
 
-    /// Whether a write may begin now.
+    /// Checks that a write may begin now.
     ///
     /// # Errors
-    /// It may not.
-    pub fn check(&self) -> Result<(), Fenced> {
+    /// This process is not the leader.
+    pub fn check(&self) -> Result<(), NotLeader> {
         let until = *self.0.lock();
-        until.filter(|until| Instant::now() < *until).map(|_| ()).ok_or(Fenced)
+        until.filter(|until| Instant::now() < *until).map(|_| ()).ok_or(NotLeader)
     }
 
     fn open_until(&self, until: Instant) {
@@ -71,114 +74,125 @@ impl Fence {
     }
 }
 
-/// The Lease as it was last seen to change.
+/// The Lease, and when this process first saw it in this version.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Record {
+pub struct ObservedLease {
     holder: Option<String>,
-    version: Option<String>,
-    seen: Instant,
+    resource_version: Option<String>,
+    first_seen: Instant,
 }
 
-/// What to do now.
+/// What a candidate does with the Lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// There is no Lease.
+    /// No Lease exists.
     Create,
-    /// Nobody holds it, or its holder has not moved for too long.
+    /// The Lease has no holder, or it expired.
     Acquire,
-    /// It is ours.
+    /// This candidate holds the Lease.
     Renew,
-    /// It is somebody else's.
+    /// Another candidate holds the Lease.
     Wait,
 }
 
-/// Decides from what was seen. Pure.
+/// Decides for the candidate `identity`. Pure.
 #[must_use]
-pub fn decide(record: Option<&Record>, me: &str, now: Instant) -> Decision {
-    let Some(record) = record else {
+pub fn decide(lease: Option<&ObservedLease>, identity: &str, now: Instant) -> Decision {
+    let Some(lease) = lease else {
         return Decision::Create;
     };
-    match record.holder.as_deref().filter(|holder| !holder.is_empty()) {
+    match lease.holder.as_deref().filter(|holder| !holder.is_empty()) {
         None => Decision::Acquire,
-        Some(holder) if holder == me => Decision::Renew,
-        Some(_) if now.saturating_duration_since(record.seen) >= DURATION => Decision::Acquire,
+        Some(holder) if holder == identity => Decision::Renew,
+        Some(_) if now.saturating_duration_since(lease.first_seen) >= LEASE_DURATION => {
+            Decision::Acquire
+        }
         Some(_) => Decision::Wait,
     }
 }
 
-/// A candidate.
+/// A candidate in the election.
 pub struct Election {
     api: Api<Lease>,
-    me: String,
+    identity: String,
     fence: Fence,
-    record: Option<Record>,
+    observed: Option<ObservedLease>,
 }
 
 impl fmt::Debug for Election {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Election").field("me", &self.me).field("record", &self.record).finish()
+        f.debug_struct("Election")
+            .field("identity", &self.identity)
+            .field("observed", &self.observed)
+            .finish()
     }
 }
 
 impl Election {
-    /// A candidate called `me` for the Lease in `namespace`, who opens `fence` while it leads.
+    /// The candidate `identity` for the Lease in `namespace`. It opens `fence` while it leads.
     #[must_use]
-    pub fn new(client: Client, namespace: &str, me: String, fence: Fence) -> Self {
-        Self { api: Api::namespaced(client, namespace), me, fence, record: None }
+    pub fn new(client: Client, namespace: &str, identity: String, fence: Fence) -> Self {
+        Self { api: Api::namespaced(client, namespace), identity, fence, observed: None }
     }
 
     /// Waits until this candidate leads.
     pub async fn win(&mut self) {
         loop {
-            match timeout(DEADLINE, self.turn()).await {
+            match timeout(RENEW_DEADLINE, self.try_acquire_or_renew()).await {
                 Ok(Ok(true)) => return,
                 Ok(Ok(false)) => {}
                 Ok(Err(error)) => {
-                    tracing::warn!(error = %Chain(&error), "cannot take part in the election")
+                    tracing::warn!(error = %Chain(&error), "cannot acquire the lease; retrying")
                 }
-                Err(_) => tracing::warn!("the API server does not answer in the election"),
+                Err(_) => {
+                    tracing::warn!(
+                        "the API server did not answer in time; retrying to acquire the lease"
+                    )
+                }
             }
-            sleep(jittered(PERIOD)).await;
+            sleep(jittered(RETRY_PERIOD)).await;
         }
     }
 
-    /// Renews until `stop`, then gives the Lease up. Returns earlier when the Lease is lost; the process must end then.
+    /// Renews the Lease until `stop`, then releases it.
     ///
     /// # Errors
-    /// The Lease is lost.
-    pub async fn hold(&mut self, stop: CancellationToken) -> Result<(), Fenced> {
+    /// The Lease is lost: the process must exit.
+    pub async fn hold(&mut self, stop: CancellationToken) -> Result<(), NotLeader> {
         let mut renewed = Instant::now();
         loop {
             tokio::select! {
-                () = sleep(jittered(PERIOD)) => {}
+                () = sleep(jittered(RETRY_PERIOD)) => {}
                 () = stop.cancelled() => break,
             }
-            let left = DEADLINE.saturating_sub(renewed.elapsed());
-            let began = Instant::now();
-            match timeout(left, self.turn()).await {
-                Ok(Ok(true)) => renewed = began,
+            let left = RENEW_DEADLINE.saturating_sub(renewed.elapsed());
+            let started = Instant::now();
+            match timeout(left, self.try_acquire_or_renew()).await {
+                Ok(Ok(true)) => renewed = started,
                 Ok(Ok(false)) => {
                     self.fence.close();
-                    return Err(Fenced);
+                    return Err(NotLeader);
                 }
-                Ok(Err(error)) => tracing::warn!(error = %Chain(&error), "cannot renew the lease"),
+                Ok(Err(error)) => {
+                    tracing::warn!(error = %Chain(&error), "cannot renew the lease; retrying")
+                }
                 Err(_) => {}
             }
-            if renewed.elapsed() >= DEADLINE {
+            if renewed.elapsed() >= RENEW_DEADLINE {
                 self.fence.close();
-                return Err(Fenced);
+                return Err(NotLeader);
             }
         }
         self.release().await;
         Ok(())
     }
 
-    /// One look at the Lease, and one write if that is due. True: we lead.
-    async fn turn(&mut self) -> Result<bool, kube::Error> {
-        let began = Instant::now();
+    /// Reads the Lease and writes it if [`decide`] says so. Returns whether this candidate leads.
+    async fn try_acquire_or_renew(&mut self) -> Result<bool, kube::Error> {
+        let started = Instant::now();
         let lease = self.api.get_opt(LEASE).await?;
-        self.see(lease.as_ref(), began);
-        let decision = decide(self.record.as_ref(), &self.me, began);
+        self.observe(lease.as_ref(), started);
+        let decision = decide(self.observed.as_ref(), &self.identity, started);
         let written = match (decision, lease) {
             (Decision::Wait, _) => return Ok(false),
             (Decision::Create, _) | (_, None) => {
@@ -190,18 +204,18 @@ impl Election {
             }
             (Decision::Acquire | Decision::Renew, Some(mut lease)) => {
                 lease.spec = Some(self.spec(lease.spec.as_ref(), decision == Decision::Acquire));
-                // carries the resourceVersion that was read: of two who try, one succeeds
+                // The write carries the resourceVersion that was read: of two candidates one succeeds.
                 self.api.replace(LEASE, &PostParams::default(), &lease).await
             }
         };
         match written {
             Ok(lease) => {
-                self.see(Some(&lease), began);
-                // from before the write: when others count from its arrival they count longer
-                self.fence.open_until(began + DEADLINE);
+                self.observe(Some(&lease), started);
+                // Counted from before the write: other candidates count from its arrival, so they wait longer.
+                self.fence.open_until(started + RENEW_DEADLINE);
                 Ok(true)
             }
-            // Somebody was quicker; look again before anything is concluded.
+            // Another client wrote the Lease first. A leader reads it again before it concludes that it lost.
             Err(kube::Error::Api(e)) if e.is_conflict() || e.is_already_exists() => {
                 if decision == Decision::Renew { Err(kube::Error::Api(e)) } else { Ok(false) }
             }
@@ -209,16 +223,16 @@ impl Election {
         }
     }
 
-    /// Notes when the Lease was seen to change.
-    fn see(&mut self, lease: Option<&Lease>, now: Instant) {
+    /// Remembers when each version of the Lease was first seen.
+    fn observe(&mut self, lease: Option<&Lease>, now: Instant) {
         let Some(lease) = lease else {
-            self.record = None;
+            self.observed = None;
             return;
         };
-        let version = lease.metadata.resource_version.clone();
-        if self.record.as_ref().is_none_or(|r| r.version != version) {
+        let resource_version = lease.metadata.resource_version.clone();
+        if self.observed.as_ref().is_none_or(|o| o.resource_version != resource_version) {
             let holder = lease.spec.as_ref().and_then(|s| s.holder_identity.clone());
-            self.record = Some(Record { holder, version, seen: now });
+            self.observed = Some(ObservedLease { holder, resource_version, first_seen: now });
         }
     }
 
@@ -227,8 +241,8 @@ impl Election {
         let transitions = old.and_then(|s| s.lease_transitions).unwrap_or(0);
         let acquired = old.and_then(|s| s.acquire_time.clone()).filter(|_| !acquires);
         LeaseSpec {
-            holder_identity: Some(self.me.clone()),
-            lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
+            holder_identity: Some(self.identity.clone()),
+            lease_duration_seconds: i32::try_from(LEASE_DURATION.as_secs()).ok(),
             acquire_time: acquired.or_else(|| Some(now.clone())),
             renew_time: Some(now),
             lease_transitions: Some(transitions + i32::from(acquires && old.is_some())),
@@ -236,23 +250,23 @@ impl Election {
         }
     }
 
-    /// So that the next one need not wait.
+    /// Clears the holder, so that the next leader need not wait for the Lease to expire.
     async fn release(&mut self) {
         self.fence.close();
-        let give_up = async {
+        let release = async {
             let Some(mut lease) = self.api.get_opt(LEASE).await? else {
                 return Ok(());
             };
-            let ours =
-                lease.spec.as_ref().and_then(|s| s.holder_identity.as_ref()) == Some(&self.me);
-            if let Some(spec) = lease.spec.as_mut().filter(|_| ours) {
+            let held = lease.spec.as_ref().and_then(|s| s.holder_identity.as_ref())
+                == Some(&self.identity);
+            if let Some(spec) = lease.spec.as_mut().filter(|_| held) {
                 spec.holder_identity = Some(String::new());
                 self.api.replace(LEASE, &PostParams::default(), &lease).await?;
             }
             Ok::<_, kube::Error>(())
         };
-        if let Ok(Err(error)) = timeout(Duration::from_secs(2), give_up).await {
-            tracing::warn!(error = %Chain(&error), "cannot give the lease up: the next leader waits for its end");
+        if let Ok(Err(error)) = timeout(RELEASE_TIMEOUT, release).await {
+            tracing::warn!(error = %Chain(&error), "cannot release the lease; the next leader waits until it expires");
         }
     }
 }
@@ -266,36 +280,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_of_decisions() {
+    fn candidates_take_over_leases_that_are_free_or_expired() {
         let now = Instant::now() + Duration::from_secs(100);
-        let record = |holder: &str, age| {
-            let holder = (!holder.is_empty()).then(|| holder.to_owned());
-            Record { holder, version: Some("1".into()), seen: now - Duration::from_secs(age) }
+        let observed = |holder: &str, age| ObservedLease {
+            holder: (!holder.is_empty()).then(|| holder.to_owned()),
+            resource_version: Some("1".into()),
+            first_seen: now - Duration::from_secs(age),
         };
-        for (record, expected) in [
+        for (lease, expected) in [
             (None, Decision::Create),
-            (Some(record("", 0)), Decision::Acquire),
-            (Some(record("me", 0)), Decision::Renew),
-            (Some(record("me", 99)), Decision::Renew),
-            (Some(record("you", 0)), Decision::Wait),
-            (Some(record("you", 14)), Decision::Wait),
-            (Some(record("you", 15)), Decision::Acquire),
+            (Some(observed("", 0)), Decision::Acquire),
+            (Some(observed("me", 0)), Decision::Renew),
+            (Some(observed("me", 99)), Decision::Renew),
+            (Some(observed("you", 0)), Decision::Wait),
+            (Some(observed("you", 14)), Decision::Wait),
+            (Some(observed("you", 15)), Decision::Acquire),
         ] {
-            assert_eq!(decide(record.as_ref(), "me", now), expected, "{record:?}");
+            assert_eq!(decide(lease.as_ref(), "me", now), expected, "{lease:?}");
         }
-        let emptied = Record { holder: Some(String::new()), version: None, seen: now };
-        assert_eq!(decide(Some(&emptied), "me", now), Decision::Acquire, "given up");
+        let released = ObservedLease { holder: Some(String::new()), ..observed("me", 0) };
+        assert_eq!(decide(Some(&released), "me", now), Decision::Acquire, "released");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_fence_closes_by_itself_before_another_may_lead() {
+    async fn a_fence_closes_before_another_replica_may_lead() {
         let fence = Fence::closed();
-        assert_eq!(fence.check(), Err(Fenced));
-        fence.open_until(Instant::now() + DEADLINE);
+        assert_eq!(fence.check(), Err(NotLeader));
+        fence.open_until(Instant::now() + RENEW_DEADLINE);
         assert_eq!(fence.check(), Ok(()));
-        sleep(DEADLINE).await;
-        assert_eq!(fence.check(), Err(Fenced));
-        const { assert!(DEADLINE.as_secs() < DURATION.as_secs()) };
+        sleep(RENEW_DEADLINE).await;
+        assert_eq!(fence.check(), Err(NotLeader));
+        const { assert!(RENEW_DEADLINE.as_secs() < LEASE_DURATION.as_secs()) };
         assert_eq!(Fence::open().check(), Ok(()));
     }
 }

@@ -1,14 +1,29 @@
-//! The Eventcast operator: makes a JetStream stream and brokers of every EventChannel.
+//! The Eventcast operator: runs a JetStream stream and brokers for every EventChannel.
+//!
+//! Modules in layers, top to bottom. A module imports only modules of lower layers:
 //!
 //! ```text
-//! main -> run -> controller -> reconcile -> { apply, stream, observe, status, build, channel } -> crds
-//!                leader (one of several works)      nats, scope (what is asked and watched)
+//! main
+//! run
+//! args  admin  check  controller
+//! reconcile  subscribers
+//! events
+//! apply  observe  stream
+//! build
+//! channel
+//! nats  schema  scope  apis  permissions
+//! drift  leader  metrics  stream_error
+//! settings  status  backoff
+//! kind  names
 //! ```
 //!
-//! A visit is a pipeline: read, validate (`channel`), ensure the stream (`stream`), build (`build`), apply (`apply`), look
-//! (`observe`), report (`status`). `channel`, `build`, `drift`, `observe`, `status`, `stream::plan`, `kind` and `names` are pure: the same
-//! channel gives the same objects. Only `apply`, `reconcile`, `leader`, `events`, `subscribers`, `scope`, `schema` and
-//! `permissions` speak to the API server, only `stream` and `nats` to NATS.
+//! A reconciliation ([`reconcile`]) is a pipeline: parse and validate the spec ([`channel`]), ensure the stream ([`stream`]),
+//! build the objects and apply them ([`apply`]), observe them ([`observe`]), write the status ([`status`]).
+//!
+//! Pure, without I/O and clock: `build`, `channel`, `drift`, `kind`, `names`, `observe`, `status`, `stream::plan`,
+//! `stream_error`. The same channel always gives the same objects. Only `apply`, `apis`, `check`, `events`, `leader`,
+//! `permissions`, `reconcile`, `schema` and `scope` call the API server, only `nats` and `stream` call NATS, and only `subscribers`
+//! calls brokers.
 
 pub mod admin;
 pub mod apis;
@@ -35,4 +50,5 @@ pub mod scope;
 pub mod settings;
 pub mod status;
 pub mod stream;
+pub mod stream_error;
 pub mod subscribers;

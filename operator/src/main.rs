@@ -1,12 +1,12 @@
-//! `eventcast-operator`: arguments and dispatch.
+//! `eventcast-operator`: parses the arguments and runs the subcommand.
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use eventcast_crds::channel::crd_yaml;
 use eventcast_operator::{
-    args::{Args, Command, Shared},
-    check::{self, Places},
+    args::{Args, Command, CommonArgs},
+    check::{self, Namespaces},
     metrics::Metrics,
     run,
     settings::Settings,
@@ -22,8 +22,8 @@ fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
-            // Help and version are no errors.
             drop(error.print());
+            // `--help` and `--version` are no errors.
             return ExitCode::from(if error.use_stderr() { EXIT_USAGE } else { 0 });
         }
     };
@@ -38,42 +38,42 @@ async fn dispatch(command: Command, shutdown: CancellationToken) -> Result<(), F
         Command::Run(args) => {
             run::run(*args, client().await?, shutdown).await.map_err(Failure::failed)
         }
-        Command::Check(shared) => check(&shared).await,
+        Command::Check(args) => check(&args).await,
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the definition is what this command is asked for")]
+#[expect(clippy::print_stdout, reason = "the output of the command")]
 fn print_crd() -> Result<(), Failure> {
     println!("{}", crd_yaml().map_err(Failure::failed)?);
     Ok(())
 }
 
-#[expect(clippy::print_stdout, reason = "what was found is what this command is asked for")]
-async fn check(shared: &Shared) -> Result<(), Failure> {
-    let settings = Settings::of_nats(shared.nats());
-    let places = Places {
-        watched: shared.namespaces(),
-        own: shared.leader_election.then(|| shared.own_namespace()),
+#[expect(clippy::print_stdout, reason = "the output of the command")]
+async fn check(args: &CommonArgs) -> Result<(), Failure> {
+    let settings = Settings::nats_only(args.nats());
+    let namespaces = Namespaces {
+        watched: args.namespaces(),
+        lease: args.leader_election.then(|| args.own_namespace()),
     };
-    let found = check::everything(
+    let problems = check::find_problems(
         &client().await?,
         settings,
-        &places,
+        &namespaces,
         &Metrics::new().map_err(Failure::failed)?,
     )
     .await;
-    if found.is_empty() {
-        println!("NATS, the CRD and every right are there");
+    if problems.is_empty() {
+        println!("no problems found: NATS, the CRD and the permissions are in place");
         return Ok(());
     }
-    Err(Failure::failed(found.join("\n")))
+    Err(Failure::failed(problems.join("\n")))
 }
 
 async fn client() -> Result<Client, Failure> {
     let unreachable = |e: &(dyn std::error::Error + 'static)| {
-        let why = Chain(e);
+        let cause = Chain(e);
         Failure::failed(format!(
-            "cannot connect to the API server: {why}; run it in a cluster, or set KUBECONFIG"
+            "cannot connect to the API server: {cause}; run the operator in a cluster, or set KUBECONFIG"
         ))
     };
     let config = kube::Config::infer().await.map_err(|e| unreachable(&e))?;

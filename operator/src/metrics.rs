@@ -1,5 +1,4 @@
-//! What operators see of the operator. One [`Metrics`] is made in `main` and passed down. No label names a channel: there may be
-//! thousands.
+//! Prometheus metrics of the operator. No label holds the name of a channel: a cluster may have thousands.
 
 use std::sync::{
     Arc,
@@ -14,12 +13,12 @@ use prometheus::{
 
 use crate::{kind::Kind, status::reasons};
 
-/// The registry and the families.
+/// The registry and its metric families. The process has one.
 pub struct Metrics {
     registry: Registry,
     panics: IntCounter,
-    /// Panics that `panics` has counted.
-    told: AtomicU64,
+    /// How many panics `panics` already includes.
+    counted_panics: AtomicU64,
     reconciles: IntCounterVec,
     failures: IntCounterVec,
     repairs: IntCounterVec,
@@ -27,21 +26,21 @@ pub struct Metrics {
     streams: IntCounterVec,
     watch_errors: IntCounterVec,
     channels: IntGaugeVec,
-    /// Time of one visit.
+    /// Duration of one reconciliation.
     pub reconcile_seconds: Histogram,
-    /// 1 while this process leads.
+    /// 1 while this process is the leader.
     pub leader: IntGauge,
-    /// 1 while NATS can be reached.
+    /// 1 while the operator is connected to NATS.
     pub nats_connected: IntGauge,
-    /// Fields in which CRD and operator differ.
+    /// Number of fields in which the installed CRD and the operator's CRD differ.
     pub schema_differences: IntGauge,
 }
 
 impl Metrics {
-    /// All families, registered.
+    /// Registers all families.
     ///
     /// # Errors
-    /// Two families have one name: a mistake in this file.
+    /// Two families have the same name: a bug in this file.
     pub fn new() -> Result<Arc<Self>, prometheus::Error> {
         let registry = Registry::new();
         let name = |name: &str| format!("eventcast_operator_{name}");
@@ -58,44 +57,55 @@ impl Metrics {
             registry.register(Box::new(g.clone())).map(|()| g)
         };
         let buckets = vec![0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
-        let panics = IntCounter::new(name("panics_total"), "Panics of any thread or task.")?;
+        let panics = IntCounter::new(name("panics_total"), "Panics in any thread or task.")?;
         registry.register(Box::new(panics.clone()))?;
         let seconds = Histogram::with_opts(
-            HistogramOpts::new(name("reconcile_seconds"), "Time of one visit to a channel.")
-                .buckets(buckets),
+            HistogramOpts::new(
+                name("reconcile_seconds"),
+                "Duration of one reconciliation of a channel.",
+            )
+            .buckets(buckets),
         )?;
         registry.register(Box::new(seconds.clone()))?;
-        gauges("build_info", "Always 1; the version is in the label.", &["version"])?
+        gauges("build_info", "Always 1. The label holds the version.", &["version"])?
             .with_label_values(&[env!("CARGO_PKG_VERSION")])
             .set(1);
         let metrics = Self {
             panics,
-            told: AtomicU64::new(0),
-            reconciles: counters("reconciles_total", "Visits to channels.", &["result"])?,
+            counted_panics: AtomicU64::new(0),
+            reconciles: counters("reconciles_total", "Reconciliations of channels.", &["result"])?,
             failures: counters(
                 "failures_total",
-                "What kept channels from being ready.",
+                "Reconciliations that left a channel not ready.",
                 &["reason"],
             )?,
             repairs: counters(
                 "drift_repairs_total",
-                "Objects that somebody else had changed or deleted.",
+                "Objects restored after another client changed or deleted them.",
                 &["kind"],
             )?,
             writes: counters("api_writes_total", "Writes to the API server.", &["kind", "verb"])?,
-            streams: counters("stream_changes_total", "What was done to streams.", &["change"])?,
-            watch_errors: counters("watch_errors_total", "Watches that failed.", &["kind"])?,
-            channels: gauges("channels", "Channels, by whether they are ready.", &["ready"])?,
+            streams: counters(
+                "stream_changes_total",
+                "Changes of JetStream streams.",
+                &["change"],
+            )?,
+            watch_errors: counters(
+                "watch_errors_total",
+                "Watches that failed and were restarted.",
+                &["kind"],
+            )?,
+            channels: gauges("channels", "EventChannels, by whether they are ready.", &["ready"])?,
             reconcile_seconds: seconds,
-            leader: gauge("leader", "1 while this process leads.")?,
-            nats_connected: gauge("nats_connected", "1 while NATS can be reached.")?,
+            leader: gauge("leader", "1 while this process is the leader.")?,
+            nats_connected: gauge("nats_connected", "1 while the operator is connected to NATS.")?,
             schema_differences: gauge(
                 "schema_differences",
-                "Fields in which the CRD of the cluster and the operator differ.",
+                "Fields in which the installed CRD and the CRD of the operator differ.",
             )?,
             registry,
         };
-        // So that every family is served from the start, and a rate over it begins at 0.
+        // Every series exists from the start, so that a rate over it begins at 0.
         for result in ["ok", "error"] {
             metrics.reconciles.with_label_values(&[result]);
         }
@@ -114,37 +124,37 @@ impl Metrics {
         Ok(Arc::new(metrics))
     }
 
-    /// A visit ended.
-    pub fn reconciled(&self, went_well: bool) {
-        self.reconciles.with_label_values(&[if went_well { "ok" } else { "error" }]).inc();
+    /// Counts a reconciliation.
+    pub fn reconciled(&self, succeeded: bool) {
+        self.reconciles.with_label_values(&[if succeeded { "ok" } else { "error" }]).inc();
     }
 
-    /// Something keeps a channel from being ready; `reason` is one of the conditions' reasons.
+    /// Counts a reconciliation that left a channel not ready, for one of the [`reasons`].
     pub fn failed(&self, reason: &'static str) {
         self.failures.with_label_values(&[reason]).inc();
     }
 
-    /// An object was as somebody else had left it.
+    /// Counts an object that was restored after another client changed it.
     pub fn repaired(&self, kind: &'static str) {
         self.repairs.with_label_values(&[kind]).inc();
     }
 
-    /// A write to the API server.
+    /// Counts a write to the API server.
     pub fn wrote(&self, kind: &'static str, verb: &'static str) {
         self.writes.with_label_values(&[kind, verb]).inc();
     }
 
-    /// Something was done to a stream.
+    /// Counts a change of a stream.
     pub fn stream_changed(&self, change: &'static str) {
         self.streams.with_label_values(&[change]).inc();
     }
 
-    /// A watch failed.
+    /// Counts a watch that failed.
     pub fn watch_failed(&self, kind: &'static str) {
         self.watch_errors.with_label_values(&[kind]).inc();
     }
 
-    /// How many channels there are.
+    /// Sets the number of channels.
     pub fn set_channels(&self, ready: usize, not_ready: usize) {
         for (label, count) in [("true", ready), ("false", not_ready)] {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
@@ -152,11 +162,11 @@ impl Metrics {
         }
     }
 
-    /// Everything, in Prometheus' text format.
+    /// Renders all metrics in the text format of Prometheus.
     #[must_use]
     pub fn render(&self) -> Vec<u8> {
         let panics = telemetry::panics();
-        self.panics.inc_by(panics.saturating_sub(self.told.fetch_max(panics, Relaxed)));
+        self.panics.inc_by(panics.saturating_sub(self.counted_panics.fetch_max(panics, Relaxed)));
         let mut out = Vec::new();
         match TextEncoder::new().encode(&self.registry.gather(), &mut out) {
             Ok(()) => out,

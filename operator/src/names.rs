@@ -1,29 +1,29 @@
-//! Names that are for ever: changing one orphans what was made under the old one. Pure.
+//! Names that must never change: a new name orphans everything that was created under the old one. Pure.
 
 use std::collections::BTreeMap;
 
 use eventcast_crds::channel::GROUP;
 
-/// Field manager of everything that is applied. ADR 6.
-pub const MANAGER: &str = "eventcast-operator";
-/// Field manager of a Deployment's `replicas` alone, so that an autoscaler can take the number over.
+/// Field manager of everything that the operator applies (ADR 6).
+pub const FIELD_MANAGER: &str = "eventcast-operator";
+/// Field manager of a Deployment's `replicas` alone, so that an autoscaler can take over the field.
 pub const SCALE_MANAGER: &str = "eventcast-operator-scale";
-/// Field manager of `status.subscribers` alone, which is written at another rhythm.
+/// Field manager of `status.subscribers` alone, which is written on its own schedule.
 pub const SUBSCRIBERS_MANAGER: &str = "eventcast-operator-subscribers";
-/// The Lease that the leader holds.
+/// Name of the Lease for leader election.
 pub const LEASE: &str = "eventcast-operator";
-/// Name of the broker's container.
-pub const CONTAINER: &str = "broker";
-/// Hash of what a broker reads at its start alone.
-pub const CONFIG_HASH: &str = "eventcast.dev/config-hash";
-/// Finds everything that the operator made.
-pub const MANAGED: &str = "app.kubernetes.io/managed-by=eventcast-operator";
+/// Name of the broker's container in its pod.
+pub const BROKER_CONTAINER: &str = "broker";
+/// Pod annotation with the hash of the configuration that a broker reads only at its start.
+pub const CONFIG_HASH_ANNOTATION: &str = "eventcast.dev/config-hash";
+/// Label selector of everything that the operator created.
+pub const MANAGED_SELECTOR: &str = "app.kubernetes.io/managed-by=eventcast-operator";
 /// Label with the name of the channel.
 pub const CHANNEL_LABEL: &str = "eventcast.dev/channel";
 
-/// Metadata keys of a stream that say whose it is.
-pub mod mark {
-    /// Name of the Kubernetes cluster, as the operator was told.
+/// Metadata keys of a stream that identify the channel that owns it.
+pub mod stream_metadata {
+    /// `--cluster` of the operator.
     pub const CLUSTER: &str = "eventcast.dev/cluster";
     /// Namespace of the channel.
     pub const NAMESPACE: &str = "eventcast.dev/namespace";
@@ -33,24 +33,25 @@ pub mod mark {
     pub const UID: &str = "eventcast.dev/uid";
 }
 
-/// What every object of a channel is called.
+/// Name of every object of a channel.
 #[must_use]
-pub fn object(channel: &str) -> String {
+pub fn object_name(channel: &str) -> String {
     format!("{channel}-broker")
 }
 
-/// What finds the pods of a channel; cannot be changed once a Deployment has it.
+/// Labels that select the pods of a channel. Kubernetes does not allow a Deployment to change them.
 #[must_use]
 pub fn selector(channel: &str) -> BTreeMap<String, String> {
     let pairs = [("name", "eventcast-broker"), ("instance", channel), ("component", "broker")];
     pairs.into_iter().map(|(k, v)| (format!("app.kubernetes.io/{k}"), v.to_owned())).collect()
 }
 
-/// The labels of every object of a channel, its pods included. No version: it would roll every broker with each operator.
+/// Labels of every object of a channel and of its pods. No version label: it would restart every broker with each
+/// upgrade of the operator.
 #[must_use]
 pub fn labels(channel: &str) -> BTreeMap<String, String> {
     let mut labels = selector(channel);
-    labels.insert("app.kubernetes.io/managed-by".into(), MANAGER.into());
+    labels.insert("app.kubernetes.io/managed-by".into(), FIELD_MANAGER.into());
     labels.insert("app.kubernetes.io/part-of".into(), "eventcast".into());
     labels.insert(format!("{GROUP}/channel"), channel.into());
     labels

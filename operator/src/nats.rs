@@ -1,4 +1,4 @@
-//! The operator's connection to NATS: kept up for ever, made anew when its credentials change.
+//! The operator's connection to NATS. It reconnects forever, and again with new credentials when their files change.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,207 +23,217 @@ use crate::{
     metrics::Metrics,
     settings::{Credentials, Settings},
     status::reasons,
-    stream::StreamError,
+    stream_error::StreamError,
 };
 
-/// How often the files with the credentials are looked at. A kubelet takes a minute to bring a changed Secret anyway.
-const LOOK: Duration = Duration::from_secs(10);
+/// Interval at which the credential files are read. A kubelet takes up to a minute to update a mounted Secret.
+const CREDENTIALS_POLL_INTERVAL: Duration = Duration::from_secs(10);
+/// How long one attempt to connect may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// A connection without an answer to two pings counts as lost.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// How long JetStream may take to answer one request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
+/// Upper bound of the delay between attempts to reconnect, in milliseconds.
+const MAX_RECONNECT_DELAY_MILLISECONDS: u64 = 2000;
 
-/// Why there is no connection, and never will be with these settings.
+/// Why no connection is possible with these settings.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The settings cannot be used.
+    /// A server address is invalid, or a file cannot be read.
     #[error(transparent)]
     Config(#[from] NatsConfigError),
-    /// The client refuses them.
+    /// The client library rejects the options.
     #[error("failed to set up the connection to NATS")]
     Options(#[source] async_nats::ConnectError),
-    /// A file with credentials cannot be read.
+    /// A credential file cannot be read.
     #[error("failed to read {path}")]
     Credentials {
-        /// Its path.
+        /// Path of the file.
         path: String,
-        /// Why.
+        /// Why it cannot be read.
         #[source]
         source: std::io::Error,
     },
 }
 
-struct Link {
+struct Connection {
     client: Client,
-    context: jetstream::Context,
+    jetstream: jetstream::Context,
 }
 
-/// NATS, as the operator sees it.
-pub struct Jet {
+/// The current connection to NATS and the credentials that it uses.
+pub struct NatsLink {
     settings: Arc<Settings>,
-    link: ArcSwap<Link>,
+    connection: ArcSwap<Connection>,
     credentials: ArcSwap<Credentials>,
-    /// Counts connections and changes of credentials: each is a reason to look at every channel.
-    news: watch::Sender<u64>,
+    /// Counts connections and changes of the credentials. After each the controller reconciles every channel.
+    changes: watch::Sender<u64>,
     metrics: Arc<Metrics>,
 }
 
-impl Jet {
-    /// Begins to connect; does not wait for it.
+impl NatsLink {
+    /// Starts to connect in the background.
     ///
     /// # Errors
-    /// See [`ConnectError`].
+    /// See [`ConnectError`]. An unreachable server is no error.
     pub async fn connect(
         settings: Arc<Settings>,
         metrics: Arc<Metrics>,
     ) -> Result<Arc<Self>, ConnectError> {
-        let news = watch::Sender::new(0);
-        let credentials = read(&settings).await?;
-        let link = link(&settings.nats, &news, &metrics).await?;
+        let changes = watch::Sender::new(0);
+        let credentials = read_credentials(&settings).await?;
+        let connection = connect(&settings.nats, &changes, &metrics).await?;
         Ok(Arc::new(Self {
             settings,
-            link: ArcSwap::from_pointee(link),
+            connection: ArcSwap::from_pointee(connection),
             credentials: ArcSwap::from_pointee(credentials),
-            news,
+            changes,
             metrics,
         }))
     }
 
-    /// Questions to JetStream.
+    /// The JetStream API. Call [`check_usable`](Self::check_usable) before a request.
     #[must_use]
-    pub fn context(&self) -> jetstream::Context {
-        self.link.load().context.clone()
+    pub fn jetstream(&self) -> jetstream::Context {
+        self.connection.load().jetstream.clone()
     }
 
-    /// Bytes that NATS takes in one message, headers included. Until the first connection: the default of nats-server.
+    /// Size of the largest message that NATS accepts, headers included, in bytes. The default of nats-server until the first
+    /// connection.
     #[must_use]
     pub fn max_payload(&self) -> usize {
-        self.link.load().client.max_payload()
+        self.connection.load().client.max_payload()
     }
 
-    /// The credentials, as the files said last.
+    /// The credentials of the current connection.
     #[must_use]
     pub fn credentials(&self) -> Arc<Credentials> {
         self.credentials.load_full()
     }
 
-    /// Changes with every reason to look at all channels again.
+    /// Changes whenever every channel must be reconciled again.
     #[must_use]
-    pub fn news(&self) -> watch::Receiver<u64> {
-        self.news.subscribe()
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
-    /// Whether there is a connection to a server that will do. What is asked without one would be queued without end.
+    /// Checks that the operator is connected to a server of a supported version. The client queues requests without a connection,
+    /// and without a bound.
     ///
     /// # Errors
-    /// In the words of the condition.
-    pub fn usable(&self) -> Result<(), StreamError> {
-        let client = self.link.load().client.clone();
+    /// The state of the condition `StreamReady`.
+    pub fn check_usable(&self) -> Result<(), StreamError> {
+        let client = self.connection.load().client.clone();
         let servers = self.settings.nats.servers.join(", ");
         if client.connection_state() != State::Connected {
-            return Err(StreamError {
-                reason: reasons::NATS_UNREACHABLE,
-                message: format!(
-                    "no connection to NATS at {servers}: nothing was changed, and it is tried again"
-                ),
-                passing: true,
-            });
+            return Err(StreamError::transient(
+                reasons::NATS_UNREACHABLE,
+                format!("no connection to NATS at {servers}: nothing was changed; retrying"),
+            ));
         }
-        if let Err(error) = check_version(&client.server_info().version) {
-            return Err(StreamError {
-                reason: reasons::NATS_TOO_OLD,
-                message: format!("{error}; the server is at {servers}"),
-                passing: true,
-            });
-        }
-        Ok(())
+        check_version(&client.server_info().version).map_err(|error| {
+            StreamError::transient(
+                reasons::NATS_TOO_OLD,
+                format!("{error}; the server is at {servers}"),
+            )
+        })
     }
 
-    /// Waits for a connection.
+    /// Waits for a connection, for at most `limit`.
     ///
     /// # Errors
-    /// As [`usable`](Self::usable), when `patience` ran out.
-    pub async fn reach(&self, patience: Duration) -> Result<(), StreamError> {
-        let mut news = self.news();
-        let wait = async {
-            while self.usable().is_err_and(|e| e.reason == reasons::NATS_UNREACHABLE) {
-                // the sender is ours, so it does not go away
-                drop(timeout(Duration::from_millis(200), news.changed()).await);
+    /// Those of [`check_usable`](Self::check_usable), after `limit`.
+    pub async fn wait_connected(&self, limit: Duration) -> Result<(), StreamError> {
+        let mut changes = self.changes();
+        let connected = async {
+            while self
+                .check_usable()
+                .is_err_and(|e| e.condition.reason == reasons::NATS_UNREACHABLE)
+            {
+                // `self` owns the sender, so it cannot be dropped here.
+                drop(timeout(Duration::from_millis(200), changes.changed()).await);
             }
         };
-        drop(timeout(patience, wait).await);
-        self.usable()
+        drop(timeout(limit, connected).await);
+        self.check_usable()
     }
 
-    /// Looks at the files with the credentials until `stop`, and connects anew when they change.
-    pub async fn follow_credentials(&self, stop: CancellationToken) {
+    /// Polls the credential files until `stop`, and reconnects when they change.
+    pub async fn watch_credentials(&self, stop: CancellationToken) {
         loop {
             tokio::select! {
-                () = sleep(LOOK) => {}
+                () = sleep(CREDENTIALS_POLL_INTERVAL) => {}
                 () = stop.cancelled() => return,
             }
-            let read = match read(&self.settings).await {
+            let credentials = match read_credentials(&self.settings).await {
                 Ok(read) if read != **self.credentials.load() => read,
                 Ok(_) => continue,
                 Err(error) => {
-                    tracing::warn!(error = %Chain(&error), "the credentials of NATS cannot be read: the last ones stay");
+                    tracing::warn!(error = %Chain(&error), "cannot read the NATS credentials; keeping the last ones");
                     continue;
                 }
             };
-            match link(&self.settings.nats, &self.news, &self.metrics).await {
-                Ok(link) => {
-                    self.link.store(Arc::new(link));
-                    self.credentials.store(Arc::new(read));
-                    tracing::info!("the credentials of NATS have changed");
-                    self.news.send_modify(|n| *n += 1);
+            match connect(&self.settings.nats, &self.changes, &self.metrics).await {
+                Ok(connection) => {
+                    self.connection.store(Arc::new(connection));
+                    self.credentials.store(Arc::new(credentials));
+                    tracing::info!("the NATS credentials changed; reconnecting");
+                    self.changes.send_modify(|n| *n += 1);
                 }
                 Err(error) => {
-                    tracing::warn!(error = %Chain(&error), "the changed credentials of NATS cannot be used")
+                    tracing::warn!(error = %Chain(&error), "cannot use the changed NATS credentials; keeping the last ones")
                 }
             }
         }
     }
 }
 
-async fn read(settings: &Settings) -> Result<Credentials, ConnectError> {
-    settings.credentials().await.map_err(|(path, source)| ConnectError::Credentials {
+async fn read_credentials(settings: &Settings) -> Result<Credentials, ConnectError> {
+    settings.read_credentials().await.map_err(|(path, source)| ConnectError::Credentials {
         path: path.display().to_string(),
         source,
     })
 }
 
-async fn link(
+async fn connect(
     config: &config::Nats,
-    news: &watch::Sender<u64>,
+    changes: &watch::Sender<u64>,
     metrics: &Arc<Metrics>,
-) -> Result<Link, ConnectError> {
-    let (news, metrics) = (news.clone(), Arc::clone(metrics));
+) -> Result<Connection, ConnectError> {
+    let (changes, metrics) = (changes.clone(), Arc::clone(metrics));
     let client = options(config)
         .await?
         .name("eventcast-operator")
         .retry_on_initial_connect()
         .max_reconnects(None)
-        .connection_timeout(Duration::from_secs(2))
-        .ping_interval(Duration::from_secs(5))
-        .reconnect_delay_callback(|n| {
-            let cap = (100 * n as u64).clamp(1, 2000);
-            Duration::from_millis(fastrand::u64(cap / 2..=cap))
+        .connection_timeout(CONNECT_TIMEOUT)
+        .ping_interval(PING_INTERVAL)
+        .reconnect_delay_callback(|attempt| {
+            let max = (100 * attempt as u64).clamp(1, MAX_RECONNECT_DELAY_MILLISECONDS);
+            Duration::from_millis(fastrand::u64(max / 2..=max))
         })
         .event_callback(move |event| {
             match &event {
                 Event::Connected => {
                     metrics.nats_connected.set(1);
-                    news.send_modify(|n| *n += 1);
+                    changes.send_modify(|n| *n += 1);
                     tracing::info!("connected to NATS");
                 }
                 Event::Disconnected => {
                     metrics.nats_connected.set(0);
-                    tracing::warn!("lost the connection to NATS");
+                    tracing::warn!("lost the connection to NATS; reconnecting");
                 }
-                Event::ServerError(error) => tracing::warn!(error = %Chain(error), "NATS refuses"),
-                other => tracing::debug!(event = %other, "NATS"),
+                Event::ServerError(error) => {
+                    tracing::warn!(error = %Chain(error), "NATS server error")
+                }
+                other => tracing::debug!(event = %other, "NATS client event"),
             }
             std::future::ready(())
         })
         .connect(servers(config)?)
         .await
         .map_err(ConnectError::Options)?;
-    let context = ContextBuilder::new().timeout(Duration::from_secs(4)).build(client.clone());
-    Ok(Link { client, context })
+    let jetstream = ContextBuilder::new().timeout(REQUEST_TIMEOUT).build(client.clone());
+    Ok(Connection { client, jetstream })
 }

@@ -1,25 +1,25 @@
-//! What the brokers' objects say about how they do. Pure: cached objects in, verdicts out.
+//! Derives the conditions `Available` and `Exposed` from the objects of a channel. Pure: cached objects in, conditions out.
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::core::DynamicObject;
 use serde_json::Value;
 
 use crate::{
-    build::{deployment::image, exposure::wildcards},
+    build::exposure::wildcards,
     channel::Channel,
     names,
-    settings::{Apis, Settings},
-    status::{Brokers, Verdict, reasons},
+    settings::{OptionalApis, Settings},
+    status::{Brokers, ConditionState, reasons},
 };
 
-/// The brokers, from their Deployment and their pods.
+/// The numbers of brokers and the condition `Available`, from the Deployment and its pods.
 #[must_use]
 pub fn brokers<'a>(
     channel: &Channel,
     settings: &Settings,
     deployment: Option<&DynamicObject>,
     pods: impl Iterator<Item = &'a Pod>,
-) -> (Brokers, Verdict) {
+) -> (Brokers, ConditionState) {
     let at = |path: &str| deployment.and_then(|d| d.data.pointer(path));
     let number = |path: &str| {
         let value = at(path).and_then(Value::as_i64).unwrap_or(0);
@@ -36,64 +36,70 @@ pub fn brokers<'a>(
         replicas: number("/status/replicas"),
         ready: number("/status/readyReplicas"),
         selector: selector.join(","),
-        image: image(channel, &settings.broker_image).to_owned(),
+        image: channel.image(&settings.broker_image).to_owned(),
     };
     let updated = number("/status/updatedReplicas");
-    let verdict = verdict(&brokers, updated, refusal(at("/status/conditions")), pods);
-    (brokers, verdict)
+    let failure = replica_failure(at("/status/conditions"));
+    let available = available(&brokers, updated, failure, pods);
+    (brokers, available)
 }
 
-fn verdict<'a>(
+fn available<'a>(
     brokers: &Brokers,
     updated: i32,
-    refusal: Option<String>,
+    replica_failure: Option<String>,
     pods: impl Iterator<Item = &'a Pod>,
-) -> Verdict {
+) -> ConditionState {
     let Brokers { desired, ready, .. } = *brokers;
     let counted = format!("{ready} of {desired} brokers are ready");
     if desired == 0 {
-        return Verdict::bad(
+        return ConditionState::failed(
             reasons::SCALED_TO_ZERO,
-            "no broker is wanted: raise brokers.replicas to serve the channel",
+            "brokers.replicas is 0: raise it to serve the channel",
         );
     }
-    // A roll that cannot go on matters even while the old brokers serve.
-    let trouble =
-        pods.filter_map(trouble).next().or(refusal.map(|why| (reasons::UNSCHEDULABLE, why)));
-    match (ready, trouble) {
-        (0, None) => Verdict::bad(reasons::WAITING, counted),
-        (0, Some((reason, why))) => Verdict::bad(reason, format!("{counted}: {why}")),
-        (_, Some((reason, why))) => Verdict::good(reason, format!("{counted}, but {why}")),
-        (_, None) if ready < desired || updated < desired => {
-            let rolling = format!("{counted}, {updated} of them as they should be now");
-            Verdict::good(reasons::SOME_BROKERS_READY, rolling)
+    // A rollout that is stuck is reported even while the old brokers serve.
+    let problem = pods
+        .filter_map(pod_problem)
+        .next()
+        .or(replica_failure.map(|cause| (reasons::UNSCHEDULABLE, cause)));
+    match (ready, problem) {
+        (0, None) => ConditionState::failed(reasons::WAITING, counted),
+        (0, Some((reason, cause))) => ConditionState::failed(reason, format!("{counted}: {cause}")),
+        (_, Some((reason, cause))) => {
+            ConditionState::met(reason, format!("{counted}, but {cause}"))
         }
-        _ => Verdict::good(reasons::BROKERS_READY, counted),
+        (_, None) if ready < desired || updated < desired => {
+            let rolling = format!("{counted}, {updated} of {desired} are up to date");
+            ConditionState::met(reasons::SOME_BROKERS_READY, rolling)
+        }
+        _ => ConditionState::met(reasons::BROKERS_READY, counted),
     }
 }
 
-/// Why a Deployment cannot make its pods: a quota, an admission policy.
-fn refusal(conditions: Option<&Value>) -> Option<String> {
+/// Why a Deployment cannot create its pods: a quota, or an admission policy.
+fn replica_failure(conditions: Option<&Value>) -> Option<String> {
     let conditions = conditions?.as_array()?;
-    let of = |c: &&Value| c["type"] == "ReplicaFailure" && c["status"] == "True";
-    conditions.iter().find(of)?["message"].as_str().map(|why| format!("pods cannot be made: {why}"))
+    let failed = |c: &&Value| c["type"] == "ReplicaFailure" && c["status"] == "True";
+    let message = conditions.iter().find(failed)?["message"].as_str()?;
+    Some(format!("pods cannot be created: {message}"))
 }
 
-/// What keeps a pod from being ready, if that is more than time.
-fn trouble(pod: &Pod) -> Option<(&'static str, String)> {
+/// Why a pod cannot become ready; `None` if it only needs time.
+fn pod_problem(pod: &Pod) -> Option<(&'static str, String)> {
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     let status = pod.status.as_ref()?;
     if pod.metadata.deletion_timestamp.is_some() {
         return None;
     }
-    let unplaced = status
+    let unscheduled = status
         .conditions
         .iter()
         .flatten()
         .find(|c| c.type_ == "PodScheduled" && c.status == "False");
-    if let Some(condition) = unplaced {
-        let why = condition.message.as_deref().unwrap_or_default();
-        return Some((reasons::UNSCHEDULABLE, format!("the pod {name} finds no node: {why}")));
+    if let Some(condition) = unscheduled {
+        let cause = condition.message.as_deref().unwrap_or_default();
+        return Some((reasons::UNSCHEDULABLE, format!("pod {name} cannot be scheduled: {cause}")));
     }
     let waiting = status.container_statuses.iter().flatten().find_map(|container| {
         let waiting = container.state.as_ref()?.waiting.as_ref()?;
@@ -109,7 +115,7 @@ fn trouble(pod: &Pod) -> Option<(&'static str, String)> {
         | "ErrImageInspect" => Some((
             reasons::IMAGE_UNAVAILABLE,
             format!(
-                "the image {} of the pod {name} cannot be had ({message}): correct brokers.image, or pushes and pull secrets",
+                "image {} of pod {name} cannot be pulled ({message}): check brokers.image, the registry and the pull secrets",
                 container.image
             ),
         )),
@@ -119,60 +125,64 @@ fn trouble(pod: &Pod) -> Option<(&'static str, String)> {
         | "CreateContainerConfigError" => Some((
             reasons::CRASHING,
             format!(
-                "the pod {name} does not start ({reason}: {message}); kubectl logs {name} --previous says why"
+                "pod {name} does not start ({reason}: {message}): see kubectl logs {name} --previous"
             ),
         )),
         _ => None,
     }
 }
 
-/// The way in, from the objects that make it.
+/// The condition `Exposed`, from the spec and the status of the HTTPRoute.
 #[must_use]
-pub fn exposed(channel: &Channel, apis: Apis, route: Option<&DynamicObject>) -> Verdict {
+pub fn exposed(
+    channel: &Channel,
+    apis: OptionalApis,
+    route: Option<&DynamicObject>,
+) -> ConditionState {
     if channel.spec.exposure.gateway.is_some() {
-        if !apis.routes {
-            return Verdict::bad(
+        if !apis.http_routes {
+            return ConditionState::failed(
                 reasons::NO_GATEWAY_API,
-                "this cluster has no gateway.networking.k8s.io/v1 HTTPRoute: install the Gateway API, or remove exposure.gateway",
+                "this cluster does not serve gateway.networking.k8s.io/v1 HTTPRoute: install the Gateway API, or remove exposure.gateway",
             );
         }
-        if let Some(why) = route.and_then(not_accepted) {
-            return Verdict::bad(reasons::ROUTE_NOT_ACCEPTED, why);
+        if let Some(cause) = route.and_then(route_problem) {
+            return ConditionState::failed(reasons::ROUTE_NOT_ACCEPTED, cause);
         }
     }
     let exposure = &channel.spec.exposure;
-    let ways =
-        [("an Ingress", exposure.ingress.is_some()), ("an HTTPRoute", exposure.gateway.is_some())];
-    let ways = ways.into_iter().filter(|(_, asked)| *asked).map(|(way, _)| way);
-    let ways: Vec<_> = std::iter::once("a Service").chain(ways).collect();
-    let mut message = format!("there is {}", ways.join(" and "));
+    let ingress = exposure.ingress.as_ref().map(|_| "Ingress");
+    let route = exposure.gateway.as_ref().map(|_| "HTTPRoute");
+    let kinds: Vec<_> = std::iter::once("Service").chain(ingress).chain(route).collect();
+    let mut message = format!("exposed by {}", kinds.join(" and "));
     let hosts = wildcards(channel);
     if !hosts.is_empty() {
-        // status.url cannot say it
+        // status.url holds one host name only.
         let (hosts, path) = (hosts.join(" and "), channel.path());
         message = format!(
-            "{message}; clients take any host name of {hosts}, with the path {path}/events"
+            "{message}; clients use any host name that matches {hosts}, with the path {path}/events"
         );
     }
-    Verdict::good(reasons::EXPOSED, message)
+    ConditionState::met(reasons::EXPOSED, message)
 }
 
-fn not_accepted(route: &DynamicObject) -> Option<String> {
+/// Why a Gateway does not serve the route.
+fn route_problem(route: &DynamicObject) -> Option<String> {
     let parents = route.data.pointer("/status/parents")?.as_array()?;
     parents.iter().find_map(|parent| {
         let conditions = parent["conditions"].as_array()?;
-        let refused = conditions.iter().find(|c| {
+        let failed = conditions.iter().find(|c| {
             (c["type"] == "Accepted" || c["type"] == "ResolvedRefs") && c["status"] == "False"
         })?;
         let gateway = parent.pointer("/parentRef/name").and_then(Value::as_str).unwrap_or_default();
-        let why = refused["message"].as_str().unwrap_or_default();
-        Some(format!("the Gateway {gateway} does not take the route: {why}"))
+        let cause = failed["message"].as_str().unwrap_or_default();
+        Some(format!("Gateway {gateway} rejected the HTTPRoute: {cause}"))
     })
 }
 
-/// The address that a load balancer gave the Service.
+/// Host name or address of the Service's load balancer, if it has one.
 #[must_use]
-pub fn balancer(service: &DynamicObject) -> Option<String> {
+pub fn load_balancer(service: &DynamicObject) -> Option<String> {
     let first = service.data.pointer("/status/loadBalancer/ingress/0")?;
     let text = |key: &str| first[key].as_str().map(str::to_owned);
     text("hostname").or_else(|| text("ip"))

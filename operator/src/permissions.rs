@@ -1,5 +1,6 @@
-//! Every right that the operator needs, and asking whether it has them. The chart grants this list and nothing more; a test holds
-//! both against what the operator does.
+//! The permissions that the operator needs, and a check of which it has.
+//!
+//! The chart grants exactly this list. A test compares both with the requests that the operator sends.
 
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
@@ -8,23 +9,23 @@ use kube::{Api, Client, api::PostParams};
 
 use crate::{
     kind::Kind,
-    settings::{Apis, Settings},
+    settings::{OptionalApis, Settings},
 };
 
-/// A right.
+/// One verb on one resource.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Permission {
-    /// API group.
+    /// API group; empty for the core group.
     pub group: &'static str,
-    /// Resource, with its subresource after a slash.
+    /// Resource, with a subresource after a slash.
     pub resource: String,
-    /// What is done with it.
+    /// Verb of the API server, such as `patch`.
     pub verb: &'static str,
 }
 
-/// What is needed in every watched namespace.
+/// Permissions that are needed in every watched namespace.
 #[must_use]
-pub fn in_watched_namespaces(settings: &Settings, apis: Apis) -> Vec<Permission> {
+pub fn in_watched_namespaces(settings: &Settings, apis: OptionalApis) -> Vec<Permission> {
     let mut all = Vec::new();
     let mut add = |group, resource: &str, verbs: &[&'static str]| {
         all.extend(verbs.iter().map(|verb| Permission { group, resource: resource.into(), verb }));
@@ -38,7 +39,7 @@ pub fn in_watched_namespaces(settings: &Settings, apis: Apis) -> Vec<Permission>
         } else if settings.has_credentials() {
             add(group, plural, &["get", "create", "patch"]);
         }
-        if kind.may_go() {
+        if kind.is_prunable() {
             add(group, plural, &["delete"]);
         }
     }
@@ -48,31 +49,31 @@ pub fn in_watched_namespaces(settings: &Settings, apis: Apis) -> Vec<Permission>
     all
 }
 
-/// What is needed in the operator's own namespace.
+/// Permissions that leader election needs in the operator's own namespace.
 #[must_use]
 pub fn in_own_namespace() -> Vec<Permission> {
-    let right = |verb| Permission { group: "coordination.k8s.io", resource: "leases".into(), verb };
-    ["get", "create", "update"].map(right).to_vec()
+    let lease = |verb| Permission { group: "coordination.k8s.io", resource: "leases".into(), verb };
+    ["get", "create", "update"].map(lease).to_vec()
 }
 
-/// Those of `wanted` that this operator does not have in `namespace`, or everywhere.
+/// Describes the permissions of `needed` that this operator lacks in `namespace`, or in the whole cluster.
 ///
 /// # Errors
 /// The API server cannot be asked.
-pub async fn missing(
+pub async fn find_missing(
     client: &Client,
     namespace: Option<&str>,
-    wanted: Vec<Permission>,
+    needed: Vec<Permission>,
 ) -> Result<Vec<String>, kube::Error> {
     let api: Api<SelfSubjectAccessReview> = Api::all(client.clone());
     let mut missing = Vec::new();
-    for Permission { group, resource, verb } in wanted {
-        let (name, sub) =
+    for Permission { group, resource, verb } in needed {
+        let (name, subresource) =
             resource.split_once('/').map_or((&*resource, None), |(n, s)| (n, Some(s)));
         let attributes = ResourceAttributes {
             group: Some(group.into()),
             resource: Some(name.into()),
-            subresource: sub.map(Into::into),
+            subresource: subresource.map(Into::into),
             verb: Some(verb.into()),
             namespace: namespace.map(Into::into),
             ..ResourceAttributes::default()
@@ -84,8 +85,8 @@ pub async fn missing(
             },
             ..SelfSubjectAccessReview::default()
         };
-        let answer = api.create(&PostParams::default(), &review).await?;
-        if !answer.status.is_some_and(|s| s.allowed) {
+        let review = api.create(&PostParams::default(), &review).await?;
+        if !review.status.is_some_and(|s| s.allowed) {
             let group = if group.is_empty() { "core" } else { group };
             let place = namespace.map_or("all namespaces".into(), |n| format!("namespace {n}"));
             missing.push(format!("{verb} {resource} ({group}) in {place}"));

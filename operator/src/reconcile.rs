@@ -1,11 +1,13 @@
-//! One visit to a channel: read -> validate -> stream -> build -> apply -> observe -> status.
+//! One reconciliation of a channel: parse, validate, ensure the stream, apply the objects, observe, write the status.
 //!
-//! Each step reports into its own condition, and a step that fails does not keep the others from their work: while NATS is away
-//! brokers are still repaired. The status is always written, failures included. What a visit cannot do is tried again, later each
-//! time; what a person must mend waits for a change, or for the next resync.
+//! Each step reports in a condition of its own, and a step that fails does not stop the others: while NATS is unreachable, the
+//! brokers are still repaired. The status is written after failures, too. A transient failure is retried with backoff. A failure
+//! that only a change can resolve waits for that change, or for the next resync.
 
+mod apply_objects;
 mod finalizer;
 mod parse;
+mod report;
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,135 +21,130 @@ use eventcast_crds::{
 };
 use eventcast_runtime::Chain;
 use jiff::Timestamp;
-use kube::{
-    Resource, ResourceExt,
-    api::{Patch, PatchParams},
-    core::DynamicObject,
-    runtime::controller::Action,
-};
-use serde_json::{Value, json};
+use kube::{Resource, ResourceExt, core::DynamicObject, runtime::controller::Action};
 use tokio::time::Instant;
 
 use crate::{
-    apply::{Applier, ApplyError, Done},
+    apply::Applier,
     backoff::Backoff,
-    build::{self, Inputs},
+    build,
     channel::Channel,
     events::Events,
     kind::Kind,
-    leader::{Fence, Fenced},
+    leader::{Fence, NotLeader},
     metrics::Metrics,
-    names::MANAGER,
-    nats::Jet,
+    nats::NatsLink,
     observe,
     schema::Schema,
     scope::{Scope, channels_resource},
     settings::Settings,
-    status::{self, Facts, Verdict, reasons},
-    stream,
+    status::{self, ConditionState, Facts, reasons},
+    stream::{self, EnsuredStream},
 };
+use apply_objects::apply_objects;
 use finalizer::{finalize, set_finalizer};
 use parse::{Parsed, parse};
+use report::write_status;
 
-/// What every visit is given.
+/// What every reconciliation of a scope shares.
 pub struct Context {
-    /// What holds for all channels.
+    /// Settings that apply to all channels.
     pub settings: Arc<Settings>,
-    /// The watched namespaces.
+    /// Watches and caches.
     pub scope: Arc<Scope>,
-    /// NATS.
-    pub jet: Arc<Jet>,
+    /// Connection to NATS.
+    pub nats: Arc<NatsLink>,
     /// Writes objects.
     pub applier: Arc<Applier>,
-    /// Whether we may write.
+    /// Whether this process may write.
     pub fence: Fence,
-    /// Tells Events.
+    /// Publishes Events.
     pub events: Events,
-    /// Counts.
+    /// Metrics of the process.
     pub metrics: Arc<Metrics>,
-    /// Who waits how long.
+    /// Retry delays.
     pub backoff: Arc<Backoff>,
-    /// How CRD and operator differ.
+    /// How the installed CRD and the operator's CRD differ.
     pub schema: Arc<Schema>,
-    /// A channel that nothing happens to is looked at this often.
+    /// Interval at which every channel is reconciled even if nothing changed.
     pub resync: Duration,
 }
 
-/// Why a visit is to be repeated.
+/// Why a reconciliation must be retried.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A part of the channel is not as it should be; the condition says more.
+    /// A condition is false for a transient reason.
     #[error("{reason}: {message}")]
     NotReady {
-        /// One of the conditions' reasons.
+        /// Reason of the condition.
         reason: &'static str,
-        /// The condition's words.
+        /// Message of the condition.
         message: String,
     },
     /// The status could not be written.
     #[error("failed to write the status")]
     Status(#[source] kube::Error),
-    /// The finalizer could not be set or removed.
+    /// The finalizer could not be added or removed.
     #[error("failed to write the finalizer")]
     Finalizer(#[source] kube::Error),
-    /// Somebody else leads.
+    /// Another replica may be the leader.
     #[error(transparent)]
-    Fenced(#[from] Fenced),
-    /// The visit panicked: the operator ends.
-    #[error("the visit failed: {0}")]
+    NotLeader(#[from] NotLeader),
+    /// The reconciliation panicked. The process exits.
+    #[error("the reconciliation panicked: {0}")]
     Panicked(String),
 }
 
 impl Error {
-    /// A finite set, for metrics.
+    /// Value of the metric label `reason`: one of a finite set.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
             Self::NotReady { reason, .. } => reason,
             Self::Status(_) => "StatusNotWritten",
             Self::Finalizer(_) => "FinalizerNotWritten",
-            Self::Fenced(_) => "NotLeader",
+            Self::NotLeader(_) => "NotLeader",
             Self::Panicked(_) => "Panicked",
         }
     }
 }
 
-/// A visit.
+/// Reconciles a channel, counts the result and resets the backoff after a success.
 ///
 /// # Errors
-/// It is to be repeated; [`retry`] says when.
+/// The reconciliation must be retried; [`error_policy`] decides when.
 pub async fn reconcile(raw: Arc<DynamicObject>, ctx: Arc<Context>) -> Result<Action, Error> {
     let _timer = ctx.metrics.reconcile_seconds.start_timer();
     ctx.fence.check()?;
-    let result = visit(&raw, &ctx).await;
+    let result = run_steps(&raw, &ctx).await;
     ctx.metrics.reconciled(result.is_ok());
     if result.is_ok() {
-        ctx.backoff.forget(&raw.uid().unwrap_or_default());
+        ctx.backoff.reset(&raw.uid().unwrap_or_default());
     }
     result
 }
 
-/// When a visit that failed is repeated.
-pub fn retry(raw: &DynamicObject, error: &Error, ctx: &Context) -> Action {
+/// Schedules the retry of a failed reconciliation.
+pub fn error_policy(raw: &DynamicObject, error: &Error, ctx: &Context) -> Action {
     ctx.metrics.failed(error.reason());
-    let wait = ctx.backoff.failed(&raw.uid().unwrap_or_default(), Instant::now());
+    let delay = ctx.backoff.record_failure(&raw.uid().unwrap_or_default(), Instant::now());
     tracing::warn!(
         channel = %key(raw),
-        error = %Chain(error), again_in = ?wait, "a channel is not ready"
+        error = %Chain(error), retry_in = ?delay, "reconcile failed; retrying"
     );
-    Action::requeue(wait)
+    Action::requeue(delay)
 }
 
-async fn visit(raw: &DynamicObject, ctx: &Context) -> Result<Action, Error> {
+async fn run_steps(raw: &DynamicObject, ctx: &Context) -> Result<Action, Error> {
     let old = parse::old_status(raw);
-    let generation = raw.metadata.generation;
     let (ec, unknown) = match parse(raw) {
         Parsed::Channel { channel, unknown } => (channel, unknown),
-        Parsed::Unreadable(why) => {
+        Parsed::Unreadable(cause) => {
             let message = format!(
-                "this operator cannot read the object ({why}): upgrade the operator, or correct the object"
+                "this operator cannot parse the spec ({cause}): correct the spec, or upgrade the operator"
             );
-            return refused(raw, ctx, &old, Verdict::bad(reasons::UNREADABLE, message)).await;
+            return reject(raw, ctx, &old, ConditionState::failed(reasons::UNREADABLE, message))
+                .await;
         }
     };
     if raw.metadata.deletion_timestamp.is_some() {
@@ -160,44 +157,44 @@ async fn visit(raw: &DynamicObject, ctx: &Context) -> Result<Action, Error> {
     let channel = match Channel::new(&ec, &ctx.settings) {
         Ok(channel) => channel,
         Err(problems) => {
-            let verdict = Verdict::bad(reasons::INVALID_SPEC, problems.join("; "));
-            return refused(raw, ctx, &old, verdict).await;
+            let accepted = ConditionState::failed(reasons::INVALID_SPEC, problems.join("; "));
+            return reject(raw, ctx, &old, accepted).await;
         }
     };
-    // Before the stream is made: a channel that is deleted in between must not leave it behind.
-    let wants = channel.spec.deletion_policy == DeletionPolicy::Delete;
-    set_finalizer(raw, ctx, wants).await?;
+    // Before the stream is created, so that it cannot be left behind by a deletion in between.
+    let deletes_stream = channel.spec.deletion_policy == DeletionPolicy::Delete;
+    set_finalizer(raw, ctx, deletes_stream).await?;
 
     let (stream_ready, stream) = ensure_stream(raw, &channel, ctx, old.stream.is_some()).await;
-    let foreign = stream_ready.reason == reasons::NOT_OWNED;
-    let accepted = if foreign {
-        // Brokers would serve what belongs to somebody else.
-        accepted(&ctx.schema, &unknown)
-    } else {
-        apply_all(raw, &channel, ctx).await.unwrap_or_else(|| accepted(&ctx.schema, &unknown))
-    };
-    let facts = observe(&channel, ctx, accepted, stream_ready, stream, foreign);
-    let new = status::status(&old, generation, &facts, Timestamp::now());
+    let is_foreign = stream_ready.reason == reasons::NOT_OWNED;
+    // Brokers would serve the events of another channel.
+    let apply_failure = if is_foreign { None } else { apply_objects(raw, &channel, ctx).await };
+    let accepted = apply_failure.unwrap_or_else(|| accepted(&ctx.schema, &unknown));
+    let facts = observe(&channel, ctx, accepted, stream_ready, stream);
+    let new = status::status(&old, raw.metadata.generation, &facts, Timestamp::now());
     write_status(raw, ctx, &old, new).await?;
-    after(raw, ctx, &old, &[&facts.accepted, &facts.stream_ready])
+    next_action(raw, ctx, &old, &[&facts.accepted, &facts.stream_ready])
 }
 
-/// When to come again. Brokers that are not ready yet are no reason: the watch tells when they are.
-fn after(
+/// Decides when to reconcile again. Brokers that are not ready yet need no retry: the watch reports when they are.
+fn next_action(
     raw: &DynamicObject,
     ctx: &Context,
     old: &EventChannelStatus,
-    verdicts: &[&Verdict],
+    conditions: &[&ConditionState],
 ) -> Result<Action, Error> {
-    let failed = || verdicts.iter().filter(|v| v.holds == Some(false));
-    if let Some(v) = failed().find(|v| v.passing) {
-        return Err(Error::NotReady { reason: v.reason, message: v.message.clone() });
+    let failed = || conditions.iter().filter(|c| c.status == Some(false));
+    if let Some(c) = failed().find(|c| c.is_transient) {
+        return Err(Error::NotReady { reason: c.reason, message: c.message.clone() });
     }
-    for Verdict { reason, message, .. } in failed() {
+    for ConditionState { reason, message, .. } in failed() {
         ctx.metrics.failed(reason);
-        // Once: the condition goes on saying it.
+        // Logged once; the condition stays.
         if !old.conditions.iter().any(|c| c.reason == *reason && c.message == *message) {
-            tracing::warn!(channel = %key(raw), reason, message, "a channel waits for a change");
+            tracing::warn!(
+                channel = %key(raw),
+                reason, message, "channel is not ready; waiting for a change"
+            );
         }
     }
     Ok(Action::requeue(ctx.resync.mul_f64(0.8 + 0.4 * fastrand::f64())))
@@ -208,141 +205,95 @@ fn key(raw: &DynamicObject) -> String {
     format!("{}/{}", raw.namespace().unwrap_or_default(), raw.name_any())
 }
 
-/// The object is of no use until somebody changes it: what it was made of stays as it is.
-async fn refused(
+/// Reports a spec that cannot be used. Existing objects and the stream stay as they are.
+async fn reject(
     raw: &DynamicObject,
     ctx: &Context,
     old: &EventChannelStatus,
-    accepted: Verdict,
+    accepted: ConditionState,
 ) -> Result<Action, Error> {
-    let blocked = || Verdict::blocked("a spec that can be accepted");
+    let waiting = || ConditionState::waiting_for("a valid spec");
     let facts = Facts {
         accepted,
-        stream_ready: blocked(),
-        available: blocked(),
-        exposed: blocked(),
+        stream_ready: waiting(),
+        available: waiting(),
+        exposed: waiting(),
         stream: None,
         brokers: None,
         url: None,
     };
     let new = status::status(old, raw.metadata.generation, &facts, Timestamp::now());
     write_status(raw, ctx, old, new).await?;
-    after(raw, ctx, old, &[&facts.accepted])
+    next_action(raw, ctx, old, &[&facts.accepted])
 }
 
-fn accepted(schema: &Schema, unknown: &[String]) -> Verdict {
+/// The condition `Accepted` of a valid spec whose objects were applied. `unknown` are fields that this operator does not know.
+fn accepted(schema: &Schema, unknown: &[String]) -> ConditionState {
     if !unknown.is_empty() {
         let fields = unknown.join(", ");
         let message = format!(
-            "this operator does not know {fields}: they have no effect; upgrade the operator"
+            "this operator does not know {fields}, so they have no effect: upgrade the operator"
         );
-        return Verdict::good(reasons::UNKNOWN_FIELDS, message);
+        return ConditionState::met(reasons::UNKNOWN_FIELDS, message);
     }
     match schema.missing() {
         missing if missing.is_empty() => {
-            Verdict::good(reasons::ACCEPTED, "everything that was asked for can be made")
+            ConditionState::met(reasons::ACCEPTED, "the spec is valid and was applied")
         }
         missing => {
             let fields = missing.join(", ");
             let message = format!(
-                "the CRD of this cluster is older than the operator and lacks {fields}: apply the CRD of the operator's version"
+                "the installed CRD is older than the operator and lacks {fields}: apply the CRD of the operator's version"
             );
-            Verdict::good(reasons::CRD_OLDER, message)
+            ConditionState::met(reasons::CRD_OLDER, message)
         }
     }
 }
 
+/// Returns the condition `StreamReady`, and the stream if NATS could be asked.
 async fn ensure_stream(
     raw: &DynamicObject,
     channel: &Channel,
     ctx: &Context,
-    known: bool,
-) -> (Verdict, Option<StreamStatus>) {
-    let is_gone = |namespace: &str, name: &str| ctx.scope.is_gone(namespace, name);
-    let ensured =
-        stream::ensure(&ctx.jet, &ctx.fence, channel, &ctx.settings.cluster, known, is_gone).await;
-    match ensured {
-        Ok(stream::Ensured { status, change, note }) => {
+    existed: bool,
+) -> (ConditionState, Option<StreamStatus>) {
+    let cluster = &ctx.settings.cluster;
+    let is_deleted = |namespace: &str, name: &str| ctx.scope.is_deleted(namespace, name);
+    match stream::ensure(&ctx.nats, &ctx.fence, channel, cluster, existed, is_deleted).await {
+        Ok(EnsuredStream { status, change, limitation }) => {
             if let Some(change) = change {
                 ctx.metrics.stream_changed(change.label());
-                ctx.events.stream(&reference(raw), &status.name, &change).await;
-                tracing::info!(stream = status.name, ?change, "a stream was changed");
+                ctx.events.stream_changed(&reference(raw), &status.name, &change).await;
+                tracing::info!(stream = status.name, ?change, "stream changed");
             }
-            (stream_ready(channel, ctx, &status.name, note), Some(status))
+            (stream_ready(channel, ctx, &status.name, limitation), Some(status))
         }
-        Err(error) => (error.verdict(), None),
+        Err(error) => (error.condition, None),
     }
 }
 
-/// The stream is there; what is to be known about it all the same.
-fn stream_ready(channel: &Channel, ctx: &Context, stream: &str, note: Option<String>) -> Verdict {
-    if let Some(problem) = exceeds_payload(&channel.config, ctx.jet.max_payload()) {
-        return Verdict::good(reasons::MAX_PAYLOAD, problem);
+/// The condition `StreamReady` of a stream that matches the channel.
+fn stream_ready(
+    channel: &Channel,
+    ctx: &Context,
+    stream: &str,
+    limitation: Option<String>,
+) -> ConditionState {
+    if let Some(problem) = exceeds_payload(&channel.config, ctx.nats.max_payload()) {
+        return ConditionState::met(reasons::MAX_PAYLOAD, problem);
     }
-    let note = note.map(|note| format!("; {note}")).unwrap_or_default();
-    Verdict::good(reasons::STREAM_READY, format!("the stream {stream} is as it should be{note}"))
+    let limitation = limitation.map(|text| format!("; {text}")).unwrap_or_default();
+    let message = format!("stream {stream} matches the spec{limitation}");
+    ConditionState::met(reasons::STREAM_READY, message)
 }
 
-/// Applies every object; the first that cannot be is the verdict.
-async fn apply_all(raw: &DynamicObject, channel: &Channel, ctx: &Context) -> Option<Verdict> {
-    let credentials = ctx.jet.credentials();
-    let inputs = Inputs { settings: &ctx.settings, credentials: &credentials };
-    let mut verdict = None;
-    for kind in Kind::ALL {
-        // Without credentials there is no right to touch Secrets either.
-        if !ctx.scope.apis.serve(kind) || (kind == Kind::Secret && !ctx.settings.has_credentials())
-        {
-            continue;
-        }
-        let wanted = build::build(kind, channel, inputs);
-        let applied = ctx.applier.apply(&ctx.scope, channel, kind, wanted).await;
-        let done = match applied {
-            Ok(done) if kind == Kind::Deployment => ctx
-                .applier
-                .scale(&ctx.scope, channel)
-                .await
-                .map(|scaled| if done == Done::Nothing { scaled } else { done }),
-            other => other,
-        };
-        match done {
-            Ok(Done::Repaired) => {
-                ctx.metrics.repaired(kind.as_str());
-                tracing::info!(
-                    kind = kind.as_str(),
-                    name = channel.object_name(),
-                    "drift: put back"
-                );
-                ctx.events.repaired(&reference(raw), kind.as_str(), &channel.object_name()).await;
-            }
-            Ok(done) => tracing::debug!(kind = kind.as_str(), ?done, "applied"),
-            Err(error) => {
-                let message = Chain(&error).to_string();
-                let new = match &error {
-                    ApplyError::NameConflict { .. } => {
-                        Verdict::bad(reasons::NAME_CONFLICT, message)
-                    }
-                    ApplyError::Refused { passing: false, .. } => {
-                        Verdict::bad(reasons::APPLY_FAILED, message)
-                    }
-                    _ => Verdict::passing(reasons::APPLY_FAILED, message),
-                };
-                // One that may pass is tried again, whatever else is wrong.
-                if verdict.as_ref().is_none_or(|v: &Verdict| new.passing && !v.passing) {
-                    verdict = Some(new);
-                }
-            }
-        }
-    }
-    verdict
-}
-
+/// Collects the facts for the status from the caches.
 fn observe(
     channel: &Channel,
     ctx: &Context,
-    accepted: Verdict,
-    stream_ready: Verdict,
+    accepted: ConditionState,
+    stream_ready: ConditionState,
     stream: Option<StreamStatus>,
-    foreign: bool,
 ) -> Facts {
     let name = channel.object_name();
     let object = |kind| ctx.scope.object(kind, &channel.namespace, &name);
@@ -351,61 +302,24 @@ fn observe(
     let pods = pods.iter().map(|pod| &**pod);
     let (brokers, mut available) =
         observe::brokers(channel, &ctx.settings, deployment.as_deref(), pods);
-    if foreign && deployment.is_none() {
-        available = Verdict::blocked("a stream of its own");
+    if stream_ready.reason == reasons::NOT_OWNED && deployment.is_none() {
+        available = ConditionState::waiting_for("a stream that belongs to this channel");
     }
     let service = object(Kind::Service);
-    let balancer = service.as_deref().and_then(observe::balancer);
+    let load_balancer = service.as_deref().and_then(observe::load_balancer);
+    let domain = &ctx.settings.cluster_domain;
     Facts {
         accepted,
         stream_ready,
         available,
-        exposed: observe::exposed(channel, ctx.scope.apis, object(Kind::Route).as_deref()),
+        exposed: observe::exposed(channel, ctx.scope.apis, object(Kind::HttpRoute).as_deref()),
         stream,
         brokers: Some(brokers),
-        url: Some(build::exposure::url(channel, &ctx.settings.cluster_domain, balancer.as_deref())),
+        url: Some(build::exposure::url(channel, domain, load_balancer.as_deref())),
     }
 }
 
-/// Writes the status where it is another one, and tells what has changed.
-async fn write_status(
-    raw: &DynamicObject,
-    ctx: &Context,
-    old: &EventChannelStatus,
-    new: EventChannelStatus,
-) -> Result<(), Error> {
-    let without_count = EventChannelStatus { subscribers: None, ..old.clone() };
-    if new == without_count {
-        return Ok(());
-    }
-    ctx.fence.check()?;
-    let mut body = json!(new);
-    ctx.schema.strip(&mut body);
-    let patch = status_patch(raw, &body);
-    let api = ctx.scope.channels_api(&raw.namespace().unwrap_or_default());
-    let params = PatchParams::apply(MANAGER).force();
-    match api.patch_status(&raw.name_any(), &params, &Patch::Apply(&patch)).await {
-        Ok(_) => ctx.metrics.wrote("EventChannel", "status"),
-        // It went meanwhile.
-        Err(kube::Error::Api(e)) if e.is_not_found() => return Ok(()),
-        Err(error) => return Err(Error::Status(error)),
-    }
-    ctx.events.changed(&reference(raw), old, &new).await;
-    Ok(())
-}
-
-/// A status as server-side apply takes it: of this very object, not of one that is made anew under the name.
-#[must_use]
-pub fn status_patch(raw: &DynamicObject, status: &Value) -> Value {
-    let resource = channels_resource();
-    json!({
-        "apiVersion": resource.api_version,
-        "kind": resource.kind,
-        "metadata": {"name": raw.name_any(), "namespace": raw.namespace(), "uid": raw.uid()},
-        "status": status,
-    })
-}
-
+/// The object that Events refer to.
 fn reference(raw: &DynamicObject) -> k8s_openapi::api::core::v1::ObjectReference {
     raw.object_ref(&channels_resource())
 }

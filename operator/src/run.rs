@@ -1,4 +1,4 @@
-//! The life of an operator: listen, be elected, work, go.
+//! The subcommand `run`: start the admin port, win the election, reconcile, shut down.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,30 +9,38 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     admin::{self, Readiness},
-    args::Run,
-    check::{self, Places},
+    args::RunArgs,
+    check::{self, Namespaces},
     controller::Operator,
-    leader::{Election, Fence, Fenced},
+    leader::{Election, Fence, NotLeader},
     metrics::Metrics,
-    nats::Jet,
+    nats::NatsLink,
     schema::Schema,
+    settings::Settings,
 };
 
-/// How often is asked for missing rights while there are some.
-const ASK: Duration = Duration::from_secs(10);
+/// Interval of the permission checks while permissions are missing.
+const PERMISSION_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How long visits that are under way may take to end. A pod has 30 s.
-const DRAIN: Duration = Duration::from_secs(20);
+/// How long running reconciliations may take at shutdown. Below the 30 s that Kubernetes gives a pod.
+const RECONCILE_DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Any error, for its words.
-pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+/// Interval at which the fence is checked for a lost Lease.
+const FENCE_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Works until `shutdown`, until another replica leads, or until a part of the program failed.
+/// Any error; only its text matters.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Runs the operator until `shutdown`, until the Lease is lost, or until a critical task fails.
 ///
 /// # Errors
-/// The admin address is taken, NATS is configured in a way that cannot work, a part of the program failed, or the Lease is lost: the
-/// process must end then, so that nothing of it writes any more.
-pub async fn run(args: Run, client: Client, shutdown: CancellationToken) -> Result<(), Failure> {
+/// The admin address is in use, the NATS settings are invalid, a critical task failed, or the Lease is lost. The process must
+/// exit then, so that it writes nothing more.
+pub async fn run(
+    args: RunArgs,
+    client: Client,
+    shutdown: CancellationToken,
+) -> Result<(), BoxError> {
     let metrics = Metrics::new()?;
     let settings = Arc::new(args.settings());
     let listener = TcpListener::bind(args.admin).await.map_err(|e| {
@@ -40,37 +48,50 @@ pub async fn run(args: Run, client: Client, shutdown: CancellationToken) -> Resu
     })?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), admin = %listener.local_addr()?, "starting");
     let (readiness, supervisor) = (Readiness::default(), Supervisor::default());
-    // Ends with a signal, and with the first part that fails.
+    // Cancelled by a signal, and by the first task that fails.
     let stop = shutdown.child_token();
-    let ended = CancellationToken::new();
-    let _ends = ended.clone().drop_guard();
+    // Cancelled when this function returns: the admin port serves until then.
+    let returned = CancellationToken::new();
+    let _cancel_on_return = returned.clone().drop_guard();
     let admin = admin::serve(listener, Arc::clone(&metrics), readiness.clone());
-    supervisor.spawn("admin listener", &ended, ended.clone().run_until_cancelled_owned(admin));
-    let (failing, stops, fails) = (supervisor.clone(), stop.clone(), readiness.clone());
-    supervisor.spawn_once("stop", async move {
-        let failure = failing.failed().await;
-        fails.fail(failure.to_string());
-        stops.cancel();
-    });
+    let admin = returned.clone().run_until_cancelled_owned(admin);
+    supervisor.spawn("admin listener", &returned, admin);
+    let stop_on_failure = {
+        let (supervisor, stop, readiness) = (supervisor.clone(), stop.clone(), readiness.clone());
+        async move {
+            let failure = supervisor.failed().await;
+            readiness.fail(failure.to_string());
+            stop.cancel();
+        }
+    };
+    supervisor.spawn_once("stop on failure", stop_on_failure);
+
+    let elects = args.common.leader_election;
+    let own_namespace = args.common.own_namespace();
+    let namespaces = Namespaces {
+        watched: args.common.namespaces(),
+        lease: elects.then(|| own_namespace.clone()),
+    };
+    let watched = namespaces.watched.clone();
+    let permission_check = {
+        let (client, settings) = (client.clone(), Arc::clone(&settings));
+        async move { wait_for_permissions(&client, &settings, &namespaces, &readiness).await }
+    };
+    supervisor.spawn_once("permission check", permission_check);
+    let nats = NatsLink::connect(Arc::clone(&settings), Arc::clone(&metrics)).await?;
+    let credentials_reload = {
+        let (nats, stop) = (Arc::clone(&nats), stop.clone());
+        async move { nats.watch_credentials(stop).await }
+    };
+    supervisor.spawn("credentials reload", &stop, credentials_reload);
 
     let identity = args.identity();
-    let elects = args.shared.leader_election;
-    let own = args.shared.own_namespace();
-    let places = Places { watched: args.shared.namespaces(), own: elects.then(|| own.clone()) };
-    let (asker, asked) = (client.clone(), Arc::clone(&settings));
-    let watched = places.watched.clone();
-    let rights = async move { ask_for_rights(&asker, &asked, &places, &readiness).await };
-    supervisor.spawn_once("question for rights", rights);
-    let jet = Jet::connect(Arc::clone(&settings), Arc::clone(&metrics)).await?;
-    let (of, until) = (Arc::clone(&jet), stop.clone());
-    let credentials = async move { of.follow_credentials(until).await };
-    supervisor.spawn("reload of credentials", &stop, credentials);
-
     let fence = if elects { Fence::closed() } else { Fence::open() };
-    let mut election = Election::new(client.clone(), &own, identity.clone(), fence.clone());
+    let mut election =
+        Election::new(client.clone(), &own_namespace, identity.clone(), fence.clone());
     if elects {
         tokio::select! {
-            _ = supervisor.catch("election", election.win()) => {}
+            _ = supervisor.catch("leader election", election.win()) => {}
             () = stop.cancelled() => {}
         }
         if stop.is_cancelled() || supervisor.failure().is_some() {
@@ -79,87 +100,92 @@ pub async fn run(args: Run, client: Client, shutdown: CancellationToken) -> Resu
     }
     metrics.leader.set(1);
     tracing::info!(identity, "leading");
-    let visits = TaskTracker::new();
+    let reconciles = TaskTracker::new();
     let operator = Operator {
         client,
         settings,
-        jet,
-        fence,
+        nats,
+        fence: fence.clone(),
         metrics,
         schema: Arc::new(Schema::default()),
         identity,
         supervisor: supervisor.clone(),
-        visits: visits.clone(),
+        reconciles: reconciles.clone(),
         namespaces: watched,
         concurrency: args.concurrency,
         resync: args.resync(),
     };
-    let fence = operator.fence.clone();
-    let until = stop.clone();
-    let controller = async move { operator.run(until).await };
+    let controller = {
+        let stop = stop.clone();
+        async move { operator.run(stop).await }
+    };
     let controller = supervisor.spawn("controller", &stop, controller);
-    // The Lease is given up after the last visit has ended: whoever takes it over finds nobody at work.
+    // The Lease is released only after the last reconciliation, so that the next leader starts alone.
     let idle = CancellationToken::new();
     let work = async {
-        drop(controller.await); // how it ended is known to the supervisor
-        visits.close();
-        visits.wait().await;
+        drop(controller.await); // the supervisor knows how it ended
+        reconciles.close();
+        reconciles.wait().await;
         idle.cancel();
     };
     let hold = async {
-        // `lost` notices where the fence has closed.
+        // If the Lease is lost, the fence closes and `wait_lease_lost` returns.
         if elects && election.hold(idle.clone()).await.is_err() {
             std::future::pending::<()>().await;
         }
     };
-    let both = async { tokio::join!(supervisor.catch("election", hold), work) };
+    let work_and_hold = async { tokio::join!(supervisor.catch("leader election", hold), work) };
     tokio::select! {
-        _ = both => {}
-        () = lost(&fence, &idle), if elects => return Err(Box::new(Fenced)),
-        () = overdue(&stop) => {
-            let visits = visits.len();
-            tracing::warn!(visits, "visits do not end: ending without them, and keeping the lease until it expires");
+        _ = work_and_hold => {}
+        () = wait_lease_lost(&fence, &idle), if elects => return Err(Box::new(NotLeader)),
+        () = wait_drain_timeout(&stop) => {
+            tracing::warn!(
+                reconciles = reconciles.len(),
+                "reconciliations did not finish in time: exiting without releasing the lease"
+            );
         }
     }
     outcome(&supervisor)
 }
 
-/// What the process ends with after it stopped.
-fn outcome(supervisor: &Supervisor) -> Result<(), Failure> {
+/// The result of a run that was stopped: the first failure of a critical task, if there was one.
+fn outcome(supervisor: &Supervisor) -> Result<(), BoxError> {
     supervisor.failure().map_or(Ok(()), |failure| Err(failure.into()))
 }
 
-/// Returns when visits have had [`DRAIN`] to end since `stop`.
-async fn overdue(stop: &CancellationToken) {
+/// Returns [`RECONCILE_DRAIN_TIMEOUT`] after `stop`.
+async fn wait_drain_timeout(stop: &CancellationToken) {
     stop.cancelled().await;
-    sleep(DRAIN).await;
+    sleep(RECONCILE_DRAIN_TIMEOUT).await;
 }
 
-/// Returns when the Lease is lost; not after an end in good order.
-async fn lost(fence: &Fence, ended: &CancellationToken) {
-    while fence.check().is_ok() || ended.is_cancelled() {
-        sleep(Duration::from_millis(100)).await;
+/// Returns when the fence closes, unless the operator is `idle`: then it released the Lease itself.
+async fn wait_lease_lost(fence: &Fence, idle: &CancellationToken) {
+    while fence.check().is_ok() || idle.is_cancelled() {
+        sleep(FENCE_CHECK_INTERVAL).await;
     }
 }
 
-/// Ready as soon as every right is there: without one, a part of the work would fail in silence.
-async fn ask_for_rights(
+/// Makes the operator ready once it has every permission: without one, part of its work would fail silently.
+async fn wait_for_permissions(
     client: &Client,
-    settings: &crate::settings::Settings,
-    places: &Places,
+    settings: &Settings,
+    namespaces: &Namespaces,
     readiness: &Readiness,
 ) {
     loop {
-        let missing = match check::rights(client, settings, places).await {
+        let problem = match check::find_missing_permissions(client, settings, namespaces).await {
             Ok(missing) if missing.is_empty() => {
                 readiness.set(None);
                 return;
             }
-            Ok(missing) => format!("missing rights: {}", missing.join("; ")),
-            Err(error) => format!("cannot ask the API server for rights: {}", Chain(&error)),
+            Ok(missing) => format!("missing permissions: {}", missing.join("; ")),
+            Err(error) => {
+                format!("cannot check permissions with the API server: {}", Chain(&error))
+            }
         };
-        tracing::error!(missing, "not ready");
-        readiness.set(Some(missing));
-        sleep(ASK).await;
+        tracing::error!(problem, "not ready");
+        readiness.set(Some(problem));
+        sleep(PERMISSION_CHECK_INTERVAL).await;
     }
 }

@@ -1,4 +1,4 @@
-//! What is watched: every namespace, or one. Each scope has its own watches, caches and queue.
+//! Watches and caches of one namespace, or of the whole cluster. Each scope has its own reconcile queue.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -12,6 +12,7 @@ use futures_util::{Stream, StreamExt, future, stream::BoxStream};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client, Resource, ResourceExt,
+    api::{Patch, PatchParams},
     core::{ApiResource, DynamicObject},
     runtime::{
         WatchStreamExt,
@@ -20,47 +21,48 @@ use kube::{
         watcher::{self, watcher},
     },
 };
+use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::{
     drift,
     kind::Kind,
     metrics::Metrics,
-    names::{CHANNEL_LABEL, MANAGED},
-    settings::Apis,
+    names::{CHANNEL_LABEL, MANAGED_SELECTOR},
+    settings::OptionalApis,
 };
 
-/// What the queue is made of.
+/// The input of a reconcile queue.
 pub type Requests = BoxStream<'static, Result<ReconcileRequest<DynamicObject>, watcher::Error>>;
 
-/// EventChannels as the API server stores them: whether they can be read is for the visit to find out, so that one that cannot
-/// does not stop the others.
+/// EventChannels as dynamic objects. The reconciliation parses them, so that a channel that cannot be parsed does not break the
+/// watch of all channels.
 #[must_use]
 pub fn channels_resource() -> ApiResource {
     ApiResource::erase::<EventChannel>(&())
 }
 
-/// The caches of one scope.
+/// The caches of one namespace, or of the whole cluster.
 pub struct Scope {
-    /// The namespace; all where there is none.
+    /// The namespace; `None` for all.
     pub namespace: Option<String>,
-    /// The optional APIs, as they were when the watches began.
-    pub apis: Apis,
+    /// The optional APIs when the watches started.
+    pub apis: OptionalApis,
     client: Client,
-    /// The channels.
+    /// All channels.
     pub channels: Store<DynamicObject>,
-    /// The brokers' pods, down to what is asked of them.
+    /// The broker pods, without the fields that the operator does not read.
     pub pods: Store<Pod>,
     objects: HashMap<Kind, Store<DynamicObject>>,
 }
 
 impl Scope {
-    /// Caches that fill as the requests are polled.
+    /// Starts the watches. The caches fill while the returned stream is polled.
     #[must_use]
     pub fn watch(
         client: Client,
         namespace: Option<String>,
-        apis: Apis,
+        apis: OptionalApis,
         metrics: &Arc<Metrics>,
     ) -> (Arc<Self>, Requests) {
         let resource = channels_resource();
@@ -69,24 +71,19 @@ impl Scope {
         let writer = Writer::new(resource.clone());
         let channels = writer.as_reader();
         let api = dynamic(&client, namespace.as_deref(), &resource);
-        let watch = watched(api, watcher::Config::default(), "EventChannel", metrics, slim);
-        let own = watch.default_backoff().reflect(writer).touched_objects();
+        let events = watch(api, watcher::Config::default(), "EventChannel", metrics, trim);
+        let own = events.default_backoff().reflect(writer).touched_objects();
         requests.push(trigger_self(own, resource.clone()).boxed());
 
         let mut objects = HashMap::new();
         for kind in Kind::ALL.into_iter().filter(|kind| kind.is_watched() && apis.serve(*kind)) {
-            let child = kind.resource();
-            let writer = Writer::new(child.clone());
+            let owned = kind.resource();
+            let writer = Writer::new(owned.clone());
             objects.insert(kind, writer.as_reader());
-            let api = dynamic(&client, namespace.as_deref(), &child);
-            let watch = watched(
-                api,
-                watcher::Config::default().labels(MANAGED),
-                kind.as_str(),
-                metrics,
-                slim,
-            );
-            let touched = watch.default_backoff().reflect(writer).touched_objects();
+            let api = dynamic(&client, namespace.as_deref(), &owned);
+            let config = watcher::Config::default().labels(MANAGED_SELECTOR);
+            let events = watch(api, config, kind.as_str(), metrics, trim);
+            let touched = events.default_backoff().reflect(writer).touched_objects();
             let channels = channels_of(resource.clone());
             requests.push(trigger_with(touched, channels).boxed());
         }
@@ -97,15 +94,14 @@ impl Scope {
             Some(namespace) => Api::namespaced(client.clone(), namespace),
             None => Api::all(client.clone()),
         };
-        let watch =
-            watched(api, watcher::Config::default().labels(MANAGED), "Pod", metrics, slim_pod);
-        let touched = watch.default_backoff().reflect(writer).touched_objects();
+        let config = watcher::Config::default().labels(MANAGED_SELECTOR);
+        let events = watch(api, config, "Pod", metrics, trim_pod);
+        let touched = events.default_backoff().reflect(writer).touched_objects();
         let channel = move |pod: Pod| {
             let name = pod.labels().get(CHANNEL_LABEL)?;
             let namespace = pod.namespace()?;
-            let of =
-                ObjectRef::<DynamicObject>::new_with(name, resource.clone()).within(&namespace);
-            Some(ReconcileRequest::from(of))
+            let channel = ObjectRef::<DynamicObject>::new_with(name, resource.clone());
+            Some(ReconcileRequest::from(channel.within(&namespace)))
         };
         requests.push(trigger_with(touched, channel).boxed());
 
@@ -113,47 +109,75 @@ impl Scope {
         (Arc::new(scope), futures_util::stream::select_all(requests).boxed())
     }
 
-    /// Waits until every cache was filled once: a visit before that would take what is there for missing.
-    pub async fn ready(&self, patience: Duration) -> bool {
-        let filled = async {
+    /// Waits until every cache is complete, for at most `limit`. Returns whether they are. A reconciliation before that would
+    /// take existing objects for missing.
+    pub async fn wait_synced(&self, limit: Duration) -> bool {
+        let synced = async {
             let objects = future::try_join_all(self.objects.values().map(Store::wait_until_ready));
             objects.await.is_ok()
                 && self.pods.wait_until_ready().await.is_ok()
                 && self.channels.wait_until_ready().await.is_ok()
         };
-        timeout(patience, filled).await.unwrap_or(false)
+        timeout(limit, synced).await.unwrap_or(false)
     }
 
-    /// An object of ours as the watch saw it last. Never a Secret.
+    /// The cached object of a channel. Always `None` for a Secret, which is not watched.
     #[must_use]
     pub fn object(&self, kind: Kind, namespace: &str, name: &str) -> Option<Arc<DynamicObject>> {
         let key = ObjectRef::new_with(name, kind.resource()).within(namespace);
         self.objects.get(&kind)?.get(&key)
     }
 
-    /// Requests about objects of `kind` in `namespace`.
+    /// The API for objects of `kind` in `namespace`.
     #[must_use]
     pub fn api(&self, kind: Kind, namespace: &str) -> Api<DynamicObject> {
         dynamic(&self.client, Some(namespace), &kind.resource())
     }
 
-    /// Requests about channels in `namespace`.
+    /// The API for channels in `namespace`.
     #[must_use]
     pub fn channels_api(&self, namespace: &str) -> Api<DynamicObject> {
         dynamic(&self.client, Some(namespace), &channels_resource())
     }
 
-    /// Whether the channel is certainly not there: it is looked for where nothing is watched in vain.
+    /// Applies fields of a channel's status as the field manager `manager`. Returns false if the channel no longer exists.
+    ///
+    /// # Errors
+    /// The API server is unreachable, or rejects the status.
+    pub async fn apply_status(
+        &self,
+        channel: &DynamicObject,
+        manager: &str,
+        status: &Value,
+    ) -> Result<bool, kube::Error> {
+        let (resource, namespace) = (channels_resource(), channel.namespace().unwrap_or_default());
+        // With the uid, so that a new channel of the same name does not get this status.
+        let patch = json!({
+            "apiVersion": resource.api_version,
+            "kind": resource.kind,
+            "metadata": {"name": channel.name_any(), "namespace": namespace, "uid": channel.uid()},
+            "status": status,
+        });
+        let params = PatchParams::apply(manager).force();
+        let api = self.channels_api(&namespace);
+        match api.patch_status(&channel.name_any(), &params, &Patch::Apply(&patch)).await {
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(e)) if e.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the channel certainly does not exist. False in a namespace that is not watched.
     #[must_use]
-    pub fn is_gone(&self, namespace: &str, name: &str) -> bool {
-        let watched = self.namespace.as_deref().is_none_or(|ours| ours == namespace);
+    pub fn is_deleted(&self, namespace: &str, name: &str) -> bool {
+        let watched = self.namespace.as_deref().is_none_or(|own| own == namespace);
         let key = ObjectRef::new_with(name, channels_resource()).within(namespace);
         watched && self.channels.get(&key).is_none()
     }
 
-    /// A request for every channel.
+    /// One request for every channel.
     #[must_use]
-    pub fn all(&self) -> Vec<ReconcileRequest<DynamicObject>> {
+    pub fn requests_for_all(&self) -> Vec<ReconcileRequest<DynamicObject>> {
         let request = |channel: &Arc<DynamicObject>| {
             ReconcileRequest::from(ObjectRef::from_obj_with(&**channel, channels_resource()))
         };
@@ -177,7 +201,8 @@ fn dynamic(client: &Client, namespace: Option<&str>, resource: &ApiResource) -> 
     }
 }
 
-/// The channels that an object names: as its owners, and by its label, so that one that lost either is still seen.
+/// The channels of an object, by its owner references and by its label: an object that lost one of both still triggers a
+/// reconciliation.
 fn channels_of(
     resource: ApiResource,
 ) -> impl Fn(DynamicObject) -> Vec<ReconcileRequest<DynamicObject>> + Send {
@@ -189,40 +214,40 @@ fn channels_of(
         let names = owners.map(|owner| &owner.name).chain(object.labels().get(CHANNEL_LABEL));
         let names: BTreeSet<_> = names.collect();
         let request = |name: &String| {
-            let of = ObjectRef::<DynamicObject>::new_with(name, resource.clone());
-            ReconcileRequest::from(of.within(&namespace))
+            let channel = ObjectRef::<DynamicObject>::new_with(name, resource.clone());
+            ReconcileRequest::from(channel.within(&namespace))
         };
         names.into_iter().map(request).collect()
     }
 }
 
-/// A watch that counts what goes wrong with it, and keeps of each object what `keep` leaves.
-fn watched<K>(
+/// A watch that counts and logs its failures. `trim` removes fields from each object before it is cached.
+fn watch<K>(
     api: Api<K>,
     config: watcher::Config,
     kind: &'static str,
     metrics: &Arc<Metrics>,
-    keep: fn(&mut K),
+    trim: fn(&mut K),
 ) -> impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send + use<K>
 where
     K: Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
     let metrics = Arc::clone(metrics);
-    watcher(api, config.any_semantic()).modify(keep).inspect(move |event| {
+    watcher(api, config.any_semantic()).modify(trim).inspect(move |event| {
         if let Err(error) = event {
             metrics.watch_failed(kind);
-            tracing::warn!(kind, error = %Chain(error), "a watch failed: it is begun again");
+            tracing::warn!(kind, error = %Chain(error), "watch failed; restarting it");
         }
     })
 }
 
-/// What nobody here reads: large, and there are many.
-fn slim(object: &mut DynamicObject) {
+/// Removes large fields that the operator does not read.
+fn trim(object: &mut DynamicObject) {
     object.metadata.managed_fields = None;
     drift::hash_data(object);
 }
 
-fn slim_pod(pod: &mut Pod) {
+fn trim_pod(pod: &mut Pod) {
     pod.metadata.managed_fields = None;
     pod.metadata.annotations = None;
     if let Some(spec) = &mut pod.spec {

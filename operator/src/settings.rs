@@ -1,4 +1,4 @@
-//! What the operator was told at its start, and what it found: the input of everything that is built, beside the channel itself.
+//! The operator's settings: the input of every object besides the channel itself.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -8,64 +8,64 @@ use k8s_openapi::ByteString;
 
 use crate::kind::Kind;
 
-/// What holds for all channels of this operator.
+/// Settings that apply to all channels of this operator.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Image of the brokers.
+    /// Image of the brokers, unless a channel names its own.
     pub broker_image: String,
     /// `IfNotPresent`, `Always` or `Never`.
     pub pull_policy: String,
-    /// Secrets with which the image is pulled; they must be in the namespaces of the channels.
+    /// Image pull secrets of the brokers. They must exist in the namespaces of the channels.
     pub pull_secrets: Vec<String>,
-    /// How to reach NATS, with the files of the operator's own pod.
+    /// How to reach NATS. The paths are those of the operator's own pod.
     pub nats: Nats,
-    /// Name of this Kubernetes cluster, as streams are marked with it.
+    /// Name of this Kubernetes cluster in the metadata of streams.
     pub cluster: String,
     /// DNS domain of the cluster's services.
     pub cluster_domain: String,
-    /// The proxies that channels trust who name none and are reached through an Ingress or an HTTPRoute alone.
+    /// Trusted proxies of channels that set none and are exposed only through an Ingress or an HTTPRoute.
     pub trusted_proxies: Vec<IpNet>,
-    /// Whether brokers get a NetworkPolicy.
+    /// Whether to create a NetworkPolicy for each channel.
     pub network_policies: bool,
-    /// Whether brokers get a PodMonitor, where there is such a thing.
+    /// Whether to create a PodMonitor for each channel, if the cluster serves that API.
     pub pod_monitors: bool,
 }
 
-/// Where the credentials for NATS are in a broker's pod.
+/// Mount path of the NATS credentials in a broker's pod.
 pub const NATS_FOLDER: &str = "/etc/eventcast/nats";
-/// Where the configuration is in a broker's pod.
+/// Mount path of the configuration in a broker's pod.
 pub const CONFIG_FOLDER: &str = "/etc/eventcast/config";
-/// Where the keys of token issuers are in a broker's pod.
+/// Mount path of the token issuers' keys in a broker's pod.
 pub const KEYS_FOLDER: &str = "/etc/eventcast/keys";
 
-/// The optional APIs that this cluster serves.
+/// Which optional APIs the cluster serves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Apis {
+pub struct OptionalApis {
     /// `gateway.networking.k8s.io/v1` HTTPRoute.
-    pub routes: bool,
+    pub http_routes: bool,
     /// `monitoring.coreos.com/v1` PodMonitor.
     pub pod_monitors: bool,
 }
 
-impl Apis {
-    /// Whether objects of `kind` can be had here.
+impl OptionalApis {
+    /// Whether the cluster serves objects of `kind`. True for every kind that is not optional.
     #[must_use]
     pub const fn serve(self, kind: Kind) -> bool {
         match kind {
-            Kind::Route => self.routes,
+            Kind::HttpRoute => self.http_routes,
             Kind::PodMonitor => self.pod_monitors,
             _ => true,
         }
     }
 }
 
-/// The credentials for NATS, as a Secret holds them.
+/// The credentials for NATS, as the `data` of a Secret.
 pub type Credentials = BTreeMap<String, ByteString>;
 
 impl Settings {
-    /// Enough for looking whether NATS and the rights are there; nothing can be built with it.
+    /// Settings for `check`, which connects to NATS and checks permissions. Objects cannot be built from them.
     #[must_use]
-    pub fn of_nats(nats: Nats) -> Self {
+    pub fn nats_only(nats: Nats) -> Self {
         Self {
             broker_image: String::new(),
             pull_policy: String::new(),
@@ -79,17 +79,17 @@ impl Settings {
         }
     }
 
-    /// Whether NATS asks for credentials or has a certificate of its own: only then is there a Secret.
+    /// Whether brokers need a Secret to connect to NATS.
     #[must_use]
     pub fn has_credentials(&self) -> bool {
         !self.nats.secret_files().is_empty()
     }
 
-    /// Reads the files with the credentials.
+    /// Reads the credential files.
     ///
     /// # Errors
-    /// The first file that cannot be read.
-    pub async fn credentials(&self) -> Result<Credentials, (PathBuf, std::io::Error)> {
+    /// The path of the first file that cannot be read, and why.
+    pub async fn read_credentials(&self) -> Result<Credentials, (PathBuf, std::io::Error)> {
         let mut credentials = Credentials::new();
         for (key, path) in self.nats.secret_files() {
             let bytes = tokio::fs::read(&path).await.map_err(|error| (path, error))?;

@@ -1,7 +1,7 @@
-//! What is reported of a channel. Pure: old status and facts in, new status out.
+//! Computes the status of a channel. Pure: the old status and facts in, the new status out.
 //!
-//! All conditions are there from the first visit, positive in sense, with the generation they are about. `lastTransitionTime` moves
-//! only when a condition's status does, so a visit that finds nothing new writes nothing.
+//! A channel has every condition from its first reconciliation, with positive polarity and the generation that was observed.
+//! `lastTransitionTime` changes only with a condition's status, so a reconciliation that finds nothing new writes nothing.
 
 use eventcast_crds::channel::status::{EventChannelStatus, StreamStatus};
 use jiff::Timestamp;
@@ -9,59 +9,59 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 /// Condition types.
 pub mod conditions {
-    /// The spec makes sense and nothing foreign is in its way.
+    /// The spec is valid, and the objects could be applied.
     pub const ACCEPTED: &str = "Accepted";
-    /// The stream is there and as it should be.
+    /// The stream exists and matches the spec.
     pub const STREAM_READY: &str = "StreamReady";
-    /// A broker serves.
+    /// At least one broker is ready.
     pub const AVAILABLE: &str = "Available";
-    /// The way in that was asked for exists.
+    /// The Service, Ingress and HTTPRoute of the spec exist.
     pub const EXPOSED: &str = "Exposed";
     /// All of the above.
     pub const READY: &str = "Ready";
-    /// The operator looks away, because it was told to.
+    /// Reconciliation is paused by the annotation.
     pub const PAUSED: &str = "Paused";
 }
 
-/// Reasons: a finite set, fit for metrics.
+/// Condition reasons: a finite set, because metrics use them as label values.
 pub mod reasons {
-    /// Nothing is wrong.
+    /// The spec is valid and was applied.
     pub const ACCEPTED: &str = "Accepted";
-    /// The object cannot be read by this operator.
+    /// This operator cannot parse the spec.
     pub const UNREADABLE: &str = "Unreadable";
     /// The spec has fields that this operator does not know.
     pub const UNKNOWN_FIELDS: &str = "UnknownFields";
-    /// The CRD lacks fields that this operator writes or reads.
+    /// The installed CRD lacks fields that this operator knows.
     pub const CRD_OLDER: &str = "CrdOlder";
-    /// The spec contradicts itself.
+    /// The spec has invalid values.
     pub const INVALID_SPEC: &str = "InvalidSpec";
-    /// An object of a name that we need belongs to somebody else.
+    /// An object of the needed name belongs to somebody else.
     pub const NAME_CONFLICT: &str = "NameConflict";
-    /// The API server refused an object.
+    /// The API server rejected an object, or could not be reached.
     pub const APPLY_FAILED: &str = "ApplyFailed";
-    /// The stream is as it should be.
+    /// The stream matches the spec.
     pub const STREAM_READY: &str = "StreamReady";
-    /// NATS does not answer.
+    /// NATS or JetStream does not answer.
     pub const NATS_UNREACHABLE: &str = "NatsUnreachable";
-    /// NATS is older than we can use.
+    /// The version of NATS is not supported.
     pub const NATS_TOO_OLD: &str = "NatsTooOld";
-    /// The stream belongs to somebody else.
+    /// The stream belongs to another channel, or was not created by the operator.
     pub const NOT_OWNED: &str = "NotOwned";
-    /// Another stream has the channel's subjects.
+    /// Another stream captures the channel's subjects.
     pub const SUBJECT_CONFLICT: &str = "SubjectConflict";
-    /// JetStream cannot make this change.
+    /// JetStream cannot make the needed change.
     pub const IMMUTABLE: &str = "ImmutableDrift";
     /// A limit of JetStream is reached.
     pub const QUOTA_EXCEEDED: &str = "QuotaExceeded";
-    /// JetStream has not enough servers for the replicas.
+    /// JetStream has fewer servers than the stream has replicas.
     pub const TOO_FEW_SERVERS: &str = "TooFewServers";
-    /// NATS takes no message as large as the largest event; everything else is well.
+    /// NATS rejects messages of the largest event size. The stream is ready all the same.
     pub const MAX_PAYLOAD: &str = "MaxPayloadTooSmall";
-    /// The channel is to go, and its stream cannot be deleted.
+    /// The channel is being deleted, and its stream cannot be deleted.
     pub const STREAM_NOT_DELETED: &str = "StreamNotDeleted";
-    /// NATS refuses for another reason.
+    /// NATS rejected a request for another reason.
     pub const NATS_REFUSED: &str = "NatsRefused";
-    /// Those for which a visit is repeated or given up: what metrics count.
+    /// The reasons of failed reconciliations, for the metric `failures_total`.
     pub const FAILURES: [&str; 12] = [
         UNREADABLE,
         INVALID_SPEC,
@@ -76,106 +76,106 @@ pub mod reasons {
         TOO_FEW_SERVERS,
         NATS_REFUSED,
     ];
-    /// All brokers that are wanted are ready.
+    /// All desired brokers are ready.
     pub const BROKERS_READY: &str = "BrokersReady";
-    /// Some are.
+    /// Some of the desired brokers are ready.
     pub const SOME_BROKERS_READY: &str = "SomeBrokersReady";
-    /// None is, yet.
+    /// No broker is ready yet.
     pub const WAITING: &str = "WaitingForBrokers";
-    /// None is wanted.
+    /// The desired number of brokers is 0.
     pub const SCALED_TO_ZERO: &str = "ScaledToZero";
-    /// The image cannot be pulled.
+    /// The broker image cannot be pulled.
     pub const IMAGE_UNAVAILABLE: &str = "ImageUnavailable";
-    /// Brokers end as soon as they begin.
+    /// A broker crashes at its start.
     pub const CRASHING: &str = "BrokersCrashing";
-    /// Pods find no node, or may not be created.
+    /// Pods cannot be scheduled or created.
     pub const UNSCHEDULABLE: &str = "Unschedulable";
-    /// There is a Service, and what else was asked for.
+    /// The Service, Ingress and HTTPRoute of the spec exist.
     pub const EXPOSED: &str = "Exposed";
-    /// The Gateway API is not there.
+    /// The cluster does not serve the Gateway API.
     pub const NO_GATEWAY_API: &str = "GatewayApiMissing";
-    /// A Gateway refuses the route.
+    /// A Gateway rejected the HTTPRoute.
     pub const ROUTE_NOT_ACCEPTED: &str = "RouteNotAccepted";
-    /// Everything is well.
+    /// All conditions are true.
     pub const READY: &str = "Ready";
-    /// Not looked at, because something else comes first.
+    /// The state is unknown, because another step must succeed first.
     pub const BLOCKED: &str = "Blocked";
-    /// The annotation says so.
+    /// The annotation `eventcast.dev/paused` is set.
     pub const PAUSED: &str = "PausedByAnnotation";
 }
 
-/// What was found out about one condition.
+/// The state of one condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
-    /// True, false, or not known.
-    pub holds: Option<bool>,
+pub struct ConditionState {
+    /// `True`, `False`, or `None` for `Unknown`.
+    pub status: Option<bool>,
     /// One of [`reasons`].
     pub reason: &'static str,
-    /// What to do, where something is to be done.
+    /// What is wrong and what to do about it.
     pub message: String,
-    /// Whether it may hold soon without anybody's doing, so that another visit is worth it.
-    pub passing: bool,
+    /// Whether the failure may go away without a change of the spec, so that the reconciliation is retried with backoff.
+    pub is_transient: bool,
 }
 
-impl Verdict {
-    /// It holds.
-    pub fn good(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { holds: Some(true), reason, message: message.into(), passing: false }
+impl ConditionState {
+    /// The condition is true.
+    pub fn met(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { status: Some(true), reason, message: message.into(), is_transient: false }
     }
 
-    /// It does not, until somebody does something about it.
-    pub fn bad(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { holds: Some(false), reason, message: message.into(), passing: false }
+    /// The condition is false until somebody changes something.
+    pub fn failed(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { status: Some(false), reason, message: message.into(), is_transient: false }
     }
 
-    /// It does not for now.
-    pub fn passing(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { passing: true, ..Self::bad(reason, message) }
+    /// The condition is false, and a retry may succeed.
+    pub fn transient(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { is_transient: true, ..Self::failed(reason, message) }
     }
 
-    /// Nobody looked, because `what` comes first.
+    /// The condition is unknown, because `prerequisite` is missing.
     #[must_use]
-    pub fn blocked(what: &str) -> Self {
-        let message = format!("{what} comes first");
-        Self { holds: None, reason: reasons::BLOCKED, message, passing: false }
+    pub fn waiting_for(prerequisite: &str) -> Self {
+        let message = format!("waiting for {prerequisite}");
+        Self { status: None, reason: reasons::BLOCKED, message, is_transient: false }
     }
 }
 
-/// What a visit found out.
+/// The result of one reconciliation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Facts {
-    /// Of the spec.
-    pub accepted: Verdict,
-    /// Of the stream.
-    pub stream_ready: Verdict,
-    /// Of the brokers.
-    pub available: Verdict,
-    /// Of the way in.
-    pub exposed: Verdict,
-    /// The stream, where it could be looked at.
+    /// State of the condition `Accepted`.
+    pub accepted: ConditionState,
+    /// State of the condition `StreamReady`.
+    pub stream_ready: ConditionState,
+    /// State of the condition `Available`.
+    pub available: ConditionState,
+    /// State of the condition `Exposed`.
+    pub exposed: ConditionState,
+    /// The stream; `None` if NATS could not be asked.
     pub stream: Option<StreamStatus>,
-    /// The brokers, where they could be looked at.
+    /// The brokers; `None` if the spec is invalid.
     pub brokers: Option<Brokers>,
-    /// Where clients go.
+    /// URL for clients; `None` if the spec is invalid.
     pub url: Option<String>,
 }
 
-/// The brokers in numbers.
+/// The numbers of brokers, and how to find their pods.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Brokers {
-    /// Wanted.
+    /// Replicas that the Deployment should have.
     pub desired: i32,
-    /// There.
+    /// Replicas that exist.
     pub replicas: i32,
-    /// Ready.
+    /// Replicas that are ready.
     pub ready: i32,
-    /// Label selector of their pods.
+    /// Label selector of the pods.
     pub selector: String,
-    /// Their image.
+    /// Image of the container.
     pub image: String,
 }
 
-/// The status after a visit. What a visit did not look at stays as it was told before.
+/// The status after a reconciliation. Fields without a fact keep their old value.
 #[must_use]
 pub fn status(
     old: &EventChannelStatus,
@@ -193,7 +193,7 @@ pub fn status(
     let all = parts.into_iter().chain([(conditions::READY, &ready)]);
     let brokers = facts.brokers.as_ref();
     EventChannelStatus {
-        conditions: all.map(|(kind, v)| condition(old, kind, v, generation, now)).collect(),
+        conditions: all.map(|(type_, c)| condition(old, type_, c, generation, now)).collect(),
         observed_generation: generation,
         url: facts.url.clone().or_else(|| old.url.clone()),
         brokers: brokers
@@ -202,6 +202,7 @@ pub fn status(
         replicas: brokers.map_or(old.replicas, |b| b.replicas),
         ready_replicas: brokers.map_or(old.ready_replicas, |b| b.ready),
         selector: brokers.map(|b| b.selector.clone()).or_else(|| old.selector.clone()),
+        // Another field manager writes it.
         subscribers: None,
         stream: facts.stream.clone().or_else(|| old.stream.clone()),
         image: brokers.map(|b| b.image.clone()).or_else(|| old.image.clone()),
@@ -209,93 +210,98 @@ pub fn status(
     }
 }
 
-/// The status of a channel that is paused: everything as it was, and that it is so.
+/// The status of a paused channel: the old status and the condition `Paused`.
 #[must_use]
 pub fn paused(old: &EventChannelStatus, now: Timestamp) -> EventChannelStatus {
-    let verdict = Verdict::good(
+    let paused = ConditionState::met(
         reasons::PAUSED,
-        "the operator leaves this channel alone until the annotation eventcast.dev/paused is removed",
+        "reconciliation is paused: remove the annotation eventcast.dev/paused to resume",
     );
-    // The generation that it stopped at: what came since was not looked at.
-    with(old, &[(conditions::PAUSED, verdict)], old.observed_generation, now)
+    // The old generation: later ones were not reconciled.
+    with_conditions(old, &[(conditions::PAUSED, paused)], old.observed_generation, now)
 }
 
-/// The status of a channel that is to go and cannot, because its stream cannot be deleted.
+/// The status of a channel that cannot be deleted, because its stream cannot be deleted.
 #[must_use]
-pub fn held(
+pub fn deletion_blocked(
     old: &EventChannelStatus,
     generation: Option<i64>,
-    stream: Verdict,
+    stream_ready: ConditionState,
     now: Timestamp,
 ) -> EventChannelStatus {
-    let message = format!("the channel waits for its stream to be deleted: {}", stream.message);
-    let ready = Verdict::bad(reasons::STREAM_NOT_DELETED, message);
-    with(old, &[(conditions::STREAM_READY, stream), (conditions::READY, ready)], generation, now)
+    let message = format!("waiting for the stream to be deleted: {}", stream_ready.message);
+    let ready = ConditionState::failed(reasons::STREAM_NOT_DELETED, message);
+    let changed = [(conditions::STREAM_READY, stream_ready), (conditions::READY, ready)];
+    with_conditions(old, &changed, generation, now)
 }
 
-/// `old` with other verdicts on some conditions.
-fn with(
+/// `old` with some of its conditions replaced.
+fn with_conditions(
     old: &EventChannelStatus,
-    verdicts: &[(&'static str, Verdict)],
+    replaced: &[(&'static str, ConditionState)],
     generation: Option<i64>,
     now: Timestamp,
 ) -> EventChannelStatus {
-    let others =
-        old.conditions.iter().filter(|c| verdicts.iter().all(|(kind, _)| c.type_ != *kind));
-    let changed = verdicts.iter().map(|(kind, v)| condition(old, kind, v, generation, now));
+    let kept =
+        old.conditions.iter().filter(|c| replaced.iter().all(|(type_, _)| c.type_ != *type_));
+    let new = replaced.iter().map(|(type_, c)| condition(old, type_, c, generation, now));
     EventChannelStatus {
-        conditions: others.cloned().chain(changed).collect(),
+        conditions: kept.cloned().chain(new).collect(),
         subscribers: None,
         ..old.clone()
     }
 }
 
-/// Whether a condition has this reason.
+/// Whether the condition `type_` has this reason.
 #[must_use]
-pub fn has_reason(status: &EventChannelStatus, kind: &str, reason: &str) -> bool {
-    status.conditions.iter().any(|c| c.type_ == kind && c.reason == reason)
+pub fn has_reason(status: &EventChannelStatus, type_: &str, reason: &str) -> bool {
+    status.conditions.iter().any(|c| c.type_ == type_ && c.reason == reason)
 }
 
-/// The first part that does not hold speaks for the whole.
-fn ready(parts: &[(&'static str, &Verdict)]) -> Verdict {
-    let worst = parts.iter().find(|(_, v)| v.holds == Some(false));
-    let worst = worst.or_else(|| parts.iter().find(|(_, v)| v.holds.is_none()));
+/// The condition `Ready`: the first false condition decides, else the first unknown one.
+fn ready(parts: &[(&'static str, &ConditionState)]) -> ConditionState {
+    let worst = parts.iter().find(|(_, c)| c.status == Some(false));
+    let worst = worst.or_else(|| parts.iter().find(|(_, c)| c.status.is_none()));
     match worst {
-        None => Verdict::good(reasons::READY, "subscribe and publish at the URL"),
-        Some((kind, v)) => Verdict { message: format!("{kind}: {}", v.message), ..(*v).clone() },
+        None => {
+            ConditionState::met(reasons::READY, "clients can subscribe and publish at status.url")
+        }
+        Some((type_, c)) => {
+            ConditionState { message: format!("{type_}: {}", c.message), ..(*c).clone() }
+        }
     }
 }
 
 fn condition(
     old: &EventChannelStatus,
-    kind: &str,
-    verdict: &Verdict,
+    type_: &str,
+    state: &ConditionState,
     generation: Option<i64>,
     now: Timestamp,
 ) -> Condition {
-    let status = match verdict.holds {
+    let status = match state.status {
         Some(true) => "True",
         Some(false) => "False",
         None => "Unknown",
     };
-    let before = old.conditions.iter().find(|c| c.type_ == kind && c.status == status);
+    let unchanged = old.conditions.iter().find(|c| c.type_ == type_ && c.status == status);
     Condition {
-        last_transition_time: before.map_or(Time(now), |c| c.last_transition_time.clone()),
-        message: bounded(&verdict.message),
+        last_transition_time: unchanged.map_or(Time(now), |c| c.last_transition_time.clone()),
+        message: truncated(&state.message),
         observed_generation: generation,
-        reason: verdict.reason.into(),
+        reason: state.reason.into(),
         status: status.into(),
-        type_: kind.into(),
+        type_: type_.into(),
     }
 }
 
-/// The API refuses longer ones.
-fn bounded(message: &str) -> String {
-    const LONGEST: usize = 4096;
-    if message.len() <= LONGEST {
+/// Cuts a message that the API server would reject for its length (maxLength 32768 of a condition, less to stay readable).
+fn truncated(message: &str) -> String {
+    const MAX_MESSAGE_BYTES: usize = 4096;
+    if message.len() <= MAX_MESSAGE_BYTES {
         return message.into();
     }
-    let end = (0..=LONGEST).rev().find(|i| message.is_char_boundary(*i)).unwrap_or(0);
+    let end = (0..=MAX_MESSAGE_BYTES).rev().find(|i| message.is_char_boundary(*i)).unwrap_or(0);
     format!("{}…", &message[..end])
 }
 

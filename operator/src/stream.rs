@@ -1,6 +1,7 @@
-//! The stream behind a channel: what is to be done ([`plan`], pure), and doing it.
+//! Creates, updates and deletes the stream of a channel. [`plan`] decides what to do.
 //!
-//! Nothing here deletes or recreates a stream to make a change: what JetStream cannot change is reported, and the data stays.
+//! A stream is never deleted or recreated to make a change: if JetStream cannot change the stream, the condition says so, and
+//! the data stays.
 
 pub mod plan;
 
@@ -19,38 +20,35 @@ use eventcast_crds::{
         stream::{AdoptionPolicy, DeletionPolicy},
     },
     epoch::Epoch,
-    stream::{epoch_of, wanted},
+    stream::{desired_config, epoch_of},
 };
 use tokio::time::timeout;
 
 use crate::{
-    channel::Channel,
-    leader::Fence,
-    nats::Jet,
-    status::{Verdict, reasons},
+    channel::Channel, leader::Fence, nats::NatsLink, status::reasons, stream_error::StreamError,
 };
-use plan::{Mark, Plan};
+use plan::{Plan, StreamOwner};
 
-/// How long one question to JetStream may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long one request to JetStream may take, the wait for a connection included.
+const JETSTREAM_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What was done to a stream.
+/// A change that was made to a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// It was not there.
+pub enum StreamChange {
+    /// The stream did not exist.
     Created,
-    /// It was not there any more: its events are lost, and clients are told.
+    /// The stream was missing although the channel had one: its events are lost.
     Recreated,
-    /// It was made by somebody else, and is ours now.
+    /// The stream belonged to somebody else. The text lists the fields that changed.
     Adopted(String),
-    /// It differed; what was changed.
+    /// The configuration differed. The text lists the fields that changed.
     Updated(String),
-    /// It was deleted with its channel.
+    /// The stream was deleted together with its channel.
     Deleted,
 }
 
-impl Change {
-    /// For metrics.
+impl StreamChange {
+    /// Value of the metric label `change`.
     #[must_use]
     pub const fn label(&self) -> &'static str {
         match self {
@@ -63,214 +61,194 @@ impl Change {
     }
 }
 
-/// Why a stream is not as it should be: one of [`reasons`], and words that say what to do.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct StreamError {
-    /// For the condition.
-    pub reason: &'static str,
-    /// For the person.
-    pub message: String,
-    /// Whether it may pass by itself.
-    pub passing: bool,
-}
-
-impl StreamError {
-    /// As a condition.
-    #[must_use]
-    pub fn verdict(self) -> Verdict {
-        Verdict { passing: self.passing, ..Verdict::bad(self.reason, self.message) }
-    }
-
-    fn passing(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), passing: true }
-    }
-
-    fn lasting(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), passing: false }
-    }
-}
-
-/// A stream that is as it should be.
+/// A stream that matches its channel.
 #[derive(Clone, Debug)]
-pub struct Ensured {
-    /// What to report of it.
+pub struct EnsuredStream {
+    /// For `status.stream` of the channel.
     pub status: StreamStatus,
-    /// What was done, if anything.
-    pub change: Option<Change>,
-    /// What it cannot do, if anything, and never will.
-    pub note: Option<String>,
+    /// The change that was made, if any.
+    pub change: Option<StreamChange>,
+    /// A permanent limitation of the stream, if it has one.
+    pub limitation: Option<String>,
 }
 
-/// Makes the stream of `channel` what it should be. `known`: whether it was there before; `is_gone` tells of another channel, by
-/// namespace and name, whether it is certainly not there any more.
+/// Creates the stream of `channel`, or updates it to match the channel.
+///
+/// `existed` is whether the channel had a stream before. `is_deleted` says of another channel, by namespace and name, whether it
+/// certainly no longer exists.
 ///
 /// # Errors
-/// See [`StreamError`]; the stream is then as it was.
+/// See [`StreamError`]. The stream is unchanged.
 ///
 /// # Cancel safety
-/// What JetStream was told may happen; the next visit finds out.
+/// A request that was sent may still take effect. The next reconciliation finds the result.
 pub async fn ensure(
-    jet: &Jet,
+    nats: &NatsLink,
     fence: &Fence,
     channel: &Channel,
     cluster: &str,
-    known: bool,
-    is_gone: impl Fn(&str, &str) -> bool,
-) -> Result<Ensured, StreamError> {
-    let mark = Mark::of(channel, cluster);
+    existed: bool,
+    is_deleted: impl Fn(&str, &str) -> bool,
+) -> Result<EnsuredStream, StreamError> {
+    let owner = StreamOwner::new(channel, cluster);
     let epoch = Epoch::mint(fastrand::u64(..));
-    let mut wanted = wanted(&channel.config, &epoch);
-    mark.put(&mut wanted);
-    let adopt = channel.spec.stream.adoption_policy == AdoptionPolicy::Adopt;
-    let observed = info(jet, &wanted.name).await?;
-    let of = |info: &Info, change| Ensured {
-        status: report(info),
+    let mut desired = desired_config(&channel.config, &epoch);
+    owner.write_to(&mut desired);
+    let may_adopt = channel.spec.stream.adoption_policy == AdoptionPolicy::Adopt;
+    let observed = read_info(nats, &desired.name).await?;
+    let ensured = |info: &Info, change| EnsuredStream {
+        status: stream_status(info),
         change,
-        note: plan::note(&info.config),
+        limitation: plan::limitation(&info.config),
     };
-    match plan::plan(observed.as_ref().map(|i| &i.config), &wanted, &mark, adopt, is_gone) {
+    let observed_config = observed.as_ref().map(|info| &info.config);
+    match plan::plan(observed_config, &desired, &owner, may_adopt, is_deleted) {
         Plan::Keep => match observed {
-            Some(info) => Ok(of(&info, None)),
-            None => Err(StreamError::passing(reasons::NATS_REFUSED, "the stream went away")),
+            Some(info) => Ok(ensured(&info, None)),
+            None => Err(StreamError::transient(reasons::NATS_REFUSED, "the stream disappeared")),
         },
         Plan::Create => {
-            check(fence)?;
-            let info = create(jet, wanted).await?;
-            Ok(of(&info, Some(if known { Change::Recreated } else { Change::Created })))
+            check_leader(fence)?;
+            let info = create(nats, desired).await?;
+            let change = if existed { StreamChange::Recreated } else { StreamChange::Created };
+            Ok(ensured(&info, Some(change)))
         }
         Plan::Update { config, changes, adopts } => {
-            check(fence)?;
-            let info = update(jet, *config).await?;
-            // A mark that is brought up to date is no change that anybody need hear of.
-            let told = adopts || !changes.is_empty();
-            let change = if adopts { Change::Adopted(changes) } else { Change::Updated(changes) };
-            Ok(of(&info, told.then_some(change)))
+            check_leader(fence)?;
+            let info = update(nats, *config).await?;
+            // An update of the owner's metadata alone is not reported.
+            let is_reported = adopts || !changes.is_empty();
+            let change = if adopts {
+                StreamChange::Adopted(changes)
+            } else {
+                StreamChange::Updated(changes)
+            };
+            Ok(ensured(&info, is_reported.then_some(change)))
         }
-        Plan::Refuse(reason, message) => Err(StreamError::lasting(reason, message)),
+        Plan::Reject(reason, message) => Err(StreamError::permanent(reason, message)),
     }
 }
 
-/// Deletes the stream of `channel`, if it is this very channel's; one that is not there is gone already.
+/// Deletes the stream of `channel` if it belongs to this very object. Returns `None` if there is no such stream.
 ///
 /// # Errors
-/// NATS does not answer, or refuses.
+/// NATS is unreachable, or rejects the request.
 pub async fn delete(
-    jet: &Jet,
+    nats: &NatsLink,
     fence: &Fence,
     channel: &Channel,
     cluster: &str,
-) -> Result<Option<Change>, StreamError> {
+) -> Result<Option<StreamChange>, StreamError> {
     debug_assert_eq!(channel.spec.deletion_policy, DeletionPolicy::Delete);
     let name = channel.config.stream_name();
-    let Some(info) = info(jet, &name).await? else {
+    let Some(info) = read_info(nats, &name).await? else {
         return Ok(None);
     };
-    if !Mark::of(channel, cluster).is_exactly_on(&info.config) {
-        // Somebody else's by now: not ours to delete, and no reason to hold the channel.
+    if !StreamOwner::new(channel, cluster).is_same_object(&info.config) {
+        // Somebody else owns the stream by now. That must not block the deletion of the channel.
         return Ok(None);
     }
-    check(fence)?;
-    match within(jet.context().delete_stream(&name)).await? {
-        Ok(_) => Ok(Some(Change::Deleted)),
+    check_leader(fence)?;
+    match with_timeout(nats.jetstream().delete_stream(&name)).await? {
+        Ok(_) => Ok(Some(StreamChange::Deleted)),
         Err(e) => match e.kind() {
             DeleteStreamErrorKind::JetStream(e)
                 if e.error_code() == ErrorCode::STREAM_NOT_FOUND =>
             {
                 Ok(None)
             }
-            DeleteStreamErrorKind::JetStream(e) => Err(refused(&e)),
+            DeleteStreamErrorKind::JetStream(e) => Err(rejected(&e)),
             _ => Err(unanswered(&e.to_string())),
         },
     }
 }
 
-async fn info(jet: &Jet, name: &str) -> Result<Option<Info>, StreamError> {
-    jet.usable()?;
-    match within(jet.context().get_stream(name)).await? {
+async fn read_info(nats: &NatsLink, name: &str) -> Result<Option<Info>, StreamError> {
+    nats.check_usable()?;
+    match with_timeout(nats.jetstream().get_stream(name)).await? {
         Ok(stream) => Ok(Some(stream.cached_info().clone())),
         Err(e) => match e.kind() {
             GetStreamErrorKind::JetStream(e) if e.error_code() == ErrorCode::STREAM_NOT_FOUND => {
                 Ok(None)
             }
-            GetStreamErrorKind::JetStream(e) => Err(refused(&e)),
+            GetStreamErrorKind::JetStream(e) => Err(rejected(&e)),
             _ => Err(unanswered(&e.to_string())),
         },
     }
 }
 
-async fn create(jet: &Jet, config: Config) -> Result<Info, StreamError> {
-    match within(jet.context().create_stream(config)).await? {
+async fn create(nats: &NatsLink, config: Config) -> Result<Info, StreamError> {
+    match with_timeout(nats.jetstream().create_stream(config)).await? {
         Ok(stream) => Ok(stream.cached_info().clone()),
         Err(e) => Err(match e.kind() {
-            CreateStreamErrorKind::JetStream(e) => refused(&e),
+            CreateStreamErrorKind::JetStream(e) => rejected(&e),
             CreateStreamErrorKind::TimedOut | CreateStreamErrorKind::JetStreamUnavailable => {
                 unanswered(&e.to_string())
             }
-            _ => StreamError::lasting(reasons::NATS_REFUSED, e.to_string()),
+            _ => StreamError::permanent(reasons::NATS_REFUSED, e.to_string()),
         }),
     }
 }
 
-async fn update(jet: &Jet, config: Config) -> Result<Info, StreamError> {
-    match within(jet.context().update_stream(config)).await? {
+async fn update(nats: &NatsLink, config: Config) -> Result<Info, StreamError> {
+    match with_timeout(nats.jetstream().update_stream(config)).await? {
         Ok(info) => Ok(info),
         Err(e) => Err(match e.kind() {
-            UpdateStreamErrorKind::JetStream(e) => refused(&e),
+            UpdateStreamErrorKind::JetStream(e) => rejected(&e),
             UpdateStreamErrorKind::TimedOut => unanswered(&e.to_string()),
-            _ => StreamError::lasting(reasons::NATS_REFUSED, e.to_string()),
+            _ => StreamError::permanent(reasons::NATS_REFUSED, e.to_string()),
         }),
     }
 }
 
-async fn within<T>(asked: impl IntoFuture<Output = T>) -> Result<T, StreamError> {
-    timeout(PATIENCE, asked.into_future()).await.map_err(|_| unanswered("no answer in 5 s"))
+async fn with_timeout<T>(request: impl IntoFuture<Output = T>) -> Result<T, StreamError> {
+    let answer = timeout(JETSTREAM_TIMEOUT, request.into_future()).await;
+    answer.map_err(|_| unanswered("no answer in 5 s"))
 }
 
-fn check(fence: &Fence) -> Result<(), StreamError> {
-    fence.check().map_err(|e| StreamError::passing(reasons::BLOCKED, e.to_string()))
+fn check_leader(fence: &Fence) -> Result<(), StreamError> {
+    fence.check().map_err(|e| StreamError::transient(reasons::BLOCKED, e.to_string()))
 }
 
-fn unanswered(why: &str) -> StreamError {
-    let message =
-        format!("JetStream does not answer ({why}): nothing was changed, and it is tried again");
-    StreamError::passing(reasons::NATS_UNREACHABLE, message)
+fn unanswered(cause: &str) -> StreamError {
+    let message = format!("JetStream does not answer ({cause}): nothing was changed; retrying");
+    StreamError::transient(reasons::NATS_UNREACHABLE, message)
 }
 
-/// What JetStream's codes mean to a person.
-fn refused(error: &async_nats::jetstream::Error) -> StreamError {
-    let why = error.to_string();
+/// Explains an error code of JetStream.
+fn rejected(error: &async_nats::jetstream::Error) -> StreamError {
+    let cause = error.to_string();
     match error.error_code().0 {
         // insufficient resources, storage exceeded, maximum streams, memory and disk
-        10023 | 10026 | 10028 | 10047 | 10113 | 10122 => StreamError::passing(
+        10023 | 10026 | 10028 | 10047 | 10113 | 10122 => StreamError::transient(
             reasons::QUOTA_EXCEEDED,
             format!(
-                "a limit of JetStream is reached ({why}): lower retention.maxBytes, which is reserved, or give NATS more room"
+                "a JetStream limit is reached ({cause}): lower retention.maxBytes, which NATS reserves, or give NATS more storage"
             ),
         ),
-        10065 => StreamError::lasting(
+        10065 => StreamError::permanent(
             reasons::SUBJECT_CONFLICT,
             format!(
-                "another stream has these subjects ({why}): choose another stream.subjectPrefix, or remove that stream"
+                "another stream captures these subjects ({cause}): set another stream.subjectPrefix, or remove that stream"
             ),
         ),
-        10005 | 10074 => StreamError::passing(
+        10005 | 10074 => StreamError::transient(
             reasons::TOO_FEW_SERVERS,
-            format!("JetStream has not enough servers for retention.replicas ({why})"),
+            format!("JetStream has fewer servers than retention.replicas needs ({cause})"),
         ),
-        10052 => StreamError::lasting(
+        10052 => StreamError::permanent(
             reasons::IMMUTABLE,
             format!(
-                "JetStream cannot make this change ({why}): the stream stays as it is; undo the change, or use another channel"
+                "JetStream cannot make this change ({cause}), so the stream is unchanged: undo the change, or use another channel"
             ),
         ),
         // no leader, server shutting down, cluster not available
-        10008 | 10039 | 10076 => unanswered(&why),
-        _ => StreamError::passing(reasons::NATS_REFUSED, format!("NATS refuses: {why}")),
+        10008 | 10039 | 10076 => unanswered(&cause),
+        _ => StreamError::transient(reasons::NATS_REFUSED, format!("NATS server error: {cause}")),
     }
 }
 
-fn report(info: &Info) -> StreamStatus {
+fn stream_status(info: &Info) -> StreamStatus {
     let nanos = info.created.unix_timestamp_nanos();
     StreamStatus {
         name: info.config.name.clone(),

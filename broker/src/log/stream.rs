@@ -7,7 +7,7 @@ use async_nats::jetstream::{
     context::{CreateStreamErrorKind, GetStreamErrorKind},
     stream::Info,
 };
-use eventcast_crds::{config::ChannelConfig, epoch::Epoch, stream::wanted};
+use eventcast_crds::{config::ChannelConfig, epoch::Epoch, stream::desired_config};
 use tokio::{
     sync::Mutex,
     time::{Instant, timeout},
@@ -80,7 +80,7 @@ impl Log {
     /// Creates the stream of `config`. An existing stream is left unchanged.
     pub(super) async fn create(&self, config: &ChannelConfig) -> Result<(), StreamError> {
         let epoch = Epoch::mint(fastrand::u64(..));
-        let created = self.nats.tail.create_stream(wanted(config, &epoch));
+        let created = self.nats.tail.create_stream(desired_config(config, &epoch));
         match timeout(CREATE_STREAM_TIMEOUT, created).await {
             Ok(Ok(_)) => {
                 tracing::info!(

@@ -84,7 +84,7 @@ pub fn load(text: &str, overrides: &[Override]) -> Result<Loaded, LoadError> {
     let mut track = serde_path_to_error::Track::new();
     let config = {
         let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
-        serde_ignored::deserialize(tracked, |path| unknown.push(written(&path)))
+        serde_ignored::deserialize(tracked, |path| unknown.push(display_path(&path)))
     };
     match config {
         Ok(config) => {
@@ -104,18 +104,18 @@ fn yaml(text: &str) -> Result<Value, LoadError> {
 
 /// A path as all messages write it, `channels[0].access`.
 #[must_use]
-pub fn written(path: &serde_ignored::Path<'_>) -> String {
+pub fn display_path(path: &serde_ignored::Path<'_>) -> String {
     use serde_ignored::Path;
     match path {
         Path::Root => String::new(),
-        Path::Seq { parent, index } => format!("{}[{index}]", written(parent)),
-        Path::Map { parent, key } => match written(parent) {
+        Path::Seq { parent, index } => format!("{}[{index}]", display_path(parent)),
+        Path::Map { parent, key } => match display_path(parent) {
             parent if parent.is_empty() => key.clone(),
             parent => format!("{parent}.{key}"),
         },
         Path::Some { parent }
         | Path::NewtypeStruct { parent }
-        | Path::NewtypeVariant { parent } => written(parent),
+        | Path::NewtypeVariant { parent } => display_path(parent),
     }
 }
 

@@ -42,7 +42,7 @@ pub fn countable(brokers: &Brokers, template: Option<&PodTemplateSpec>) -> Resul
     let ours = brokers.resources.as_ref();
     let ours = ours.is_none_or(|r| some(Some(&r.requests)) || some(Some(&r.limits)));
     let containers = template.and_then(|t| t.spec.as_ref()).map(|pod| &pod.containers);
-    let theirs = containers.into_iter().flatten().filter(|c| c.name == names::CONTAINER);
+    let theirs = containers.into_iter().flatten().filter(|c| c.name == names::BROKER_CONTAINER);
     let mut theirs = theirs.filter_map(|c| c.resources.as_ref());
     if !counts || ours || theirs.any(|r| some(r.requests.as_ref()) || some(r.limits.as_ref())) {
         return Ok(());

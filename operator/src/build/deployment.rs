@@ -22,7 +22,7 @@ const MARGIN_SECONDS: u64 = 2;
 const MIN_READY_SECONDS: u64 = 10;
 
 pub(super) fn deployment(channel: &Channel, inputs: Inputs<'_>) -> Value {
-    let brokers = u64::try_from(channel.most_brokers()).unwrap_or(1).max(1);
+    let brokers = u64::try_from(channel.max_brokers()).unwrap_or(1).max(1);
     let grace = channel.broker.shutdown.grace_seconds + MARGIN_SECONDS;
     json!({
         "spec": {
@@ -41,7 +41,7 @@ fn template(channel: &Channel, inputs: Inputs<'_>, grace: u64) -> Value {
     let ours = json!({
         "metadata": {
             "labels": names::labels(&channel.name),
-            "annotations": {names::CONFIG_HASH: restart_hash(channel, inputs.credentials)},
+            "annotations": {names::CONFIG_HASH_ANNOTATION: restart_hash(channel, inputs.credentials)},
         },
         "spec": pod(channel, inputs, grace),
     });
@@ -113,8 +113,8 @@ fn container(channel: &Channel, inputs: Inputs<'_>) -> Value {
         })
     };
     json!({
-        "name": names::CONTAINER,
-        "image": image(channel, &settings.broker_image),
+        "name": names::BROKER_CONTAINER,
+        "image": channel.image(&settings.broker_image),
         "imagePullPolicy": settings.pull_policy,
         "args": ["run", "--config", format!("{CONFIG_FOLDER}/{FILE}")],
         "ports": [{"name": "http", "containerPort": 8080}, {"name": "admin", "containerPort": 9090}],
@@ -129,12 +129,6 @@ fn container(channel: &Channel, inputs: Inputs<'_>) -> Value {
         },
         "volumeMounts": mounts(channel, inputs.credentials),
     })
-}
-
-/// The image of the brokers: the channel's, else the operator's.
-#[must_use]
-pub fn image<'a>(channel: &'a Channel, default: &'a str) -> &'a str {
-    channel.spec.brokers.image.as_deref().unwrap_or(default)
 }
 
 fn volumes(channel: &Channel, credentials: &Credentials) -> Vec<Value> {

@@ -39,7 +39,7 @@ fn port(address: &str, default: u16) -> u16 {
 
 /// One broker at a time leaves a node that is drained. One that is not ready holds up nobody.
 pub(super) fn disruption(channel: &Channel) -> Option<Value> {
-    (channel.most_brokers() > 1).then(|| {
+    (channel.max_brokers() > 1).then(|| {
         json!({
             "spec": {
                 "selector": {"matchLabels": names::selector(&channel.name)},
@@ -57,7 +57,7 @@ pub(super) fn autoscaler(channel: &Channel) -> Option<Value> {
     let cpu = wanted.cpu_percent.map(|percent| {
         // of the broker alone: a sidecar that requests no processor would leave nothing to count
         json!({"type": "ContainerResource", "containerResource": {
-            "name": "cpu", "container": names::CONTAINER, "target": {"type": "Utilization", "averageUtilization": percent}}})
+            "name": "cpu", "container": names::BROKER_CONTAINER, "target": {"type": "Utilization", "averageUtilization": percent}}})
     });
     let subscribers = wanted.subscribers_per_broker.map(|count| {
         json!({"type": "Pods", "pods": {

@@ -100,11 +100,11 @@ fn every_object_is_one_that_kubernetes_knows() {
                 Kind::Secret => strict::<Secret>(&object),
                 Kind::Service => strict::<Service>(&object),
                 Kind::NetworkPolicy => strict::<NetworkPolicy>(&object),
-                Kind::DisruptionBudget => strict::<PodDisruptionBudget>(&object),
-                Kind::Autoscaler => strict::<HorizontalPodAutoscaler>(&object),
+                Kind::PodDisruptionBudget => strict::<PodDisruptionBudget>(&object),
+                Kind::HorizontalPodAutoscaler => strict::<HorizontalPodAutoscaler>(&object),
                 Kind::Ingress => strict::<Ingress>(&object),
                 Kind::Deployment => strict::<Deployment>(&object),
-                Kind::Route | Kind::PodMonitor => assert!(object["spec"].is_object()),
+                Kind::HttpRoute | Kind::PodMonitor => assert!(object["spec"].is_object()),
             }
             assert_eq!(object["metadata"]["name"], "orders-broker");
             assert_eq!(object["metadata"]["ownerReferences"][0]["uid"], "0-1-2", "{kind:?}");

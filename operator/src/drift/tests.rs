@@ -5,7 +5,7 @@ fn live(value: Value) -> DynamicObject {
     serde_json::from_value(value).unwrap()
 }
 
-fn wanted(kind: Kind) -> Value {
+fn desired(kind: Kind) -> Value {
     let (channel, settings) = channel("spec: {}");
     let credentials = crate::settings::Credentials::default();
     let inputs = crate::build::Inputs { settings: &settings, credentials: &credentials };
@@ -31,11 +31,11 @@ fn merge(value: &mut Value, patch: &Value) {
 }
 
 #[test]
-fn what_others_write_beside_our_fields_is_no_drift() {
+fn fields_of_other_managers_are_no_drift() {
     for kind in [Kind::Deployment, Kind::Service, Kind::ConfigMap] {
-        let wanted = wanted(kind);
-        let before = fingerprint(kind, &wanted, &live(wanted.clone()));
-        let mut now = wanted.clone();
+        let desired = desired(kind);
+        let before = fingerprint(kind, &desired, &live(desired.clone()));
+        let mut now = desired.clone();
         now["metadata"]["resourceVersion"] = json!("7");
         now["metadata"]["labels"]["theirs"] = json!("x");
         now["metadata"]["annotations"]["deployment.kubernetes.io/revision"] = json!("2");
@@ -49,13 +49,13 @@ fn what_others_write_beside_our_fields_is_no_drift() {
             now["spec"]["clusterIP"] = json!("10.0.0.1");
             now["spec"]["ports"][0]["nodePort"] = json!(30_000);
         }
-        assert_eq!(fingerprint(kind, &wanted, &live(now.clone())), before, "{now:#}");
-        assert_eq!(prune(kind, &wanted, &live(now)), None, "{kind:?}");
+        assert_eq!(fingerprint(kind, &desired, &live(now.clone())), before, "{now:#}");
+        assert_eq!(prune(kind, &desired, &live(now)), None, "{kind:?}");
     }
 }
 
 #[test]
-fn every_change_of_what_we_declare_is_drift() {
+fn every_change_of_a_declared_field_is_drift() {
     let changes: [(Kind, &str, Value); 14] = [
         (Kind::Deployment, "/metadata/labels/app.kubernetes.io~1name", json!("x")),
         (Kind::Deployment, "/metadata/ownerReferences", json!([])),
@@ -73,9 +73,9 @@ fn every_change_of_what_we_declare_is_drift() {
         (Kind::ConfigMap, "/metadata/labels", json!({})),
     ];
     for (kind, path, value) in changes {
-        let wanted = wanted(kind);
-        let before = fingerprint(kind, &wanted, &live(wanted.clone()));
-        let mut now = wanted.clone();
+        let desired = desired(kind);
+        let before = fingerprint(kind, &desired, &live(desired.clone()));
+        let mut now = desired.clone();
         let (parent, last) = path.rsplit_once('/').unwrap();
         let last = last.replace("~1", "/");
         match now.pointer_mut(parent).unwrap() {
@@ -83,14 +83,14 @@ fn every_change_of_what_we_declare_is_drift() {
             Value::Array(items) => items[last.parse::<usize>().unwrap()] = value,
             object => object[last] = value,
         }
-        assert_ne!(fingerprint(kind, &wanted, &live(now)), before, "{kind:?} {path}");
+        assert_ne!(fingerprint(kind, &desired, &live(now)), before, "{kind:?} {path}");
     }
 }
 
 #[test]
-fn a_prune_takes_out_what_others_put_into_our_lists_and_nothing_else() {
-    let wanted = wanted(Kind::Deployment);
-    let mut now = wanted.clone();
+fn a_prune_removes_additions_to_owned_lists_and_nothing_else() {
+    let desired = desired(Kind::Deployment);
+    let mut now = desired.clone();
     now["metadata"]["resourceVersion"] = json!("7");
     now["spec"]["replicas"] = json!(4);
     now["spec"]["template"]["spec"]["dnsPolicy"] = json!("Default");
@@ -98,7 +98,7 @@ fn a_prune_takes_out_what_others_put_into_our_lists_and_nothing_else() {
     broker[0]["env"] = json!([{"name": "A"}]);
     broker[0]["terminationMessagePath"] = json!("/dev/log");
     broker.as_array_mut().unwrap().push(json!({"name": "theirs", "image": "x"}));
-    let patch = prune(Kind::Deployment, &wanted, &live(now.clone())).unwrap();
+    let patch = prune(Kind::Deployment, &desired, &live(now.clone())).unwrap();
     assert_eq!(patch["metadata"], json!({"resourceVersion": "7"}));
     let mut expected = now.clone();
     merge(&mut now, &patch);
@@ -110,25 +110,25 @@ fn a_prune_takes_out_what_others_put_into_our_lists_and_nothing_else() {
 
 #[test]
 fn a_reset_of_a_service_keeps_its_addresses() {
-    let wanted = wanted(Kind::Service);
-    let mut now = wanted.clone();
+    let desired = desired(Kind::Service);
+    let mut now = desired.clone();
     now["spec"]["clusterIP"] = json!("10.0.0.1");
     now["spec"]["ports"] = json!([
         {"name": "http", "port": 8081, "nodePort": 30_000, "targetPort": "http", "protocol": "TCP"},
         {"name": "theirs", "port": 81},
     ]);
-    let patch = reset(Kind::Service, &wanted, &live(now.clone())).unwrap();
+    let patch = reset(Kind::Service, &desired, &live(now.clone())).unwrap();
     merge(&mut now, &patch);
     assert_eq!(now["spec"]["clusterIP"], "10.0.0.1");
-    let mut ports = wanted["spec"]["ports"].clone();
+    let mut ports = desired["spec"]["ports"].clone();
     ports[0]["nodePort"] = json!(30_000);
     assert_eq!(now["spec"]["ports"], ports);
 }
 
 #[test]
-fn a_reset_drops_the_other_kind_of_what_can_be_of_one_kind_only() {
-    let wanted = wanted(Kind::Deployment);
-    let mut now = wanted.clone();
+fn a_reset_removes_the_second_variant_of_a_union() {
+    let desired = desired(Kind::Deployment);
+    let mut now = desired.clone();
     now["metadata"]["annotations"] = json!({"theirs": "stays"});
     now["spec"]["replicas"] = json!(4);
     let template = &mut now["spec"]["template"];
@@ -136,11 +136,11 @@ fn a_reset_drops_the_other_kind_of_what_can_be_of_one_kind_only() {
     template["spec"]["volumes"][0] = json!({"name": "config", "emptyDir": {}});
     let probe = &mut template["spec"]["containers"][0]["readinessProbe"];
     *probe = json!({"tcpSocket": {"port": 1}});
-    let patch = reset(Kind::Deployment, &wanted, &live(now.clone())).unwrap();
+    let patch = reset(Kind::Deployment, &desired, &live(now.clone())).unwrap();
     merge(&mut now, &patch);
     assert_eq!(now["metadata"]["annotations"]["theirs"], "stays");
     assert_eq!(now["spec"]["replicas"], 4);
     let template = &now["spec"]["template"];
     assert!(template["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"].is_string());
-    assert_eq!(template["spec"], wanted["spec"]["template"]["spec"]);
+    assert_eq!(template["spec"], desired["spec"]["template"]["spec"]);
 }

@@ -1,4 +1,4 @@
-//! The finalizer, and what it holds a channel for: its stream, where that is to go with it.
+//! The finalizer, which keeps a deleted channel until its stream is deleted.
 
 use eventcast_crds::channel::{EventChannel, STREAM_FINALIZER, stream::DeletionPolicy};
 use jiff::Timestamp;
@@ -10,44 +10,45 @@ use kube::{
 };
 use serde_json::json;
 
-use super::{Context, Error, after, reference, write_status};
+use super::{Context, Error, next_action, reference, write_status};
 use crate::{
     channel::Channel,
     status::{self, conditions, has_reason, reasons},
     stream,
 };
 
-/// The channel is going: its stream goes first, where it is to go at all. Objects go by their owner references.
+/// Handles a channel that is being deleted: deletes its stream if the deletion policy says so, then removes the finalizer. The
+/// garbage collector deletes the objects, by their owner references.
 pub(super) async fn finalize(
     raw: &DynamicObject,
     ec: &EventChannel,
     ctx: &Context,
 ) -> Result<Action, Error> {
     let uid = raw.uid().unwrap_or_default();
-    let held = raw.finalizers().iter().any(|f| f == STREAM_FINALIZER);
-    if held && ec.spec.deletion_policy == DeletionPolicy::Delete {
-        // A spec that was never accepted never had a stream.
+    let has_finalizer = raw.finalizers().iter().any(|f| f == STREAM_FINALIZER);
+    if has_finalizer && ec.spec.deletion_policy == DeletionPolicy::Delete {
+        // A channel whose spec was never valid has no stream.
         if let Ok(channel) = Channel::new(ec, &ctx.settings) {
-            match stream::delete(&ctx.jet, &ctx.fence, &channel, &ctx.settings.cluster).await {
+            match stream::delete(&ctx.nats, &ctx.fence, &channel, &ctx.settings.cluster).await {
                 Ok(Some(change)) => {
+                    let stream = channel.config.stream_name();
                     ctx.metrics.stream_changed(change.label());
-                    ctx.events
-                        .stream(&reference(raw), &channel.config.stream_name(), &change)
-                        .await;
+                    ctx.events.stream_changed(&reference(raw), &stream, &change).await;
                 }
                 Ok(None) => {}
                 Err(error) => {
                     let old = ec.status.clone().unwrap_or_default();
-                    let reason = reasons::STREAM_NOT_DELETED;
-                    // Once: the condition goes on saying it.
-                    if !has_reason(&old, conditions::READY, reason) {
-                        ctx.events.blocked(&reference(raw), &error.message).await;
+                    let stream_ready = error.condition;
+                    // One Event; the condition stays.
+                    if !has_reason(&old, conditions::READY, reasons::STREAM_NOT_DELETED) {
+                        let cause = &stream_ready.message;
+                        ctx.events.deletion_blocked(&reference(raw), cause).await;
                     }
-                    let stream = error.verdict();
                     let generation = raw.metadata.generation;
-                    let new = status::held(&old, generation, stream.clone(), Timestamp::now());
+                    let now = Timestamp::now();
+                    let new = status::deletion_blocked(&old, generation, stream_ready.clone(), now);
                     write_status(raw, ctx, &old, new).await?;
-                    return after(raw, ctx, &old, &[&stream]);
+                    return next_action(raw, ctx, &old, &[&stream_ready]);
                 }
             }
         }
@@ -57,20 +58,20 @@ pub(super) async fn finalize(
     Ok(Action::await_change())
 }
 
-/// The finalizer is there exactly while it is wanted. One cannot be added to an object that is going.
+/// Adds or removes the finalizer. The API server does not allow to add one to an object that is being deleted.
 pub(super) async fn set_finalizer(
     raw: &DynamicObject,
     ctx: &Context,
-    wants: bool,
+    is_needed: bool,
 ) -> Result<(), Error> {
-    let has = raw.finalizers().iter().any(|f| f == STREAM_FINALIZER);
-    if has == wants {
+    let exists = raw.finalizers().iter().any(|f| f == STREAM_FINALIZER);
+    if exists == is_needed {
         return Ok(());
     }
     let others = raw.finalizers().iter().filter(|f| *f != STREAM_FINALIZER).cloned();
-    let all: Vec<_> = others.chain(wants.then(|| STREAM_FINALIZER.to_owned())).collect();
+    let all: Vec<_> = others.chain(is_needed.then(|| STREAM_FINALIZER.to_owned())).collect();
     ctx.fence.check()?;
-    // The version that was read: nobody else's finalizer is lost in between.
+    // With the version that was read, so that the finalizer of another client cannot be lost.
     let patch = json!({"metadata": {"finalizers": all, "resourceVersion": raw.resource_version()}});
     let api = ctx.scope.channels_api(&raw.namespace().unwrap_or_default());
     match api.patch(&raw.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await {

@@ -1,25 +1,25 @@
-//! The object as it is stored -> an EventChannel. Pure.
+//! Parses a stored object into an EventChannel. Pure.
 //!
-//! CRD and operator may be of different versions: a field that this operator does not know is named, and an object that it cannot
-//! read harms no other.
+//! CRD and operator may have different versions: unknown fields are reported and ignored, and an object that cannot be parsed does
+//! not affect other channels.
 
 use eventcast_crds::{
     channel::{EventChannel, EventChannelSpec, status::EventChannelStatus},
-    config::load::written,
+    config::load::display_path,
 };
 use kube::core::DynamicObject;
 use serde_json::Value;
 
-/// What an object is to this operator.
+/// The result of parsing an object.
 #[derive(Debug)]
 pub(super) enum Parsed {
-    /// A channel.
+    /// The spec is an EventChannelSpec, apart from unknown fields.
     Channel {
         channel: Box<EventChannel>,
-        /// Paths of fields of the spec that mean nothing to this version.
+        /// Paths of the fields that this operator does not know.
         unknown: Vec<String>,
     },
-    /// Something else, and why.
+    /// The spec cannot be parsed: the path of the field and the error.
     Unreadable(String),
 }
 
@@ -31,8 +31,10 @@ pub(super) fn parse(raw: &DynamicObject) -> Parsed {
     } else {
         let mut track = serde_path_to_error::Track::new();
         let tracked = serde_path_to_error::Deserializer::new(spec, &mut track);
-        serde_ignored::deserialize(tracked, |path| unknown.push(format!("spec.{}", written(&path))))
-            .map_err(|error: serde_json::Error| format!("spec.{}: {error}", track.path()))
+        serde_ignored::deserialize(tracked, |path| {
+            unknown.push(format!("spec.{}", display_path(&path)))
+        })
+        .map_err(|error: serde_json::Error| format!("spec.{}: {error}", track.path()))
     };
     match spec {
         Ok(spec) => {
@@ -45,7 +47,7 @@ pub(super) fn parse(raw: &DynamicObject) -> Parsed {
     }
 }
 
-/// The status as it stands; what cannot be read of it counts as nothing.
+/// The stored status. A status that cannot be parsed counts as empty.
 pub(super) fn old_status(raw: &DynamicObject) -> EventChannelStatus {
     let status = raw.data.get("status").cloned().unwrap_or_default();
     serde_json::from_value(status).unwrap_or_default()
@@ -66,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_fields_are_named_and_do_no_harm() {
+    fn unknown_fields_are_reported_and_ignored() {
         let raw = object(
             &json!({"delivery": {"heartbeatSeconds": 9, "colour": "red"}, "future": {"x": 1},
             "brokers": {"autoscaling": {"minReplicas": 1, "maxReplicas": 2, "cpuPercent": 50, "mood": 1}}}),
@@ -82,17 +84,17 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_says_where() {
-        let Parsed::Unreadable(why) =
+    fn an_invalid_value_is_reported_with_its_path() {
+        let Parsed::Unreadable(cause) =
             parse(&object(&json!({"delivery": {"heartbeatSeconds": "soon"}})))
         else {
             panic!("readable")
         };
-        assert!(why.starts_with("spec.delivery.heartbeatSeconds: "), "{why}");
+        assert!(cause.starts_with("spec.delivery.heartbeatSeconds: "), "{cause}");
     }
 
     #[test]
-    fn no_spec_is_all_defaults() {
+    fn a_missing_spec_has_all_defaults() {
         assert!(
             matches!(parse(&object(&Value::Null)), Parsed::Channel { unknown, .. } if unknown.is_empty())
         );

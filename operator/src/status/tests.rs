@@ -1,15 +1,15 @@
 use super::*;
 
-fn good() -> Verdict {
-    Verdict::good(reasons::ACCEPTED, "")
+fn met() -> ConditionState {
+    ConditionState::met(reasons::ACCEPTED, "")
 }
 
 fn facts() -> Facts {
     Facts {
-        accepted: good(),
-        stream_ready: good(),
-        available: good(),
-        exposed: good(),
+        accepted: met(),
+        stream_ready: met(),
+        available: met(),
+        exposed: met(),
         stream: None,
         brokers: Some(Brokers { desired: 3, replicas: 3, ready: 2, ..Brokers::default() }),
         url: Some("http://x/events".into()),
@@ -20,76 +20,79 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
-fn find<'a>(status: &'a EventChannelStatus, kind: &str) -> &'a Condition {
-    status.conditions.iter().find(|c| c.type_ == kind).unwrap()
+fn find<'a>(status: &'a EventChannelStatus, type_: &str) -> &'a Condition {
+    status.conditions.iter().find(|c| c.type_ == type_).unwrap()
 }
 
 #[test]
-fn a_visit_that_finds_nothing_new_changes_nothing() {
+fn a_reconciliation_without_news_changes_nothing() {
     let first = status(&EventChannelStatus::default(), Some(1), &facts(), at(1));
     let second = status(&first, Some(1), &facts(), at(2));
     assert_eq!(first, second, "not even a time");
     assert_eq!(first.brokers.as_deref(), Some("2/3"));
-    let kinds: Vec<_> = first.conditions.iter().map(|c| &*c.type_).collect();
-    assert_eq!(kinds, ["Accepted", "StreamReady", "Available", "Exposed", "Ready"]);
+    let types: Vec<_> = first.conditions.iter().map(|c| &*c.type_).collect();
+    assert_eq!(types, ["Accepted", "StreamReady", "Available", "Exposed", "Ready"]);
     assert!(first.conditions.iter().all(|c| c.observed_generation == Some(1)));
 }
 
 #[test]
-fn the_time_moves_with_the_status_alone() {
+fn the_transition_time_changes_only_with_the_status() {
     let first = status(&EventChannelStatus::default(), Some(1), &facts(), at(1));
     let reworded =
-        Facts { available: Verdict::good(reasons::SOME_BROKERS_READY, "1 of 3"), ..facts() };
+        Facts { available: ConditionState::met(reasons::SOME_BROKERS_READY, "1 of 3"), ..facts() };
     let second = status(&first, Some(2), &reworded, at(2));
     assert_eq!(find(&second, "Available").last_transition_time, Time(at(1)));
     assert_eq!(find(&second, "Available").reason, reasons::SOME_BROKERS_READY);
-    let broken = Facts { available: Verdict::bad(reasons::WAITING, "0 of 3"), ..facts() };
+    let broken = Facts { available: ConditionState::failed(reasons::WAITING, "0 of 3"), ..facts() };
     let third = status(&second, Some(2), &broken, at(3));
     assert_eq!(find(&third, "Available").last_transition_time, Time(at(3)));
     assert_eq!(find(&third, "Ready").last_transition_time, Time(at(3)));
 }
 
 #[test]
-fn ready_is_the_sum_and_says_what_is_missing() {
+fn ready_reports_the_first_condition_that_is_not_true() {
     let broken = Facts {
-        stream_ready: Verdict::bad(reasons::NATS_UNREACHABLE, "nats://a does not answer"),
-        available: Verdict { holds: None, ..Verdict::bad(reasons::BLOCKED, "") },
+        stream_ready: ConditionState::failed(
+            reasons::NATS_UNREACHABLE,
+            "no connection to nats://a",
+        ),
+        available: ConditionState { status: None, ..ConditionState::failed(reasons::BLOCKED, "") },
         ..facts()
     };
     let status = status(&EventChannelStatus::default(), Some(1), &broken, at(1));
     let ready = find(&status, "Ready");
     assert_eq!((&*ready.status, &*ready.reason), ("False", reasons::NATS_UNREACHABLE));
-    assert_eq!(ready.message, "StreamReady: nats://a does not answer");
-    let unknown = Facts { available: Verdict::blocked("the spec"), ..facts() };
+    assert_eq!(ready.message, "StreamReady: no connection to nats://a");
+    let unknown = Facts { available: ConditionState::waiting_for("the spec"), ..facts() };
     let status = super::status(&EventChannelStatus::default(), Some(1), &unknown, at(1));
     assert_eq!(find(&status, "Ready").status, "Unknown");
 }
 
 #[test]
-fn what_was_not_looked_at_stays() {
+fn fields_without_a_fact_keep_their_value() {
     let first = status(&EventChannelStatus::default(), Some(1), &facts(), at(1));
-    let blind = Facts {
-        accepted: Verdict::bad(reasons::INVALID_SPEC, "no"),
+    let invalid = Facts {
+        accepted: ConditionState::failed(reasons::INVALID_SPEC, "no"),
         brokers: None,
         url: None,
         ..facts()
     };
-    let second = status(&first, Some(2), &blind, at(2));
+    let second = status(&first, Some(2), &invalid, at(2));
     assert_eq!((second.url, second.brokers), (first.url, first.brokers));
 }
 
 #[test]
-fn a_paused_channel_keeps_what_it_was_told_and_says_so_once() {
+fn a_paused_channel_keeps_its_status() {
     let first = status(&EventChannelStatus::default(), Some(1), &facts(), at(1));
     let second = paused(&first, at(2));
     assert_eq!(find(&second, "Ready"), find(&first, "Ready"));
     assert_eq!(paused(&second, at(3)), second);
     let resumed = status(&second, Some(1), &facts(), at(4));
-    assert_eq!(resumed, first, "without a trace");
+    assert_eq!(resumed, first, "no trace of the pause");
 }
 
 #[test]
-fn long_messages_are_cut_between_characters() {
-    let long = bounded(&"ä".repeat(5000));
+fn long_messages_are_truncated_between_characters() {
+    let long = truncated(&"ä".repeat(5000));
     assert!(long.len() <= 4100 && long.ends_with('…'));
 }

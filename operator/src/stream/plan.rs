@@ -1,22 +1,22 @@
-//! What is to be done about a stream. Pure.
+//! Decides what to do with a stream: compares the stream that exists with the one that the channel needs. Pure.
 
 use async_nats::jetstream::stream::{Config, RetentionPolicy};
 
-use crate::{channel::Channel, names::mark, status::reasons};
+use crate::{channel::Channel, names::stream_metadata, status::reasons};
 
-/// Whose a stream is: written into its metadata when it is created or adopted.
+/// The channel that owns a stream, as the stream's metadata records it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mark {
+pub struct StreamOwner {
     cluster: String,
     namespace: String,
     name: String,
     uid: String,
 }
 
-impl Mark {
-    /// The mark of `channel` in `cluster`.
+impl StreamOwner {
+    /// `channel` in the Kubernetes cluster `cluster`.
     #[must_use]
-    pub fn of(channel: &Channel, cluster: &str) -> Self {
+    pub fn new(channel: &Channel, cluster: &str) -> Self {
         Self {
             cluster: cluster.into(),
             namespace: channel.namespace.clone(),
@@ -25,151 +25,155 @@ impl Mark {
         }
     }
 
-    /// Writes it on `config`.
-    pub fn put(&self, config: &mut Config) {
+    /// Records this owner in the metadata of `config`.
+    pub fn write_to(&self, config: &mut Config) {
         for (key, value) in [
-            (mark::CLUSTER, &self.cluster),
-            (mark::NAMESPACE, &self.namespace),
-            (mark::NAME, &self.name),
-            (mark::UID, &self.uid),
+            (stream_metadata::CLUSTER, &self.cluster),
+            (stream_metadata::NAMESPACE, &self.namespace),
+            (stream_metadata::NAME, &self.name),
+            (stream_metadata::UID, &self.uid),
         ] {
             config.metadata.insert(key.to_owned(), value.clone());
         }
     }
 
-    fn read(config: &Config) -> Option<Self> {
+    /// `None` if the operator did not create the stream.
+    fn read_from(config: &Config) -> Option<Self> {
         let get = |key: &str| config.metadata.get(key).cloned();
         Some(Self {
-            cluster: get(mark::CLUSTER)?,
-            namespace: get(mark::NAMESPACE)?,
-            name: get(mark::NAME)?,
-            uid: get(mark::UID)?,
+            cluster: get(stream_metadata::CLUSTER)?,
+            namespace: get(stream_metadata::NAMESPACE)?,
+            name: get(stream_metadata::NAME)?,
+            uid: get(stream_metadata::UID)?,
         })
     }
 
-    /// Whether `config` is of the same channel. The uid may be an older one's: a channel that was deleted and applied again finds
+    /// Whether the stream belongs to a channel of this name. The uid may differ: a channel that was deleted and applied again keeps
     /// its stream.
-    fn is_on(&self, config: &Config) -> bool {
-        Self::read(config).is_some_and(|m| {
-            (&m.cluster, &m.namespace, &m.name) == (&self.cluster, &self.namespace, &self.name)
+    fn is_same_channel(&self, config: &Config) -> bool {
+        Self::read_from(config).is_some_and(|o| {
+            (&o.cluster, &o.namespace, &o.name) == (&self.cluster, &self.namespace, &self.name)
         })
     }
 
-    /// Whether `config` is of this very object.
+    /// Whether the stream belongs to this very object, by its uid.
     #[must_use]
-    pub fn is_exactly_on(&self, config: &Config) -> bool {
-        Self::read(config).as_ref() == Some(self)
+    pub fn is_same_object(&self, config: &Config) -> bool {
+        Self::read_from(config).as_ref() == Some(self)
     }
 }
 
-/// What is to be done.
+/// What to do with a stream.
 #[derive(Debug)]
 pub enum Plan {
-    /// Nothing.
+    /// The stream matches the channel.
     Keep,
-    /// There is none.
+    /// The stream does not exist.
     Create,
-    /// It differs.
+    /// The stream differs from the channel.
     Update {
-        /// Everything that the stream is to be: what is not ours is as it was.
+        /// The complete new configuration. Fields that the operator does not manage keep their values.
         config: Box<Config>,
-        /// What differs, in words; empty where only the mark does.
+        /// The fields that change, for people. Empty if only the owner's metadata changes.
         changes: String,
-        /// Whether it was somebody else's.
+        /// Whether the stream belonged to somebody else.
         adopts: bool,
     },
-    /// It must not, or cannot, be done: reason and words.
-    Refuse(&'static str, String),
+    /// The stream must not or cannot be changed: reason and message of the condition.
+    Reject(&'static str, String),
 }
 
-/// Compares what is with what should be. `is_gone` tells of another channel of this cluster whether it is certainly not there any
-/// more.
+/// Compares the stream that exists with the one that the channel needs.
+///
+/// `is_deleted` says of another channel of this cluster, by namespace and name, whether it certainly no longer exists.
 pub fn plan(
     observed: Option<&Config>,
-    wanted: &Config,
-    mark: &Mark,
-    adopt: bool,
-    is_gone: impl Fn(&str, &str) -> bool,
+    desired: &Config,
+    owner: &StreamOwner,
+    may_adopt: bool,
+    is_deleted: impl Fn(&str, &str) -> bool,
 ) -> Plan {
     let Some(observed) = observed else {
         return Plan::Create;
     };
-    let ours = mark.is_on(observed);
-    if !ours && let Some(refusal) = refuse_foreign(observed, mark, adopt, is_gone) {
-        return refusal;
+    let is_owned = owner.is_same_channel(observed);
+    if !is_owned && let Some(reject) = check_adoption(observed, owner, may_adopt, is_deleted) {
+        return reject;
     }
-    if let Some(refusal) = refuse_immutable(observed, wanted) {
-        return refusal;
+    if let Some(reject) = check_immutable(observed, desired) {
+        return reject;
     }
     let mut config = observed.clone();
-    let changes = bring(&mut config, wanted, !ours);
-    mark.put(&mut config);
+    let changes = sync(&mut config, desired, !is_owned);
+    owner.write_to(&mut config);
     if changes.is_empty() && config == *observed {
         return Plan::Keep;
     }
-    Plan::Update { config: Box::new(config), changes: changes.join(", "), adopts: !ours }
+    Plan::Update { config: Box::new(config), changes: changes.join(", "), adopts: !is_owned }
 }
 
-fn refuse_foreign(
+/// Rejects a stream that belongs to somebody else and must not be adopted.
+fn check_adoption(
     observed: &Config,
-    mark: &Mark,
-    adopt: bool,
-    is_gone: impl Fn(&str, &str) -> bool,
+    owner: &StreamOwner,
+    may_adopt: bool,
+    is_deleted: impl Fn(&str, &str) -> bool,
 ) -> Option<Plan> {
     let stream = &observed.name;
-    let message = match Mark::read(observed) {
-        // Whoever may create a channel must not be able to take the events of another one.
-        Some(m) if m.cluster == mark.cluster && !is_gone(&m.namespace, &m.name) => format!(
-            "the stream {stream} belongs to the channel {}/{}: choose another stream.name",
-            m.namespace, m.name
+    let message = match StreamOwner::read_from(observed) {
+        // Permission to create a channel must not give access to the events of another channel.
+        Some(o) if o.cluster == owner.cluster && !is_deleted(&o.namespace, &o.name) => format!(
+            "stream {stream} belongs to channel {}/{}: set another stream.name",
+            o.namespace, o.name
         ),
-        Some(m) if !adopt => format!(
-            "the stream {stream} belongs to {}/{} of the cluster {}: to take it over set stream.adoptionPolicy: Adopt",
-            m.namespace, m.name, m.cluster
+        Some(o) if !may_adopt => format!(
+            "stream {stream} belongs to channel {}/{} of cluster {}: to adopt it, set stream.adoptionPolicy: Adopt",
+            o.namespace, o.name, o.cluster
         ),
-        None if !adopt => format!(
-            "there is a stream {stream} that the operator did not create: to take it over set stream.adoptionPolicy: Adopt"
+        None if !may_adopt => format!(
+            "stream {stream} exists and was not created by the operator: to adopt it, set stream.adoptionPolicy: Adopt"
         ),
         _ => return None,
     };
-    Some(Plan::Refuse(reasons::NOT_OWNED, message))
+    Some(Plan::Reject(reasons::NOT_OWNED, message))
 }
 
-fn refuse_immutable(observed: &Config, wanted: &Config) -> Option<Plan> {
+/// Rejects a difference that JetStream cannot change.
+fn check_immutable(observed: &Config, desired: &Config) -> Option<Plan> {
     let stream = &observed.name;
-    let refuse = |what: &str| {
+    let reject = |what: &str| {
         let message = format!(
-            "the stream {stream} has {what}, which JetStream cannot change: its data is not touched"
+            "stream {stream} has {what}, which JetStream cannot change: stream and events are left as they are"
         );
-        Some(Plan::Refuse(reasons::IMMUTABLE, message))
+        Some(Plan::Reject(reasons::IMMUTABLE, message))
     };
-    if observed.storage != wanted.storage {
-        return refuse(&format!("{:?} storage instead of {:?}", observed.storage, wanted.storage));
+    if observed.storage != desired.storage {
+        return reject(&format!("{:?} storage instead of {:?}", observed.storage, desired.storage));
     }
     if observed.retention != RetentionPolicy::Limits {
-        return refuse(&format!("the retention policy {:?} instead of Limits", observed.retention));
+        return reject(&format!("the retention policy {:?} instead of Limits", observed.retention));
     }
     if observed.mirror.is_some() || observed.sealed {
-        return refuse("a mirror or a seal");
+        return reject("a mirror or a seal");
     }
     None
 }
 
-/// Sets on `config` what is ours, and tells what that changed. Subjects of a stream that is adopted stay beside ours: somebody
-/// publishes to them.
-fn bring(config: &mut Config, wanted: &Config, adopts: bool) -> Vec<String> {
+/// Copies the fields that the operator manages from `desired` to `config`, and describes each change. An adopted stream keeps
+/// its own subjects besides ours, because other publishers use them.
+fn sync(config: &mut Config, desired: &Config, adopts: bool) -> Vec<String> {
     let mut changes = Vec::new();
-    macro_rules! bring {
+    macro_rules! sync_fields {
         ($($field:ident),*) => {$(
-            if config.$field != wanted.$field {
+            if config.$field != desired.$field {
                 changes.push(format!(
-                    concat!(stringify!($field), " {:?} -> {:?}"), config.$field, wanted.$field
+                    concat!(stringify!($field), " {:?} -> {:?}"), config.$field, desired.$field
                 ));
-                config.$field = wanted.$field.clone();
+                config.$field = desired.$field.clone();
             }
         )*};
     }
-    bring!(
+    sync_fields!(
         max_age,
         max_bytes,
         max_messages,
@@ -180,25 +184,23 @@ fn bring(config: &mut Config, wanted: &Config, adopts: bool) -> Vec<String> {
         allow_direct,
         allow_message_ttl
     );
-    let missing = |config: &Config| {
-        let lacks = |s: &&String| !config.subjects.contains(s);
-        wanted.subjects.iter().filter(lacks).cloned().collect::<Vec<_>>()
-    };
-    let (lacking, adopted) = (missing(config), config.subjects.len() > wanted.subjects.len());
-    if !lacking.is_empty() {
-        changes.push(format!("subjects + {}", lacking.join(" ")));
-        if adopts || adopted {
-            config.subjects.extend(lacking);
+    let is_missing = |subject: &&String| !config.subjects.contains(subject);
+    let missing: Vec<_> = desired.subjects.iter().filter(is_missing).cloned().collect();
+    let was_adopted = config.subjects.len() > desired.subjects.len();
+    if !missing.is_empty() {
+        changes.push(format!("subjects + {}", missing.join(" ")));
+        if adopts || was_adopted {
+            config.subjects.extend(missing);
         } else {
-            config.subjects.clone_from(&wanted.subjects);
+            config.subjects.clone_from(&desired.subjects);
         }
     }
     changes
 }
 
-/// What a stream cannot do because of how it was created, and JetStream cannot change.
+/// A limitation of the stream that comes from its creation and that JetStream cannot change.
 #[must_use]
-pub fn note(config: &Config) -> Option<String> {
+pub fn limitation(config: &Config) -> Option<String> {
     config.deny_delete.then(|| {
         "it was created with deny_delete, so single events cannot be erased from it".to_owned()
     })

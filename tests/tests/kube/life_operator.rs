@@ -40,7 +40,7 @@ async fn the_death_of_any_critical_task_ends_the_operator() -> Result<()> {
     let folder = process::folder("eventcast-faults-")?;
     let faults = FaultFile::new(folder.path());
     lab.operator.set_env(FaultFile::VARIABLE, &faults.path().to_string_lossy());
-    for task in ["admin listener", "reload of credentials", "controller", "election"] {
+    for task in ["admin listener", "credentials reload", "controller", "leader election"] {
         faults.panic("nothing")?;
         lab.operator.relaunch()?;
         lab.operator.leads(SOON).await?;
@@ -92,7 +92,7 @@ async fn a_file_of_nats_that_cannot_be_read_is_named_with_the_reason() -> Result
 }
 
 #[tokio::test]
-async fn a_visit_that_panics_ends_the_operator_and_gives_the_lease_up() -> Result<()> {
+async fn a_reconcile_that_panics_ends_the_operator_and_gives_the_lease_up() -> Result<()> {
     init_tracing();
     let mut lab = Lab::start().await?;
     let folder = process::folder("eventcast-faults-")?;
@@ -100,10 +100,10 @@ async fn a_visit_that_panics_ends_the_operator_and_gives_the_lease_up() -> Resul
     lab.operator.set_env(FaultFile::VARIABLE, &faults.path().to_string_lossy());
     lab.operator.relaunch()?;
     lab.operator.leads(SOON).await?;
-    faults.panic("visit")?;
+    faults.panic("reconcile")?;
     lab.apply("orders", json!({})).await?;
     assert_eq!(lab.operator.wait_exit(SOON).await?, EXIT_FAILED, "{}", lab.operator.log());
-    last_word(&lab.operator.log(), "visit to ")?;
-    assert_eq!(holder(&lab).await?, None, "no visit is under way, so the lease is given up");
+    last_word(&lab.operator.log(), "reconcile of ")?;
+    assert_eq!(holder(&lab).await?, None, "no reconcile is running, so the lease is released");
     Ok(())
 }

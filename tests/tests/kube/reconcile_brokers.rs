@@ -85,7 +85,7 @@ async fn a_broker_runs_on_the_configuration_that_was_written_for_it_and_its_subs
         anyhow::Ok(())
     })
     .await?;
-    // another manager's field: a visit that writes the status leaves it
+    // another manager's field: a reconcile that writes the status leaves it
     lab.make_ready("orders").await?;
     lab.condition("orders", "Ready", "True", "Ready").await?;
     let status = lab.api::<EventChannel>().get("orders").await?.status.unwrap_or_default();

@@ -247,15 +247,16 @@ async fn nothing_is_written_where_nothing_differs() -> Result<()> {
         lab.make_ready(name).await?;
         lab.condition(name, "Ready", "True", "Ready").await?;
     }
-    let visits = || lab.operator.metric("eventcast_operator_reconciles_total", &[("result", "ok")]);
+    let reconciles =
+        || lab.operator.metric("eventcast_operator_reconciles_total", &[("result", "ok")]);
     let writes = || lab.operator.metric("eventcast_operator_api_writes_total", &[]);
-    let (before, visited) = (writes().await?, visits().await?);
-    eventually("more visits", SOON, || async {
-        ensure!(visits().await? >= visited + 8.0, "too few");
+    let (before, reconciled) = (writes().await?, reconciles().await?);
+    eventually("more reconciles", SOON, || async {
+        ensure!(reconciles().await? >= reconciled + 8.0, "too few");
         anyhow::Ok(())
     })
     .await?;
-    assert_eq!(writes().await?, before, "visits without a reason write nothing");
+    assert_eq!(writes().await?, before, "reconciles without a change write nothing");
     Ok(())
 }
 

@@ -17,7 +17,7 @@ use k8s_openapi::api::{core::v1::ConfigMap, events::v1::Event};
 use kube::{Api, api::ListParams};
 use serde_json::json;
 
-/// Visits that failed for `reason`.
+/// Reconciles that failed for `reason`.
 async fn failures(lab: &Lab, reason: &str) -> Result<f64> {
     lab.operator.metric("eventcast_operator_failures_total", &[("reason", reason)]).await
 }
@@ -76,7 +76,7 @@ async fn what_a_person_must_mend_is_told_once_and_waits() -> Result<()> {
         lab.apply(name, spec.clone()).await?;
         lab.condition(name, condition, "False", reason).await?;
     }
-    // Visits that the first writes caused are over when the counters stand still.
+    // Reconciles that the first writes caused are over when the counters stand still.
     let counts = || async {
         let mut counts = Vec::new();
         for (_, _, _, reason) in &lasting {

@@ -1,0 +1,75 @@
+//! Applies every object of a channel.
+
+use eventcast_runtime::Chain;
+use kube::core::DynamicObject;
+
+use super::{Context, reference};
+use crate::{
+    apply::{Applied, ApplyError},
+    build::{self, Inputs},
+    channel::Channel,
+    kind::Kind,
+    status::{ConditionState, reasons},
+};
+
+/// Applies every object, in the order of [`Kind::ALL`]. One failure does not stop the others.
+///
+/// Returns the condition `Accepted` if an object could not be applied: the first transient failure, else the first failure.
+pub(super) async fn apply_objects(
+    raw: &DynamicObject,
+    channel: &Channel,
+    ctx: &Context,
+) -> Option<ConditionState> {
+    let credentials = ctx.nats.credentials();
+    let inputs = Inputs { settings: &ctx.settings, credentials: &credentials };
+    let mut failure: Option<ConditionState> = None;
+    for kind in Kind::ALL {
+        // Without credentials the operator has no permission for Secrets.
+        let is_unused_secret = kind == Kind::Secret && !ctx.settings.has_credentials();
+        if !ctx.scope.apis.serve(kind) || is_unused_secret {
+            continue;
+        }
+        let desired = build::build(kind, channel, inputs);
+        let mut applied = ctx.applier.apply(&ctx.scope, channel, kind, desired).await;
+        if kind == Kind::Deployment
+            && let Ok(written) = applied
+        {
+            let scaled = ctx.applier.scale(&ctx.scope, channel).await;
+            applied =
+                scaled.map(|scaled| if written == Applied::Unchanged { scaled } else { written });
+        }
+        match applied {
+            Ok(Applied::Repaired) => {
+                let name = channel.object_name();
+                ctx.metrics.repaired(kind.as_str());
+                tracing::info!(
+                    kind = kind.as_str(),
+                    name,
+                    "restored an object that another client had changed"
+                );
+                ctx.events.repaired(&reference(raw), kind.as_str(), &name).await;
+            }
+            Ok(applied) => tracing::debug!(kind = kind.as_str(), ?applied, "applied"),
+            Err(error) => {
+                let new = accepted(&error);
+                // A transient failure wins, because it decides that the reconciliation is retried.
+                if failure.as_ref().is_none_or(|f| new.is_transient && !f.is_transient) {
+                    failure = Some(new);
+                }
+            }
+        }
+    }
+    failure
+}
+
+/// The condition `Accepted` after an object could not be applied.
+fn accepted(error: &ApplyError) -> ConditionState {
+    let message = Chain(error).to_string();
+    match error {
+        ApplyError::NameConflict { .. } => ConditionState::failed(reasons::NAME_CONFLICT, message),
+        ApplyError::Rejected { is_transient: false, .. } => {
+            ConditionState::failed(reasons::APPLY_FAILED, message)
+        }
+        _ => ConditionState::transient(reasons::APPLY_FAILED, message),
+    }
+}
