@@ -1,39 +1,78 @@
 //! What a client may do, and which pages may act for it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use eventcast_crds::config::{Access, Action, Origin, OriginPattern};
+use eventcast_wire::{
+    filter::Filter,
+    grants::{NotGranted, Topics},
+};
 use tokio::time::Instant;
 
-/// What a subscriber was granted: for how long it may stay.
-#[derive(Clone, Copy, Debug)]
+use crate::request::Credential;
+
+/// What a client may do on a channel, and until when.
+#[derive(Clone, Debug)]
 pub(crate) struct Grant {
-    until: Option<Instant>,
+    /// Who the client is, if it was authenticated.
+    pub(crate) subject: Option<Arc<str>>,
+    actions: Vec<Action>,
+    topics: Topics,
+    /// When streams that it allows must end.
+    pub(crate) until: Option<Instant>,
+}
+
+/// The client may not do what it asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Denied {
+    /// What it presented.
+    pub(crate) credential: Option<Credential>,
 }
 
 impl Grant {
-    /// Until the channel's age of connections, less a random fifth; for ever where that is 0.
-    pub(crate) fn for_age(max_age_seconds: u64) -> Self {
+    /// The grant of a client that presented `credential`. Tokens cannot be verified yet: every client is anonymous, and a channel
+    /// that asks for tokens is closed rather than open.
+    ///
+    /// # Errors
+    /// The grant does not allow `action`.
+    pub(crate) fn of(
+        access: &Access,
+        credential: Option<Credential>,
+        action: Action,
+    ) -> Result<Self, Denied> {
+        let anonymous = Self {
+            subject: None,
+            actions: access.anonymous.clone(),
+            topics: Topics::everything(),
+            until: None,
+        };
+        if anonymous.allows(action) { Ok(anonymous) } else { Err(Denied { credential }) }
+    }
+
+    pub(crate) fn allows(&self, action: Action) -> bool {
+        self.actions.contains(&action)
+    }
+
+    /// The same grant, which ends streams at the latest when they are `max_age_seconds` old, less up to 20 % of jitter; 0: no such
+    /// limit.
+    pub(crate) fn with_max_age(self, max_age_seconds: u64) -> Self {
         let ms = max_age_seconds * 1000;
-        let until = (ms > 0)
-            .then(|| Instant::now() + Duration::from_millis(fastrand::u64(ms - ms / 5..=ms)));
-        Self { until }
+        let age = (ms > 0).then(|| Duration::from_millis(fastrand::u64(ms - ms / 5..=ms)));
+        let end = age.map(|age| Instant::now() + age);
+        Self { until: self.until.into_iter().chain(end).min(), ..self }
     }
 
-    /// When the stream must end.
-    pub(crate) fn until(&self) -> Option<Instant> {
-        self.until
+    /// The filter of a client that asks for `asked`: the only way to one that reads a log for a client.
+    ///
+    /// # Errors
+    /// The client asks for topics that are not granted.
+    pub(crate) fn narrow(&self, asked: Filter) -> Result<Filter, NotGranted> {
+        self.topics.narrow(asked)
     }
 }
 
-/// Whether `action` may be done by whoever comes. Tokens are not verified yet, so what is not anonymous is nobody's: a
-/// channel that asks for tokens is shut rather than open.
-pub(crate) fn permits(access: &Access, action: Action) -> bool {
-    access.anonymous.contains(&action)
-}
-
-/// The origin to name in `Access-Control-Allow-Origin`, if a page of `origin` may read the channel. `null` never is one (Fetch,
-/// section 3.2).
+/// The value of `Access-Control-Allow-Origin` for a page of `origin`; `None` if it may not read the channel. `null` is never
+/// allowed (Fetch, section 3.2).
 pub(crate) fn allowed_origin<'a>(access: &Access, origin: &'a str) -> Option<&'a str> {
     let mut patterns = access.allowed_origins.iter().filter_map(|p| OriginPattern::parse(p));
     let listed = Origin::parse(origin).is_some_and(|origin| patterns.any(|p| p.allows(&origin)));

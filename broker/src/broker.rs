@@ -15,10 +15,11 @@ use crate::{
     budget::{Budget, Share},
     channel::Channel,
     client::Client,
-    fanout::{sessions::Sessions, shard::Shards},
+    fanout::shard::Shards,
     log::{Log, Nats, PageCache, TailBudget},
     metrics::Metrics,
     readiness::Readiness,
+    sessions::Sessions,
     sockets::Sockets,
 };
 
@@ -197,7 +198,8 @@ impl Broker {
         self.metrics.subscribers_max.set(subscribers);
         self.config.store(Arc::new(new));
         for channel in removed {
-            self.sessions.close_channel(&channel, CloseReason::ChannelRemoved);
+            let streams = self.sessions.select(&channel, None);
+            streams.iter().for_each(|session| session.close(CloseReason::ChannelRemoved));
             tracing::info!(channel, "closed the log of the channel");
         }
     }

@@ -1,4 +1,4 @@
-//! How a broker ends: not ready, deaf, empty, gone. Pure schedule, thin loop.
+//! Shutting down without losing streams, and closing a part of them. Pure schedule, thin loop.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,66 +7,72 @@ use eventcast_wire::closing::CloseReason;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::fanout::sessions::Sessions;
+use crate::sessions::{Session, Sessions};
 
-/// Closes at this rhythm at most, however many at a time.
-const STEP: Duration = Duration::from_millis(20);
+/// How often streams are closed, as many at a time as are due.
+const SHED_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How many of `count` streams to have closed once `elapsed` of `whole` has gone by.
-fn due(count: usize, elapsed: Duration, whole: Duration) -> usize {
-    if elapsed >= whole {
-        return count;
-    }
-    // elapsed < whole, so the quotient is below count
-    let (e, w) = (elapsed.as_millis(), whole.as_millis().max(1));
-    usize::try_from(count as u128 * e / w).unwrap_or(count)
-}
-
-/// The switches that the phases turn.
-pub(crate) struct Switches {
+/// The phases of a shutdown. Each token is cancelled when its phase begins.
+#[derive(Default)]
+pub(crate) struct Phases {
     /// `/readyz` fails.
     pub(crate) unready: CancellationToken,
     /// The listener closes.
-    pub(crate) deaf: CancellationToken,
-    /// Connections finish what they do.
+    pub(crate) stop_accepting: CancellationToken,
+    /// Connections complete their requests and close.
     pub(crate) drain: CancellationToken,
 }
 
-/// Goes through the phases; returns when all connections have ended, or at the end of the grace.
+/// Goes through the phases. Returns when all connections have ended, or at the end of the grace period.
 pub(crate) async fn shut_down(
     config: &Shutdown,
-    switches: &Switches,
-    sessions: &Arc<Sessions>,
+    phases: &Phases,
+    sessions: &Sessions,
     connections: &TaskTracker,
 ) {
     let end = Instant::now() + Duration::from_secs(config.grace_seconds);
-    switches.unready.cancel();
-    tracing::info!(streams = sessions.all().len(), "shutting down: not ready any more");
+    phases.unready.cancel();
+    tracing::info!(streams = sessions.count(), "shutting down: not ready any more");
     sleep(Duration::from_secs(config.delay_seconds)).await;
-    switches.deaf.cancel();
-    switches.drain.cancel();
+    phases.stop_accepting.cancel();
+    phases.drain.cancel();
     connections.close();
-    // Who comes on a connection that is still open is told to go elsewhere.
-    let mut streams = sessions.shut();
-    fastrand::shuffle(&mut streams);
-    let (count, began) = (streams.len(), Instant::now());
-    let whole = Duration::from_secs(config.drain_seconds);
-    tracing::info!(streams = count, "shutting down: closing streams");
-    let mut closed = 0;
-    while closed < count {
-        let target = due(count, began.elapsed(), whole);
-        for session in &streams[closed..target] {
-            session.close(CloseReason::Draining);
-        }
-        closed = target;
-        sleep_until((Instant::now() + STEP).min(began + whole + STEP)).await;
-    }
+    // From now on a subscriber that arrives on an open connection is told to reconnect elsewhere.
+    let streams = sessions.begin_drain();
+    tracing::info!(streams = streams.len(), "shutting down: closing streams");
+    shed(streams, Duration::from_secs(config.drain_seconds), CloseReason::Draining).await;
     if timeout_at(end, connections.wait()).await.is_err() {
         tracing::warn!(
             connections = connections.len(),
-            "the grace is over: ending with connections open"
+            "the grace period is over: exiting with open connections"
         );
     }
+}
+
+/// Closes `streams` in random order and at an even pace, the last of them after `duration`.
+///
+/// # Cancel safety
+/// Streams that are not closed yet stay open.
+pub(crate) async fn shed(mut streams: Vec<Arc<Session>>, duration: Duration, reason: CloseReason) {
+    fastrand::shuffle(&mut streams);
+    let began = Instant::now();
+    let mut closed = 0;
+    while closed < streams.len() {
+        let target = due(streams.len(), began.elapsed(), duration);
+        streams[closed..target].iter().for_each(|session| session.close(reason));
+        closed = target;
+        sleep_until((Instant::now() + SHED_INTERVAL).min(began + duration + SHED_INTERVAL)).await;
+    }
+}
+
+/// How many of `count` streams must be closed once `elapsed` of `duration` has passed.
+fn due(count: usize, elapsed: Duration, duration: Duration) -> usize {
+    if elapsed >= duration {
+        return count;
+    }
+    // elapsed < duration, so the quotient is below count.
+    let (elapsed, duration) = (elapsed.as_millis(), duration.as_millis().max(1));
+    usize::try_from(count as u128 * elapsed / duration).unwrap_or(count)
 }
 
 #[cfg(test)]

@@ -34,12 +34,12 @@ use hyper::body::Incoming;
 use serde::Serialize;
 
 use crate::{
-    access::permits,
+    access::{Denied, Grant},
     broker::Broker,
     channel::Channel,
     client::{Client, client_address},
-    fanout::{Opening, body::EventBody},
-    sockets::Remote,
+    fanout::{Subscription, body::EventBody},
+    request::{Credential, RequestContext},
 };
 use problem::Problem;
 
@@ -47,7 +47,7 @@ use problem::Problem;
 pub(crate) enum Answer {
     Full(Bytes),
     Empty,
-    Stream(Box<Opening>),
+    Stream(Box<Subscription>),
 }
 
 /// The body of a response for hyper.
@@ -58,7 +58,7 @@ impl Answer {
         match self {
             Self::Full(bytes) => Either::Left(Either::Left(Full::new(bytes))),
             Self::Empty => Either::Left(Either::Right(Empty::new())),
-            Self::Stream(opening) => Either::Right(EventBody::new(*opening)),
+            Self::Stream(subscription) => Either::Right(EventBody::new(*subscription)),
         }
     }
 }
@@ -86,12 +86,12 @@ fn json(status: StatusCode, body: &impl Serialize) -> Response<Answer> {
 /// Handles a request of the public listener.
 pub(crate) async fn handle(
     broker: Arc<Broker>,
-    remote: Remote,
+    context: RequestContext,
     request: Request<Incoming>,
 ) -> Response<Answer> {
     let origin = request.headers().get(header::ORIGIN).cloned();
     let mut access = Access::default();
-    let mut response = match route(&broker, &remote, request, &mut access).await {
+    let mut response = match route(&broker, &context, request, &mut access).await {
         Ok(response) => response,
         Err(problem) => problem.into_response(),
     };
@@ -101,7 +101,7 @@ pub(crate) async fn handle(
 
 async fn route(
     broker: &Arc<Broker>,
-    remote: &Remote,
+    context: &RequestContext,
     request: Request<Incoming>,
     access: &mut Access,
 ) -> Result<Response<Answer>, Problem> {
@@ -139,21 +139,23 @@ async fn route(
     cors::reject_foreign(access, &request)?;
     let changes = method == Method::POST || method == Method::DELETE;
     let action = if changes { Action::Publish } else { Action::Subscribe };
-    if !permits(access, action) {
-        return Err(no_grant(access, action));
-    }
+    let credential = Credential::presented(request.headers());
+    let grant = Grant::of(access, credential, action)
+        .map_err(|denied| unauthorized(access, action, denied))?;
     if (rest, &method) == (&["events"], &Method::POST) {
-        return publish::handle(broker, &channel, remote, request).await;
+        return publish::handle(broker, &channel, context, request).await;
     }
     let (head, _) = request.into_parts();
     match (rest, &method) {
         (["events"], _) if reads => match accept::negotiate(&head.headers)? {
             accept::Representation::Stream => {
-                subscribe::handle(broker, &channel, remote, &head).await
+                subscribe::handle(broker, &channel, context, grant, &head).await
             }
-            accept::Representation::Json => history::handle(broker, &channel, remote, &head).await,
+            accept::Representation::Json => {
+                history::handle(broker, &channel, context, &grant, &head).await
+            }
         },
-        (["stats"], _) if reads => stats::handle(broker, &channel, remote, &head).await,
+        (["stats"], _) if reads => stats::handle(broker, &channel, context, &grant, &head).await,
         ([], _) if reads => channel::describe(broker, &channel, &head).await,
         (["events"], &Method::DELETE) => erase::topics(&channel, &head).await,
         (["events", cursor], &Method::DELETE) => erase::event(&channel, &head, cursor).await,
@@ -179,18 +181,20 @@ fn alive() -> Response<Answer> {
 }
 
 /// The client that limits are counted for.
-fn client(broker: &Broker, remote: &Remote, headers: &HeaderMap) -> Client {
+fn client(broker: &Broker, context: &RequestContext, headers: &HeaderMap) -> Client {
     let trusted = &broker.config().limits.trusted_proxies;
-    Client::of(client_address(remote.peer, headers, trusted))
+    Client::of(client_address(context.peer, headers, trusted))
 }
 
 /// `401`. A browser does not reconnect after it, which is right: nothing changes without a change of the configuration.
-fn no_grant(access: &Access, action: Action) -> Problem {
+fn unauthorized(access: &Access, action: Action, denied: Denied) -> Problem {
     let (doing, field) = match action {
         Action::Subscribe => ("Reading", "Subscribe"),
         Action::Publish => ("Publishing", "Publish"),
     };
-    let detail = if access.tokens.is_empty() {
+    let detail = if denied.credential == Some(Credential::Bearer) && !access.tokens.is_empty() {
+        "The token was not checked: this version cannot verify tokens yet.".to_owned()
+    } else if access.tokens.is_empty() {
         format!("{doing} is not allowed: add {field} to access.anonymous of the channel.")
     } else {
         format!("{doing} requires a token, and this version cannot verify tokens yet.")

@@ -25,6 +25,7 @@ mod channel;
 mod client;
 mod clock;
 mod cloudevent;
+mod delivery;
 pub mod dev;
 mod drain;
 mod fanout;
@@ -38,7 +39,9 @@ mod query;
 mod rate_limit;
 mod readiness;
 pub mod reload;
+mod request;
 mod server;
+mod sessions;
 mod sockets;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -50,7 +53,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     broker::Broker,
-    drain::Switches,
+    drain::Phases,
     fanout::shard::Shards,
     log::{ConnectError, Nats},
     metrics::Metrics,
@@ -146,18 +149,22 @@ pub async fn run(
     );
     broker.reconfigure(config);
 
-    let token = CancellationToken::new;
-    let switches = Switches { unready: token(), deaf: token(), drain: token() };
+    let phases = Phases::default();
     let connections = TaskTracker::new();
-    let admin = admin::serve(listeners.admin, Arc::clone(&broker), switches.unready.clone());
+    let admin = admin::serve(listeners.admin, Arc::clone(&broker), phases.unready.clone());
     supervisor.spawn("admin listener", &stop, stop.clone().run_until_cancelled_owned(admin));
     let sessions = Arc::clone(&broker.sessions);
     let stalls = async move { sessions.watch_stalls().await };
     supervisor.spawn("stall watcher", &stop, stop.clone().run_until_cancelled_owned(stalls));
-    let (deaf, drain) = (switches.deaf.clone(), switches.drain.clone());
-    let accept =
-        server::accept(listeners.public, Arc::clone(&broker), deaf, drain, connections.clone());
-    supervisor.spawn("public listener", &switches.deaf, accept);
+    let (stop_accepting, drain) = (phases.stop_accepting.clone(), phases.drain.clone());
+    let accept = server::accept(
+        listeners.public,
+        Arc::clone(&broker),
+        stop_accepting,
+        drain,
+        connections.clone(),
+    );
+    supervisor.spawn("public listener", &phases.stop_accepting, accept);
     let reload = reload_on_change(Arc::clone(&broker), source, text, shutdown.clone());
     supervisor.spawn("configuration reload", &shutdown, reload);
 
@@ -172,7 +179,7 @@ pub async fn run(
         too_old = version => return too_old.map_err(Into::into),
     }
     let config = broker.config();
-    let draining = drain::shut_down(&config.shutdown, &switches, &broker.sessions, &connections);
+    let draining = drain::shut_down(&config.shutdown, &phases, &broker.sessions, &connections);
     supervisor.catch("shutdown", draining).await;
     if let Some(failure) = supervisor.failure() {
         return Err(failure.into());

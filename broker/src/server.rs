@@ -1,17 +1,14 @@
-//! Sockets to requests: the accept loop, the limits of connections, and hyper's settings.
+//! The public listener: accepting connections within the limits, and serving them with hyper.
 
 mod connection;
 mod deadline;
-mod frames;
+mod http1;
+mod http2;
 mod linger;
-mod one;
+mod overflow;
 mod proxy_header;
 mod refusal;
-mod spare;
-mod two;
-mod wire;
-
-pub(crate) use connection::kill_switch;
+mod transport;
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -27,14 +24,17 @@ use crate::{
     broker::Broker,
     sockets::{Capacity, TooFewFiles},
 };
-use spare::Spare;
+use overflow::Overflow;
 
-/// Unsent bytes that the kernel holds for a socket: what a stalled reader pins.
+/// Unsent bytes that the kernel buffers for a socket: the memory that a stalled reader costs.
 const NOT_SENT_BYTES: u32 = 16 << 10;
-/// A peer that acknowledges nothing for so long is gone, also without a FIN.
-const GONE: Duration = Duration::from_secs(45);
+/// A peer that acknowledges nothing for this long has disconnected, also without a FIN.
+const ACK_TIMEOUT: Duration = Duration::from_secs(45);
 
-/// Accepts until `stop`, then closes the listener. `drain` tells connections to finish what they do.
+/// How long to wait after a failed accept.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
+
+/// Accepts until `stop`, then closes the listener. After `drain`, connections complete their requests and close.
 ///
 /// # Errors
 /// The listener is broken.
@@ -46,7 +46,7 @@ pub(crate) async fn accept(
     connections: TaskTracker,
 ) -> io::Result<()> {
     let sockets = &broker.sockets;
-    let spare = Spare::new(Arc::clone(&broker));
+    let overflow = Overflow::new(Arc::clone(&broker));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -57,31 +57,31 @@ pub(crate) async fn accept(
             Err(error) if is_broken(&error) => return Err(error),
             Err(error) => {
                 broker.metrics.accept_errors.inc();
-                tracing::warn!(%error, "cannot accept a connection");
-                // Out of file descriptors, most likely: others must end first.
-                sleep(Duration::from_millis(100)).await;
+                tracing::warn!(%error, "failed to accept a connection");
+                // Most likely the process is out of file descriptors, and other connections must end first.
+                sleep(ACCEPT_RETRY_DELAY).await;
                 continue;
             }
         };
         if let Err(error) = tune(&socket) {
-            tracing::debug!(%error, "cannot set options of a socket");
+            tracing::debug!(%error, "failed to set socket options");
         }
         sockets.make_room();
-        let waited_for = connections.token();
-        match sockets.admit(peer, waited_for.clone()) {
-            Some(held) => drop(tokio::spawn(connection::serve(
+        let tracked = connections.token();
+        match sockets.admit(peer, tracked.clone()) {
+            Some(guard) => drop(tokio::spawn(connection::serve(
                 socket,
                 Arc::clone(&broker),
                 drain.clone(),
-                held,
+                guard,
             ))),
-            None => spare.take(socket, peer, waited_for, drain.clone()),
+            None => overflow.take(socket, peer, tracked, drain.clone()),
         }
     }
 }
 
-/// Lets this process open as many files as it may, and says how many sockets that is: fewer than the limits ask for where it may open
-/// too few.
+/// Raises the limit of open files and returns the capacity it allows: fewer sockets than `limits` ask for if too few files may be
+/// open.
 pub(crate) fn capacity(limits: &Limits, shards: usize) -> Result<Capacity, TooFewFiles> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
@@ -96,14 +96,14 @@ pub(crate) fn capacity(limits: &Limits, shards: usize) -> Result<Capacity, TooFe
         tracing::warn!(
             files = files.unwrap_or_default(),
             connections = capacity.sockets,
-            "this process may open too few files for limits.connections: raise the limit of open files, or lower the other"
+            "too few open files for limits.connections: raise the limit of open files or lower limits.connections"
         );
     }
     if capacity.for_streams < limits.subscribers {
         tracing::warn!(
             subscribers = limits.subscribers,
             connections_for_streams = capacity.for_streams,
-            "limits.subscribers is more than the connections that streams may take: raise limits.connections, or lower the other"
+            "limits.subscribers exceeds the connections that streams may use: raise limits.connections or lower limits.subscribers"
         );
     }
     Ok(capacity)
@@ -118,6 +118,6 @@ fn tune(socket: &TcpStream) -> std::io::Result<()> {
             .with_interval(Duration::from_secs(10))
             .with_retries(3),
     )?;
-    s.set_tcp_user_timeout(Some(GONE))?;
+    s.set_tcp_user_timeout(Some(ACK_TIMEOUT))?;
     s.set_tcp_notsent_lowat(NOT_SENT_BYTES)
 }

@@ -1,15 +1,16 @@
-//! The sockets of the public listener: how many there may be, how many of them streams may take, and which are closed first when
-//! they run short.
+//! The sockets of the public listener: how many there may be, how many of them streams may use, and which connections are evicted
+//! when sockets run short (docs/adr/0010).
 //!
-//! Streams stay for as long as they like, so some sockets are never theirs: requests always find one. What is not a stream
-//! may take every socket, but only for as long as nobody else wants one: connections without a request are closed first, then those
-//! whose head or body does not come, or who do not read their answers. A request that is being answered is never cut off; its time is bounded elsewhere.
+//! A part of the sockets is reserved for requests, because streams stay open for long. A connection without a stream may use any
+//! socket until another connection needs it. Connections without a request are evicted first, then those whose head or body does not
+//! arrive and those that do not read their responses. A request that is being processed is never cut off; its time is bounded
+//! elsewhere.
 
 mod capacity;
 mod connection;
 
 pub(crate) use capacity::{Capacity, TooFewFiles};
-pub(crate) use connection::{Connection, Phase, Remote, StreamPlace};
+pub(crate) use connection::{Connection, Phase, StreamGuard};
 
 use std::{
     net::IpAddr,
@@ -30,8 +31,8 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::metrics::{Counted, Metrics};
 
-/// How often a connection that waits for room looks for some.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often a waiting connection tries to make room again.
+const EVICTION_INTERVAL: Duration = Duration::from_millis(100);
 
 /// All sockets of the public listener.
 pub(crate) struct Sockets {
@@ -39,34 +40,34 @@ pub(crate) struct Sockets {
     open: Mutex<Slab<Arc<Connection>>>,
     /// Connections that carry streams.
     with_streams: Mutex<usize>,
-    /// Connections that wait for room.
+    /// Connections that wait for a socket.
     waiting: AtomicUsize,
     freed: Notify,
     began: Instant,
     metrics: Arc<Metrics>,
 }
 
-/// Counts one that waits.
-struct Waits<'a>(&'a AtomicUsize);
+/// Counts a connection that waits for a socket.
+struct WaitingGuard<'a>(&'a AtomicUsize);
 
-impl<'a> Waits<'a> {
+impl<'a> WaitingGuard<'a> {
     fn new(waiting: &'a AtomicUsize) -> Self {
         waiting.fetch_add(1, Relaxed);
         Self(waiting)
     }
 }
 
-impl Drop for Waits<'_> {
+impl Drop for WaitingGuard<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }
 }
 
-/// An open connection, wherever its socket is: counted, within the limit, and waited for at the end.
-pub(crate) struct Held {
+/// Keeps an open connection counted, wherever its socket is. A shutdown waits until it is dropped.
+pub(crate) struct ConnectionGuard {
     connection: Arc<Connection>,
     key: usize,
-    _waited_for: TaskTrackerToken,
+    _tracked: TaskTrackerToken,
     _open: Counted,
 }
 
@@ -86,12 +87,12 @@ impl Sockets {
         })
     }
 
-    /// Takes a connection, if there is room.
+    /// Admits a connection if there is a socket for it.
     pub(crate) fn admit(
         self: &Arc<Self>,
         peer: IpAddr,
-        waited_for: TaskTrackerToken,
-    ) -> Option<Held> {
+        tracked: TaskTrackerToken,
+    ) -> Option<ConnectionGuard> {
         let mut open = self.open.lock();
         if open.len() >= self.capacity.sockets {
             return None;
@@ -99,35 +100,35 @@ impl Sockets {
         let connection = Connection::new(peer, self);
         let key = open.insert(Arc::clone(&connection));
         let _open = Counted::new(&self.metrics.connections);
-        Some(Held { connection, key, _waited_for: waited_for, _open })
+        Some(ConnectionGuard { connection, key, _tracked: tracked, _open })
     }
 
-    /// As [`admit`](Self::admit), but waits for room.
+    /// As [`admit`](Self::admit), but waits up to `limit` for a socket.
     ///
     /// # Cancel safety
     /// Safe.
     pub(crate) async fn admit_within(
         self: &Arc<Self>,
-        patience: Duration,
+        limit: Duration,
         peer: IpAddr,
-        waited_for: TaskTrackerToken,
-    ) -> Option<Held> {
-        let _waits = Waits::new(&self.waiting);
+        tracked: TaskTrackerToken,
+    ) -> Option<ConnectionGuard> {
+        let _waiting = WaitingGuard::new(&self.waiting);
         let admitted = async {
             loop {
                 let freed = self.freed.notified();
-                if let Some(held) = self.admit(peer, waited_for.clone()) {
-                    return held;
+                if let Some(guard) = self.admit(peer, tracked.clone()) {
+                    return guard;
                 }
                 self.make_room();
-                // Those that had just come may be closed a moment later.
-                drop(timeout(LOOK, freed).await);
+                // Connections that are too new to be evicted now may be evicted a moment later.
+                drop(timeout(EVICTION_INTERVAL, freed).await);
             }
         };
-        timeout(patience, admitted).await.ok()
+        timeout(limit, admitted).await.ok()
     }
 
-    /// Closes what waits for its client, the longest first, while fewer sockets are free than newcomers need.
+    /// Evicts connections that wait for their clients, the longest waiting first, if too few sockets are free.
     pub(crate) fn make_room(&self) {
         let margin = self.capacity.margin() + self.waiting.load(Relaxed);
         let open = self.open.lock();
@@ -135,9 +136,9 @@ impl Sockets {
         if free >= margin {
             return;
         }
-        let leaving = open.iter().filter(|(_, c)| c.is_leaving()).count();
-        // A few more than are needed now, so that not every newcomer makes us look at all.
-        let wanted = (margin + margin / 4).saturating_sub(free + leaving);
+        let evicted = open.iter().filter(|(_, c)| c.is_evicted()).count();
+        // A few more than are needed now, so that not every new connection has to look through all.
+        let wanted = (margin + margin / 4).saturating_sub(free + evicted);
         let mut waiting: Vec<_> =
             open.iter().filter_map(|(_, c)| Some((c.rank()?, c.since(), c))).collect();
         if wanted < waiting.len() {
@@ -146,22 +147,22 @@ impl Sockets {
         }
         for (_, _, connection) in waiting {
             self.metrics.connections_evicted(connection.phase().as_str());
-            connection.leave();
+            connection.evict();
         }
     }
 
-    /// Milliseconds since the broker began.
+    /// Milliseconds since the broker started.
     fn now(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// When `millis` of [`now`](Self::now) was.
+    /// The time of `millis`, as of [`now`](Self::now).
     fn instant(&self, millis: u64) -> Instant {
         self.began + Duration::from_millis(millis)
     }
 
-    /// One connection more carries streams, if streams may take it.
-    fn take_for_stream(&self) -> bool {
+    /// Counts one more connection that carries streams. Returns false if streams may not use another one.
+    fn reserve_for_stream(&self) -> bool {
         let mut taken = self.with_streams.lock();
         let room = *taken < self.capacity.for_streams;
         if room {
@@ -171,19 +172,19 @@ impl Sockets {
         room
     }
 
-    fn free_of_streams(&self) {
+    fn release_from_streams(&self) {
         *self.with_streams.lock() -= 1;
         self.metrics.stream_connections.dec();
     }
 }
 
-impl Held {
+impl ConnectionGuard {
     pub(crate) fn connection(&self) -> &Arc<Connection> {
         &self.connection
     }
 }
 
-impl Drop for Held {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         let sockets = self.connection.sockets();
         sockets.open.lock().remove(self.key);

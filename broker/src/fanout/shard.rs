@@ -1,20 +1,20 @@
-//! Shards: threads that write events to the sockets of HTTP/1.1 themselves (docs/adr/0005).
+//! Shards: threads that write events to HTTP/1.1 sockets themselves (docs/adr/0005).
 //!
-//! A subscriber is in one of two states. *Caught up*: it has seen everything up to the head of its channel in this shard; it
-//! stands in the [`index`], its cursor is that head by definition, and an event costs only what it delivers. *Catching up*: it
-//! has a cursor of its own and reads pages or ring with its own filter, in bounded steps, until it reaches the head. A socket
-//! that blocks moves it from the first state to the second; reaching the head moves it back.
+//! A subscriber is in one of two states. *Caught up*: it has seen everything up to the head of its channel in this shard, which is
+//! its cursor; it is in the [`index`], and an event costs only what it delivers. *Catching up*: it has a cursor of its own and
+//! reads pages or the ring with its own filter, in bounded steps, until it reaches the head. A full socket buffer moves it from the
+//! first state to the second, and reaching the head moves it back.
 //!
-//! [`engine`] is the loop of one thread, [`live`] what a channel's caught-up subscribers are written, [`seat`] one socket,
-//! [`roll`] those without a filter, [`inbox`] the way in from other threads, [`wheel`] the deadlines.
+//! [`event_loop`] is the loop of one thread, [`channel_fanout`] writes to the caught-up subscribers of a channel, [`connection`] is
+//! one socket, [`inbox`] receives from other threads, [`timer_wheel`] keeps deadlines.
 
-mod engine;
+mod channel_fanout;
+mod connection;
+mod event_loop;
 mod inbox;
 mod index;
-mod live;
-mod roll;
-mod seat;
-mod wheel;
+mod timer_wheel;
+mod unfiltered;
 
 use std::{
     io,
@@ -36,35 +36,35 @@ use prometheus::IntCounter;
 use tokio::{runtime::Handle, time::Instant};
 
 use self::{
-    engine::Engine,
+    event_loop::EventLoop,
     inbox::{Inbox, Message},
 };
-use super::Opening;
-use crate::sockets::Held;
+use super::Subscription;
+use crate::sockets::ConnectionGuard;
 
-/// A shard that failed rests for so long before it serves again, and longer each time.
-const FIRST_REST: Duration = Duration::from_millis(100);
+/// How long a shard waits to restart after its first failure. The delay grows with each further one.
+const FIRST_RESTART_DELAY: Duration = Duration::from_millis(100);
 
-/// A subscriber of one shard.
+/// A connection of one shard.
 type Key = u32;
 
-/// A stream whose socket a shard takes over.
-pub(crate) struct Taken {
+/// A stream and its socket, handed from hyper to a shard.
+pub(crate) struct Handoff {
     /// Non-blocking.
     pub(crate) socket: TcpStream,
-    /// The answer's head, as it goes out.
+    /// The head of the response, as it is written.
     pub(crate) head: Bytes,
-    pub(crate) opening: Opening,
-    pub(crate) held: Held,
+    pub(crate) subscription: Subscription,
+    pub(crate) guard: ConnectionGuard,
 }
 
-/// All shards of this process; they end when it is dropped.
+/// All shards of this process. Dropping it stops them.
 pub(crate) struct Shards {
     inboxes: Vec<Arc<Inbox>>,
 }
 
 impl Shards {
-    /// Starts `count` threads; they read pages on the present runtime. `restarts` counts their failures.
+    /// Starts `count` threads, which load pages on the current runtime. `restarts` counts their failures.
     ///
     /// # Errors
     /// The system gives no epoll or no thread.
@@ -87,16 +87,17 @@ impl Shards {
         Ok(Self { inboxes })
     }
 
-    /// Whether there are none, and hyper keeps every socket.
+    /// Whether there are no shards, and hyper keeps every socket.
     pub(crate) fn is_empty(&self) -> bool {
         self.inboxes.is_empty()
     }
 
-    /// Gives a stream to the shard that has the fewest; to one that rests after a failure, and has none, only if all do.
-    pub(crate) fn give(&self, taken: Taken) {
-        let fewest = self.inboxes.iter().min_by_key(|inbox| (inbox.rests(), inbox.seats()));
-        if let Some(inbox) = fewest {
-            inbox.give(taken);
+    /// Gives a connection to the shard that has the fewest; to one that waits to restart only if all do.
+    pub(crate) fn give(&self, handoff: Handoff) {
+        let least_loaded =
+            self.inboxes.iter().min_by_key(|inbox| (inbox.is_backing_off(), inbox.connections()));
+        if let Some(inbox) = least_loaded {
+            inbox.give(handoff);
         }
     }
 }
@@ -107,38 +108,42 @@ impl Drop for Shards {
     }
 }
 
-/// A shard that failed again and again.
+/// A shard failed too often.
 #[derive(Debug, thiserror::Error)]
-#[error("it failed too often within a minute; the last time: {0}")]
-struct FailsAgain(String);
+#[error("it failed too often within a minute; the last failure: {0}")]
+struct TooManyFailures(String);
 
-/// Runs a shard until it is told to stop.
-fn run(mut poll: Poll, inbox: &Arc<Inbox>, restarts: &IntCounter) -> Result<(), FailsAgain> {
-    keep_up(inbox, restarts, || Engine::new(inbox).run(&mut poll))
+/// Runs a shard until it receives [`Message::Stop`].
+fn run(mut poll: Poll, inbox: &Arc<Inbox>, restarts: &IntCounter) -> Result<(), TooManyFailures> {
+    run_with_restarts(inbox, restarts, || EventLoop::new(inbox).run(&mut poll))
 }
 
-/// Calls `life` until it ends in good order. After an error or a panic, which is a fault of ours, the subscribers of the shard have
-/// lost their sockets and reconnect; the shard rests and serves new ones, unless it has failed too often.
-fn keep_up(
+/// Calls `serve` until it returns without an error. An error or a panic is a bug of ours: the subscribers of the shard lose their
+/// connections and reconnect. The shard is restarted after a delay, unless it has failed too often.
+fn run_with_restarts(
     inbox: &Inbox,
     failures: &IntCounter,
-    mut life: impl FnMut() -> io::Result<()>,
-) -> Result<(), FailsAgain> {
-    let mut restarts = Restarts::new(FIRST_REST);
+    mut serve: impl FnMut() -> io::Result<()>,
+) -> Result<(), TooManyFailures> {
+    let mut restarts = Restarts::new(FIRST_RESTART_DELAY);
     loop {
-        let why = match catch_unwind(AssertUnwindSafe(&mut life)) {
+        let why = match catch_unwind(AssertUnwindSafe(&mut serve)) {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => Chain(&error).to_string(),
             Err(panic) => panicked(&*panic),
         };
-        inbox.set_rests(true);
+        inbox.set_backing_off(true);
         failures.inc();
-        let Some(rest) = restarts.after_failure(Instant::now()) else {
-            return Err(FailsAgain(why));
+        let Some(delay) = restarts.after_failure(Instant::now()) else {
+            return Err(TooManyFailures(why));
         };
-        tracing::error!(why, ?rest, "a shard failed: its subscribers reconnect");
-        thread::sleep(rest);
-        inbox.set_rests(false);
+        tracing::error!(
+            why,
+            ?delay,
+            "shard failed; its subscribers reconnect, and it restarts after the delay"
+        );
+        thread::sleep(delay);
+        inbox.set_backing_off(false);
     }
 }
 
@@ -147,14 +152,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shard_that_fails_rests_and_one_that_fails_again_and_again_is_given_up() {
+    fn a_shard_restarts_after_a_delay_until_it_fails_too_often() {
         let poll = Poll::new().unwrap();
         let inbox = Inbox::new(poll.registry()).unwrap();
         let failures = IntCounter::new("failures", "of shards").unwrap();
         let began = Instant::now();
         let mut lives = 0;
-        let healed = keep_up(&inbox, &failures, || {
-            assert!(!inbox.rests());
+        let healed = run_with_restarts(&inbox, &failures, || {
+            assert!(!inbox.is_backing_off());
             lives += 1;
             match lives {
                 1 => Err(io::Error::other("no epoll")),
@@ -164,10 +169,14 @@ mod tests {
         });
         assert!(healed.is_ok());
         assert_eq!((lives, failures.get()), (3, 2));
-        assert!(began.elapsed() >= FIRST_REST * 3, "it does not rest: {:?}", began.elapsed());
+        assert!(
+            began.elapsed() >= FIRST_RESTART_DELAY * 3,
+            "without a delay: {:?}",
+            began.elapsed()
+        );
 
-        let lost = keep_up(&inbox, &failures, || Err(io::Error::other("no epoll")));
-        assert!(lost.unwrap_err().to_string().ends_with("the last time: no epoll"));
-        assert!(inbox.rests(), "nobody is given to it any more");
+        let lost = run_with_restarts(&inbox, &failures, || Err(io::Error::other("no epoll")));
+        assert!(lost.unwrap_err().to_string().ends_with("the last failure: no epoll"));
+        assert!(inbox.is_backing_off(), "connections go to other shards");
     }
 }

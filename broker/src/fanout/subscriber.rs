@@ -1,7 +1,7 @@
-//! What a subscriber does: reads the log from its position with its filter, and declares what it cannot have.
+//! A subscriber: reads the log from its position with its filter, and declares what cannot be delivered.
 //!
-//! Live, replay, a slow reader and a reconnect differ in nothing but the position. It moves only over what a sink took, was
-//! held back by the filter, declared lost, or proven not to exist.
+//! Live delivery, replay, a slow reader and a reconnect differ only in the position. It moves over sequences that a sink took,
+//! that the filter excludes, that were declared lost, or that are proven to hold no event.
 
 use std::{
     future::Future,
@@ -15,34 +15,35 @@ use std::{
 use bytes::Bytes;
 use eventcast_wire::{
     cursor::{Check, Epoch},
-    event::{Event, Kind},
+    event::Event,
     filter::Filter,
     frame,
     gap::{Gap, GapReason},
 };
 use tokio::time::Instant;
 
-use super::run::Run;
+use super::batch::{Batch, Taken};
 use crate::{
+    delivery::DeliveryLedger,
     log::{Incarnation, Log, Page, PageError, Position, TailRead, age_seconds},
     metrics::{ChannelMetrics, Counted},
 };
 
 type Load = Pin<Box<dyn Future<Output = Result<Arc<Page>, PageError>> + Send>>;
 
-/// How long to wait after a page could not be read.
-const RETRY: Duration = Duration::from_millis(500);
+/// How long to wait before a page that could not be read is requested again.
+const PAGE_RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// What the next reading comes to.
+/// The outcome of reading once.
 pub(crate) enum Step {
-    /// Events to offer to the sink; [`Subscriber::wrote`] or [`Subscriber::take`] says which it took.
-    Run(Run),
-    /// The position moved over what is not to be had; this frame tells it.
-    Tell(Bytes),
-    /// The position moved; nothing is to be told.
-    On,
-    /// There is nothing after the position yet. The tail wakes its listeners.
-    Head,
+    /// Events for the sink. It reports what it took with [`Subscriber::wrote`] or [`Subscriber::take_one`].
+    Events(Batch),
+    /// The position moved over sequences that cannot be delivered. The frame tells the client.
+    Gap(Bytes),
+    /// The position moved, and the client need not be told.
+    Advanced,
+    /// There is nothing after the position yet. The tail wakes its listeners when there is.
+    AtHead,
 }
 
 /// A cursor on the log, and a filter.
@@ -52,11 +53,11 @@ pub(crate) struct Subscriber {
     filter: Arc<Filter>,
     position: Position,
     epoch: Epoch,
-    /// The position that the client knows, from an event or a cursor event.
-    told: Position,
-    /// A page on its way, and [`Log::drops`] when it was asked for.
+    /// The position that the client resumes from: of the last event or cursor that was sent to it.
+    acknowledged: Position,
+    /// A page that was requested, and [`Log::drops`] at that time.
     load: Option<(Load, u64)>,
-    /// While it is not at the head.
+    /// Counts it among those catching up while it is not at the head.
     behind: Option<Counted>,
 }
 
@@ -70,7 +71,7 @@ impl Subscriber {
     ) -> Self {
         let (epoch, filter) = (incarnation.epoch, Arc::new(filter));
         let behind = Some(Counted::new(&metrics.catching_up));
-        Self { log, metrics, filter, position, epoch, told: position, load: None, behind }
+        Self { log, metrics, filter, position, epoch, acknowledged: position, load: None, behind }
     }
 
     pub(crate) fn log(&self) -> &Arc<Log> {
@@ -89,48 +90,51 @@ impl Subscriber {
         self.position
     }
 
-    /// Whether a page is on its way.
-    pub(crate) fn loads(&self) -> bool {
+    /// Whether it waits for a page.
+    pub(crate) fn is_loading(&self) -> bool {
         self.load.is_some()
     }
 
-    /// Moves to `position`: all up to it was taken while somebody else read for this subscriber.
-    pub(crate) fn resume(&mut self, position: Position) {
+    /// Sets the position after a channel's fan-out has delivered for this subscriber.
+    pub(crate) fn resume_at(&mut self, position: Position) {
         self.position = position;
     }
 
-    /// The client knows `position` now.
-    pub(crate) fn told(&mut self, position: Position) {
-        self.told = position;
+    /// The client's cursor is `position` now.
+    pub(crate) fn set_acknowledged(&mut self, position: Position) {
+        self.acknowledged = position;
     }
 
-    /// The client knows `position`, if it did not know more.
-    pub(crate) fn told_at_least(&mut self, position: Option<Position>) {
-        if let Some(position) = position.filter(|p| p.sequence > self.told.sequence) {
-            self.told = position;
+    /// The client's cursor is at least `position`.
+    pub(crate) fn raise_acknowledged(&mut self, position: Option<Position>) {
+        if let Some(position) = position.filter(|p| p.sequence > self.acknowledged.sequence) {
+            self.acknowledged = position;
         }
     }
 
-    /// Frames that tell a gap found before the first reading.
-    pub(crate) fn tell(&mut self, gap: &Gap) -> Bytes {
-        self.metrics.gap(gap.reason, gap.lost);
-        self.told = self.position;
+    /// Whether the position is not the client's cursor: the filter excluded what lies between.
+    pub(crate) fn is_ahead_of_client(&self) -> bool {
+        self.position != self.acknowledged
+    }
+
+    /// Declares a gap that ends at the present position.
+    pub(crate) fn gap_frame(&mut self, gap: &Gap) -> Bytes {
+        self.metrics.gap(gap.reason);
+        self.metrics.record(&DeliveryLedger::gap(gap.lost.unwrap_or(0)));
+        self.acknowledged = self.position;
         frame::gap(gap, &self.position.cursor(self.epoch))
     }
 
     /// A cursor event for the present position.
-    pub(crate) fn tell_cursor(&mut self) -> Bytes {
-        self.told = self.position;
+    pub(crate) fn cursor_frame(&mut self) -> Bytes {
+        self.acknowledged = self.position;
         frame::cursor(&self.position.cursor(self.epoch))
     }
 
-    /// Whether the position has moved past what the client knows.
-    pub(crate) fn untold(&self) -> bool {
-        self.position != self.told
-    }
-
-    /// Reads on, over sequences up to `limit`. Pending while a page is on its way, which wakes `cx`, or while the log is
-    /// read anew, whose end the tail tells its listeners.
+    /// Reads what follows the position, up to the sequence `limit`.
+    ///
+    /// Pending while it waits for a page, which wakes `cx`, or while the log is being attached, after which the tail wakes its
+    /// listeners.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, limit: u64) -> Poll<Step> {
         if let Some((load, drops)) = &mut self.load {
             let Poll::Ready(page) = load.as_mut().poll(cx) else {
@@ -139,28 +143,28 @@ impl Subscriber {
             let is_outdated = *drops != self.log.drops();
             self.load = None;
             match page {
-                // It came a while ago, for somebody who did not read: it is cached, or asked for again.
+                // Events may have been deleted since it was read: it is requested again.
                 Ok(_) if is_outdated => {}
                 Ok(page) => {
                     self.metrics.from_pages.inc();
                     return Poll::Ready(self.read_page(page));
                 }
-                Err(PageError::Recreated) => return Poll::Ready(Step::On),
-                Err(PageError::Unreadable) => self.load_after(RETRY),
+                Err(PageError::Recreated) => return Poll::Ready(Step::Advanced),
+                Err(PageError::Unreadable) => self.load_after(PAGE_RETRY_DELAY),
             }
             return self.poll_read(cx, limit);
         }
         match self.log.tail().read(&self.position, limit) {
             TailRead::NotReady => Poll::Pending,
             TailRead::Events(events) => Poll::Ready(self.read_ring(events)),
-            TailRead::Recreated(first) => Poll::Ready(self.renew(first)),
+            TailRead::Recreated(first) => Poll::Ready(self.restart(first)),
             TailRead::Expired(to) => {
                 let lost = to.sequence - self.position.sequence;
                 let requested = self.position.cursor(self.epoch).to_string();
                 Poll::Ready(self.declare(requested, to, Some(lost), GapReason::Expired))
             }
             reading => {
-                self.falls_behind();
+                self.fall_behind();
                 let Position { incarnation, sequence, .. } = self.position;
                 match self.log.page_in_memory(incarnation, sequence + 1) {
                     Some(page) => {
@@ -181,7 +185,7 @@ impl Subscriber {
         }
     }
 
-    fn falls_behind(&mut self) {
+    fn fall_behind(&mut self) {
         self.behind.get_or_insert_with(|| Counted::new(&self.metrics.catching_up));
     }
 
@@ -201,13 +205,13 @@ impl Subscriber {
     fn read_ring(&mut self, events: Vec<Arc<Event>>) -> Step {
         let Some(last) = events.last() else {
             self.behind = None;
-            return Step::Head;
+            return Step::AtHead;
         };
         if self.behind.is_some() {
             self.metrics.from_tail.inc();
         }
         let end = self.position.at(last);
-        Step::Run(Run::of_ring(events, end))
+        Step::Events(Batch::of_ring(events, end))
     }
 
     fn read_page(&mut self, page: Arc<Page>) -> Step {
@@ -226,99 +230,53 @@ impl Subscriber {
             None => Position { sequence: page.high, check: Check::ABSENT, ..self.position },
         };
         if end.sequence <= self.position.sequence {
-            return Step::On;
+            return Step::Advanced;
         }
         let from = page.events.partition_point(|e| e.sequence <= self.position.sequence);
-        Step::Run(Run::of_page(page, from, end))
+        Step::Events(Batch::of_page(page, from, end))
     }
 
-    /// The sink takes the events of `run` in `range`, which follow the position, the last of them perhaps only in part; or only
-    /// as far as `one` that passes the filter. With the run's last event the position is the run's end. Gives the last that passed.
-    fn advance(&mut self, run: &Run, range: Range<usize>, one: bool) -> Option<usize> {
-        let events = run.events();
-        let (mut taken, mut last, mut first) = (range.end, None, None);
-        let (mut delivered, mut held_back, mut invalid, mut bytes) = (0, 0, 0, 0);
-        for at in range {
-            let event = &events[at];
-            if event.kind == Kind::Marker || !run.holds(event) {
-                continue;
-            }
-            if !self.filter.passes(event) {
-                held_back += 1;
-                continue;
-            }
-            if event.kind == Kind::Invalid {
-                self.metrics.gap(GapReason::InvalidEvent, Some(1));
-                invalid += 1;
-            } else {
-                delivered += 1;
-                first = first.or(Some(event));
-            }
-            bytes += event.chunk.wire().len();
-            last = Some(at);
-            if one {
-                taken = at + 1;
-                break;
-            }
-        }
-        let end = self.after(run, taken);
-        let passed = end.sequence - self.position.sequence;
-        self.metrics.delivered.inc_by(delivered);
-        self.metrics.filtered.inc_by(held_back);
-        self.metrics.absent.inc_by(passed - delivered - held_back - invalid);
-        self.metrics.bytes_out.inc_by(bytes as u64);
-        // Of a batch the first has waited longest. What is replayed is not late.
-        if let Some(event) = first.filter(|_| self.behind.is_none())
-            && let Some(received) = event.received
-        {
-            self.metrics
-                .tail_to_write
-                .observe((Instant::now() - Instant::from_std(received)).as_secs_f64());
-            self.metrics.log_to_write.observe(age_seconds(event.nanos));
-        }
-        if let Some(at) = last {
-            self.told = self.position.at(&events[at]);
-        }
-        self.position = end;
-        last
+    /// The sink wrote the first `count` events of `batch`, the last of them perhaps only in part.
+    pub(crate) fn wrote(&mut self, batch: &Batch, count: usize) {
+        self.advance(batch, 0..count, Taken::All);
     }
 
-    /// The sink was written the first `count` events of `run`, the last of them perhaps only in part.
-    pub(crate) fn wrote(&mut self, run: &Run, count: usize) {
-        let Some((bytes, last)) = run.whole_until(&self.filter, count) else {
-            self.advance(run, 0..count, false);
-            return;
-        };
-        let end = self.after(run, count);
-        let passed = end.sequence - self.position.sequence;
-        self.metrics.delivered.inc_by(count as u64);
-        self.metrics.absent.inc_by(passed - count as u64);
-        self.metrics.bytes_out.inc_by(bytes as u64);
-        (self.told, self.position) = (self.position.at(last), end);
-    }
-
-    /// The position after the first `count` events of `run`.
-    fn after(&self, run: &Run, count: usize) -> Position {
-        let events = run.events();
-        if count == events.len() { run.end } else { self.position.at(&events[count - 1]) }
-    }
-
-    /// Takes the next frame of `run`, whose events before `from` are taken, and gives where the rest of it begins. Without a
-    /// frame all of the run is behind the position.
-    pub(crate) fn take(&mut self, run: &Run, from: usize) -> Option<(Bytes, usize)> {
-        let events = run.events();
-        let at = self.advance(run, from..events.len(), true)?;
+    /// Takes the next event of `batch` that passes the filter. The events before `from` are taken already. Returns its frame
+    /// and where the rest of the batch begins; `None` if no event is left, and then the position is the end of the batch.
+    pub(crate) fn take_one(&mut self, batch: &Batch, from: usize) -> Option<(Bytes, usize)> {
+        let events = batch.events();
+        let at = self.advance(batch, from..events.len(), Taken::UpToOne)?;
         Some((events[at].chunk.frame(), at + 1))
     }
 
-    fn renew(&mut self, first: Position) -> Step {
-        // Not yet read means not ready, and then there is no renewal to read.
+    /// Moves the position over the events in `range`. Returns the last event that was sent.
+    fn advance(&mut self, batch: &Batch, range: Range<usize>, taken: Taken) -> Option<usize> {
+        let account = batch.account(&self.position, range, &self.filter, taken);
+        self.metrics.record(&account.ledger);
+        let events = batch.events();
+        // The first event of a batch has waited longest. A replayed event is not late.
+        if let Some(first) = account.first_sent.filter(|_| self.behind.is_none())
+            && let Some(received) = events[first].received
+        {
+            let waited = Instant::now() - Instant::from_std(received);
+            self.metrics.tail_to_write.observe(waited.as_secs_f64());
+            self.metrics.log_to_write.observe(age_seconds(events[first].nanos));
+        }
+        if let Some(last) = account.last_sent {
+            self.acknowledged = self.position.at(&events[last]);
+        }
+        self.position = account.position;
+        account.last_sent
+    }
+
+    fn restart(&mut self, first: Position) -> Step {
+        // The tail is not attached yet. It wakes its listeners when it is.
         let Some(incarnation) = self.log.tail().incarnation() else {
-            return Step::On;
+            return Step::Advanced;
         };
         let requested = self.position.cursor(self.epoch).to_string();
         self.epoch = incarnation.epoch;
-        self.falls_behind();
+        self.fall_behind();
         self.declare(requested, first, None, GapReason::NewIncarnation)
     }
 
@@ -331,6 +289,6 @@ impl Subscriber {
     ) -> Step {
         self.position = to;
         let resumed_at = to.cursor(self.epoch).to_string();
-        Step::Tell(self.tell(&Gap { requested, resumed_at, lost, reason }))
+        Step::Gap(self.gap_frame(&Gap { requested, resumed_at, lost, reason }))
     }
 }

@@ -95,7 +95,7 @@ pub(super) async fn describe(
                 max_bytes: limit(i.config.max_bytes),
                 max_events: limit(i.config.max_messages),
             }),
-            subscribers: broker.sessions.of_channel(channel.key()),
+            subscribers: broker.sessions.count_of(channel.key()),
         },
     ))
 }

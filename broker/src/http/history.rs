@@ -9,10 +9,11 @@ use super::{
     range, retained,
 };
 use crate::{
+    access::Grant,
     broker::Broker,
     channel::Channel,
     query::{History, Order, Range},
-    sockets::Remote,
+    request::RequestContext,
 };
 
 /// Events of a page: the default and the most.
@@ -21,11 +22,12 @@ const PAGE_EVENTS: (usize, usize) = (100, 1000);
 pub(super) async fn handle(
     broker: &Broker,
     channel: &Channel,
-    remote: &Remote,
+    context: &RequestContext,
+    grant: &Grant,
     request: &Parts,
 ) -> Result<Response<Answer>, Problem> {
     let params = Params::of(&request.uri, &request.headers, &known::HISTORY)?;
-    let filter = params.filter(true)?;
+    let filter = params.filter(true, grant)?;
     let (from, until) = range::parse(&params)?;
     let (default, most) = PAGE_EVENTS;
     let limit = params.number("limit", default, 1, most)?;
@@ -35,7 +37,7 @@ pub(super) async fn handle(
         Some(_) => return Err(Problem::field("order", "order must be asc or desc.")),
     };
     let budget = range::budget(broker);
-    let client = client(broker, remote, &request.headers);
+    let client = client(broker, context, &request.headers);
     let slot = broker.query_slot(client, budget.bytes).await?;
     let log = channel.log();
     let range = Range::resolve(log, &from, until, &filter, budget).await?;
@@ -45,5 +47,5 @@ pub(super) async fn handle(
         let parameter = if order == Order::Ascending { "from" } else { "until" };
         link::add_next(&mut response, request, parameter, next);
     }
-    Ok(retained::until_read(response, slot))
+    Ok(retained::until_read(response, slot, &context.kill))
 }

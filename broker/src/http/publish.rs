@@ -24,7 +24,8 @@ use crate::{
     channel::Channel,
     log::{Outcome, Receipt},
     metrics::ChannelMetrics,
-    sockets::{Connection, Remote},
+    request::RequestContext,
+    sockets::Connection,
 };
 
 /// How long a body may take to arrive.
@@ -68,13 +69,13 @@ struct StoredBatch {
 pub(super) async fn handle(
     broker: &Broker,
     channel: &Channel,
-    remote: &Remote,
+    context: &RequestContext,
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Problem> {
     let replies = wants_event_in_reply(request.headers());
     // A request counts as one event until its events are known.
     let mut counts = PublishCount { metrics: channel.metrics(), uncounted: 1 };
-    match read(broker, channel, remote, request).await {
+    match read(broker, channel, context, request).await {
         Ok(batch) => {
             counts.uncounted = batch.drafts.len();
             let stored = store(channel, batch, &mut counts).await?;
@@ -143,7 +144,7 @@ struct Batch {
 async fn read(
     broker: &Broker,
     channel: &Channel,
-    remote: &Remote,
+    context: &RequestContext,
     request: Request<Incoming>,
 ) -> Result<Batch, Problem> {
     let config = channel.config();
@@ -158,10 +159,10 @@ async fn read(
     let fresh_key = ulid::Ulid::generate().to_string();
     let defaults = Defaults::of(&params, request.headers(), fresh_key)?;
     let (head, body) = request.into_parts();
-    let mut share = broker.bodies.open(client(broker, remote, &head.headers));
+    let mut share = broker.bodies.open(client(broker, context, &head.headers));
     let expects = head.headers.contains_key(header::EXPECT);
     let body =
-        read_body(body, format.limit(rules), expects, &mut share, &remote.connection).await?;
+        read_body(body, format.limit(rules), expects, &mut share, &context.connection).await?;
     let drafts = drafts::read(format, &head.headers, body, &defaults, rules)?;
     let deadline = Duration::from_secs(rules.deadline_seconds);
     Ok(Batch { drafts, key: defaults.key, is_list: format.is_batch(), deadline, share })
@@ -247,7 +248,7 @@ async fn read_body(
             let Ok(data) = frame.into_data() else { continue };
             let length = out.len() + data.len();
             if length > limit {
-                return Ok(None);
+                return Ok::<_, Problem>(None);
             }
             // The share grows with the buffer, not with the announced length, so that an announcement takes nothing from others.
             let buffer = length.next_power_of_two().min(most);
@@ -260,7 +261,7 @@ async fn read_body(
     };
     let read = tokio::select! {
         read = timeout(BODY_TIMEOUT, read) => read.map_err(|_| body_timeout())??,
-        () = connection.told_to_leave() => return Err(over_budget()),
+        () = connection.evicted() => return Err(over_budget()),
     };
     drop(reads);
     match read {

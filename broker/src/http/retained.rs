@@ -5,10 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Response;
 use tokio::time::sleep;
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::Answer;
-use crate::{broker::QuerySlot, budget::Share, server::kill_switch};
+use crate::{broker::QuerySlot, budget::Share};
 
 /// How long a client may take to read an answer.
 const ANSWER_READ_TIMEOUT: Duration = Duration::from_secs(120);
@@ -28,10 +28,14 @@ impl AsRef<[u8]> for Retained {
 
 /// Releases the slot of a query. Its answer keeps a share of the answer budget until the client has read it; a client that does not
 /// read it in time is disconnected.
-pub(super) fn until_read(response: Response<Answer>, slot: QuerySlot) -> Response<Answer> {
+pub(super) fn until_read(
+    response: Response<Answer>,
+    slot: QuerySlot,
+    kill: &CancellationToken,
+) -> Response<Answer> {
     response.map(|answer| match answer {
         Answer::Full(bytes) => {
-            let kill = kill_switch();
+            let kill = kill.clone();
             let deadline = tokio::spawn(async move {
                 sleep(ANSWER_READ_TIMEOUT).await;
                 kill.cancel();

@@ -9,10 +9,11 @@ use super::{
     range, retained,
 };
 use crate::{
+    access::Grant,
     broker::Broker,
     channel::Channel,
     query::{Range, Stats, StatsRequest},
-    sockets::Remote,
+    request::RequestContext,
 };
 
 /// Bytes that an answer may have: 1000 names of each kind, and as many buckets.
@@ -21,11 +22,12 @@ const MAX_STATS_BYTES: usize = 2 << 20;
 pub(super) async fn handle(
     broker: &Broker,
     channel: &Channel,
-    remote: &Remote,
+    context: &RequestContext,
+    grant: &Grant,
     request: &Parts,
 ) -> Result<Response<Answer>, Problem> {
     let params = Params::of(&request.uri, &request.headers, &known::STATS)?;
-    let filter = params.filter(true)?;
+    let filter = params.filter(true, grant)?;
     let (from, until) = range::parse(&params)?;
     let bucket_seconds = match params.one("bucket")? {
         None => 60,
@@ -37,7 +39,7 @@ pub(super) async fn handle(
         })?,
     };
     let stats = StatsRequest { filter, bucket_seconds, budget: range::budget(broker) };
-    let client = client(broker, remote, &request.headers);
+    let client = client(broker, context, &request.headers);
     let slot = broker.query_slot(client, MAX_STATS_BYTES).await?;
     let log = channel.log();
     let range = Range::resolve(log, &from, until, &stats.filter, stats.budget).await?;
@@ -46,5 +48,5 @@ pub(super) async fn handle(
     if let Some(next) = &found.next {
         link::add_next(&mut response, request, "from", next);
     }
-    Ok(retained::until_read(response, slot))
+    Ok(retained::until_read(response, slot, &context.kill))
 }

@@ -1,8 +1,8 @@
-//! `GET …/events`: admits a subscriber, or turns it away so that it reconnects later.
+//! `GET …/events`: a stream, or the advice to reconnect later.
 
 use std::{sync::Arc, time::Duration};
 
-use eventcast_crds::config::{ChannelConfig, Delivery, Overload};
+use eventcast_crds::config::{Delivery, Overload};
 use eventcast_wire::{filter::Filter, frame};
 use http::{HeaderName, HeaderValue, Method, Response, header, request::Parts};
 use tokio::time::timeout;
@@ -17,65 +17,83 @@ use crate::{
     access::Grant,
     broker::Broker,
     channel::Channel,
-    fanout::{
-        HeartbeatStyle, Opening, Rhythm, Subscriber, jittered_retry,
-        sessions::{Admission, Candidate},
-    },
+    clock::now_nanos,
+    fanout::{HeartbeatStyle, StreamSettings, Subscriber, Subscription, jittered_retry},
     log::{Resolved, Start, Unavailable},
-    server::kill_switch,
-    sockets::Remote,
+    request::RequestContext,
+    sessions::AdmissionRequest,
 };
 
-/// How long a subscriber waits for its start position to be resolved.
+/// How long the log may take to resolve the start position.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How soon a subscriber that was turned away may reconnect, in milliseconds.
-const MIN_OVERLOAD_RETRY_MS: u64 = 2000;
-/// The reason of a gap at the start of the stream.
-const GAP_HEADER: HeaderName = HeaderName::from_static("eventcast-gap");
+/// The shortest reconnect delay of a client that was refused, in milliseconds, before jitter.
+const MIN_REFUSAL_RETRY: u64 = 2000;
+/// The reason of a gap at the start, for clients that look at headers.
+const GAP: HeaderName = HeaderName::from_static("eventcast-gap");
 
 pub(super) async fn handle(
     broker: &Arc<Broker>,
     channel: &Channel,
-    remote: &Remote,
+    context: &RequestContext,
+    grant: Grant,
     request: &Parts,
 ) -> Result<Response<Answer>, Problem> {
     let config = channel.config();
     let delivery = &config.delivery;
     let params = Params::of(&request.uri, &request.headers, &known::SUBSCRIBE)?;
-    let filter = params.filter(false)?;
-    let start = params.start(&request.headers, &delivery.from, crate::clock::now_nanos())?;
-    let rhythm = rhythm(delivery, &params)?;
+    let filter = params.filter(false, &grant)?;
+    let start = params.start(&request.headers, &delivery.from, now_nanos())?;
+    let settings = stream_settings(delivery, &params)?;
     if request.method == Method::HEAD {
         return Ok(stream_head(Response::new(empty())));
     }
+    let (log, metrics) = (channel.log(), channel.metrics());
     let limits = broker.config().limits.clone();
-    let candidate = Candidate {
+    let admission = AdmissionRequest {
         channel: Arc::clone(channel.key()),
-        client: client(broker, remote, &request.headers),
-        connection: Arc::clone(&remote.connection),
-        stall: Duration::from_secs(delivery.stall_seconds),
-        max_of_channel: delivery.max_subscribers,
-        kill: kill_switch(),
+        client: client(broker, context, &request.headers),
+        subject: grant.subject.clone(),
+        connection: Arc::clone(&context.connection),
+        stall_timeout: Duration::from_secs(delivery.stall_seconds),
+        limit: delivery.max_subscribers,
+        kill: context.kill.clone(),
     };
-    let admission = match broker.sessions.admit(candidate, &limits, Arc::clone(channel.metrics())) {
+    let mut admission = match broker.sessions.admit(admission, &limits, Arc::clone(metrics)) {
         Ok(admission) => admission,
         Err(refusal) => {
-            channel.metrics().rejected(refusal.label());
-            return Ok(turn_away(limits.overload, refusal.reason(), delivery));
+            metrics.rejected(refusal.label());
+            return Ok(refuse(limits.overload, refusal.reason(), delivery));
         }
     };
-    match timeout(RESOLVE_TIMEOUT, resolve_start(broker, channel, &start, &filter)).await {
-        Ok(Ok(resolved)) => {
-            Ok(stream(channel, &config, resolved, filter, admission, rhythm, &start))
-        }
-        Ok(Err(Unavailable)) | Err(_) => {
-            channel.metrics().rejected("unavailable");
-            Ok(turn_away(limits.overload, "unavailable", delivery))
-        }
+    let resolved = timeout(RESOLVE_TIMEOUT, resolve(broker, channel, &start, &filter)).await;
+    let Ok(Ok(Resolved { incarnation, position, gap })) = resolved else {
+        metrics.rejected("unavailable");
+        return Ok(refuse(limits.overload, "unavailable", delivery));
+    };
+    admission.begin(start.label());
+    let mut subscriber =
+        Subscriber::new(Arc::clone(log), Arc::clone(metrics), filter, position, incarnation);
+    // A client that is cut off before its first event must resume where it began (docs/adr/0002).
+    let start_frame = match &gap {
+        Some(gap) => subscriber.gap_frame(gap),
+        None => subscriber.cursor_frame(),
+    };
+    let subscription = frame::opening(jittered_retry(settings.retry_ms));
+    let subscription = Subscription {
+        subscriber,
+        admission,
+        grant: grant.with_max_age(delivery.max_age_seconds),
+        settings,
+        preamble: [subscription, start_frame].concat().into(),
+    };
+    let mut response = stream_head(Response::new(Answer::Stream(Box::new(subscription))));
+    if let Some(gap) = gap {
+        response.headers_mut().insert(GAP, HeaderValue::from_static(gap.reason.as_str()));
     }
+    Ok(response)
 }
 
-async fn resolve_start(
+async fn resolve(
     broker: &Broker,
     channel: &Channel,
     start: &Start,
@@ -87,35 +105,7 @@ async fn resolve_start(
     channel.log().resolve(start, filter, broker.config().query.scan_events).await
 }
 
-fn stream(
-    channel: &Channel,
-    config: &ChannelConfig,
-    resolved: Resolved,
-    filter: Filter,
-    mut admission: Admission,
-    rhythm: Rhythm,
-    start: &Start,
-) -> Response<Answer> {
-    let (log, metrics) = (Arc::clone(channel.log()), Arc::clone(channel.metrics()));
-    admission.begin(start.label());
-    let Resolved { incarnation, position, gap } = resolved;
-    let mut subscriber = Subscriber::new(log, metrics, filter, position, incarnation);
-    // A client that is disconnected before its first event must resume at its start position (docs/adr/0002).
-    let told = match &gap {
-        Some(gap) => subscriber.tell(gap),
-        None => subscriber.tell_cursor(),
-    };
-    let first = [frame::opening(jittered_retry(rhythm.retry_ms)), told].concat().into();
-    let grant = Grant::for_age(config.delivery.max_age_seconds);
-    let opening = Opening { subscriber, admission, grant, rhythm, first };
-    let mut response = stream_head(Response::new(Answer::Stream(Box::new(opening))));
-    if let Some(gap) = gap {
-        response.headers_mut().insert(GAP_HEADER, HeaderValue::from_static(gap.reason.as_str()));
-    }
-    response
-}
-
-fn rhythm(delivery: &Delivery, params: &Params) -> Result<Rhythm, Problem> {
+fn stream_settings(delivery: &Delivery, params: &Params) -> Result<StreamSettings, Problem> {
     let heartbeat = match params.one("heartbeat")? {
         None | Some("comment") => HeartbeatStyle::Comment,
         Some("event") => HeartbeatStyle::Event,
@@ -124,12 +114,13 @@ fn rhythm(delivery: &Delivery, params: &Params) -> Result<Rhythm, Problem> {
         }
     };
     let Delivery { heartbeat_seconds, retry_milliseconds: retry_ms, .. } = *delivery;
-    Ok(Rhythm { heartbeat_seconds, heartbeat, retry_ms })
+    Ok(StreamSettings { heartbeat_seconds, heartbeat, retry_ms })
 }
 
-/// Tells the client to reconnect later. By default with status 200, because `EventSource` does not reconnect after another status.
-fn turn_away(overload: Overload, reason: &'static str, delivery: &Delivery) -> Response<Answer> {
-    let retry = jittered_retry(delivery.retry_milliseconds.max(MIN_OVERLOAD_RETRY_MS));
+/// Refuses a stream for now. By default with status 200 and closing frames: browsers do not reconnect after any other status (R12,
+/// R13).
+fn refuse(overload: Overload, reason: &'static str, delivery: &Delivery) -> Response<Answer> {
+    let retry = jittered_retry(delivery.retry_milliseconds.max(MIN_REFUSAL_RETRY));
     match overload {
         Overload::Retry => {
             let frames = [frame::opening(retry), frame::closing(reason, retry)].concat();

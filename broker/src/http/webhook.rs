@@ -5,7 +5,7 @@ use eventcast_crds::config::{Action, ChannelConfig};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use super::Answer;
-use crate::access::permits;
+use crate::access::Grant;
 
 const REQUEST_ORIGIN: HeaderName = HeaderName::from_static("webhook-request-origin");
 const ALLOWED_ORIGIN: HeaderName = HeaderName::from_static("webhook-allowed-origin");
@@ -16,7 +16,7 @@ const ALLOWED_RATE: HeaderName = HeaderName::from_static("webhook-allowed-rate")
 pub(super) fn grant(config: &ChannelConfig, request: &HeaderMap, response: &mut Response<Answer>) {
     let Some(origin) = request.get(REQUEST_ORIGIN) else { return };
     let publishing = &config.publishing;
-    if !publishing.enabled || !permits(&config.access, Action::Publish) {
+    if !publishing.enabled || Grant::of(&config.access, None, Action::Publish).is_err() {
         return;
     }
     // The header is in requests per minute. The limit of the channel is in events per second, and a request has at least one.

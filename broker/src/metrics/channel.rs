@@ -14,6 +14,7 @@ use prometheus::{
 };
 
 use super::Metrics;
+use crate::delivery::{DeliveryLedger, Outcome};
 
 /// Seconds, from 50 microseconds to 10 seconds.
 fn buckets() -> Vec<f64> {
@@ -110,16 +111,9 @@ pub(crate) struct ChannelMetrics {
     pub(crate) catching_up: IntGauge,
     /// Events read into the tail.
     pub(crate) events_in: IntCounter,
-    /// Sequences passed by subscribers: delivered.
-    pub(crate) delivered: IntCounter,
-    /// Sequences passed by subscribers: held back by their filters.
-    pub(crate) filtered: IntCounter,
-    /// Sequences passed by subscribers: declared lost.
-    pub(crate) lost: IntCounter,
-    /// Sequences passed by subscribers: deleted in the log, or server's markers.
-    pub(crate) absent: IntCounter,
-    /// Bytes of events handed to sockets.
-    pub(crate) bytes_out: IntCounter,
+    /// Sequences that subscribers' cursors passed, by [`Outcome`].
+    outcomes: [IntCounter; Outcome::ALL.len()],
+    bytes_out: IntCounter,
     /// Events in the tail.
     pub(crate) tail_events: IntGauge,
     /// Bytes in the tail.
@@ -179,10 +173,7 @@ impl ChannelMetrics {
                 "Messages in the log that break the rules of events.",
                 "reason",
             )?,
-            delivered: passed.with_label_values(&["delivered"]),
-            filtered: passed.with_label_values(&["filtered"]),
-            lost: passed.with_label_values(&["lost"]),
-            absent: passed.with_label_values(&["absent"]),
+            outcomes: Outcome::ALL.map(|outcome| passed.with_label_values(&[outcome.as_str()])),
             bytes_out: f.counter("bytes_out_total", "Bytes of events handed to sockets.")?,
             gaps: f.counters("gaps_total", "Gaps told to subscribers.", "reason")?,
             tail_events: f.gauge("tail_events", "Events in the tail.")?,
@@ -235,10 +226,24 @@ impl ChannelMetrics {
         self.events_skipped.with_label_values(&[why.label()]).inc();
     }
 
-    /// A gap was told.
-    pub(crate) fn gap(&self, reason: GapReason, lost: Option<u64>) {
+    /// Adds what became of sequences that cursors passed.
+    pub(crate) fn record(&self, ledger: &DeliveryLedger) {
+        for (outcome, counter) in Outcome::ALL.into_iter().zip(&self.outcomes) {
+            let count = ledger.count(outcome);
+            if count > 0 {
+                counter.inc_by(count);
+            }
+        }
+        self.bytes_out.inc_by(ledger.bytes);
+        if ledger.invalid > 0 {
+            let reason = GapReason::InvalidEvent.as_str();
+            self.gaps.with_label_values(&[reason]).inc_by(ledger.invalid);
+        }
+    }
+
+    /// A gap was declared to a subscriber.
+    pub(crate) fn gap(&self, reason: GapReason) {
         self.gaps.with_label_values(&[reason.as_str()]).inc();
-        self.lost.inc_by(lost.unwrap_or(0));
     }
 
     /// The tail attaches again.

@@ -2,6 +2,7 @@ use eventcast_wire::closing::CloseReason;
 use eventcast_wire::{event::BadEvent, gap::GapReason};
 
 use super::*;
+use crate::delivery::DeliveryLedger;
 
 fn scrape(metrics: &Metrics) -> String {
     String::from_utf8(metrics.render()).unwrap()
@@ -14,7 +15,8 @@ fn use_all(of: &ChannelMetrics) {
     of.disconnected(CloseReason::Draining);
     of.rejected("limit-channel");
     of.skipped(BadEvent::NotUtf8);
-    of.gap(GapReason::Expired, Some(3));
+    of.gap(GapReason::Expired);
+    of.record(&DeliveryLedger::gap(3));
     of.tail_reset("silence");
     of.page_load("read");
     of.published("stored", 2);

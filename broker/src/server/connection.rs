@@ -1,7 +1,6 @@
-//! One connection: the PROXY protocol where it is asked for, then HTTP/1.1 or, by its preface, HTTP/2; and a switch to end one stream
-//! whose reader does not read.
+//! The beginning of a connection: the PROXY protocol where it is required, then HTTP/1.1 or, by its preface, HTTP/2.
 
-use std::{future::Future, net::IpAddr, sync::Arc, time::Duration};
+use std::{future::Future, io, net::IpAddr, sync::Arc, time::Duration};
 
 use eventcast_crds::config::ProxyProtocol;
 use tokio::{
@@ -10,68 +9,63 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{one, proxy_header, two};
-use crate::{
-    broker::Broker,
-    client::is_trusted,
-    sockets::{Held, Remote},
-};
+use super::{http1, http2, proxy_header, transport::Transport};
+use crate::{broker::Broker, client::is_trusted, sockets::ConnectionGuard};
 
-/// How a connection of HTTP/2 begins (RFC 9113, section 3.4).
+/// The connection preface of HTTP/2 (RFC 9113, section 3.4).
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// A request's head must arrive within this, from its first byte; the first one's first byte, too.
-pub(super) const HEAD: Duration = Duration::from_secs(10);
-/// hyper's buffer of unsent bytes for a connection of HTTP/1.1.
+/// How long a request head may take from its first byte, and the first byte of a connection to arrive.
+pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// hyper's buffer of unsent bytes for one connection or stream.
 pub(super) const MAX_BUFFER: usize = 64 << 10;
+/// How often a part of the HTTP/2 preface is looked at again: the socket stays readable, and cannot tell that more has arrived.
+const PREFACE_POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-tokio::task_local! {
-    static KILL: CancellationToken;
+/// A connection that is served.
+pub(super) struct ServedConnection {
+    pub(super) transport: Transport,
+    /// The other end of the connection, or the client that the PROXY protocol names.
+    pub(super) peer: IpAddr,
+    pub(super) guard: ConnectionGuard,
 }
 
-/// Ends the stream that the present request is answered on: in HTTP/1.1 its connection, in HTTP/2 only the stream.
-/// A body that is not polled cannot end itself.
-pub(crate) fn kill_switch() -> CancellationToken {
-    KILL.try_with(Clone::clone).unwrap_or_default()
-}
-
-pub(super) async fn killable(future: impl Future<Output = ()>) {
-    let kill = CancellationToken::new();
-    let until = kill.clone();
+/// Runs `future` until it ends or `kill` is cancelled.
+pub(super) async fn until_killed(kill: &CancellationToken, future: impl Future<Output = ()>) {
     tokio::select! {
-        () = KILL.scope(kill, future) => {}
-        () = until.cancelled() => {}
+        () = future => {}
+        () = kill.cancelled() => {}
     }
 }
 
-/// Bytes of a head that hyper reads. Ours is the limit; what is not far beyond it is read all the same, and gets an answer that
-/// a page can read.
+/// The head size limit that hyper is given. `limits.headBytes` is enforced by us; hyper reads a little more, so that the client
+/// gets a response with CORS headers.
 pub(super) fn hyper_head_bytes(broker: &Broker) -> usize {
     2 * broker.config().limits.head_bytes + (8 << 10)
 }
 
-/// Serves `socket` until it ends; after `drain`, until what is under way has ended.
+/// Serves `socket` until it ends or a shard has taken it over. After `drain`, requests under way are completed.
 pub(super) async fn serve(
     mut socket: TcpStream,
     broker: Arc<Broker>,
     drain: CancellationToken,
-    held: Held,
+    guard: ConnectionGuard,
 ) {
-    let connection = Arc::clone(held.connection());
+    let connection = Arc::clone(guard.connection());
     let begun = tokio::select! {
-        begun = timeout(HEAD, begin(&mut socket, &broker, connection.peer())) => begun,
-        () = connection.told_to_leave() => return,
+        begun = timeout(HEAD_TIMEOUT, begin(&mut socket, &broker, connection.peer())) => begun,
+        () = connection.evicted() => return,
         () = drain.cancelled() => return,
     };
-    let Ok(Some((peer, http2))) = begun else { return };
-    let remote = Remote { peer, connection };
-    if http2 {
-        two::serve(socket, remote, broker, drain).await;
+    let Ok(Some((peer, is_http2))) = begun else { return };
+    let served = ServedConnection { transport: Transport::Plain(socket), peer, guard };
+    if is_http2 {
+        http2::serve(served, broker, drain).await;
     } else {
-        one::serve(socket, remote, broker, drain, held).await;
+        http1::serve(served, broker, drain).await;
     }
 }
 
-/// The client's address and whether it speaks HTTP/2.
+/// Reads the client's address and whether it uses HTTP/2.
 async fn begin(socket: &mut TcpStream, broker: &Broker, peer: IpAddr) -> Option<(IpAddr, bool)> {
     let config = broker.config();
     let limits = &config.limits;
@@ -88,20 +82,20 @@ async fn begin(socket: &mut TcpStream, broker: &Broker, peer: IpAddr) -> Option<
     Some((client, is_http2(socket).await.ok()?))
 }
 
-/// limits.proxyProtocol is `required`, and there is none that could be believed.
+/// Refuses a connection without a valid PROXY header where one is required.
 fn refuse<T>(broker: &Broker, peer: IpAddr, why: &str) -> Option<T> {
     broker.metrics.connections_refused("proxy-protocol");
     tracing::debug!(%peer, why, "closing a connection: limits.proxyProtocol is required");
     None
 }
 
-/// Looks at the first bytes without taking them.
-pub(super) async fn is_http2(socket: &TcpStream) -> std::io::Result<bool> {
+/// Peeks at the first bytes.
+pub(super) async fn is_http2(socket: &TcpStream) -> io::Result<bool> {
     let mut first = [0; PREFACE.len()];
     loop {
         let n = socket.peek(&mut first).await?;
         if n == 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
         if first[..n] != PREFACE[..n] {
             return Ok(false);
@@ -109,7 +103,6 @@ pub(super) async fn is_http2(socket: &TcpStream) -> std::io::Result<bool> {
         if n == PREFACE.len() {
             return Ok(true);
         }
-        // A part of the preface stays readable: the socket cannot tell when more has come.
-        sleep(Duration::from_millis(5)).await;
+        sleep(PREFACE_POLL_INTERVAL).await;
     }
 }

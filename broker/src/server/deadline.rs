@@ -1,5 +1,5 @@
-//! The deadline of a connection that waits for its client. It is polled by the task of its connection after everything else, and so
-//! sees every change of what the connection is doing.
+//! The deadline of a connection that waits for its client. The task of the connection polls it after everything else, so it sees
+//! every change of the connection's phase.
 
 use std::{
     future::Future,
@@ -11,10 +11,10 @@ use std::{
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::connection::HEAD;
+use super::connection::HEAD_TIMEOUT;
 use crate::sockets::Connection;
 
-/// Fires once the connection has waited too long.
+/// Fires when the connection has waited too long.
 pub(super) struct Deadline {
     connection: Arc<Connection>,
     idle: Duration,
@@ -23,15 +23,15 @@ pub(super) struct Deadline {
 
 impl Deadline {
     pub(super) fn new(connection: Arc<Connection>, idle: Duration) -> Self {
-        Self { connection, idle, timer: Box::pin(sleep_until(Instant::now() + HEAD)) }
+        Self { connection, idle, timer: Box::pin(sleep_until(Instant::now() + HEAD_TIMEOUT)) }
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            let Some(deadline) = self.connection.deadline(HEAD, self.idle) else {
+            let Some(deadline) = self.connection.deadline(HEAD_TIMEOUT, self.idle) else {
                 return Poll::Pending;
             };
-            // Moved back only when it fires: a busy connection does not touch the timer wheel.
+            // Moved back only when it fires, so that a busy connection does not touch the timer wheel.
             if self.timer.deadline() > deadline {
                 self.timer.as_mut().reset(deadline);
             }

@@ -1,20 +1,20 @@
-//! The PROXY protocol, versions 1 and 2: the client's address before the first byte of HTTP.
+//! The PROXY protocol, versions 1 and 2: a header with the client's address before the first byte of HTTP.
 
 use std::net::IpAddr;
 
 use ppp::{HeaderResult, PartialResult as _, v1, v2};
 use tokio::{io::AsyncReadExt as _, net::TcpStream};
 
-/// The longest header of version 1, with its CR LF.
-const LONGEST_LINE: usize = 107;
-/// What a header of version 2 may carry beside the addresses: balancers send some hundred bytes.
-const MOST_EXTENSIONS: usize = 4096;
-/// The part of a header of version 2 that says how long it is.
-const FIXED: usize = 16;
-const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
-const LINE: &[u8] = b"PROXY ";
+/// The longest header of version 1, including CR LF.
+const MAX_V1_BYTES: usize = 107;
+/// The most bytes of addresses and extensions in a header of version 2. Load balancers send a few hundred.
+const MAX_V2_PAYLOAD: usize = 4096;
+/// Bytes of a header of version 2 before the payload.
+const V2_PREFIX: usize = 16;
+const V2_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+const V1_SIGNATURE: &[u8] = b"PROXY ";
 
-/// Why there is no address.
+/// The header is missing or invalid.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NoHeader {
     #[error("the connection ended: {0}")]
@@ -25,24 +25,24 @@ pub(super) enum NoHeader {
     Malformed,
 }
 
-/// Takes the header from the socket, and not a byte more. `None`: the proxy speaks for itself, as in its health checks, or does
-/// not know its client.
+/// Reads the header from the socket, and not a byte more. `None`: the connection is the proxy's own, as for a health check, or the
+/// proxy does not know its client.
 pub(super) async fn read(socket: &mut TcpStream) -> Result<Option<IpAddr>, NoHeader> {
-    let mut header = vec![0; LINE.len()];
+    let mut header = vec![0; V1_SIGNATURE.len()];
     socket.read_exact(&mut header).await?;
-    if header == LINE {
-        while !header.ends_with(b"\n") && header.len() < LONGEST_LINE {
+    if header == V1_SIGNATURE {
+        while !header.ends_with(b"\n") && header.len() < MAX_V1_BYTES {
             header.push(socket.read_u8().await?);
         }
-    } else if header == SIGNATURE[..LINE.len()] {
-        header.resize(FIXED, 0);
-        socket.read_exact(&mut header[LINE.len()..]).await?;
-        let more = usize::from(u16::from_be_bytes([header[FIXED - 2], header[FIXED - 1]]));
-        if !header.starts_with(SIGNATURE) || more > MOST_EXTENSIONS {
+    } else if header == V2_SIGNATURE[..V1_SIGNATURE.len()] {
+        header.resize(V2_PREFIX, 0);
+        socket.read_exact(&mut header[V1_SIGNATURE.len()..]).await?;
+        let more = usize::from(u16::from_be_bytes([header[V2_PREFIX - 2], header[V2_PREFIX - 1]]));
+        if !header.starts_with(V2_SIGNATURE) || more > MAX_V2_PAYLOAD {
             return Err(NoHeader::Malformed);
         }
-        header.resize(FIXED + more, 0);
-        socket.read_exact(&mut header[FIXED..]).await?;
+        header.resize(V2_PREFIX + more, 0);
+        socket.read_exact(&mut header[V2_PREFIX..]).await?;
     } else {
         return Err(NoHeader::Missing);
     }
@@ -96,7 +96,7 @@ mod tests {
     fn headers_of_version_2_are_read() {
         let header = |command: u8, family: u8, rest: &[u8]| {
             let length = u16::try_from(rest.len()).expect("short");
-            [SIGNATURE, &[0x20 | command, family], &length.to_be_bytes(), rest].concat()
+            [V2_SIGNATURE, &[0x20 | command, family], &length.to_be_bytes(), rest].concat()
         };
         let v4 = [203, 0, 113, 7, 10, 0, 0, 1, 0x9c, 0x40, 0x1f, 0x90];
         let extended = [&v4[..], &[0xea, 0, 3, 1, 2, 3]].concat();
@@ -114,8 +114,8 @@ mod tests {
         #[test]
         fn nothing_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             drop(parse(&bytes));
-            drop(parse(&[LINE, &bytes].concat()));
-            drop(parse(&[SIGNATURE, &bytes].concat()));
+            drop(parse(&[V1_SIGNATURE, &bytes].concat()));
+            drop(parse(&[V2_SIGNATURE, &bytes].concat()));
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Refusals that no handler writes: of heads that hyper cannot read, of heads that do not come, of connections beyond the limit.
+//! Responses that no handler writes: for heads that hyper cannot parse, for heads that arrive too slowly, for connections beyond the
+//! limit.
 
 use std::time::Duration;
 
@@ -7,11 +8,11 @@ use http::StatusCode;
 
 use crate::http::problem::Problem;
 
-/// SETTINGS, and GOAWAY with NO_ERROR and no stream: the client may repeat all it asked on another connection
+/// SETTINGS, and GOAWAY with NO_ERROR and no stream: the client may repeat every request on another connection
 /// (RFC 9113, sections 3.4 and 6.8).
 pub(super) const GO_AWAY: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\0";
 
-/// The answer to a head that hyper refuses with `status`.
+/// The response to a head that hyper refuses with `status`.
 pub(super) fn of_head(status: u16) -> Bytes {
     let problem = match status {
         414 => Problem::new(
@@ -36,23 +37,22 @@ pub(super) fn of_head(status: u16) -> Bytes {
     bytes(problem)
 }
 
-/// The answer to a head that does not come to its end.
+/// The response to a head that is not complete in time.
 pub(super) fn of_slow_head() -> Bytes {
     let detail = "The head of the request did not arrive in time: send it within 10 seconds.";
     let status = StatusCode::REQUEST_TIMEOUT;
     bytes(Problem::new(status, "head-timeout", "The request is too slow", detail))
 }
 
-/// The answer to a connection for which there is no socket.
+/// The response to a connection beyond the limit.
 pub(super) fn of_connection() -> Bytes {
-    let detail =
-        "The broker has no connection left (limits.connections). Come back after Retry-After.";
+    let detail = "The broker has no connection left (limits.connections). Retry after Retry-After.";
     let wait = Duration::from_secs(fastrand::u64(2..=5));
     let status = StatusCode::SERVICE_UNAVAILABLE;
     bytes(Problem::new(status, "too-many-connections", "Not now", detail).retry_after(wait))
 }
 
-/// An answer of HTTP/1.1, which ends its connection.
+/// An HTTP/1.1 response that ends its connection.
 fn bytes(problem: Problem) -> Bytes {
     let (head, body) = problem.close().into_text().into_parts();
     let mut out = format!("HTTP/1.1 {}\r\n", head.status).into_bytes();

@@ -1,19 +1,19 @@
 //! How many sockets there may be. Pure.
 
-/// Files that are no clients' sockets: NATS and its reconnects, listeners, probes, logs, the configuration file, name resolution,
-/// and the sockets on which connections beyond the limit are refused.
+/// Files that are not sockets of clients: NATS and its reconnects, listeners, probes, logs, the configuration file, name resolution,
+/// and connections beyond the limit while they are refused.
 const OWN_FILES: u64 = 96;
 /// Files of one shard: an epoll and its waker.
 const SHARD_FILES: u64 = 2;
-/// With fewer sockets a broker is not worth starting.
-const FEWEST: u64 = 16;
+/// With fewer sockets a broker does not start.
+const MIN_SOCKETS: u64 = 16;
 
 /// Sockets of the public listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Capacity {
-    /// In all.
+    /// All of them.
     pub(crate) sockets: usize,
-    /// Those that streams may take.
+    /// Those that streams may use.
     pub(crate) for_streams: usize,
 }
 
@@ -28,7 +28,7 @@ pub(crate) struct TooFewFiles {
 }
 
 impl Capacity {
-    /// What is to be had of `connections` where the process may open `files` (`None`: any number).
+    /// The capacity for `connections` in a process that may open `files` (`None`: any number).
     pub(crate) fn new(
         connections: usize,
         files: Option<u64>,
@@ -37,8 +37,8 @@ impl Capacity {
         let own = OWN_FILES + SHARD_FILES * shards as u64;
         let sockets = match files {
             None => connections,
-            Some(files) if files < own + FEWEST => {
-                return Err(TooFewFiles { files, needed: own + FEWEST });
+            Some(files) if files < own + MIN_SOCKETS => {
+                return Err(TooFewFiles { files, needed: own + MIN_SOCKETS });
             }
             Some(files) => connections.min(usize::try_from(files - own).unwrap_or(usize::MAX)),
         };
@@ -46,7 +46,7 @@ impl Capacity {
         Ok(Self { sockets, for_streams: sockets - reserve })
     }
 
-    /// Sockets that are kept free for newcomers, by closing connections that wait for their clients.
+    /// Sockets that are kept free for new connections by evicting others.
     pub(crate) fn margin(self) -> usize {
         ((self.sockets - self.for_streams) / 2).max(1)
     }
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn too_few_files_are_told() {
+    fn too_few_files_are_an_error() {
         let told = Capacity::new(10, Some(64), 2).expect_err("too few").to_string();
         assert!(told.contains("64 files") && told.contains("at least 116"), "{told}");
     }

@@ -1,4 +1,4 @@
-//! One connection: what it is doing, and since when.
+//! One connection: its phase, and since when.
 
 use std::{
     net::IpAddr,
@@ -15,23 +15,24 @@ use tokio_util::sync::CancellationToken;
 
 use super::Sockets;
 
-/// How long a client may take before its connection may be closed to make room, in milliseconds: for a request, and for a body or to
-/// read an answer. Whoever has just come, or been answered, is about to go on.
-const REQUEST_PATIENCE: u64 = 250;
-const BODY_PATIENCE: u64 = 1000;
+/// How long a connection may wait for a request before it can be evicted, in milliseconds. A client that has just connected or been
+/// answered is likely to send one.
+const REQUEST_GRACE: u64 = 250;
+/// How long a body may take to arrive, or a response to be read, before the connection can be evicted, in milliseconds.
+const BODY_GRACE: u64 = 1000;
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// It has no request.
+    /// There is no request.
     Idle,
-    /// A head has begun to come.
+    /// A request head has begun to arrive.
     Head,
-    /// Bodies are to come, and nothing else is under way.
+    /// Request bodies are awaited, and nothing else is in progress.
     Body,
-    /// Answers are to be read by the client, and nothing else is under way but bodies.
+    /// The client is to read responses, and nothing else is in progress but request bodies.
     Unread,
-    /// A request is being answered.
+    /// A request is being processed.
     Answering,
     /// It carries streams.
     Streaming,
@@ -50,31 +51,23 @@ impl Phase {
     }
 }
 
-/// A connection of the public listener. What it is doing is told by those who see it: the wire, the handlers, the streams.
+/// A connection of the public listener. Its observer, the handlers and the streams report what happens on it.
 pub(crate) struct Connection {
     peer: IpAddr,
     sockets: Arc<Sockets>,
-    /// Requests whose answers have not ended.
+    /// Requests whose responses have not ended.
     requests: AtomicUsize,
     /// Requests whose bodies are being read.
     bodies: AtomicUsize,
-    /// Requests whose answers are complete and have not gone.
+    /// Requests whose responses are complete but not sent.
     unread: AtomicUsize,
     streams: Mutex<usize>,
     head: AtomicBool,
     /// It has had a request.
-    asked: AtomicBool,
-    /// When that last changed, in milliseconds of [`Sockets`].
+    had_request: AtomicBool,
+    /// When the phase last changed, in milliseconds of [`Sockets`].
     since: AtomicU64,
-    leave: CancellationToken,
-}
-
-/// Where a request comes from.
-#[derive(Clone)]
-pub(crate) struct Remote {
-    /// The other end of the connection, or what the PROXY protocol says of it.
-    pub(crate) peer: IpAddr,
-    pub(crate) connection: Arc<Connection>,
+    evicted: CancellationToken,
 }
 
 impl Connection {
@@ -86,10 +79,10 @@ impl Connection {
             unread: AtomicUsize::new(0),
             streams: Mutex::new(0),
             head: AtomicBool::new(false),
-            asked: AtomicBool::new(false),
+            had_request: AtomicBool::new(false),
             since: AtomicU64::new(sockets.now()),
             sockets: Arc::clone(sockets),
-            leave: CancellationToken::new(),
+            evicted: CancellationToken::new(),
         })
     }
 
@@ -116,63 +109,63 @@ impl Connection {
         }
     }
 
-    /// The order in which connections are closed to make room; `None`: not at all.
+    /// The order in which connections are evicted; `None`: it must not be.
     pub(super) fn rank(&self) -> Option<u8> {
-        if self.is_leaving() {
+        if self.is_evicted() {
             return None;
         }
-        let (rank, patience) = match self.phase() {
-            Phase::Idle => (0, REQUEST_PATIENCE),
-            Phase::Head => (1, REQUEST_PATIENCE),
-            Phase::Body | Phase::Unread => (2, BODY_PATIENCE),
+        let (rank, grace) = match self.phase() {
+            Phase::Idle => (0, REQUEST_GRACE),
+            Phase::Head => (1, REQUEST_GRACE),
+            Phase::Body | Phase::Unread => (2, BODY_GRACE),
             Phase::Answering | Phase::Streaming => return None,
         };
-        (self.sockets.now().saturating_sub(self.since()) >= patience).then_some(rank)
+        (self.sockets.now().saturating_sub(self.since()) >= grace).then_some(rank)
     }
 
     pub(super) fn since(&self) -> u64 {
         self.since.load(Relaxed)
     }
 
-    /// When the connection is to be closed if nothing happens: `head` after a head has begun, or should have; `idle` after
-    /// the last answer.
+    /// When the connection is closed if nothing happens: `head` after a request head has begun, or should have; `idle` after the
+    /// last response.
     pub(crate) fn deadline(&self, head: Duration, idle: Duration) -> Option<Instant> {
         let since = self.sockets.instant(self.since());
         match self.phase() {
-            Phase::Idle if self.asked.load(Relaxed) => Some(since + idle),
+            Phase::Idle if self.had_request.load(Relaxed) => Some(since + idle),
             Phase::Idle | Phase::Head => Some(since + head),
             _ => None,
         }
     }
 
-    /// Bytes of a head have come.
+    /// A request head has begun to arrive.
     pub(crate) fn head_began(&self) {
         if !self.head.swap(true, Relaxed) {
             self.touch();
         }
     }
 
-    /// What had begun to come was no head.
+    /// The client is not within a request head any more.
     pub(crate) fn head_ended(&self) {
         if self.head.swap(false, Relaxed) {
             self.touch();
         }
     }
 
-    /// A request has come.
+    /// A request head is complete.
     pub(crate) fn request_began(&self) {
-        self.asked.store(true, Relaxed);
+        self.had_request.store(true, Relaxed);
         self.head.store(false, Relaxed);
         self.requests.fetch_add(1, Relaxed);
     }
 
-    /// The answer to a request is complete; the client is to read it.
+    /// The response to a request is complete, and the client is to read it.
     pub(crate) fn answered(&self) {
         self.touch();
         self.unread.fetch_add(1, Relaxed);
     }
 
-    /// A request has ended: its answer has gone, or its stream was reset before or after it was `answered`.
+    /// A request has ended: its response was sent, or its stream was reset before or after it was `answered`.
     pub(crate) fn request_ended(&self, answered: bool) {
         self.touch();
         if answered {
@@ -181,48 +174,48 @@ impl Connection {
         self.requests.fetch_sub(1, Relaxed);
     }
 
-    /// Whether it waits for its client alone, so that nothing is lost but the client's patience if it is closed.
+    /// Whether it only waits for its client, so that closing it loses nothing.
     pub(crate) fn waits_for_client(&self) -> bool {
         matches!(self.phase(), Phase::Idle | Phase::Head | Phase::Unread)
     }
 
-    /// Whether requests are under way.
+    /// Whether there are requests in progress.
     pub(crate) fn has_requests(&self) -> bool {
         self.requests.load(Relaxed) > 0
     }
 
-    /// A body is read until the guard is dropped.
+    /// A request body is read until the guard is dropped.
     pub(crate) fn read_body(self: &Arc<Self>) -> impl Drop + Send + use<> {
         self.touch();
         self.bodies.fetch_add(1, Relaxed);
-        ReadsBody(Arc::clone(self))
+        BodyGuard(Arc::clone(self))
     }
 
-    /// A place for a stream on this connection, if streams may have one.
-    pub(crate) fn open_stream(self: &Arc<Self>) -> Option<StreamPlace> {
+    /// Opens a stream on this connection; `None` if streams may not use another connection.
+    pub(crate) fn open_stream(self: &Arc<Self>) -> Option<StreamGuard> {
         let mut streams = self.streams.lock();
-        if *streams == 0 && !self.sockets.take_for_stream() {
+        if *streams == 0 && !self.sockets.reserve_for_stream() {
             return None;
         }
         *streams += 1;
-        Some(StreamPlace(Arc::clone(self)))
+        Some(StreamGuard(Arc::clone(self)))
     }
 
-    /// Tells the connection to make room.
-    pub(super) fn leave(&self) {
-        self.leave.cancel();
+    /// Asks the connection to close, so that another one gets its socket.
+    pub(super) fn evict(&self) {
+        self.evicted.cancel();
     }
 
-    pub(crate) fn is_leaving(&self) -> bool {
-        self.leave.is_cancelled()
+    pub(crate) fn is_evicted(&self) -> bool {
+        self.evicted.is_cancelled()
     }
 
-    /// Waits until the connection is to make room for others.
+    /// Waits until the connection is evicted.
     ///
     /// # Cancel safety
     /// Safe.
-    pub(crate) async fn told_to_leave(&self) {
-        self.leave.cancelled().await;
+    pub(crate) async fn evicted(&self) {
+        self.evicted.cancelled().await;
     }
 
     fn touch(&self) {
@@ -230,24 +223,24 @@ impl Connection {
     }
 }
 
-struct ReadsBody(Arc<Connection>);
+struct BodyGuard(Arc<Connection>);
 
-impl Drop for ReadsBody {
+impl Drop for BodyGuard {
     fn drop(&mut self) {
         self.0.bodies.fetch_sub(1, Relaxed);
     }
 }
 
-/// A stream's place on its connection.
-pub(crate) struct StreamPlace(Arc<Connection>);
+/// Keeps a stream counted on its connection.
+pub(crate) struct StreamGuard(Arc<Connection>);
 
-impl Drop for StreamPlace {
+impl Drop for StreamGuard {
     fn drop(&mut self) {
         let mut streams = self.0.streams.lock();
         *streams -= 1;
         if *streams == 0 {
             self.0.touch();
-            self.0.sockets.free_of_streams();
+            self.0.sockets.release_from_streams();
         }
     }
 }

@@ -47,6 +47,11 @@ impl Filter {
         self.without_broadcast = true;
     }
 
+    /// Replaces the patterns of topics.
+    pub(crate) fn set_topics(&mut self, topics: Vec<Pattern>) {
+        self.topics = topics;
+    }
+
     /// Patterns of topics.
     pub fn topics(&self) -> &[Pattern] {
         &self.topics

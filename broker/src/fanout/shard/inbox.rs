@@ -1,4 +1,4 @@
-//! The way into a shard: new streams, and wake-ups. The shard's thread is woken only if it sleeps.
+//! The inbox of a shard: new connections and wake-ups from other threads. The thread of the shard is woken only if it sleeps.
 
 use std::{
     io,
@@ -16,52 +16,50 @@ use eventcast_runtime::Chain;
 use mio::{Registry, Token};
 use parking_lot::Mutex;
 
-use super::{Key, Taken};
+use super::{Handoff, Key};
 
 /// The token of the inbox itself.
-pub(super) const WAKE: Token = Token(usize::MAX);
+pub(super) const INBOX: Token = Token(usize::MAX);
 
-/// What a shard is told.
+/// A message to a shard.
 pub(super) enum Message {
-    /// A stream to serve, and its place in the count.
-    Join(Box<Taken>, Occupied),
-    /// A wake-up.
-    Call(Call),
+    /// A connection to serve.
+    Join(Box<Handoff>, LoadGuard),
+    Wake(Wakeup),
     /// The process ends.
     Stop,
 }
 
-/// What a wake-up is about. The second number is the generation of the first, which may be somebody else by now.
+/// What a wake-up is for: a key, and the generation that it was made for, since keys are reused.
 #[derive(Clone, Copy)]
-pub(super) enum Call {
-    /// A page has come for this subscriber, or it is to end.
-    Seat(Key, u32),
-    /// There is news in the log of this channel.
-    Live(u32, u32),
+pub(super) enum Wakeup {
+    /// A page for this connection was loaded, or its session is to end.
+    Connection(Key, u32),
+    /// The log of this channel has advanced.
+    Channel(u32, u32),
 }
 
-/// Bounded by what the shard serves: every subscriber and channel has a few wake-ups under way at most.
+/// Its length is bounded by the connections and channels of the shard: each has a few wake-ups in it at most.
 pub(super) struct Inbox {
     messages: Mutex<Vec<Message>>,
     asleep: AtomicBool,
     waker: mio::Waker,
-    seats: Arc<AtomicUsize>,
-    /// The shard rests after a failure.
-    rests: AtomicBool,
+    connections: Arc<AtomicUsize>,
+    /// The shard waits to restart after a failure.
+    backing_off: AtomicBool,
 }
 
-/// Counts one stream of a shard, from the moment that it is given until it is dropped, wherever that happens: in the queue, in its
-/// seat, or with a shard that panics.
-pub(super) struct Occupied(Arc<AtomicUsize>);
+/// Counts a connection in the load of its shard until it is dropped: in the inbox, in the event loop, or with a shard that panics.
+pub(super) struct LoadGuard(Arc<AtomicUsize>);
 
-impl Occupied {
-    fn new(seats: &Arc<AtomicUsize>) -> Self {
-        seats.fetch_add(1, Relaxed);
-        Self(Arc::clone(seats))
+impl LoadGuard {
+    fn new(connections: &Arc<AtomicUsize>) -> Self {
+        connections.fetch_add(1, Relaxed);
+        Self(Arc::clone(connections))
     }
 }
 
-impl Drop for Occupied {
+impl Drop for LoadGuard {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }
@@ -72,9 +70,9 @@ impl Inbox {
         Ok(Self {
             messages: Mutex::default(),
             asleep: AtomicBool::new(false),
-            waker: mio::Waker::new(registry, WAKE)?,
-            seats: Arc::default(),
-            rests: AtomicBool::new(false),
+            waker: mio::Waker::new(registry, INBOX)?,
+            connections: Arc::default(),
+            backing_off: AtomicBool::new(false),
         })
     }
 
@@ -87,29 +85,29 @@ impl Inbox {
         }
     }
 
-    pub(super) fn give(&self, taken: Taken) {
-        let occupied = Occupied::new(&self.seats);
-        self.push(Message::Join(Box::new(taken), occupied));
+    pub(super) fn give(&self, handoff: Handoff) {
+        let load = LoadGuard::new(&self.connections);
+        self.push(Message::Join(Box::new(handoff), load));
     }
 
-    /// Streams that were given and have not ended.
-    pub(super) fn seats(&self) -> usize {
-        self.seats.load(Relaxed)
+    /// Connections that were given to the shard and have not ended.
+    pub(super) fn connections(&self) -> usize {
+        self.connections.load(Relaxed)
     }
 
-    /// Whether the shard rests after a failure: streams are better given to others meanwhile.
-    pub(super) fn rests(&self) -> bool {
-        self.rests.load(Relaxed)
+    /// Whether the shard waits to restart after a failure: connections are better given to others meanwhile.
+    pub(super) fn is_backing_off(&self) -> bool {
+        self.backing_off.load(Relaxed)
     }
 
-    pub(super) fn set_rests(&self, rests: bool) {
-        self.rests.store(rests, Relaxed);
+    pub(super) fn set_backing_off(&self, backing_off: bool) {
+        self.backing_off.store(backing_off, Relaxed);
     }
 
-    /// The shard is about to sleep; false where it must not.
-    pub(super) fn fall_asleep(&self) -> bool {
+    /// Announces that the shard is about to sleep. Returns false if there are messages, and it must not.
+    pub(super) fn prepare_sleep(&self) -> bool {
         self.asleep.store(true, SeqCst);
-        // Whoever pushed before saw nobody asleep.
+        // A thread that pushed before has not woken the shard.
         let empty = self.messages.lock().is_empty();
         if !empty {
             self.asleep.store(false, SeqCst);
@@ -117,31 +115,31 @@ impl Inbox {
         empty
     }
 
-    /// Takes what has come into `into`, which is empty. The shard is awake.
+    /// Moves all messages into `into`, which must be empty. The shard is awake.
     pub(super) fn take(&self, into: &mut Vec<Message>) {
         self.asleep.store(false, SeqCst);
         std::mem::swap(&mut *self.messages.lock(), into);
     }
 }
 
-/// Tells a shard, once for each time that it is armed.
-struct Caller {
+/// Wakes a shard through its inbox.
+struct ShardWaker {
     inbox: Arc<Inbox>,
-    call: Call,
+    wakeup: Wakeup,
 }
 
-/// A waker that makes `call`.
-pub(super) fn caller(inbox: &Arc<Inbox>, call: Call) -> Waker {
-    Arc::new(Caller { inbox: Arc::clone(inbox), call }).into()
+/// A waker that sends `wakeup` to the shard of `inbox`.
+pub(super) fn shard_waker(inbox: &Arc<Inbox>, wakeup: Wakeup) -> Waker {
+    Arc::new(ShardWaker { inbox: Arc::clone(inbox), wakeup }).into()
 }
 
-impl Wake for Caller {
+impl Wake for ShardWaker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.inbox.push(Message::Call(self.call));
+        self.inbox.push(Message::Wake(self.wakeup));
     }
 }
 
@@ -154,19 +152,19 @@ mod tests {
 
     use super::*;
 
-    /// Streams are given while the shard serves, drops and panics: the count is exact whenever nobody moves, and never wraps.
+    /// Connections arrive while the shard serves, drops and panics: the count never wraps, and is exact at the end.
     #[test]
-    fn the_count_of_streams_survives_panics_that_race_with_new_streams() {
+    fn the_count_of_connections_survives_panics_that_race_with_new_connections() {
         const GIVERS: usize = 4;
         const EACH: usize = 2000;
-        let seats = Arc::new(AtomicUsize::new(0));
+        let connections = Arc::new(AtomicUsize::new(0));
         let queue = Mutex::new(Vec::new());
         let done = AtomicUsize::new(0);
         thread::scope(|scope| {
             for _ in 0..GIVERS {
                 scope.spawn(|| {
                     for _ in 0..EACH {
-                        queue.lock().push(Occupied::new(&seats));
+                        queue.lock().push(LoadGuard::new(&connections));
                     }
                     done.fetch_add(1, SeqCst);
                 });
@@ -176,7 +174,10 @@ mod tests {
                     let mut served = Vec::new();
                     for _ in 0..3 {
                         served.append(&mut queue.lock());
-                        assert!(served.len() <= seats.load(SeqCst), "a stream that is not counted");
+                        assert!(
+                            served.len() <= connections.load(SeqCst),
+                            "a connection that is not counted"
+                        );
                         let left = served.len() / 2;
                         served.truncate(left);
                     }
@@ -184,11 +185,11 @@ mod tests {
                     std::panic::resume_unwind(Box::new(served));
                 }));
                 let served = life.unwrap_err();
-                assert!(served.is::<Vec<Occupied>>(), "the shard's own assertion");
-                let count = seats.load(SeqCst);
+                assert!(served.is::<Vec<LoadGuard>>(), "the shard's own assertion");
+                let count = connections.load(SeqCst);
                 assert!(count <= GIVERS * EACH, "wrapped: {count}");
             }
         });
-        assert_eq!(seats.load(SeqCst), 0, "nobody is left");
+        assert_eq!(connections.load(SeqCst), 0, "no connection is left");
     }
 }

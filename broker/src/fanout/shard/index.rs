@@ -1,10 +1,10 @@
-//! Whom an event reaches: the caught-up subscribers of one channel in one shard, by what they ask for, so that an event costs
-//! what it delivers. Pure.
+//! The index of the caught-up subscribers of one channel in one shard, so that an event costs only what it delivers. Pure.
 //!
-//! Who has no filter stands in the [roll](super::roll) instead. The others are found by their topics, else by their types, and
-//! asked for their whole filter. The few who ask for neither (for sources, or for no broadcasts) are asked one by one.
+//! It holds subscribers with a filter; [`unfiltered`](super::unfiltered) holds the others. A subscriber is found by its topics, else
+//! by its types, and then its whole filter is applied. The few that select neither topics nor types (but sources, or no broadcasts)
+//! are tried one by one.
 
-mod names;
+mod pattern_index;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -15,28 +15,29 @@ use eventcast_wire::{
 };
 use indexmap::IndexSet;
 
-use self::names::Names;
+use self::pattern_index::PatternIndex;
 use super::Key;
 
-/// Subscribers with a filter, by what they ask for.
+/// Subscribers with a filter, by what it selects.
 #[derive(Default)]
 pub(super) struct Index {
     filters: HashMap<Key, Arc<Filter>>,
-    by_topic: Names,
-    /// Those by topic who take events without one.
+    by_topic: PatternIndex,
+    /// Those of `by_topic` that take broadcasts.
     broadcast: IndexSet<Key>,
-    by_type: Names,
+    by_type: PatternIndex,
+    /// All of `by_type`.
     typed: IndexSet<Key>,
-    asked: IndexSet<Key>,
+    /// Those that are tried one by one.
+    others: IndexSet<Key>,
 }
 
 impl Index {
-    /// How many there are, with a filter or without.
     pub(super) fn len(&self) -> usize {
         self.filters.len()
     }
 
-    /// Puts `key` in; with the same filter it is taken out.
+    /// Adds a subscriber. It must be removed with the same filter.
     pub(super) fn insert(&mut self, key: Key, filter: &Arc<Filter>) {
         if !filter.topics().is_empty() {
             self.by_topic.insert(key, filter.topics());
@@ -47,12 +48,12 @@ impl Index {
             self.by_type.insert(key, filter.types());
             self.typed.insert(key);
         } else {
-            self.asked.insert(key);
+            self.others.insert(key);
         }
         self.filters.insert(key, Arc::clone(filter));
     }
 
-    /// Takes out what was inserted with this filter.
+    /// Removes a subscriber that was added with this filter.
     pub(super) fn remove(&mut self, key: Key, filter: &Filter) {
         self.by_topic.remove(key, filter.topics());
         self.broadcast.swap_remove(&key);
@@ -60,47 +61,46 @@ impl Index {
             self.by_type.remove(key, filter.types());
         }
         self.typed.swap_remove(&key);
-        self.asked.swap_remove(&key);
+        self.others.swap_remove(&key);
         self.filters.remove(&key);
     }
 
-    /// Everybody.
-    pub(super) fn members(&self) -> Vec<Key> {
+    pub(super) fn keys(&self) -> Vec<Key> {
         self.filters.keys().copied().collect()
     }
 
-    /// Names each subscriber whose filter `event` passes, once.
+    /// Calls `found` once for each subscriber whose filter `event` passes.
     pub(super) fn select(&self, event: &Event, mut found: impl FnMut(Key)) {
         if event.kind == Kind::Marker || self.filters.is_empty() {
             return;
         }
-        let mut ask = |key: Key, passes: &dyn Fn(&Filter) -> bool| {
+        let mut try_filter = |key: Key, passes: &dyn Fn(&Filter) -> bool| {
             if self.filters.get(&key).is_some_and(|f| passes(f)) {
                 found(key);
             }
         };
-        // Two patterns of one filter may match: the first counts. Whoever is found by a pattern is not asked for it again.
+        // If several patterns of one filter match, the first one counts. The pattern that found a subscriber is not matched again.
         match &event.topic {
             Some(topic) => self.by_topic.find(topic, |key, at| {
-                ask(key, &|f| first(f.topics(), at, topic) && f.passes_but_topic(event));
+                try_filter(key, &|f| is_first(f.topics(), at, topic) && f.passes_but_topic(event));
             }),
-            None => self.broadcast.iter().for_each(|key| ask(*key, &|f| f.passes(event))),
+            None => self.broadcast.iter().for_each(|key| try_filter(*key, &|f| f.passes(event))),
         }
-        self.asked.iter().for_each(|key| ask(*key, &|f| f.passes(event)));
+        self.others.iter().for_each(|key| try_filter(*key, &|f| f.passes(event)));
         if event.kind == Kind::Invalid {
-            // its type is not known: all who would get some type are told
-            self.typed.iter().for_each(|key| ask(*key, &|f| f.passes(event)));
+            // Its type is not known: every subscriber that selects types is told.
+            self.typed.iter().for_each(|key| try_filter(*key, &|f| f.passes(event)));
         } else {
             let name = event.type_name();
             self.by_type.find(name, |key, at| {
-                ask(key, &|f| first(f.types(), at, name) && f.passes_but_type(event));
+                try_filter(key, &|f| is_first(f.types(), at, name) && f.passes_but_type(event));
             });
         }
     }
 }
 
 /// Whether no pattern before the one at `at` matches `name`.
-fn first(patterns: &[Pattern], at: usize, name: &str) -> bool {
+fn is_first(patterns: &[Pattern], at: usize, name: &str) -> bool {
     !patterns.iter().take(at).any(|p| p.matches(name))
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use eventcast_wire::grants::NotGranted;
 use http::StatusCode;
 
 use super::Problem;
@@ -99,6 +100,18 @@ impl From<&PublishError> for Problem {
             PublishError::Refused(_) => {
                 Self::new(StatusCode::BAD_GATEWAY, "refused", "Not stored", format!("{error}."))
             }
+        }
+    }
+}
+
+impl From<NotGranted> for Problem {
+    fn from(refusal: NotGranted) -> Self {
+        let detail = format!("This is not allowed to you: {refusal}.");
+        match refusal {
+            NotGranted::Pattern(_) => {
+                Self::new(StatusCode::FORBIDDEN, "not-granted", "Not granted", detail)
+            }
+            NotGranted::TooManyPatterns => Self::field("topic", detail),
         }
     }
 }

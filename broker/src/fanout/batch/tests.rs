@@ -1,9 +1,10 @@
-//! Runs of pages and rings against the plain rule: what passes, its chunks one after the other, cut anywhere.
+//! Batches of pages and rings against the plain rule: what passes, its chunks one after the other, cut anywhere.
 
 use eventcast_wire::{cursor::Check, event::Kind, frame::Chunk};
 use proptest::prelude::*;
 
 use super::*;
+use crate::delivery::DeliveryLedger;
 
 /// Before and after any present.
 const PAST: i64 = 1;
@@ -59,7 +60,7 @@ fn filter() -> impl Strategy<Value = Filter> {
     })
 }
 
-/// Where a run comes from.
+/// Where a batch comes from.
 #[derive(Clone, Copy, Debug)]
 enum Origin {
     Ring,
@@ -70,7 +71,7 @@ enum Origin {
     Head,
 }
 
-fn run(events: Vec<Event>, from: Origin, skip: usize) -> Run {
+fn batch(events: Vec<Event>, from: Origin, skip: usize) -> Batch {
     let high = events.last().map_or(1, |e| e.sequence);
     let end = Position { incarnation: 1, sequence: high, check: Check::ABSENT };
     let skip = skip % events.len();
@@ -78,13 +79,13 @@ fn run(events: Vec<Event>, from: Origin, skip: usize) -> Run {
     let page = match from {
         Origin::Ring => {
             let ring: Vec<_> = shared(events).into_iter().skip(skip).take(64).collect();
-            return Run::of_ring(ring, end);
+            return Batch::of_ring(ring, end);
         }
         Origin::Read => Page::from_log_for_test(1, high, events),
         Origin::Tail => Page::from_tail_for_test(1, 255, shared(events)),
         Origin::Head => Page::from_tail_for_test(1, 254, shared(events)),
     };
-    Run::of_page(Arc::new(page), skip, end)
+    Batch::of_page(Arc::new(page), skip, end)
 }
 
 fn concatenated(slices: &Slices<'_>) -> Vec<u8> {
@@ -100,18 +101,18 @@ fn places(bytes: usize, ends: &[usize]) -> Vec<usize> {
     around.chain([0, 1]).filter(|n| *n < bytes).collect()
 }
 
-fn check(run: &Run, filter: &Filter) -> Result<(), TestCaseError> {
-    let slices = run.slices(filter);
+fn check(batch: &Batch, filter: &Filter) -> Result<(), TestCaseError> {
+    let slices = batch.slices(filter);
     let passes = |e: &Event| e.kind != Kind::Marker && e.expires != Some(PAST) && filter.passes(e);
-    let taken = &run.events()[..slices.events];
+    let taken = &batch.events()[..slices.events];
     prop_assert!(!taken.is_empty(), "it gets nowhere");
     let whole: Vec<u8> =
         taken.iter().filter(|e| passes(e)).flat_map(|e| e.chunk.wire().to_vec()).collect();
     let written = concatenated(&slices);
     prop_assert_eq!(slices.bytes, written.len());
     prop_assert!(written == whole, "other bytes than of what passes");
-    if slices.events < run.events().len() {
-        let full = slices.as_slice().len() + 1 >= SLICES || slices.bytes >= WRITE_BYTES;
+    if slices.events < batch.events().len() {
+        let full = slices.as_slice().len() + 1 >= MAX_SLICES || slices.bytes >= WRITE_BYTES;
         prop_assert!(full, "it stopped after {} events", slices.events);
     }
     // where each that passes ends, and its number
@@ -120,20 +121,25 @@ fn check(run: &Run, filter: &Filter) -> Result<(), TestCaseError> {
         let before = ends.last().map_or(0, |(_, end)| *end);
         ends.push((at, before + event.chunk.wire().len()));
     }
-    prop_assert_eq!(run.cut(filter, 0), None);
+    prop_assert_eq!(batch.cut(filter, 0), None);
     let borders: Vec<_> = ends.iter().map(|(_, end)| *end).collect();
     for n in places(slices.bytes, &borders).into_iter().filter(|n| *n > 0) {
         let (at, end) = ends[ends.partition_point(|(_, end)| *end < n)];
-        prop_assert_eq!(run.cut(filter, n), Some((at, end - n)), "{} written", n);
-        prop_assert!(run.rest(at, end - n) == whole[n..end], "the rest after {} bytes", n);
+        prop_assert_eq!(batch.cut(filter, n), Some((at, end - n)), "{} written", n);
+        prop_assert!(batch.rest(at, end - n) == whole[n..end], "the rest after {} bytes", n);
     }
     Ok(())
+}
+
+fn sum_of(mut sum: DeliveryLedger, other: DeliveryLedger) -> DeliveryLedger {
+    sum += other;
+    sum
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
     #[test]
-    fn a_run_is_what_passes_and_can_be_cut_anywhere(
+    fn a_batch_is_what_passes_and_can_be_cut_anywhere(
         events in prop_oneof![3 => events(false), 1 => events(true)],
         filter in filter(),
         from in prop_oneof![
@@ -141,28 +147,50 @@ proptest! {
         ],
         skip in 0usize..100,
     ) {
-        check(&run(events, from, skip), &filter)?;
+        check(&batch(events, from, skip), &filter)?;
     }
 
+    /// Whether events are counted one by one, as whole pages or one batch after another, the ledger is the same.
     #[test]
-    fn what_goes_out_as_it_lies_is_counted_as_it_lies(
+    fn accounts_add_up_however_events_are_taken(
         events in events(false),
         filter in filter(),
+        from in prop_oneof![Just(Origin::Ring), Just(Origin::Read), Just(Origin::Head)],
         skip in 0usize..100,
+        cut in 0usize..100,
     ) {
-        let plain = events.iter().all(|e| e.kind == Kind::Data && e.expires.is_none());
-        let run = run(events, Origin::Read, skip);
-        for count in 1..=run.events().len() {
-            let first = &run.events()[..count];
-            let bytes: usize = first.iter().map(|e| e.chunk.wire().len()).sum();
-            let whole = run.whole_until(&filter, count).map(|(bytes, last)| (bytes, last.sequence));
-            let wanted = (plain && filter.is_empty()).then(|| (bytes, first[count - 1].sequence));
-            prop_assert_eq!(whole, wanted);
+        let batch = batch(events, from, skip);
+        let before = batch.events()[0].sequence - 1;
+        let start = Position { incarnation: 1, sequence: before, check: Check::ABSENT };
+        let count = batch.events().len();
+        let all = batch.account(&start, 0..count, &filter, Taken::All);
+        prop_assert_eq!(all.position, batch.end);
+        prop_assert_eq!(all.ledger.total(), batch.end.sequence - before, "every sequence has one outcome");
+
+        let cut = 1 + cut % count;
+        let first = batch.account(&start, 0..cut, &filter, Taken::All);
+        let mut sum = first.ledger;
+        if cut < count {
+            sum += batch.account(&first.position, cut..count, &filter, Taken::All).ledger;
         }
+        prop_assert_eq!(sum, all.ledger);
+
+        let (mut single, mut position, mut from, mut last) = (DeliveryLedger::default(), start, 0, None);
+        loop {
+            let one = batch.account(&position, from..count, &filter, Taken::UpToOne);
+            (single, position) = (sum_of(single, one.ledger), one.position);
+            let Some(at) = one.last_sent else { break };
+            (from, last) = (at + 1, Some(at));
+            if from == count {
+                break;
+            }
+        }
+        prop_assert_eq!(single, all.ledger);
+        prop_assert_eq!((position, last), (all.position, all.last_sent));
     }
 
     #[test]
-    fn chunks_side_by_side_are_the_chunks(events in events(true), span in (0usize..90, 0usize..90)) {
+    fn chunks_packed_chunks_are_the_chunks(events in events(true), span in (0usize..90, 0usize..90)) {
         let total: usize = events.iter().map(|e| e.chunk.wire().len()).sum();
         let (a, b) = (span.0 % (events.len() + 1), span.1 % (events.len() + 1));
         let (from, to) = (a.min(b), a.max(b));

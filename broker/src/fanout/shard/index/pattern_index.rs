@@ -1,4 +1,4 @@
-//! Subscribers by the patterns of their topics or types: literal names by a hash, wildcards by a trie of segments.
+//! Subscribers by the patterns of their topics or types: a hash map for literal names, a trie of segments for wildcards.
 
 use std::collections::HashMap;
 
@@ -7,17 +7,17 @@ use indexmap::IndexSet;
 
 use super::Key;
 
-/// A subscriber, and which of its patterns this is.
+/// A subscriber, and the number of its pattern.
 type Member = (Key, u8);
 
 /// Subscribers by pattern.
 #[derive(Default)]
-pub(super) struct Names {
+pub(super) struct PatternIndex {
     literal: HashMap<Box<str>, Members>,
     patterns: Node,
 }
 
-/// Mostly one: a user's own topic.
+/// The members with one pattern. Mostly there is one: a user's own topic.
 #[derive(Default)]
 enum Members {
     #[default]
@@ -26,7 +26,7 @@ enum Members {
     Many(Box<IndexSet<Member>>),
 }
 
-/// What the segments so far lead to.
+/// A node of the trie, for the segments on the way to it.
 #[derive(Default)]
 struct Node {
     next: HashMap<Box<str>, Node>,
@@ -38,7 +38,7 @@ struct Node {
     rest: Members,
 }
 
-impl Names {
+impl PatternIndex {
     pub(super) fn insert(&mut self, key: Key, patterns: &[Pattern]) {
         for (member, pattern) in members(key, patterns) {
             if pattern.is_literal() {
@@ -62,7 +62,7 @@ impl Names {
         }
     }
 
-    /// Names every subscriber with a pattern that matches `name`, and which pattern that is.
+    /// Calls `found` for every subscriber with a pattern that matches `name`, and the number of that pattern.
     pub(super) fn find(&self, name: &str, mut found: impl FnMut(Key, usize)) {
         let mut each = |(key, at): Member| found(key, usize::from(at));
         if let Some(members) = self.literal.get(name) {
@@ -80,7 +80,7 @@ impl Names {
 }
 
 fn members(key: Key, patterns: &[Pattern]) -> impl Iterator<Item = (Member, &Pattern)> {
-    // a filter has 32 patterns at most
+    // A filter has 64 patterns at most.
     (0u8..).zip(patterns).map(move |(at, pattern)| ((key, at), pattern))
 }
 
@@ -89,7 +89,7 @@ impl Node {
         self.next.is_empty() && self.any.is_none() && self.here.is_empty() && self.rest.is_empty()
     }
 
-    /// The members of `pattern` below this node.
+    /// The members with `pattern`, relative to this node.
     fn at(&mut self, pattern: &str) -> &mut Members {
         let mut node = self;
         for segment in pattern.split('.') {
@@ -102,7 +102,7 @@ impl Node {
         &mut node.here
     }
 
-    /// Takes `member` out; nodes that lead nowhere go.
+    /// Removes `member`, and nodes without members below them.
     fn remove(&mut self, pattern: &str, member: Member) {
         let (segment, after) =
             pattern.split_once('.').map_or((pattern, None), |(s, after)| (s, Some(after)));
@@ -126,9 +126,9 @@ impl Node {
         }
     }
 
-    /// `left`: the segments that are still to be gone; none after the last.
-    fn find(&self, left: Option<&str>, each: &mut impl FnMut(Member)) {
-        let Some(name) = left else {
+    /// `remaining`: the segments below this node; `None` after the last.
+    fn find(&self, remaining: Option<&str>, each: &mut impl FnMut(Member)) {
+        let Some(name) = remaining else {
             return self.here.for_each(each);
         };
         self.rest.for_each(each);

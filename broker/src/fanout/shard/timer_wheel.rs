@@ -1,38 +1,37 @@
-//! A hashed timer wheel: deadlines by the tick they fall into (Varghese and Lauck, 1987, scheme 6). Pure: it is told the time.
+//! A hashed timer wheel (Varghese and Lauck, 1987, scheme 6). Pure: time is an argument.
 //!
-//! Nothing is ever taken out before its time: whoever looks at what fires knows whether it still matters.
+//! Entries are not removed before they fire. The owner of an entry checks whether it still matters.
 
-/// Milliseconds of a tick: how late a deadline may be.
+/// Milliseconds of a tick: how late an entry may fire.
 const TICK: u64 = 50;
-/// Ticks of one turn of the wheel; what is further away stays in its slot for another turn.
+/// Ticks of one revolution. A later entry stays in its slot for another one.
 const SLOTS: usize = 512;
-/// Room that an emptied slot keeps.
-const KEPT: usize = 64;
+/// The capacity that an emptied slot keeps.
+const KEPT_CAPACITY: usize = 64;
 
-/// Deadlines, each with what it is about. Ticks of entries are 32 bits: what is further than 6.8 years from the start fires then.
-pub(super) struct Wheel<T> {
+/// Entries by the tick at which they fire. Ticks have 32 bits: an entry more than 6.8 years after the start fires then.
+pub(super) struct TimerWheel<T> {
     slots: Vec<Vec<(u32, T)>>,
     /// The first tick that has not fired.
     next: u64,
 }
 
-impl<T: Copy> Wheel<T> {
-    /// An empty one, at 0 milliseconds.
+impl<T: Copy> TimerWheel<T> {
     pub(super) fn new() -> Self {
         Self { slots: (0..SLOTS).map(|_| Vec::new()).collect(), next: 0 }
     }
 
-    /// Fires `what` at `due`, in milliseconds, or within a tick after it.
+    /// Fires `what` at `due`, in milliseconds since the start, or within a tick after it.
     pub(super) fn insert(&mut self, due: u64, what: T) {
         let tick = due.div_ceil(TICK).max(self.next);
         let tick = u32::try_from(tick).unwrap_or(u32::MAX);
         self.slots[slot(tick.into())].push((tick, what));
     }
 
-    /// Fires everything that is due at `now`.
+    /// Fires every entry that is due at `now`.
     pub(super) fn advance(&mut self, now: u64, mut fire: impl FnMut(T)) {
         let last = now / TICK;
-        // After a long sleep every slot is looked at once.
+        // After a long sleep every slot is visited once.
         let from = self.next.max((last + 1).saturating_sub(SLOTS as u64));
         for tick in from..=last {
             let slot = &mut self.slots[slot(tick)];
@@ -43,14 +42,14 @@ impl<T: Copy> Wheel<T> {
                 }
                 stays
             });
-            if slot.capacity() > KEPT && slot.len() < slot.capacity() / 4 {
-                slot.shrink_to(KEPT);
+            if slot.capacity() > KEPT_CAPACITY && slot.len() < slot.capacity() / 4 {
+                slot.shrink_to(KEPT_CAPACITY);
             }
         }
         self.next = self.next.max(last + 1);
     }
 
-    /// Milliseconds from `now` until something may fire; none while there is nothing to fire.
+    /// Milliseconds from `now` until an entry may fire; `None` if there are no entries.
     pub(super) fn next_due(&self, now: u64) -> Option<u64> {
         let ticks = self.next..self.next + SLOTS as u64;
         let first = ticks.into_iter().find(|tick| !self.slots[slot(*tick)].is_empty())?;
@@ -74,7 +73,7 @@ mod tests {
         fn everything_fires_once_when_it_is_due_and_at_most_a_tick_late(
             steps in proptest::collection::vec((0u64..60_000, proptest::collection::vec(0u64..100_000, 0..8)), 1..60),
         ) {
-            let mut wheel = Wheel::new();
+            let mut wheel = TimerWheel::new();
             // the model: what is open, by its deadline or when it came, if that was later
             let (mut now, mut open, mut entries) = (0, BTreeSet::new(), 0usize);
             for (step, inserted) in steps {
@@ -105,7 +104,7 @@ mod tests {
 
         #[test]
         fn nobody_sleeps_past_a_deadline(due in 0u64..1_000_000, now in 0u64..1_000_000) {
-            let mut wheel = Wheel::new();
+            let mut wheel = TimerWheel::new();
             wheel.advance(now, |_: ()| {});
             wheel.insert(due, ());
             let (mut at, mut fired) = (now, 0);

@@ -1,24 +1,31 @@
-//! What a reading of the log gives a sink: events in order, of which it takes as many as it can.
+//! A batch of consecutive events for a sink, which takes as many of them as it can.
+
+mod account;
+
+pub(in crate::fanout) use account::Taken;
 
 use std::{io::IoSlice, sync::Arc};
 
 use bytes::Bytes;
-use eventcast_wire::{event::Event, filter::Filter};
+use eventcast_wire::{
+    event::{Event, Kind},
+    filter::Filter,
+};
 
 use crate::log::{BATCH, Page, Position};
 
-/// Slices of one write at most: one reading of the ring fits, and two more.
-pub(crate) const SLICES: usize = BATCH + 2;
-/// Bytes of one write, about: more would not fit a socket anyway.
+/// The most slices of one write: one read of the ring, and two more.
+pub(crate) const MAX_SLICES: usize = BATCH + 2;
+/// About how many bytes one write has: a socket buffer takes no more.
 pub(crate) const WRITE_BYTES: usize = 256 << 10;
 
 /// Consecutive events after a position.
-pub(crate) struct Run {
+pub(crate) struct Batch {
     source: Source,
     from: usize,
-    /// One time for all questions: an event must not expire between its writing and its counting.
+    /// Fixed for the batch: an event must not expire between being written and being counted.
     now: i64,
-    /// The position of who has taken all of it.
+    /// The position after the whole batch.
     pub(crate) end: Position,
 }
 
@@ -27,7 +34,7 @@ enum Source {
     Ring(Vec<Arc<Event>>),
 }
 
-impl Run {
+impl Batch {
     /// The events of `page` from `from` on.
     pub(super) fn of_page(page: Arc<Page>, from: usize, end: Position) -> Self {
         Self { source: Source::Page(page), from, now: crate::clock::now_nanos(), end }
@@ -38,7 +45,6 @@ impl Run {
         Self { source: Source::Ring(events), from: 0, now: crate::clock::now_nanos(), end }
     }
 
-    /// All of them.
     pub(crate) fn events(&self) -> &[Arc<Event>] {
         match &self.source {
             Source::Page(page) => &page.events[self.from..],
@@ -46,12 +52,12 @@ impl Run {
         }
     }
 
-    /// Whether `event` is still to be had.
-    pub(super) fn holds(&self, event: &Event) -> bool {
-        !event.expired_at(self.now)
+    /// Whether a filter may select `event`: it is an event, and its time to live is not over.
+    pub(super) fn is_candidate(&self, event: &Event) -> bool {
+        event.kind != Kind::Marker && !event.expired_at(self.now)
     }
 
-    /// The page, where all of it goes out as it lies.
+    /// The page, if `filter` passes it as a whole.
     fn whole(&self, filter: &Filter) -> Option<&Page> {
         match &self.source {
             Source::Page(page) if page.is_unconditional() && filter.is_empty() => Some(page),
@@ -59,7 +65,7 @@ impl Run {
         }
     }
 
-    /// What `filter` lets pass of the first events, as far as one write goes; and how many events that are.
+    /// The events that pass `filter`, up to the size of one write, and how many events of the batch that covers.
     pub(crate) fn slices(&self, filter: &Filter) -> Slices<'_> {
         let events = self.events();
         let mut out = Slices::default();
@@ -70,14 +76,14 @@ impl Run {
             out.events = events.len();
             return out;
         }
-        // Neighbours are one slice where they lie side by side.
+        // Events that are adjacent in memory become one slice.
         let mut open: Option<(usize, usize)> = None;
         for (at, event) in events.iter().enumerate() {
             if out.is_full() {
                 break;
             }
             out.events = at + 1;
-            if !self.holds(event) || !filter.passes(event) {
+            if !self.is_candidate(event) || !filter.passes(event) {
                 continue;
             }
             match open {
@@ -95,14 +101,13 @@ impl Run {
         out
     }
 
-    /// Bytes of the first `count` events and the last of them, where they go out as they lie.
-    pub(super) fn whole_until(&self, filter: &Filter, count: usize) -> Option<(usize, &Event)> {
-        let page = self.whole(filter)?;
-        let bytes = page.packed_chunks(self.from, self.from + count)?.len();
-        Some((bytes, self.events().get(count.checked_sub(1)?)?))
+    /// Bytes of the first `count` events, if `filter` passes the page as a whole.
+    pub(super) fn whole_until(&self, filter: &Filter, count: usize) -> Option<usize> {
+        Some(self.whole(filter)?.packed_chunks(self.from, self.from + count)?.len())
     }
 
-    /// The last `left` bytes of the chunk of event `at`. Of a page a copy: nobody holds a whole page who does not read.
+    /// The last `left` bytes of the chunk of event `at`. Those of a page are copied: a client that does not read must not keep a
+    /// whole page in memory.
     pub(super) fn rest(&self, at: usize, left: usize) -> Bytes {
         let wire = self.events()[at].chunk.wire();
         match self.source {
@@ -111,7 +116,7 @@ impl Run {
         }
     }
 
-    /// The chunks of the events `from..to`, if they lie side by side.
+    /// The chunks of the events `from..to`, if they are adjacent in memory.
     fn bytes(&self, from: usize, to: usize) -> Option<&[u8]> {
         match &self.source {
             Source::Page(page) => page.packed_chunks(self.from + from, self.from + to),
@@ -119,8 +124,8 @@ impl Run {
         }
     }
 
-    /// Of the slices that `filter` made, `written` bytes were written, fewer than all: the last event that was begun, and how
-    /// many bytes of its chunk are left. None where nothing was written.
+    /// After a partial write of `written` bytes of the slices for `filter`: the last event that was begun, and how many bytes of
+    /// its chunk are left. `None` if nothing was written.
     pub(crate) fn cut(&self, filter: &Filter, written: usize) -> Option<(usize, usize)> {
         if written == 0 {
             return None;
@@ -133,7 +138,7 @@ impl Run {
         }
         let mut end = 0;
         for (at, event) in self.events().iter().enumerate() {
-            if self.holds(event) && filter.passes(event) {
+            if self.is_candidate(event) && filter.passes(event) {
                 end += event.chunk.wire().len();
                 if end >= written {
                     return Some((at, end - written));
@@ -146,22 +151,22 @@ impl Run {
 
 /// Bytes for one vectored write.
 pub(crate) struct Slices<'a> {
-    slices: [IoSlice<'a>; SLICES],
+    slices: [IoSlice<'a>; MAX_SLICES],
     len: usize,
     /// Bytes of all slices.
     pub(crate) bytes: usize,
-    /// Events that they come from, held back ones included.
+    /// Events of the batch that they cover, filtered ones included.
     pub(crate) events: usize,
 }
 
 impl Default for Slices<'_> {
     fn default() -> Self {
-        Self { slices: [IoSlice::new(&[]); SLICES], len: 0, bytes: 0, events: 0 }
+        Self { slices: [IoSlice::new(&[]); MAX_SLICES], len: 0, bytes: 0, events: 0 }
     }
 }
 
 impl<'a> Slices<'a> {
-    /// Adds bytes; not when full.
+    /// Adds bytes. Must not be called when full.
     pub(crate) fn add(&mut self, bytes: &'a [u8]) {
         self.slices[self.len] = IoSlice::new(bytes);
         self.len += 1;
@@ -173,8 +178,8 @@ impl<'a> Slices<'a> {
     }
 
     fn is_full(&self) -> bool {
-        // one is left for the open run
-        self.len + 1 >= SLICES || self.bytes >= WRITE_BYTES
+        // One slice is left for the adjacent events that are not added yet.
+        self.len + 1 >= MAX_SLICES || self.bytes >= WRITE_BYTES
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where a client of HTTP/2 stands in what it sends: between requests, or within a head that has not ended. Pure.
+//! Tracks the frames that an HTTP/2 client sends, to know whether it is within a request head. Pure.
 
 /// Bytes of the header of a frame (RFC 9113, section 4.1).
 const HEADER: usize = 9;
@@ -7,20 +7,20 @@ const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
 const END_HEADERS: u8 = 4;
 
-/// Follows the frames that a client sends after the preface.
+/// The frames that a client sends after the connection preface.
 #[derive(Debug, Default)]
-pub(super) struct Frames {
+pub(super) struct FrameTracker {
     header: [u8; HEADER],
-    /// Bytes of the header that have come.
+    /// Bytes of the frame header that have arrived.
     have: usize,
-    /// Bytes of the payload that are to come.
+    /// Bytes of the payload that are still to come.
     left: usize,
-    /// A block of headers has begun and not ended.
+    /// A field block has begun and not ended.
     block: bool,
 }
 
-impl Frames {
-    /// Takes what was read.
+impl FrameTracker {
+    /// Processes `bytes`, which follow the last ones.
     pub(super) fn read(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             if self.left > 0 {
@@ -50,7 +50,7 @@ impl Frames {
         }
     }
 
-    /// Whether a head, or a frame that may be one, has begun and not ended. Bodies have a deadline of their own.
+    /// Whether a head, or a frame that may be part of one, has begun and not ended. Bodies have a deadline of their own.
     pub(super) fn is_within_head(&self) -> bool {
         let within_frame = self.left > 0 || (1..HEADER).contains(&self.have);
         let is_body = self.have == HEADER && self.header[3] == DATA;
@@ -70,8 +70,8 @@ mod tests {
     }
 
     #[test]
-    fn a_head_lasts_from_its_first_byte_to_its_last() {
-        let mut frames = Frames::default();
+    fn a_head_lasts_from_its_first_to_its_last_byte() {
+        let mut frames = FrameTracker::default();
         let head =
             [frame(4, 0, 12), frame(HEADERS, 0, 5), frame(CONTINUATION, END_HEADERS, 3)].concat();
         for (at, byte) in head.iter().enumerate() {
@@ -81,14 +81,14 @@ mod tests {
         }
         assert!(!frames.is_within_head());
         frames.read(&frame(DATA, 0, 100)[..50]);
-        assert!(!frames.is_within_head(), "a body is no head");
+        assert!(!frames.is_within_head(), "a body is not a head");
     }
 
     proptest! {
         #[test]
-        fn pieces_do_not_matter(kinds in proptest::collection::vec((0u8..12, any::<u8>(), 0usize..40), 1..20), cuts in proptest::collection::vec(1usize..30, 1..50)) {
+        fn the_sizes_of_reads_do_not_matter(kinds in proptest::collection::vec((0u8..12, any::<u8>(), 0usize..40), 1..20), cuts in proptest::collection::vec(1usize..30, 1..50)) {
             let all: Vec<u8> = kinds.iter().flat_map(|(k, f, n)| frame(*k, *f, *n)).collect();
-            let (mut whole, mut cut) = (Frames::default(), Frames::default());
+            let (mut whole, mut cut) = (FrameTracker::default(), FrameTracker::default());
             whole.read(&all);
             let mut rest = &all[..];
             for n in cuts.iter().cycle() {

@@ -1,0 +1,37 @@
+//! How a stream is kept alive and how its client reconnects.
+
+use std::time::Duration;
+
+/// How heartbeats look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum HeartbeatStyle {
+    /// A comment.
+    #[default]
+    Comment,
+    /// An event that a script can see.
+    Event,
+}
+
+/// The settings of one stream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StreamSettings {
+    pub(crate) heartbeat_seconds: u64,
+    pub(crate) heartbeat: HeartbeatStyle,
+    /// How long the client waits before it reconnects, in milliseconds, before jitter.
+    pub(crate) retry_ms: u64,
+}
+
+impl StreamSettings {
+    /// How long the stream may be silent this time: the heartbeat interval with 20 % jitter.
+    pub(crate) fn heartbeat_interval(&self) -> Duration {
+        Duration::from_millis(fastrand::u64(
+            800 * self.heartbeat_seconds..=1200 * self.heartbeat_seconds,
+        ))
+    }
+}
+
+/// A reconnect delay in milliseconds: `ms` with 50 % jitter, so that clients that were disconnected together do not reconnect
+/// together. Within what every client accepts (R7).
+pub(crate) fn jittered_retry(ms: u64) -> u64 {
+    fastrand::u64(ms / 2..=ms + ms / 2).clamp(1000, 3_600_000)
+}

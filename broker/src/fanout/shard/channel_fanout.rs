@@ -1,0 +1,400 @@
+//! A channel in one shard: its caught-up subscribers, the head that is their cursor, and the pass that moves the head.
+//!
+//! A pass takes the events after the head (at most [`BATCH`]) and writes to each subscriber those that pass its filter, in one call.
+//! Events that arrive meanwhile are written by the next pass, so bursts are combined and no event waits for a timer. The head is the
+//! end of the pass as soon as the pass begins. A subscriber that is not yet written to is *pending*, and its cursor is the start of
+//! the pass.
+
+mod latency;
+
+use std::{sync::Arc, task::Waker};
+
+use eventcast_wire::{event::Event, filter::Filter};
+use futures_util::task::AtomicWaker;
+use slab::Slab;
+
+use self::latency::PassLatency;
+use super::{
+    Key,
+    connection::{ShardConnection, WriteOutcome},
+    index::Index,
+    unfiltered::UnfilteredMembers,
+};
+use crate::{
+    delivery::DeliveryLedger,
+    fanout::batch::{Batch, MAX_SLICES, Slices, WRITE_BYTES},
+    log::{BATCH, Log, Position, TailRead},
+    metrics::ChannelMetrics,
+};
+
+// A pass has a bit in `ShardConnection::pending_events` and a slice of one write for each of its events.
+const _: () = assert!(BATCH <= u64::BITS as usize && BATCH <= MAX_SLICES);
+
+/// The connections of a shard, by key.
+pub(super) type Connections = Slab<Box<ShardConnection>>;
+
+/// A channel in one shard.
+pub(super) struct ChannelFanout {
+    pub(super) log: Arc<Log>,
+    pub(super) generation: u32,
+    /// Connections of the channel, caught up or not.
+    pub(super) connections: usize,
+    unfiltered: UnfilteredMembers,
+    index: Index,
+    /// The cursor of every member; `None` before the log was read.
+    pub(super) head: Option<Position>,
+    /// Connections that have read everything they may, but are not at the head.
+    pub(super) waiting: Vec<Key>,
+    /// It is queued to run.
+    pub(super) queued: bool,
+    pass: Option<Pass>,
+    /// The last event that was sent to every unfiltered member, and when, in milliseconds of the shard.
+    last_sent: Option<Position>,
+    last_write: u64,
+    metrics: Arc<ChannelMetrics>,
+    log_advanced: Arc<AtomicWaker>,
+    /// Our registration with the tail.
+    listener: usize,
+    waker: Waker,
+    latency: PassLatency,
+}
+
+/// Events that are being written to the members.
+struct Pass {
+    batch: Batch,
+    start: Position,
+    /// [`ChannelFanout::last_sent`] before the pass.
+    last_sent: Option<Position>,
+    /// Filtered members that are sent at least one event.
+    selected: Vec<Key>,
+    /// What each unfiltered member is sent.
+    everything: DeliveryLedger,
+    /// Events that a filter could select.
+    candidates: u64,
+    /// Members whose cursors have passed the batch, and what they were sent.
+    passed: u64,
+    ledger: DeliveryLedger,
+}
+
+/// The outcome of polling the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LogPoll {
+    /// There is nothing to write.
+    Idle,
+    /// A pass has begun.
+    PassBegun,
+    /// The ring no longer holds what follows the head: the members have to catch up by themselves.
+    OutOfReach,
+}
+
+/// A member whose socket did not accept everything during the pass.
+pub(super) struct Unwritable {
+    pub(super) key: Key,
+    pub(super) disconnected: bool,
+}
+
+impl ChannelFanout {
+    pub(super) fn new(
+        log: &Arc<Log>,
+        metrics: &Arc<ChannelMetrics>,
+        generation: u32,
+        waker: Waker,
+    ) -> Self {
+        let log_advanced = Arc::new(AtomicWaker::new());
+        let listener = log.tail().add_waker(Arc::clone(&log_advanced));
+        Self {
+            log: Arc::clone(log),
+            generation,
+            connections: 0,
+            unfiltered: UnfilteredMembers::default(),
+            index: Index::default(),
+            head: None,
+            waiting: Vec::new(),
+            queued: false,
+            pass: None,
+            last_sent: None,
+            last_write: 0,
+            log_advanced,
+            listener,
+            waker,
+            latency: PassLatency::new(metrics),
+            metrics: Arc::clone(metrics),
+        }
+    }
+
+    /// How many subscribers are caught up.
+    pub(super) fn members(&self) -> usize {
+        self.unfiltered.len() + self.index.len()
+    }
+
+    /// Whether the present pass is still to write to a member.
+    pub(super) fn is_pending(&self, key: Key, connection: &ShardConnection) -> bool {
+        self.pass.is_some() && (self.unfiltered.is_pending(key) || connection.pending_events != 0)
+    }
+
+    /// When a member was last written to, in milliseconds of the shard. May be a moment late.
+    pub(super) fn last_write(&self, key: Key, connection: &ShardConnection) -> u64 {
+        if connection.is_unfiltered() && !self.is_pending(key, connection) {
+            connection.last_write.max(self.last_write)
+        } else {
+            connection.last_write
+        }
+    }
+
+    /// Stores in the connection of a member what a pass does not store for each delivery: its cursor, what its client
+    /// acknowledged, and its last write.
+    pub(super) fn settle(&self, key: Key, connection: &mut ShardConnection) {
+        let pass = self.pass.as_ref().filter(|_| self.is_pending(key, connection));
+        let Some(cursor) = pass.map_or(self.head, |pass| Some(pass.start)) else { return };
+        if connection.is_unfiltered() {
+            let last_sent = pass.map_or(self.last_sent, |pass| pass.last_sent);
+            connection.subscriber().raise_acknowledged(last_sent);
+        }
+        connection.last_write = self.last_write(key, connection);
+        connection.subscriber().resume_at(cursor);
+    }
+
+    pub(super) fn in_pass(&self) -> bool {
+        self.pass.is_some()
+    }
+
+    /// Makes a member of a subscriber whose cursor is the head.
+    pub(super) fn join(&mut self, key: Key, connection: &mut ShardConnection) {
+        let filter = connection.subscription.subscriber.filter();
+        if filter.is_empty() {
+            self.unfiltered.insert(key);
+        } else {
+            self.index.insert(key, filter);
+        }
+        connection.caught_up = true;
+    }
+
+    /// Removes a member and gives it its own cursor.
+    pub(super) fn leave(&mut self, key: Key, connection: &mut ShardConnection) {
+        self.settle(key, connection);
+        self.remove(key, connection);
+    }
+
+    /// Removes a member whose cursor is set.
+    pub(super) fn remove(&mut self, key: Key, connection: &mut ShardConnection) {
+        let filter = connection.subscription.subscriber.filter();
+        if filter.is_empty() {
+            self.unfiltered.remove(key);
+        } else {
+            self.index.remove(key, filter);
+        }
+        connection.pending_events = 0;
+        connection.caught_up = false;
+    }
+
+    /// Removes every member and gives each its own cursor. There must be no pass.
+    pub(super) fn remove_all(&mut self, connections: &mut Connections) -> Vec<Key> {
+        let mut all = self.unfiltered.keys();
+        all.extend(self.index.keys());
+        for key in &all {
+            if let Some(connection) = connections.get_mut(*key as usize) {
+                self.settle(*key, connection);
+                connection.caught_up = false;
+            }
+        }
+        self.unfiltered = UnfilteredMembers::default();
+        self.index = Index::default();
+        self.last_sent = None;
+        all
+    }
+
+    /// Remembers a connection that can continue when the log advances.
+    pub(super) fn await_advance(&mut self, key: Key, connection: &mut ShardConnection) {
+        if !std::mem::replace(&mut connection.awaits_channel, true) {
+            self.waiting.push(key);
+        }
+    }
+
+    /// Reads the ring after the head. When the log advances later, the shard is woken.
+    pub(super) fn poll_log(&mut self, connections: &mut Connections, now_ms: u64) -> LogPoll {
+        self.log_advanced.register(&self.waker);
+        let tail = self.log.tail();
+        let Some(start) = self.head.filter(|_| self.members() > 0) else {
+            (self.head, self.last_sent) = (tail.head(), None);
+            return LogPoll::Idle;
+        };
+        match tail.read_events(&start) {
+            TailRead::NotReady => LogPoll::Idle,
+            TailRead::Events(mut events) => {
+                truncate_to_one_write(&mut events);
+                let Some(end) = events.last().map(|last| start.at(last)) else {
+                    return LogPoll::Idle;
+                };
+                self.begin_pass(start, Batch::of_ring(events, end), connections, now_ms);
+                LogPoll::PassBegun
+            }
+            TailRead::BelowTail
+            | TailRead::PageInMemory
+            | TailRead::Expired(_)
+            | TailRead::Recreated(_) => LogPoll::OutOfReach,
+        }
+    }
+
+    fn begin_pass(
+        &mut self,
+        start: Position,
+        batch: Batch,
+        connections: &mut Connections,
+        now_ms: u64,
+    ) {
+        self.unfiltered.begin_pass();
+        self.head = Some(batch.end);
+        let mut everything = DeliveryLedger::default();
+        let (mut selected, mut candidates, mut last) = (Vec::new(), 0, None);
+        for (at, event) in batch.events().iter().enumerate() {
+            if !batch.is_candidate(event) {
+                continue;
+            }
+            candidates += 1;
+            everything.sent(event);
+            last = Some(start.at(event));
+            self.index.select(event, |key| {
+                if let Some(connection) = connections.get_mut(key as usize) {
+                    if connection.pending_events == 0 {
+                        selected.push(key);
+                    }
+                    connection.pending_events |= 1 << at;
+                }
+            });
+        }
+        // The cursors of filtered members that are sent nothing have passed the batch already.
+        let passed = (self.index.len() - selected.len()) as u64;
+        let last_sent = self.last_sent;
+        if last.is_some() {
+            (self.last_sent, self.last_write) = (last, now_ms);
+        }
+        let ledger = DeliveryLedger::default();
+        self.pass = Some(Pass {
+            batch,
+            start,
+            last_sent,
+            selected,
+            everything,
+            candidates,
+            passed,
+            ledger,
+        });
+    }
+
+    /// Writes to at most `max_writes` members. Those whose sockets did not accept everything are added to `unwritable`, with
+    /// their cursor and the rest set. The caller must remove them.
+    pub(super) fn write(
+        &mut self,
+        connections: &mut Connections,
+        max_writes: usize,
+        now_ms: u64,
+        unwritable: &mut Vec<Unwritable>,
+    ) {
+        let Some(pass) = &mut self.pass else { return };
+        let no_filter = Filter::default();
+        let all = pass.batch.slices(&no_filter);
+        for _ in 0..max_writes {
+            let (key, unfiltered) = if let Some(key) = self.unfiltered.next() {
+                (key, true)
+            } else if let Some(key) = pass.selected.pop() {
+                (key, false)
+            } else {
+                break;
+            };
+            let Some(connection) = connections.get_mut(key as usize) else { continue };
+            let (outcome, sent, first) = if unfiltered {
+                let outcome = match all.bytes {
+                    0 => WriteOutcome::Complete,
+                    bytes => connection.write(all.as_slice(), bytes),
+                };
+                (outcome, pass.everything, pass.batch.events().first())
+            } else {
+                let selection = Selection::take(&pass.batch, connection);
+                let Some(last) = selection.last else { continue }; // it has left the index
+                let outcome = connection.write(selection.slices.as_slice(), selection.slices.bytes);
+                if outcome == WriteOutcome::Complete {
+                    connection.last_write = now_ms;
+                    connection.subscriber().set_acknowledged(pass.start.at(last));
+                }
+                (outcome, selection.ledger, selection.first)
+            };
+            match outcome {
+                WriteOutcome::Complete => {
+                    pass.passed += 1;
+                    pass.ledger += sent;
+                    first.into_iter().for_each(|event| self.latency.observe(event));
+                }
+                WriteOutcome::Partial(written) => {
+                    if unfiltered {
+                        connection.subscriber().raise_acknowledged(pass.last_sent);
+                    }
+                    connection.subscriber().resume_at(pass.start);
+                    connection.keep_rest(&pass.batch, written);
+                    unwritable.push(Unwritable { key, disconnected: false });
+                }
+                WriteOutcome::Disconnected => {
+                    unwritable.push(Unwritable { key, disconnected: true });
+                }
+            }
+        }
+        if self.unfiltered.pass_done() && pass.selected.is_empty() {
+            self.end_pass();
+        }
+    }
+
+    fn end_pass(&mut self) {
+        let Some(mut pass) = self.pass.take() else { return };
+        let sequences = pass.batch.end.sequence - pass.start.sequence;
+        pass.ledger.settle(pass.passed, pass.candidates, sequences);
+        // Latencies first: a scrape that sees the count must see the latencies of what it counts.
+        self.latency.flush();
+        self.metrics.record(&pass.ledger);
+    }
+}
+
+/// The events of a pass that one filtered member is sent.
+struct Selection<'a> {
+    slices: Slices<'a>,
+    ledger: DeliveryLedger,
+    first: Option<&'a Arc<Event>>,
+    last: Option<&'a Arc<Event>>,
+}
+
+impl<'a> Selection<'a> {
+    /// Takes the pending events of `connection`.
+    fn take(batch: &'a Batch, connection: &mut ShardConnection) -> Self {
+        let pending = std::mem::take(&mut connection.pending_events);
+        let mut selection = Self {
+            slices: Slices::default(),
+            ledger: DeliveryLedger::default(),
+            first: None,
+            last: None,
+        };
+        let events = batch.events().iter().enumerate();
+        for (_, event) in events.filter(|(at, _)| pending >> at & 1 == 1) {
+            selection.slices.add(event.chunk.wire());
+            selection.ledger.sent(event);
+            selection.first = selection.first.or(Some(event));
+            selection.last = Some(event);
+        }
+        selection
+    }
+}
+
+/// Keeps as many events as one write takes.
+fn truncate_to_one_write(events: &mut Vec<Arc<Event>>) {
+    let mut bytes = 0;
+    let fits = events.iter().take_while(|event| {
+        let before = bytes;
+        bytes += event.chunk.wire().len();
+        before < WRITE_BYTES
+    });
+    let count = fits.count();
+    events.truncate(count);
+}
+
+impl Drop for ChannelFanout {
+    fn drop(&mut self) {
+        self.log.tail().remove_waker(self.listener);
+    }
+}

@@ -1,0 +1,266 @@
+//! The loop of one shard: socket readiness, messages, [`deadlines`], and then the [`scheduling`] of writes and reads.
+
+mod deadlines;
+mod scheduling;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    io,
+    sync::Arc,
+    time::Duration,
+};
+
+use eventcast_runtime::Chain;
+use eventcast_wire::closing::CloseReason;
+use mio::{Events, Interest, Poll, Registry, Token, event::Event as Readiness};
+use slab::Slab;
+use tokio::time::Instant;
+
+use self::deadlines::{Deadline, next_deadline};
+use super::{
+    Handoff, Key,
+    channel_fanout::{ChannelFanout, Connections},
+    connection::{ClientInput, Registration, ShardConnection},
+    inbox::{INBOX, Inbox, LoadGuard, Message, Wakeup, shard_waker},
+    timer_wheel::TimerWheel,
+};
+use crate::fanout::Subscriber;
+
+/// The most sockets whose readiness one poll returns.
+const READINESS_EVENTS: usize = 1024;
+
+/// One shard.
+pub(super) struct EventLoop {
+    inbox: Arc<Inbox>,
+    connections: Connections,
+    channels: Slab<ChannelFanout>,
+    /// Channels by the address of their log, which [`ChannelFanout`] keeps alive.
+    channel_of_log: HashMap<usize, u32>,
+    timers: TimerWheel<(Key, u32, Deadline)>,
+    /// Connections that are catching up and can continue.
+    catching_up: VecDeque<Key>,
+    /// Channels whose log may have advanced, or that are in a pass.
+    active_channels: VecDeque<u32>,
+    began: Instant,
+    last_generation: u32,
+}
+
+impl EventLoop {
+    pub(super) fn new(inbox: &Arc<Inbox>) -> Self {
+        Self {
+            inbox: Arc::clone(inbox),
+            connections: Slab::new(),
+            channels: Slab::new(),
+            channel_of_log: HashMap::new(),
+            timers: TimerWheel::new(),
+            catching_up: VecDeque::new(),
+            active_channels: VecDeque::new(),
+            began: Instant::now(),
+            last_generation: 0,
+        }
+    }
+
+    /// Runs until [`Message::Stop`].
+    pub(super) fn run(mut self, poll: &mut Poll) -> io::Result<()> {
+        let mut ready = Events::with_capacity(READINESS_EVENTS);
+        let (mut messages, mut due) = (Vec::new(), Vec::new());
+        loop {
+            let busy = !self.catching_up.is_empty() || !self.active_channels.is_empty();
+            let timeout = if busy || !self.inbox.prepare_sleep() {
+                Some(Duration::ZERO)
+            } else {
+                self.timers.next_due(self.now()).map(Duration::from_millis)
+            };
+            match poll.poll(&mut ready, timeout) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                polled => polled?,
+            }
+            ready.iter().filter(|e| e.token() != INBOX).for_each(|e| self.on_readiness(e));
+            self.inbox.take(&mut messages);
+            for message in messages.drain(..) {
+                match message {
+                    Message::Join(handoff, load) => self.add(*handoff, load, poll.registry()),
+                    Message::Wake(Wakeup::Connection(key, generation)) => {
+                        self.on_connection_woken(key, generation);
+                    }
+                    Message::Wake(Wakeup::Channel(channel, generation)) => {
+                        self.on_log_advanced(channel, generation);
+                    }
+                    Message::Stop => return Ok(()),
+                }
+            }
+            let now = self.now();
+            self.timers.advance(now, |deadline| due.push(deadline));
+            for (key, generation, deadline) in due.drain(..) {
+                self.on_deadline(key, generation, deadline, now);
+            }
+            self.run_channels();
+            self.run_catching_up();
+        }
+    }
+
+    /// Milliseconds since the shard began.
+    fn now(&self) -> u64 {
+        millis(self.began.elapsed())
+    }
+
+    fn add(&mut self, handoff: Handoff, load: LoadGuard, registry: &Registry) {
+        self.last_generation = self.last_generation.wrapping_add(1);
+        let generation = self.last_generation;
+        let now = self.now();
+        let entry = self.connections.vacant_entry();
+        let index = entry.key();
+        let Ok(key) = Key::try_from(index) else {
+            return;
+        };
+        let waker = shard_waker(&self.inbox, Wakeup::Connection(key, generation));
+        let channel = Self::channel_of(
+            &handoff.subscription.subscriber,
+            &mut self.channels,
+            &mut self.channel_of_log,
+            &self.inbox,
+            generation,
+        );
+        let registration = Registration { channel, generation, waker };
+        let mut connection = Box::new(ShardConnection::new(handoff, load, registration, now));
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = registry.register(&mut connection.socket, Token(index), interest) {
+            tracing::warn!(error = %Chain(&error), "failed to register a socket with epoll; closing it");
+            self.release_channel(channel);
+            return;
+        }
+        connection
+            .subscription
+            .admission
+            .session()
+            .waker()
+            .register(&connection.registration.waker);
+        let deadline = next_deadline(&connection, now);
+        self.timers.insert(deadline, (key, generation, Deadline::Heartbeat));
+        entry.insert(connection);
+        self.schedule(key);
+    }
+
+    /// The fan-out of the subscriber's channel in this shard. The first connection of a channel creates it.
+    fn channel_of(
+        subscriber: &Subscriber,
+        channels: &mut Slab<ChannelFanout>,
+        channel_of_log: &mut HashMap<usize, u32>,
+        inbox: &Arc<Inbox>,
+        generation: u32,
+    ) -> u32 {
+        let log = subscriber.log();
+        let channel = *channel_of_log.entry(Arc::as_ptr(log).addr()).or_insert_with(|| {
+            let entry = channels.vacant_entry();
+            let number = u32::try_from(entry.key()).unwrap_or(u32::MAX);
+            let waker = shard_waker(inbox, Wakeup::Channel(number, generation));
+            let mut fanout = ChannelFanout::new(log, subscriber.metrics(), generation, waker);
+            fanout.poll_log(&mut Slab::new(), 0);
+            entry.insert(fanout);
+            number
+        });
+        channels[channel as usize].connections += 1;
+        channel
+    }
+
+    /// A connection of `channel` has ended. The last one removes the channel.
+    fn release_channel(&mut self, channel: u32) {
+        let fanout = &mut self.channels[channel as usize];
+        fanout.connections -= 1;
+        if fanout.connections == 0 {
+            let fanout = self.channels.remove(channel as usize);
+            self.channel_of_log.remove(&Arc::as_ptr(&fanout.log).addr());
+        }
+    }
+
+    fn remove(&mut self, key: Key) {
+        let Some(mut connection) = self.connections.try_remove(key as usize) else { return };
+        let channel = connection.registration.channel;
+        if connection.caught_up {
+            self.channels[channel as usize].leave(key, &mut connection);
+        }
+        self.release_channel(channel);
+    }
+
+    /// Queues a connection that is catching up.
+    fn schedule(&mut self, key: Key) {
+        if let Some(connection) = self.connections.get_mut(key as usize)
+            && !connection.caught_up
+            && connection.blocked_since.is_none()
+            && !std::mem::replace(&mut connection.queued, true)
+        {
+            self.catching_up.push_back(key);
+        }
+    }
+
+    /// Removes a connection from its channel's index: from now on it reads by itself.
+    fn leave_index(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key as usize) else { return };
+        if connection.caught_up {
+            self.channels[connection.registration.channel as usize].leave(key, connection);
+        }
+        self.schedule(key);
+    }
+
+    fn on_readiness(&mut self, ready: &Readiness) {
+        let index = ready.token().0;
+        let (Some(connection), Ok(key)) = (self.connections.get_mut(index), Key::try_from(index))
+        else {
+            return;
+        };
+        if ready.is_readable() || ready.is_read_closed() {
+            match connection.discard_input() {
+                ClientInput::Acceptable => {}
+                ClientInput::Disconnected => return self.remove(key),
+                ClientInput::TooMuch => {
+                    let session = connection.subscription.admission.session();
+                    session.close(CloseReason::UnexpectedInput);
+                    return self.remove(key);
+                }
+            }
+        }
+        if ready.is_error() || ready.is_write_closed() {
+            return self.remove(key);
+        }
+        if ready.is_writable() && connection.blocked_since.take().is_some() {
+            self.schedule(key);
+        }
+    }
+
+    fn on_connection_woken(&mut self, key: Key, generation: u32) {
+        let Some(connection) = self.current(key, generation) else { return };
+        let session = connection.subscription.admission.session();
+        session.waker().register(&connection.registration.waker);
+        if session.close_reason().is_some() {
+            self.leave_index(key);
+        } else {
+            self.schedule(key);
+        }
+    }
+
+    fn on_log_advanced(&mut self, channel: u32, generation: u32) {
+        if self.channels.get(channel as usize).is_some_and(|c| c.generation == generation) {
+            self.activate(channel);
+        }
+    }
+
+    /// Queues a channel.
+    fn activate(&mut self, channel: u32) {
+        if let Some(fanout) = self.channels.get_mut(channel as usize)
+            && !std::mem::replace(&mut fanout.queued, true)
+        {
+            self.active_channels.push_back(channel);
+        }
+    }
+
+    /// The connection with `key`, if it is still the one of `generation`.
+    fn current(&mut self, key: Key, generation: u32) -> Option<&mut Box<ShardConnection>> {
+        let connection = self.connections.get_mut(key as usize)?;
+        (connection.registration.generation == generation).then_some(connection)
+    }
+}
+
+/// Whole milliseconds, as the timer wheel counts.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 2)
+}

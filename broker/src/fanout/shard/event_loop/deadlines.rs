@@ -1,0 +1,144 @@
+//! Deadlines: heartbeats, the end of grants, and stalled sockets.
+//!
+//! A connection has one entry in the timer wheel for its next heartbeat or the end of its grant, replaced only when it fires, and
+//! one more while its socket buffer is full.
+
+use eventcast_wire::closing::CloseReason;
+use tokio::time::Instant;
+
+use super::{EventLoop, millis};
+use crate::fanout::shard::{
+    Key,
+    connection::{ShardConnection, WriteOutcome},
+};
+
+/// A deadline that is not met is checked again after this many milliseconds at the earliest.
+const RECHECK_DELAY: u64 = 1000;
+/// As [`RECHECK_DELAY`], for the end of a grant.
+const GRANT_RECHECK_DELAY: u64 = 50;
+
+/// What a deadline is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deadline {
+    /// The next heartbeat, or the end of the grant.
+    Heartbeat,
+    /// The socket buffer has been full for too long.
+    Stall,
+}
+
+impl EventLoop {
+    pub(super) fn on_deadline(&mut self, key: Key, generation: u32, deadline: Deadline, now: u64) {
+        match deadline {
+            Deadline::Stall => self.on_stall(key, generation, now),
+            Deadline::Heartbeat => self.on_heartbeat(key, generation, now),
+        }
+    }
+
+    fn on_stall(&mut self, key: Key, generation: u32, now: u64) {
+        let Some(connection) = self.current(key, generation) else { return };
+        connection.stall_armed = false;
+        let Some(since) = connection.blocked_since else { return };
+        if stall_deadline(connection, since) > now {
+            return self.arm_stall(key);
+        }
+        connection.subscription.admission.session().close(CloseReason::Stalled);
+        self.remove(key);
+    }
+
+    fn on_heartbeat(&mut self, key: Key, generation: u32, now: u64) {
+        let Some(connection) = self.connections.get_mut(key as usize) else { return };
+        if connection.registration.generation != generation {
+            return;
+        }
+        if connection.caught_up {
+            let channel = &self.channels[connection.registration.channel as usize];
+            connection.last_write = channel.last_write(key, connection);
+        }
+        if connection.subscription.close_reason(Instant::now()).is_some() {
+            self.leave_index(key);
+        } else if now >= heartbeat_due(connection) {
+            self.send_heartbeat(key);
+        }
+        if let Some(connection) = self.connections.get(key as usize) {
+            let next = next_deadline(connection, now);
+            self.timers.insert(next, (key, generation, Deadline::Heartbeat));
+        }
+    }
+
+    /// Sends a heartbeat, unless events are about to be written anyway.
+    fn send_heartbeat(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key as usize) else { return };
+        if connection.caught_up {
+            let channel = &self.channels[connection.registration.channel as usize];
+            if channel.is_pending(key, connection) {
+                return;
+            }
+            channel.settle(key, connection);
+        } else if connection.closing
+            || connection.blocked_since.is_some()
+            || !connection.unwritten.is_empty()
+        {
+            return;
+        }
+        // Also while it catches up: its filter may exclude everything in a long past.
+        connection.queue_heartbeat();
+        self.flush(key);
+    }
+
+    /// Writes what is left. Returns false if the connection cannot continue now.
+    pub(super) fn flush(&mut self, key: Key) -> bool {
+        let now = self.now();
+        let Some(connection) = self.connections.get_mut(key as usize) else { return false };
+        match connection.flush() {
+            WriteOutcome::Complete => {
+                connection.last_write = now;
+                true
+            }
+            WriteOutcome::Partial(_) => {
+                self.block(key);
+                false
+            }
+            WriteOutcome::Disconnected => {
+                self.remove(key);
+                false
+            }
+        }
+    }
+
+    /// The socket buffer is full: the connection leaves the index and waits until the socket is writable.
+    pub(super) fn block(&mut self, key: Key) {
+        let now = self.now();
+        let Some(connection) = self.connections.get_mut(key as usize) else { return };
+        connection.blocked_since = Some(now);
+        if connection.caught_up {
+            self.channels[connection.registration.channel as usize].leave(key, connection);
+        }
+        self.arm_stall(key);
+    }
+
+    fn arm_stall(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key as usize) else { return };
+        if let Some(since) = connection.blocked_since
+            && !std::mem::replace(&mut connection.stall_armed, true)
+        {
+            let entry = (key, connection.registration.generation, Deadline::Stall);
+            self.timers.insert(stall_deadline(connection, since), entry);
+        }
+    }
+}
+
+fn heartbeat_due(connection: &ShardConnection) -> u64 {
+    connection.last_write + millis(connection.heartbeat)
+}
+
+/// When the connection needs attention next: its heartbeat, or the end of its grant.
+pub(super) fn next_deadline(connection: &ShardConnection, now: u64) -> u64 {
+    let until = connection.subscription.grant.until;
+    let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+    let grant_end = left.map_or(u64::MAX, |left| now + millis(left) + 1);
+    heartbeat_due(connection).max(now + RECHECK_DELAY).min(grant_end.max(now + GRANT_RECHECK_DELAY))
+}
+
+fn stall_deadline(connection: &ShardConnection, since: u64) -> u64 {
+    since + millis(connection.subscription.admission.session().stall_timeout())
+}

@@ -1,0 +1,214 @@
+//! An HTTP/1.1 connection. The socket of a stream is taken from hyper and handed to a shard.
+//!
+//! The service returns a stream as its error, because that is the only result after which hyper writes nothing and returns to us,
+//! who own its connection and take it apart.
+
+mod observer;
+
+use std::{
+    error::Error,
+    fmt,
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use eventcast_runtime::Chain;
+use hyper::{
+    HeaderMap, Request, Response, Version, body::Incoming, server::conn::http1, service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+use tokio_util::sync::CancellationToken;
+
+use self::observer::{Http1Observer, Progress};
+use super::{
+    connection::{MAX_BUFFER, ServedConnection, hyper_head_bytes, until_killed},
+    deadline::Deadline,
+    linger::{self, LINGER, SHORT_LINGER},
+    refusal,
+    transport::Observed,
+};
+use crate::{
+    broker::Broker,
+    fanout::{Subscription, shard::Handoff},
+    http::{self, Answer, Body},
+    request::RequestContext,
+    sockets::Phase,
+};
+
+/// A stream that the service takes away from hyper.
+struct Detached(Mutex<Option<Stream>>);
+
+struct Stream {
+    headers: HeaderMap,
+    subscription: Box<Subscription>,
+}
+
+impl Detached {
+    fn new(headers: HeaderMap, subscription: Box<Subscription>) -> Self {
+        Self(Mutex::new(Some(Stream { headers, subscription })))
+    }
+
+    /// The stream that ended hyper's part of the connection, if one did.
+    fn taken_from(error: &hyper::Error) -> Option<Stream> {
+        error.source()?.downcast_ref::<Self>()?.0.lock().take()
+    }
+}
+
+impl fmt::Debug for Detached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Detached")
+    }
+}
+
+impl fmt::Display for Detached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the stream was detached from hyper")
+    }
+}
+
+impl Error for Detached {}
+
+/// How hyper's part of a connection ended.
+enum End {
+    /// The connection is to be closed after these bytes.
+    Close(Bytes),
+    /// As `Close`, but without delay: another connection waits for the socket.
+    Evicted(Bytes),
+    /// hyper returned: the client is done, there was an error, or a stream was detached.
+    Returned(hyper::Result<()>),
+}
+
+/// Serves a connection until it ends or a shard has taken it over.
+pub(super) async fn serve(served: ServedConnection, broker: Arc<Broker>, drain: CancellationToken) {
+    let ServedConnection { transport, peer, guard } = served;
+    let connection = Arc::clone(guard.connection());
+    let progress = Progress::new();
+    let observer = Http1Observer::new(Arc::clone(&connection), Arc::clone(&progress));
+    let idle = Duration::from_secs(broker.config().limits.idle_seconds);
+    let mut deadline = Deadline::new(Arc::clone(&connection), idle);
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        // hyper's timeout would also run while the connection is idle. Our deadline tells the two apart.
+        .header_read_timeout(None)
+        .max_header_size(hyper_head_bytes(&broker))
+        .max_buf_size(MAX_BUFFER.max(hyper_head_bytes(&broker)));
+    let kill = CancellationToken::new();
+    let context = RequestContext { peer, connection: Arc::clone(&connection), kill: kill.clone() };
+    let shared = Arc::clone(&broker);
+    let service = service_fn(move |request| {
+        Box::pin(answer(Arc::clone(&shared), context.clone(), request, Arc::clone(&progress)))
+    });
+    until_killed(&kill, async move {
+        let io = TokioIo::new(Observed { transport, observer });
+        let mut serving = builder.serve_connection(io, service);
+        let mut leaving = std::pin::pin!(async {
+            tokio::select! {
+                () = drain.cancelled() => {}
+                () = connection.evicted() => {}
+            }
+        });
+        let mut shutting_down = false;
+        let end = poll_fn(|cx| {
+            if !shutting_down && leaving.as_mut().poll(cx).is_ready() {
+                shutting_down = true;
+                Pin::new(&mut serving).graceful_shutdown();
+            }
+            if let Poll::Ready(result) = serving.poll_without_shutdown(cx) {
+                return Poll::Ready(End::Returned(result));
+            }
+            // Half a head, or an answer that is not read, keeps hyper from ending the connection.
+            if connection.is_evicted() && connection.waits_for_client() {
+                let begun = connection.phase() == Phase::Head;
+                let last = if begun { refusal::of_connection() } else { Bytes::new() };
+                return Poll::Ready(End::Evicted(last));
+            }
+            deadline.poll(cx).map(|()| match connection.phase() {
+                Phase::Head => End::Close(refusal::of_slow_head()),
+                _ => End::Close(Bytes::new()),
+            })
+        })
+        .await;
+        let socket = serving.into_parts().io.into_inner().transport.into_socket();
+        match end {
+            End::Close(last) => linger::close(socket, &last, LINGER).await,
+            End::Evicted(last) => linger::close(socket, &last, SHORT_LINGER).await,
+            End::Returned(Ok(())) => shut_down(socket).await,
+            End::Returned(Err(error)) => {
+                if let Some(Stream { headers, subscription }) = Detached::taken_from(&error) {
+                    let subscription = *subscription;
+                    match socket.into_std() {
+                        Ok(socket) => {
+                            let head = head(&headers);
+                            broker.shards.give(Handoff { socket, head, subscription, guard });
+                        }
+                        Err(error) => {
+                            tracing::warn!(%error, "failed to take a socket from the runtime");
+                        }
+                    }
+                    return;
+                }
+                tracing::debug!(%peer, error = %Chain(&error), "connection ended with an error");
+                if error.is_parse() {
+                    linger::close(socket, &[], LINGER).await;
+                }
+            }
+        }
+    })
+    .await;
+}
+
+async fn answer(
+    broker: Arc<Broker>,
+    context: RequestContext,
+    request: Request<Incoming>,
+    progress: Arc<Progress>,
+) -> Result<Response<Body>, Detached> {
+    progress.request_began();
+    context.connection.request_began();
+    let chunked = request.version() == Version::HTTP_11;
+    let shards = chunked && !broker.shards.is_empty();
+    let connection = Arc::clone(&context.connection);
+    let (head, answer) = http::handle(broker, context, request).await.into_parts();
+    match answer {
+        Answer::Stream(subscription) if shards && progress.is_flushed() => {
+            Err(Detached::new(head.headers, subscription))
+        }
+        answer => {
+            connection.answered();
+            progress.answered();
+            Ok(Response::from_parts(head, answer.into_body()))
+        }
+    }
+}
+
+/// Closes the sending side, as hyper does at the end of a connection.
+async fn shut_down(mut socket: TcpStream) {
+    if let Err(error) = socket.shutdown().await {
+        tracing::trace!(%error, "the client closed the socket first");
+    }
+}
+
+/// The head of a 200 response that ends with its connection (RFC 9112, sections 4, 6.1 and 9.6).
+fn head(headers: &HeaderMap) -> Bytes {
+    let mut out = Vec::with_capacity(512);
+    out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+    for (name, value) in headers {
+        out.extend_from_slice(name.as_str().as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    let now = jiff::Timestamp::now();
+    if let Ok(date) = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&now) {
+        out.extend_from_slice(format!("date: {date}\r\n").as_bytes());
+    }
+    out.extend_from_slice(b"transfer-encoding: chunked\r\nconnection: close\r\n\r\n");
+    out.into()
+}

@@ -1,0 +1,198 @@
+//! Every open stream of this process: the limits that admit it, its identity, a handle to close it, the stall timeout.
+
+mod admission;
+mod session;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use eventcast_crds::config::Limits;
+use eventcast_wire::closing::CloseReason;
+use parking_lot::Mutex;
+use slab::Slab;
+use tokio::time::{Instant, interval};
+
+use crate::{client::Client, metrics::ChannelMetrics};
+
+pub(crate) use admission::{Admission, AdmissionRequest, Refusal};
+pub(crate) use session::{Session, SessionId};
+
+/// How often stalled streams are looked for.
+const STALL_CHECK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// All open streams.
+pub(crate) struct Sessions {
+    registry: Mutex<Registry>,
+    began: Instant,
+}
+
+#[derive(Default)]
+struct Registry {
+    /// New streams are refused.
+    draining: bool,
+    sessions: Slab<Arc<Session>>,
+    per_client: HashMap<Client, usize>,
+    by_channel: HashMap<Arc<str>, ChannelSessions>,
+    last_id: u64,
+}
+
+/// The streams of one channel, as keys of the registry.
+#[derive(Default)]
+struct ChannelSessions {
+    all: HashSet<usize>,
+    by_subject: HashMap<Arc<str>, HashSet<usize>>,
+}
+
+impl Sessions {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { registry: Mutex::default(), began: Instant::now() })
+    }
+
+    /// Admits a stream within the limits.
+    ///
+    /// # Errors
+    /// The limit that refuses it.
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        request: AdmissionRequest,
+        limits: &Limits,
+        metrics: Arc<ChannelMetrics>,
+    ) -> Result<Admission, Refusal> {
+        let AdmissionRequest { channel, client, subject, connection, stall_timeout, limit, kill } =
+            request;
+        let mut registry = self.registry.lock();
+        registry.check(&channel, &client, limits, limit)?;
+        let stream = connection.open_stream().ok_or(Refusal::Connections)?;
+        registry.last_id += 1;
+        let id = SessionId(registry.last_id);
+        let session = Arc::new(Session::new(id, channel, subject, stall_timeout, kill));
+        let key = registry.insert(Arc::clone(&session), client);
+        drop(registry);
+        Ok(Admission::new(Arc::clone(self), session, key, client, metrics, stream))
+    }
+
+    /// How many streams a channel has.
+    pub(crate) fn count_of(&self, channel: &str) -> usize {
+        self.registry.lock().by_channel.get(channel).map_or(0, |sessions| sessions.all.len())
+    }
+
+    /// How many streams there are.
+    pub(crate) fn count(&self) -> usize {
+        self.registry.lock().sessions.len()
+    }
+
+    /// Every open stream, in no order.
+    pub(crate) fn all(&self) -> Vec<Arc<Session>> {
+        self.registry.lock().sessions.iter().map(|(_, session)| Arc::clone(session)).collect()
+    }
+
+    /// The streams of one channel, or those of one subject on it.
+    pub(crate) fn select(&self, channel: &str, subject: Option<&str>) -> Vec<Arc<Session>> {
+        let registry = self.registry.lock();
+        let of_channel = registry.by_channel.get(channel);
+        let keys = of_channel.and_then(|sessions| match subject {
+            Some(subject) => sessions.by_subject.get(subject),
+            None => Some(&sessions.all),
+        });
+        keys.into_iter().flatten().map(|key| Arc::clone(&registry.sessions[*key])).collect()
+    }
+
+    /// Refuses new streams from now on. Returns every stream that was admitted, in no order.
+    pub(crate) fn begin_drain(&self) -> Vec<Arc<Session>> {
+        self.registry.lock().draining = true;
+        self.all()
+    }
+
+    /// Ends the streams whose sockets accept nothing for longer than their stall timeout. Never returns.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub(crate) async fn watch_stalls(&self) {
+        let mut tick = interval(STALL_CHECK_INTERVAL);
+        loop {
+            tick.tick().await;
+            let now = self.now();
+            for session in self.all() {
+                if session.is_stalled(now) {
+                    session.close(CloseReason::Stalled);
+                    session.kill();
+                }
+            }
+        }
+    }
+
+    /// Milliseconds since the broker started, plus one: 0 stands for never.
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
+    }
+
+    fn remove(&self, key: usize, client: &Client) {
+        self.registry.lock().remove(key, client);
+    }
+}
+
+impl Registry {
+    fn check(
+        &self,
+        channel: &str,
+        client: &Client,
+        limits: &Limits,
+        channel_limit: usize,
+    ) -> Result<(), Refusal> {
+        let of_client = self.per_client.get(client).copied().unwrap_or(0);
+        let of_channel = self.by_channel.get(channel).map_or(0, |sessions| sessions.all.len());
+        if self.draining {
+            Err(Refusal::Draining)
+        } else if self.sessions.len() >= limits.subscribers {
+            Err(Refusal::Process)
+        } else if of_client >= limits.subscribers_per_address {
+            Err(Refusal::Address)
+        } else if channel_limit > 0 && of_channel >= channel_limit {
+            Err(Refusal::Channel)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn insert(&mut self, session: Arc<Session>, client: Client) -> usize {
+        *self.per_client.entry(client).or_default() += 1;
+        let entry = self.sessions.vacant_entry();
+        let key = entry.key();
+        let of_channel = self.by_channel.entry(Arc::clone(session.channel())).or_default();
+        of_channel.all.insert(key);
+        if let Some(subject) = session.subject() {
+            of_channel.by_subject.entry(Arc::clone(subject)).or_default().insert(key);
+        }
+        entry.insert(session);
+        key
+    }
+
+    fn remove(&mut self, key: usize, client: &Client) {
+        let Some(session) = self.sessions.try_remove(key) else { return };
+        if let Some(count) = self.per_client.get_mut(client) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_client.remove(client);
+            }
+        }
+        let Some(of_channel) = self.by_channel.get_mut(&**session.channel()) else { return };
+        of_channel.all.remove(&key);
+        if let Some(subject) = session.subject()
+            && let Some(keys) = of_channel.by_subject.get_mut(&**subject)
+        {
+            keys.remove(&key);
+            if keys.is_empty() {
+                of_channel.by_subject.remove(&**subject);
+            }
+        }
+        if of_channel.all.is_empty() {
+            self.by_channel.remove(&**session.channel());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! Admission control for streams.
+
+use std::{sync::Arc, time::Duration};
+
+use eventcast_wire::closing::CloseReason;
+use tokio_util::sync::CancellationToken;
+
+use super::{Session, Sessions};
+use crate::{
+    client::Client,
+    metrics::ChannelMetrics,
+    sockets::{Connection, StreamGuard},
+};
+
+/// A stream that asks to be admitted.
+pub(crate) struct AdmissionRequest {
+    /// The key of the channel.
+    pub(crate) channel: Arc<str>,
+    pub(crate) client: Client,
+    /// Who subscribes, if the client was authenticated.
+    pub(crate) subject: Option<Arc<str>>,
+    pub(crate) connection: Arc<Connection>,
+    pub(crate) stall_timeout: Duration,
+    /// The most streams of the channel; 0: no limit of its own.
+    pub(crate) limit: usize,
+    /// Ends the connection or HTTP/2 stream below the body.
+    pub(crate) kill: CancellationToken,
+}
+
+/// Why a stream is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The broker is shutting down.
+    Draining,
+    /// Streams use all the connections that they may use.
+    Connections,
+    /// `limits.subscribers`.
+    Process,
+    /// `limits.subscribersPerAddress`.
+    Address,
+    /// `delivery.maxSubscribers` of the channel.
+    Channel,
+}
+
+impl Refusal {
+    /// The label of the metric.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Draining => "draining",
+            Self::Connections => "limit-connections",
+            Self::Process => "limit-process",
+            Self::Address => "limit-address",
+            Self::Channel => "limit-channel",
+        }
+    }
+
+    /// The reason that the client is told.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Self::Draining => "draining",
+            Self::Connections | Self::Process | Self::Address | Self::Channel => "overloaded",
+        }
+    }
+}
+
+/// Keeps a stream registered; dropping it removes the stream.
+pub(crate) struct Admission {
+    sessions: Arc<Sessions>,
+    session: Arc<Session>,
+    key: usize,
+    client: Client,
+    metrics: Arc<ChannelMetrics>,
+    /// The stream has begun, so that its end is counted.
+    began: bool,
+    _stream: StreamGuard,
+}
+
+impl Admission {
+    pub(super) fn new(
+        sessions: Arc<Sessions>,
+        session: Arc<Session>,
+        key: usize,
+        client: Client,
+        metrics: Arc<ChannelMetrics>,
+        stream: StreamGuard,
+    ) -> Self {
+        metrics.subscribers.inc();
+        Self { sessions, session, key, client, metrics, began: false, _stream: stream }
+    }
+
+    /// Counts the beginning of the stream. `start` is the kind of its start position.
+    pub(crate) fn begin(&mut self, start: &'static str) {
+        self.began = true;
+        self.metrics.connected(start);
+    }
+
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// hyper took a frame.
+    pub(crate) fn frame_taken(&self) {
+        self.session.set_unread_since(self.sessions.now());
+    }
+
+    /// hyper asks for the next frame.
+    pub(crate) fn wants_more(&self) {
+        self.session.set_unread_since(0);
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.sessions.remove(self.key, &self.client);
+        self.metrics.subscribers.dec();
+        if self.began {
+            let reason = self.session.close_reason().unwrap_or(CloseReason::Client);
+            self.metrics.disconnected(reason);
+            tracing::debug!(
+                session = %self.session.id(),
+                channel = &**self.session.channel(),
+                reason = reason.as_str(),
+                "stream ended"
+            );
+        }
+    }
+}
