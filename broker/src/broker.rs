@@ -90,20 +90,21 @@ impl Broker {
         stop: CancellationToken,
     ) -> Arc<Self> {
         let (limits, query) = (&config.limits, &config.query);
-        let part =
-            |all: usize, each: usize, gauge: &IntGauge| Budget::new(all, each, gauge.clone());
+        let budget = |total: usize, per_client: usize, gauge: &IntGauge| {
+            Budget::new(total, per_client, gauge.clone())
+        };
         Arc::new(Self {
-            bodies: part(
+            bodies: budget(
                 in_kib(limits.body_bytes),
                 in_kib(limits.body_bytes_per_address),
                 &metrics.body_kib,
             ),
-            answers: part(
+            answers: budget(
                 in_kib(query.answer_bytes),
                 in_kib(query.answer_bytes) / 2,
                 &metrics.answer_kib,
             ),
-            queries: part(query.concurrent, query.concurrent / 2, &metrics.queries),
+            queries: budget(query.concurrent, query.concurrent / 2, &metrics.queries),
             sockets,
             shards,
             channels: ArcSwap::default(),

@@ -1,5 +1,6 @@
-//! An amount that all clients share, and of which one client has a part at most: bytes of requests and of answers, turns of queries.
-//! Who finds nothing left waits in order; how long is for the caller to bound.
+//! A budget that all clients share, with a limit per client: bytes of requests, bytes of answers, query slots.
+//!
+//! A client that finds nothing left waits in order. The caller limits how long.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -9,54 +10,55 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::client::Client;
 
-/// Units of any kind.
+/// A number of units, of any kind.
 pub(crate) struct Budget {
-    all: Arc<Semaphore>,
-    /// Units that one client has at most.
-    each: u32,
+    total: Arc<Semaphore>,
+    /// Units that one client may use.
+    per_client: u32,
+    /// The units of each client and the number of its shares.
     clients: Mutex<HashMap<Client, (Arc<Semaphore>, usize)>>,
     in_use: IntGauge,
 }
 
-/// Units in use; given back when dropped.
+/// Units that a client uses. They are released when it is dropped.
 pub(crate) struct Share {
     units: u32,
-    // The permits are given back before the client is forgotten.
-    of_all: Option<OwnedSemaphorePermit>,
+    // Declared before `account`, so that the permits are released before the client is removed.
+    of_total: Option<OwnedSemaphorePermit>,
     of_client: Option<OwnedSemaphorePermit>,
-    place: Place,
+    account: Account,
 }
 
-/// Keeps the units of a client in the map.
-struct Place {
+/// Keeps the entry of a client in [`Budget::clients`].
+struct Account {
     budget: Arc<Budget>,
     client: Client,
     units: Arc<Semaphore>,
 }
 
 impl Budget {
-    /// `all` units, of which one client has `each` at most.
-    pub(crate) fn new(all: usize, each: usize, in_use: IntGauge) -> Arc<Self> {
-        let all = all.clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
-        let each = u32::try_from(each.clamp(1, all)).unwrap_or(u32::MAX);
-        let all = Arc::new(Semaphore::new(all));
-        Arc::new(Self { all, each, clients: Mutex::default(), in_use })
+    /// A budget of `total` units, of which one client may use `per_client`.
+    pub(crate) fn new(total: usize, per_client: usize, in_use: IntGauge) -> Arc<Self> {
+        let total = total.clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
+        let per_client = u32::try_from(per_client.clamp(1, total)).unwrap_or(u32::MAX);
+        let total = Arc::new(Semaphore::new(total));
+        Arc::new(Self { total, per_client, clients: Mutex::default(), in_use })
     }
 
-    /// A share of nothing, to grow.
+    /// An empty share, to be grown.
     pub(crate) fn open(self: &Arc<Self>, client: Client) -> Share {
         let mut clients = self.clients.lock();
-        let fresh = || (Arc::new(Semaphore::new(self.each as usize)), 0);
+        let fresh = || (Arc::new(Semaphore::new(self.per_client as usize)), 0);
         let (units, shares) = clients.entry(client).or_insert_with(fresh);
         *shares += 1;
-        let place = Place { budget: Arc::clone(self), client, units: Arc::clone(units) };
-        Share { units: 0, of_all: None, of_client: None, place }
+        let account = Account { budget: Arc::clone(self), client, units: Arc::clone(units) };
+        Share { units: 0, of_total: None, of_client: None, account }
     }
 
-    /// Waits for `units`, or for all that one client may have if they are more.
+    /// Waits for a share of `units`, at most the limit of one client.
     ///
     /// # Cancel safety
-    /// Safe; the place in the queue is lost.
+    /// Safe. The place in the queue is lost.
     pub(crate) async fn take(self: &Arc<Self>, client: Client, units: usize) -> Share {
         let mut share = self.open(client);
         share.grow_to(units).await;
@@ -65,39 +67,39 @@ impl Budget {
 }
 
 impl Share {
-    /// Waits until the share has `units`, or all that one client may have if they are more.
+    /// Waits until the share has `units`, at most the limit of one client.
     ///
     /// # Cancel safety
-    /// Safe: the share stays as large as it was.
+    /// Safe: the share keeps its size.
     pub(crate) async fn grow_to(&mut self, units: usize) {
-        let budget = Arc::clone(&self.place.budget);
-        let wanted = u32::try_from(units).unwrap_or(u32::MAX).min(budget.each);
+        let budget = Arc::clone(&self.account.budget);
+        let wanted = u32::try_from(units).unwrap_or(u32::MAX).min(budget.per_client);
         let Some(more) = wanted.checked_sub(self.units).filter(|more| *more > 0) else {
             return;
         };
-        // Its own units first: a client that has used them up does not stand in the way of others.
-        let own = Arc::clone(&self.place.units).acquire_many_owned(more).await;
-        let all = Arc::clone(&budget.all).acquire_many_owned(more).await;
-        // Never closed.
-        if let (Ok(own), Ok(all)) = (own, all) {
+        // The units of the client first: a client at its limit must not block the queue for others.
+        let own = Arc::clone(&self.account.units).acquire_many_owned(more).await;
+        let total = Arc::clone(&budget.total).acquire_many_owned(more).await;
+        // The semaphores are never closed.
+        if let (Ok(own), Ok(total)) = (own, total) {
             merge(&mut self.of_client, own);
-            merge(&mut self.of_all, all);
+            merge(&mut self.of_total, total);
             self.units = wanted;
             budget.in_use.add(more.into());
         }
     }
 
-    /// Gives back what is above `units`.
+    /// Releases the units above `units`.
     pub(crate) fn shrink_to(&mut self, units: usize) {
         let units = u32::try_from(units).unwrap_or(u32::MAX);
         let Some(less) = self.units.checked_sub(units).filter(|less| *less > 0) else {
             return;
         };
-        for permit in [&mut self.of_all, &mut self.of_client] {
+        for permit in [&mut self.of_total, &mut self.of_client] {
             drop(permit.as_mut().and_then(|p| p.split(less as usize)));
         }
         self.units = units;
-        self.place.budget.in_use.sub(less.into());
+        self.account.budget.in_use.sub(less.into());
     }
 }
 
@@ -114,7 +116,7 @@ impl Drop for Share {
     }
 }
 
-impl Drop for Place {
+impl Drop for Account {
     fn drop(&mut self) {
         let mut clients = self.budget.clients.lock();
         if let Some((_, shares)) = clients.get_mut(&self.client) {
@@ -136,23 +138,23 @@ mod tests {
         Client::of([192, 0, 2, n].into())
     }
 
-    fn budget(all: usize, each: usize) -> Arc<Budget> {
-        Budget::new(all, each, IntGauge::new("in_use", "units").unwrap())
+    fn budget(total: usize, per_client: usize) -> Arc<Budget> {
+        Budget::new(total, per_client, IntGauge::new("in_use", "units").unwrap())
     }
 
     #[test]
-    fn one_client_does_not_take_what_is_for_all() {
+    fn one_client_cannot_use_the_whole_budget() {
         let budget = budget(10, 6);
         let first = budget.take(client(1), 6).now_or_never().expect("there is room");
-        assert!(budget.take(client(1), 1).now_or_never().is_none(), "it has its part");
-        let second = budget.take(client(2), 4).now_or_never().expect("another has room");
-        assert!(budget.take(client(3), 1).now_or_never().is_none(), "all is in use");
+        assert!(budget.take(client(1), 1).now_or_never().is_none(), "the client is at its limit");
+        let second = budget.take(client(2), 4).now_or_never().expect("another client has room");
+        assert!(budget.take(client(3), 1).now_or_never().is_none(), "the budget is used up");
         assert_eq!(budget.in_use.get(), 10);
         drop(first);
         let third = budget.take(client(3), 6).now_or_never().expect("there is room again");
         drop((second, third));
         assert_eq!(budget.in_use.get(), 0);
-        assert!(budget.clients.lock().is_empty(), "clients are forgotten");
+        assert!(budget.clients.lock().is_empty(), "clients without shares are removed");
     }
 
     #[test]
@@ -160,26 +162,26 @@ mod tests {
         let budget = budget(10, 8);
         let mut share = budget.open(client(1));
         share.grow_to(5).now_or_never().expect("there is room");
-        share.grow_to(3).now_or_never().expect("it has them");
+        share.grow_to(3).now_or_never().expect("the share is large enough");
         assert_eq!(budget.in_use.get(), 5);
-        share.grow_to(1000).now_or_never().expect("as much as one client may have");
+        share.grow_to(1000).now_or_never().expect("the limit of one client");
         assert_eq!(budget.in_use.get(), 8);
         let other = budget.take(client(2), 2).now_or_never().expect("the rest");
         share.shrink_to(1);
         assert_eq!(budget.in_use.get(), 3);
         drop(share);
         drop(other);
-        assert_eq!((budget.in_use.get(), budget.all.available_permits()), (0, 10));
+        assert_eq!((budget.in_use.get(), budget.total.available_permits()), (0, 10));
     }
 
     #[test]
-    fn giving_up_waiting_leaves_nothing_behind() {
+    fn a_cancelled_wait_leaves_nothing_behind() {
         let budget = budget(4, 4);
         let held = budget.take(client(1), 4).now_or_never().expect("there is room");
         let mut waits = budget.open(client(2));
         assert!(waits.grow_to(2).now_or_never().is_none());
         drop((held, waits));
-        assert_eq!((budget.in_use.get(), budget.all.available_permits()), (0, 4));
+        assert_eq!((budget.in_use.get(), budget.total.available_permits()), (0, 4));
         assert!(budget.clients.lock().is_empty());
     }
 }

@@ -1,8 +1,8 @@
-//! Who a client is, for every limit that counts by address. Pure.
+//! The client of a request, for limits per address. Pure.
 //!
-//! The address of a connection's peer is known; what proxies say about the client behind it is believed hop by hop, as long as
-//! the hop that says it is trusted. A proxy appends what it saw, so the lists are read from the right: what a client wrote itself
-//! stands on the left of the first address that no trusted proxy has.
+//! The peer address of the connection is certain. `X-Forwarded-For` and `Forwarded` are believed hop by hop, as long as the hop that
+//! added an entry is a trusted proxy. Proxies append, so the lists are read from the right. Entries to the left of the first untrusted
+//! address were written by the client.
 
 #[cfg(test)]
 mod tests;
@@ -13,10 +13,10 @@ use http::{HeaderMap, HeaderName, header::FORWARDED};
 use ipnet::IpNet;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-/// The prefix under which translators put IPv4 addresses (RFC 6052): `64:ff9b::/96`.
+/// The prefix of translated IPv4 addresses (RFC 6052): `64:ff9b::/96`.
 const NAT64: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
 
-/// What limits count as one client: an IPv4 address, or a /64 network of IPv6, since that is what one host is given.
+/// A client for limits: an IPv4 address, or an IPv6 /64 network, because that is what one host is assigned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Client(IpAddr);
 
@@ -33,9 +33,9 @@ impl Client {
     }
 }
 
-/// The client's address: the peer's, or what trusted proxies say. `X-Forwarded-For` is read where it is there, else
-/// `Forwarded` (RFC 7239). An element that cannot be read ends the walk at the last trusted hop, because everything on the left of
-/// it is a claim that nobody vouches for.
+/// The address of the client: that of the peer, or the one that trusted proxies report in `X-Forwarded-For`, or in `Forwarded`
+/// (RFC 7239) if the former is missing. An invalid entry ends the search at the last trusted hop, because nobody vouches for the
+/// entries to its left.
 pub(crate) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let mut at = peer.to_canonical();
     let (name, node): (_, fn(&str) -> Option<IpAddr>) = if headers.contains_key(X_FORWARDED_FOR) {
@@ -61,7 +61,7 @@ pub(crate) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet
     at
 }
 
-/// Whether a proxy of this address is believed.
+/// Whether `address` is a trusted proxy.
 pub(crate) fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
     let mapped = match address.to_canonical() {
         IpAddr::V4(v4) => IpAddr::V6(v4.to_ipv6_mapped()),
@@ -70,8 +70,8 @@ pub(crate) fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|net| net.contains(&mapped.to_canonical()) || net.contains(&mapped))
 }
 
-/// The parts of a list, the last first. A separator within quotes does not separate. Read from the right, so that an open quote
-/// on the left, where a client writes, cannot swallow what proxies have appended.
+/// The elements of a list, the last one first. A separator within quotes does not count. Parsing from the right keeps an unclosed
+/// quote that a client wrote from hiding what proxies have appended.
 fn from_the_right(list: &str, separator: u8) -> impl Iterator<Item = &str> {
     let mut rest = Some(list);
     std::iter::from_fn(move || {
@@ -89,20 +89,20 @@ fn from_the_right(list: &str, separator: u8) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Whether what follows `before` is escaped: an odd number of backslashes stands before it.
+/// Whether the character after `before` is escaped by an odd number of backslashes.
 fn is_escaped(before: &[u8]) -> bool {
     before.iter().rev().take_while(|b| **b == b'\\').count() % 2 == 1
 }
 
-/// The node of one element of `Forwarded`.
+/// The address in the `for` parameter of an element of `Forwarded`.
 fn forwarded_for(element: &str) -> Option<IpAddr> {
     let mut pairs = from_the_right(element, b';').filter_map(|pair| pair.split_once('='));
     let (_, value) = pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case("for"))?;
     node(value)
 }
 
-/// An address as proxies write it: `1.2.3.4`, `1.2.3.4:5`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:5`, with a zone after
-/// `%`, in quotes. `unknown`, names of RFC 7239 (`_hidden`) and everything else are none.
+/// Parses an address as proxies write it: `1.2.3.4`, `1.2.3.4:5`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:5`, with a zone after
+/// `%`, or in quotes. Returns `None` for `unknown`, for obfuscated names of RFC 7239 (`_hidden`), and for anything else.
 fn node(text: &str) -> Option<IpAddr> {
     let text = text.trim();
     let text = text.strip_prefix('"').map_or(Some(text), |t| t.strip_suffix('"'))?;
@@ -134,7 +134,7 @@ fn v6(text: &str) -> Option<IpAddr> {
     address.parse().ok().map(IpAddr::V6)
 }
 
-/// A number, or an obfuscated port of RFC 7239.
+/// Whether `text` is a port number, or an obfuscated port of RFC 7239.
 fn is_port(text: &str) -> bool {
     let obfuscated = |name: &str| {
         !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))

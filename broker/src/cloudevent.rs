@@ -1,5 +1,7 @@
-//! CloudEvents 1.0, whichever way they come: structured, binary and batched ones all become JSON (JSON format, version 1.0). The
-//! library checks them; what was sent stays as it was sent, because a parser would round numbers and reorder keys. Pure.
+//! Parses CloudEvents 1.0 in structured, binary and batched mode. All of them become structured JSON (JSON format, version 1.0).
+//!
+//! The library validates an event, but the JSON is passed on byte by byte, because serializing it again would round numbers and
+//! reorder keys. Pure.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use cloudevents::{AttributesReader, Event};
@@ -8,21 +10,21 @@ use serde_json::{Map, Value, value::RawValue};
 
 use crate::media_type::{essence, is_json};
 
-/// Headers with an attribute of an event in binary mode begin with this.
+/// The prefix of headers that hold attributes in binary mode.
 pub(crate) const HEADER_PREFIX: &str = "ce-";
 
-/// How an event is put into a request or a message.
+/// The content mode of an event in a request or a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// JSON with attributes and data.
     Structured,
     /// A JSON array of structured events.
     Batch,
-    /// Attributes in headers; the body is the data.
+    /// Attributes in headers. The body is the data.
     Binary,
 }
 
-/// An event and its JSON.
+/// A valid event: the attributes that Eventcast uses, and its JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CloudEvent {
     pub(crate) event_type: String,
@@ -33,19 +35,21 @@ pub(crate) struct CloudEvent {
     pub(crate) json: String,
 }
 
-/// Why something is no CloudEvent.
+/// Why an event is not a valid CloudEvent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadCloudEvent {
-    #[error("CloudEvents are read as JSON: send application/cloudevents+json or -batch+json")]
+    #[error(
+        "only the JSON format of CloudEvents is supported: send application/cloudevents+json or -batch+json"
+    )]
     Format,
-    #[error("This is no CloudEvent of version 1.0: {0}.")]
+    #[error("The body is not a CloudEvent of version 1.0: {0}.")]
     Body(String),
     #[error("{1}")]
     Header(String, &'static str),
 }
 
-/// The mode of a message with the content type `essence`; `None` if it is no CloudEvent. A message with any attribute in its headers
-/// is one: with a misspelt `ce-specversion` it would be anything else's data, without type and topic.
+/// The mode of a message with the media type `essence`; `None` if it is not a CloudEvent. A message with any attribute in its headers
+/// is one: otherwise, with a misspelt `ce-specversion`, it would become a plain event without type and topic.
 ///
 /// # Errors
 /// A format other than JSON.
@@ -58,15 +62,15 @@ pub(crate) fn mode(essence: &str, has_attributes: bool) -> Result<Option<Mode>, 
     }
 }
 
-/// Reads a structured event.
+/// Parses a structured event.
 ///
 /// # Errors
-/// It is none.
+/// The body is not a valid CloudEvent.
 pub(crate) fn structured(body: &[u8]) -> Result<CloudEvent, BadCloudEvent> {
     let json = utf8(body)?.trim_ascii();
     let mut members: Map<String, Value> = serde_json::from_str(json).map_err(|e| bad(&e))?;
     if !members.contains_key("data_base64") {
-        // Any JSON may be data; the library wants a string where it does not know the content type's spelling.
+        // Data may be any JSON, but the library expects a string for content types that it does not know.
         members.remove("data");
     }
     let event: Event = serde_json::from_value(Value::Object(members)).map_err(|e| bad(&e))?;
@@ -79,19 +83,19 @@ pub(crate) fn structured(body: &[u8]) -> Result<CloudEvent, BadCloudEvent> {
     })
 }
 
-/// Reads a batch: each event, or what is wrong with it.
+/// Parses a batch. Returns each event, or what is wrong with it.
 ///
 /// # Errors
-/// The body is no JSON array.
+/// The body is not a JSON array.
 pub(crate) fn batch(body: &[u8]) -> Result<Vec<Result<CloudEvent, BadCloudEvent>>, BadCloudEvent> {
     let events: Vec<&RawValue> = serde_json::from_str(utf8(body)?).map_err(|e| bad(&e))?;
     Ok(events.iter().map(|event| structured(event.get().as_bytes())).collect())
 }
 
-/// Reads an event in binary mode: `attributes` are the headers whose names begin with [`HEADER_PREFIX`], without it.
+/// Parses an event in binary mode. `attributes` are the headers with [`HEADER_PREFIX`], without the prefix.
 ///
 /// # Errors
-/// An attribute is missing, came twice or cannot be read; or data that says it is JSON is none.
+/// An attribute is missing, repeated or invalid, or the data is declared as JSON but is not.
 pub(crate) fn binary<'a>(
     attributes: impl IntoIterator<Item = (&'a str, &'a [u8])>,
     content_type: Option<&str>,
@@ -102,21 +106,24 @@ pub(crate) fn binary<'a>(
         let wrong = |why| BadCloudEvent::Header(format!("{HEADER_PREFIX}{name}"), why);
         let name = name.to_ascii_lowercase();
         if name == "datacontenttype" {
-            return Err(wrong("The type of the data is the Content-Type header."));
+            return Err(wrong("Send the type of the data as the Content-Type header."));
         }
         if name == "data" || !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) {
-            return Err(wrong("An attribute is named by letters and digits, and not data."));
+            return Err(wrong(
+                "The name of an attribute must consist of letters and digits, and must not be data.",
+            ));
         }
         let value = decoded(value).ok_or_else(|| {
-            wrong("The attribute is not valid UTF-8, percent-encoded where it is not ASCII.")
+            wrong("The attribute must be UTF-8, percent-encoded unless it is ASCII.")
         })?;
         if event.insert(name, Value::String(value)).is_some() {
-            return Err(wrong("The attribute came twice: send it once."));
+            return Err(wrong("The attribute is repeated. Send it once."));
         }
     }
     if !event.contains_key("specversion") {
         let name = format!("{HEADER_PREFIX}specversion");
-        let why = "Headers that begin with ce- are attributes of a CloudEvent, which has a ce-specversion: 1.0.";
+        let why =
+            "The ce- headers are attributes of a CloudEvent, so ce-specversion: 1.0 is required.";
         return Err(BadCloudEvent::Header(name, why));
     }
     let kind = content_type.map(essence);
@@ -126,18 +133,17 @@ pub(crate) fn binary<'a>(
     let mut json = Value::Object(event).to_string();
     if !body.is_empty() {
         let member = data(kind.as_deref().unwrap_or("application/json"), body)?;
-        json.truncate(json.len() - 1); // the brace
+        json.truncate(json.len() - 1); // the closing brace
         json = format!("{json},{member}}}");
     }
     structured(json.as_bytes())
 }
 
-/// The member of the JSON that holds the data (JSON format, section 3.1): JSON as it stands, text as a string, and anything else in
-/// base64.
+/// The JSON member with the data (JSON format, section 3.1): JSON unchanged, text as a string, and anything else as base64.
 fn data(essence: &str, body: &[u8]) -> Result<String, BadCloudEvent> {
     if is_json(essence) {
         let json: &RawValue = serde_json::from_str(utf8(body)?)
-            .map_err(|e| BadCloudEvent::Body(format!("its data is not JSON: {e}")))?;
+            .map_err(|e| BadCloudEvent::Body(format!("the data is not JSON: {e}")))?;
         return Ok(format!("\"data\":{json}"));
     }
     match std::str::from_utf8(body) {
@@ -146,7 +152,7 @@ fn data(essence: &str, body: &[u8]) -> Result<String, BadCloudEvent> {
     }
 }
 
-/// A header's value as an attribute (HTTP binding, section 3.1.3.2): unquoted, then percent-decoded once.
+/// Decodes the value of a header (HTTP binding, section 3.1.3.2): unquoted, then percent-decoded once.
 fn decoded(value: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(value).ok()?.trim();
     let quoted = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
@@ -185,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_stays_as_it_was_sent() {
+    fn the_json_is_passed_on_unchanged() {
         let sent = format!(
             "{{\"type\":\"t.x\", \"data\":{DATA}, \"specversion\":\"1.0\",\r\n\"source\":\"/s\",\"id\":\"7\",\"zeta\":1,\"topic\":\"a\"}}"
         );
@@ -241,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_says_that_it_is_a_cloudevent_is_read_as_one_or_refused() {
+    fn the_mode_follows_from_content_type_and_headers() {
         assert_eq!(mode("application/cloudevents+json", true), Ok(Some(Mode::Structured)));
         assert_eq!(mode("application/cloudevents-batch+json", false), Ok(Some(Mode::Batch)));
         assert_eq!(mode("application/json", true), Ok(Some(Mode::Binary)));

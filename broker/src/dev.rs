@@ -1,4 +1,4 @@
-//! `dev`: the broker with a nats-server of its own, on a data directory that survives restarts, and a channel to try.
+//! `eventcast-broker dev`: a broker with its own nats-server, on a data directory that survives restarts, and a channel to try.
 
 mod nats;
 
@@ -19,35 +19,38 @@ use crate::{
 };
 use nats::NatsChild;
 
-/// Options of `dev`.
+/// Options of `eventcast-broker dev`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// The channel to serve, as namespace/name; repeatable.
+    /// A channel to serve, as namespace/name; repeatable.
     #[arg(long, env = "EVENTCAST_CHANNEL", default_value = "default/demo", value_delimiter = ',')]
     pub channel: Vec<String>,
-    /// Address of the page and the API.
+    /// Address of the web page and the API.
     #[arg(long, env = "EVENTCAST_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
     /// Address of metrics and probes.
     #[arg(long, env = "EVENTCAST_ADMIN", default_value = "127.0.0.1:9090")]
     pub admin: SocketAddr,
-    /// Where events are kept; by default in $XDG_STATE_HOME/eventcast or ~/.local/state/eventcast.
+    /// Directory for the events. Default: $XDG_STATE_HOME/eventcast or ~/.local/state/eventcast.
     #[arg(long, env = "EVENTCAST_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
     /// Use this NATS server instead of starting one.
     #[arg(long, env = "EVENTCAST_NATS_URL")]
     pub nats_url: Option<String>,
-    /// The program to start, instead of the one in PATH.
+    /// Path of nats-server. Default: the one in PATH.
     #[arg(long, env = "EVENTCAST_NATS_SERVER")]
     pub nats_server: Option<PathBuf>,
 }
 
+/// How long to wait for the broker before printing that it waits for NATS.
+const READY_TIMEOUT: Duration = Duration::from_secs(15);
+
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// Runs until `shutdown`.
+/// Runs the broker, and a nats-server unless the options name one, until `shutdown`.
 ///
 /// # Errors
-/// One line that says what to do: a busy port or directory, a nats-server that is missing, too old, or ends again and again.
+/// A port or the data directory is in use, or nats-server is missing, too old, or exits repeatedly. The message says what to do.
 pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Failure> {
     let mut config = configuration(&options)?;
     let listeners = Listeners::bind(&config).await?;
@@ -64,10 +67,11 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Fa
         return Err(problems.join("\n").into());
     }
     let source = ConfigSource { file: None, overrides: Vec::new() };
-    let greeting = tokio::spawn(greet(config.clone(), child.as_ref().map(NatsChild::describe)));
+    let announcement =
+        tokio::spawn(announce(config.clone(), child.as_ref().map(NatsChild::describe)));
     let first = ValidConfig { config, unknown: Vec::new(), text: String::new() };
     let served = crate::run(first, source, listeners, supervisor, shutdown).await;
-    greeting.abort();
+    announcement.abort();
     if let Some(child) = child {
         child.stop().await;
     }
@@ -77,14 +81,13 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Fa
 fn configuration(options: &Options) -> Result<BrokerConfig, Failure> {
     let mut channels = Vec::new();
     for name in &options.channel {
-        let split = name
-            .split_once('/')
-            .ok_or_else(|| format!("--channel {name}: write it as namespace/name"));
+        let split =
+            name.split_once('/').ok_or_else(|| format!("--channel {name}: must be namespace/name"));
         let (namespace, name) = split?;
         for label in [namespace, name] {
             if !valid_label(label) {
                 let rule =
-                    "namespace and name are DNS labels: a-z, 0-9 and -, at most 63 characters";
+                    "namespace and name must be DNS labels: a-z, 0-9 and -, at most 63 characters";
                 return Err(format!("--channel {namespace}/{name}: {rule}").into());
             }
         }
@@ -100,10 +103,10 @@ fn configuration(options: &Options) -> Result<BrokerConfig, Failure> {
         channels,
         ..BrokerConfig::default()
     };
-    // Ordinary limits of open files have room for so many; some connections are left for requests.
+    // Fits the usual limit of open files, with some connections left for requests.
     (config.limits.connections, config.limits.subscribers) = (10_000, 9_000);
     if options.listen.ip().is_loopback() {
-        // A page of elsewhere could name this machine by a domain of its own.
+        // Protects against DNS rebinding: a foreign page could resolve a domain of its own to this machine.
         let address = match options.listen.ip() {
             IpAddr::V6(ip) => format!("[{ip}]"),
             IpAddr::V4(ip) => ip.to_string(),
@@ -113,15 +116,15 @@ fn configuration(options: &Options) -> Result<BrokerConfig, Failure> {
     Ok(config)
 }
 
-/// Says where everything is, once it works.
-#[expect(clippy::print_stdout, reason = "what a person at a terminal wants to read")]
-async fn greet(config: BrokerConfig, nats: Option<String>) {
+/// Prints the addresses once the broker is ready.
+#[expect(clippy::print_stdout, reason = "for the user at the terminal")]
+async fn announce(config: BrokerConfig, nats: Option<String>) {
     let ready = async {
         while !is_ready(config.admin).await {
             sleep(Duration::from_millis(50)).await;
         }
     };
-    if timeout(Duration::from_secs(15), ready).await.is_err() {
+    if timeout(READY_TIMEOUT, ready).await.is_err() {
         println!("Eventcast is waiting for NATS at {}.", config.nats.servers.join(", "));
         return;
     }
@@ -136,19 +139,19 @@ async fn greet(config: BrokerConfig, nats: Option<String>) {
     println!("  publish    curl -d 'hello' '{events}'");
     println!("  metrics    http://{}/metrics", config.admin);
     println!("  NATS       {}", nats.unwrap_or_else(|| config.nats.servers.join(", ")));
-    println!("\nCtrl-C stops it; events stay.\n");
+    println!("\nPress Ctrl-C to stop. Events are kept.\n");
 }
 
 async fn is_ready(admin: SocketAddr) -> bool {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let ask = async {
+    let request = async {
         let mut socket = tokio::net::TcpStream::connect(admin).await?;
         socket
             .write_all(b"GET /readyz HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n")
             .await?;
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).await?;
-        Ok::<_, std::io::Error>(answer.starts_with("HTTP/1.1 200"))
+        let mut response = String::new();
+        socket.read_to_string(&mut response).await?;
+        Ok::<_, std::io::Error>(response.starts_with("HTTP/1.1 200"))
     };
-    ask.await.unwrap_or(false)
+    request.await.unwrap_or(false)
 }

@@ -12,6 +12,7 @@ mod connect;
 mod deletions;
 mod direct;
 mod erase;
+mod internal;
 mod message;
 mod page;
 mod page_cache;

@@ -1,17 +1,17 @@
-//! Media types (RFC 9110, section 8.3.1), as far as we tell them apart. Their case means nothing. Pure.
+//! The media types that the broker distinguishes (RFC 9110, section 8.3.1), case-insensitive. Pure.
 
 /// A media type without its parameters, in lower case.
 pub(crate) fn essence(content_type: &str) -> String {
     content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// Whether `essence` is JSON: `application/json`, or anything with its suffix (RFC 6839).
+/// Whether `essence` is JSON: `application/json`, or a type with the suffix `+json` (RFC 6839).
 pub(crate) fn is_json(essence: &str) -> bool {
     essence.ends_with("/json") || essence.ends_with("+json")
 }
 
-/// Whether `essence` is one JSON value a line. No spelling of it is registered, so all that are in use are read:
-/// `application/x-ndjson`, `application/jsonl`, `text/x-jsonlines`, `application/vnd.x+ndjson` and their kin.
+/// Whether `essence` is JSON lines, one value per line. No media type is registered for it, so all spellings in use are accepted:
+/// `application/x-ndjson`, `application/jsonl`, `text/x-jsonlines`, `application/vnd.x+ndjson` and similar.
 pub(crate) fn is_json_lines(essence: &str) -> bool {
     let Some((kind, subtype)) = essence.split_once('/') else { return false };
     let named = |part: &str| {
@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_spelling_of_json_lines_is_read_and_nothing_else() {
+    fn every_spelling_of_json_lines_is_accepted_and_nothing_else() {
         for spelling in [
             "application/x-ndjson",
             "application/ndjson",

@@ -1,5 +1,5 @@
-//! Bounded readings of the past: what lies in a range of the log and passes a filter, page by page, until a limit, the
-//! end, or the budget of one request.
+//! Bounded scans of past events: reads a range of the log page by page and applies a filter, until a limit, the end of the range, or
+//! the budget of one request.
 
 mod history;
 mod stats;
@@ -18,30 +18,30 @@ use eventcast_wire::{
 
 use crate::log::{Incarnation, Log, Resolved, Start, Unavailable};
 
-/// What one request may read.
+/// What one request may read from the log.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Budget {
     pub(crate) events: usize,
     pub(crate) bytes: usize,
 }
 
-/// A stretch of the log.
+/// A range of the log.
 pub(crate) struct Range {
     incarnation: Incarnation,
     /// The first sequence.
     low: u64,
     /// The last sequence.
     high: u64,
-    /// What retention took before `low`.
+    /// What is lost before `low`, if the client asked for it.
     gap: Option<Gap>,
-    /// Whether the client named the beginning: then what it lacks is a gap.
-    named: bool,
+    /// Whether the client named the start of the range. Then events that are missing there are a gap.
+    has_explicit_start: bool,
 }
 
-/// An end of a range.
+/// The end of a range.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Until {
-    /// The head.
+    /// The newest event.
     Head,
     /// Before a time, in nanoseconds since 1970.
     Time(i64),
@@ -50,7 +50,10 @@ pub(crate) enum Until {
 }
 
 impl Range {
-    /// The stretch from `start` to `until`.
+    /// Resolves the range from `start` to `until`. `budget` bounds the events that [`Start::Last`] examines.
+    ///
+    /// # Errors
+    /// The log cannot be read at the moment.
     pub(crate) async fn resolve(
         log: &Arc<Log>,
         start: &Start,
@@ -67,45 +70,46 @@ impl Range {
             Until::Cursor(c) if c.epoch != incarnation.epoch => 0,
             Until::Cursor(c) => c.sequence.saturating_sub(1).min(head),
         };
-        let named = matches!(start, Start::Cursor(_) | Start::Since(_));
-        Ok(Self { incarnation, low: position.sequence + 1, high, gap, named })
+        let has_explicit_start = matches!(start, Start::Cursor(_) | Start::Since(_));
+        Ok(Self { incarnation, low: position.sequence + 1, high, gap, has_explicit_start })
     }
 }
 
-/// How far a reading went.
+/// The outcome of a scan.
 struct Scanned {
     events: usize,
-    /// The range was read to its end.
+    /// Whether the whole range was read.
     complete: bool,
-    /// The last event or place that was looked at.
+    /// Sequence and check of the last event that was read.
     at: Option<(u64, Check)>,
     gap: Option<Gap>,
 }
 
 impl Scanned {
+    /// Where the next scan continues, unless the range is complete.
     fn cursor(&self, incarnation: Incarnation) -> Option<String> {
         let (sequence, check) = self.at.filter(|_| !self.complete)?;
         Some(Cursor { epoch: incarnation.epoch, sequence, check }.to_string())
     }
 }
 
-/// Shows `see` the events of `range` in order, or in reverse, until it has had enough (`false`) or the budget is spent.
+/// Calls `visit` with the events of `range`, in order or in reverse, until it returns false or the budget is used up.
 async fn scan(
     log: &Arc<Log>,
     range: Range,
     reverse: bool,
     budget: Budget,
-    mut see: impl FnMut(&Arc<Event>) -> bool,
+    mut visit: impl FnMut(&Arc<Event>) -> bool,
 ) -> Result<Scanned, Unavailable> {
-    let Range { incarnation, low, high, gap, named } = range;
+    let Range { incarnation, low, high, gap, has_explicit_start } = range;
     let mut scanned = Scanned { events: 0, complete: false, at: None, gap };
     let (mut left, mut bytes) = (low..high.saturating_add(1), 0);
     while !left.is_empty() {
-        let probe = if reverse { left.end - 1 } else { left.start };
-        let page = log.page(incarnation.number, probe).await?;
+        let sequence = if reverse { left.end - 1 } else { left.start };
+        let page = log.page(incarnation.number, sequence).await?;
         let first = page.first_sequence.max(log.tail().first_sequence());
         if first > left.start {
-            if named && scanned.gap.is_none() {
+            if has_explicit_start && scanned.gap.is_none() {
                 scanned.gap = Some(expired(incarnation, left.start, first));
             }
             left.start = first.min(left.end);
@@ -118,7 +122,7 @@ async fn scan(
             scanned.events += 1;
             scanned.at = Some((event.sequence, event.check));
             bytes += event.chunk.wire().len();
-            let enough = !see(event);
+            let enough = !visit(event);
             if reverse {
                 left.end = event.sequence;
             } else {

@@ -1,4 +1,4 @@
-//! Every spelling of an address, and what a client may claim.
+//! Spellings of addresses, and forged entries.
 
 use proptest::prelude::*;
 
@@ -24,7 +24,7 @@ fn ip(text: &str) -> IpAddr {
 }
 
 #[test]
-fn every_spelling_of_an_address_is_read() {
+fn every_spelling_of_an_address_is_parsed() {
     for (text, address) in [
         ("1.2.3.4", "1.2.3.4"),
         ("1.2.3.4:5", "1.2.3.4"),
@@ -48,7 +48,7 @@ fn every_spelling_of_an_address_is_read() {
 }
 
 #[test]
-fn what_is_no_address_ends_the_walk_at_the_last_trusted_hop() {
+fn an_invalid_entry_ends_the_search_at_the_last_trusted_hop() {
     for text in [
         "unknown",
         "_hidden",
@@ -86,7 +86,7 @@ fn what_is_no_address_ends_the_walk_at_the_last_trusted_hop() {
 }
 
 #[test]
-fn what_the_client_claims_is_not_believed() {
+fn entries_of_the_client_are_not_believed() {
     for line in [
         "9.9.9.1, 203.0.113.7:40000",
         "9.9.9.1, 203.0.113.7, 10.0.0.2",
@@ -136,7 +136,7 @@ fn a_client_is_an_ipv4_address_or_a_network_of_64_bits() {
 
 proptest! {
     #[test]
-    fn whatever_the_client_writes_the_proxys_word_counts(claim in "[ -~]{0,60}", v4 in any::<u32>(), port in proptest::option::of(any::<u16>())) {
+    fn the_entry_of_the_proxy_counts_whatever_the_client_writes(claim in "[ -~]{0,60}", v4 in any::<u32>(), port in proptest::option::of(any::<u16>())) {
         let address = Ipv4Addr::from_bits(v4 | 0x8000_0000); // not of 10.0.0.0/8
         let seen = port.map_or_else(|| address.to_string(), |p| format!("{address}:{p}"));
         if !is_trusted(address.into(), &trusted()) {
@@ -146,7 +146,7 @@ proptest! {
     }
 
     #[test]
-    fn an_address_that_was_written_is_read_back(bits in any::<u128>(), port in any::<u16>()) {
+    fn a_formatted_address_is_parsed_back(bits in any::<u128>(), port in any::<u16>()) {
         let address = Ipv6Addr::from_bits(bits);
         let wanted = Some(IpAddr::V6(address).to_canonical());
         prop_assert_eq!(node(&address.to_string()), wanted);

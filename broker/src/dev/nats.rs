@@ -1,4 +1,4 @@
-//! The nats-server child of `dev`: found, checked, started, started again when it dies, stopped at the end.
+//! The nats-server process of `eventcast-broker dev`: finds the program, starts it, restarts it when it exits, and stops it.
 
 use std::{
     fs::File,
@@ -22,20 +22,21 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Failure, Options};
 
-const PORT: u16 = 4222;
-const STOP: Duration = Duration::from_secs(5);
-/// A large store takes its time.
-const START: Duration = Duration::from_secs(30);
-/// A server that ended is started again after so long, and after twice as long each time that it ends again.
-const FIRST_REST: Duration = Duration::from_millis(250);
+const DEFAULT_NATS_PORT: u16 = 4222;
+/// How long nats-server may take to exit after SIGTERM.
+const NATS_STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long nats-server may take to start. Recovering a large store takes time.
+const NATS_START_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long to wait before the first restart. Each further restart doubles it.
+const FIRST_RESTART_PAUSE: Duration = Duration::from_millis(250);
 
-/// A nats-server that is kept running.
+/// A nats-server process that is restarted when it exits.
 pub(super) struct NatsChild {
     port: u16,
     folder: PathBuf,
     stop: CancellationToken,
     keeper: JoinHandle<()>,
-    /// Held as long as the folder is ours.
+    /// Locks the data directory for this process.
     _lock: File,
 }
 
@@ -47,11 +48,11 @@ impl NatsChild {
             Some(folder) => folder.clone(),
             None => default_folder()?,
         };
-        let (folder, lock) = spawn_blocking(move || take(&folder)).await??;
-        end_orphan(&folder).await;
+        let (folder, lock) = spawn_blocking(move || create_and_lock(&folder)).await??;
+        stop_orphan(&folder).await;
         let (child, port) = start_on_a_port(&program, &folder).await?;
         let stop = CancellationToken::new();
-        let keeper = keep(child, program, folder.clone(), stop.clone());
+        let keeper = keep_running(child, program, folder.clone(), stop.clone());
         let keeper = supervisor.spawn("nats-server", &stop, keeper);
         Ok(Self { port, folder, stop, keeper, _lock: lock })
     }
@@ -64,23 +65,23 @@ impl NatsChild {
         format!("{}, events in {}", self.url(), self.folder.display())
     }
 
-    /// Ends the server; what it has acknowledged is on disk.
+    /// Stops the server. Acknowledged events are on disk.
     pub(super) async fn stop(self) {
         self.stop.cancel();
         if self.keeper.await.is_err() {
-            tracing::warn!("the keeper of nats-server failed");
+            tracing::warn!("the supervising task of nats-server failed");
         }
     }
 }
 
-/// What was named, else in PATH, else in the project's tool folder.
+/// Finds nats-server: the named file, else in PATH, else in the tool directory of the repository.
 fn find(named: Option<&Path>) -> Result<PathBuf, Failure> {
     if let Some(path) = named {
         if path.is_file() {
             return Ok(path.into());
         }
         return Err(format!(
-            "there is no nats-server at {}: correct EVENTCAST_NATS_SERVER",
+            "no nats-server at {}: correct --nats-server or EVENTCAST_NATS_SERVER",
             path.display()
         )
         .into());
@@ -89,8 +90,8 @@ fn find(named: Option<&Path>) -> Result<PathBuf, Failure> {
     let folders = std::env::split_paths(&path).chain([PathBuf::from(".tools/bin")]);
     let found = folders.map(|f| f.join("nats-server")).find(|p| p.is_file());
     found.ok_or_else(|| {
-        "there is no nats-server in PATH: run `make tools`, or install it and set EVENTCAST_NATS_SERVER, or use a \
-         running one with --nats-url"
+        "no nats-server in PATH: run `make tools`, or install it and set EVENTCAST_NATS_SERVER, or use a running one \
+         with --nats-url"
             .into()
     })
 }
@@ -107,14 +108,14 @@ async fn check_version(program: &Path) -> Result<(), Failure> {
 fn default_folder() -> Result<PathBuf, Failure> {
     let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
     let home = || std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".local/state"));
-    let base = state.or_else(home).ok_or("there is no home directory: give --data-dir")?;
+    let base = state.or_else(home).ok_or("HOME is not set: use --data-dir")?;
     Ok(base.join("eventcast"))
 }
 
-/// Makes the folder, and takes it for this process.
-fn take(folder: &Path) -> Result<(PathBuf, File), Failure> {
+/// Creates the data directory and locks it for this process.
+fn create_and_lock(folder: &Path) -> Result<(PathBuf, File), Failure> {
     let at = |e: std::io::Error| {
-        format!("cannot use {}: {e}; choose another with --data-dir", folder.display())
+        format!("cannot use {}: {e}; choose another directory with --data-dir", folder.display())
     };
     std::fs::create_dir_all(folder).map_err(at)?;
     let folder = folder.canonicalize().map_err(at)?;
@@ -128,13 +129,13 @@ fn lock(folder: &Path) -> Result<File, Failure> {
         File::options().create(true).truncate(false).read(true).write(true).open(&path)?;
     if file.try_lock().is_err() {
         let mut pid = String::new();
-        let who = match file.read_to_string(&mut pid) {
+        let process = match file.read_to_string(&mut pid) {
             Ok(n) if n > 0 => format!(" (process {})", pid.trim()),
             _ => String::new(),
         };
         let folder = folder.display();
         return Err(format!(
-            "{folder} is in use by another instance{who}: stop it, or choose another folder with --data-dir"
+            "{folder} is in use by another instance{process}: stop it, or choose another directory with --data-dir"
         )
         .into());
     }
@@ -143,8 +144,8 @@ fn lock(folder: &Path) -> Result<File, Failure> {
     Ok(file)
 }
 
-/// A server that outlived a broker that was killed still holds the store.
-async fn end_orphan(folder: &Path) {
+/// Stops a nats-server that still uses the store after its broker was killed.
+async fn stop_orphan(folder: &Path) {
     let text = tokio::fs::read_to_string(folder.join("nats.pid")).await.unwrap_or_default();
     let Some(pid) = text.trim().parse().ok().and_then(Pid::from_raw) else {
         return;
@@ -153,9 +154,9 @@ async fn end_orphan(folder: &Path) {
     let command = command.unwrap_or_default();
     let config = folder.join("nats.conf").display().to_string();
     if !String::from_utf8_lossy(&command).contains(&config) {
-        return; // another process has that number now
+        return; // the process id was reused
     }
-    tracing::info!(pid = pid.as_raw_nonzero(), "ending the nats-server of an earlier run");
+    tracing::info!(pid = pid.as_raw_nonzero(), "stopping the nats-server of an earlier run");
     for signal in [Signal::TERM, Signal::KILL] {
         if kill_process(pid, signal).is_err() {
             return;
@@ -169,11 +170,11 @@ async fn end_orphan(folder: &Path) {
     }
 }
 
-/// Starts the server on the usual port, or on any that is free. A port that looks free may be another's a moment later, so
-/// the server that answers there must be the one that was started.
+/// Starts the server on the default port, or on a free one. Another process may take the port in between, so the server that answers
+/// there must have the name of the started one.
 async fn start_on_a_port(program: &Path, folder: &Path) -> Result<(Child, u16), Failure> {
-    for wish in [PORT, 0, 0, 0] {
-        let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, wish));
+    for port in [DEFAULT_NATS_PORT, 0, 0, 0] {
+        let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
         let Ok(port) = bound.and_then(|l| l.local_addr()).map(|a| a.port()) else { continue };
         let name = format!("eventcast-dev-{}-{port}", std::process::id());
         let config = format!(
@@ -184,24 +185,24 @@ async fn start_on_a_port(program: &Path, folder: &Path) -> Result<(Child, u16), 
         tokio::fs::write(folder.join("nats.conf"), config).await?;
         let mut child = spawn(program, folder).await?;
         let answers = async {
-            while child.try_wait().is_ok_and(|ended| ended.is_none()) {
-                if greets(port, &name).await {
+            while child.try_wait().is_ok_and(|exited| exited.is_none()) {
+                if has_name(port, &name).await {
                     return true;
                 }
                 sleep(Duration::from_millis(20)).await;
             }
             false
         };
-        if timeout(START, answers).await.unwrap_or(false) {
+        if timeout(NATS_START_TIMEOUT, answers).await.unwrap_or(false) {
             return Ok((child, port));
         }
     }
     let log = folder.join("nats.log");
-    Err(format!("nats-server does not start: {} tells why", log.display()).into())
+    Err(format!("nats-server does not start; see {}", log.display()).into())
 }
 
-/// Whether the server at `port` calls itself `name`: it says so first, in its INFO.
-async fn greets(port: u16, name: &str) -> bool {
+/// Whether the server at `port` has the name `name`, according to its INFO.
+async fn has_name(port: u16, name: &str) -> bool {
     let ask = async {
         let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.ok()?;
         let mut info = vec![0; 4096];
@@ -221,7 +222,7 @@ async fn spawn(program: &Path, folder: &Path) -> std::io::Result<Child> {
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
-        // Ctrl-C is for the broker, which ends the server when it has drained.
+        // Ctrl-C must reach the broker only. It stops the server after the drain.
         .process_group(0)
         .kill_on_drop(true)
         .spawn()?;
@@ -231,41 +232,41 @@ async fn spawn(program: &Path, folder: &Path) -> std::io::Result<Child> {
     Ok(child)
 }
 
-/// A server that ends again and again: its folder or its port is not to be had any more, most likely.
+/// The server exits repeatedly. Most likely its directory or its port is unavailable.
 #[derive(Debug, thiserror::Error)]
-#[error("it ended too often within a minute; the last time: {why}. {log} tells more")]
-struct EndsAgain {
+#[error("exited too often within a minute, most recently: {why}; see {log}")]
+struct ExitsRepeatedly {
     why: String,
     log: String,
 }
 
-/// Starts the server again whenever it ends, until `stop`.
-async fn keep(
+/// Restarts the server whenever it exits, until `stop`.
+async fn keep_running(
     mut child: Child,
     program: PathBuf,
     folder: PathBuf,
     stop: CancellationToken,
-) -> Result<(), EndsAgain> {
+) -> Result<(), ExitsRepeatedly> {
     let log = folder.join("nats.log").display().to_string();
-    let mut restarts = Restarts::new(FIRST_REST);
+    let mut restarts = Restarts::new(FIRST_RESTART_PAUSE);
     loop {
-        let ended: std::io::Result<ExitStatus> = tokio::select! {
-            ended = child.wait() => ended,
+        let exited: std::io::Result<ExitStatus> = tokio::select! {
+            exited = child.wait() => exited,
             () = stop.cancelled() => {
-                end(child).await;
+                terminate(child).await;
                 return Ok(());
             }
         };
-        let mut why = match ended {
+        let mut why = match exited {
             Ok(status) => status.to_string(),
             Err(error) => Chain(&error).to_string(),
         };
         loop {
-            let Some(rest) = restarts.after_failure(Instant::now()) else {
-                return Err(EndsAgain { why, log });
+            let Some(pause) = restarts.after_failure(Instant::now()) else {
+                return Err(ExitsRepeatedly { why, log });
             };
-            tracing::warn!(why, log, "nats-server ended: starting it again");
-            if timeout(rest, stop.cancelled()).await.is_ok() {
+            tracing::warn!(why, log, "nats-server exited; restarting it");
+            if timeout(pause, stop.cancelled()).await.is_ok() {
                 return Ok(());
             }
             match spawn(&program, &folder).await {
@@ -273,22 +274,22 @@ async fn keep(
                     child = again;
                     break;
                 }
-                Err(error) => why = format!("cannot start it: {}", Chain(&error)),
+                Err(error) => why = format!("failed to start: {}", Chain(&error)),
             }
         }
     }
 }
 
-async fn end(mut child: Child) {
+async fn terminate(mut child: Child) {
     let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     if let Some(pid) = pid
         && let Err(error) = kill_process(pid, Signal::TERM)
     {
-        tracing::debug!(error = %Chain(&error), "nats-server is gone already");
+        tracing::debug!(error = %Chain(&error), "nats-server has already exited");
     }
-    if timeout(STOP, child.wait()).await.is_err()
+    if timeout(NATS_STOP_TIMEOUT, child.wait()).await.is_err()
         && let Err(error) = child.kill().await
     {
-        tracing::warn!(error = %Chain(&error), "cannot end nats-server");
+        tracing::warn!(error = %Chain(&error), "failed to stop nats-server");
     }
 }

@@ -78,18 +78,18 @@ impl Params {
                 filter.add_source(SourcePattern::parse(pattern).ok_or_else(|| {
                     let detail =
                         "A source pattern must have 1 to 2048 bytes; * matches any characters.";
-                    Problem::field("source", detail).with("limit", source::MAX_PATTERN_BYTES)
+                    Problem::field("source", detail).with("limit", source::MAX_SOURCE_PATTERN_BYTES)
                 })?);
             }
             match self.one("broadcast")? {
                 None | Some("true") => {}
-                Some("false") => filter.leave_out_broadcast(),
+                Some("false") => filter.exclude_broadcast(),
                 Some(_) => {
                     return Err(Problem::field("broadcast", "broadcast must be true or false."));
                 }
             }
         }
-        if filter.patterns() > MAX_PATTERNS {
+        if filter.max_patterns() > MAX_PATTERNS {
             let detail = "There are too many patterns. Use wildcards, or several subscriptions.";
             return Err(Problem::field("topic", detail).with("limit", MAX_PATTERNS));
         }

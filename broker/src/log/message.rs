@@ -7,6 +7,7 @@ use eventcast_wire::{
     event::{self, BadEvent, Event, Kind, MAX_SOURCE_BYTES},
     frame::{self, Chunk},
     gap::{Gap, GapReason},
+    subject::{self, Origin},
 };
 use tokio::time::Instant;
 
@@ -102,7 +103,8 @@ pub(super) fn event(
             };
             event.kind = Kind::Invalid;
             event.chunk = Chunk::of(&frame::gap(&gap, &cursor));
-            event.topic = topic(m, settings).ok().flatten().map(Into::into);
+            let parsed = subject::parse(&settings.prefix, m.subject).ok();
+            event.topic = parsed.and_then(|(_, topic)| topic).map(Into::into);
             (event, Some(why))
         }
     }
@@ -116,13 +118,8 @@ fn expires(m: &Stored<'_>) -> Option<i64> {
     nanos.and_then(|n| m.nanos.checked_add(n))
 }
 
-fn topic(m: &Stored<'_>, settings: &Settings) -> Result<Option<String>, BadEvent> {
-    let rest = m.subject.strip_prefix(&*settings.prefix).and_then(|s| s.strip_prefix('.'));
-    event::topic_of(rest.ok_or(BadEvent::Subject)?)
-}
-
 fn fields(m: &Stored<'_>, settings: &Settings) -> Result<Fields, BadEvent> {
-    let topic = topic(m, settings)?;
+    let (origin, topic) = subject::parse(&settings.prefix, m.subject)?;
     let mut fields = match cloudevent(m)? {
         // The `topic` attribute is ignored: the publisher has chosen the subject.
         Some(CloudEvent { event_type, source, id, json, topic: _ }) => {
@@ -140,8 +137,10 @@ fn fields(m: &Stored<'_>, settings: &Settings) -> Result<Fields, BadEvent> {
         },
     };
     match fields.event_type.as_deref() {
-        Some(event::DEFAULT_TYPE) => fields.event_type = None,
+        Some(event::DEFAULT_TYPE) if origin == Origin::Publisher => fields.event_type = None,
+        Some(name) if origin == Origin::Broker => event::check_reserved_type(name)?,
         Some(name) => event::check_type(name)?,
+        None if origin == Origin::Broker => return Err(BadEvent::NotReserved),
         None => {}
     }
     for name in [&fields.source, &fields.id].into_iter().flatten() {
@@ -201,19 +200,18 @@ fn header<'a>(m: &Stored<'a>, name: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use eventcast_wire::{event::Draft, topic};
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::log::{internal::InternalEvent, publish::OutgoingMessage};
 
     fn read(subject: &str, headers: &[(&str, &str)], payload: &[u8]) -> (Event, Option<BadEvent>) {
         let mut map = HeaderMap::new();
         headers.iter().for_each(|(k, v)| map.append(*k, *v));
-        let settings = Settings {
-            channel: "a/b".into(),
-            stream: "S".into(),
-            prefix: "sse.a.b".into(),
-            max_event_bytes: 100,
-        };
         let m = Stored { sequence: 9, nanos: 1, subject, headers: Some(&map), payload };
-        event(&m, &settings, Epoch::mint(1), None)
+        event(&m, &settings(), Epoch::mint(1), None)
     }
 
     #[test]
@@ -227,7 +225,7 @@ mod tests {
     fn a_message_that_breaks_a_rule_is_a_gap_of_one() {
         type Case =
             (&'static str, &'static [(&'static str, &'static str)], &'static [u8], BadEvent);
-        let cases: [Case; 7] = [
+        let cases: [Case; 10] = [
             ("sse.a.b.all", &[], b"a\xffb", BadEvent::NotUtf8),
             ("sse.a.b.all", &[], b"a\0b", BadEvent::Nul),
             ("sse.a.b.all", &[], &[b'x'; 101], BadEvent::TooLarge),
@@ -235,6 +233,9 @@ mod tests {
             ("sse.a.b.ctl", &[], b"x", BadEvent::Subject),
             ("sse.a.b.all", &[(TYPE, "eventcast.gap")], b"x", BadEvent::Reserved),
             ("sse.a.b.all", &[(TYPE, "error")], b"x", BadEvent::BuiltIn),
+            ("sse.a.b.internal", &[], b"x", BadEvent::Subject),
+            ("sse.a.b.internal.all", &[], b"x", BadEvent::NotReserved),
+            ("sse.a.b.internal.t.x", &[(TYPE, "message")], b"x", BadEvent::NotReserved),
         ];
         for (subject, headers, payload, expected) in cases {
             let (e, bad) = read(subject, headers, payload);
@@ -242,6 +243,51 @@ mod tests {
             let frame = e.chunk.frame();
             let text = std::str::from_utf8(&frame).unwrap();
             assert!(text.contains(r#""lost":1,"reason":"invalid-event""#), "{text}");
+        }
+    }
+
+    fn settings() -> Settings {
+        Settings {
+            channel: "a/b".into(),
+            stream: "S".into(),
+            prefix: "sse.a.b".into(),
+            max_event_bytes: 100,
+        }
+    }
+
+    fn reread(message: &OutgoingMessage) -> (Event, Option<BadEvent>) {
+        let OutgoingMessage { subject, headers, payload, .. } = message;
+        let m = Stored { sequence: 9, nanos: 1, subject, headers: Some(headers), payload };
+        event(&m, &settings(), Epoch::mint(1), None)
+    }
+
+    #[test]
+    fn an_event_of_the_broker_is_read_back_with_its_reserved_type() {
+        let event = InternalEvent::new("eventcast.removed", Some("a b"), "{}".into(), "k".into());
+        let (e, bad) = reread(&OutgoingMessage::of_internal(event.unwrap(), &settings()));
+        assert_eq!((e.kind, e.check, bad), (Kind::Data, Check::of_id("k"), None));
+        assert_eq!((e.type_name(), e.topic.as_deref()), ("eventcast.removed", Some("a b")));
+        for name in ["order.paid", "eventcast", "message", "eventcast..x", "eventcast.*"] {
+            assert!(
+                InternalEvent::new(name, None, String::new(), String::new()).is_err(),
+                "{name}"
+            );
+        }
+    }
+
+    proptest! {
+        /// Whatever a request body becomes, no subscriber sees a reserved type in it.
+        #[test]
+        fn no_draft_is_read_back_with_a_reserved_type(
+            event_type in proptest::option::of("(eventcast\\.)?[a-z.]{1,12}"),
+            topic in proptest::option::of("(internal|t|all|[a-z%.]{1,8})(\\.[a-z]{1,4}){0,2}"),
+            cloudevent: bool,
+        ) {
+            let topic = topic.and_then(|t| topic::encode(&t).ok());
+            let (source, id, data) = (None, None, Bytes::from_static(b"x"));
+            let draft = Draft { data, event_type, topic, source, id, key: "k".into(), ttl: None, cloudevent };
+            let (e, _) = reread(&OutgoingMessage::of_draft(draft, &settings()));
+            prop_assert!(e.kind != Kind::Data || !e.type_name().starts_with(event::RESERVED_PREFIX));
         }
     }
 

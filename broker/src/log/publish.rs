@@ -5,10 +5,11 @@
 //! every attempt was refused. After one event of a request has failed, the ones already sent are still awaited, so that every stored
 //! event is reported.
 
+mod outgoing;
+
 use std::{sync::Arc, time::Duration};
 
-use async_nats::{HeaderMap, HeaderName, HeaderValue, Request, client::RequestErrorKind};
-use bytes::Bytes;
+use async_nats::{Request, client::RequestErrorKind};
 use eventcast_crds::stream::epoch_of;
 use eventcast_wire::{
     cursor::{Check, Cursor, Epoch},
@@ -22,7 +23,9 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{Incarnation, Log, Settings, message};
+use super::{Incarnation, Log};
+
+pub(super) use outgoing::OutgoingMessage;
 
 /// Events of one request that are sent before the first is acknowledged.
 const MAX_UNACKNOWLEDGED: usize = 64;
@@ -116,15 +119,6 @@ struct ReplyError {
     description: String,
 }
 
-/// A draft as it is sent, the same at every attempt.
-struct Message {
-    subject: String,
-    headers: HeaderMap,
-    data: Bytes,
-    /// The check of its cursor.
-    check: Check,
-}
-
 /// The outcome of one attempt.
 enum Attempt {
     Stored(Ack),
@@ -146,13 +140,21 @@ impl Log {
         drafts: Vec<Draft>,
         deadline: Duration,
     ) -> Outcome {
-        let count = drafts.len();
+        let message = |draft| OutgoingMessage::of_draft(draft, &self.settings);
+        self.append_messages(drafts.into_iter().map(message).collect(), deadline).await
+    }
+
+    pub(super) async fn append_messages(
+        self: &Arc<Self>,
+        messages: Vec<OutgoingMessage>,
+        deadline: Duration,
+    ) -> Outcome {
+        let count = messages.len();
         let refuse =
             |index, error| Outcome { receipts: vec![None; count], error: Some((index, error)) };
         if !self.nats.can_publish() {
             return refuse(0, PublishError::Unavailable);
         }
-        let messages: Vec<_> = drafts.into_iter().map(|d| Message::of(d, &self.settings)).collect();
         let largest = self.max_message_bytes();
         if let Some(index) = messages.iter().position(|m| m.bytes() > largest) {
             return refuse(index, PublishError::TooLarge);
@@ -195,7 +197,7 @@ impl Log {
     /// Sends `messages` in order, up to [`MAX_UNACKNOWLEDGED`] at once. Returns the check and the outcome of each one that was sent.
     async fn append_all(
         &self,
-        messages: Vec<Message>,
+        messages: Vec<OutgoingMessage>,
         until: Instant,
     ) -> Vec<(Check, Result<Ack, PublishError>)> {
         let (mut waiting, mut acks) = (messages.into_iter(), Vec::new());
@@ -249,7 +251,11 @@ impl Log {
         stream.min(self.nats.max_payload())
     }
 
-    async fn append_one(&self, message: Message, until: Instant) -> Result<Ack, PublishError> {
+    async fn append_one(
+        &self,
+        message: OutgoingMessage,
+        until: Instant,
+    ) -> Result<Ack, PublishError> {
         let mut unanswered = 0;
         let mut last = PublishError::Unknown;
         let (mut pause, max_pause) = RETRY_PAUSES;
@@ -275,10 +281,10 @@ impl Log {
         Err(if unanswered > 0 { PublishError::Unknown } else { last })
     }
 
-    async fn attempt(&self, message: &Message) -> Attempt {
+    async fn attempt(&self, message: &OutgoingMessage) -> Attempt {
         let request = Request::new()
             .headers(message.headers.clone())
-            .payload(message.data.clone())
+            .payload(message.payload.clone())
             .timeout(Some(self.nats.ack_timeout));
         let answer = match self.nats.publish.send_request(message.subject.clone(), request).await {
             Ok(m) => m,
@@ -317,51 +323,6 @@ impl Log {
         // An event with a short time to live may be deleted already.
         Some(Cursor { epoch: incarnation.epoch, sequence, check: check.unwrap_or(Check::ABSENT) })
     }
-}
-
-impl Message {
-    fn of(draft: Draft, settings: &Settings) -> Self {
-        let subject = match &draft.topic {
-            Some(topic) => format!("{}.t.{topic}", settings.prefix),
-            None => format!("{}.all", settings.prefix),
-        };
-        let (headers, check) = (headers(&draft, &settings.stream), Check::of_id(&draft.key));
-        Self { subject, headers, data: draft.data, check }
-    }
-
-    /// The size of the message as NATS counts it: headers and data.
-    fn bytes(&self) -> usize {
-        let lines =
-            self.headers.iter().flat_map(|(name, values)| values.iter().map(move |v| (name, v)));
-        let line = |(name, value): (&HeaderName, &HeaderValue)| {
-            AsRef::<str>::as_ref(name).len() + value.as_str().len() + ": \r\n".len()
-        };
-        "NATS/1.0\r\n\r\n".len() + lines.map(line).sum::<usize>() + self.data.len()
-    }
-}
-
-fn headers(draft: &Draft, stream: &str) -> HeaderMap {
-    let mut h = HeaderMap::new();
-    h.insert(message::MESSAGE_ID, draft.key.as_str());
-    // Fails if a foreign stream captures the channel's subjects.
-    h.insert("Nats-Expected-Stream", stream);
-    let names = [
-        (message::TYPE, &draft.event_type),
-        (message::SOURCE, &draft.source),
-        (message::ID, &draft.id),
-    ];
-    for (name, value) in names {
-        if let Some(value) = value {
-            h.insert(name, value.as_str());
-        }
-    }
-    if draft.cloudevent {
-        h.insert(message::CONTENT_TYPE, message::CLOUDEVENT);
-    }
-    if let Some(seconds) = draft.ttl {
-        h.insert(message::TTL, format!("{seconds}s"));
-    }
-    h
 }
 
 /// Classifies an error of JetStream (server/errors.json of nats-server).

@@ -1,4 +1,4 @@
-//! History: a page of past events.
+//! History: past events, page by page.
 
 use std::sync::Arc;
 
@@ -14,14 +14,14 @@ use super::{Budget, Range, scan};
 use crate::clock::has_expired;
 use crate::log::{Log, Unavailable};
 
-/// In which order a page is wanted.
+/// The order of the events of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
     Ascending,
     Descending,
 }
 
-/// One past event.
+/// An event of a page.
 #[derive(Serialize)]
 struct Entry {
     cursor: String,
@@ -38,7 +38,7 @@ struct Entry {
 #[derive(Serialize)]
 pub(crate) struct History {
     events: Vec<Entry>,
-    /// Where the page ended, if there may be more.
+    /// The cursor where the next page starts, unless this one completes the range.
     pub(crate) next: Option<String>,
     complete: bool,
     scanned: usize,
@@ -46,7 +46,10 @@ pub(crate) struct History {
 }
 
 impl History {
-    /// Reads at most `limit` events of `range` that pass `filter`.
+    /// Reads up to `limit` events of `range` that pass `filter`.
+    ///
+    /// # Errors
+    /// The log cannot be read at the moment.
     pub(crate) async fn read(
         log: &Arc<Log>,
         range: Range,
@@ -83,7 +86,7 @@ impl History {
     }
 }
 
-/// RFC 3339.
+/// Formats nanoseconds since 1970 as RFC 3339.
 pub(super) fn time(nanos: i64) -> String {
     jiff::Timestamp::from_nanosecond(i128::from(nanos)).map(|t| t.to_string()).unwrap_or_default()
 }

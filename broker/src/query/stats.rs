@@ -1,4 +1,4 @@
-//! Statistics: how many events of which type, topic and source, and when.
+//! Statistics: numbers of events by type, topic, source and time.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -14,21 +14,21 @@ use super::{Budget, Range, history::time, scan};
 use crate::clock::has_expired;
 use crate::log::{Log, Unavailable};
 
-/// Names of one kind, and time buckets, at most; the rest is counted together.
-const MAX_NAMES: usize = 1000;
+/// Distinct names of one kind, and time buckets, that are counted separately. The rest is counted together.
+const MAX_GROUPS: usize = 1000;
 
 #[derive(Default, Serialize)]
 #[serde(transparent)]
-struct Names {
+struct NameCounts {
     counts: BTreeMap<String, u64>,
 }
 
-impl Names {
-    /// Counts `name`, or tells that there is no more room.
+impl NameCounts {
+    /// Counts `name`. Returns 1 if it was not counted, because there are too many names already, else 0.
     fn count(&mut self, name: &str) -> u64 {
         if let Some(n) = self.counts.get_mut(name) {
             *n += 1;
-        } else if self.counts.len() < MAX_NAMES {
+        } else if self.counts.len() < MAX_GROUPS {
             self.counts.insert(name.to_owned(), 1);
         } else {
             return 1;
@@ -51,23 +51,24 @@ struct Other {
     buckets: u64,
 }
 
-/// What is to be counted.
+/// Which events are counted, and how.
 pub(crate) struct StatsRequest {
     pub(crate) filter: Filter,
     pub(crate) bucket_seconds: u64,
     pub(crate) budget: Budget,
 }
 
-/// Counts over a range.
+/// The counts of a range.
 #[derive(Serialize)]
 pub(crate) struct Stats {
     events: u64,
     bytes: u64,
-    types: Names,
-    topics: Names,
-    sources: Names,
+    types: NameCounts,
+    topics: NameCounts,
+    sources: NameCounts,
     buckets: Vec<Bucket>,
     other: Other,
+    /// The cursor where the next scan starts, unless this one completes the range.
     pub(crate) next: Option<String>,
     complete: bool,
     scanned: usize,
@@ -78,9 +79,9 @@ pub(crate) struct Stats {
 struct Counts {
     events: u64,
     bytes: u64,
-    types: Names,
-    topics: Names,
-    sources: Names,
+    types: NameCounts,
+    topics: NameCounts,
+    sources: NameCounts,
     buckets: BTreeMap<i64, u64>,
     other: Other,
 }
@@ -93,7 +94,7 @@ impl Counts {
         self.other.topics += self.topics.count(event.topic.as_deref().unwrap_or_default());
         self.other.sources += self.sources.count(event.source.as_deref().unwrap_or_default());
         let start = event.nanos.div_euclid(bucket_nanos) * bucket_nanos;
-        if self.buckets.len() < MAX_NAMES || self.buckets.contains_key(&start) {
+        if self.buckets.len() < MAX_GROUPS || self.buckets.contains_key(&start) {
             *self.buckets.entry(start).or_default() += 1;
         } else {
             self.other.buckets += 1;
@@ -102,7 +103,10 @@ impl Counts {
 }
 
 impl Stats {
-    /// Counts what of `range` passes the filter.
+    /// Counts the events of `range` that pass the filter.
+    ///
+    /// # Errors
+    /// The log cannot be read at the moment.
     pub(crate) async fn read(
         log: &Arc<Log>,
         range: Range,

@@ -1,6 +1,6 @@
-//! Why the broker ends a stream. Pure.
+//! Why a stream was closed. Pure.
 
-/// Why a stream ended: the label of a metric and, where the client can still be told, the reason in `eventcast.closing`.
+/// Why a stream was closed: the label of a metric and, if the client can still be told, the reason in `eventcast.closing`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum CloseReason {
@@ -10,11 +10,11 @@ pub enum CloseReason {
     Draining = 1,
     /// The connection reached its maximum age.
     MaxAge = 2,
-    /// The client does not read.
+    /// The client did not read for too long.
     Stalled = 3,
     /// The channel was removed from the configuration.
     ChannelRemoved = 4,
-    /// The client sent more than a little on a stream that only the server writes to.
+    /// The client sent more data than a few bytes, on a stream that only the server writes to.
     UnexpectedInput = 5,
 }
 
@@ -41,7 +41,7 @@ impl CloseReason {
         }
     }
 
-    /// The reason of the server's own with this `code` (`reason as u8`).
+    /// The reason with this `code` (`reason as u8`), except [`CloseReason::Client`]: only the server's own reasons are passed as codes.
     #[must_use]
     pub fn from_code(code: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| *reason as u8 == code && *reason != Self::Client)

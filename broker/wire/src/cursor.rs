@@ -1,7 +1,7 @@
-//! The cursor: the SSE `id:` and nothing else. `<epoch>-<sequence>-<check>`, as `k7q2m8-1048576-3f9`.
+//! The cursor, which is the SSE `id:` of an event: `<epoch>-<sequence>-<check>`, such as `k7q2m8-1048576-3f9`.
 //!
-//! The epoch names the incarnation of the log, the sequence is JetStream's, the check is a hash of the event's message id: a
-//! sequence that was used again after the log lost its tail has another one (docs/adr/0015). Pure.
+//! The epoch names the incarnation of the stream. The sequence is the stream sequence of JetStream. The check is a hash of the event's
+//! message id: it differs if JetStream reuses a sequence after it lost its newest messages (docs/adr/0015). Pure.
 
 use std::{fmt, hash::Hasher as _, str::FromStr};
 
@@ -9,15 +9,15 @@ pub use eventcast_crds::epoch::Epoch;
 use eventcast_crds::epoch::{ALPHABET, digit};
 use fnv::FnvHasher;
 
-/// 15 bits of a hash that tells events of the same sequence apart; 0 is [`Check::ABSENT`].
+/// 15 bits of a hash that distinguish events with the same sequence. 0 is [`Check::ABSENT`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Check(u16);
 
 impl Check {
-    /// The check of a position whose event was gone from the log when the cursor was minted.
+    /// The check of a cursor whose event was deleted when the cursor was minted.
     pub const ABSENT: Self = Self(0);
 
-    /// The check of an event with the message id `id`: its publisher knows it as soon as the log has acknowledged.
+    /// The check of an event with the message id `id`. The publisher can compute it as soon as the log has acknowledged the event.
     #[must_use]
     pub fn of_id(id: &str) -> Self {
         // FNV-1a: the same on every replica and in every version.
@@ -26,7 +26,7 @@ impl Check {
         Self::of_hash(hash.finish())
     }
 
-    /// The check of an event without a message id, which JetStream stored at `nanos` since 1970.
+    /// The check of an event without a message id: a hash of the time when it was stored, in nanoseconds since 1970.
     #[must_use]
     pub fn of_time(nanos: i64) -> Self {
         Self::of_hash(nanos.cast_unsigned())
@@ -38,14 +38,14 @@ impl Check {
     }
 }
 
-/// A place in a log: the client has seen everything up to and with `sequence`.
+/// A position in a log: the client has received everything up to and including `sequence`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cursor {
     /// The incarnation of the log.
     pub epoch: Epoch,
     /// The JetStream stream sequence.
     pub sequence: u64,
-    /// Of the event at `sequence`.
+    /// The check of the event at `sequence`.
     pub check: Check,
 }
 
@@ -56,7 +56,7 @@ impl fmt::Display for Cursor {
     }
 }
 
-/// The text is not a cursor of ours.
+/// The text is not a cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a cursor")]
 pub struct BadCursor;
@@ -64,7 +64,7 @@ pub struct BadCursor;
 impl FromStr for Cursor {
     type Err = BadCursor;
 
-    /// Strict: what is accepted is exactly what [`Display`](fmt::Display) writes.
+    /// Parses exactly what [`Display`](fmt::Display) writes.
     fn from_str(s: &str) -> Result<Self, BadCursor> {
         let mut parts = s.splitn(3, '-');
         let mut part = || parts.next().ok_or(BadCursor);
@@ -91,7 +91,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_cursor_is_read_back_and_is_safe_as_an_sse_id(random: u64, sequence: u64, nanos: i64) {
+        fn every_cursor_is_parsed_back_and_is_a_valid_sse_id(random: u64, sequence: u64, nanos: i64) {
             let cursor = Cursor { epoch: Epoch::mint(random), sequence, check: Check::of_time(nanos) };
             let text = cursor.to_string();
             prop_assert_eq!(text.parse(), Ok(cursor));
@@ -100,14 +100,14 @@ mod tests {
         }
 
         #[test]
-        fn what_is_read_is_what_would_be_written(text in "[0-9a-z]{5,8}-[0-9]{1,20}-[0-9a-z]{3}") {
+        fn nearly_valid_text_is_rejected_or_canonical(text in "[0-9a-z]{5,8}-[0-9]{1,20}-[0-9a-z]{3}") {
             if let Ok(cursor) = text.parse::<Cursor>() {
                 prop_assert_eq!(cursor.to_string(), text);
             }
         }
 
         #[test]
-        fn any_text_is_read_or_refused(text: String) {
+        fn any_text_is_rejected_or_canonical(text: String) {
             if let Ok(cursor) = text.parse::<Cursor>() {
                 prop_assert_eq!(cursor.to_string(), text);
             }
@@ -115,17 +115,17 @@ mod tests {
     }
 
     #[test]
-    fn checks_tell_ids_apart_and_are_never_the_absent_one() {
+    fn checks_distinguish_ids_and_are_never_absent() {
         let ids: Vec<_> = (0..2000).map(|i| Check::of_id(&format!("key:{i}"))).collect();
         let distinct: std::collections::HashSet<_> = ids.iter().collect();
         assert!(distinct.len() > 1900, "{}", distinct.len());
         assert!(!distinct.contains(&Check::ABSENT));
         assert!((0..100_000).all(|nanos| Check::of_time(nanos) != Check::ABSENT));
-        assert_eq!(Check::of_id("order-7"), Check(28540), "cursors outlive versions");
+        assert_eq!(Check::of_id("order-7"), Check(28540), "the same in every version");
     }
 
     #[test]
-    fn what_others_might_send_is_refused() {
+    fn other_texts_are_rejected() {
         for text in [
             "",
             "-1",

@@ -1,6 +1,6 @@
-//! The event: what a publisher may send, and what the log gives back. Pure.
+//! Events: the rules that publishers must obey, and the events that the log returns. Pure.
 
-#[expect(clippy::disallowed_types, reason = "only a value here: this crate reads no clock")]
+#[expect(clippy::disallowed_types, reason = "only stored here: this crate reads no clock")]
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -11,77 +11,81 @@ use crate::{
     topic::{self, BadTopic},
 };
 
-/// Types that begin with this come from the broker.
-pub const RESERVED: &str = "eventcast.";
-/// The type of an event that names none (HTML, section 9.2.6).
+/// The prefix of types that only the broker may publish.
+pub const RESERVED_PREFIX: &str = "eventcast.";
+/// The type of an event without one (HTML, section 9.2.6).
 pub const DEFAULT_TYPE: &str = "message";
-/// Bytes of a type or an idempotency key at most.
+/// The maximum length of a type or an idempotency key, in bytes.
 pub const MAX_NAME_BYTES: usize = 128;
-/// Bytes of a source or an id at most. Those of CloudEvents are URIs and whatever a sender makes of an id; both stand in headers of
-/// the stored message, whose room is `HEADERS` in `eventcast_crds::stream`.
+/// The maximum length of a source or an id, in bytes. Both are stored in headers of the message, whose size is limited
+/// (`eventcast_crds::stream`).
 pub const MAX_SOURCE_BYTES: usize = 1024;
 
-/// A rule of events that something breaks.
+/// A rule of events that is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadEvent {
-    /// Data over the channel's limit.
-    #[error("is larger than this channel takes")]
+    /// The data exceeds the limit of the channel.
+    #[error("is larger than this channel allows")]
     TooLarge,
-    /// Data that is no text.
-    #[error("is not valid UTF-8: encode binary data as text, base64 for example")]
+    /// The data is not text.
+    #[error("is not valid UTF-8; encode binary data as text, for example as base64")]
     NotUtf8,
-    /// U+0000, which Firefox drops from data.
-    #[error("has a U+0000, which browsers do not deliver")]
+    /// The data has a U+0000, which Firefox removes.
+    #[error("contains U+0000, which browsers do not deliver")]
     Nul,
-    /// A type, source or id of the wrong length.
+    /// The type, source or id is empty or too long.
     #[error("must have 1 to {0} bytes")]
     Length(usize),
-    /// Control characters, or space at either end.
-    #[error("has a control character, or space at its beginning or end")]
+    /// The name has control characters, or white space at either end.
+    #[error("has a control character, or white space at its start or end")]
     Control,
-    /// `open` and `error` would be taken for what `EventSource` fires itself.
-    #[error(
-        "would be taken for the open or error event of EventSource itself: choose another name"
-    )]
+    /// `EventSource` fires its own events `open` and `error`.
+    #[error("is the name of an event that EventSource fires itself; choose another name")]
     BuiltIn,
-    /// The broker's own types.
-    #[error("begins with eventcast., which is the broker's own")]
+    /// Publishers may not use a reserved type.
+    #[error("begins with eventcast., which is reserved for the broker")]
     Reserved,
-    /// A type that no pattern could ask for.
+    /// An internal event whose type is not reserved.
+    #[error("does not begin with eventcast.")]
+    NotReserved,
+    /// A type that no pattern could select.
     #[error("{0}")]
     Type(BadTopic),
-    /// A topic that breaks its rules.
+    /// The topic breaks a rule of topics.
     #[error(transparent)]
     Topic(#[from] BadTopic),
-    /// A subject under the channel's prefix that is neither `all` nor a topic.
+    /// The NATS subject is not one of the channel's; see [`crate::subject`].
     #[error("is neither <prefix>.all nor <prefix>.t.<topic>")]
     Subject,
-    /// A payload that says it is a CloudEvent and is none.
-    #[error("is not a CloudEvent")]
+    /// The message is declared as a CloudEvent but is not a valid one.
+    #[error("is not a valid CloudEvent")]
     CloudEvent,
 }
 
 impl BadEvent {
-    /// Label of the metric that counts skipped events; a closed set.
+    /// The label of the metric that counts skipped events.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
             Self::TooLarge => "too-large",
             Self::NotUtf8 => "not-utf8",
             Self::Nul => "nul",
-            Self::Length(_) | Self::Control | Self::BuiltIn | Self::Reserved | Self::Type(_) => {
-                "name"
-            }
+            Self::Length(_)
+            | Self::Control
+            | Self::BuiltIn
+            | Self::Reserved
+            | Self::NotReserved
+            | Self::Type(_) => "name",
             Self::Topic(_) | Self::Subject => "subject",
             Self::CloudEvent => "cloudevent",
         }
     }
 }
 
-/// Checks `data` and gives it as text.
+/// Checks `data`, which may have `max` bytes, and returns it as text.
 ///
 /// # Errors
-/// Too large, not UTF-8, or with a U+0000.
+/// The data is too large, is not UTF-8, or contains U+0000.
 pub fn check_data(data: &[u8], max: usize) -> Result<&str, BadEvent> {
     if data.len() > max {
         return Err(BadEvent::TooLarge);
@@ -92,21 +96,34 @@ pub fn check_data(data: &[u8], max: usize) -> Result<&str, BadEvent> {
     std::str::from_utf8(data).map_err(|_| BadEvent::NotUtf8)
 }
 
-/// Checks an event type. It obeys the rules of topics, so that there is a pattern for every type: itself.
+/// Checks the type of a publisher's event. Types obey the rules of topics, so that every type is a pattern that selects itself.
 ///
 /// # Errors
 /// See [`BadEvent`].
 pub fn check_type(name: &str) -> Result<(), BadEvent> {
-    check_name(name, MAX_NAME_BYTES)?;
-    topic::check_literal(name).map_err(BadEvent::Type)?;
+    check_type_name(name)?;
     match name {
         "open" | "error" => Err(BadEvent::BuiltIn),
-        _ if name.starts_with(RESERVED) => Err(BadEvent::Reserved),
+        _ if name.starts_with(RESERVED_PREFIX) => Err(BadEvent::Reserved),
         _ => Ok(()),
     }
 }
 
-/// Checks a name, a source or an id: its length, at most `max` bytes, and its characters.
+/// Checks the type of an event that the broker itself publishes: a reserved one.
+///
+/// # Errors
+/// See [`BadEvent`].
+pub fn check_reserved_type(name: &str) -> Result<(), BadEvent> {
+    check_type_name(name)?;
+    if name.starts_with(RESERVED_PREFIX) { Ok(()) } else { Err(BadEvent::NotReserved) }
+}
+
+fn check_type_name(name: &str) -> Result<(), BadEvent> {
+    check_name(name, MAX_NAME_BYTES)?;
+    topic::check_literal(name).map_err(BadEvent::Type)
+}
+
+/// Checks the length of a type, source or id, at most `max` bytes, and its characters.
 ///
 /// # Errors
 /// See [`BadEvent`].
@@ -120,67 +137,67 @@ pub fn check_name(name: &str, max: usize) -> Result<(), BadEvent> {
     Ok(())
 }
 
-/// An event that passed every rule and is on its way to the log.
+/// An event of a publisher that obeys every rule, before it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Draft {
-    /// The data.
+    /// UTF-8 text.
     pub data: Bytes,
-    /// The event's type; `None` is [`DEFAULT_TYPE`].
+    /// The type; `None` is [`DEFAULT_TYPE`].
     pub event_type: Option<String>,
-    /// The topic as the tokens of a subject; `None` is everyone.
+    /// The topic, encoded as the tokens of a NATS subject; `None` is a broadcast.
     pub topic: Option<String>,
-    /// Who sent it.
+    /// The sender.
     pub source: Option<String>,
-    /// The publisher's own id: metadata, never the cursor.
+    /// The publisher's id of the event. Not the cursor.
     pub id: Option<String>,
-    /// Idempotency key: the message id of JetStream's deduplication.
+    /// The idempotency key: the message id by which JetStream deduplicates.
     pub key: String,
-    /// Seconds to live.
+    /// The time to live, in seconds.
     pub ttl: Option<u64>,
-    /// The data is a structured CloudEvent.
+    /// Whether the data is a structured CloudEvent.
     pub cloudevent: bool,
 }
 
-/// What lies at a sequence of the log.
+/// The kind of a stored message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// An event to deliver.
     Data,
-    /// A message that breaks a rule; its frame tells the gap it leaves.
+    /// A message that breaks a rule. Its frame declares a gap.
     Invalid,
-    /// A marker of the server's own; nobody is told.
+    /// A marker of nats-server for deleted messages. Not delivered.
     Marker,
 }
 
-/// An event as the log holds it, framed for the wire once and shared by everyone.
+/// A stored event, framed once and shared by all subscribers.
 #[derive(Debug)]
 pub struct Event {
-    /// JetStream's stream sequence.
+    /// The stream sequence of JetStream.
     pub sequence: u64,
     /// When JetStream stored it, in nanoseconds since 1970.
     pub nanos: i64,
-    /// What its cursor is checked by.
+    /// The check of its cursor.
     pub check: Check,
-    /// What it is.
+    /// Whether and how it is delivered.
     pub kind: Kind,
-    /// Its topic; `None` is everyone.
+    /// The topic; `None` is a broadcast.
     pub topic: Option<Box<str>>,
-    /// Its type; `None` is [`DEFAULT_TYPE`].
+    /// The type; `None` is [`DEFAULT_TYPE`].
     pub event_type: Option<Box<str>>,
-    /// Who sent it.
+    /// The sender.
     pub source: Option<Box<str>>,
-    /// The publisher's own id.
+    /// The publisher's id of the event.
     pub id: Option<Box<str>>,
-    /// When its time to live is over, in nanoseconds since 1970.
+    /// When its time to live ends, in nanoseconds since 1970.
     pub expires: Option<i64>,
-    /// The bytes for the wire; none of a marker.
+    /// The frame as a chunk of HTTP/1.1; empty for a marker.
     pub chunk: Chunk,
-    /// When it reached this broker by the tail; `None` in pages.
+    /// When the tail received it; `None` if it was read from a page.
     pub received: Option<Instant>,
 }
 
 impl Event {
-    /// What it costs in a ring or page, about.
+    /// Its approximate size in memory, in bytes.
     #[must_use]
     pub fn weight(&self) -> usize {
         let len = |s: &Option<Box<str>>| s.as_ref().map_or(0, |s| s.len());
@@ -188,34 +205,22 @@ impl Event {
         size_of::<Self>() + self.chunk.wire().len() + names
     }
 
-    /// Whether its time to live is over at `now`, in nanoseconds since 1970.
+    /// Whether its time to live has ended at `now`, in nanoseconds since 1970.
     #[must_use]
     pub fn expired_at(&self, now: i64) -> bool {
         self.expires.is_some_and(|at| at <= now)
     }
 
-    /// The cursor of a client that has seen it.
+    /// The cursor of a client that has received it.
     #[must_use]
     pub fn cursor(&self, epoch: Epoch) -> Cursor {
         Cursor { epoch, sequence: self.sequence, check: self.check }
     }
 
-    /// Its type as a listener names it.
+    /// Its type, with the default if it has none.
     #[must_use]
     pub fn type_name(&self) -> &str {
         self.event_type.as_deref().unwrap_or(DEFAULT_TYPE)
-    }
-}
-
-/// Reads the topic from a subject, less the channel's prefix and its dot.
-///
-/// # Errors
-/// The subject is not one of the channel's.
-pub fn topic_of(subject: &str) -> Result<Option<String>, BadEvent> {
-    match subject.strip_prefix("t.") {
-        Some(tokens) => topic::decode(tokens).map(Some).ok_or(BadEvent::Subject),
-        None if subject == "all" => Ok(None),
-        None => Err(BadEvent::Subject),
     }
 }
 
@@ -227,7 +232,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_type_that_may_be_published_can_be_asked_for_alone(name in "[a-b.*> é]{1,12}", other in "[a-b.*> é]{1,12}") {
+        fn every_valid_type_is_a_pattern_for_itself_alone(name in "[a-b.*> é]{1,12}", other in "[a-b.*> é]{1,12}") {
             if check_type(&name).is_ok() {
                 let pattern = Pattern::new(&name).unwrap();
                 prop_assert!(pattern.is_literal() && pattern.matches(&name));
@@ -237,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_pattern_selects_is_no_type() {
+    fn types_obey_the_rules_of_topics() {
         for bad in
             ["a..b", ".a", "a.", ".", "*", ">", "a.*", "a.*.b", ">.a", "a.>", &["a"; 17].join(".")]
         {

@@ -1,4 +1,4 @@
-//! Which events reach a subscriber or a query. Pure.
+//! Filters: which events a subscriber or a query receives. Pure.
 
 use crate::{
     event::{Event, Kind},
@@ -6,10 +6,11 @@ use crate::{
     topic::{BadTopic, Pattern},
 };
 
-/// Patterns of one kind at most.
+/// The maximum number of patterns of one kind.
 pub const MAX_PATTERNS: usize = 32;
 
-/// What passes: any of the topics (or no topic at all), any of the types, any of the sources. An empty list passes all.
+/// A filter. An event passes if it matches any topic pattern (or has no topic), any type pattern and any source pattern. An empty list
+/// of patterns matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     topics: Vec<Pattern>,
@@ -19,31 +20,31 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Lets pass what has a topic that `pattern` matches, besides what other patterns match.
+    /// Adds a topic pattern.
     ///
     /// # Errors
-    /// `pattern` cannot be read.
+    /// `pattern` is invalid.
     pub fn add_topic(&mut self, pattern: &str) -> Result<(), BadTopic> {
         self.topics.push(Pattern::new(pattern)?);
         Ok(())
     }
 
-    /// Lets pass what has a type that `pattern` matches, besides what other patterns match.
+    /// Adds a type pattern.
     ///
     /// # Errors
-    /// `pattern` cannot be read.
+    /// `pattern` is invalid.
     pub fn add_type(&mut self, pattern: &str) -> Result<(), BadTopic> {
         self.types.push(Pattern::new(pattern)?);
         Ok(())
     }
 
-    /// Lets pass what comes from a source that `pattern` matches, besides what other patterns match.
+    /// Adds a source pattern.
     pub fn add_source(&mut self, pattern: SourcePattern) {
         self.sources.push(pattern);
     }
 
-    /// Holds back events without a topic, which otherwise pass every topic filter.
-    pub fn leave_out_broadcast(&mut self) {
+    /// Excludes events without a topic, which otherwise pass any topic filter.
+    pub fn exclude_broadcast(&mut self) {
         self.without_broadcast = true;
     }
 
@@ -52,12 +53,12 @@ impl Filter {
         self.topics = topics;
     }
 
-    /// Patterns of topics.
+    /// The topic patterns.
     pub fn topics(&self) -> &[Pattern] {
         &self.topics
     }
 
-    /// Patterns of types.
+    /// The type patterns.
     pub fn types(&self) -> &[Pattern] {
         &self.types
     }
@@ -67,7 +68,7 @@ impl Filter {
         !self.without_broadcast
     }
 
-    /// Whether it lets everything pass.
+    /// Whether every event passes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.topics.is_empty()
@@ -76,13 +77,13 @@ impl Filter {
             && !self.without_broadcast
     }
 
-    /// The most patterns of any one kind.
+    /// The number of patterns of the kind that has the most.
     #[must_use]
-    pub fn patterns(&self) -> usize {
+    pub fn max_patterns(&self) -> usize {
         self.topics.len().max(self.types.len()).max(self.sources.len())
     }
 
-    /// Whether `event` passes. A message that breaks the rules is told to those whom its topic reaches.
+    /// Whether `event` passes. An invalid message passes if its topic does, so that its gap is declared.
     #[must_use]
     pub fn passes(&self, event: &Event) -> bool {
         match event.kind {
@@ -91,14 +92,14 @@ impl Filter {
         }
     }
 
-    /// Whether `event`, which is no marker, passes if its topic does.
+    /// Whether `event` passes, given that its topic does. Must not be called for a marker.
     #[must_use]
     pub fn passes_but_topic(&self, event: &Event) -> bool {
         event.kind == Kind::Invalid
             || (any(&self.types, |p| p.matches(event.type_name())) && self.source_passes(event))
     }
 
-    /// Whether `event`, which is data, passes if its type does.
+    /// Whether `event` passes, given that its type does. Must be called for data only.
     #[must_use]
     pub fn passes_but_type(&self, event: &Event) -> bool {
         self.topic_passes(event) && self.source_passes(event)
@@ -158,7 +159,7 @@ mod tests {
         }
 
         #[test]
-        fn more_patterns_never_pass_less(topic in "[ab](\\.[ab]){0,2}", first in "[ab*](\\.[ab*]){0,2}", second in "[ab*](\\.[ab*]){0,2}") {
+        fn adding_a_pattern_never_excludes_an_event(topic in "[ab](\\.[ab]){0,2}", first in "[ab*](\\.[ab*]){0,2}", second in "[ab*](\\.[ab*]){0,2}") {
             let e = event(Kind::Data, Some(&topic), None);
             if filter(&[&first], &[]).passes(&e) {
                 prop_assert!(filter(&[&first, &second], &[]).passes(&e));
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn types_without_a_name_are_message() {
+    fn an_event_without_a_type_is_a_message() {
         assert!(filter(&[], &["message"]).passes(&event(Kind::Data, None, None)));
         assert!(!filter(&[], &["message"]).passes(&event(Kind::Data, None, Some("order.paid"))));
         assert!(filter(&[], &["order.*"]).passes(&event(Kind::Data, None, Some("order.paid"))));
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_message_is_told_to_those_its_topic_reaches_and_a_marker_to_nobody() {
+    fn an_invalid_message_passes_by_its_topic_and_a_marker_never() {
         let f = filter(&["user.42"], &["note"]);
         assert!(f.passes(&event(Kind::Invalid, Some("user.42"), None)));
         assert!(!f.passes(&event(Kind::Invalid, Some("user.43"), None)));

@@ -1,7 +1,7 @@
-//! Events as bytes for the wire (WHATWG HTML, section 9.2.6). Pure.
+//! Encodes events as `text/event-stream` (WHATWG HTML, section 9.2.6). Pure.
 //!
-//! Only LF ends lines; an event is one buffer; `id:` is last, so that a block cut in two never moves a client's cursor;
-//! data is split at CR LF, CR and LF, so that nothing in it can start a field of its own.
+//! Lines end with LF. `id:` comes last, so that an event that is cut off never advances a client's cursor. Data is split at CR LF, CR
+//! and LF, so that nothing in it can start a new field.
 
 mod chunk;
 
@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::{cursor::Cursor, gap::Gap};
 
-/// A comment: the heartbeat. One newline, no blank line: some clients take an empty block for an event.
+/// The heartbeat, a comment. Without a blank line, because some clients treat an empty block as an event.
 pub const HEARTBEAT: Bytes = Bytes::from_static(b":\n");
 
 /// Frames an event that passed the rules of [`crate::event`].
@@ -37,7 +37,7 @@ pub fn event(event_type: Option<&str>, data: &str, cursor: &Cursor) -> Bytes {
     out.freeze()
 }
 
-/// The data of a frame made by [`event`], its lines joined by LF: what a client is given.
+/// The data of a frame of [`event`] as a client receives it: its lines, joined by LF.
 #[must_use]
 pub fn data(frame: &[u8]) -> String {
     let text = std::str::from_utf8(frame).unwrap_or_default();
@@ -45,7 +45,7 @@ pub fn data(frame: &[u8]) -> String {
     lines.join("\n")
 }
 
-/// Bytes of [`data`], without making it.
+/// The length of [`data`] in bytes, without an allocation.
 #[must_use]
 pub fn data_len(frame: &[u8]) -> usize {
     let lines = frame.split(|b| *b == b'\n').filter_map(|line| line.strip_prefix(b"data: "));
@@ -58,27 +58,27 @@ fn field(out: &mut BytesMut, name: &str, value: &str) {
     out.put_u8(b'\n');
 }
 
-/// The first bytes of every stream: how long to wait before a reconnect, and a comment, because Firefox does not call
-/// a stream open before a byte of its body.
+/// The first bytes of a stream: the time before a reconnect, and a comment, because Firefox does not open a stream before the first
+/// byte of its body.
 #[must_use]
 pub fn opening(retry_ms: u64) -> Bytes {
     format!("retry: {retry_ms}\n:\n").into()
 }
 
-/// A control event; with `id` it moves the client's cursor.
+/// A control event. With `id`, it sets the client's cursor.
 fn control(name: &str, data: &impl Serialize, id: Option<&Cursor>) -> String {
     let data = serde_json::to_string(data).unwrap_or_default();
     let id = id.map(|c| format!("id: {c}\n")).unwrap_or_default();
     format!("event: eventcast.{name}\ndata: {data}\n{id}\n")
 }
 
-/// Tells a gap and moves the client's cursor past it.
+/// Declares a gap and moves the client's cursor past it.
 #[must_use]
 pub fn gap(gap: &Gap, resumed_at: &Cursor) -> Bytes {
     control("gap", gap, Some(resumed_at)).into()
 }
 
-/// Moves the cursor of a client that no event has reached.
+/// Sets the cursor of a client that has received no event for a while.
 #[must_use]
 pub fn cursor(at: &Cursor) -> Bytes {
     #[derive(Serialize)]
@@ -88,7 +88,7 @@ pub fn cursor(at: &Cursor) -> Bytes {
     control("cursor", &Data { cursor: at.to_string() }, Some(at)).into()
 }
 
-/// A heartbeat that a script can see; it has no id.
+/// A heartbeat that scripts can see. It has no id.
 #[must_use]
 pub fn heartbeat(time: &str) -> Bytes {
     #[derive(Serialize)]
@@ -98,7 +98,7 @@ pub fn heartbeat(time: &str) -> Bytes {
     control("heartbeat", &Data { time }, None).into()
 }
 
-/// The last words of a stream.
+/// Announces that the server closes the stream.
 #[must_use]
 pub fn closing(reason: &str, retry_ms: u64) -> Bytes {
     #[derive(Serialize)]

@@ -1,14 +1,14 @@
-//! Gaps: events that a client asked for and cannot have. Pure.
+//! Gaps: events that a client requested but that cannot be delivered. Pure.
 
 use serde::Serialize;
 
-/// Why events are missing.
+/// Why events cannot be delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GapReason {
-    /// Retention moved on.
+    /// The stream has deleted them.
     Expired,
-    /// The log was recreated or lost its newest events.
+    /// The stream was recreated, or lost its newest events.
     NewIncarnation,
     /// The cursor was not minted by a broker of this channel.
     InvalidCursor,
@@ -29,15 +29,15 @@ impl GapReason {
     }
 }
 
-/// Events between two cursors that cannot be delivered. The client is always told.
+/// Events between two cursors that cannot be delivered. Clients always receive it, as `eventcast.gap`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Gap {
-    /// The cursor the client had, as it sent it.
+    /// The cursor of the client, as it sent it.
     pub requested: String,
-    /// Where delivery resumes: every event after it is still to come.
+    /// The cursor after which delivery resumes.
     pub resumed_at: String,
-    /// How many sequences of the log are lost, where that is known.
+    /// The number of lost sequences; `None` if it is unknown.
     pub lost: Option<u64>,
-    /// Why.
+    /// Why they cannot be delivered.
     pub reason: GapReason,
 }

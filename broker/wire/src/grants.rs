@@ -50,7 +50,7 @@ impl Topics {
     pub fn narrow(&self, asked: Filter) -> Result<Filter, NotGranted> {
         let mut narrowed = asked;
         if !self.broadcast {
-            narrowed.leave_out_broadcast();
+            narrowed.exclude_broadcast();
         }
         if self.patterns.iter().any(|p| p.text() == ">") {
             return Ok(narrowed);
@@ -171,7 +171,7 @@ mod tests {
             let mut filter = Filter::default();
             asked.iter().for_each(|p| filter.add_topic(p.text()).unwrap());
             if quiet {
-                filter.leave_out_broadcast();
+                filter.exclude_broadcast();
             }
             let topics = Topics::new(granted, broadcast);
             let event = event(topic.as_deref());

@@ -1,11 +1,12 @@
-//! The words of the wire, shared by the broker, its tests and its fuzz targets. No clock and no I/O: time is an argument.
+//! The wire format of Eventcast, shared by the broker, its tests and its fuzz targets. No clock and no I/O: time is an argument.
 //!
-//! - [`cursor`], [`topic`], [`source`], [`filter`]: positions in a log; names and the patterns that select them.
+//! - [`cursor`]: positions in a log.
+//! - [`topic`], [`source`], [`filter`], [`subject`]: names, the patterns that select them, and their NATS subjects.
 //! - [`grants`]: topics that a client may read, and filters narrowed to them.
-//! - [`event`]: the rules of events.
+//! - [`event`]: events and their rules.
 //! - [`frame`]: events and control events as bytes of `text/event-stream`.
 //! - [`gap`], [`closing`]: why events are missing, and why a stream ends.
-//! - [`properties`]: what must hold for any input.
+//! - [`properties`]: properties that fuzz targets and tests check.
 
 pub mod closing;
 pub mod cursor;
@@ -16,4 +17,5 @@ pub mod gap;
 pub mod grants;
 pub mod properties;
 pub mod source;
+pub mod subject;
 pub mod topic;

@@ -1,14 +1,14 @@
-//! What must hold for any bytes: the bodies of the fuzz targets, which tests call, too. Each panics if bytes break a property.
+//! Properties that hold for any input: the bodies of the fuzz targets, which tests call, too. Each panics if the input breaks it.
 
 use crate::{
     cursor::{Check, Cursor, Epoch},
     event, frame,
 };
 
-/// A text is a cursor only if it is exactly what the broker would write.
+/// A text that is parsed as a cursor is exactly what the broker writes.
 ///
 /// # Panics
-/// It is not.
+/// The property does not hold.
 pub fn cursor(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok(cursor) = text.parse::<Cursor>() {
@@ -17,10 +17,10 @@ pub fn cursor(bytes: &[u8]) {
     }
 }
 
-/// Data that the rules accept becomes one block, which gives the data back.
+/// Valid data is encoded as one block, and decoded unchanged.
 ///
 /// # Panics
-/// It does not.
+/// The property does not hold.
 pub fn encoder(bytes: &[u8]) {
     let Ok(data) = event::check_data(bytes, bytes.len()) else { return };
     let cursor = Cursor { epoch: Epoch::mint(1), sequence: 1, check: Check::of_time(1) };
@@ -51,7 +51,7 @@ mod tests {
         }
 
         #[test]
-        fn hold_for_bytes_that_come_close(text in "[a-z0-9{}\":,.\\[\\]\\\\\r\n%*> =&-]{0,60}") {
+        fn hold_for_nearly_valid_bytes(text in "[a-z0-9{}\":,.\\[\\]\\\\\r\n%*> =&-]{0,60}") {
             super::cursor(text.as_bytes());
             super::encoder(text.as_bytes());
         }

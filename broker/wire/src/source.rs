@@ -1,21 +1,20 @@
-//! Patterns over the sources of events. Sources are URI references and names of any make, so there are no segments to speak
-//! of: `*` stands for any characters, however many. Pure.
+//! Patterns for the sources of events. Sources are URI references or free names without segments, so `*` matches any number of any
+//! characters. Pure.
 
-/// Bytes of a pattern at most: the longest source with every character escaped.
-pub const MAX_PATTERN_BYTES: usize = 2 * crate::event::MAX_SOURCE_BYTES;
+/// The maximum length of a source pattern, in bytes: the longest source with every character escaped.
+pub const MAX_SOURCE_PATTERN_BYTES: usize = 2 * crate::event::MAX_SOURCE_BYTES;
 
-/// A source, or all that look like it.
+/// A pattern for sources.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourcePattern {
-    /// The texts between the wildcards: one where there is none.
+    /// The literal texts between the wildcards; one text if there is no wildcard.
     texts: Vec<String>,
 }
 
 impl SourcePattern {
-    /// Reads a pattern: `*` stands for any characters, `\*` for a star and `\\` for a backslash. `None` if it is empty or too
-    /// long.
+    /// Parses a pattern: `*` matches any characters, `\*` an asterisk and `\\` a backslash. `None` if it is empty or too long.
     pub fn parse(text: &str) -> Option<Self> {
-        if text.is_empty() || text.len() > MAX_PATTERN_BYTES {
+        if text.is_empty() || text.len() > MAX_SOURCE_PATTERN_BYTES {
             return None;
         }
         let mut texts = vec![String::new()];
@@ -34,8 +33,8 @@ impl SourcePattern {
         Some(Self { texts })
     }
 
-    /// Whether `source` is selected. Each text is sought once behind the one before, so the time is linear however many
-    /// wildcards there are, which libraries for globs do not promise.
+    /// Whether `source` matches. Each text is searched once, after the previous one, so the time is linear for any number of wildcards,
+    /// which libraries for globs do not guarantee.
     pub fn matches(&self, source: &str) -> bool {
         let [first, middle @ .., last] = &*self.texts else {
             return self.texts.first().is_some_and(|text| text == source);
@@ -59,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_stands_for_any_characters() {
+    fn an_asterisk_matches_any_characters() {
         for (pattern, source) in [
             ("/devices/*", "/devices/7"),
             ("/devices/*", "/devices/7/temperature"),
@@ -91,7 +90,7 @@ mod tests {
             assert!(!matches(pattern, source), "{pattern} {source}");
         }
         assert!(SourcePattern::parse("").is_none());
-        assert!(SourcePattern::parse(&"x".repeat(MAX_PATTERN_BYTES + 1)).is_none());
+        assert!(SourcePattern::parse(&"x".repeat(MAX_SOURCE_PATTERN_BYTES + 1)).is_none());
     }
 
     proptest! {

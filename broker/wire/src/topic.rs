@@ -1,14 +1,14 @@
-//! Topics and the patterns that select them, and topics as NATS subjects.
+//! Topics, the patterns that select them, and their encoding as tokens of NATS subjects.
 //!
-//! A topic is 1 to 16 segments joined by dots. As a subject each segment keeps `A-Z a-z 0-9 - _ ~ @ : = + ,` and every
-//! other byte becomes `%XX`: reversible, and no topic can reach a subject outside the channel's prefix. Pure.
+//! A topic has 1 to 16 segments, joined by dots. In a subject, a segment keeps `A-Z a-z 0-9 - _ ~ @ : = + ,`, and every other byte
+//! becomes `%XX`. The encoding is reversible, and no topic leads to a subject outside the channel's prefix. Pure.
 
 use std::fmt;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-/// What a token of a subject does not hold as it is.
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+/// Characters that are percent-encoded in a token of a subject.
+const ENCODED_CHARS: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
     .remove(b'~')
@@ -18,33 +18,33 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'+')
     .remove(b',');
 
-/// Segments of a topic at most.
+/// The maximum number of segments of a topic or a pattern.
 const MAX_SEGMENTS: usize = 16;
-/// Bytes of a topic at most, once encoded as a subject.
+/// The maximum length of a topic, encoded as tokens of a subject, in bytes.
 pub const MAX_TOPIC_BYTES: usize = 255;
-/// Bytes of a pattern at most.
-pub const MAX_PATTERN_BYTES: usize = 256;
+/// The maximum length of a topic or type pattern, in bytes.
+pub const MAX_TOPIC_PATTERN_BYTES: usize = 256;
 
-/// Why a text is no topic or no pattern.
+/// Why a text is not a valid topic or pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadTopic {
-    /// Nothing between two dots, or nothing at all.
-    #[error("has an empty segment: write it as segments joined by single dots, as user.42")]
+    /// The text is empty, or nothing is between two dots.
+    #[error("has an empty segment; segments are joined by single dots, as in user.42")]
     EmptySegment,
-    /// More than 16 segments.
+    /// There are more than 16 segments.
     #[error("has more than 16 segments")]
     TooManySegments,
-    /// Too long.
+    /// The encoded topic, or the pattern, is too long.
     #[error("is longer than 255 bytes")]
     TooLong,
-    /// Control characters.
+    /// The text has a control character.
     #[error("has a control character")]
     Control,
-    /// A wildcard in a topic.
-    #[error("has a segment that is a wildcard: * and > are for patterns")]
+    /// A topic has a wildcard.
+    #[error("has a wildcard segment; * and > are for patterns only")]
     Wildcard,
-    /// `>` before the end of a pattern.
-    #[error("has > before its end: > stands for the rest and comes last")]
+    /// A pattern has `>` before its end.
+    #[error("has > before its end; > matches the rest and must be the last segment")]
     RestInside,
 }
 
@@ -61,7 +61,7 @@ fn segments(text: &str) -> Result<impl Iterator<Item = &str> + Clone, BadTopic> 
     Ok(text.split('.'))
 }
 
-/// Checks a text that patterns select: segments, none of which is a wildcard.
+/// Checks a topic: valid segments without wildcards.
 ///
 /// # Errors
 /// `text` breaks a rule.
@@ -81,7 +81,7 @@ pub fn encode(topic: &str) -> Result<String, BadTopic> {
     encode_segments(topic)
 }
 
-/// Encodes `pattern` as the tokens of a NATS subject whose wildcards select the same topics.
+/// Encodes `pattern` as the tokens of a NATS subject filter that selects the same topics.
 ///
 /// # Errors
 /// `pattern` breaks a rule of patterns.
@@ -100,7 +100,7 @@ fn encode_segments(text: &str) -> Result<String, BadTopic> {
             out.push_str(segment);
             continue;
         }
-        out.extend(utf8_percent_encode(segment, ESCAPED));
+        out.extend(utf8_percent_encode(segment, ENCODED_CHARS));
     }
     if out.len() > MAX_TOPIC_BYTES {
         return Err(BadTopic::TooLong);
@@ -108,15 +108,15 @@ fn encode_segments(text: &str) -> Result<String, BadTopic> {
     Ok(out)
 }
 
-/// Reads the tokens of a NATS subject back. Only what [`encode`] would have written is a topic: two spellings of one
-/// topic would let a filter miss one of them.
+/// Decodes the tokens of a NATS subject. Accepts only what [`encode`] writes: if a topic had two spellings, a filter could miss one of
+/// them.
 #[must_use]
 pub fn decode(tokens: &str) -> Option<String> {
     let topic = percent_decode_str(tokens).decode_utf8().ok()?.into_owned();
     (encode(&topic).as_deref() == Ok(tokens)).then_some(topic)
 }
 
-/// A pattern over topics or types: `*` stands for one segment, a last `>` for one or more.
+/// A pattern for topics or types: `*` matches one segment, a last `>` matches one or more.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Pattern {
     text: Box<str>,
@@ -130,12 +130,12 @@ impl fmt::Debug for Pattern {
 }
 
 impl Pattern {
-    /// Reads a pattern.
+    /// Parses a pattern.
     ///
     /// # Errors
     /// `text` is empty, too long, has an empty segment, a control character, or a `>` before its end.
     pub fn new(text: &str) -> Result<Self, BadTopic> {
-        if text.len() > MAX_PATTERN_BYTES {
+        if text.len() > MAX_TOPIC_PATTERN_BYTES {
             return Err(BadTopic::TooLong);
         }
         let mut parts = segments(text)?.peekable();
@@ -149,19 +149,19 @@ impl Pattern {
         Ok(Self { text: text.into(), literal })
     }
 
-    /// As it was written.
+    /// The pattern as it was written.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// Whether it has no wildcard.
+    /// Whether the pattern has no wildcard.
     #[must_use]
     pub fn is_literal(&self) -> bool {
         self.literal
     }
 
-    /// Whether `name` is selected.
+    /// Whether the pattern matches `name`, a topic or a type.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {
         if self.literal {
@@ -187,7 +187,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_topic_survives_its_subject(topic in "[^\\x00-\\x1f\\x7f-\\u{9f}]{1,40}") {
+        fn every_topic_is_decoded_from_its_subject(topic in "[^\\x00-\\x1f\\x7f-\\u{9f}]{1,40}") {
             if let Ok(subject) = encode(&topic) {
                 prop_assert_eq!(decode(&subject), Some(topic));
                 prop_assert!(subject.bytes().all(|b| b.is_ascii_graphic() && b != b'*' && b != b'>'));
@@ -196,7 +196,7 @@ mod tests {
         }
 
         #[test]
-        fn every_subject_is_one_topic_or_none(tokens in "[a-zA-Z0-9%.*> $_-]{0,40}") {
+        fn every_subject_is_canonical_or_rejected(tokens in "[a-zA-Z0-9%.*> $_-]{0,40}") {
             if let Some(topic) = decode(&tokens) {
                 prop_assert_eq!(encode(&topic), Ok(tokens));
             }
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_topics_and_patterns_are_told_apart() {
+    fn invalid_topics_and_patterns_are_distinguished() {
         assert_eq!(encode(""), Err(BadTopic::EmptySegment));
         assert_eq!(encode("a..b"), Err(BadTopic::EmptySegment));
         assert_eq!(encode("a.*"), Err(BadTopic::Wildcard));
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_special_to_nats_never_leaves_the_encoding() {
+    fn characters_that_are_special_to_nats_are_encoded() {
         assert_eq!(encode("$JS.API.a b\u{a0}>").unwrap(), "%24JS.API.a%20b%C2%A0%3E");
         assert_eq!(decode("a%2Eb"), None, "a dot inside a segment would be two spellings of a.b");
         assert_eq!(decode("a%zz"), None);

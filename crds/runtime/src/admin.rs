@@ -1,4 +1,4 @@
-//! The admin listener: probes and metrics, for kubelets and scrapers, never on a public port.
+//! The HTTP server of the admin port: probes for the kubelet and metrics for Prometheus.
 
 use std::{convert::Infallible, io, sync::Arc};
 
@@ -15,21 +15,25 @@ use tokio::{
 
 use crate::{Chain, listener::is_broken};
 
-/// Probes and scrapers, not the world.
-const MAX_CONNECTIONS: usize = 64;
+/// Concurrent connections. Only probes and scrapers connect.
+const MAX_ADMIN_CONNECTIONS: usize = 64;
+/// How long to wait after a failed `accept`, for example when file descriptors run out.
+const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// How long a request head may take to arrive.
+const ADMIN_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is answered.
+/// A response of the admin port.
 pub type Answer = Response<Full<Bytes>>;
 
-/// Serves until dropped: `answer` is given the path of each `GET`, and `None` from it is a 404.
+/// Serves until the future is dropped. `answer` maps the path of a `GET` to a response; `None` is a 404.
 ///
 /// # Errors
-/// The listener is broken.
+/// The listener is broken and will never accept again.
 pub async fn serve(
     listener: TcpListener,
     answer: impl Fn(&str) -> Option<Answer> + Send + Sync + 'static,
 ) -> io::Result<()> {
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let permits = Arc::new(Semaphore::new(MAX_ADMIN_CONNECTIONS));
     let answer = Arc::new(answer);
     loop {
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
@@ -39,35 +43,38 @@ pub async fn serve(
             Ok((socket, _)) => socket,
             Err(error) if is_broken(&error) => return Err(error),
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection of the admin port");
-                sleep(Duration::from_millis(100)).await;
+                tracing::warn!(%error, "cannot accept a connection on the admin port");
+                sleep(ACCEPT_RETRY_PAUSE).await;
                 continue;
             }
         };
         let answer = Arc::clone(&answer);
         let service = service_fn(move |request: Request<Incoming>| {
-            let read = request.method() == Method::GET || request.method() == Method::HEAD;
-            let response = if read {
+            let is_read = request.method() == Method::GET || request.method() == Method::HEAD;
+            let response = if is_read {
                 answer(request.uri().path()).unwrap_or_else(|| {
-                    text(StatusCode::NOT_FOUND, "/livez, /readyz and /metrics are here\n")
+                    text(
+                        StatusCode::NOT_FOUND,
+                        "not found: this port serves /livez, /readyz and /metrics\n",
+                    )
                 })
             } else {
-                text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n")
+                text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed: use GET\n")
             };
             async move { Ok::<_, Infallible>(response) }
         });
         tokio::spawn(async move {
             let mut builder = http1::Builder::new();
-            builder.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(10));
+            builder.timer(TokioTimer::new()).header_read_timeout(ADMIN_HEAD_TIMEOUT);
             if let Err(error) = builder.serve_connection(TokioIo::new(socket), service).await {
-                tracing::debug!(error = %Chain(&error), "an admin connection ended");
+                tracing::debug!(error = %Chain(&error), "a connection on the admin port failed");
             }
             drop(permit);
         });
     }
 }
 
-/// An answer in plain text, as Prometheus reads it.
+/// A response in plain text, with the content type of the Prometheus text format.
 #[must_use]
 pub fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
     let mut response = Response::new(Full::new(body.into()));

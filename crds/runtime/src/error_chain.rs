@@ -1,22 +1,22 @@
-//! An error with everything that caused it.
+//! Formats an error together with its sources.
 
 use std::{error::Error, fmt};
 
-/// An error and its sources in one line, as `failed to read /x: permission denied`.
+/// Displays an error and its sources in one line, such as `failed to read /x: permission denied`.
 #[derive(Clone, Copy, Debug)]
 pub struct Chain<'a>(pub &'a (dyn Error + 'static));
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut said = self.0.to_string();
-        f.write_str(&said)?;
+        let mut last = self.0.to_string();
+        f.write_str(&last)?;
         let mut source = self.0.source();
         while let Some(error) = source {
             let text = error.to_string();
             // Many libraries repeat the source in the text of the error itself.
-            if !said.contains(&text) {
+            if !last.contains(&text) {
                 write!(f, ": {text}")?;
-                said = text;
+                last = text;
             }
             source = error.source();
         }
@@ -41,15 +41,15 @@ mod tests {
     }
 
     #[test]
-    fn every_source_is_said_once() {
-        let said = |texts: &[&'static str]| Chain(&*layers(texts).unwrap()).to_string();
-        assert_eq!(said(&["failed to read /x"]), "failed to read /x");
+    fn every_source_is_displayed_once() {
+        let chain = |texts: &[&'static str]| Chain(&*layers(texts).unwrap()).to_string();
+        assert_eq!(chain(&["failed to read /x"]), "failed to read /x");
         assert_eq!(
-            said(&["failed to read /x", "denied", "by whom"]),
+            chain(&["failed to read /x", "denied", "by whom"]),
             "failed to read /x: denied: by whom"
         );
         assert_eq!(
-            said(&["TLS error: bad key", "bad key", "line 3"]),
+            chain(&["TLS error: bad key", "bad key", "line 3"]),
             "TLS error: bad key: line 3"
         );
     }

@@ -1,12 +1,13 @@
-//! Faults for tests, in builds with debug assertions only: the one way to see that the panic of any critical task is noticed, for
-//! which there must not be a real cause.
+//! Fault injection for tests, only in builds with debug assertions. It lets tests check that a panic of any critical task is noticed.
 
 use std::borrow::Cow;
 
-/// `future` itself; with debug assertions it panics as soon as a line of the file that `EVENTCAST_FAULT_FILE` names is `task`.
+/// Runs `future`. With debug assertions, panics as soon as the file named by `EVENTCAST_FAULT_FILE` has a line that equals `task`.
 #[cfg(debug_assertions)]
 pub async fn inject<F: Future>(task: Cow<'static, str>, future: F) -> F::Output {
     use tokio::time::{Duration, sleep};
+
+    const FAULT_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
     let Some(file) = std::env::var_os("EVENTCAST_FAULT_FILE") else {
         return future.await;
@@ -17,7 +18,7 @@ pub async fn inject<F: Future>(task: Cow<'static, str>, future: F) -> F::Output 
             if text.lines().any(|line| line == task) {
                 return;
             }
-            sleep(Duration::from_millis(20)).await;
+            sleep(FAULT_POLL_INTERVAL).await;
         }
     };
     tokio::select! {
@@ -26,7 +27,7 @@ pub async fn inject<F: Future>(task: Cow<'static, str>, future: F) -> F::Output 
     }
 }
 
-/// `future` itself.
+/// Returns `future` unchanged.
 #[cfg(not(debug_assertions))]
 pub fn inject<F: Future>(_task: Cow<'static, str>, future: F) -> F {
     future

@@ -1,9 +1,9 @@
-//! What the Eventcast programs share at run time.
+//! Run-time support that both Eventcast programs share.
 //!
-//! - [`program`]: from the arguments to the exit code.
+//! - [`program`]: the main function, from arguments to exit code.
 //! - [`telemetry`], [`signals`], [`supervise`], [`restarts`]: logs, shutdown signals, critical tasks, restart backoff.
-//! - [`admin`], [`listener`]: the listener for probes and metrics; errors of `accept`.
-//! - [`nats`]: connection options from the configuration, and the oldest server that is supported.
+//! - [`admin`], [`listener`]: the HTTP server for probes and metrics; errors of `accept`.
+//! - [`nats`]: connection options from the configuration, and the oldest supported server.
 
 pub mod admin;
 mod error_chain;

@@ -1,11 +1,11 @@
-//! What a failed accept(2) says about its listener.
+//! Classifies errors of `accept(2)`.
 
 use std::io;
 
 use rustix::io::Errno;
 
-/// Whether the listener itself is broken, so that it will never accept again. Other errors are about one connection, or pass when
-/// file descriptors or memory are to be had again.
+/// Whether the listener itself is broken and will never accept again. Other errors concern one connection, or disappear once file
+/// descriptors or memory are available again.
 #[must_use]
 pub fn is_broken(error: &io::Error) -> bool {
     let broken = [Errno::BADF, Errno::INVAL, Errno::NOTSOCK, Errno::OPNOTSUPP, Errno::FAULT];
@@ -17,7 +17,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lack_of_files_passes_and_a_socket_that_listens_no_more_does_not() {
+    fn running_out_of_files_is_temporary_and_an_invalid_socket_is_not() {
         for (errno, broken) in [
             (Errno::MFILE, false),
             (Errno::NFILE, false),
@@ -29,6 +29,6 @@ mod tests {
         ] {
             assert_eq!(is_broken(&errno.into()), broken, "{errno}");
         }
-        assert!(!is_broken(&io::Error::other("of our own")));
+        assert!(!is_broken(&io::Error::other("another error")));
     }
 }

@@ -1,4 +1,4 @@
-//! How to reach NATS, from the configuration: the one place where servers and credentials become connection options.
+//! Connection options for NATS from the configuration.
 
 use std::path::Path;
 
@@ -7,55 +7,55 @@ use async_nats::{ConnectOptions, ServerAddr};
 use eventcast_crds::config::Nats;
 use semver::Version;
 
-/// The oldest supported nats-server. Batch direct gets and per-message TTLs need it; older ones deadlock or lose pending writes.
-pub const OLDEST: Version = Version::new(2, 12, 3);
+/// The oldest supported nats-server. Batch direct get and per-message TTLs require it; older versions deadlock or lose pending writes.
+pub const OLDEST_SUPPORTED: Version = Version::new(2, 12, 3);
 
-/// The server is older than [`OLDEST`].
+/// The server is older than [`OLDEST_SUPPORTED`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("NATS {found} is too old: Eventcast needs nats-server {OLDEST} or later")]
+#[error("NATS {found} is too old: Eventcast needs nats-server {OLDEST_SUPPORTED} or later")]
 pub struct UnsupportedVersion {
-    /// The version of the server, as it reports it.
+    /// The version that the server reports.
     pub found: String,
 }
 
 /// Checks the version that a nats-server reports. A pre-release counts as its release.
 ///
 /// # Errors
-/// It is older than [`OLDEST`], or no version.
+/// The version is older than [`OLDEST_SUPPORTED`], or cannot be parsed.
 pub fn check_version(reported: &str) -> Result<(), UnsupportedVersion> {
     let release = |v: &Version| (v.major, v.minor, v.patch);
     match Version::parse(reported) {
-        Ok(version) if release(&version) >= release(&OLDEST) => Ok(()),
+        Ok(version) if release(&version) >= release(&OLDEST_SUPPORTED) => Ok(()),
         _ => Err(UnsupportedVersion { found: reported.to_owned() }),
     }
 }
 
-/// Why there can be no connection.
+/// Why the configuration of NATS is unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum NatsConfigError {
-    /// An address cannot be read.
+    /// An address is invalid.
     #[error("nats.servers: {server}: {message}")]
     Server {
-        /// As configured.
+        /// The address as configured.
         server: String,
-        /// What is wrong with it.
+        /// Why it is invalid.
         message: String,
     },
     /// A file cannot be read.
     #[error("failed to read {path}")]
     File {
-        /// Its path.
+        /// The path of the file.
         path: String,
-        /// Why.
+        /// Why it cannot be read.
         #[source]
         source: std::io::Error,
     },
 }
 
-/// The servers to try.
+/// Parses the addresses of the configured servers.
 ///
 /// # Errors
-/// One of them is no address.
+/// An address is invalid.
 pub fn servers(config: &Nats) -> Result<Vec<ServerAddr>, NatsConfigError> {
     let parse = |server: &String| {
         server.parse().map_err(|e: std::io::Error| NatsConfigError::Server {
@@ -66,7 +66,7 @@ pub fn servers(config: &Nats) -> Result<Vec<ServerAddr>, NatsConfigError> {
     config.servers.iter().map(parse).collect()
 }
 
-/// Connection options with the credentials and the certificates of `config`, as its files say now.
+/// Builds connection options with the current content of the credential and certificate files of `config`.
 ///
 /// # Errors
 /// A file cannot be read.
@@ -86,7 +86,7 @@ pub async fn options(config: &Nats) -> Result<ConnectOptions, NatsConfigError> {
         let source = options.credentials_file(path).await;
         options = source.map_err(|source| unreadable(path, source))?;
     }
-    // The client reads these itself, at each connection, and says no more than "IO error".
+    // The client reads these files itself, at each connection, but reports only "IO error".
     for path in [&config.ca_file, &config.certificate_file, &config.key_file].into_iter().flatten()
     {
         read(path).await?;
@@ -114,13 +114,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_before_the_oldest_are_refused() {
+    fn versions_before_the_oldest_supported_are_rejected() {
         for supported in ["2.12.3", "2.12.10", "2.14.0-beta.1", "3.0.0", "2.12.3-RC.1"] {
             assert_eq!(check_version(supported), Ok(()), "{supported}");
         }
         for old in ["2.12.2", "2.9.10", "1.99.99", "", "dev"] {
-            let told = check_version(old).unwrap_err().to_string();
-            assert!(told.ends_with("needs nats-server 2.12.3 or later"), "{old}: {told}");
+            let error = check_version(old).unwrap_err().to_string();
+            assert!(error.ends_with("needs nats-server 2.12.3 or later"), "{old}: {error}");
         }
     }
 }

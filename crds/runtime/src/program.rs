@@ -1,4 +1,4 @@
-//! A program from its arguments to its exit code.
+//! The main function of a program: logging, runtime, signals, exit code.
 
 use std::{error::Error, process::ExitCode, time::Duration};
 
@@ -18,10 +18,10 @@ pub const EXIT_FAILED: u8 = 70;
 /// A second signal ended the process without a drain (128 + SIGINT).
 pub const EXIT_INTERRUPTED: u8 = 130;
 
-/// How long tasks that still run may take after `main` has returned.
-const RUNTIME_SHUTDOWN: Duration = Duration::from_secs(1);
+/// How long remaining tasks may take after `main` has returned.
+const RUNTIME_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Why a program exits with a code other than 0, in words for standard error.
+/// A nonzero exit code and the message for standard error.
 #[derive(Debug)]
 pub struct Failure {
     code: u8,
@@ -34,7 +34,7 @@ impl Failure {
         Self { code: EXIT_USAGE, message: Chain(&*error.into()).to_string() }
     }
 
-    /// The program could not start, or a part of it failed.
+    /// The program could not start, or a critical task failed.
     pub fn failed(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         let error = error.into();
         let code = if error.is::<TaskFailed>() { EXIT_FAILED } else { 1 };
@@ -44,7 +44,7 @@ impl Failure {
 
 /// Starts logging and a runtime, runs `main` and reports its failure on standard error.
 ///
-/// `main` is given a token that the first SIGTERM or SIGINT cancels. The second signal ends the process at once.
+/// The first SIGTERM or SIGINT cancels the token that `main` receives. The second signal ends the process at once.
 pub fn run<M, F>(name: &str, log: &str, format: LogFormat, main: M) -> ExitCode
 where
     M: FnOnce(CancellationToken) -> F,
@@ -60,8 +60,8 @@ where
                 () = signals.now.cancelled() => Err(interrupted()),
             }
         });
-        // Drops the tasks that still run. A child process is killed with the task that owns it.
-        runtime.shutdown_timeout(RUNTIME_SHUTDOWN);
+        // Drops the remaining tasks. A child process is killed with the task that owns it.
+        runtime.shutdown_timeout(RUNTIME_SHUTDOWN_TIMEOUT);
         ended
     });
     match ended {

@@ -1,22 +1,22 @@
-//! The first SIGTERM or SIGINT begins the shutdown, the second ends the process at once.
+//! Shutdown signals. The first SIGTERM or SIGINT starts a graceful shutdown, the second one ends the process at once.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// What the signals ask for.
+/// Tokens that the signals cancel.
 #[derive(Debug)]
 pub struct Signals {
-    /// End in good order.
+    /// Cancelled by the first signal.
     pub shutdown: CancellationToken,
-    /// End now.
+    /// Cancelled by the second signal.
     pub now: CancellationToken,
 }
 
 impl Signals {
-    /// Watches from now on; needs a runtime.
+    /// Installs the signal handlers. Must be called within a runtime.
     ///
     /// # Errors
-    /// The signals cannot be watched.
+    /// A handler cannot be installed.
     pub fn watch() -> std::io::Result<Self> {
         let (mut term, mut int) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);

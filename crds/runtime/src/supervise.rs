@@ -1,7 +1,7 @@
-//! Supervision: what a program cannot do without runs as a named task, and the end of that task is noticed.
+//! Supervision of critical tasks.
 //!
-//! A detached task that panics leaves a process that looks alive and does only a part of its work. Here the first failure is kept
-//! and [`Supervisor::failed`] returns: the program then drains as far as it can and exits with
+//! If a detached task panics, the process looks healthy but does only a part of its work. A supervised task has a name, and its first
+//! failure makes [`Supervisor::failed`] return. The program then drains as far as possible and exits with
 //! [`EXIT_FAILED`](crate::program::EXIT_FAILED), so that the kubelet restarts it.
 
 use std::{
@@ -20,19 +20,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Chain, fault};
 
-/// A part of the program that ended although it must not.
+/// A critical task that failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{task} failed: {why}")]
 pub struct TaskFailed {
-    /// Which part.
+    /// The name of the task.
     pub task: Cow<'static, str>,
-    /// Its error, or the message of its panic.
+    /// The error, or the message of the panic.
     pub why: String,
 }
 
-/// How a supervised task ended.
+/// The output of a supervised task.
 pub trait Ending {
-    /// Why that is a failure, if it is one whenever it happens.
+    /// The failure in this output, if any.
     fn failure(self) -> Option<String>;
 }
 
@@ -54,7 +54,7 @@ impl<T: Ending> Ending for Option<T> {
     }
 }
 
-/// Watches over the parts of one program. Cheap to clone.
+/// Supervises the critical tasks of a program. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Supervisor(Arc<State>);
 
@@ -65,7 +65,7 @@ struct State {
 }
 
 impl Supervisor {
-    /// Runs a task that must not end before `until` is cancelled. The future sees to it that it ends then.
+    /// Spawns a task that must not end before `until` is cancelled. The future itself must end then.
     pub fn spawn<F>(
         &self,
         task: impl Into<Cow<'static, str>>,
@@ -78,12 +78,12 @@ impl Supervisor {
         let (supervisor, task, until) = (self.clone(), task.into(), until.clone());
         tokio::spawn(async move {
             if supervisor.catch(task.clone(), future).await.is_some() && !until.is_cancelled() {
-                supervisor.fail(task, "it ended");
+                supervisor.fail(task, "it ended unexpectedly");
             }
         })
     }
 
-    /// Runs a task that may end at any time, but not with an error or a panic.
+    /// Spawns a task that may end at any time, but not with an error or a panic.
     pub fn spawn_once<F>(&self, task: impl Into<Cow<'static, str>>, future: F) -> JoinHandle<()>
     where
         F: Future<Output: Ending> + Send + 'static,
@@ -94,10 +94,10 @@ impl Supervisor {
         })
     }
 
-    /// Runs a thread that may end at any time, but not with an error or a panic.
+    /// Spawns a thread that may end at any time, but not with an error or a panic.
     ///
     /// # Errors
-    /// The system gives no thread.
+    /// The system cannot create a thread.
     pub fn thread<T: Ending>(
         &self,
         task: impl Into<Cow<'static, str>>,
@@ -113,7 +113,7 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Awaits `future`; none where it failed, which is noted.
+    /// Awaits `future`. Returns `None` if it failed, after noting the failure.
     pub async fn catch<F: Future<Output: Ending>>(
         &self,
         task: impl Into<Cow<'static, str>>,
@@ -134,16 +134,16 @@ impl Supervisor {
         }
     }
 
-    /// Notes that a part of the program failed.
+    /// Notes a failure. Only the first one is kept.
     pub fn fail(&self, task: impl Into<Cow<'static, str>>, why: impl Display) {
         let failure = TaskFailed { task: task.into(), why: why.to_string() };
-        tracing::error!(task = %failure.task, why = failure.why, "a critical task failed: the process ends");
-        // What fails after the first is a consequence of it, most likely.
+        tracing::error!(task = %failure.task, why = failure.why, "a critical task failed; shutting down");
+        // Later failures are most likely consequences of the first.
         drop(self.0.first.set(failure));
         self.0.failed.cancel();
     }
 
-    /// The first failure, once there is one.
+    /// The first failure, if any.
     #[must_use]
     pub fn failure(&self) -> Option<TaskFailed> {
         self.0.first.get().cloned()
@@ -163,7 +163,7 @@ impl Supervisor {
     }
 }
 
-/// What a panic said.
+/// Describes a panic.
 #[must_use]
 pub fn panicked(panic: &(dyn Any + Send)) -> String {
     format!("it panicked: {}", message(panic))
@@ -200,7 +200,7 @@ mod tests {
 
         let of = Supervisor::default();
         of.spawn("c", &until, async {});
-        assert_eq!(of.failed().await, failure("c", "it ended"));
+        assert_eq!(of.failed().await, failure("c", "it ended unexpectedly"));
 
         let of = Supervisor::default();
         of.thread("d", || panics("there")).unwrap();
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_end_that_was_asked_for_is_none_and_the_first_failure_stays() {
+    async fn a_requested_end_is_no_failure_and_the_first_failure_is_kept() {
         let until = CancellationToken::new();
         let of = Supervisor::default();
         let ends = until.clone().cancelled_owned();

@@ -1,4 +1,4 @@
-//! Logs by tracing, as text or JSON, on standard error.
+//! Logging with tracing, as text or JSON, on standard error.
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
@@ -12,28 +12,28 @@ use tracing_subscriber::EnvFilter;
 
 use crate::supervise::message;
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Human-readable text.
     Text,
-    /// For machines: one object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Panics of this process.
+/// The number of panics in this process.
 static PANICS: AtomicU64 = AtomicU64::new(0);
 
-/// How many panics there were since [`start`], caught ones included.
+/// The number of panics since [`start`], including caught ones.
 #[must_use]
 pub fn panics() -> u64 {
     PANICS.load(Relaxed)
 }
 
-/// Starts logging what `filter` lets through, as `info` or `eventcast_broker=debug,warn`.
+/// Starts logging with `filter`, such as `info` or `eventcast_broker=debug,warn`, and logs and counts panics.
 ///
 /// # Errors
-/// `filter` cannot be read.
+/// `filter` is invalid.
 pub fn start(filter: &str, format: LogFormat) -> Result<(), String> {
     let filter = EnvFilter::try_new(filter).map_err(|e| format!("--log: {e}"))?;
     let builder = tracing_subscriber::fmt()
@@ -45,12 +45,12 @@ pub fn start(filter: &str, format: LogFormat) -> Result<(), String> {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().init(),
     }
-    panic::set_hook(Box::new(tell_panic));
+    panic::set_hook(Box::new(log_panic));
     Ok(())
 }
 
-/// Whoever catches a panic, or nobody does: it is counted, and a line of the log in the log's format.
-fn tell_panic(info: &PanicHookInfo<'_>) {
+/// Counts a panic and logs it in the format of the log, whether it is caught or not.
+fn log_panic(info: &PanicHookInfo<'_>) {
     PANICS.fetch_add(1, Relaxed);
     let message = message(info.payload());
     let location = info.location().map(ToString::to_string).unwrap_or_default();

@@ -69,7 +69,7 @@ impl Dev {
         let process = command.spawn(&format!("dev{}", self.runs), self.folder.path())?;
         let process = self.process.insert(process);
         eventually("dev says where everything is", SOON, || {
-            std::future::ready(process.stdout().contains("Ctrl-C stops it").then_some(()))
+            std::future::ready(process.stdout().contains("Press Ctrl-C to stop").then_some(()))
         })
         .await
         .with_context(|| process.stderr())

@@ -151,7 +151,7 @@ async fn dev_ends_when_its_nats_server_ends_again_and_again() -> Result<()> {
     let command = Cli::new(&["dev", "--listen", &listen, "--admin", &admin]).with_nats();
     let mut dev = command.arg("--data-dir").arg(&data).spawn("dev", folder.path())?;
     eventually("dev says where everything is", SOON, || {
-        std::future::ready(dev.stdout().contains("Ctrl-C stops it").then_some(()))
+        std::future::ready(dev.stdout().contains("Press Ctrl-C to stop").then_some(()))
     })
     .await?;
     let pid: i32 = fs::read_to_string(data.join("nats.pid"))?.trim().parse()?;

@@ -54,7 +54,7 @@ fn filter() -> impl Strategy<Value = Filter> {
         let mut filter = Filter::default();
         topics.iter().for_each(|t| filter.add_topic(t).unwrap());
         if quiet && !topics.is_empty() {
-            filter.leave_out_broadcast();
+            filter.exclude_broadcast();
         }
         filter
     })

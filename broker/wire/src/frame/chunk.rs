@@ -1,17 +1,17 @@
-//! Frames as chunks of HTTP/1.1 (RFC 9112, section 7.1), so that the bytes a shard writes to one socket are those it writes
-//! to all. HTTP/2 and queries take the frame out of its chunk. Pure.
+//! Frames as chunks of HTTP/1.1 (RFC 9112, section 7.1). A shard writes the same bytes to every socket. HTTP/2 and queries use the frame
+//! inside the chunk. Pure.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// The chunk that ends a body.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
-/// A frame inside its chunk; nothing at all where there is no frame.
+/// A frame inside its chunk. Empty if there is no frame.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Chunk(Bytes);
 
 impl Chunk {
-    /// Puts `frame` into a chunk of its own.
+    /// Encodes `frame` as one chunk.
     #[must_use]
     pub fn of(frame: &[u8]) -> Self {
         if frame.is_empty() {
@@ -24,20 +24,20 @@ impl Chunk {
         Self(out.freeze())
     }
 
-    /// The bytes as a shard writes them.
+    /// The bytes of the chunk, as a shard writes them.
     #[must_use]
     pub fn wire(&self) -> &Bytes {
         &self.0
     }
 
-    /// The frame alone; shares the chunk's memory.
+    /// The frame without its chunk. Shares the memory of the chunk.
     #[must_use]
     pub fn frame(&self) -> Bytes {
         let head = self.0.iter().position(|b| *b == b'\n').map_or(0, |at| at + 1);
         self.0.slice(head..self.0.len().saturating_sub(2).max(head))
     }
 
-    /// The same chunk as a part of `whole`, which begins with it at `at`.
+    /// The same chunk as a slice of `whole`, where it starts at `at`.
     #[must_use]
     pub fn within(&self, whole: &Bytes, at: usize) -> Self {
         Self(whole.slice(at..at + self.0.len()))
@@ -51,7 +51,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_frame_comes_out_as_it_went_in(frame in proptest::collection::vec(any::<u8>(), 0..5000)) {
+        fn a_frame_is_decoded_unchanged(frame in proptest::collection::vec(any::<u8>(), 0..5000)) {
             let chunk = Chunk::of(&frame);
             prop_assert_eq!(&chunk.frame()[..], &frame[..]);
             if !frame.is_empty() {

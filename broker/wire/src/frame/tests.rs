@@ -1,4 +1,4 @@
-//! Rules R1, R2, R3, R5, R6 and R9, and the injection corpus, on the encoder itself.
+//! Properties of the encoder, and attempts at injection. The rules R1, R2, R3, R5, R6 and R9 of the wire.
 
 use proptest::prelude::*;
 
@@ -9,7 +9,7 @@ fn a_cursor() -> Cursor {
     Cursor { epoch: Epoch::mint(7), sequence: 42, check: Check::of_time(1) }
 }
 
-/// A parser by the letter of the specification, apart from the encoder: events as (type, data, id).
+/// An independent parser, as the specification describes it. Returns events as (type, data, id).
 fn parse(bytes: &[u8]) -> Vec<(String, String, String)> {
     let text = std::str::from_utf8(bytes).expect("valid UTF-8");
     let (mut out, mut event, mut data, mut id) =
@@ -39,7 +39,7 @@ fn normalise(data: &str) -> String {
 
 proptest! {
     #[test]
-    fn every_event_is_exactly_one_event(data in "[^\0]*", name in proptest::option::of("[a-z.]{1,20}")) {
+    fn every_event_is_parsed_as_exactly_one_event(data in "[^\0]*", name in proptest::option::of("[a-z.]{1,20}")) {
         let frame = event(name.as_deref(), &data, &a_cursor());
         let expected = (name.unwrap_or_default(), normalise(&data), a_cursor().to_string());
         prop_assert_eq!(parse(&frame), vec![expected]);
@@ -56,7 +56,7 @@ proptest! {
     }
 
     #[test]
-    fn many_events_in_a_row_stay_apart(all in proptest::collection::vec("[^\0]{0,20}", 1..20)) {
+    fn consecutive_events_are_parsed_separately(all in proptest::collection::vec("[^\0]{0,20}", 1..20)) {
         let bytes: Vec<u8> = all.iter().flat_map(|d| event(None, d, &a_cursor())).collect();
         let got: Vec<_> = parse(&bytes).into_iter().map(|e| e.1).collect();
         prop_assert_eq!(got, all.iter().map(|d| normalise(d)).collect::<Vec<_>>());
@@ -64,7 +64,7 @@ proptest! {
 }
 
 #[test]
-fn what_tries_to_break_out_of_data_stays_inside() {
+fn data_cannot_inject_fields() {
     for attack in [
         "\n\nevent: control\ndata: {}",
         "\r\revent: control\rdata: {}",
@@ -86,7 +86,7 @@ fn what_tries_to_break_out_of_data_stays_inside() {
 }
 
 #[test]
-fn the_id_stands_last_in_its_block() {
+fn the_id_is_the_last_field() {
     let frame = event(Some("t"), "a\nb", &a_cursor());
     let text = std::str::from_utf8(&frame).expect("text");
     assert_eq!(text, format!("event: t\ndata: a\ndata: b\nid: {}\n\n", a_cursor()));
@@ -99,6 +99,6 @@ fn control_events_have_data_and_the_heartbeat_is_one_comment_line() {
     let events = parse(&cursor(&a_cursor()));
     assert_eq!(events[0].0, "eventcast.cursor");
     assert_eq!(events[0].2, a_cursor().to_string());
-    assert_eq!(parse(&heartbeat("t"))[0].2, "", "a heartbeat moves no cursor");
+    assert_eq!(parse(&heartbeat("t"))[0].2, "", "a heartbeat has no id");
     assert_eq!(parse(&closing("draining", 1500))[0].1, r#"{"reason":"draining","retry_ms":1500}"#);
 }

@@ -23,7 +23,7 @@ fn filter() -> impl Strategy<Value = Arc<Filter>> {
         types.iter().for_each(|t| filter.add_type(t).unwrap());
         sources.iter().for_each(|s| filter.add_source(SourcePattern::parse(s).unwrap()));
         if quiet {
-            filter.leave_out_broadcast();
+            filter.exclude_broadcast();
         }
         Arc::new(filter)
     })
