@@ -10,7 +10,7 @@ use crate::http::{
     params::{Params, known},
 };
 
-/// Any publish request is rejected, or gives events that obey every rule. The first byte selects the content type, the first line is
+/// Any publish request is rejected, or becomes events that obey every rule. The first byte selects the content type, the first line is
 /// the query.
 pub fn publish(bytes: &[u8]) {
     let Some((kind, rest)) = bytes.split_first() else { return };

@@ -217,13 +217,15 @@ fn check_host<B>(broker: &Broker, request: &Request<B>) -> Result<(), Problem> {
     }
     let config = broker.config();
     let allowed = &config.limits.allowed_hosts;
-    let asked = host.to_ascii_lowercase();
-    let asked = Authority::parse(&asked);
-    let is_asked = |allowed: &String| {
+    let requested = host.to_ascii_lowercase();
+    let requested = Authority::parse(&requested);
+    let is_requested = |allowed: &String| {
         let allowed = allowed.to_ascii_lowercase();
-        asked.is_some_and(|asked| Authority::parse(&allowed).is_some_and(|a| a.same_host(&asked)))
+        requested.is_some_and(|requested| {
+            Authority::parse(&allowed).is_some_and(|a| a.same_host(&requested))
+        })
     };
-    if !allowed.is_empty() && !allowed.iter().any(is_asked) {
+    if !allowed.is_empty() && !allowed.iter().any(is_requested) {
         let detail =
             "This listener does not serve the requested host. Add it to limits.allowedHosts.";
         return Err(Problem::new(

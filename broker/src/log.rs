@@ -88,7 +88,7 @@ impl Position {
         (self.incarnation, self.sequence) == (other.incarnation, other.sequence)
     }
 
-    /// The position of who has seen `event`, of the same incarnation.
+    /// The position after `event`, which is of the same incarnation.
     pub(crate) fn at(&self, event: &Event) -> Self {
         Self { sequence: event.sequence, check: event.check, ..*self }
     }
@@ -196,7 +196,7 @@ impl Log {
     }
 
     /// Whether the tail's consumer is attached and has caught up.
-    pub(crate) fn live(&self) -> bool {
+    pub(crate) fn is_live(&self) -> bool {
         self.live.load(SeqCst)
     }
 
@@ -204,7 +204,7 @@ impl Log {
     /// attached in between.
     fn attachment(&self) -> Option<u64> {
         let number = self.attachments.load(SeqCst);
-        self.live().then_some(number)
+        self.is_live().then_some(number)
     }
 
     fn set_live(&self, live: bool) {

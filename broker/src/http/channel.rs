@@ -67,7 +67,7 @@ pub(super) async fn describe(
     Params::of(&request.uri, &request.headers, &known::CHANNEL)?;
     let (config, log) = (channel.config(), channel.log());
     let incarnation = log.tail().incarnation();
-    let state = match (incarnation, log.live()) {
+    let state = match (incarnation, log.is_live()) {
         (None, _) => "starting",
         (Some(_), true) => "live",
         (Some(_), false) => "degraded",

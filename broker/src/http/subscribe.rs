@@ -28,7 +28,7 @@ use crate::{
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The shortest reconnect delay of a client that was refused, in milliseconds, before jitter.
 const MIN_REFUSAL_RETRY: u64 = 2000;
-/// The reason of a gap at the start, for clients that look at headers.
+/// The reason of a gap at the start, for clients that read headers.
 const GAP: HeaderName = HeaderName::from_static("eventcast-gap");
 
 pub(super) async fn handle(
@@ -78,13 +78,13 @@ pub(super) async fn handle(
         Some(gap) => subscriber.gap_frame(gap),
         None => subscriber.cursor_frame(),
     };
-    let subscription = frame::opening(jittered_retry(settings.retry_ms));
+    let opening = frame::opening(jittered_retry(settings.retry_ms));
     let subscription = Subscription {
         subscriber,
         admission,
         grant: grant.with_max_age(delivery.max_age_seconds),
         settings,
-        preamble: [subscription, start_frame].concat().into(),
+        preamble: [opening, start_frame].concat().into(),
     };
     let mut response = stream_head(Response::new(Answer::Stream(Box::new(subscription))));
     if let Some(gap) = gap {

@@ -6,9 +6,12 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::{
-    consumer::{AckPolicy, DeliverPolicy, push},
-    stream::Info,
+use async_nats::{
+    Subscriber,
+    jetstream::{
+        consumer::{AckPolicy, DeliverPolicy, push},
+        stream::Info,
+    },
 };
 use eventcast_crds::{config::ChannelConfig, stream::epoch_of};
 use eventcast_runtime::Chain;
@@ -18,15 +21,14 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
+mod detach_reason;
 mod reader;
 
 pub(crate) use reader::age_seconds;
 
-use super::{Incarnation, Log, retention::Remove, stream::StreamError};
+use super::{Incarnation, Log, retention::Remove, stream::StreamError, tail::Anchor};
+use detach_reason::DetachReason;
 use reader::Reader;
-
-/// Where a consumer starts; see [`Tail::anchor`](super::Tail::anchor).
-type Anchor = (Incarnation, u64, Option<i64>);
 
 /// How often an idle consumer sends a heartbeat.
 const IDLE_HEARTBEAT: Duration = Duration::from_millis(250);
@@ -45,45 +47,10 @@ const ATTACH_INFO_RETRY_LIMIT: Duration = Duration::from_secs(5);
 /// How long a stream leader may report an older last sequence than the tail has. After that, the stream lost its newest messages.
 const STALE_LEADER_LIMIT: Duration = Duration::from_secs(10);
 
-/// Why an attachment ended: the label of a metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    Subscribe,
-    Create,
-    Info,
-    Missing,
-    Behind,
-    Silence,
-    Connection,
-    Sequence,
-    Status,
-    NewIncarnation,
-    TooOld,
-}
-
-impl End {
-    fn label(self) -> &'static str {
-        match self {
-            Self::Subscribe => "subscribe",
-            Self::Create => "create",
-            Self::Info => "info",
-            Self::Missing => "stream-missing",
-            Self::Behind => "leader-behind",
-            Self::Silence => "silence",
-            Self::Connection => "connection",
-            Self::Sequence => "sequence",
-            Self::Status => "status",
-            Self::NewIncarnation => "new-incarnation",
-            Self::TooOld => "nats-too-old",
-        }
-    }
-
-    /// Whether NATS did not answer. The server may hang although its connection is up.
-    fn is_unanswered(self) -> bool {
-        matches!(self, Self::Create | Self::Info)
-    }
-}
-
+/// Attempts without an answer after which the connections for reading are replaced.
+const UNANSWERED_BEFORE_RECONNECT: u32 = 4;
+/// How long the server keeps a consumer without a subscriber.
+const CONSUMER_INACTIVE_THRESHOLD: Duration = Duration::from_secs(10);
 /// Messages that are pushed to the tail before subscribers are woken.
 const MAX_UNANNOUNCED: usize = 64;
 
@@ -92,35 +59,32 @@ pub(super) async fn run(log: &Log, config: &ChannelConfig) {
     let (mut unanswered, mut behind_since) = (0u32, None::<Instant>);
     loop {
         log.nats.wait_for_connection().await;
-        let end = if log.nats.is_too_old() {
-            End::TooOld
+        let reason = if log.nats.is_too_old() {
+            DetachReason::TooOld
         } else {
             attach(log, config, &mut behind_since).await
         };
         log.tail.announce();
         log.set_live(false);
-        log.metrics.tail_reset(end.label());
+        log.metrics.tail_reset(reason.label());
         if unanswered == 0 {
             let channel = &*log.settings.channel;
-            tracing::info!(channel, reason = end.label(), "reattaching the tail consumer");
+            tracing::info!(channel, reason = reason.label(), "reattaching the tail consumer");
         }
-        unanswered = if end.is_unanswered() { unanswered + 1 } else { 0 };
-        if unanswered % 4 == 3 {
+        unanswered = if reason.is_unanswered() { unanswered + 1 } else { 0 };
+        if unanswered % UNANSWERED_BEFORE_RECONNECT == UNANSWERED_BEFORE_RECONNECT - 1 {
             log.nats.reconnect_readers().await;
         }
-        let pause = match end {
-            End::Missing => 500,
-            End::TooOld => 5000,
-            End::Behind => 300,
-            _ if end.is_unanswered() => 50,
-            _ => 10,
-        };
-        sleep(Duration::from_millis(fastrand::u64(pause / 2 + 1..=pause))).await;
+        sleep(reason.retry_pause()).await;
     }
 }
 
 /// Creates a consumer and reads from it until something ends it.
-async fn attach(log: &Log, config: &ChannelConfig, behind_since: &mut Option<Instant>) -> End {
+async fn attach(
+    log: &Log,
+    config: &ChannelConfig,
+    behind_since: &mut Option<Instant>,
+) -> DetachReason {
     let client = log.nats.tail.client();
     let anchor = log.tail.anchor();
     let mut connected = log.nats.connected.clone();
@@ -128,7 +92,7 @@ async fn attach(log: &Log, config: &ChannelConfig, behind_since: &mut Option<Ins
 
     // Without an anchor, the state of the stream says where to start. Everything up to `known` is covered then.
     let (start, known) = match anchor {
-        Some((_, high, _)) => (high.max(1), high),
+        Some(Anchor { sequence, .. }) => (sequence.max(1), sequence),
         None => match first_info(log, config).await {
             Ok(info) => {
                 let s = &info.state;
@@ -141,8 +105,8 @@ async fn attach(log: &Log, config: &ChannelConfig, behind_since: &mut Option<Ins
 
     let inbox = client.new_inbox();
     // Subscribe before the consumer exists. A literal subject: a wildcard subscription does not count as interest.
-    let Ok(mut messages) = client.subscribe(inbox.clone()).await else {
-        return End::Subscribe;
+    let Ok(messages) = client.subscribe(inbox.clone()).await else {
+        return DetachReason::Subscribe;
     };
     let name = format!("eventcast-{}", ulid::Ulid::generate());
     let consumer = push::Config {
@@ -155,7 +119,7 @@ async fn attach(log: &Log, config: &ChannelConfig, behind_since: &mut Option<Ins
         idle_heartbeat: IDLE_HEARTBEAT,
         memory_storage: true,
         num_replicas: 1,
-        inactive_threshold: Duration::from_secs(10),
+        inactive_threshold: CONSUMER_INACTIVE_THRESHOLD,
         ..Default::default()
     };
     let _delete = DeleteConsumer { log, name };
@@ -164,9 +128,9 @@ async fn attach(log: &Log, config: &ChannelConfig, behind_since: &mut Option<Ins
         Ok(Ok(c)) => c.cached_info().num_pending,
         Ok(Err(_)) => match log.fetch_info(ATTACH_INFO_TIMEOUT).await {
             Err(StreamError::Missing) => return missing(log, config).await,
-            _ => return End::Create,
+            _ => return DetachReason::Create,
         },
-        Err(_) => return End::Create,
+        Err(_) => return DetachReason::Create,
     };
 
     let info = match info_after(log, config, &mut connected).await {
@@ -179,14 +143,14 @@ async fn attach(log: &Log, config: &ChannelConfig, behind_since: &mut Option<Ins
     };
     // Before anything is served: deletions were not polled while the tail was detached.
     if log.remove_deleted(incarnation, &info, Remove::AtOnce).await.is_err() {
-        return End::Info;
+        return DetachReason::Info;
     }
     if pending == 0 {
         log.tail.set_ready(known);
         log.set_live(true);
     }
 
-    let mut reader = Reader {
+    let reader = Reader {
         log,
         incarnation,
         anchor,
@@ -196,6 +160,16 @@ async fn attach(log: &Log, config: &ChannelConfig, behind_since: &mut Option<Ins
         caught_up: pending == 0,
         has_holes: false,
     };
+    read(reader, messages, connected).await
+}
+
+/// Reads messages until something detaches the tail.
+async fn read(
+    mut reader: Reader<'_>,
+    mut messages: Subscriber,
+    mut connected: watch::Receiver<u64>,
+) -> DetachReason {
+    let tail = &reader.log.tail;
     let mut unannounced = 0;
     loop {
         // Messages that arrive together are announced together: a burst takes fewer writes.
@@ -203,18 +177,18 @@ async fn attach(log: &Log, config: &ChannelConfig, behind_since: &mut Option<Ins
             if unannounced < MAX_UNANNOUNCED { messages.next().now_or_never() } else { None };
         let message = match at_once {
             Some(Some(m)) => m,
-            Some(None) => return End::Connection,
+            Some(None) => return DetachReason::Connection,
             None => {
                 if std::mem::take(&mut unannounced) > 0 {
-                    log.tail.announce();
+                    tail.announce();
                 }
                 tokio::select! {
                     m = timeout(SILENCE_TIMEOUT, messages.next()) => match m {
                         Ok(Some(m)) => m,
-                        Ok(None) => return End::Connection,
-                        Err(_) => return End::Silence,
+                        Ok(None) => return DetachReason::Connection,
+                        Err(_) => return DetachReason::Silence,
                     },
-                    _ = connected.changed() => return End::Connection,
+                    _ = connected.changed() => return DetachReason::Connection,
                 }
             }
         };
@@ -232,24 +206,24 @@ async fn attach(log: &Log, config: &ChannelConfig, behind_since: &mut Option<Ins
 }
 
 /// The state of the stream, for an attachment without an anchor.
-async fn first_info(log: &Log, config: &ChannelConfig) -> Result<Info, End> {
+async fn first_info(log: &Log, config: &ChannelConfig) -> Result<Info, DetachReason> {
     match log.fetch_info(FIRST_INFO_TIMEOUT).await {
         Ok(info) => Ok(info),
         Err(StreamError::Missing) => Err(missing(log, config).await),
-        Err(_) => Err(End::Info),
+        Err(_) => Err(DetachReason::Info),
     }
 }
 
 /// Handles a missing stream. The tail keeps its events but serves none: if the stream comes back, its epoch says whether it is the
 /// same one.
-async fn missing(log: &Log, config: &ChannelConfig) -> End {
+async fn missing(log: &Log, config: &ChannelConfig) -> DetachReason {
     log.withhold();
     if log.nats.create_streams
         && let Err(error) = log.create(config).await
     {
-        tracing::warn!(channel = log.settings.channel, error = %Chain(&error), "cannot create the stream");
+        tracing::warn!(channel = log.settings.channel, error = %Chain(&error), "failed to create the stream");
     }
-    End::Missing
+    DetachReason::Missing
 }
 
 /// The state of the stream, fetched after the consumer was created, so that it is not older than what the consumer sends.
@@ -257,14 +231,16 @@ async fn info_after(
     log: &Log,
     config: &ChannelConfig,
     connected: &mut watch::Receiver<u64>,
-) -> Result<Info, End> {
+) -> Result<Info, DetachReason> {
     let began = Instant::now();
     loop {
         match log.fetch_info(ATTACH_INFO_TIMEOUT).await {
             Ok(info) => return Ok(info),
             Err(StreamError::Missing) => return Err(missing(log, config).await),
-            Err(_) if began.elapsed() > ATTACH_INFO_RETRY_LIMIT => return Err(End::Info),
-            Err(_) if connected.has_changed().unwrap_or(true) => return Err(End::Connection),
+            Err(_) if began.elapsed() > ATTACH_INFO_RETRY_LIMIT => return Err(DetachReason::Info),
+            Err(_) if connected.has_changed().unwrap_or(true) => {
+                return Err(DetachReason::Connection);
+            }
             Err(_) => sleep(Duration::from_millis(50)).await,
         }
     }
@@ -277,9 +253,9 @@ fn check_incarnation(
     info: &Info,
     start: u64,
     behind_since: &mut Option<Instant>,
-) -> Result<Incarnation, End> {
+) -> Result<Incarnation, DetachReason> {
     let epoch = epoch_of(info);
-    let Some((incarnation, high, _)) = anchor else {
+    let Some(Anchor { incarnation, sequence, .. }) = anchor else {
         let number = log.tail.incarnation_number() + 1;
         let first_sequence = info.state.first_sequence.max(1);
         let incarnation = Incarnation { number, epoch, first_sequence };
@@ -289,7 +265,7 @@ fn check_incarnation(
     if incarnation.epoch != epoch {
         return Err(end_incarnation(log));
     }
-    if info.state.last_sequence >= high {
+    if info.state.last_sequence >= sequence {
         *behind_since = None;
         return Ok(incarnation);
     }
@@ -298,20 +274,20 @@ fn check_incarnation(
         *behind_since = None;
         return Err(end_incarnation(log));
     }
-    Err(End::Behind)
+    Err(DetachReason::Behind)
 }
 
 /// The stream was recreated, or lost its newest messages.
-fn end_incarnation(log: &Log) -> End {
+fn end_incarnation(log: &Log) -> DetachReason {
     tracing::warn!(
         channel = log.settings.channel,
         "the stream was recreated: subscribers restart from its first event"
     );
     log.invalidate();
-    End::NewIncarnation
+    DetachReason::NewIncarnation
 }
 
-/// Deletes the consumer when its attachment ends. Best effort: the server deletes an inactive consumer after ten seconds.
+/// Deletes the consumer when its attachment ends. Best effort: the server deletes an inactive consumer by itself.
 struct DeleteConsumer<'a> {
     log: &'a Log,
     name: String,

@@ -1,4 +1,4 @@
-//! Resolves where a client wants to start to a position in the log, and the gap that the client must be told about.
+//! Resolves where a client wants to start to a position in the log, and to the gap before it, if events are lost.
 
 use std::{str::FromStr, sync::Arc, time::Duration};
 
@@ -54,7 +54,7 @@ impl Start {
     }
 }
 
-/// A position, and the gap that a client must be told about before it reads on from there.
+/// Where a client starts, and the gap before it, if events are lost.
 #[derive(Debug)]
 pub(crate) struct Resolved {
     /// The incarnation of both.
@@ -111,7 +111,7 @@ impl Log {
     async fn read_own_writes(&self) {
         let is_current = || {
             let (incarnation, sequence) = *self.acknowledged.lock();
-            !self.live()
+            !self.is_live()
                 || self.tail.bounds().1 >= sequence
                 || self.tail.incarnation_number() != incarnation
         };

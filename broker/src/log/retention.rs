@@ -61,11 +61,11 @@ impl Log {
     pub(super) async fn poll_deletions(&self, remove: Remove) -> Result<(), StreamError> {
         let incarnation = self.tail.incarnation().ok_or(StreamError::NoAnswer)?;
         let attachment = self.attachment().ok_or(StreamError::NoAnswer)?;
-        let asked = self.fetch_info(POLL_TIMEOUT).await;
-        if matches!(asked, Err(StreamError::Missing)) {
+        let polled = self.fetch_info(POLL_TIMEOUT).await;
+        if matches!(polled, Err(StreamError::Missing)) {
             self.withhold();
         }
-        let info = asked?;
+        let info = polled?;
         // The attachment detects a recreated stream by itself.
         if self.attachment() != Some(attachment) || epoch_of(&info) != incarnation.epoch {
             return Ok(());
@@ -170,8 +170,9 @@ impl Log {
         let no_answer = |_| StreamError::NoAnswer;
         let stream =
             self.nats.history.get_stream_no_info(&self.settings.stream).await.map_err(no_answer)?;
-        let asked = stream.info_builder().with_deleted(true).fetch();
-        let info = timeout(DELETED_LIST_TIMEOUT, asked).await.map_err(|_| StreamError::NoAnswer)?;
+        let request = stream.info_builder().with_deleted(true).fetch();
+        let info =
+            timeout(DELETED_LIST_TIMEOUT, request).await.map_err(|_| StreamError::NoAnswer)?;
         Ok(info.map_err(|_| StreamError::NoAnswer)?.info)
     }
 }

@@ -23,6 +23,15 @@ use eventcast_wire::{cursor::Check, event::Event};
 use crate::metrics::ChannelMetrics;
 use ring::Ring;
 
+/// The newest message that a tail has read: where a new consumer starts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Anchor {
+    pub(super) incarnation: Incarnation,
+    pub(super) sequence: u64,
+    /// When the message was stored; `None` if it was deleted. Proves that the stream is still the same.
+    pub(super) nanos: Option<i64>,
+}
+
 /// The newest events of one log.
 pub(crate) struct Tail {
     ring: Mutex<Ring>,
@@ -43,111 +52,111 @@ impl Tail {
 
     /// Starts a new incarnation whose coverage starts at `start`. It is not ready before [`Tail::set_ready`].
     pub(super) fn begin(&self, incarnation: Incarnation, start: u64) {
-        let mut r = self.ring.lock();
-        *r = Ring::empty(r.budget, Some(incarnation), start);
-        self.measure(&r);
+        let mut ring = self.ring.lock();
+        *ring = Ring::empty(ring.budget, Some(incarnation), start);
+        self.measure(&ring);
     }
 
     /// Sets the byte budget. Events over the budget are evicted at once.
     pub(super) fn resize(&self, bytes: usize) {
-        let mut gone = Vec::new();
-        let mut r = self.ring.lock();
-        r.budget.bytes = bytes;
-        r.evict(|event| gone.push(event));
-        self.measure(&r);
-        drop(r); // free the events without the lock: there may be many
+        let mut removed = Vec::new();
+        let mut ring = self.ring.lock();
+        ring.budget.bytes = bytes;
+        ring.evict(|event| removed.push(event));
+        self.measure(&ring);
+        drop(ring); // free the events without the lock: there may be many
     }
 
     /// Stops serving the current incarnation. The next [`Tail::begin`] replaces it.
     pub(super) fn invalidate(&self) {
-        self.ring.lock().ready = false;
+        self.ring.lock().is_ready = false;
         self.head.send_modify(|_| {});
         self.wake_all();
     }
 
     /// Marks the tail as ready: everything up to `covered` was read.
     pub(super) fn set_ready(&self, covered: u64) {
-        let mut r = self.ring.lock();
-        (r.ready, r.withheld) = (true, false);
-        r.high = r.high.max(covered);
-        self.publish_head(r);
+        let mut ring = self.ring.lock();
+        (ring.is_ready, ring.is_stream_missing) = (true, false);
+        ring.high = ring.high.max(covered);
+        self.publish_head(ring);
     }
 
     /// Restarts coverage at `start`. The stream deleted the messages between the head and `first` while the tail was detached.
     pub(super) fn skip_to(&self, start: u64, first: u64) {
-        let mut r = self.ring.lock();
-        r.events.clear();
-        (r.bytes, r.low, r.high, r.left) = (0, start, start - 1, None);
-        r.first = r.first.max(first.min(start));
-        self.measure(&r);
+        let mut ring = self.ring.lock();
+        ring.events.clear();
+        (ring.bytes, ring.low, ring.high, ring.last_evicted) = (0, start, start - 1, None);
+        ring.first = ring.first.max(first.min(start));
+        self.measure(&ring);
     }
 
     /// Removes what the stream does not hold any more: everything below `first`, and the sequences of `deleted`, which is sorted.
     /// Returns whether the first sequence advanced.
     pub(super) fn remove(&self, first: u64, deleted: &[u64]) -> bool {
-        let mut gone = Vec::new();
-        let mut r = self.ring.lock();
-        let first = first.min(r.high + 1);
-        let moved = first > r.first;
-        r.first = r.first.max(first);
-        r.pop_below(first, &mut gone);
-        if deleted.iter().any(|s| r.events.binary_search_by_key(s, |e| e.sequence).is_ok()) {
-            let Ring { events, bytes, left, high, .. } = &mut *r;
+        let mut removed = Vec::new();
+        let mut ring = self.ring.lock();
+        let first = first.min(ring.high + 1);
+        let moved = first > ring.first;
+        ring.first = ring.first.max(first);
+        ring.pop_below(first, &mut removed);
+        if deleted.iter().any(|s| ring.events.binary_search_by_key(s, |e| e.sequence).is_ok()) {
+            let Ring { events, bytes, last_evicted, high, .. } = &mut *ring;
             events.retain(|event| {
                 let stays = deleted.binary_search(&event.sequence).is_err();
                 if !stays {
                     *bytes -= event.weight();
                     if event.sequence == *high {
-                        *left = Some((event.sequence, event.check));
+                        *last_evicted = Some((event.sequence, event.check));
                     }
-                    gone.push(Arc::clone(event));
+                    removed.push(Arc::clone(event));
                 }
                 stays
             });
         }
-        self.measure(&r);
-        drop(r); // free the events without the lock
+        self.measure(&ring);
+        drop(ring); // free the events without the lock
         moved
     }
 
     /// Removes all events, because the stream may have deleted any of them. Subscribers that are behind read pages.
     pub(super) fn clear(&self) {
-        let mut gone = Vec::new();
-        let mut r = self.ring.lock();
-        let end = r.high + 1;
-        r.pop_below(end, &mut gone);
-        self.measure(&r);
+        let mut removed = Vec::new();
+        let mut ring = self.ring.lock();
+        let end = ring.high + 1;
+        ring.pop_below(end, &mut removed);
+        self.measure(&ring);
     }
 
     /// Evicts events that were stored before `nanos`. The stream may still hold them: subscribers that are behind read pages.
     /// Returns whether there were any.
     pub(super) fn evict_before(&self, nanos: i64) -> bool {
-        let mut gone = Vec::new();
-        let mut r = self.ring.lock();
-        let kept = r.events.iter().find(|e| e.nanos >= nanos).map(|e| e.sequence);
-        let end = kept.unwrap_or(r.high + 1);
-        r.pop_below(end, &mut gone);
-        self.measure(&r);
-        !gone.is_empty()
+        let mut removed = Vec::new();
+        let mut ring = self.ring.lock();
+        let kept = ring.events.iter().find(|e| e.nanos >= nanos).map(|e| e.sequence);
+        let end = kept.unwrap_or(ring.high + 1);
+        ring.pop_below(end, &mut removed);
+        self.measure(&ring);
+        !removed.is_empty()
     }
 
     /// Stops serving, because the stream is missing. [`Tail::set_ready`] or [`Tail::begin`] ends that.
     pub(super) fn withhold(&self) {
-        self.ring.lock().withheld = true;
+        self.ring.lock().is_stream_missing = true;
     }
 
     /// Appends the next event of the log. An event that is already here is ignored. Wakes nobody; see [`Tail::announce`].
     pub(super) fn push(&self, event: Event) {
-        let mut r = self.ring.lock();
-        if event.sequence <= r.high {
+        let mut ring = self.ring.lock();
+        if event.sequence <= ring.high {
             return;
         }
-        r.high = event.sequence;
-        r.bytes += event.weight();
-        r.events.push_back(Arc::new(event));
-        r.evict(drop);
+        ring.high = event.sequence;
+        ring.bytes += event.weight();
+        ring.events.push_back(Arc::new(event));
+        ring.evict(drop);
         self.metrics.events_in.inc();
-        self.measure(&r);
+        self.measure(&ring);
     }
 
     /// Publishes the new head and wakes the subscribers.
@@ -157,7 +166,7 @@ impl Tail {
 
     fn publish_head(&self, ring: MutexGuard<'_, Ring>) {
         self.measure(&ring);
-        let (high, ready) = (ring.high, ring.ready);
+        let (high, ready) = (ring.high, ring.is_ready);
         drop(ring);
         if ready {
             self.head.send_replace(high);
@@ -180,11 +189,11 @@ impl Tail {
         self.wakers.lock().try_remove(key);
     }
 
-    fn measure(&self, r: &Ring) {
+    fn measure(&self, ring: &Ring) {
         let gauge = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        self.metrics.tail_events.set(gauge(r.events.len()));
-        self.metrics.tail_bytes.set(gauge(r.bytes));
-        self.metrics.tail_head.set(i64::try_from(r.high).unwrap_or(i64::MAX));
+        self.metrics.tail_events.set(gauge(ring.events.len()));
+        self.metrics.tail_bytes.set(gauge(ring.bytes));
+        self.metrics.tail_head.set(i64::try_from(ring.high).unwrap_or(i64::MAX));
     }
 
     /// Reads after `at`, up to and including `limit`.
@@ -199,20 +208,20 @@ impl Tail {
 
     /// The events with `low <= sequence <= high`, if the tail covers that whole range.
     pub(crate) fn range(&self, incarnation: u64, low: u64, high: u64) -> Option<Vec<Arc<Event>>> {
-        let r = self.ring.lock();
-        let served = r.served().is_some_and(|i| i.number == incarnation);
-        if !served || low < r.low || high > r.high {
+        let ring = self.ring.lock();
+        let served = ring.served().is_some_and(|i| i.number == incarnation);
+        if !served || low < ring.low || high > ring.high {
             return None;
         }
-        let from = r.events.partition_point(|e| e.sequence < low);
-        let to = r.events.partition_point(|e| e.sequence <= high);
-        Some(r.events.range(from..to).cloned().collect())
+        let from = ring.events.partition_point(|e| e.sequence < low);
+        let to = ring.events.partition_point(|e| e.sequence <= high);
+        Some(ring.events.range(from..to).cloned().collect())
     }
 
     /// The incarnation, once the log was read. Also while it may not be served.
     pub(crate) fn incarnation(&self) -> Option<Incarnation> {
-        let r = self.ring.lock();
-        r.incarnation.filter(|_| r.ready)
+        let ring = self.ring.lock();
+        ring.incarnation.filter(|_| ring.is_ready)
     }
 
     /// The incarnation, if its events may be served.
@@ -227,29 +236,29 @@ impl Tail {
 
     /// The position before the first event of the stream.
     pub(crate) fn start(&self) -> Option<Position> {
-        let r = self.ring.lock();
-        r.incarnation.filter(|_| r.ready).map(|i| r.start(i))
+        let ring = self.ring.lock();
+        ring.incarnation.filter(|_| ring.is_ready).map(|i| ring.start(i))
     }
 
     /// The position after the newest event.
     pub(crate) fn head(&self) -> Option<Position> {
-        let r = self.ring.lock();
-        let incarnation = r.incarnation.filter(|_| r.ready)?;
-        let newest = r.events.back().filter(|e| e.sequence == r.high);
-        let check = match (newest, r.left) {
+        let ring = self.ring.lock();
+        let incarnation = ring.incarnation.filter(|_| ring.is_ready)?;
+        let newest = ring.events.back().filter(|e| e.sequence == ring.high);
+        let check = match (newest, ring.last_evicted) {
             (Some(e), _) => e.check,
-            (None, Some((s, check))) if s == r.high => check,
+            (None, Some((s, check))) if s == ring.high => check,
             _ => Check::ABSENT,
         };
-        Some(Position { incarnation: incarnation.number, sequence: r.high, check })
+        Some(Position { incarnation: incarnation.number, sequence: ring.high, check })
     }
 
-    /// Incarnation, sequence and timestamp of the newest event: where a new consumer starts. The timestamp is missing if the event
-    /// was deleted.
-    pub(super) fn anchor(&self) -> Option<(Incarnation, u64, Option<i64>)> {
-        let r = self.ring.lock();
-        let newest = r.events.back().filter(|e| e.sequence == r.high).map(|e| e.nanos);
-        r.incarnation.filter(|_| r.ready).map(|i| (i, r.high, newest))
+    /// Where a new consumer starts; `None` before the first incarnation is ready.
+    pub(super) fn anchor(&self) -> Option<Anchor> {
+        let ring = self.ring.lock();
+        let newest = ring.events.back().filter(|e| e.sequence == ring.high).map(|e| e.nanos);
+        let incarnation = ring.incarnation.filter(|_| ring.is_ready)?;
+        Some(Anchor { incarnation, sequence: ring.high, nanos: newest })
     }
 
     /// The number of the newest incarnation, or 0.
@@ -259,35 +268,35 @@ impl Tail {
 
     /// The lowest and the highest sequence that the tail covers.
     pub(crate) fn bounds(&self) -> (u64, u64) {
-        let r = self.ring.lock();
-        (r.low, r.high)
+        let ring = self.ring.lock();
+        (ring.low, ring.high)
     }
 
     /// The first sequence whose event was stored at `nanos` or later. `None` if that may be below the tail.
     pub(crate) fn first_since(&self, nanos: i64) -> Option<u64> {
-        let r = self.ring.lock();
-        let oldest = r.events.front()?;
-        let at = r.events.iter().position(|e| e.nanos >= nanos);
+        let ring = self.ring.lock();
+        let oldest = ring.events.front()?;
+        let at = ring.events.iter().position(|e| e.nanos >= nanos);
         match at {
             Some(0) if oldest.nanos > nanos => None,
-            Some(i) => Some(r.events[i].sequence),
-            None => Some(r.high + 1),
+            Some(i) => Some(ring.events[i].sequence),
+            None => Some(ring.high + 1),
         }
     }
 
     /// The check of the event at `sequence`: `None` if the tail does not cover it, `Some(None)` if there is no event.
     pub(crate) fn check_at(&self, sequence: u64) -> Option<Option<Check>> {
-        let r = self.ring.lock();
-        if let Some((s, check)) = r.left
+        let ring = self.ring.lock();
+        if let Some((s, check)) = ring.last_evicted
             && s == sequence
         {
             return Some(Some(check));
         }
-        if sequence < r.low || sequence > r.high {
+        if sequence < ring.low || sequence > ring.high {
             return None;
         }
-        let found = r.events.binary_search_by_key(&sequence, |e| e.sequence).ok();
-        Some(found.map(|i| r.events[i].check))
+        let found = ring.events.binary_search_by_key(&sequence, |e| e.sequence).ok();
+        Some(found.map(|i| ring.events[i].check))
     }
 
     /// Changes when the head advances or the incarnation changes.

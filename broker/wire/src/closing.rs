@@ -1,6 +1,6 @@
 //! Why a stream was closed. Pure.
 
-/// Why a stream was closed: the label of a metric and, if the client can still be told, the reason in `eventcast.closing`.
+/// Why a stream was closed: the label of a metric and, if the client can still receive it, the reason in `eventcast.closing`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum CloseReason {

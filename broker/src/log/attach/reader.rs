@@ -4,10 +4,11 @@ use async_nats::{Message, jetstream};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{ATTACH_INFO_TIMEOUT, Anchor, End, end_incarnation};
+use super::{ATTACH_INFO_TIMEOUT, DetachReason, end_incarnation};
 use crate::log::{
     Incarnation, Log,
     message::{self, Stored},
+    tail::Anchor,
 };
 
 /// Reads the messages of one attachment.
@@ -29,30 +30,30 @@ pub(super) struct Reader<'a> {
 
 impl Reader<'_> {
     /// Handles a heartbeat or a flow control request.
-    pub(super) async fn status(&mut self, m: &Message) -> Result<(), End> {
+    pub(super) async fn status(&mut self, m: &Message) -> Result<(), DetachReason> {
         if m.status.map(|s| s.as_u16()) != Some(100) {
-            return Err(End::Status);
+            return Err(DetachReason::Status);
         }
         let client = self.log.nats.tail.client();
         let header = |name: &str| m.headers.as_ref().and_then(|h| h.get_last(name));
         let stalled = header("Nats-Consumer-Stalled").map(|v| v.as_str().into());
         if let Some(subject) = m.reply.clone().or(stalled) {
             // Flow control: the consumer waits for an empty reply.
-            client.publish(subject, Bytes::new()).await.map_err(|_| End::Connection)?;
+            client.publish(subject, Bytes::new()).await.map_err(|_| DetachReason::Connection)?;
         }
         match header("Nats-Last-Consumer").map(|v| v.as_str().parse::<u64>()) {
-            Some(last) if last != Ok(self.expect - 1) => Err(End::Sequence),
+            Some(last) if last != Ok(self.expect - 1) => Err(DetachReason::Sequence),
             _ => Ok(()),
         }
     }
 
     /// Pushes a message to the tail. Sequence and time are read from the reply subject, because publishers can forge headers.
-    pub(super) async fn message(&mut self, message: Message) -> Result<(), End> {
+    pub(super) async fn message(&mut self, message: Message) -> Result<(), DetachReason> {
         let log = self.log;
         let m = jetstream::Message { message, context: log.nats.tail.clone() };
         let Ok(info) = m.info() else { return Ok(()) };
         if info.consumer_sequence != self.expect {
-            return Err(End::Sequence);
+            return Err(DetachReason::Sequence);
         }
         let nanos = i64::try_from(info.published.unix_timestamp_nanos()).unwrap_or(0);
         let sequence = info.stream_sequence;
@@ -88,13 +89,13 @@ impl Reader<'_> {
     /// Checks that the anchor is still the same message, and finds out why the sequences between the head and this one are missing:
     /// deleted one by one, or deleted from the front by retention. The state of the stream, fetched after the message arrived, says
     /// which.
-    async fn check_contiguity(&mut self, sequence: u64, nanos: i64) -> Result<(), End> {
+    async fn check_contiguity(&mut self, sequence: u64, nanos: i64) -> Result<(), DetachReason> {
         let tail = &self.log.tail;
         let (_, high) = tail.bounds();
-        if let Some((_, anchor, Some(at))) = self.anchor
+        if let Some(Anchor { sequence: anchor, nanos: Some(anchor_nanos), .. }) = self.anchor
             && self.expect == 1
             && sequence == anchor
-            && at != nanos
+            && nanos != anchor_nanos
         {
             return Err(end_incarnation(self.log));
         }
@@ -114,17 +115,18 @@ impl Reader<'_> {
     }
 
     /// The first sequence of the stream, from a leader that knows `sequence`.
-    async fn first_sequence(&self, sequence: u64) -> Result<u64, End> {
+    async fn first_sequence(&self, sequence: u64) -> Result<u64, DetachReason> {
         // Earlier messages do not wait for the reply.
         self.log.tail.announce();
-        let state = self.log.fetch_info(ATTACH_INFO_TIMEOUT).await.map_err(|_| End::Info)?.state;
+        let state =
+            self.log.fetch_info(ATTACH_INFO_TIMEOUT).await.map_err(|_| DetachReason::Info)?.state;
         if state.last_sequence < sequence {
-            return Err(End::Behind);
+            return Err(DetachReason::Behind);
         }
         Ok(state.first_sequence)
     }
 
-    async fn catch_up(&mut self, sequence: u64) -> Result<(), End> {
+    async fn catch_up(&mut self, sequence: u64) -> Result<(), DetachReason> {
         if self.has_holes {
             let first = self.first_sequence(sequence).await?;
             self.log.tail.remove(first, &[]);

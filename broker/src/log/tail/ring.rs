@@ -35,17 +35,21 @@ pub(crate) enum TailRead {
 
 pub(super) struct Ring {
     pub(super) events: VecDeque<Arc<Event>>,
+    /// The weight of all events.
     pub(super) bytes: usize,
+    /// The first sequence that the ring covers.
     pub(super) low: u64,
+    /// The last sequence that the ring covers; `low - 1` if it covers none.
     pub(super) high: u64,
     /// The first sequence of the stream as far as is known, at most `high + 1`.
     pub(super) first: u64,
     /// Sequence and check of the newest evicted event, for cursors just below the ring.
-    pub(super) left: Option<(u64, Check)>,
+    pub(super) last_evicted: Option<(u64, Check)>,
     pub(super) incarnation: Option<Incarnation>,
-    pub(super) ready: bool,
+    /// Whether everything up to `high` was read.
+    pub(super) is_ready: bool,
     /// The stream is missing: nothing may be served until it is found again.
-    pub(super) withheld: bool,
+    pub(super) is_stream_missing: bool,
     pub(super) budget: TailBudget,
 }
 
@@ -58,16 +62,16 @@ impl Ring {
             low: start,
             high: start - 1,
             first: incarnation.map_or(start, |i| i.first_sequence.min(start)),
-            left: None,
+            last_evicted: None,
             incarnation,
-            ready: false,
-            withheld: false,
+            is_ready: false,
+            is_stream_missing: false,
             budget,
         }
     }
 
     /// Evicts the oldest events until the rest is within the budget. The newest event always stays.
-    pub(super) fn evict(&mut self, mut gone: impl FnMut(Arc<Event>)) {
+    pub(super) fn evict(&mut self, mut removed: impl FnMut(Arc<Event>)) {
         while self.events.len() > self.budget.events
             || (self.bytes > self.budget.bytes && self.events.len() > 1)
         {
@@ -76,14 +80,14 @@ impl Ring {
             };
             self.bytes -= old.weight();
             self.low = old.sequence + 1;
-            self.left = Some((old.sequence, old.check));
-            gone(old);
+            self.last_evicted = Some((old.sequence, old.check));
+            removed(old);
         }
     }
 
     /// The incarnation, if its events may be served.
     pub(super) fn served(&self) -> Option<Incarnation> {
-        self.incarnation.filter(|_| self.ready && !self.withheld)
+        self.incarnation.filter(|_| self.is_ready && !self.is_stream_missing)
     }
 
     /// The position before the first event of the stream.
@@ -93,13 +97,13 @@ impl Ring {
     }
 
     /// Removes the events below `end`, which is at most `high + 1`. Coverage starts at `end` afterwards.
-    pub(super) fn pop_below(&mut self, end: u64, gone: &mut Vec<Arc<Event>>) {
+    pub(super) fn pop_below(&mut self, end: u64, removed: &mut Vec<Arc<Event>>) {
         while self.events.front().is_some_and(|e| e.sequence < end)
             && let Some(old) = self.events.pop_front()
         {
             self.bytes -= old.weight();
-            self.left = Some((old.sequence, old.check));
-            gone.push(old);
+            self.last_evicted = Some((old.sequence, old.check));
+            removed.push(old);
         }
         self.low = self.low.max(end);
     }
