@@ -44,7 +44,7 @@ pub(crate) use page_cache::PageCache;
 pub(crate) use pages::PageError;
 pub(crate) use position::{Resolved, Start, Unavailable};
 pub(crate) use publish::{Outcome, PublishError, Receipt};
-pub(crate) use tail::{BATCH, TailBudget, TailRead};
+pub(crate) use tail::{MAX_EVENTS_PER_READ, TailBudget, TailRead};
 
 use eventcast_wire::{
     cursor::{Check, Cursor, Epoch},

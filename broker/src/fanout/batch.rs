@@ -12,10 +12,10 @@ use eventcast_wire::{
     filter::Filter,
 };
 
-use crate::log::{BATCH, Page, Position};
+use crate::log::{MAX_EVENTS_PER_READ, Page, Position};
 
 /// The most slices of one write: one read of the ring, and two more.
-pub(crate) const MAX_SLICES: usize = BATCH + 2;
+pub(crate) const MAX_SLICES: usize = MAX_EVENTS_PER_READ + 2;
 /// About how many bytes one write has: a socket buffer takes no more.
 pub(crate) const WRITE_BYTES: usize = 256 << 10;
 

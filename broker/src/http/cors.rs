@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, he
 use super::{Answer, empty, problem::Problem};
 use crate::access::allowed_origin;
 
-const METHODS: &str = "GET, HEAD, POST, DELETE, OPTIONS";
+const ALLOWED_METHODS: &str = "GET, HEAD, POST, DELETE, OPTIONS";
 /// Headers that a page may send to any channel: those of Eventcast and CloudEvents, and those that tracing libraries add to every
 /// request (W3C Trace Context and Baggage, B3, Sentry).
 const ALLOW_HEADERS: &str = "accept, authorization, cache-control, content-type, last-event-id, prefer, x-requested-with, \
@@ -48,9 +48,9 @@ pub(crate) fn options(access: &Access, headers: &HeaderMap) -> Response<Answer> 
     *response.status_mut() = StatusCode::NO_CONTENT;
     let out = response.headers_mut();
     let set = HeaderValue::from_static;
-    out.insert(header::ALLOW, set(METHODS));
+    out.insert(header::ALLOW, set(ALLOWED_METHODS));
     if headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) {
-        out.insert(header::ACCESS_CONTROL_ALLOW_METHODS, set(METHODS));
+        out.insert(header::ACCESS_CONTROL_ALLOW_METHODS, set(ALLOWED_METHODS));
         out.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allow_headers(access, headers));
         out.insert(header::ACCESS_CONTROL_MAX_AGE, set("600"));
     }

@@ -16,8 +16,9 @@ use crate::{
     request::RequestContext,
 };
 
-/// Events of a page: the default and the most.
-const PAGE_EVENTS: (usize, usize) = (100, 1000);
+/// Events of a page if the client names no `limit`, and the largest `limit`.
+const DEFAULT_PAGE_EVENTS: usize = 100;
+const MAX_PAGE_EVENTS: usize = 1000;
 
 pub(super) async fn handle(
     broker: &Broker,
@@ -29,8 +30,7 @@ pub(super) async fn handle(
     let params = Params::of(&request.uri, &request.headers, &known::HISTORY)?;
     let filter = params.filter(true, grant)?;
     let (from, until) = range::parse(&params)?;
-    let (default, most) = PAGE_EVENTS;
-    let limit = params.number("limit", default, 1, most)?;
+    let limit = params.number("limit", DEFAULT_PAGE_EVENTS, 1, MAX_PAGE_EVENTS)?;
     let order = match params.one("order")? {
         None | Some("asc") => Order::Ascending,
         Some("desc") => Order::Descending,

@@ -39,7 +39,7 @@ const DISCARD_BODY_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_DISCARDED_BODY_BYTES: usize = 32 << 20;
 
 /// The cursor of the stored event, for clients that do not read the body.
-const CURSOR: HeaderName = HeaderName::from_static("eventcast-cursor");
+const CURSOR_HEADER: HeaderName = HeaderName::from_static("eventcast-cursor");
 
 #[derive(Serialize)]
 struct Stored {
@@ -199,7 +199,7 @@ async fn store(
         if let Some(cursor) = receipts.iter().flatten().last().and_then(|receipt| receipt.cursor)
             && let Ok(cursor) = HeaderValue::try_from(cursor.to_string())
         {
-            response.headers_mut().insert(CURSOR, cursor);
+            response.headers_mut().insert(CURSOR_HEADER, cursor);
         }
         return Ok(response);
     };

@@ -27,9 +27,9 @@ use crate::{
 /// How long the log may take to resolve the start position.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The shortest reconnect delay of a client that was refused, in milliseconds, before jitter.
-const MIN_REFUSAL_RETRY: u64 = 2000;
+const MIN_REFUSAL_RETRY_MS: u64 = 2000;
 /// The reason of a gap at the start, for clients that read headers.
-const GAP: HeaderName = HeaderName::from_static("eventcast-gap");
+const GAP_HEADER: HeaderName = HeaderName::from_static("eventcast-gap");
 
 pub(super) async fn handle(
     broker: &Arc<Broker>,
@@ -88,7 +88,7 @@ pub(super) async fn handle(
     };
     let mut response = stream_head(Response::new(Answer::Stream(Box::new(subscription))));
     if let Some(gap) = gap {
-        response.headers_mut().insert(GAP, HeaderValue::from_static(gap.reason.as_str()));
+        response.headers_mut().insert(GAP_HEADER, HeaderValue::from_static(gap.reason.as_str()));
     }
     Ok(response)
 }
@@ -120,7 +120,7 @@ fn stream_settings(delivery: &Delivery, params: &Params) -> Result<StreamSetting
 /// Refuses a stream for now. By default with status 200 and closing frames: browsers do not reconnect after any other status (R12,
 /// R13).
 fn refuse(overload: Overload, reason: &'static str, delivery: &Delivery) -> Response<Answer> {
-    let retry = jittered_retry(delivery.retry_milliseconds.max(MIN_REFUSAL_RETRY));
+    let retry = jittered_retry(delivery.retry_milliseconds.max(MIN_REFUSAL_RETRY_MS));
     match overload {
         Overload::Retry => {
             let frames = [frame::opening(retry), frame::closing(reason, retry)].concat();

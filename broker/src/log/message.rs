@@ -18,16 +18,16 @@ use crate::{
 };
 
 /// The id by which JetStream deduplicates. The check of the event's cursor is a hash of it.
-pub(super) const MESSAGE_ID: &str = "Nats-Msg-Id";
-pub(super) const TYPE: &str = "Eventcast-Type";
-pub(super) const SOURCE: &str = "Eventcast-Source";
-pub(super) const ID: &str = "Eventcast-Id";
-pub(super) const CONTENT_TYPE: &str = "content-type";
-pub(super) const CLOUDEVENT: &str = "application/cloudevents+json";
+pub(super) const MESSAGE_ID_HEADER: &str = "Nats-Msg-Id";
+pub(super) const TYPE_HEADER: &str = "Eventcast-Type";
+pub(super) const SOURCE_HEADER: &str = "Eventcast-Source";
+pub(super) const ID_HEADER: &str = "Eventcast-Id";
+pub(super) const CONTENT_TYPE_HEADER: &str = "content-type";
+pub(super) const CLOUDEVENT_MEDIA_TYPE: &str = "application/cloudevents+json";
 /// The time to live of a message, which the server enforces.
-pub(super) const TTL: &str = "Nats-TTL";
+pub(super) const TTL_HEADER: &str = "Nats-TTL_HEADER";
 /// Set by the server on the markers that it stores for deleted messages.
-const MARKER_REASON: &str = "Nats-Marker-Reason";
+const MARKER_REASON_HEADER: &str = "Nats-Marker-Reason";
 
 /// A stored message, read from the consumer or from a page.
 pub(super) struct Stored<'a> {
@@ -49,7 +49,7 @@ struct Fields {
 
 /// The check of a stored message's cursor. The first message id counts, as it does for the server (docs/adr/0015).
 pub(super) fn check(headers: Option<&HeaderMap>, nanos: i64) -> Check {
-    match headers.and_then(|h| h.get(MESSAGE_ID)) {
+    match headers.and_then(|h| h.get(MESSAGE_ID_HEADER)) {
         Some(id) => Check::of_id(id.as_str()),
         None => Check::of_time(nanos),
     }
@@ -78,7 +78,7 @@ pub(super) fn event(
         received: received.map(Instant::into_std),
     };
     // Markers have no payload. A publisher may set the same header on an event.
-    if m.payload.is_empty() && header(m, MARKER_REASON).is_some() {
+    if m.payload.is_empty() && header(m, MARKER_REASON_HEADER).is_some() {
         return (event, None);
     }
     match fields(m, settings) {
@@ -112,7 +112,7 @@ pub(super) fn event(
 
 /// When the server deletes the message according to its time to live (NATS ADR-43), in nanoseconds since 1970.
 fn expires(m: &Stored<'_>) -> Option<i64> {
-    let ttl = header(m, TTL)?;
+    let ttl = header(m, TTL_HEADER)?;
     let seconds = ttl.parse().ok().or_else(|| ttl.strip_suffix('s')?.parse().ok());
     let nanos = seconds.and_then(|s: i64| s.checked_mul(1_000_000_000)).filter(|n| *n > 0);
     nanos.and_then(|n| m.nanos.checked_add(n))
@@ -130,9 +130,9 @@ fn fields(m: &Stored<'_>, settings: &Settings) -> Result<Fields, BadEvent> {
         }
         None => Fields {
             topic,
-            event_type: publisher_header(m, TYPE).map(Into::into),
-            source: publisher_header(m, SOURCE).map(Into::into),
-            id: publisher_header(m, ID).map(Into::into),
+            event_type: publisher_header(m, TYPE_HEADER).map(Into::into),
+            source: publisher_header(m, SOURCE_HEADER).map(Into::into),
+            id: publisher_header(m, ID_HEADER).map(Into::into),
             data: event::check_data(m.payload, settings.max_event_bytes)?.to_owned(),
         },
     };
@@ -150,17 +150,17 @@ fn fields(m: &Stored<'_>, settings: &Settings) -> Result<Fields, BadEvent> {
 }
 
 /// The message as a CloudEvent, if it was published as one straight to NATS. A CloudEvent that a broker has stored has a header
-/// [`TYPE`] and was checked before.
+/// [`TYPE_HEADER`] and was checked before.
 fn cloudevent(m: &Stored<'_>) -> Result<Option<CloudEvent>, BadEvent> {
     let Some(headers) = m.headers else { return Ok(None) };
     let attributes =
         || headers.iter().filter_map(|(name, values)| Some((attribute(name.as_ref())?, values)));
-    let content_type = publisher_header(m, CONTENT_TYPE);
+    let content_type = publisher_header(m, CONTENT_TYPE_HEADER);
     let essence = content_type.map(media_type::essence).unwrap_or_default();
     let mode = cloudevent::mode(&essence, attributes().next().is_some());
     let event = match mode.map_err(|_| BadEvent::CloudEvent)? {
         None => return Ok(None),
-        Some(Mode::Structured) if publisher_header(m, TYPE).is_some() => return Ok(None),
+        Some(Mode::Structured) if publisher_header(m, TYPE_HEADER).is_some() => return Ok(None),
         Some(Mode::Structured) => cloudevent::structured(m.payload),
         Some(Mode::Binary) => {
             let each = attributes().flat_map(|(name, values)| {
@@ -231,11 +231,11 @@ mod tests {
             ("sse.a.b.all", &[], &[b'x'; 101], BadEvent::TooLarge),
             ("sse.a.b.t.%41", &[], b"x", BadEvent::Subject),
             ("sse.a.b.ctl", &[], b"x", BadEvent::Subject),
-            ("sse.a.b.all", &[(TYPE, "eventcast.gap")], b"x", BadEvent::Reserved),
-            ("sse.a.b.all", &[(TYPE, "error")], b"x", BadEvent::BuiltIn),
+            ("sse.a.b.all", &[(TYPE_HEADER, "eventcast.gap")], b"x", BadEvent::Reserved),
+            ("sse.a.b.all", &[(TYPE_HEADER, "error")], b"x", BadEvent::BuiltIn),
             ("sse.a.b.internal", &[], b"x", BadEvent::Subject),
             ("sse.a.b.internal.all", &[], b"x", BadEvent::NotReserved),
-            ("sse.a.b.internal.t.x", &[(TYPE, "message")], b"x", BadEvent::NotReserved),
+            ("sse.a.b.internal.t.x", &[(TYPE_HEADER, "message")], b"x", BadEvent::NotReserved),
         ];
         for (subject, headers, payload, expected) in cases {
             let (e, bad) = read(subject, headers, payload);
@@ -293,29 +293,29 @@ mod tests {
 
     #[test]
     fn the_last_value_of_a_header_counts() {
-        let (e, _) = read("sse.a.b.all", &[(TYPE, "first"), (TYPE, "last")], b"x");
+        let (e, _) = read("sse.a.b.all", &[(TYPE_HEADER, "first"), (TYPE_HEADER, "last")], b"x");
         assert_eq!(e.event_type.as_deref(), Some("last"));
     }
 
     #[test]
     fn a_marker_of_the_server_is_not_delivered() {
-        let (e, bad) = read("sse.a.b.all", &[(MARKER_REASON, "MaxAge")], b"");
+        let (e, bad) = read("sse.a.b.all", &[(MARKER_REASON_HEADER, "MaxAge")], b"");
         assert_eq!((e.kind, bad), (Kind::Marker, None));
     }
 
     #[test]
     fn a_structured_cloudevent_names_its_own_type_and_source() {
         let json = br#"{"specversion":"1.0","id":"7","type":"t.x","source":"/s"}"#;
-        let (e, bad) = read("sse.a.b.all", &[(CONTENT_TYPE, CLOUDEVENT)], json);
+        let (e, bad) = read("sse.a.b.all", &[(CONTENT_TYPE_HEADER, CLOUDEVENT_MEDIA_TYPE)], json);
         assert_eq!(
             (e.event_type.as_deref(), e.source.as_deref(), bad),
             (Some("t.x"), Some("/s"), None)
         );
-        let (_, bad) = read("sse.a.b.all", &[(CONTENT_TYPE, CLOUDEVENT)], b"{}");
+        let (_, bad) = read("sse.a.b.all", &[(CONTENT_TYPE_HEADER, CLOUDEVENT_MEDIA_TYPE)], b"{}");
         assert_eq!(bad, Some(BadEvent::CloudEvent));
         for (name, kind) in [
             ("Content-Type", "Application/CloudEvents+JSON; charset=UTF-8"),
-            ("CONTENT-TYPE", "application/cloudevents+json"),
+            ("CONTENT-TYPE_HEADER", "application/cloudevents+json"),
         ] {
             let (e, bad) = read("sse.a.b.all", &[(name, kind)], json);
             assert_eq!((e.event_type.as_deref(), bad), (Some("t.x"), None), "{name}: {kind}");
@@ -335,7 +335,7 @@ mod tests {
         let text = std::str::from_utf8(&frame).unwrap();
         assert!(text.contains(r#""type":"t.x","data":1.10}"#), "{text}");
         for (i, more) in [
-            ("CE-ID", "again"),
+            ("CE-ID_HEADER", "again"),
             ("ce-data", "x"),
             ("content-type", "application/cloudevents+xml"),
             ("content-type", "application/cloudevents-batch+json"),
@@ -354,13 +354,18 @@ mod tests {
 
     #[test]
     fn headers_of_publishers_are_case_insensitive() {
-        let headers = [("eventcast-type", "t"), ("EVENTCAST-SOURCE", "/s"), ("eventcast-ID", "7")];
+        let headers = [
+            ("eventcast-type", "t"),
+            ("EVENTCAST-SOURCE_HEADER", "/s"),
+            ("eventcast-ID_HEADER", "7"),
+        ];
         let (e, _) = read("sse.a.b.all", &headers, b"x");
         assert_eq!(
             (e.event_type.as_deref(), e.source.as_deref(), e.id.as_deref()),
             (Some("t"), Some("/s"), Some("7"))
         );
-        let headers = [("eventcast-type", "a"), ("EVENTCAST-TYPE", "b"), ("Eventcast-Type", "c")];
+        let headers =
+            [("eventcast-type", "a"), ("EVENTCAST-TYPE_HEADER", "b"), ("Eventcast-Type", "c")];
         let (e, _) = read("sse.a.b.all", &headers, b"x");
         assert_eq!(e.event_type.as_deref(), Some("c"), "the documented spelling wins");
         let (e, _) = read("sse.a.b.all", &headers[..2], b"x");

@@ -11,7 +11,7 @@ use eventcast_wire::{
 };
 
 /// Sequences of a page.
-pub(crate) const PAGE: u64 = 256;
+pub(crate) const PAGE_SEQUENCES: u64 = 256;
 /// Bytes of the chunks of a page that are packed. Above this, a copy costs more than separate writes.
 const MAX_PACKED_BYTES: usize = 256 << 10;
 
@@ -129,8 +129,8 @@ impl Packed {
 
 /// The first and the last sequence of the page that contains `sequence`, cut off at `head`.
 pub(super) fn bounds(sequence: u64, head: u64) -> (u64, u64) {
-    let number = sequence / PAGE;
-    ((number * PAGE).max(1), (number * PAGE + PAGE - 1).min(head))
+    let number = sequence / PAGE_SEQUENCES;
+    ((number * PAGE_SEQUENCES).max(1), (number * PAGE_SEQUENCES + PAGE_SEQUENCES - 1).min(head))
 }
 
 /// Whether `low..=high` is a complete page, which grows no more.
@@ -161,7 +161,7 @@ mod tests {
             let head = sequence + ahead;
             let (low, high) = bounds(sequence, head);
             prop_assert!(low <= sequence && sequence <= high && high <= head);
-            prop_assert!(high - low < PAGE);
+            prop_assert!(high - low < PAGE_SEQUENCES);
             if high < head {
                 prop_assert_eq!(bounds(high + 1, head).0, high + 1);
             }

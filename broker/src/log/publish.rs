@@ -33,8 +33,9 @@ const MAX_UNACKNOWLEDGED: usize = 64;
 const PUBLISH_PERMIT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the leader may take to report the epoch of a stream that the tail does not know.
 const EPOCH_TIMEOUT: Duration = Duration::from_secs(2);
-/// The pause after the first refused attempt, and the longest one.
-const RETRY_PAUSES: (u64, u64) = (50, 500);
+/// The pause after the first refused attempt, in milliseconds. It doubles up to the maximum.
+const FIRST_RETRY_PAUSE_MS: u64 = 50;
+const MAX_RETRY_PAUSE_MS: u64 = 500;
 /// Unanswered attempts after which the connection is replaced.
 const MAX_UNANSWERED_ATTEMPTS: u32 = 3;
 
@@ -258,7 +259,7 @@ impl Log {
     ) -> Result<Ack, PublishError> {
         let mut unanswered = 0;
         let mut last = PublishError::Unknown;
-        let (mut pause, max_pause) = RETRY_PAUSES;
+        let mut pause = FIRST_RETRY_PAUSE_MS;
         while Instant::now() < until {
             match self.attempt(&message).await {
                 Attempt::Stored(ack) => return Ok(ack),
@@ -268,7 +269,7 @@ impl Log {
                     let again =
                         Instant::now() + Duration::from_millis(fastrand::u64(pause / 2..=pause));
                     sleep_until(again.min(until)).await;
-                    pause = (pause * 2).min(max_pause);
+                    pause = (pause * 2).min(MAX_RETRY_PAUSE_MS);
                 }
                 Attempt::Unanswered => {
                     unanswered += 1;

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 mod ring;
 
-pub(crate) use ring::{BATCH, TailBudget, TailRead};
+pub(crate) use ring::{MAX_EVENTS_PER_READ, TailBudget, TailRead};
 
 use super::{Incarnation, Position};
 use eventcast_wire::{cursor::Check, event::Event};

@@ -1,6 +1,6 @@
 //! A channel in one shard: its caught-up subscribers, the head that is their cursor, and the pass that moves the head.
 //!
-//! A pass takes the events after the head (at most [`BATCH`]) and writes to each subscriber those that pass its filter, in one call.
+//! A pass takes the events after the head (at most [`MAX_EVENTS_PER_READ`]) and writes to each subscriber those that pass its filter, in one call.
 //! Events that arrive meanwhile are written by the next pass, so bursts are combined and no event waits for a timer. The head is the
 //! end of the pass as soon as the pass begins. A subscriber that is not yet written to is *pending*, and its cursor is the start of
 //! the pass.
@@ -23,12 +23,13 @@ use super::{
 use crate::{
     delivery::DeliveryLedger,
     fanout::batch::{Batch, MAX_SLICES, Slices, WRITE_BYTES},
-    log::{BATCH, Log, Position, TailRead},
+    log::{Log, MAX_EVENTS_PER_READ, Position, TailRead},
     metrics::ChannelMetrics,
 };
 
 // A pass has a bit in `ShardConnection::pending_events` and a slice of one write for each of its events.
-const _: () = assert!(BATCH <= u64::BITS as usize && BATCH <= MAX_SLICES);
+const _: () =
+    assert!(MAX_EVENTS_PER_READ <= u64::BITS as usize && MAX_EVENTS_PER_READ <= MAX_SLICES);
 
 /// The connections of a shard, by key.
 pub(super) type Connections = Slab<Box<ShardConnection>>;

@@ -12,20 +12,20 @@ use crate::{
 };
 
 /// How long a client should wait before it repeats a query or an erasure.
-const RETRY_AFTER: Duration = Duration::from_secs(2);
+const QUERY_RETRY_AFTER: Duration = Duration::from_secs(2);
 
 impl From<TooManyQueries> for Problem {
     fn from(_: TooManyQueries) -> Self {
         let detail = "Too many queries are in progress, from this client or from all, or their answers are not being read. \
              Retry after Retry-After.";
-        Self::unavailable("busy", detail).retry_after(RETRY_AFTER)
+        Self::unavailable("busy", detail).retry_after(QUERY_RETRY_AFTER)
     }
 }
 
 impl From<Unavailable> for Problem {
     fn from(_: Unavailable) -> Self {
         let detail = "The log cannot be read at the moment. Retry after Retry-After.";
-        Self::unavailable("unavailable", detail).retry_after(RETRY_AFTER)
+        Self::unavailable("unavailable", detail).retry_after(QUERY_RETRY_AFTER)
     }
 }
 
@@ -44,7 +44,7 @@ impl From<EraseError> for Problem {
                 "Outcome unknown",
                 "NATS did not confirm the erasure. Retry after Retry-After: repeating an erasure is safe.",
             )
-            .retry_after(RETRY_AFTER),
+            .retry_after(QUERY_RETRY_AFTER),
             EraseError::Refused => Self::new(
                 StatusCode::CONFLICT,
                 "erasure-refused",

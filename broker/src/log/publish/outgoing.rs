@@ -24,16 +24,18 @@ impl OutgoingMessage {
     pub(in crate::log) fn of_draft(draft: Draft, settings: &Settings) -> Self {
         let subject = subject::of(&settings.prefix, Origin::Publisher, draft.topic.as_deref());
         let mut headers = headers(&draft.key, draft.event_type.as_deref(), settings);
-        for (name, value) in [(message::SOURCE, &draft.source), (message::ID, &draft.id)] {
+        for (name, value) in
+            [(message::SOURCE_HEADER, &draft.source), (message::ID_HEADER, &draft.id)]
+        {
             if let Some(value) = value {
                 headers.insert(name, value.as_str());
             }
         }
         if draft.cloudevent {
-            headers.insert(message::CONTENT_TYPE, message::CLOUDEVENT);
+            headers.insert(message::CONTENT_TYPE_HEADER, message::CLOUDEVENT_MEDIA_TYPE);
         }
         if let Some(seconds) = draft.ttl {
-            headers.insert(message::TTL, format!("{seconds}s"));
+            headers.insert(message::TTL_HEADER, format!("{seconds}s"));
         }
         Self { subject, headers, payload: draft.data, check: Check::of_id(&draft.key) }
     }
@@ -59,11 +61,11 @@ impl OutgoingMessage {
 
 fn headers(key: &str, event_type: Option<&str>, settings: &Settings) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert(message::MESSAGE_ID, key);
+    headers.insert(message::MESSAGE_ID_HEADER, key);
     // Fails if a foreign stream captures the channel's subjects.
     headers.insert("Nats-Expected-Stream", settings.stream.as_str());
     if let Some(name) = event_type {
-        headers.insert(message::TYPE, name);
+        headers.insert(message::TYPE_HEADER, name);
     }
     headers
 }

@@ -7,7 +7,7 @@ use eventcast_wire::{cursor::Check, event::Event};
 use crate::log::{Incarnation, Position, page};
 
 /// Events per read. A shard keeps one bit per event for each subscriber, and passes one slice per event to `writev`.
-pub(crate) const BATCH: usize = 64;
+pub(crate) const MAX_EVENTS_PER_READ: usize = 64;
 
 /// Limits of one tail.
 #[derive(Clone, Copy, Debug)]
@@ -127,6 +127,6 @@ impl Ring {
         }
         let from = self.events.partition_point(|e| e.sequence <= at.sequence);
         let events = self.events.range(from..).take_while(|e| e.sequence <= limit);
-        TailRead::Events(events.take(BATCH).cloned().collect())
+        TailRead::Events(events.take(MAX_EVENTS_PER_READ).cloned().collect())
     }
 }
