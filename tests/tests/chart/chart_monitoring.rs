@@ -77,7 +77,7 @@ fn every_alert_says_what_it_means_and_where_to_read_on() -> Result<()> {
         assert!(rule.annotations["runbook_url"].ends_with(&url), "{name}");
         let runbook = chart::read(&url[1..])?;
         assert!(runbook.starts_with(&format!("# {name}\n")), "{name}: title");
-        for part in ["**Means.**", "**Hurts.**", "**Look.**", "**Do.**"] {
+        for part in ["## Meaning\n", "## Impact\n", "## Diagnosis\n", "## Mitigation\n"] {
             assert!(runbook.contains(part), "{name}: no {part}");
         }
         let row = format!("| [{name}]({name}.md) | {} |", rule.labels["severity"]);
