@@ -9,11 +9,10 @@ use k8s_openapi::{
 };
 use kube::{Resource, ResourceExt};
 
-use crate::{
-    build::{budget, config},
-    names,
-    settings::Settings,
-};
+use crate::{broker_config, names, resources, settings::Settings};
+
+#[cfg(test)]
+pub(crate) mod fixture;
 
 /// An EventChannel whose spec is valid.
 #[derive(Clone, Debug)]
@@ -50,10 +49,10 @@ impl Channel {
             .pod_template
             .as_ref()
             .and_then(|raw| parse_template(raw).map_err(|errors| problems.extend(errors)).ok());
-        if let Err(problem) = budget::of(&spec.brokers) {
+        if let Err(problem) = resources::memory_budget(&spec.brokers) {
             problems.push(problem);
         }
-        if let Err(problem) = budget::countable(&spec.brokers, pod_template.as_ref()) {
+        if let Err(problem) = resources::check_cpu_request(&spec.brokers, pod_template.as_ref()) {
             problems.push(problem);
         }
         for (i, text) in spec.exposure.trusted_proxies.iter().flatten().enumerate() {
@@ -62,8 +61,8 @@ impl Channel {
                 problems.push(format!("{path}: {text} is not a network: write it as 10.0.0.0/8"));
             }
         }
-        let config = config::channel(&namespace, &name, &spec);
-        let broker = config::broker(&config, &spec, settings);
+        let config = broker_config::channel_config(&namespace, &name, &spec);
+        let broker = broker_config::broker_config(&config, &spec, settings);
         problems.extend(broker.problems().iter().map(|p| with_spec_path(&p.to_string())));
         let with_stream = BrokerConfig { channels: vec![config.clone()], ..broker.clone() };
         for problem in with_stream.problems() {
@@ -130,5 +129,42 @@ fn parse_template(raw: &serde_json::Value) -> Result<PodTemplateSpec, Vec<String
         Ok(template) if unknown.is_empty() => Ok(template),
         Ok(_) => Err(unknown),
         Err(error) => Err(vec![format!("spec.brokers.podTemplate: {error}")]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn problems_that_the_crd_cannot_find_are_reported_with_their_path() {
+        let (_, settings) = fixture::channel("spec: {}");
+        for (spec, expected) in [
+            (
+                "brokers: {resources: {limits: {memory: 1Mi}}}",
+                "spec.brokers.resources.limits.memory: 1Mi is too little",
+            ),
+            (
+                "exposure: {trustedProxies: [elsewhere]}",
+                "spec.exposure.trustedProxies[0]: elsewhere is not a network",
+            ),
+            (
+                "brokers: {podTemplate: {spec: {containers: [], colour: red}}}",
+                "spec.brokers.podTemplate.spec.colour: a PodTemplateSpec has no such field",
+            ),
+            ("brokers: {podTemplate: {spec: 7}}", "spec.brokers.podTemplate: "),
+            (
+                "brokers: {resources: {}, autoscaling: {minReplicas: 1, maxReplicas: 2, cpuPercent: 50}}",
+                "spec.brokers.autoscaling.cpuPercent: has no effect without a CPU request",
+            ),
+            ("delivery: {from: yesterday}", "spec.delivery.from: must be latest"),
+            ("stream: {subjectPrefix: $SYS}", "spec.stream.subjectPrefix: "),
+            ("retention: {replicas: 2}", "spec.retention.replicas: must be 1, 3 or 5"),
+        ] {
+            let object = fixture::event_channel(&format!("spec: {{{spec}}}"));
+            let problems = Channel::new(&object, &settings).expect_err(spec);
+            let found = problems.iter().any(|problem| problem.contains(expected));
+            assert!(found, "{expected} not in {problems:#?}");
+        }
     }
 }

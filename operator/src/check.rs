@@ -7,8 +7,8 @@ use eventcast_runtime::Chain;
 use kube::{Api, Client, ResourceExt, api::ListParams, core::DynamicObject};
 
 use crate::{
-    apis, build, metrics::Metrics, nats::NatsLink, permissions, schema::Schema,
-    scope::channels_resource, settings::Settings,
+    apis, broker_config::channel_config, metrics::Metrics, nats::NatsLink, permissions,
+    schema::Schema, scope::channels_resource, settings::Settings,
 };
 
 /// How long `check` waits for a connection to NATS.
@@ -107,7 +107,7 @@ async fn find_too_large(
             let spec = raw.data.get("spec").cloned().unwrap_or_default();
             let Ok(spec) = serde_json::from_value::<EventChannelSpec>(spec) else { continue };
             let (namespace, name) = (raw.namespace().unwrap_or_default(), raw.name_any());
-            let config = build::config::channel(&namespace, &name, &spec);
+            let config = channel_config(&namespace, &name, &spec);
             let problem = exceeds_payload(&config, max_payload);
             problems.extend(problem.map(|p| format!("channel {}: {p}", config.key())));
         }

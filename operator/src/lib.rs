@@ -5,22 +5,22 @@
 //! ```text
 //! main
 //! run
-//! args  admin  check  controller
+//! admin  args  check  controller
 //! reconcile  subscribers
 //! events
 //! apply  observe  stream
-//! build
+//! objects
 //! channel
-//! nats  schema  scope  apis  permissions
-//! drift  leader  metrics  stream_error
-//! settings  status  backoff
-//! kind  names
+//! apis  broker_config  nats  permissions  schema  scope
+//! drift  leader  metrics  resources  stream_error
+//! backoff  settings  status
+//! kind  names  quantity
 //! ```
 //!
 //! A reconciliation ([`reconcile`]) is a pipeline: parse and validate the spec ([`channel`]), ensure the stream ([`stream`]),
-//! build the objects and apply them ([`apply`]), observe them ([`observe`]), write the status ([`status`]).
+//! build the objects ([`objects`]) and apply them ([`apply`]), observe them ([`observe`]), write the status ([`status`]).
 //!
-//! Pure, without I/O and clock: `build`, `channel`, `drift`, `kind`, `names`, `observe`, `status`, `stream::plan`,
+//! Pure, without I/O and clock: `broker_config`, `channel`, `drift`, `kind`, `names`, `objects`, `observe`, `quantity`, `resources`, `status`, `stream::plan`,
 //! `stream_error`. The same channel always gives the same objects. Only `apply`, `apis`, `check`, `events`, `leader`,
 //! `permissions`, `reconcile`, `schema` and `scope` call the API server, only `nats` and `stream` call NATS, and only `subscribers`
 //! calls brokers.
@@ -30,7 +30,7 @@ pub mod apis;
 pub mod apply;
 pub mod args;
 pub mod backoff;
-pub mod build;
+pub mod broker_config;
 pub mod channel;
 pub mod check;
 pub mod controller;
@@ -41,9 +41,12 @@ pub mod leader;
 pub mod metrics;
 pub mod names;
 pub mod nats;
+pub mod objects;
 pub mod observe;
 pub mod permissions;
+pub mod quantity;
 pub mod reconcile;
+pub mod resources;
 pub mod run;
 pub mod schema;
 pub mod scope;

@@ -1,16 +1,19 @@
 //! Derives the conditions `Available` and `Exposed` from the objects of a channel. Pure: cached objects in, conditions out.
 
+pub mod address;
+
 use k8s_openapi::api::core::v1::Pod;
 use kube::core::DynamicObject;
 use serde_json::Value;
 
 use crate::{
-    build::exposure::wildcards,
     channel::Channel,
     names,
     settings::{OptionalApis, Settings},
     status::{Brokers, ConditionState, reasons},
 };
+
+use address::wildcard_hosts;
 
 /// The numbers of brokers and the condition `Available`, from the Deployment and its pods.
 #[must_use]
@@ -155,7 +158,7 @@ pub fn exposed(
     let route = exposure.gateway.as_ref().map(|_| "HTTPRoute");
     let kinds: Vec<_> = std::iter::once("Service").chain(ingress).chain(route).collect();
     let mut message = format!("exposed by {}", kinds.join(" and "));
-    let hosts = wildcards(channel);
+    let hosts = wildcard_hosts(channel);
     if !hosts.is_empty() {
         // status.url holds one host name only.
         let (hosts, path) = (hosts.join(" and "), channel.path());

@@ -27,7 +27,6 @@ use tokio::time::Instant;
 use crate::{
     apply::Applier,
     backoff::Backoff,
-    build,
     channel::Channel,
     events::Events,
     kind::Kind,
@@ -315,7 +314,7 @@ fn observe(
         exposed: observe::exposed(channel, ctx.scope.apis, object(Kind::HttpRoute).as_deref()),
         stream,
         brokers: Some(brokers),
-        url: Some(build::exposure::url(channel, domain, load_balancer.as_deref())),
+        url: Some(observe::address::url(channel, domain, load_balancer.as_deref())),
     }
 }
 

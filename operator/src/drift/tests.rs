@@ -1,5 +1,5 @@
 use super::*;
-use crate::build::tests::channel;
+use crate::{channel::fixture::channel, objects};
 
 fn live(value: Value) -> DynamicObject {
     serde_json::from_value(value).unwrap()
@@ -8,8 +8,8 @@ fn live(value: Value) -> DynamicObject {
 fn desired(kind: Kind) -> Value {
     let (channel, settings) = channel("spec: {}");
     let credentials = crate::settings::Credentials::default();
-    let inputs = crate::build::Inputs { settings: &settings, credentials: &credentials };
-    crate::build::build(kind, &channel, inputs).unwrap()
+    let inputs = objects::Inputs { settings: &settings, credentials: &credentials };
+    objects::build(kind, &channel, inputs).unwrap()
 }
 
 /// Applies a merge patch, as the API server does.

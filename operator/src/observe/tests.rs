@@ -2,7 +2,7 @@ use kube::core::ApiResource;
 use serde_json::json;
 
 use super::*;
-use crate::{build::tests::channel, settings::OptionalApis};
+use crate::{channel::fixture::channel, settings::OptionalApis};
 
 fn deployment(replicas: i64, ready: i64, updated: i64) -> DynamicObject {
     let resource: ApiResource = crate::kind::Kind::Deployment.resource();

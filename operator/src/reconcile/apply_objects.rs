@@ -6,9 +6,9 @@ use kube::core::DynamicObject;
 use super::{Context, reference};
 use crate::{
     apply::{Applied, ApplyError},
-    build::{self, Inputs},
     channel::Channel,
     kind::Kind,
+    objects::{self, Inputs},
     status::{ConditionState, reasons},
 };
 
@@ -29,7 +29,7 @@ pub(super) async fn apply_objects(
         if !ctx.scope.apis.serve(kind) || is_unused_secret {
             continue;
         }
-        let desired = build::build(kind, channel, inputs);
+        let desired = objects::build(kind, channel, inputs);
         let mut applied = ctx.applier.apply(&ctx.scope, channel, kind, desired).await;
         if kind == Kind::Deployment
             && let Ok(written) = applied

@@ -1,0 +1,150 @@
+//! Translates a channel's spec into the configuration of its brokers. Pure.
+
+use std::path::Path;
+
+use eventcast_crds::{
+    channel::{
+        EventChannelSpec,
+        exposure::{Exposure, ServiceKind},
+    },
+    config::{
+        Access, BrokerConfig, ChannelConfig, Limits, Nats, ProxyProtocol, Query, Retention,
+        Shutdown, TokenIssuer,
+    },
+};
+use ipnet::IpNet;
+
+use crate::{
+    resources,
+    settings::{KEYS_FOLDER, NATS_FOLDER, Settings},
+};
+
+/// Name of the configuration file, which is also its key in the ConfigMap.
+pub const CONFIG_FILE: &str = "broker.yaml";
+
+/// Time for load balancers to notice that a broker is no longer ready.
+const SHUTDOWN_DELAY_SECONDS: u64 = 5;
+/// Time for requests in progress after the last stream was closed.
+const LAST_RESPONSES_SECONDS: u64 = 8;
+
+/// The channel, with the retention from which the stream is created.
+#[must_use]
+pub fn channel_config(namespace: &str, name: &str, spec: &EventChannelSpec) -> ChannelConfig {
+    let access = &spec.access;
+    let tokens = access.tokens.iter().enumerate().map(|(i, token)| TokenIssuer {
+        issuer: token.issuer.clone(),
+        audience: token.audience.clone(),
+        jwks_url: token.jwks_url.clone(),
+        key_file: token.key_secret.as_ref().map(|_| Path::new(KEYS_FOLDER).join(key_file(i))),
+    });
+    ChannelConfig {
+        namespace: namespace.into(),
+        name: name.into(),
+        stream: spec.stream.name.clone(),
+        subject_prefix: spec.stream.subject_prefix.clone(),
+        retention: spec.retention.clone(),
+        delivery: spec.delivery.clone(),
+        publishing: spec.publishing.clone(),
+        access: Access {
+            anonymous: access.anonymous.clone(),
+            tokens: tokens.collect(),
+            allowed_origins: access.allowed_origins.clone(),
+            allowed_headers: access.allowed_headers.clone(),
+            allow_credentials: access.allow_credentials,
+        },
+    }
+}
+
+/// Name of the file with the keys of the token issuer at index `i`.
+#[must_use]
+pub fn key_file(i: usize) -> String {
+    format!("{i}.jwks")
+}
+
+/// The configuration file of the brokers. It leaves out the retention: the operator manages the stream, so that a change of the
+/// retention need not reach the brokers.
+#[must_use]
+pub fn broker_config(
+    channel: &ChannelConfig,
+    spec: &EventChannelSpec,
+    settings: &Settings,
+) -> BrokerConfig {
+    let drain_seconds = spec.brokers.drain_seconds;
+    // `Channel::new` reports an invalid memory limit.
+    let budget = resources::memory_budget(&spec.brokers).unwrap_or_default();
+    BrokerConfig {
+        page: spec.exposure.page,
+        nats: Nats { create_streams: false, ..settings.nats.mounted_at(Path::new(NATS_FOLDER)) },
+        memory: budget.memory,
+        limits: Limits {
+            subscribers_per_address: spec.limits.subscribers_per_address,
+            idle_seconds: spec.limits.idle_seconds,
+            head_bytes: spec.limits.head_bytes,
+            trusted_proxies: trusted_proxies(&spec.exposure, settings),
+            proxy_protocol: if spec.exposure.proxy_protocol {
+                ProxyProtocol::Required
+            } else {
+                ProxyProtocol::Off
+            },
+            body_bytes: budget.body_bytes,
+            body_bytes_per_address: budget.body_bytes / 4,
+            ..Limits::default()
+        },
+        query: Query { answer_bytes: budget.answer_bytes, ..Query::default() },
+        shutdown: Shutdown {
+            delay_seconds: SHUTDOWN_DELAY_SECONDS,
+            drain_seconds,
+            grace_seconds: SHUTDOWN_DELAY_SECONDS + drain_seconds + LAST_RESPONSES_SECONDS,
+        },
+        channels: vec![ChannelConfig { retention: Retention::default(), ..channel.clone() }],
+        ..BrokerConfig::default()
+    }
+}
+
+/// The proxies whose `X-Forwarded-For` the brokers trust: those of the channel. If it names none, those of the operator, but only
+/// if all external clients come through a proxy that sets the header. With a node port or a load balancer, clients may arrive with the
+/// private address of a node.
+fn trusted_proxies(exposure: &Exposure, settings: &Settings) -> Vec<IpNet> {
+    match &exposure.trusted_proxies {
+        Some(networks) => networks.iter().filter_map(|network| network.parse().ok()).collect(),
+        None => {
+            let has_proxy = exposure.ingress.is_some() || exposure.gateway.is_some();
+            let is_internal = exposure.service.kind == ServiceKind::ClusterIP;
+            if has_proxy && is_internal { settings.trusted_proxies.clone() } else { Vec::new() }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::fixture::channel;
+
+    #[test]
+    fn proxies_are_trusted_by_default_if_all_clients_come_through_them() {
+        let trusted = |exposure: &str| {
+            let (channel, _) = channel(&format!("spec: {{exposure: {{{exposure}}}}}"));
+            let proxies = channel.broker.limits.trusted_proxies;
+            proxies.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let default = ["10.0.0.0/8"];
+        let none: [&str; 0] = [];
+        assert_eq!(trusted("ingress: {host: a.example}"), default);
+        assert_eq!(trusted("gateway: {parentRefs: [{name: g}]}"), default);
+        assert_eq!(trusted(""), none, "every pod of the cluster is a client");
+        for kind in ["LoadBalancer", "NodePort"] {
+            let open = format!("ingress: {{host: a.example}}, service: {{type: {kind}}}");
+            assert_eq!(trusted(&open), none, "{kind}: clients may have the address of a node");
+        }
+        assert_eq!(trusted("ingress: {host: a.example}, trustedProxies: []"), none);
+        assert_eq!(trusted("trustedProxies: [192.168.0.0/16]"), ["192.168.0.0/16"]);
+    }
+
+    #[test]
+    fn limits_of_the_channel_reach_the_broker() {
+        let (limited, _) = channel("spec: {limits: {subscribersPerAddress: 7}}");
+        assert_eq!(limited.broker.limits.subscribers_per_address, 7);
+        let (default, _) = channel("spec: {}");
+        assert_eq!(default.broker.limits, Limits::default());
+    }
+}

@@ -1,0 +1,30 @@
+//! A channel for the unit tests of this crate.
+
+use eventcast_crds::{channel::EventChannel, config::Nats};
+
+use super::Channel;
+use crate::settings::Settings;
+
+/// The channel `shop/orders` with the rest of its YAML, and the operator's settings.
+pub(crate) fn channel(rest: &str) -> (Channel, Settings) {
+    let settings = Settings {
+        broker_image: "registry.example/eventcast-broker:1.2.3".into(),
+        pull_policy: "IfNotPresent".into(),
+        pull_secrets: Vec::new(),
+        nats: Nats { servers: vec!["nats://nats.eventcast:4222".into()], ..Nats::default() },
+        cluster: "blue".into(),
+        cluster_domain: "cluster.local".into(),
+        trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
+        network_policies: true,
+        pod_monitors: true,
+    };
+    let channel = Channel::new(&event_channel(rest), &settings).expect("a valid channel");
+    (channel, settings)
+}
+
+/// The EventChannel `shop/orders` with the rest of its YAML.
+pub(crate) fn event_channel(rest: &str) -> EventChannel {
+    let head = "apiVersion: eventcast.dev/v1alpha1\nkind: EventChannel\n\
+                metadata: {name: orders, namespace: shop, uid: 0-1-2}\n";
+    serde_saphyr::from_str(&format!("{head}{rest}")).expect("an EventChannel")
+}

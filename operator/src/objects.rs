@@ -1,0 +1,87 @@
+//! Builds the objects of a channel, one kind in each file. Pure.
+//!
+//! The same channel, settings and credentials always give the same bytes, with every version of the operator: otherwise an upgrade of
+//! the operator would restart the brokers. Golden files in the tests hold that.
+
+mod config_map;
+mod deployment;
+mod horizontal_pod_autoscaler;
+mod http_route;
+mod ingress;
+mod network_policy;
+mod pod_disruption_budget;
+mod pod_monitor;
+mod pod_template;
+mod secret;
+mod service;
+mod service_account;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::core::ObjectMeta;
+use serde_json::{Value, json};
+
+use crate::{
+    channel::Channel,
+    kind::Kind,
+    names,
+    settings::{Credentials, Settings},
+};
+
+/// What determines the objects of a channel besides the channel itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    /// Settings that apply to all channels.
+    pub settings: &'a Settings,
+    /// The credentials for NATS; empty if NATS needs none.
+    pub credentials: &'a Credentials,
+}
+
+/// Builds the object of `kind`; `None` if the channel needs none.
+#[must_use]
+pub fn build(kind: Kind, channel: &Channel, inputs: Inputs<'_>) -> Option<Value> {
+    match kind {
+        Kind::ServiceAccount => Some(json!(service_account::build(channel))),
+        Kind::ConfigMap => Some(json!(config_map::build(channel))),
+        Kind::Secret => secret::build(channel, inputs.credentials).map(|o| json!(o)),
+        Kind::Service => Some(json!(service::build(channel))),
+        Kind::NetworkPolicy => network_policy::build(channel, inputs.settings).map(|o| json!(o)),
+        Kind::PodDisruptionBudget => pod_disruption_budget::build(channel).map(|o| json!(o)),
+        Kind::HorizontalPodAutoscaler => {
+            horizontal_pod_autoscaler::build(channel).map(|o| json!(o))
+        }
+        Kind::Ingress => ingress::build(channel).map(|o| json!(o)),
+        Kind::HttpRoute => http_route::build(channel),
+        Kind::PodMonitor => pod_monitor::build(channel, inputs.settings),
+        Kind::Deployment => Some(json!(deployment::build(channel, inputs))),
+    }
+}
+
+/// Metadata of every object of the channel.
+fn metadata(channel: &Channel) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(channel.object_name()),
+        namespace: Some(channel.namespace.clone()),
+        labels: Some(names::labels(&channel.name)),
+        owner_references: Some(vec![channel.owner.clone()]),
+        ..ObjectMeta::default()
+    }
+}
+
+/// Selects the broker pods of the channel.
+fn pod_selector(channel: &Channel) -> LabelSelector {
+    LabelSelector { match_labels: Some(names::selector(&channel.name)), ..LabelSelector::default() }
+}
+
+/// An object of a kind that k8s-openapi has no type for.
+fn dynamic_object(kind: Kind, channel: &Channel, spec: &Value) -> Value {
+    let resource = kind.resource();
+    json!({
+        "apiVersion": resource.api_version,
+        "kind": resource.kind,
+        "metadata": metadata(channel),
+        "spec": spec,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+//! Chooses the number of brokers by CPU or subscribers.
+
+use k8s_openapi::{
+    api::autoscaling::v2::{
+        ContainerResourceMetricSource, CrossVersionObjectReference, HPAScalingPolicy,
+        HPAScalingRules, HorizontalPodAutoscaler, HorizontalPodAutoscalerBehavior,
+        HorizontalPodAutoscalerSpec, MetricIdentifier, MetricSpec, MetricTarget, PodsMetricSource,
+    },
+    apimachinery::pkg::api::resource::Quantity,
+};
+
+use super::metadata;
+use crate::{channel::Channel, names};
+
+/// `None` if the channel has no `brokers.autoscaling`.
+pub(super) fn build(channel: &Channel) -> Option<HorizontalPodAutoscaler> {
+    let autoscaling = channel.spec.brokers.autoscaling.as_ref()?;
+    let metrics = autoscaling
+        .cpu_percent
+        .map(cpu_metric)
+        .into_iter()
+        .chain(autoscaling.subscribers_per_broker.map(subscribers_metric));
+    Some(HorizontalPodAutoscaler {
+        metadata: metadata(channel),
+        spec: Some(HorizontalPodAutoscalerSpec {
+            scale_target_ref: CrossVersionObjectReference {
+                api_version: Some("apps/v1".into()),
+                kind: "Deployment".into(),
+                name: channel.object_name(),
+            },
+            min_replicas: Some(autoscaling.min_replicas),
+            max_replicas: autoscaling.max_replicas,
+            metrics: Some(metrics.collect()),
+            behavior: Some(behavior()),
+        }),
+        ..HorizontalPodAutoscaler::default()
+    })
+}
+
+/// Mean CPU utilisation of the broker's container alone. A sidecar without a CPU request would make the utilisation of the pod
+/// undefined.
+fn cpu_metric(percent: i32) -> MetricSpec {
+    MetricSpec {
+        type_: "ContainerResource".into(),
+        container_resource: Some(ContainerResourceMetricSource {
+            name: "cpu".into(),
+            container: names::BROKER_CONTAINER.into(),
+            target: MetricTarget {
+                type_: "Utilization".into(),
+                average_utilization: Some(percent),
+                ..MetricTarget::default()
+            },
+        }),
+        ..MetricSpec::default()
+    }
+}
+
+fn subscribers_metric(count: i32) -> MetricSpec {
+    MetricSpec {
+        type_: "Pods".into(),
+        pods: Some(PodsMetricSource {
+            metric: MetricIdentifier {
+                name: "eventcast_subscribers".into(),
+                ..MetricIdentifier::default()
+            },
+            target: MetricTarget {
+                type_: "AverageValue".into(),
+                average_value: Some(Quantity(count.to_string())),
+                ..MetricTarget::default()
+            },
+        }),
+        ..MetricSpec::default()
+    }
+}
+
+/// Doubles within 30 s, for new subscribers. Removes one broker in 120 s, after 300 s of low load, because each removal makes
+/// subscribers reconnect.
+fn behavior() -> HorizontalPodAutoscalerBehavior {
+    let policy = |type_: &str, value, period_seconds| {
+        Some(vec![HPAScalingPolicy { type_: type_.into(), value, period_seconds }])
+    };
+    HorizontalPodAutoscalerBehavior {
+        scale_up: Some(HPAScalingRules {
+            policies: policy("Percent", 100, 30),
+            ..HPAScalingRules::default()
+        }),
+        scale_down: Some(HPAScalingRules {
+            stabilization_window_seconds: Some(300),
+            policies: policy("Pods", 1, 120),
+            ..HPAScalingRules::default()
+        }),
+    }
+}

@@ -1,0 +1,63 @@
+//! The Ingress for the path of the channel.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::networking::v1::{
+    HTTPIngressPath, HTTPIngressRuleValue, Ingress, IngressBackend, IngressRule,
+    IngressServiceBackend, IngressSpec, IngressTLS, ServiceBackendPort,
+};
+use kube::core::ObjectMeta;
+
+use super::metadata;
+use crate::channel::Channel;
+
+/// Settings that event streams need with common Ingress controllers: no response buffering, and long idle timeouts. A
+/// controller ignores the annotations of the others.
+const STREAM_ANNOTATIONS: [(&str, &str); 7] = [
+    ("nginx.ingress.kubernetes.io/proxy-buffering", "off"),
+    ("nginx.ingress.kubernetes.io/proxy-http-version", "1.1"),
+    ("nginx.ingress.kubernetes.io/proxy-read-timeout", "3600"),
+    ("nginx.ingress.kubernetes.io/proxy-send-timeout", "3600"),
+    ("haproxy.org/timeout-client", "1h"),
+    ("haproxy.org/timeout-server", "1h"),
+    ("haproxy-ingress.github.io/timeout-server", "1h"),
+];
+
+/// `None` if the channel has no `exposure.ingress`.
+pub(super) fn build(channel: &Channel) -> Option<Ingress> {
+    let ingress = channel.spec.exposure.ingress.as_ref()?;
+    let defaults = STREAM_ANNOTATIONS.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let mut annotations = BTreeMap::from(defaults);
+    annotations.extend(ingress.annotations.clone());
+    let path = HTTPIngressPath {
+        path: Some(channel.path()),
+        path_type: "Prefix".into(),
+        backend: IngressBackend {
+            service: Some(IngressServiceBackend {
+                name: channel.object_name(),
+                port: Some(ServiceBackendPort {
+                    name: Some("http".into()),
+                    ..ServiceBackendPort::default()
+                }),
+            }),
+            ..IngressBackend::default()
+        },
+    };
+    let tls = ingress.tls_secret_name.clone().map(|secret| IngressTLS {
+        hosts: Some(vec![ingress.host.clone()]),
+        secret_name: Some(secret),
+    });
+    Some(Ingress {
+        metadata: ObjectMeta { annotations: Some(annotations), ..metadata(channel) },
+        spec: Some(IngressSpec {
+            ingress_class_name: ingress.class_name.clone(),
+            rules: Some(vec![IngressRule {
+                host: Some(ingress.host.clone()),
+                http: Some(HTTPIngressRuleValue { paths: vec![path] }),
+            }]),
+            tls: tls.map(|tls| vec![tls]),
+            ..IngressSpec::default()
+        }),
+        ..Ingress::default()
+    })
+}

@@ -1,0 +1,89 @@
+//! The connections that the broker pods may accept and open.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::{
+    api::networking::v1::{
+        NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPort,
+        NetworkPolicySpec,
+    },
+    apimachinery::pkg::util::intstr::IntOrString,
+};
+
+use super::{metadata, pod_selector};
+use crate::{channel::Channel, settings::Settings};
+
+const DNS_PORT: u16 = 53;
+const NATS_PORT: u16 = 4222;
+
+/// Ingress to both ports of the broker; egress to DNS, NATS and the keys of token issuers. Egress is limited by port only, because
+/// NATS and the issuers may be outside the cluster.
+///
+/// `None` if the operator creates no NetworkPolicies.
+pub(super) fn build(channel: &Channel, settings: &Settings) -> Option<NetworkPolicy> {
+    if !settings.network_policies {
+        return None;
+    }
+    let mut ports: BTreeSet<u16> =
+        settings.nats.servers.iter().map(|server| port_of(server, NATS_PORT)).collect();
+    let key_urls = channel.spec.access.tokens.iter().filter_map(|t| t.jwks_url.as_deref());
+    ports.extend(key_urls.map(|url| port_of(url, default_port(url))));
+    let named = |name: &str| port("TCP", IntOrString::String(name.into()));
+    let numbered = |protocol, number: u16| port(protocol, IntOrString::Int(i32::from(number)));
+    let dns = vec![numbered("UDP", DNS_PORT), numbered("TCP", DNS_PORT)];
+    let servers = ports.into_iter().map(|number| numbered("TCP", number)).collect();
+    let egress = |ports| NetworkPolicyEgressRule {
+        ports: Some(ports),
+        ..NetworkPolicyEgressRule::default()
+    };
+    Some(NetworkPolicy {
+        metadata: metadata(channel),
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(pod_selector(channel)),
+            policy_types: Some(vec!["Ingress".into(), "Egress".into()]),
+            ingress: Some(vec![NetworkPolicyIngressRule {
+                ports: Some(vec![named("http"), named("admin")]),
+                ..NetworkPolicyIngressRule::default()
+            }]),
+            egress: Some(vec![egress(dns), egress(servers)]),
+        }),
+    })
+}
+
+fn port(protocol: &str, port: IntOrString) -> NetworkPolicyPort {
+    NetworkPolicyPort {
+        protocol: Some(protocol.into()),
+        port: Some(port),
+        ..NetworkPolicyPort::default()
+    }
+}
+
+fn default_port(url: &str) -> u16 {
+    if url.starts_with("http://") { 80 } else { 443 }
+}
+
+/// The port of a URL or of `host:port`.
+fn port_of(address: &str, default: u16) -> u16 {
+    let authority = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let authority = authority.split('/').next().unwrap_or_default();
+    let port = authority.rsplit_once(':').map(|(_, port)| port);
+    port.and_then(|port| port.parse().ok()).unwrap_or(default)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::port_of;
+
+    #[test]
+    fn ports_are_parsed_from_addresses() {
+        for (address, expected) in [
+            ("nats://nats.eventcast:4222", 4222),
+            ("nats:4333", 4333),
+            ("tls://nats.example.com", 4222),
+            ("nats://[::1]:4222", 4222),
+            ("https://issuer.example/keys:1", 4222),
+        ] {
+            assert_eq!(port_of(address, 4222), expected, "{address}");
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! The pod template of the brokers' Deployment.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    DeepMerge,
+    api::core::v1::{
+        Capabilities, ConfigMapVolumeSource, Container, ContainerPort, HTTPGetAction, KeyToPath,
+        LocalObjectReference, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
+        ProjectedVolumeSource, SeccompProfile, SecretProjection, SecretVolumeSource,
+        SecurityContext, TopologySpreadConstraint, Volume, VolumeMount, VolumeProjection,
+    },
+    apimachinery::pkg::util::intstr::IntOrString,
+};
+use kube::core::ObjectMeta;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use super::{Inputs, pod_selector};
+use crate::{
+    broker_config::{CONFIG_FILE, key_file},
+    channel::Channel,
+    names, resources,
+    settings::{CONFIG_FOLDER, Credentials, KEYS_FOLDER, NATS_FOLDER},
+};
+
+/// User and group of the images.
+const USER_ID: i64 = 65532;
+
+/// The operator's pod template with `brokers.podTemplate` merged over it, as Kubernetes merges: containers, volumes and variables
+/// by their names.
+pub(super) fn build(channel: &Channel, inputs: Inputs<'_>, grace_seconds: u64) -> PodTemplateSpec {
+    let hash = restart_hash(channel, inputs.credentials);
+    let mut template = PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            labels: Some(names::labels(&channel.name)),
+            annotations: Some(BTreeMap::from([(names::CONFIG_HASH_ANNOTATION.into(), hash)])),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(pod(channel, inputs, grace_seconds)),
+    };
+    if let Some(custom) = &channel.pod_template {
+        template.merge_from(custom.clone());
+    }
+    template
+}
+
+fn pod(channel: &Channel, inputs: Inputs<'_>, grace_seconds: u64) -> PodSpec {
+    let brokers = &channel.spec.brokers;
+    let spread = brokers.topology_spread_constraints.clone().unwrap_or_else(|| {
+        ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]
+            .map(|key| spread_constraint(channel, key))
+            .to_vec()
+    });
+    let pull_secrets = inputs.settings.pull_secrets.iter();
+    let pull_secrets: Vec<_> =
+        pull_secrets.map(|name| LocalObjectReference { name: name.clone() }).collect();
+    PodSpec {
+        service_account_name: Some(channel.object_name()),
+        automount_service_account_token: Some(false),
+        enable_service_links: Some(false),
+        termination_grace_period_seconds: i64::try_from(grace_seconds).ok(),
+        security_context: Some(PodSecurityContext {
+            run_as_non_root: Some(true),
+            run_as_user: Some(USER_ID),
+            run_as_group: Some(USER_ID),
+            fs_group: Some(USER_ID),
+            seccomp_profile: Some(SeccompProfile {
+                type_: "RuntimeDefault".into(),
+                ..SeccompProfile::default()
+            }),
+            ..PodSecurityContext::default()
+        }),
+        topology_spread_constraints: Some(spread),
+        containers: vec![container(channel, inputs)],
+        volumes: Some(volumes(channel, inputs.credentials)),
+        node_selector: (!brokers.node_selector.is_empty()).then(|| brokers.node_selector.clone()),
+        tolerations: (!brokers.tolerations.is_empty()).then(|| brokers.tolerations.clone()),
+        priority_class_name: brokers.priority_class_name.clone(),
+        image_pull_secrets: (!pull_secrets.is_empty()).then_some(pull_secrets),
+        ..PodSpec::default()
+    }
+}
+
+/// Spreads brokers over the values of the node label `key`. `ScheduleAnyway`: when a node is drained, its broker must find a place even if
+/// the spread gets worse.
+fn spread_constraint(channel: &Channel, key: &str) -> TopologySpreadConstraint {
+    TopologySpreadConstraint {
+        topology_key: key.into(),
+        max_skew: 1,
+        when_unsatisfiable: "ScheduleAnyway".into(),
+        label_selector: Some(pod_selector(channel)),
+        match_label_keys: Some(vec!["pod-template-hash".into()]),
+        ..TopologySpreadConstraint::default()
+    }
+}
+
+fn container(channel: &Channel, inputs: Inputs<'_>) -> Container {
+    let settings = inputs.settings;
+    let port = |name: &str, number| ContainerPort {
+        name: Some(name.into()),
+        container_port: number,
+        ..ContainerPort::default()
+    };
+    Container {
+        name: names::BROKER_CONTAINER.into(),
+        image: Some(channel.image(&settings.broker_image).to_owned()),
+        image_pull_policy: Some(settings.pull_policy.clone()),
+        args: Some(vec!["run".into(), "--config".into(), format!("{CONFIG_FOLDER}/{CONFIG_FILE}")]),
+        ports: Some(vec![port("http", 8080), port("admin", 9090)]),
+        resources: Some(resources::container_resources(&channel.spec.brokers)),
+        // Independent of NATS: a restart would not bring NATS back.
+        liveness_probe: Some(probe("/livez", 10, 3)),
+        startup_probe: Some(probe("/livez", 1, 60)),
+        readiness_probe: Some(probe("/readyz", 2, 2)),
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            read_only_root_filesystem: Some(true),
+            capabilities: Some(Capabilities {
+                drop: Some(vec!["ALL".into()]),
+                ..Capabilities::default()
+            }),
+            ..SecurityContext::default()
+        }),
+        volume_mounts: Some(volume_mounts(channel, inputs.credentials)),
+        ..Container::default()
+    }
+}
+
+fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.into()),
+            port: IntOrString::String("admin".into()),
+            ..HTTPGetAction::default()
+        }),
+        period_seconds: Some(period_seconds),
+        failure_threshold: Some(failure_threshold),
+        timeout_seconds: Some(2),
+        ..Probe::default()
+    }
+}
+
+fn volumes(channel: &Channel, credentials: &Credentials) -> Vec<Volume> {
+    let mut volumes = vec![Volume {
+        name: "config".into(),
+        config_map: Some(ConfigMapVolumeSource {
+            name: channel.object_name(),
+            ..ConfigMapVolumeSource::default()
+        }),
+        ..Volume::default()
+    }];
+    if !credentials.is_empty() {
+        volumes.push(Volume {
+            name: "nats".into(),
+            secret: Some(SecretVolumeSource {
+                secret_name: Some(channel.object_name()),
+                ..SecretVolumeSource::default()
+            }),
+            ..Volume::default()
+        });
+    }
+    let keys = issuer_keys(channel);
+    if !keys.is_empty() {
+        volumes.push(Volume {
+            name: "keys".into(),
+            projected: Some(ProjectedVolumeSource {
+                sources: Some(keys),
+                ..ProjectedVolumeSource::default()
+            }),
+            ..Volume::default()
+        });
+    }
+    volumes
+}
+
+/// One file for each token issuer whose keys are in a Secret.
+fn issuer_keys(channel: &Channel) -> Vec<VolumeProjection> {
+    let issuers = channel.spec.access.tokens.iter().enumerate();
+    let keys = issuers.filter_map(|(i, token)| {
+        let secret = token.key_secret.as_ref()?;
+        let item = KeyToPath { key: secret.key.clone(), path: key_file(i), ..KeyToPath::default() };
+        Some(VolumeProjection {
+            secret: Some(SecretProjection {
+                name: secret.name.clone(),
+                items: Some(vec![item]),
+                ..SecretProjection::default()
+            }),
+            ..VolumeProjection::default()
+        })
+    });
+    keys.collect()
+}
+
+fn volume_mounts(channel: &Channel, credentials: &Credentials) -> Vec<VolumeMount> {
+    let mount = |name: &str, path: &str| VolumeMount {
+        name: name.into(),
+        mount_path: path.into(),
+        read_only: Some(true),
+        ..VolumeMount::default()
+    };
+    let mut mounts = vec![mount("config", CONFIG_FOLDER)];
+    if !credentials.is_empty() {
+        mounts.push(mount("nats", NATS_FOLDER));
+    }
+    if channel.spec.access.tokens.iter().any(|t| t.key_secret.is_some()) {
+        mounts.push(mount("keys", KEYS_FOLDER));
+    }
+    mounts
+}
+
+/// SHA-256 of what a broker reads only at its start, so that no other change restarts the brokers. The first 8 bytes in hexadecimal.
+fn restart_hash(channel: &Channel, credentials: &Credentials) -> String {
+    let text = json!([channel.broker.restart_part(), credentials]).to_string();
+    let digest = Sha256::digest(text.as_bytes());
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,168 @@
+//! Compares objects with the types of Kubernetes and with golden files.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use k8s_openapi::{
+    ByteString,
+    api::{
+        apps::v1::Deployment,
+        autoscaling::v2::HorizontalPodAutoscaler,
+        core::v1::{ConfigMap, Secret, Service, ServiceAccount},
+        networking::v1::{Ingress, NetworkPolicy},
+        policy::v1::PodDisruptionBudget,
+    },
+};
+use serde::de::DeserializeOwned;
+
+use super::*;
+use crate::channel::fixture::channel;
+
+const FULL: &str = "
+spec:
+  retention: {maxAgeSeconds: 3600, replicas: 3}
+  access:
+    anonymous: [Subscribe]
+    allowedOrigins: ['https://app.example']
+    tokens:
+    - {issuer: 'https://issuer.example', audience: shop, jwksUrl: 'https://issuer.example:8443/keys'}
+    - {issuer: local, audience: shop, keySecret: {name: keys, key: jwks.json}}
+  brokers:
+    autoscaling: {minReplicas: 2, maxReplicas: 6, cpuPercent: 70, subscribersPerBroker: 20000}
+    image: registry.example/broker:pinned
+    resources: {requests: {cpu: 1, memory: 1Gi}, limits: {memory: 1Gi}}
+    drainSeconds: 60
+    nodeSelector: {pool: edge}
+    tolerations: [{key: edge, operator: Exists}]
+    priorityClassName: high
+    podTemplate:
+      metadata: {annotations: {team: shop}}
+      spec:
+        dnsPolicy: ClusterFirst
+        containers:
+        - {name: broker, env: [{name: EVENTCAST_LOG, value: debug}]}
+        - {name: sidecar, image: 'registry.example/sidecar:1'}
+  exposure:
+    page: true
+    service: {type: LoadBalancer, annotations: {a: b}}
+    ingress: {host: events.example.com, className: nginx, tlsSecretName: cert, annotations: {haproxy.org/timeout-server: 2h}}
+    gateway: {parentRefs: [{name: web, namespace: infra, sectionName: https}], hostnames: [gw.example.com], tls: true}
+    trustedProxies: [10.0.0.0/8]
+    proxyProtocol: true
+";
+
+fn credentials() -> Credentials {
+    BTreeMap::from([("password".to_owned(), ByteString(b"secret".to_vec()))])
+}
+
+fn all(channel: &Channel, settings: &Settings, credentials: &Credentials) -> Vec<(Kind, Value)> {
+    let inputs = Inputs { settings, credentials };
+    Kind::ALL.into_iter().filter_map(|k| Some((k, build(k, channel, inputs)?))).collect()
+}
+
+fn strict<T: DeserializeOwned>(value: &Value) {
+    let mut unknown = Vec::new();
+    let read = serde_ignored::deserialize::<_, _, T>(value, |path| unknown.push(path.to_string()));
+    assert!(read.is_ok() && unknown.is_empty(), "{unknown:?} {:?} in {value:#}", read.err());
+}
+
+#[test]
+fn objects_have_only_fields_that_kubernetes_knows() {
+    for (rest, secret) in [("spec: {}", BTreeMap::new()), (FULL, credentials())] {
+        let (channel, settings) = channel(rest);
+        for (kind, object) in all(&channel, &settings, &secret) {
+            match kind {
+                Kind::ServiceAccount => strict::<ServiceAccount>(&object),
+                Kind::ConfigMap => strict::<ConfigMap>(&object),
+                Kind::Secret => strict::<Secret>(&object),
+                Kind::Service => strict::<Service>(&object),
+                Kind::NetworkPolicy => strict::<NetworkPolicy>(&object),
+                Kind::PodDisruptionBudget => strict::<PodDisruptionBudget>(&object),
+                Kind::HorizontalPodAutoscaler => strict::<HorizontalPodAutoscaler>(&object),
+                Kind::Ingress => strict::<Ingress>(&object),
+                Kind::Deployment => strict::<Deployment>(&object),
+                Kind::HttpRoute | Kind::PodMonitor => assert!(object["spec"].is_object()),
+            }
+            assert_eq!(object["metadata"]["name"], "orders-broker");
+            assert_eq!(object["metadata"]["ownerReferences"][0]["uid"], "0-1-2", "{kind:?}");
+            assert!(object.get("status").is_none());
+        }
+    }
+}
+
+#[test]
+fn objects_match_the_golden_files() {
+    for (name, rest, secret) in
+        [("minimal", "spec: {}", BTreeMap::new()), ("full", FULL, credentials())]
+    {
+        let (channel, settings) = channel(rest);
+        let objects = all(&channel, &settings, &secret);
+        let text: Vec<_> =
+            objects.iter().map(|(_, o)| serde_saphyr::to_string(o).unwrap()).collect();
+        golden(name, &text.join("---\n"));
+    }
+}
+
+/// With `UPDATE=1` writes the file instead.
+fn golden(name: &str, text: &str) {
+    let file =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/objects/golden/{name}.yaml"));
+    if std::env::var_os("UPDATE").is_some() {
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, text).unwrap();
+    }
+    let expected = fs::read_to_string(&file).unwrap_or_default();
+    assert!(
+        expected == text,
+        "{} differs: look at the change with UPDATE=1 and git diff",
+        file.display()
+    );
+}
+
+#[test]
+fn only_changes_that_need_a_restart_change_the_pod_template() {
+    let template = |rest: &str, secret: &Credentials| {
+        let (channel, settings) = channel(rest);
+        let inputs = Inputs { settings: &settings, credentials: secret };
+        let deployment = build(Kind::Deployment, &channel, inputs).unwrap();
+        deployment["spec"]["template"].to_string()
+    };
+    let before = template("spec: {}", &BTreeMap::new());
+    for same in [
+        "spec: {delivery: {heartbeatSeconds: 9}}",
+        "spec: {retention: {maxBytes: 100000, maxAgeSeconds: 200}}",
+        "spec: {access: {allowedOrigins: ['*']}}",
+        "spec: {publishing: {maxEventsPerSecond: 5, types: [a]}}",
+        "spec: {exposure: {trustedProxies: [10.0.0.0/8]}}",
+        "spec: {brokers: {replicas: 3}}",
+    ] {
+        assert_eq!(template(same, &BTreeMap::new()), before, "{same}");
+    }
+    for other in [
+        "spec: {exposure: {page: true}}",
+        "spec: {brokers: {image: x}}",
+        "spec: {brokers: {resources: {limits: {memory: 1Gi}}}}",
+        "spec: {brokers: {drainSeconds: 99}}",
+    ] {
+        assert_ne!(template(other, &BTreeMap::new()), before, "{other}");
+    }
+    assert_ne!(
+        template("spec: {}", &credentials()),
+        before,
+        "a broker reads credentials at its start"
+    );
+}
+
+#[test]
+fn a_pod_has_the_time_to_drain() {
+    let (channel, settings) = channel("spec: {brokers: {drainSeconds: 100}}");
+    let secret = BTreeMap::new();
+    let inputs = Inputs { settings: &settings, credentials: &secret };
+    let deployment = build(Kind::Deployment, &channel, inputs).unwrap();
+    let pod = &deployment["spec"]["template"]["spec"];
+    let s = &channel.broker.shutdown;
+    assert_eq!(s.drain_seconds, 100);
+    assert!(pod["terminationGracePeriodSeconds"].as_u64().unwrap() > s.grace_seconds);
+    assert!(s.grace_seconds >= s.delay_seconds + s.drain_seconds);
+    assert_eq!(deployment["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"], 0);
+    assert!(deployment["spec"].get("replicas").is_none(), "owned by another field manager");
+}

@@ -1,0 +1,89 @@
+//! Where clients reach a channel. Pure.
+
+use std::net::Ipv6Addr;
+
+use crate::channel::Channel;
+
+/// URL of the channel: by its Ingress, else its HTTPRoute, else its load balancer, else its Service inside the cluster. A wildcard host
+/// name is skipped, because it is no host that a client can open.
+///
+/// `load_balancer` is the host name or address of the Service's load balancer.
+#[must_use]
+pub fn url(channel: &Channel, cluster_domain: &str, load_balancer: Option<&str>) -> String {
+    let exposure = &channel.spec.exposure;
+    let scheme = |tls| if tls { "https" } else { "http" };
+    let ingress = exposure.ingress.as_ref().filter(|ingress| !is_wildcard(&ingress.host));
+    let gateway = exposure.gateway.as_ref().and_then(|gateway| {
+        let host = gateway.hostnames.iter().find(|host| !is_wildcard(host))?;
+        Some((gateway, host))
+    });
+    let base = if let Some(ingress) = ingress {
+        format!("{}://{}", scheme(ingress.tls_secret_name.is_some()), ingress.host)
+    } else if let Some((gateway, host)) = gateway {
+        format!("{}://{host}", scheme(gateway.tls))
+    } else if let Some(address) = load_balancer {
+        match address.parse::<Ipv6Addr>() {
+            Ok(address) => format!("http://[{address}]"),
+            Err(_) => format!("http://{address}"),
+        }
+    } else {
+        format!("http://{}.{}.svc.{cluster_domain}", channel.object_name(), channel.namespace)
+    };
+    format!("{base}{}/events", channel.path())
+}
+
+/// The wildcard host names of Ingress and HTTPRoute.
+#[must_use]
+pub fn wildcard_hosts(channel: &Channel) -> Vec<&str> {
+    let exposure = &channel.spec.exposure;
+    let ingress = exposure.ingress.iter().map(|ingress| &*ingress.host);
+    let gateway = exposure.gateway.iter().flat_map(|gateway| &gateway.hostnames);
+    ingress.chain(gateway.map(|host| &**host)).filter(|host| is_wildcard(host)).collect()
+}
+
+fn is_wildcard(host: &str) -> bool {
+    host.starts_with("*.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::fixture::channel;
+
+    #[test]
+    fn the_url_is_that_of_the_outermost_proxy() {
+        let domain = "cluster.local";
+        for (spec, load_balancer, expected) in [
+            ("", None, "http://orders-broker.shop.svc.cluster.local/channels/shop/orders/events"),
+            ("", Some("1.2.3.4"), "http://1.2.3.4/channels/shop/orders/events"),
+            (
+                "gateway: {parentRefs: [{name: g}], hostnames: [b.example], tls: true}",
+                None,
+                "https://b.example/channels/shop/orders/events",
+            ),
+            ("ingress: {host: a.example}", None, "http://a.example/channels/shop/orders/events"),
+            (
+                "ingress: {host: a.example, tlsSecretName: t}",
+                Some("x"),
+                "https://a.example/channels/shop/orders/events",
+            ),
+            ("", Some("2001:db8::7"), "http://[2001:db8::7]/channels/shop/orders/events"),
+            ("", Some("lb.example"), "http://lb.example/channels/shop/orders/events"),
+            // no client can open a wildcard host name
+            ("ingress: {host: '*.example'}", Some("x"), "http://x/channels/shop/orders/events"),
+            (
+                "gateway: {parentRefs: [{name: g}], hostnames: ['*.example', b.example]}",
+                None,
+                "http://b.example/channels/shop/orders/events",
+            ),
+            (
+                "gateway: {parentRefs: [{name: g}], hostnames: ['*.example']}",
+                None,
+                "http://orders-broker.shop.svc.cluster.local/channels/shop/orders/events",
+            ),
+        ] {
+            let (channel, _) = channel(&format!("spec: {{exposure: {{{spec}}}}}"));
+            assert_eq!(url(&channel, domain, load_balancer), expected);
+        }
+    }
+}
