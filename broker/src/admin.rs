@@ -1,15 +1,17 @@
-//! The admin listener's answers: `/livez`, `/readyz`, `/metrics`.
+//! The paths of the broker's admin port: `/livez`, `/readyz`, `/metrics`, `/status`.
 
 use std::{io, sync::Arc};
 
-use eventcast_runtime::admin::{self, Answer, text};
+use eventcast_crds::broker_status::{self, BrokerStatus, ChannelReport};
+use eventcast_runtime::admin::{self, Answer, json, text};
 use http::StatusCode;
+use prometheus::IntGauge;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
 
-/// Serves until dropped; `unready` makes `/readyz` fail.
+/// Serves the admin port until the future is dropped. `/readyz` fails once `unready` is cancelled.
 ///
 /// # Errors
 /// The listener is broken.
@@ -29,7 +31,7 @@ fn answer(broker: &Broker, unready: &CancellationToken, path: &str) -> Option<An
         }
         "/readyz" => match broker.ready() {
             Ok(()) => text(StatusCode::OK, "ok\n"),
-            Err(waits) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{waits}\n")),
+            Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
         },
         "/metrics" => {
             let (bytes, pages) = broker.pages.size();
@@ -37,6 +39,25 @@ fn answer(broker: &Broker, unready: &CancellationToken, path: &str) -> Option<An
             broker.metrics.page_cache_pages.set(i64::try_from(pages).unwrap_or(i64::MAX));
             text(StatusCode::OK, broker.metrics.render())
         }
+        broker_status::PATH => match serde_json::to_vec(&status(broker)) {
+            Ok(body) => json(body),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+        },
         _ => return None,
     })
+}
+
+fn status(broker: &Broker) -> BrokerStatus {
+    let count = |gauge: &IntGauge| u64::try_from(gauge.get()).unwrap_or_default();
+    let channels = broker.channels();
+    let reports = channels.iter().map(|(channel, open)| {
+        let metrics = open.metrics();
+        ChannelReport {
+            channel: channel.clone(),
+            subscribers: count(&metrics.subscribers),
+            catching_up: count(&metrics.catching_up),
+            live: metrics.live.get() == 1,
+        }
+    });
+    BrokerStatus { version: env!("CARGO_PKG_VERSION").into(), channels: reports.collect() }
 }

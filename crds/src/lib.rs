@@ -1,12 +1,13 @@
-//! What the parts of Eventcast agree on. Imports nothing else of ours: every arrow of the workspace points here.
+//! The contract between operator and broker. Depends on no other crate of the workspace.
 //!
-//! - [`config`]: the broker's configuration file, its defaults, its limits and which of it can change while it runs. The operator
-//!   writes it.
-//! - `channel` (feature `kubernetes`): the `EventChannel`, its validation, its status; [`crd`](channel::crd) is what the API
-//!   server is given.
-//! - `stream` (feature `nats`): the JetStream stream that a channel wants.
+//! - [`config`]: the broker's configuration file, its defaults, its validation, and which of it a running broker can reload. The
+//!   operator writes the file.
+//! - [`broker_status`]: what a broker reports on its admin port. The operator reads it.
+//! - `channel` (feature `kubernetes`): the `EventChannel` and its CRD.
+//! - `stream` (feature `nats`): the JetStream stream of a channel.
 //! - [`epoch`]: the name of one incarnation of a log.
 
+pub mod broker_status;
 #[cfg(feature = "kubernetes")]
 pub mod channel;
 pub mod config;

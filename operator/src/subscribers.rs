@@ -1,11 +1,16 @@
-//! Counts the subscribers of each channel for `status.subscribers`: asks every broker once a minute, and writes the sum if it
-//! changed.
+//! Counts the subscribers of each channel for `status.subscribers`: asks every broker for its status once a minute, and writes the
+//! sum if it changed.
+//!
+//! If one broker of a channel does not answer, the sum is unknown and the last one stays. So it is during a rolling upgrade from a
+//! broker that has no status endpoint yet: the number stands still until all brokers of the channel are upgraded.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use eventcast_crds::broker_status::{self, BrokerStatus};
 use eventcast_runtime::Chain;
 use futures_util::{StreamExt, stream};
+use http::StatusCode;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::{
     client::legacy::{Client as HttpClient, connect::HttpConnector},
@@ -31,8 +36,8 @@ const FIRST_COUNT_DELAY: Duration = Duration::from_secs(10);
 const BROKER_TIMEOUT: Duration = Duration::from_secs(3);
 /// Brokers that are asked at the same time.
 const MAX_CONCURRENT_REQUESTS: usize = 16;
-/// Longer answers are ignored. A broker of one channel answers with about 20 KB.
-const MAX_ANSWER_BYTES: usize = 4 << 20;
+/// Longer answers are ignored. A broker of one channel answers with about 150 bytes.
+const MAX_ANSWER_BYTES: usize = 1 << 20;
 
 type Http = HttpClient<HttpConnector, Empty<Bytes>>;
 
@@ -52,10 +57,11 @@ pub async fn run(fence: &Fence, metrics: &Metrics, scopes: &[Arc<Scope>]) {
 
 async fn count(http: &Http, fence: &Fence, metrics: &Metrics, scope: &Scope) {
     let brokers: Vec<_> = scope.pods.state().iter().filter_map(|pod| endpoint(pod)).collect();
-    let requests = stream::iter(brokers)
-        .map(|(channel, url)| async move { (channel, request_count(http, &url).await) });
+    let requests = stream::iter(brokers).map(|(channel, url)| async move {
+        let count = request_count(http, &url, &format!("{}/{}", channel.0, channel.1)).await;
+        (channel, count)
+    });
     let answers: Vec<_> = requests.buffer_unordered(MAX_CONCURRENT_REQUESTS).collect().await;
-    // If one broker does not answer, the sum is unknown, and the status keeps the last one.
     let mut sums: BTreeMap<(String, String), Option<i64>> = BTreeMap::new();
     for (channel, answer) in answers {
         let sum = sums.entry(channel).or_insert(Some(0));
@@ -79,7 +85,7 @@ async fn count(http: &Http, fence: &Fence, metrics: &Metrics, scope: &Scope) {
     }
 }
 
-/// The channel of a running broker (namespace and name), and the URL of its metrics.
+/// The channel of a running broker (namespace and name), and the URL of its status.
 fn endpoint(pod: &Pod) -> Option<((String, String), String)> {
     let status = pod.status.as_ref()?;
     let address = status.pod_ip.as_ref().filter(|_| status.phase.as_deref() == Some("Running"))?;
@@ -89,36 +95,64 @@ fn endpoint(pod: &Pod) -> Option<((String, String), String)> {
     let port = ports.into_iter().find(|p| p.name.as_deref() == Some("admin"))?.container_port;
     let address = if address.contains(':') { format!("[{address}]") } else { address.clone() };
     let channel = pod.labels().get(CHANNEL_LABEL)?.clone();
-    Some(((pod.namespace()?, channel), format!("http://{address}:{port}/metrics")))
+    Some(((pod.namespace()?, channel), format!("http://{address}:{port}{}", broker_status::PATH)))
 }
 
-async fn request_count(http: &Http, url: &str) -> Option<i64> {
-    let get = async {
-        let response = http.get(url.parse().ok()?).await.ok()?;
-        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await.ok()?;
-        Some(body.to_bytes())
-    };
-    let body = timeout(BROKER_TIMEOUT, get).await.ok()??;
-    Some(open_streams(std::str::from_utf8(&body).ok()?))
+/// Open streams of `channel` in the broker at `url`. `None` if the broker does not answer, has no status endpoint, or does not serve the
+/// channel.
+async fn request_count(http: &Http, url: &str, channel: &str) -> Option<i64> {
+    let status = timeout(BROKER_TIMEOUT, request_status(http, url)).await.ok()??;
+    i64::try_from(status.channel(channel)?.subscribers).ok()
 }
 
-/// The sum of the gauge over all channels of a scrape. A broker of the operator has one channel.
-fn open_streams(scrape: &str) -> i64 {
-    let samples = scrape.lines().filter(|line| line.starts_with("eventcast_subscribers{"));
-    let values = samples.filter_map(|line| line.rsplit(' ').next()?.parse::<i64>().ok());
-    values.sum()
+async fn request_status(http: &Http, url: &str) -> Option<BrokerStatus> {
+    let response = http.get(url.parse().ok()?).await.ok()?;
+    if response.status() != StatusCode::OK {
+        tracing::debug!(url, status = %response.status(), "the broker does not report its status");
+        return None;
+    }
+    let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await.ok()?;
+    serde_json::from_slice(&body.to_bytes()).ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
     use super::*;
 
-    #[test]
-    fn open_streams_are_summed() {
-        let scrape = "# HELP eventcast_subscribers x\neventcast_subscribers{channel=\"a/b\"} 3\n\
-                      eventcast_subscribers{channel=\"a/c\"} 4\neventcast_subscribers_catching_up{channel=\"a/b\"} 9\n";
-        assert_eq!(open_streams(scrape), 7);
-        assert_eq!(open_streams(""), 0);
+    /// Asks a broker that answers with `status` and `body`.
+    async fn asked(status: &str, body: &str) -> Option<i64> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}{}", listener.local_addr().unwrap(), broker_status::PATH);
+        let length = body.len();
+        let response = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}");
+        let serve = async {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut request = [0; 1024];
+            let length = socket.read(&mut request).await.unwrap();
+            assert!(request[..length].starts_with(b"GET /status HTTP/1.1\r\n"));
+            socket.write_all(response.as_bytes()).await.unwrap();
+        };
+        let http: Http = HttpClient::builder(TokioExecutor::new()).build(HttpConnector::new());
+        tokio::join!(request_count(&http, &url, "ns/demo"), serve).0
+    }
+
+    #[tokio::test]
+    async fn only_a_report_about_the_channel_gives_a_number() {
+        let report = |channel: &str| {
+            format!(
+                r#"{{"version":"1.0.0","channels":[{{"channel":"{channel}","subscribers":3,"catchingUp":0,"live":true}}]}}"#
+            )
+        };
+        assert_eq!(asked("200 OK", &report("ns/demo")).await, Some(3));
+        assert_eq!(asked("200 OK", &report("ns/other")).await, None);
+        assert_eq!(asked("404 Not Found", "/livez, /readyz and /metrics are here\n").await, None);
+        assert_eq!(asked("503 Service Unavailable", &report("ns/demo")).await, None);
+        assert_eq!(asked("200 OK", "no JSON").await, None);
     }
 
     #[test]
@@ -132,7 +166,7 @@ mod tests {
             .unwrap()
         };
         let expected =
-            (("ns".to_owned(), "demo".to_owned()), "http://10.0.0.1:9090/metrics".to_owned());
+            (("ns".to_owned(), "demo".to_owned()), "http://10.0.0.1:9090/status".to_owned());
         assert_eq!(endpoint(&pod("Running")), Some(expected));
         assert_eq!(endpoint(&pod("Pending")), None);
     }

@@ -74,6 +74,15 @@ pub async fn serve(
     }
 }
 
+/// A response in JSON, with status 200.
+#[must_use]
+pub fn json(body: impl Into<Bytes>) -> Answer {
+    let mut response = Response::new(Full::new(body.into()));
+    let kind = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
 /// A response in plain text, with the content type of the Prometheus text format.
 #[must_use]
 pub fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {

@@ -6,6 +6,7 @@ mod attacks_http2;
 mod attacks_load;
 mod attacks_names;
 mod attacks_pages;
+mod broker_status;
 mod cloudevents;
 mod config;
 mod dev;

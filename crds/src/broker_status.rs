@@ -1,0 +1,69 @@
+//! What a broker reports on its admin port at [`PATH`]: the contract between a broker and the operator that reads it.
+//!
+//! Both may have different versions during an upgrade, so the contract only grows: fields are added and never renamed, removed or given
+//! another meaning. A reader ignores fields that it does not know. A field that is added later is optional, because an older broker
+//! does not send it. A broker without the endpoint answers `404`, which means that nothing is known about it.
+
+use serde::{Deserialize, Serialize};
+
+/// Path of the endpoint on the admin port. `GET` answers with a [`BrokerStatus`] as JSON.
+pub const PATH: &str = "/status";
+
+/// The state of a broker process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BrokerStatus {
+    /// Version of the broker (semantic versioning).
+    pub version: String,
+    /// The channels of its configuration, ordered by name.
+    pub channels: Vec<ChannelReport>,
+}
+
+/// The state of one channel in a broker.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChannelReport {
+    /// `<namespace>/<name>`.
+    pub channel: String,
+    /// Open streams.
+    pub subscribers: u64,
+    /// Of these, the streams that read old events and have not reached the head of the log.
+    pub catching_up: u64,
+    /// Whether the broker follows the head of the log.
+    pub live: bool,
+}
+
+impl BrokerStatus {
+    /// The report about `channel`, `<namespace>/<name>`.
+    #[must_use]
+    pub fn channel(&self, channel: &str) -> Option<&ChannelReport> {
+        self.channels.iter().find(|report| report.channel == channel)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_format_stays_as_it_is() {
+        let report = ChannelReport {
+            channel: "shop/orders".into(),
+            subscribers: 3,
+            catching_up: 1,
+            live: true,
+        };
+        let status = BrokerStatus { version: "1.2.3".into(), channels: vec![report] };
+        let text = r#"{"version":"1.2.3","channels":[{"channel":"shop/orders","subscribers":3,"catchingUp":1,"live":true}]}"#;
+        assert_eq!(serde_json::to_string(&status).unwrap(), text);
+    }
+
+    #[test]
+    fn a_reader_ignores_fields_of_newer_brokers() {
+        let text = r#"{"version":"9.0.0","future":{},"channels":[
+            {"channel":"shop/orders","subscribers":3,"catchingUp":0,"live":true,"future":[]}]}"#;
+        let status: BrokerStatus = serde_json::from_str(text).unwrap();
+        assert_eq!(status.channel("shop/orders").map(|report| report.subscribers), Some(3));
+        assert_eq!(status.channel("shop/others"), None);
+    }
+}
