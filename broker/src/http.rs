@@ -222,7 +222,7 @@ fn check_host<B>(broker: &Broker, request: &Request<B>) -> Result<(), Problem> {
     let is_requested = |allowed: &String| {
         let allowed = allowed.to_ascii_lowercase();
         requested.is_some_and(|requested| {
-            Authority::parse(&allowed).is_some_and(|a| a.same_host(&requested))
+            Authority::parse(&allowed).is_some_and(|a| a.is_same_host(&requested))
         })
     };
     if !allowed.is_empty() && !allowed.iter().any(is_requested) {

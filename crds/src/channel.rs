@@ -1,10 +1,10 @@
-//! The `EventChannel`: what a person asks for. Its docs are what `kubectl explain` says, its rules what the API server checks.
+//! The custom resource `EventChannel`. `kubectl explain` shows the docs of its fields.
 //!
-//! - [`access`], [`brokers`], [`exposure`], [`limits`], [`stream`]: the parts of the spec that are Kubernetes' own; `retention`, `delivery` and
-//!   `publishing` are the types that the broker reads ([`crate::config`]);
-//! - [`status`]: what the operator reports;
-//! - [`rules`]: what the API server checks beside the types;
-//! - [`crd`]: the definition, as the API server takes it.
+//! - [`access`], [`brokers`], [`exposure`], [`limits`], [`stream`]: the parts of the spec that exist only in Kubernetes. `retention`,
+//!   `delivery` and `publishing` have the types of the broker's configuration ([`crate::config`]).
+//! - [`status`]: the status that the operator writes.
+//! - [`rules`]: CEL rules that the API server checks.
+//! - [`crd`]: the CustomResourceDefinition.
 
 pub mod access;
 pub mod brokers;
@@ -15,7 +15,7 @@ pub mod rules;
 pub mod status;
 pub mod stream;
 
-pub use crd::{BadDefinition, crd, crd_yaml};
+pub use crd::{CrdError, crd, crd_yaml};
 
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -29,13 +29,14 @@ use limits::LimitsSpec;
 use status::EventChannelStatus;
 use stream::{DeletionPolicy, StreamSpec};
 
-/// API group of all our types; it also begins the names of our labels and annotations.
+/// API group, and prefix of labels and annotations.
 pub const GROUP: &str = "eventcast.dev";
 
-/// `"true"`: the operator leaves the channel, and everything made of it, as it is.
+/// Annotation that pauses reconciliation if its value is `true`: the operator leaves the channel, its stream and its objects as they
+/// are.
 pub const PAUSED_ANNOTATION: &str = "eventcast.dev/paused";
 
-/// Held while the stream is to be deleted with its channel.
+/// Finalizer of channels whose stream is deleted with them.
 pub const STREAM_FINALIZER: &str = "eventcast.dev/stream";
 
 /// A durable, replayable stream of events on a URL that a browser's EventSource can open. `spec: {}` is a complete channel.
@@ -84,17 +85,17 @@ pub const STREAM_FINALIZER: &str = "eventcast.dev/stream";
 )]
 #[serde(rename_all = "camelCase", default)]
 pub struct EventChannelSpec {
-    /// What the log keeps, and how.
+    /// How many events the log keeps, for how long, and where.
     pub retention: Retention,
     /// The JetStream stream behind the channel.
     pub stream: StreamSpec,
-    /// What becomes of the stream, and with it of the events, when the channel is deleted.
+    /// Whether the stream and its events are deleted with the channel.
     pub deletion_policy: DeletionPolicy,
-    /// How subscribers are served.
+    /// How events are delivered to subscribers.
     pub delivery: Delivery,
-    /// What may be published over HTTP.
+    /// Publishing over HTTP: limits and allowed types.
     pub publishing: Publishing,
-    /// Who may come.
+    /// Who may subscribe and publish, and from which web pages.
     pub access: AccessSpec,
     /// Limits of each broker.
     pub limits: LimitsSpec,

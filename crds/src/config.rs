@@ -1,7 +1,7 @@
-//! The broker's configuration: one YAML file, every key optional but `channels`.
+//! The broker's configuration: one YAML file, in which only `channels` is required.
 //!
-//! The types are the documentation: `docs/CONFIGURATION.md` and the JSON Schema are generated from them. Units stand in the
-//! names. [`load`](load::load) reads a file with its overrides, [`BrokerConfig::problems`] says what is wrong with it.
+//! `docs/CONFIGURATION.md` and the JSON Schema are generated from these types. The names of the keys contain the units.
+//! [`load`](load::load) parses a file with its overrides, and [`BrokerConfig::problems`] validates it.
 
 mod channel;
 pub mod load;
@@ -22,28 +22,28 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Everything a broker reads at its start. `limits`, `shutdown`, `query` and `channels` are read again when the file changes,
-/// but for what is reserved at the start; the rest needs a restart.
+/// The broker's configuration file. A running broker reloads `limits`, `shutdown`, `query` and `channels` when the file changes, except for
+/// amounts that are reserved at the start. All other changes need a restart.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct BrokerConfig {
     /// Address of the public listener.
     pub listen: SocketAddr,
-    /// Address of the admin listener: `/livez`, `/readyz`, `/metrics`.
+    /// Address of the admin listener: `/livez`, `/readyz`, `/metrics`, `/status`.
     pub admin: SocketAddr,
-    /// Serve the page to try it on at `/`, and the list of channels at `/channels`.
+    /// Serves a demo page at `/`, and the list of channels at `/channels`.
     pub page: bool,
-    /// How to reach NATS.
+    /// Connection to NATS.
     pub nats: Nats,
-    /// How events get to sockets.
+    /// Delivery of events to sockets.
     pub fanout: Fanout,
     /// Memory budgets.
     pub memory: Memory,
-    /// Connection limits of this process.
+    /// Limits of this process.
     pub limits: Limits,
-    /// Bounds of one history or statistics request.
+    /// Limits of history and statistics requests.
     pub query: Query,
-    /// How the broker ends.
+    /// Graceful shutdown.
     pub shutdown: Shutdown,
     /// The channels this broker serves.
     pub channels: Vec<ChannelConfig>,
@@ -66,30 +66,30 @@ impl Default for BrokerConfig {
     }
 }
 
-/// How to reach NATS. At most one of `user`, `tokenFile` and `credentialsFile`.
+/// Connection to NATS. At most one of `user`, `tokenFile` and `credentialsFile` may be set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Nats {
-    /// Servers to try, as `nats://host:port` or `tls://host:port`.
+    /// Servers, as `nats://host:port` or `tls://host:port`.
     pub servers: Vec<String>,
-    /// User name; its password is in `passwordFile`.
+    /// User name. Requires `passwordFile`.
     pub user: Option<String>,
     /// File with the password of `user`.
     pub password_file: Option<PathBuf>,
     /// File with a token.
     pub token_file: Option<PathBuf>,
-    /// A NATS credentials file (JWT and seed).
+    /// NATS credentials file (JWT and seed).
     pub credentials_file: Option<PathBuf>,
     /// File with the certificate authorities to trust.
     pub ca_file: Option<PathBuf>,
-    /// File with our client certificate; goes with `keyFile`.
+    /// File with the client certificate. Requires `keyFile`.
     pub certificate_file: Option<PathBuf>,
-    /// File with the key of our client certificate.
+    /// File with the private key of the client certificate.
     pub key_file: Option<PathBuf>,
-    /// Create the stream of a channel that has none, with its `retention`. In Kubernetes the operator does that.
+    /// Whether to create missing streams, with the `retention` of their channel. In Kubernetes the operator creates them.
     pub create_streams: bool,
-    /// How long one try of a publish waits for its acknowledgement, in milliseconds: 100 to 10,000. Slow disks under
-    /// `sync_interval: always` want 2000.
+    /// How long a publish waits for an acknowledgement before it retries, in milliseconds: 100 to 10,000. Slow disks with
+    /// `sync_interval: always` need 2000.
     pub ack_milliseconds: u64,
 }
 
@@ -110,12 +110,12 @@ impl Default for Nats {
     }
 }
 
-/// How events get to sockets.
+/// Delivery of events to sockets.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Fanout {
-    /// Threads that write to the sockets of HTTP/1.1 subscribers themselves: 0 to 256; without it one for each processor. With
-    /// 0 every subscriber is served as those of HTTP/2 are, which costs more memory and processor time.
+    /// Number of threads that write to the sockets of HTTP/1.1 subscribers: 0 to 256. If not set, one for each processor. With 0 all
+    /// subscribers are served like those of HTTP/2, which needs more memory and CPU.
     pub shards: Option<usize>,
 }
 
@@ -123,16 +123,17 @@ pub struct Fanout {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Memory {
-    /// Events that the tail of one channel holds at most: 16 to 1,000,000.
+    /// Maximum number of events in the tail of one channel: 16 to 1,000,000.
     pub tail_events: usize,
-    /// Bytes that the tail of one channel holds at most.
+    /// Maximum size of the tail of one channel in bytes.
     pub tail_bytes: usize,
-    /// Bytes that the tails of all channels hold together: each gets an equal share, and never more than `tailBytes`. The
-    /// shares follow when channels are added or removed.
+    /// Maximum total size of the tails of all channels in bytes. Each channel gets an equal share, and at most `tailBytes`. The shares
+    /// change when channels are added or removed.
     pub all_tail_bytes: usize,
-    /// Bytes that the pages of all channels hold together.
+    /// Maximum total size of the cached pages of all channels in bytes.
     pub page_bytes: u64,
-    /// Bytes that the pages of one channel hold at most, and never more than `pageBytes`: beyond, its own oldest go first.
+    /// Maximum size of the cached pages of one channel in bytes, at most `pageBytes`. Beyond it, the oldest pages of the channel are
+    /// evicted.
     pub channel_page_bytes: u64,
 }
 
@@ -149,66 +150,67 @@ impl Default for Memory {
 }
 
 impl Memory {
-    /// Bytes that the tail of each of `channels` channels holds at most.
+    /// Maximum size of the tail of each of `channels` channels in bytes.
     #[must_use]
     pub fn tail_share(&self, channels: usize) -> usize {
         self.tail_bytes.min(self.all_tail_bytes / channels.max(1))
     }
 }
 
-/// What to answer to a subscriber that cannot be taken.
+/// Response to a subscriber beyond a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Overload {
-    /// `200`, `retry:` and the end of the stream: browsers come back.
+    /// `200`, a `retry:` field and the end of the stream: browsers reconnect.
     Retry,
-    /// `503` with `Retry-After`: for listeners that no browser reaches.
+    /// `503` with `Retry-After`. Browsers do not reconnect after it.
     Status,
 }
 
-/// Whether connections begin with a PROXY protocol header.
+/// Whether connections start with a PROXY protocol header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ProxyProtocol {
-    /// They do not: the peer of a connection is its client, or a proxy that speaks HTTP.
+    /// No: the peer of a connection is the client or an HTTP proxy.
     Off,
-    /// They all do, in version 1 or 2, and come from `trustedProxies`: any other connection is closed. There is no setting that
-    /// accepts both, because a client could then send the header itself.
+    /// Yes, in version 1 or 2, and they come from `trustedProxies`; other connections are closed. No setting accepts both, because a client
+    /// could then send the header itself.
     Required,
 }
 
-/// Connection limits of this process.
+/// Limits of this process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Limits {
-    /// Open sockets of the public listener, at least 2; fewer where the process may not open as many files. A sixteenth of them,
-    /// from 8 to 512 and at most half, is never taken by streams. Beyond the limit idle connections are closed, and what
-    /// still does not fit is answered `503`.
+    /// Maximum number of open connections of the public listener, at least 2; less if the process may not open as many files. A sixteenth
+    /// (8 to 512, at most half) is reserved for requests and not used by streams. Beyond the limit idle connections are closed,
+    /// and if none is idle, new ones are answered with `503`.
     pub connections: usize,
-    /// Subscribers of all channels.
+    /// Maximum number of subscribers of all channels.
     pub subscribers: usize,
-    /// Subscribers from one client address: an IPv4 address, or a /64 network of IPv6.
+    /// Maximum number of subscribers from one client address: an IPv4 address, or an IPv6 /64 network.
     pub subscribers_per_address: usize,
-    /// What a subscriber beyond a limit is answered.
+    /// Response to a subscriber beyond a limit.
     pub overload: Overload,
-    /// Proxies whose `X-Forwarded-For`, `Forwarded` or PROXY protocol header is believed for the client's address.
+    /// Networks of the proxies whose `X-Forwarded-For`, `Forwarded` or PROXY protocol header determines the client's address.
     #[schemars(with = "Vec<String>")]
     pub trusted_proxies: Vec<IpNet>,
-    /// Whether connections begin with a PROXY protocol header: `required` needs `trustedProxies`.
+    /// Whether connections start with a PROXY protocol header. `required` needs `trustedProxies`.
     pub proxy_protocol: ProxyProtocol,
-    /// Values of `Host` that are answered, without port, whatever their case; empty: all. Protects a listener on loopback from DNS rebinding.
+    /// Allowed values of the header `Host`, without port, case-insensitive; all if empty. Protects a listener on loopback from DNS
+    /// rebinding.
     pub allowed_hosts: Vec<String>,
-    /// Publishes under way at once; what comes beyond waits for at most a second, then is refused.
+    /// Maximum number of publishes in progress. Further ones wait for at most one second and are then rejected.
     pub publishes_in_flight: usize,
-    /// Bytes of publish requests that are held in memory, from their arrival to their acknowledgement. What comes beyond waits for
-    /// at most two seconds, then is answered `503`. One body always fits: a larger one than the whole budget takes all of it.
+    /// Maximum total size of the publish requests in memory, from arrival to acknowledgement, in bytes. Further ones wait for at most two
+    /// seconds and are then answered with `503`. A single request is accepted even if it is larger.
     pub body_bytes: usize,
-    /// As `bodyBytes`, for the requests of one client address.
+    /// Like `bodyBytes`, for the requests of one client address.
     pub body_bytes_per_address: usize,
-    /// Bytes of a request's head, which is its request line and its headers: 4,096 to 262,144. Beyond, the answer is `431`.
+    /// Maximum size of a request's head (request line and headers) in bytes: 4,096 to 262,144. A larger one is answered with `431`.
     pub head_bytes: usize,
-    /// How long a connection without a request is kept: 1 to 3600. Longer than load balancers keep theirs (60 s is common), or they
-    /// send requests on connections that are about to be closed.
+    /// Seconds after which an idle connection is closed: 1 to 3600. Must be longer than the idle timeout of load balancers (60 s is common);
+    /// otherwise they send requests on connections that are about to be closed.
     pub idle_seconds: u64,
 }
 
@@ -231,18 +233,18 @@ impl Default for Limits {
     }
 }
 
-/// Bounds of one history or statistics request.
+/// Limits of history and statistics requests.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Query {
-    /// Events that a request reads at most before it answers with `next`.
+    /// Maximum number of events that a request scans before it answers with `next`.
     pub scan_events: usize,
-    /// Bytes that a request reads at most before it answers with `next`.
+    /// Maximum number of bytes that a request scans before it answers with `next`.
     pub scan_bytes: usize,
-    /// Requests at once, of which one client address has at most half; what comes beyond waits for at most five seconds.
+    /// Maximum number of requests at the same time, of which one client address may use half. Further ones wait for at most five seconds.
     pub concurrent: usize,
-    /// Bytes of answers that clients have not read yet, of which one client address has at most half. What comes
-    /// beyond waits for at most five seconds, then is answered `503`. One answer always fits.
+    /// Maximum total size of responses that clients have not read yet, in bytes, of which one client address may use half. Further
+    /// requests wait for at most five seconds and are then answered with `503`. A single response is accepted even if it is larger.
     pub answer_bytes: usize,
 }
 
@@ -252,16 +254,16 @@ impl Default for Query {
     }
 }
 
-/// How the broker ends after SIGTERM: not ready at once; after `delaySeconds` it accepts no more; streams are closed over
-/// `drainSeconds`; `graceSeconds` after the signal it is gone.
+/// Graceful shutdown after SIGTERM: `/readyz` fails at once, the listener closes after `delaySeconds`, streams are closed over
+/// `drainSeconds`, and the process exits at the latest `graceSeconds` after the signal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Shutdown {
-    /// Time for load balancers to notice that `/readyz` fails, before the listener is closed.
+    /// Seconds between the failure of `/readyz` and the closing of the listener: time for load balancers to notice.
     pub delay_seconds: u64,
-    /// Time over which streams are closed, at an even pace.
+    /// Seconds over which streams are closed, at an even pace.
     pub drain_seconds: u64,
-    /// Time from the signal to the end, whatever is still open.
+    /// Seconds from the signal to the exit of the process, even if connections are still open.
     pub grace_seconds: u64,
 }
 
@@ -272,12 +274,11 @@ impl Default for Shutdown {
 }
 
 impl BrokerConfig {
-    /// The part that is read at the start alone: each key with its value. Two configurations whose parts are equal can be
-    /// taken over from one another by a running broker.
-    ///
-    /// Destructured without `..`: a new key does not compile until it is known on which side it stands.
+    /// The keys that a broker reads only at its start, with their values. A running broker can reload a configuration in which these are
+    /// unchanged.
     #[must_use]
     pub fn restart_part(&self) -> BTreeMap<&'static str, serde_json::Value> {
+        // Without `..`: a new key does not compile until it is assigned to one side.
         let Self {
             listen,
             admin,
@@ -307,7 +308,7 @@ impl BrokerConfig {
         ])
     }
 
-    /// The keys whose change from `self` to `new` needs a restart.
+    /// The keys that differ between `self` and `new` and need a restart.
     #[must_use]
     pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
         let (old, new) = (self.restart_part(), new.restart_part());
@@ -323,7 +324,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_needs_a_restart_is_named() {
+    fn keys_that_need_a_restart_are_found() {
         let old = BrokerConfig::default();
         let mut new = old.clone();
         new.shutdown.drain_seconds = 99;
@@ -335,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn tails_share_what_all_may_hold_and_none_gets_more_than_its_own() {
+    fn tails_share_the_total_and_none_exceeds_its_own_limit() {
         let memory = Memory { tail_bytes: 64, all_tail_bytes: 200, ..Memory::default() };
         let shares = [0, 1, 3, 4, 7].map(|channels| memory.tail_share(channels));
         assert_eq!(shares, [64, 64, 64, 50, 28]);

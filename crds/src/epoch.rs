@@ -1,8 +1,9 @@
-//! The epoch: the name of one incarnation of a log, minted by whoever creates the stream and kept in its metadata. Pure.
+//! The epoch: the name of one incarnation of a log. The creator of the stream chooses it at random and stores it in the stream's
+//! metadata, so that cursors of a deleted stream are not valid for its successor. Pure.
 
 use std::{fmt, str::FromStr};
 
-/// Digits and letters that are not mistaken for each other when read aloud: the alphabet of cursors.
+/// The alphabet of cursors: digits and letters that are not easily confused (Crockford's Base32 in lower case).
 pub const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
 /// The name of one incarnation of a log: 5 to 8 characters of the cursor alphabet.
@@ -13,13 +14,13 @@ pub struct Epoch {
 }
 
 impl Epoch {
-    /// The epoch's text.
+    /// The epoch as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or_default()
     }
 
-    /// An epoch from 40 random bits.
+    /// An epoch from the lower 40 bits of `random`.
     #[must_use]
     pub fn mint(random: u64) -> Self {
         let mut bytes = [0; 8];
@@ -36,25 +37,25 @@ impl fmt::Debug for Epoch {
     }
 }
 
-/// The text is not an epoch of ours.
+/// The text is not an epoch: 5 to 8 characters of [`ALPHABET`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an epoch")]
-pub struct BadEpoch;
+pub struct InvalidEpoch;
 
 impl FromStr for Epoch {
-    type Err = BadEpoch;
+    type Err = InvalidEpoch;
 
-    fn from_str(s: &str) -> Result<Self, BadEpoch> {
+    fn from_str(s: &str) -> Result<Self, InvalidEpoch> {
         let (mut bytes, len) = ([0; 8], s.len());
         if !(5..=8).contains(&len) || !s.bytes().all(|b| ALPHABET.contains(&b)) {
-            return Err(BadEpoch);
+            return Err(InvalidEpoch);
         }
         bytes[..len].copy_from_slice(s.as_bytes());
-        Ok(Self { bytes, len: u8::try_from(len).map_err(|_| BadEpoch)? })
+        Ok(Self { bytes, len: u8::try_from(len).map_err(|_| InvalidEpoch)? })
     }
 }
 
-/// The digit of the lowest five bits.
+/// The character for the lowest five bits.
 #[must_use]
 pub fn digit(bits: u64) -> u8 {
     ALPHABET[usize::try_from(bits & 31).unwrap_or_default()]

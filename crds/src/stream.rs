@@ -1,4 +1,4 @@
-//! The JetStream stream that a channel wants. The operator creates and updates it, or the broker where it is asked to. Pure.
+//! The JetStream stream of a channel. The operator creates and updates it, or the broker with `nats.createStreams`. Pure.
 
 use std::{collections::HashMap, hash::Hasher as _, time::Duration};
 
@@ -10,38 +10,37 @@ use crate::{
     epoch::Epoch,
 };
 
-/// Metadata key of the epoch; whoever creates the stream mints it.
+/// Metadata key of the epoch. The creator of the stream chooses the epoch.
 pub const EPOCH: &str = "sse.epoch";
 
-/// What headers and subject may add to the data of an event, in bytes.
-const HEADERS: usize = 16 << 10;
+/// Maximum size of the headers and the subject of an event, in bytes.
+const MAX_HEADER_BYTES: usize = 16 << 10;
 
-/// Bytes of the largest message that `channel` may store: the data of an event and its headers.
+/// Size of the largest message that `channel` may store: the data of an event and its headers, in bytes.
 #[must_use]
-pub fn largest_message(channel: &ChannelConfig) -> usize {
-    // An event of many lines is not longer in the log.
-    channel.publishing.max_event_bytes.saturating_add(HEADERS)
+pub fn max_message_bytes(channel: &ChannelConfig) -> usize {
+    channel.publishing.max_event_bytes.saturating_add(MAX_HEADER_BYTES)
 }
 
-/// What is wrong, and what to do, where NATS takes messages of `max_payload` bytes and `channel` may store larger ones. NATS
-/// counts headers as payload.
+/// Describes the problem and its remedies if `channel` may store larger messages than NATS accepts. `max_payload` is the limit of
+/// NATS in bytes, which includes headers.
 #[must_use]
 pub fn exceeds_payload(channel: &ChannelConfig, max_payload: usize) -> Option<String> {
-    let needed = largest_message(channel);
+    let needed = max_message_bytes(channel);
     (needed > max_payload).then(|| {
         let wanted = channel.publishing.max_event_bytes;
-        let remedy = match max_payload.saturating_sub(HEADERS) {
+        let remedy = match max_payload.saturating_sub(MAX_HEADER_BYTES) {
             0 => String::new(),
             fits => format!(", or lower maxEventBytes to {fits}"),
         };
         format!(
-            "publishing.maxEventBytes is {wanted}, but NATS takes messages of at most {max_payload} bytes, headers included: set \
+            "publishing.maxEventBytes is {wanted}, but NATS accepts messages of at most {max_payload} bytes, headers included: set \
              max_payload of nats-server to {needed} or more{remedy}"
         )
     })
 }
 
-/// The stream of `channel`, in its incarnation `epoch`.
+/// The configuration that the stream of `channel` should have. `epoch` is used only when the stream is created.
 #[must_use]
 pub fn desired_config(channel: &ChannelConfig, epoch: &Epoch) -> Config {
     let (prefix, retention) = (channel.prefix(), &channel.retention);
@@ -54,7 +53,7 @@ pub fn desired_config(channel: &ChannelConfig, epoch: &Epoch) -> Config {
         max_age: Duration::from_secs(retention.max_age_seconds),
         max_bytes: limit(retention.max_bytes),
         max_messages: limit(retention.max_events),
-        max_message_size: i32::try_from(largest_message(channel)).unwrap_or(i32::MAX),
+        max_message_size: i32::try_from(max_message_bytes(channel)).unwrap_or(i32::MAX),
         discard: DiscardPolicy::Old,
         storage: match retention.storage {
             Storage::File => StorageType::File,
@@ -63,7 +62,7 @@ pub fn desired_config(channel: &ChannelConfig, epoch: &Epoch) -> Config {
         num_replicas: retention.replicas,
         duplicate_window: Duration::from_secs(retention.duplicate_window_seconds),
         allow_direct: true,
-        // Single events can be erased: the right to be forgotten.
+        // Single events must be erasable (GDPR, right to erasure).
         deny_delete: false,
         allow_message_ttl: true,
         metadata: HashMap::from([(EPOCH.to_owned(), epoch.as_str().to_owned())]),
@@ -71,12 +70,13 @@ pub fn desired_config(channel: &ChannelConfig, epoch: &Epoch) -> Config {
     }
 }
 
-/// The epoch of a stream: from its metadata, else, for one that others made, from the time of its creation.
+/// The epoch of a stream: from its metadata, else derived from the creation time of a stream that was created by somebody else.
 #[must_use]
 pub fn epoch_of(info: &Info) -> Epoch {
     let named = info.config.metadata.get(EPOCH).and_then(|e| e.parse().ok());
     named.unwrap_or_else(|| {
-        // FNV-1a: the same on every replica and with every compiler. Its upper bits are mixed best, and an epoch takes the lower.
+        // FNV-1a gives the same hash on every replica and with every compiler. The epoch uses the lower bits, so the better mixed upper
+        // bits are folded into them.
         let mut hash = FnvHasher::default();
         hash.write(&info.created.unix_timestamp_nanos().to_be_bytes());
         Epoch::mint(hash.finish() ^ (hash.finish() >> 29))
@@ -88,10 +88,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_that_nats_does_not_take_is_told_with_both_remedies() {
+    fn an_event_that_nats_does_not_accept_is_reported_with_both_remedies() {
         let mut channel = ChannelConfig::new("a", "b");
         assert_eq!(exceeds_payload(&channel, 1 << 20), None, "the defaults of both fit");
-        channel.publishing.max_event_bytes = (1 << 20) - HEADERS;
+        channel.publishing.max_event_bytes = (1 << 20) - MAX_HEADER_BYTES;
         assert_eq!(exceeds_payload(&channel, 1 << 20), None, "to the byte");
         channel.publishing.max_event_bytes += 1;
         let told = exceeds_payload(&channel, 1 << 20).unwrap();

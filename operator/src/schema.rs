@@ -5,7 +5,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use arc_swap::ArcSwap;
-use eventcast_crds::channel::{BadDefinition, crd};
+use eventcast_crds::channel::{CrdError, crd};
 use kube::Client;
 use serde_json::Value;
 
@@ -27,7 +27,7 @@ pub enum SchemaError {
     Missing,
     /// The CRD of this operator cannot be built: a bug.
     #[error(transparent)]
-    OwnCrd(#[from] BadDefinition),
+    OwnCrd(#[from] CrdError),
 }
 
 /// The result of the last comparison of both CRDs.

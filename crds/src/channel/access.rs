@@ -1,27 +1,28 @@
-//! Who may come: the tokens' keys are Secrets here and files in the broker.
+//! Access control of a channel. The keys of token issuers are in Secrets here and in files in the broker's configuration.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Access, Action};
 
-/// Who may come.
+/// Who may subscribe and publish, and from which web pages.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct AccessSpec {
-    /// What needs no token: Subscribe (all reading), Publish, both, or nothing.
+    /// Actions that need no token: Subscribe (includes history and statistics), Publish, both or none.
     #[schemars(length(max = 2))]
     pub anonymous: Vec<Action>,
-    /// Issuers whose tokens are good for what is not anonymous. Not verified yet: until then what is not anonymous is answered 401.
+    /// Issuers of tokens for all other actions. Tokens are not verified yet: until then, these actions are answered with 401.
     #[schemars(length(max = 8))]
     pub tokens: Vec<TokenSpec>,
-    /// Origins whose pages may read and publish: exactly (https://app.example.com), all subdomains of a domain (https://*.example.com), or *.
+    /// Origins of web pages that may use the channel (CORS): one origin (https://app.example.com), all subdomains of a domain
+    /// (https://*.example.com), or all origins (*).
     #[schemars(length(max = 64), inner(length(min = 1, max = 256)))]
     pub allowed_origins: Vec<String>,
-    /// Names of request headers that those pages may send besides the broker's own and those of tracing.
+    /// Request headers that these pages may send, besides those of the broker's API and of tracing.
     #[schemars(length(max = 64), inner(length(min = 1, max = 64)))]
     pub allowed_headers: Vec<String>,
-    /// Let those pages send cookies and other credentials.
+    /// Whether these pages may send cookies and other credentials.
     pub allow_credentials: bool,
 }
 
@@ -33,21 +34,21 @@ impl Default for AccessSpec {
     }
 }
 
-/// An issuer of tokens (RFC 7519). Exactly one of `jwksUrl` and `keySecret`.
+/// An issuer of JSON Web Tokens (RFC 7519). Exactly one of `jwksUrl` and `keySecret` must be set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TokenSpec {
-    /// What the claim `iss` must say.
+    /// Required value of the claim `iss`.
     #[schemars(length(min = 1, max = 512))]
     pub issuer: String,
-    /// What the claim `aud` must contain.
+    /// Required value in the claim `aud`.
     #[schemars(length(min = 1, max = 512))]
     pub audience: String,
-    /// Where the issuer publishes its keys (RFC 7517).
+    /// URL of the issuer's JWK set (RFC 7517).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     pub jwks_url: Option<String>,
-    /// The issuer's keys, as a JWK set (RFC 7517), in a Secret of the channel's namespace.
+    /// Secret in the channel's namespace with the issuer's JWK set (RFC 7517).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_secret: Option<SecretKey>,
 }
@@ -58,7 +59,7 @@ pub struct SecretKey {
     /// Name of the Secret.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// Its key.
+    /// Key in the Secret.
     #[schemars(length(min = 1, max = 253))]
     pub key: String,
 }

@@ -1,4 +1,4 @@
-//! The brokers of a channel: how many, how large, where.
+//! The brokers of a channel: their number, resources and scheduling.
 
 use std::collections::BTreeMap;
 
@@ -13,40 +13,40 @@ use serde::{Deserialize, Deserializer, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Brokers {
-    /// How many, without autoscaling. 0 stops serving; publishing straight to NATS goes on.
+    /// Number of brokers, without autoscaling. With 0 the channel is not served; applications can still publish directly to NATS.
     #[schemars(range(min = 0, max = 500))]
     pub replicas: i32,
-    /// Let a HorizontalPodAutoscaler choose how many.
+    /// Lets a HorizontalPodAutoscaler choose the number of brokers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub autoscaling: Option<Autoscaling>,
-    /// Image of the broker, instead of the operator's.
+    /// Image of the brokers, instead of the operator's default.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,
-    /// Processor and memory; by default 100m and 256Mi requested, memory limited to 512Mi. The budgets of the broker follow the
-    /// memory limit.
+    /// CPU and memory of a broker. By default it requests 100m and 256Mi, and its memory is limited to 512Mi. The memory limit determines
+    /// the sizes of its buffers and caches.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
-    /// Time over which a broker that ends closes its streams, one after the other.
+    /// Seconds over which a broker closes its streams at shutdown, at an even pace.
     #[schemars(range(max = 600))]
     pub drain_seconds: u64,
-    /// Labels that a node must have.
+    /// Labels that the node of a broker must have.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub node_selector: BTreeMap<String, String>,
-    /// Taints of nodes that are put up with.
+    /// Tolerations of the broker pods.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub tolerations: Vec<Toleration>,
-    /// How the brokers spread; by default over hosts and zones, as far as there are any.
+    /// How brokers are spread over nodes. By default over hosts and zones, as evenly as possible.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     pub topology_spread_constraints: Option<Vec<TopologySpreadConstraint>>,
-    /// PriorityClass of the pods.
+    /// PriorityClass of the broker pods.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub priority_class_name: Option<String>,
-    /// Everything else: a PodTemplateSpec (metadata, spec) that is merged over ours; containers, volumes and variables by their
-    /// names. The container of the broker is called broker.
+    /// A PodTemplateSpec (metadata, spec) that is merged over the operator's pod template: containers, volumes and environment variables by
+    /// their names. The broker's container is named broker.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_object")]
     pub pod_template: Option<serde_json::Value>,
@@ -69,42 +69,42 @@ impl Default for Brokers {
     }
 }
 
-/// How a HorizontalPodAutoscaler chooses the number of brokers. Connections stay where they are: scaling up serves newcomers,
-/// scaling down moves whoever is there, so it is done slowly.
+/// How a HorizontalPodAutoscaler chooses the number of brokers. Existing connections stay where they are: scaling up serves new
+/// subscribers, and scaling down, which makes subscribers reconnect, is slow.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Autoscaling {
-    /// Fewest brokers.
+    /// Minimum number of brokers.
     #[schemars(range(min = 1, max = 500))]
     pub min_replicas: i32,
-    /// Most brokers.
+    /// Maximum number of brokers.
     #[schemars(range(min = 1, max = 500))]
     pub max_replicas: i32,
-    /// Mean use of the requested processor to aim at, in percent. Needs metrics-server.
+    /// Target mean CPU utilisation in percent of the request. Needs metrics-server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 10, max = 100))]
     pub cpu_percent: Option<i32>,
-    /// Mean number of subscribers of a broker to aim at. Needs an adapter that serves the metric eventcast_subscribers.
+    /// Target mean number of subscribers of a broker. Needs a metrics adapter that serves eventcast_subscribers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub subscribers_per_broker: Option<i32>,
 }
 
-/// Processor and memory, as in a container.
+/// CPU and memory, as in a container.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Resources {
-    /// What is set aside.
+    /// Resources that are reserved on the node.
     #[serde(deserialize_with = "quantities", skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "quantities_schema")]
     pub requests: BTreeMap<String, Quantity>,
-    /// What is not to be exceeded.
+    /// Resources that the broker cannot exceed.
     #[serde(deserialize_with = "quantities", skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "quantities_schema")]
     pub limits: BTreeMap<String, Quantity>,
 }
 
-/// Quantities as people write them: `cpu: 1` as well as `cpu: 500m`.
+/// Accepts numbers besides strings: `cpu: 1` as well as `cpu: 500m`.
 fn quantities<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeMap<String, Quantity>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]

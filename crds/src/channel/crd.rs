@@ -1,4 +1,4 @@
-//! The definition of the EventChannel, as the API server takes it. Pure.
+//! The CustomResourceDefinition of the EventChannel: the derived one, corrected and with CEL rules. Pure.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
@@ -9,34 +9,34 @@ use super::{
     rules::{RULES, Rule},
 };
 
-/// Where the schema of the one version stands.
-const SCHEMA: &str = "/spec/versions/0/schema/openAPIV3Schema";
+/// JSON pointer to the schema of the only version.
+const SCHEMA_POINTER: &str = "/spec/versions/0/schema/openAPIV3Schema";
 
-/// Why there is no definition: a mistake in the types or in [`RULES`], which a test finds.
+/// Why the CRD cannot be built: a bug in the types or in [`RULES`], which a test finds.
 #[derive(Debug, thiserror::Error)]
-pub enum BadDefinition {
-    /// A rule stands where the schema has nothing.
+pub enum CrdError {
+    /// The schema has no property at the path of a rule.
     #[error("no property {0} in the schema")]
     NoProperty(&'static str),
-    /// What was made is no definition.
-    #[error("not a definition")]
+    /// The corrected value is not a CRD.
+    #[error("not a CustomResourceDefinition")]
     Json(#[from] serde_json::Error),
-    /// It cannot be written as YAML.
-    #[error("cannot be written as YAML")]
+    /// The CRD cannot be written as YAML.
+    #[error("failed to write the CRD as YAML")]
     Yaml(#[from] serde_saphyr::ser::Error),
 }
 
-/// The definition. Never use the derived one: it lacks the rules, and would be stored with `null`s and refused in parts.
+/// The CRD. Do not use the derived one: it lacks the rules and has keywords that the API server rejects or that break defaults.
 ///
 /// # Errors
-/// See [`BadDefinition`].
-pub fn crd() -> Result<CustomResourceDefinition, BadDefinition> {
+/// See [`CrdError`].
+pub fn crd() -> Result<CustomResourceDefinition, CrdError> {
     let mut value = serde_json::to_value(EventChannel::crd())?;
-    tidy(&mut value);
-    explain(&mut value);
-    let schema = value.pointer_mut(SCHEMA).ok_or(BadDefinition::NoProperty(""))?;
+    remove_keywords(&mut value);
+    describe_defaults(&mut value);
+    let schema = value.pointer_mut(SCHEMA_POINTER).ok_or(CrdError::NoProperty(""))?;
     for rule in RULES {
-        add(schema, rule)?;
+        add_rule(schema, rule)?;
     }
     let conditions = property(schema, "status.conditions")?;
     conditions["x-kubernetes-list-type"] = json!("map");
@@ -44,15 +44,15 @@ pub fn crd() -> Result<CustomResourceDefinition, BadDefinition> {
     Ok(serde_json::from_value(value)?)
 }
 
-/// The definition as YAML, for `kubectl apply --server-side`.
+/// The CRD as YAML, for `kubectl apply --server-side`.
 ///
 /// # Errors
-/// See [`BadDefinition`].
-pub fn crd_yaml() -> Result<String, BadDefinition> {
+/// See [`CrdError`].
+pub fn crd_yaml() -> Result<String, CrdError> {
     Ok(serde_saphyr::to_string(&crd()?)?)
 }
 
-fn add(schema: &mut Value, rule: &Rule) -> Result<(), BadDefinition> {
+fn add_rule(schema: &mut Value, rule: &Rule) -> Result<(), CrdError> {
     let at = property(schema, rule.path)?;
     let rule = json!({"rule": rule.rule, "message": rule.message});
     match &mut at["x-kubernetes-validations"] {
@@ -62,20 +62,20 @@ fn add(schema: &mut Value, rule: &Rule) -> Result<(), BadDefinition> {
     Ok(())
 }
 
-fn property<'a>(schema: &'a mut Value, path: &'static str) -> Result<&'a mut Value, BadDefinition> {
+fn property<'a>(schema: &'a mut Value, path: &'static str) -> Result<&'a mut Value, CrdError> {
     path.split('.').filter(|name| !name.is_empty()).try_fold(schema, |at, name| {
         at.get_mut("properties")
             .and_then(|properties| properties.get_mut(name))
-            .ok_or(BadDefinition::NoProperty(path))
+            .ok_or(CrdError::NoProperty(path))
     })
 }
 
-/// Takes out what says nothing to the API server, or harms.
+/// Removes keywords that the API server does not support.
 ///
-/// - `nullable`: with it a `null`, as templates render an empty value, is stored, and the scale subresource refuses the object;
-///   without it `null` means absent, and defaults apply.
-/// - `format` of unsigned integers, which Kubernetes does not know and warns about; the bounds say the same.
-fn tidy(value: &mut Value) {
+/// - `nullable`: with it the API server stores `null`, which templates render for an empty value, and the scale subresource rejects the
+///   object. Without it `null` means absent, and the default applies.
+/// - `format` of unsigned integers: Kubernetes warns about it, and the bounds say the same.
+fn remove_keywords(value: &mut Value) {
     match value {
         Value::Object(map) => {
             if map.get("nullable").is_some_and(Value::is_boolean) {
@@ -84,26 +84,27 @@ fn tidy(value: &mut Value) {
             if map.get("format").and_then(Value::as_str).is_some_and(|f| f.starts_with("uint")) {
                 map.remove("format");
             }
-            map.values_mut().for_each(tidy);
+            map.values_mut().for_each(remove_keywords);
         }
-        Value::Array(items) => items.iter_mut().for_each(tidy),
+        Value::Array(items) => items.iter_mut().for_each(remove_keywords),
         _ => {}
     }
 }
 
-/// Says the default in the description: `kubectl explain` shows nothing else of it.
-fn explain(value: &mut Value) {
-    // a property may be called `default`, too: then it is an object
+/// Appends the default to each description, because `kubectl explain` does not show defaults.
+fn describe_defaults(value: &mut Value) {
+    // An object is a property named `default`, not a default.
     let own = value.get("default").filter(|d| !d.is_object() && **d != json!([])).cloned();
     if let (Some(default), Some(text)) = (own, value.get("description").and_then(Value::as_str)) {
         let shown = default.as_str().map_or_else(|| default.to_string(), str::to_owned);
         value["description"] = json!(format!("{text} Default: {shown}"));
     }
     match value {
-        Value::Object(map) => {
-            map.iter_mut().filter(|(key, _)| *key != "default").for_each(|(_, v)| explain(v))
-        }
-        Value::Array(items) => items.iter_mut().for_each(explain),
+        Value::Object(map) => map
+            .iter_mut()
+            .filter(|(key, _)| *key != "default")
+            .for_each(|(_, v)| describe_defaults(v)),
+        Value::Array(items) => items.iter_mut().for_each(describe_defaults),
         _ => {}
     }
 }
@@ -113,11 +114,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_definition_says_nothing_that_the_api_server_does_not_know() {
+    fn the_crd_has_only_keywords_that_the_api_server_knows() {
         let text = serde_json::to_string(&crd().unwrap()).unwrap();
         assert!(!text.contains("\"nullable\"") && !text.contains("\"uint"), "{text}");
         assert!(serde_json::to_string(&EventChannel::crd()).unwrap().contains("uint"));
-        assert!(text.contains("1 to 300. Default: 15\""), "explained");
+        assert!(text.contains("1 to 300. Default: 15\""), "defaults are described");
         assert_eq!(text.matches("\"rule\":").count(), RULES.len());
     }
 }

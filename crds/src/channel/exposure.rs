@@ -5,28 +5,28 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How clients reach the brokers: always by a Service, and from outside by an Ingress, a Gateway, or both.
+/// How clients reach the brokers: through a Service, and from outside the cluster through an Ingress, a Gateway or both.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Exposure {
     /// The Service in front of the brokers.
     pub service: ServiceSpec,
-    /// An Ingress for the path of the channel, with the timeouts and the buffering that event streams need.
+    /// Creates an Ingress for the path of the channel, with the timeouts and without the buffering that event streams need.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ingress: Option<IngressSpec>,
-    /// An HTTPRoute (Gateway API) for the path of the channel, without a timeout.
+    /// Creates an HTTPRoute (Gateway API) for the path of the channel, without timeouts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gateway: Option<GatewaySpec>,
-    /// Serve the page to try it on at / of the Service, for kubectl port-forward. Ingress and Gateway have the path of the channel alone.
+    /// Serves a demo page at / of the Service, for kubectl port-forward. Ingress and Gateway forward only the path of the channel.
     pub page: bool,
-    /// Networks of proxies whose X-Forwarded-For is believed for the client's address, as 10.0.0.0/8; [] trusts none. When absent:
-    /// those of the operator (its --trusted-proxies, private networks by default) where Ingress or HTTPRoute are the only way in from
-    /// outside, that is with a Service of type ClusterIP; else none.
+    /// Networks of the proxies whose X-Forwarded-For determines the client's address, such as 10.0.0.0/8; [] trusts no proxy. If not set:
+    /// the proxies of the operator (its --trusted-proxies, by default private networks) if an Ingress or an HTTPRoute is the only way in
+    /// from outside, that is with a Service of type ClusterIP; otherwise none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 64)))]
     pub trusted_proxies: Option<Vec<String>>,
-    /// Whether the load balancer in front begins every connection with a PROXY protocol header (version 1 or 2). Connections without
-    /// one, and those that do not come from trustedProxies, are closed.
+    /// Whether the load balancer starts every connection with a PROXY protocol header (version 1 or 2). Brokers close connections without
+    /// the header, and connections from outside trustedProxies.
     pub proxy_protocol: bool,
 }
 
@@ -34,28 +34,28 @@ pub struct Exposure {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServiceSpec {
-    /// What kind of Service.
+    /// Type of the Service.
     #[serde(rename = "type")]
     pub kind: ServiceKind,
-    /// Annotations, as load balancers read them.
+    /// Annotations of the Service, for example for a load balancer.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
 }
 
-/// What kind of Service.
+/// Type of the Service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ServiceKind {
-    /// An address inside the cluster.
+    /// Reachable only inside the cluster.
     #[default]
     ClusterIP,
-    /// A port of every node.
+    /// Reachable on a port of every node.
     NodePort,
-    /// A load balancer of the cloud.
+    /// Reachable through a load balancer of the cloud.
     LoadBalancer,
 }
 
 impl ServiceKind {
-    /// The name that Kubernetes has for it.
+    /// The `type` of a Kubernetes Service.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -70,18 +70,18 @@ impl ServiceKind {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct IngressSpec {
-    /// The host name that clients use.
+    /// Host name that clients use.
     #[schemars(length(min = 1, max = 253))]
     pub host: String,
-    /// IngressClass; the cluster's default when absent.
+    /// IngressClass. If not set, the cluster's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub class_name: Option<String>,
-    /// Secret with the certificate of the host; without it the channel is served over plain HTTP.
+    /// Secret with the TLS certificate of the host. If not set, the channel is served over plain HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub tls_secret_name: Option<String>,
-    /// Annotations, over ours.
+    /// Annotations of the Ingress. They override those of the operator.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
 }
@@ -90,30 +90,30 @@ pub struct IngressSpec {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GatewaySpec {
-    /// The Gateways that the route attaches to.
+    /// Gateways that the HTTPRoute attaches to.
     #[schemars(length(min = 1, max = 8))]
     pub parent_refs: Vec<ParentRef>,
-    /// Host names that clients use; the first one is shown in the URL. Those of the Gateway when absent.
+    /// Host names that clients use; status.url shows the first one. If not set, those of the Gateway.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 253)))]
     pub hostnames: Vec<String>,
-    /// Whether clients of the Gateway speak HTTPS: the scheme of the URL that is shown.
+    /// Whether clients reach the Gateway by HTTPS: determines the scheme of status.url.
     #[serde(default)]
     pub tls: bool,
 }
 
-/// A Gateway.
+/// A reference to a Gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ParentRef {
-    /// Its name.
+    /// Name of the Gateway.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// Its namespace; the channel's when absent.
+    /// Namespace of the Gateway. If not set, that of the channel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub namespace: Option<String>,
-    /// One of its listeners; all when absent.
+    /// Listener of the Gateway. If not set, all listeners.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub section_name: Option<String>,

@@ -1,16 +1,16 @@
-//! What the API server checks of an EventChannel beside its types: CEL rules, whose messages say what to do. Pure data.
+//! CEL rules of the EventChannel, which the API server checks besides the types. Pure data.
 //!
-//! A rule stands in the schema at its path. What it reads must be bounded there, or the API server refuses the definition for
-//! what the rule might cost.
+//! The fields that a rule reads must have bounds in the schema: otherwise the API server rejects the CRD for the estimated cost of
+//! the rule.
 
-/// A rule of the Common Expression Language.
+/// A validation rule in the Common Expression Language.
 #[derive(Clone, Copy, Debug)]
 pub struct Rule {
-    /// Where it stands: names of properties joined by dots; empty: the object itself.
+    /// Property of the schema that the rule belongs to: names joined by dots; empty for the object itself.
     pub path: &'static str,
-    /// What must hold of `self`, and of `oldSelf` where there was one.
+    /// Expression over `self`, and over `oldSelf` for updates.
     pub rule: &'static str,
-    /// What the person is told who broke it.
+    /// Error message: what is wrong and what to do.
     pub message: &'static str,
 }
 
@@ -18,7 +18,7 @@ const fn rule(path: &'static str, rule: &'static str, message: &'static str) -> 
     Rule { path, rule, message }
 }
 
-/// Every rule.
+/// All rules.
 pub const RULES: &[Rule] = &[
     rule(
         "",
@@ -64,32 +64,32 @@ pub const RULES: &[Rule] = &[
     rule(
         "spec.delivery.from",
         "self.matches('^(latest|earliest|last:([1-9][0-9]{0,2}|1000)|-[0-9]{1,9}[smhd])$')",
-        "delivery.from must be latest, earliest, last:N with N from 1 to 1000, or an age as -10m",
+        "delivery.from must be latest, earliest, last:N with N from 1 to 1000, or an age such as -10m",
     ),
     rule(
         "spec.publishing",
         "self.types.all(t, t.matches('^[^.]+([.][^.]+)*$'))",
-        "publishing.types must be segments joined by dots, as order.paid, order.* or order.>",
+        "publishing.types must be segments joined by dots, such as order.paid, order.* or order.>",
     ),
     rule(
         "spec.access",
         "!(self.allowCredentials && '*' in self.allowedOrigins)",
-        "access.allowedOrigins: * with allowCredentials would let every page act for its visitor: list the origins",
+        "access.allowedOrigins: * with allowCredentials would let every web page act as its user: list the origins",
     ),
     rule(
         "spec.access",
         "self.allowedOrigins.all(o, o == '*' || o.matches('^https?://([*]([.][-a-z0-9_]+)+[.][a-z][-a-z0-9_]*|[-a-z0-9_]+([.][-a-z0-9_]+)*|[[][0-9a-f:.]+[]])(:[0-9]{1,5})?$'))",
-        "access.allowedOrigins must be scheme://host[:port] in lower case without a path, as https://app.example.com, all subdomains of a domain as https://*.example.com, or *",
+        "access.allowedOrigins must be scheme://host[:port] in lower case without a path, such as https://app.example.com; https://*.example.com for all subdomains; or *",
     ),
     rule(
         "spec.access",
         "self.allowedHeaders.all(h, h.matches('^[-A-Za-z0-9_]+$'))",
-        "access.allowedHeaders must be names of headers, as X-Tenant",
+        "access.allowedHeaders must be names of headers, such as X-Tenant",
     ),
     rule(
         "spec.access",
         "self.tokens.all(t, has(t.jwksUrl) != has(t.keySecret))",
-        "access.tokens: give exactly one of jwksUrl and keySecret",
+        "access.tokens: set exactly one of jwksUrl and keySecret",
     ),
     rule(
         "spec.brokers",
@@ -109,12 +109,12 @@ pub const RULES: &[Rule] = &[
     rule(
         "spec.brokers",
         "!has(self.autoscaling) || !has(self.autoscaling.cpuPercent) || !has(self.resources) || has(self.podTemplate) || (has(self.resources.requests) && 'cpu' in self.resources.requests) || (has(self.resources.limits) && 'cpu' in self.resources.limits)",
-        "brokers.autoscaling.cpuPercent counts nothing without a request for processor time: set brokers.resources.requests.cpu",
+        "brokers.autoscaling.cpuPercent has no effect without a CPU request: set brokers.resources.requests.cpu",
     ),
     rule(
         "spec.exposure",
         "!self.proxyProtocol || (has(self.trustedProxies) && self.trustedProxies.size() > 0)",
-        "exposure.proxyProtocol needs exposure.trustedProxies: name the networks of the load balancer",
+        "exposure.proxyProtocol needs exposure.trustedProxies: set it to the networks of the load balancer",
     ),
     rule(
         "spec.exposure.ingress.host",

@@ -1,33 +1,33 @@
-//! What the operator reports of a channel.
+//! The status of a channel.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What the operator reports of a channel.
+/// The status that the operator writes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EventChannelStatus {
-    /// Accepted, StreamReady, Available, Exposed and Ready, the sum of them; Paused while the operator looks away.
+    /// Accepted, StreamReady, Available and Exposed; Ready if all of these are true; Paused while reconciliation is paused.
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
-    /// The generation of the spec that this status is about.
+    /// Generation of the spec that was reconciled last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Where clients subscribe and publish.
+    /// URL at which clients subscribe and publish.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// Brokers that are ready, of those that are wanted: 2/3.
+    /// Ready and desired brokers, such as 2/3.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub brokers: Option<String>,
-    /// Brokers that there are.
+    /// Number of brokers.
     pub replicas: i32,
-    /// Brokers that are ready.
+    /// Number of ready brokers.
     pub ready_replicas: i32,
-    /// Label selector of the brokers' pods.
+    /// Label selector of the broker pods.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
-    /// Open streams of all brokers, looked at once a minute.
+    /// Open streams of all brokers, counted once a minute.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subscribers: Option<i64>,
     /// The stream behind the channel.
@@ -36,7 +36,7 @@ pub struct EventChannelStatus {
     /// Image of the brokers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// Version of the operator that wrote this.
+    /// Version of the operator that wrote this status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operator_version: Option<String>,
 }
@@ -45,10 +45,10 @@ pub struct EventChannelStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StreamStatus {
-    /// Its name in JetStream.
+    /// Name of the stream in JetStream.
     pub name: String,
-    /// The name of its incarnation, as cursors have it.
+    /// Epoch of the stream, which is part of every cursor. A recreated stream has another one.
     pub epoch: String,
-    /// When it was created (RFC 3339).
+    /// Creation time of the stream (RFC 3339).
     pub created: String,
 }

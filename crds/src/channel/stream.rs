@@ -7,34 +7,34 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct StreamSpec {
-    /// Name of the stream; SSE_<namespace>_<name> when absent. Cannot be changed later.
+    /// Name of the stream. If not set, SSE_<namespace>_<name>. Cannot be changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     pub name: Option<String>,
-    /// The channel's subjects begin with this; sse.<namespace>.<name> when absent. Cannot be changed later.
+    /// Prefix of the channel's NATS subjects. If not set, sse.<namespace>.<name>. Cannot be changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 200))]
     pub subject_prefix: Option<String>,
-    /// What to do with a stream of this name that the operator did not create.
+    /// Whether to adopt an existing stream of this name that the operator did not create.
     pub adoption_policy: AdoptionPolicy,
 }
 
-/// What to do with a stream that somebody else created.
+/// Whether to adopt a stream that the operator did not create.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum AdoptionPolicy {
-    /// Leave it alone; the channel is not ready.
+    /// Leave the stream unchanged. The channel does not become ready.
     #[default]
     Never,
-    /// Take it over: its limits are set to those of the channel, its events stay.
+    /// Adopt the stream: set its limits to those of the channel, and keep its events.
     Adopt,
 }
 
-/// What becomes of the stream when its channel is deleted.
+/// Whether the stream is deleted with its channel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DeletionPolicy {
-    /// It stays; a channel of the same name finds it again.
+    /// Keep the stream. A new channel of the same name uses it again.
     #[default]
     Retain,
-    /// It is deleted with all its events.
+    /// Delete the stream and its events.
     Delete,
 }

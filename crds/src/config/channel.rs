@@ -3,54 +3,54 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A channel and how it is served. All but `namespace`, `name`, `stream` and `subjectPrefix` can change while it runs.
+/// A channel. A running broker reloads all keys except `namespace`, `name`, `stream` and `subjectPrefix`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ChannelConfig {
-    /// Namespace, a DNS label; first part of the channel's URL.
+    /// Namespace: a DNS label, and the first part of the channel's path.
     pub namespace: String,
-    /// Name, a DNS label; second part of the channel's URL.
+    /// Name: a DNS label, and the second part of the channel's path.
     pub name: String,
-    /// Name of the JetStream stream; `SSE_<namespace>_<name>` when absent.
+    /// Name of the JetStream stream. If not set, `SSE_<namespace>_<name>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<String>,
-    /// Subjects of the channel begin with this; `sse.<namespace>.<name>` when absent.
+    /// Prefix of the channel's NATS subjects. If not set, `sse.<namespace>.<name>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject_prefix: Option<String>,
-    /// What the stream keeps, and how; used where the broker creates it.
+    /// How many events the stream keeps, for how long, and where. Used only if the broker creates the stream.
     #[serde(default)]
     pub retention: Retention,
-    /// How subscribers are served.
+    /// How events are delivered to subscribers.
     #[serde(default)]
     pub delivery: Delivery,
-    /// What may be published over HTTP.
+    /// Publishing over HTTP: limits and allowed types.
     #[serde(default)]
     pub publishing: Publishing,
-    /// Who may come.
+    /// Who may subscribe and publish, and from which web pages.
     #[serde(default)]
     pub access: Access,
 }
 
 impl ChannelConfig {
-    /// A channel with defaults for everything else.
+    /// A channel with defaults for all other keys.
     #[must_use]
     pub fn new(namespace: &str, name: &str) -> Self {
         Self { namespace: namespace.into(), name: name.into(), ..Self::default() }
     }
 
-    /// `<namespace>/<name>`: how logs, metrics and messages call it.
+    /// `<namespace>/<name>`, as in logs, metrics and messages.
     #[must_use]
     pub fn key(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
     }
 
-    /// Name of the JetStream stream. `_` cannot occur in a DNS label, so no two channels share one.
+    /// Name of the JetStream stream. A DNS label has no `_`, so two channels never get the same default.
     #[must_use]
     pub fn stream_name(&self) -> String {
         self.stream.clone().unwrap_or_else(|| format!("SSE_{}_{}", self.namespace, self.name))
     }
 
-    /// What the channel's subjects begin with.
+    /// Prefix of the channel's NATS subjects.
     #[must_use]
     pub fn prefix(&self) -> String {
         self.subject_prefix
@@ -59,35 +59,35 @@ impl ChannelConfig {
     }
 }
 
-/// Where the stream of a channel is kept.
+/// Where the stream of a channel is stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Storage {
-    /// On disk: events survive a restart of NATS.
+    /// On disk. Events survive a restart of NATS.
     #[default]
     File,
-    /// In memory: a restart of a single NATS server loses them, and clients are told.
+    /// In memory. A restart of a single NATS server loses all events, and clients receive a gap event.
     Memory,
 }
 
-/// What the stream of a channel keeps, and how.
+/// How many events the stream of a channel keeps, for how long, and where.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Retention {
-    /// Age at which events are dropped; 0: never.
+    /// Age in seconds at which events are deleted; 0: never.
     #[schemars(range(max = 3_153_600_000_u64))]
     pub max_age_seconds: u64,
-    /// Bytes beyond which the oldest events are dropped; reserved in NATS when the stream is created.
+    /// Size of the stream in bytes beyond which the oldest events are deleted. NATS reserves it when the stream is created.
     #[schemars(range(min = 65_536, max = 1_125_899_906_842_624_u64))]
     pub max_bytes: u64,
-    /// Events beyond which the oldest are dropped; 0: no limit.
+    /// Number of events beyond which the oldest are deleted; 0: no limit.
     #[schemars(range(max = 9_007_199_254_740_991_u64))]
     pub max_events: u64,
-    /// Copies that NATS keeps: 1, 3 or 5.
+    /// Number of NATS servers that store the stream: 1, 3 or 5.
     #[schemars(range(min = 1, max = 5))]
     pub replicas: usize,
-    /// Where they are kept. Cannot be changed later.
+    /// Where events are stored. Cannot be changed.
     pub storage: Storage,
-    /// Window in which an idempotency key is remembered: 1 to 3600, and not longer than `maxAgeSeconds`.
+    /// Seconds for which idempotency keys are remembered: 1 to 3600, at most `maxAgeSeconds`.
     #[schemars(range(min = 1, max = 3600))]
     pub duplicate_window_seconds: u64,
 }
@@ -105,26 +105,26 @@ impl Default for Retention {
     }
 }
 
-/// How subscribers are served.
+/// How events are delivered to subscribers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Delivery {
-    /// Where a subscriber without a cursor and without `from=` begins: `latest`, `earliest`, `last:N` or `-<duration>`.
+    /// Start position of a subscriber that sends neither a cursor nor `from=`: `latest`, `earliest`, `last:N` or `-<duration>`.
     #[schemars(length(max = 32))]
     pub from: String,
-    /// Silence after which a heartbeat is sent, give or take a fifth: 1 to 300.
+    /// Seconds without an event after which a heartbeat is sent, randomised by a fifth: 1 to 300.
     #[schemars(range(min = 1, max = 300))]
     pub heartbeat_seconds: u64,
-    /// How long a client waits before it reconnects, jittered by half: 1,000 to 3,600,000.
+    /// Milliseconds that a client waits before it reconnects, randomised by half: 1,000 to 3,600,000.
     #[schemars(range(min = 1000, max = 3_600_000))]
     pub retry_milliseconds: u64,
-    /// A socket that takes nothing for so long is closed: 1 to 600.
+    /// Seconds after which a connection is closed whose client does not read: 1 to 600.
     #[schemars(range(min = 1, max = 600))]
     pub stall_seconds: u64,
-    /// Age at which a connection is closed, less a random fifth; 0: never.
+    /// Maximum age of a stream in seconds, reduced by up to a fifth at random; 0: no limit.
     #[schemars(range(max = 604_800))]
     pub max_age_seconds: u64,
-    /// Subscribers of this channel on this broker; 0: only the limits of the process.
+    /// Maximum number of subscribers of this channel on one broker; 0: only the limits of the process.
     #[schemars(range(max = 1_000_000))]
     pub max_subscribers: usize,
 }
@@ -142,28 +142,28 @@ impl Default for Delivery {
     }
 }
 
-/// What may be published over HTTP. Publishers straight to NATS meet `maxEventBytes` when their event is read.
+/// Publishing over HTTP. `maxEventBytes` also applies to events that are published directly to NATS: larger ones are skipped.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Publishing {
-    /// Whether `POST` is answered at all.
+    /// Whether events can be published over HTTP.
     pub enabled: bool,
-    /// Data of one event.
+    /// Maximum size of the data of one event in bytes.
     #[schemars(range(min = 1, max = 8_388_608))]
     pub max_event_bytes: usize,
-    /// Events of one request.
+    /// Maximum number of events in one request.
     #[schemars(range(min = 1, max = 10_000))]
     pub max_batch_events: usize,
-    /// Body of one batch request.
+    /// Maximum size of the body of one batch request in bytes.
     #[schemars(range(min = 1, max = 67_108_864))]
     pub max_batch_bytes: usize,
-    /// How long a publish is tried before `504`.
+    /// Seconds for which a publish is retried before it is answered with `504`.
     #[schemars(range(min = 1, max = 60))]
     pub deadline_seconds: u64,
-    /// Events that one broker takes in a second, over all publishers; 0: no limit. What comes beyond is answered `429`.
+    /// Maximum rate at which one broker accepts events from all publishers together; 0: no limit. Further ones are answered with `429`.
     #[schemars(range(max = 1_000_000))]
     pub max_events_per_second: u32,
-    /// Patterns of the types that may be published, as `order.paid`, `order.*` or `order.>`; empty: all.
+    /// Patterns of the event types that may be published, such as `order.paid`, `order.*` or `order.>`; all if empty.
     #[schemars(length(max = 64), inner(length(min = 1, max = 256)))]
     pub types: Vec<String>,
 }
@@ -182,29 +182,29 @@ impl Default for Publishing {
     }
 }
 
-/// What can be done with a channel.
+/// An action on a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Action {
-    /// Read: subscribe, history, statistics, what the channel is.
+    /// Reading: subscriptions, history, statistics and the description of the channel.
     Subscribe,
-    /// Publish.
+    /// Publishing events.
     Publish,
 }
 
-/// Who may come.
+/// Who may subscribe and publish, and from which web pages.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Access {
-    /// What needs no token.
+    /// Actions that need no token.
     pub anonymous: Vec<Action>,
-    /// Issuers whose tokens are good for what is not anonymous. Not verified yet: until then what is not anonymous is `401`.
+    /// Issuers of tokens for all other actions. Tokens are not verified yet: until then, these actions are answered with `401`.
     pub tokens: Vec<TokenIssuer>,
-    /// Origins whose pages may read and publish: exactly (`https://app.example.com`), all subdomains of a domain
-    /// (`https://*.example.com`, which is not `https://example.com`), or `*`.
+    /// Origins of web pages that may use the channel (CORS): one origin (`https://app.example.com`), all subdomains of a domain
+    /// (`https://*.example.com`, which does not include `https://example.com`), or all origins (`*`).
     pub allowed_origins: Vec<String>,
-    /// Names of request headers that those pages may send besides the broker's own and those of tracing.
+    /// Request headers that these pages may send, besides those of the broker's API and of tracing.
     pub allowed_headers: Vec<String>,
-    /// Let those pages send cookies and other credentials.
+    /// Whether these pages may send cookies and other credentials.
     pub allow_credentials: bool,
 }
 
@@ -220,23 +220,23 @@ impl Default for Access {
     }
 }
 
-/// An issuer of tokens (RFC 7519). Exactly one of `jwksUrl` and `keyFile`.
+/// An issuer of JSON Web Tokens (RFC 7519). Exactly one of `jwksUrl` and `keyFile` must be set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TokenIssuer {
-    /// What the claim `iss` must say.
+    /// Required value of the claim `iss`.
     pub issuer: String,
-    /// What the claim `aud` must contain.
+    /// Required value in the claim `aud`.
     pub audience: String,
-    /// Where the issuer publishes its keys (RFC 7517).
+    /// URL of the issuer's JWK set (RFC 7517).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwks_url: Option<String>,
-    /// File with the issuer's keys, as a JWK set (RFC 7517).
+    /// File with the issuer's JWK set (RFC 7517).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_file: Option<std::path::PathBuf>,
 }
 
-/// Whether `s` is a DNS label: what a namespace and a channel name must be.
+/// Whether `s` is a DNS label, as namespaces and names of channels must be.
 #[must_use]
 pub fn valid_label(s: &str) -> bool {
     let alphanumeric = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();

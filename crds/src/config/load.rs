@@ -1,7 +1,7 @@
-//! Text to configuration: YAML, then overrides, then types. Pure: who calls brings the text and the overrides.
+//! Parses a configuration: YAML, then overrides, then types. Pure: the caller provides the text and the overrides.
 //!
-//! A value of the wrong type is an error with the path of its key. Unknown keys are listed, not refused: images can be
-//! pinned, so an old broker may meet a new key; the `check` command is stricter than a running broker.
+//! A value of the wrong type is an error with the path of its key. Unknown keys are only reported, because an operator may be newer than
+//! a broker with a pinned image. The `check` command rejects them.
 
 use serde_json::{Map, Value};
 
@@ -11,17 +11,17 @@ use super::BrokerConfig;
 /// `limits.subscribersPerAddress`.
 pub const ENV_PREFIX: &str = "EVENTCAST__";
 
-/// A value that replaces what the file says, as `limits.subscribers` and its YAML text.
+/// A value that overrides the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Override {
-    /// Path of the key, as `channels[0].access` (or `channels.0.access`).
+    /// Path of the key, such as `channels[0].access` (or `channels.0.access`).
     pub path: String,
-    /// YAML of the value.
+    /// The value as YAML.
     pub value: String,
 }
 
 impl Override {
-    /// Reads `key.path=value`, as the `--set` flag has it.
+    /// Parses `key.path=value`, the argument of the flag `--set`.
     ///
     /// # Errors
     /// The text has no `=`.
@@ -31,7 +31,7 @@ impl Override {
         Ok(Self { path: path.into(), value: value.into() })
     }
 
-    /// Reads an environment variable, if its name begins with [`ENV_PREFIX`].
+    /// Parses an environment variable; `None` if its name does not start with [`ENV_PREFIX`].
     #[must_use]
     pub fn from_env(name: &str, value: &str) -> Option<Self> {
         let path = name.strip_prefix(ENV_PREFIX)?.split("__").map(camel_case).collect::<Vec<_>>();
@@ -39,19 +39,19 @@ impl Override {
     }
 }
 
-/// A configuration, and the keys of the file that mean nothing to this version.
+/// The result of parsing a configuration.
 #[derive(Debug)]
 pub struct Loaded {
-    /// The configuration, not yet checked for bad values.
+    /// The configuration. Its values are not validated yet.
     pub config: BrokerConfig,
     /// Paths of the keys that this version does not know.
     pub unknown: Vec<String>,
 }
 
-/// Why a text is no configuration.
+/// Why a text cannot be parsed as a configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// Not YAML; the message has line and column.
+    /// The text is not YAML. The message has line and column.
     #[error("not YAML: {0}")]
     Yaml(String),
     /// A value has the wrong type or is out of the range of its type.
@@ -64,10 +64,10 @@ pub enum LoadError {
     },
 }
 
-/// Reads `text` and puts `overrides` on top, later ones over earlier ones.
+/// Parses `text` and applies `overrides`. Later overrides win over earlier ones.
 ///
 /// # Errors
-/// The text is not YAML, or a value does not fit its key.
+/// The text is not YAML, or a value has the wrong type.
 pub fn load(text: &str, overrides: &[Override]) -> Result<Loaded, LoadError> {
     let mut value = yaml(text)?;
     if value.is_null() {
@@ -75,7 +75,7 @@ pub fn load(text: &str, overrides: &[Override]) -> Result<Loaded, LoadError> {
     }
     for o in overrides {
         let replacement = yaml(&o.value).map_err(|e| LoadError::Value {
-            path: joined(&keys(&o.path)),
+            path: join_keys(&keys(&o.path)),
             message: e.to_string(),
         })?;
         set(&mut value, &o.path, replacement)?;
@@ -102,7 +102,7 @@ fn yaml(text: &str) -> Result<Value, LoadError> {
     serde_saphyr::from_str(text).map_err(|e| LoadError::Yaml(e.to_string()))
 }
 
-/// A path as all messages write it, `channels[0].access`.
+/// Formats a path as in all messages, for example `channels[0].access`.
 #[must_use]
 pub fn display_path(path: &serde_ignored::Path<'_>) -> String {
     use serde_ignored::Path;
@@ -119,13 +119,13 @@ pub fn display_path(path: &serde_ignored::Path<'_>) -> String {
     }
 }
 
-/// The keys of an override's path, whose indices stand in brackets or between dots.
+/// Splits the path of an override into keys. Indices may be in brackets or between dots.
 fn keys(path: &str) -> Vec<&str> {
     path.split('.').flat_map(|part| part.split('[').map(|key| key.trim_end_matches(']'))).collect()
 }
 
-/// Keys as all messages write them.
-fn joined(keys: &[&str]) -> String {
+/// Joins keys as in all messages.
+fn join_keys(keys: &[&str]) -> String {
     let mut out = String::new();
     for key in keys {
         let index = !key.is_empty() && key.bytes().all(|b| b.is_ascii_digit());
@@ -140,7 +140,8 @@ fn joined(keys: &[&str]) -> String {
 
 fn set(root: &mut Value, path: &str, replacement: Value) -> Result<(), LoadError> {
     let keys = keys(path);
-    let wrong = |message: &str| LoadError::Value { path: joined(&keys), message: message.into() };
+    let wrong =
+        |message: &str| LoadError::Value { path: join_keys(&keys), message: message.into() };
     let mut at = root;
     for key in keys.iter().copied() {
         if at.is_null() {
@@ -153,14 +154,14 @@ fn set(root: &mut Value, path: &str, replacement: Value) -> Result<(), LoadError
                 .ok()
                 .and_then(|i| list.get_mut(i))
                 .ok_or_else(|| wrong("no such entry in the list"))?,
-            _ => return Err(wrong("lies below a plain value")),
+            _ => return Err(wrong("the parent is not a map or a list")),
         };
     }
     *at = replacement;
     Ok(())
 }
 
-/// `SUBSCRIBERS_PER_ADDRESS` to `subscribersPerAddress`.
+/// Converts `SUBSCRIBERS_PER_ADDRESS` to `subscribersPerAddress`.
 fn camel_case(name: &str) -> String {
     let mut words = name.split('_').map(str::to_lowercase);
     let mut out = words.next().unwrap_or_default();
@@ -177,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn overrides_replace_what_the_file_says_and_later_ones_win() {
+    fn overrides_win_over_the_file_and_later_ones_over_earlier_ones() {
         let file = "limits: {subscribers: 7}\nchannels: [{namespace: a, name: b}]\n";
         let env = Override::from_env("EVENTCAST__LIMITS__SUBSCRIBERS_PER_ADDRESS", "3").unwrap();
         let flags = [
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_value_is_refused_with_the_path_of_its_key() {
+    fn a_wrong_type_is_an_error_with_the_path_of_its_key() {
         let file = "channels: [{namespace: a, name: b, delivery: {heartbeatSeconds: soon}}]";
         let error = load(file, &[]).unwrap_err().to_string();
         assert!(error.starts_with("channels[0].delivery.heartbeatSeconds: "), "{error}");
@@ -201,13 +202,13 @@ mod tests {
     }
 
     #[test]
-    fn unknown_keys_are_listed_with_their_paths() {
+    fn unknown_keys_are_reported_with_their_paths() {
         let file = "colour: red\nchannels: [{namespace: a, name: b, access: {cookies: []}}]";
         assert_eq!(load(file, &[]).unwrap().unknown, ["channels[0].access.cookies", "colour"]);
     }
 
     #[test]
-    fn every_message_writes_a_path_the_same_way() {
+    fn every_message_formats_paths_the_same_way() {
         let file = "channels: [{namespace: a, name: b}]";
         let of = |flag: &str| load(file, &[Override::from_flag(flag).unwrap()]);
         for path in ["channels.0.access.cookies", "channels[0].access.cookies"] {
@@ -216,7 +217,7 @@ mod tests {
         for (flag, error) in [
             ("channels.0.delivery.stallSeconds=soon", "channels[0].delivery.stallSeconds: "),
             ("channels[0].delivery.stallSeconds=soon", "channels[0].delivery.stallSeconds: "),
-            ("channels.0.name.x=1", "channels[0].name.x: lies below a plain value"),
+            ("channels.0.name.x=1", "channels[0].name.x: the parent is not a map or a list"),
             ("channels.7.name=b", "channels[7].name: no such entry in the list"),
             ("channels[7].name=b", "channels[7].name: no such entry in the list"),
             ("channels.0.name=[", "channels[0].name: "),
@@ -232,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_not_yaml_is_refused() {
+    fn text_that_is_not_yaml_is_an_error() {
         assert!(matches!(load("a: [", &[]), Err(LoadError::Yaml(_))));
         assert!(load("", &[]).is_ok(), "an empty file is all defaults");
     }

@@ -1,11 +1,11 @@
-//! The Secret that holds what a program needs to reach NATS: its keys, and the files that they are mounted as. Pure.
+//! The Secret with the credentials for NATS: its keys, and the files as which they are mounted. Pure.
 
 use std::path::{Path, PathBuf};
 
 use super::Nats;
 
 impl Nats {
-    /// The keys of the Secret and the configured files that they stand for.
+    /// The key of the Secret for each configured file, and the path of the file.
     #[must_use]
     pub fn secret_files(&self) -> Vec<(&'static str, PathBuf)> {
         let files = [
@@ -19,7 +19,7 @@ impl Nats {
         files.into_iter().filter_map(|(key, path)| Some((key, path.clone()?))).collect()
     }
 
-    /// The same configuration for a program that has the Secret mounted at `folder`.
+    /// This configuration for a program with the Secret mounted at `folder`.
     #[must_use]
     pub fn mounted_at(&self, folder: &Path) -> Self {
         let at = |file: &Option<PathBuf>, key: &str| file.as_ref().map(|_| folder.join(key));

@@ -1,15 +1,15 @@
-//! Origins of web pages (RFC 6454) and the patterns that a channel allows. Pure.
+//! Origins of web pages (RFC 6454), and patterns of origins. Pure.
 
 use std::net::Ipv6Addr;
 
-/// A host name, or an IPv6 address whatever its spelling. IPv4 addresses are names: they have one spelling.
+/// A host name or an IPv6 address. IPv6 addresses are parsed because they have several spellings; IPv4 addresses count as names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Host<'a> {
     Name(&'a str),
     V6(Ipv6Addr),
 }
 
-/// A host and, where it is written, a port: the value of a `Host` header, or what follows `://` in an origin.
+/// A host with an optional port: the value of a `Host` header, or the part of an origin after `://`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Authority<'a> {
     host: Host<'a>,
@@ -17,7 +17,7 @@ pub struct Authority<'a> {
 }
 
 impl<'a> Authority<'a> {
-    /// Reads `host`, `host:port` or `[address]:port` in lower case. A dot at the end of the name is no part of it.
+    /// Parses `host`, `host:port` or `[address]:port` in lower case. Ignores a trailing dot of the host name.
     #[must_use]
     pub fn parse(text: &'a str) -> Option<Self> {
         let (host, port) = match text.strip_prefix('[') {
@@ -40,15 +40,15 @@ impl<'a> Authority<'a> {
         Some(Self { host, port })
     }
 
-    /// Whether a port is written.
+    /// Whether the text contained a port.
     #[must_use]
     pub fn has_port(&self) -> bool {
         self.port.is_some()
     }
 
-    /// Whether both name the same host; ports do not matter.
+    /// Whether both have the same host. Ignores ports.
     #[must_use]
-    pub fn same_host(&self, other: &Authority<'_>) -> bool {
+    pub fn is_same_host(&self, other: &Authority<'_>) -> bool {
         self.host == other.host
     }
 }
@@ -77,7 +77,7 @@ pub struct Origin<'a> {
 }
 
 impl<'a> Origin<'a> {
-    /// Reads an origin; `null` is none.
+    /// Parses an origin. `null` is not an origin.
     #[must_use]
     pub fn parse(text: &'a str) -> Option<Self> {
         let (scheme, authority) = text.split_once("://")?;
@@ -86,14 +86,14 @@ impl<'a> Origin<'a> {
         Some(Self { scheme, host, port: port.unwrap_or(default) })
     }
 
-    /// Whether a page of this origin came from the server that is asked as `host`. Nothing tells a server the scheme of the
-    /// outermost hop, so the default ports of both schemes stand for "no port".
+    /// Whether a page of this origin was served by `host`, the `Host` of a request. A server behind a proxy does not know the scheme of the
+    /// original request, so the default ports of both schemes count as no port.
     #[must_use]
     pub fn is_served_by(&self, host: &Authority<'_>) -> bool {
-        let by_default = default_port(self.scheme) == Some(self.port);
+        let has_default_port = default_port(self.scheme) == Some(self.port);
         self.host == host.host
             && (host.port == Some(self.port)
-                || (by_default && matches!(host.port, None | Some(80 | 443))))
+                || (has_default_port && matches!(host.port, None | Some(80 | 443))))
     }
 }
 
@@ -105,18 +105,18 @@ fn default_port(scheme: &str) -> Option<u16> {
     }
 }
 
-/// What a channel allows: one origin, or all subdomains of a domain (`https://*.example.com`).
+/// A pattern of origins: one origin, or all subdomains of a domain (`https://*.example.com`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OriginPattern<'a> {
-    /// This origin alone.
+    /// Exactly this origin.
     Exact(Origin<'a>),
-    /// Every subdomain of the origin's host, at any depth; not the host itself.
+    /// Every subdomain of the origin's host at any depth, but not the host itself.
     Subdomains(Origin<'a>),
 }
 
 impl<'a> OriginPattern<'a> {
-    /// Reads a pattern. Behind `*.` stand at least two labels, the last of which begins with a letter: nobody owns all of
-    /// `*.com`, and addresses have no subdomains.
+    /// Parses a pattern. After `*.` it must have at least two labels, and the last one must start with a letter: `*.com` has no single
+    /// owner, and addresses have no subdomains.
     #[must_use]
     pub fn parse(text: &'a str) -> Option<Self> {
         let (scheme, authority) = text.split_once("://")?;
@@ -140,7 +140,7 @@ impl<'a> OriginPattern<'a> {
         }
     }
 
-    /// Whether a page of `origin` is allowed.
+    /// Whether `origin` matches the pattern.
     #[must_use]
     pub fn allows(&self, origin: &Origin<'_>) -> bool {
         match (self, origin.host) {
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_is_any_depth_of_subdomains_and_nothing_else() {
+    fn a_wildcard_matches_subdomains_at_any_depth_and_nothing_else() {
         let pattern = "https://*.example.com";
         for origin in
             ["https://a.example.com", "https://a.b.example.com", "https://x.example.com:443"]
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_are_origins_or_subdomains_of_a_domain_that_somebody_owns() {
+    fn patterns_are_origins_or_subdomains_of_a_registrable_domain() {
         for good in [
             "https://app.example.com",
             "http://localhost:3000",
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn default_ports_and_spellings_make_no_other_origin() {
+    fn default_ports_and_spellings_do_not_change_an_origin() {
         assert!(allows("https://a.example:443", "https://a.example"));
         assert!(allows("http://a.example", "http://a.example:80"));
         assert!(allows("https://[::1]", "https://[0:0:0:0:0:0:0:1]:443"));
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_its_own_servers_whatever_the_default_port_is_written_as() {
+    fn a_page_is_served_by_its_host_with_or_without_the_default_port() {
         let served = |host: &str, origin: &str| {
             let origin = Origin::parse(origin).unwrap();
             Authority::parse(host).is_some_and(|host| origin.is_served_by(&host))

@@ -1,4 +1,4 @@
-//! What makes a configuration bad although its types are right. All problems at once, so that they are mended in one go.
+//! Validates the values of a configuration. Reports all problems at once, so that they can be fixed in one go.
 
 use std::{collections::HashSet, fmt};
 
@@ -6,15 +6,15 @@ use super::{
     Authority, BrokerConfig, ChannelConfig, Memory, OriginPattern, ProxyProtocol, valid_label,
 };
 
-/// Bytes of the smallest tail.
-const SMALLEST_TAIL: usize = 64 << 10;
+/// Minimum size of the tail of one channel.
+const MIN_TAIL_BYTES: usize = 64 << 10;
 
-/// A value that cannot be used: the path of its key and what would do.
+/// An invalid value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigProblem {
-    /// Path of the key, as `channels[0].delivery.heartbeatSeconds`.
+    /// Path of the key, such as `channels[0].delivery.heartbeatSeconds`.
     pub path: String,
-    /// What is wrong and what would do.
+    /// What is wrong, and which values are valid.
     pub message: String,
 }
 
@@ -27,8 +27,8 @@ impl fmt::Display for ConfigProblem {
 struct Problems(Vec<ConfigProblem>);
 
 impl Problems {
-    fn check(&mut self, path: impl Into<String>, good: bool, message: impl Into<String>) {
-        if !good {
+    fn check(&mut self, path: impl Into<String>, is_valid: bool, message: impl Into<String>) {
+        if !is_valid {
             self.0.push(ConfigProblem { path: path.into(), message: message.into() });
         }
     }
@@ -43,24 +43,24 @@ impl Problems {
 }
 
 impl BrokerConfig {
-    /// Everything that is wrong with the values; empty where the configuration can be used.
+    /// All invalid values; empty if the configuration is valid.
     #[must_use]
     pub fn problems(&self) -> Vec<ConfigProblem> {
         let mut p = Problems(Vec::new());
         let n = &self.nats;
-        p.check("nats.servers", !n.servers.is_empty(), "name at least one server");
-        let ways = [&n.token_file, &n.credentials_file].iter().filter(|w| w.is_some()).count()
+        p.check("nats.servers", !n.servers.is_empty(), "must have at least one server");
+        let methods = [&n.token_file, &n.credentials_file].iter().filter(|w| w.is_some()).count()
             + usize::from(n.user.is_some());
-        p.check("nats", ways <= 1, "give at most one of user, tokenFile and credentialsFile");
+        p.check("nats", methods <= 1, "set at most one of user, tokenFile and credentialsFile");
         p.check(
             "nats.passwordFile",
             n.user.is_some() == n.password_file.is_some(),
-            "user and passwordFile go together",
+            "set both user and passwordFile, or neither",
         );
         p.check(
             "nats.certificateFile",
             n.certificate_file.is_some() == n.key_file.is_some(),
-            "certificateFile and keyFile go together",
+            "set both certificateFile and keyFile, or neither",
         );
         p.range("nats.ackMilliseconds", n.ack_milliseconds, 100, 10_000);
         p.range("fanout.shards", self.fanout.shards.unwrap_or(1) as u64, 0, 256);
@@ -81,7 +81,7 @@ impl BrokerConfig {
             p.check(
                 format!("limits.allowedHosts[{i}]"),
                 Authority::parse(&host.to_ascii_lowercase()).is_some_and(|host| !host.has_port()),
-                "must be a host without port, as app.example.com or [::1]",
+                "must be a host without port, such as app.example.com or [::1]",
             );
         }
         p.range("limits.publishesInFlight", l.publishes_in_flight as u64, 1, 65_536);
@@ -92,7 +92,7 @@ impl BrokerConfig {
         p.check(
             "limits.proxyProtocol",
             l.proxy_protocol == ProxyProtocol::Off || !l.trusted_proxies.is_empty(),
-            "required needs the addresses of the proxies in limits.trustedProxies",
+            "required needs the networks of the proxies in limits.trustedProxies",
         );
         p.range("query.scanEvents", self.query.scan_events as u64, 256, 1_000_000);
         p.range("query.scanBytes", self.query.scan_bytes as u64, 64 << 10, 1 << 30);
@@ -104,12 +104,12 @@ impl BrokerConfig {
             s.grace_seconds >= s.delay_seconds + s.drain_seconds,
             "must be at least delaySeconds + drainSeconds",
         );
-        p.check("channels", !self.channels.is_empty(), "name at least one channel");
+        p.check("channels", !self.channels.is_empty(), "must have at least one channel");
         let (mut names, mut streams) = (HashSet::new(), HashSet::new());
         for (i, c) in self.channels.iter().enumerate() {
             let path = format!("channels[{i}]");
             c.problems(&path, &mut p);
-            p.check(&path, names.insert(c.key()), format!("{} stands here twice", c.key()));
+            p.check(&path, names.insert(c.key()), format!("{} is listed twice", c.key()));
             let stream = c.stream_name();
             p.check(
                 format!("{path}.stream"),
@@ -124,14 +124,14 @@ impl BrokerConfig {
 impl Memory {
     fn problems(&self, channels: usize, p: &mut Problems) {
         p.range("memory.tailEvents", self.tail_events as u64, 16, 1_000_000);
-        p.range("memory.tailBytes", self.tail_bytes as u64, SMALLEST_TAIL as u64, 16 << 30);
-        p.range("memory.allTailBytes", self.all_tail_bytes as u64, SMALLEST_TAIL as u64, 1 << 40);
+        p.range("memory.tailBytes", self.tail_bytes as u64, MIN_TAIL_BYTES as u64, 16 << 30);
+        p.range("memory.allTailBytes", self.all_tail_bytes as u64, MIN_TAIL_BYTES as u64, 1 << 40);
         p.range("memory.pageBytes", self.page_bytes, 1 << 20, 64 << 30);
         p.range("memory.channelPageBytes", self.channel_page_bytes, 1 << 20, 64 << 30);
-        let (all, wanted) = (self.all_tail_bytes, SMALLEST_TAIL.saturating_mul(channels));
+        let (all, wanted) = (self.all_tail_bytes, MIN_TAIL_BYTES.saturating_mul(channels));
         p.check(
             "memory.allTailBytes",
-            all < SMALLEST_TAIL || all >= wanted,
+            all < MIN_TAIL_BYTES || all >= wanted,
             format!("{all} is too little for {channels} channels: must be at least {wanted}"),
         );
     }
@@ -170,8 +170,8 @@ impl ChannelConfig {
         let d = &self.delivery;
         p.check(
             at("delivery.from"),
-            is_start(&d.from),
-            "must be latest, earliest, last:N with N from 1 to 1000, or -<duration> as -10m",
+            is_start_position(&d.from),
+            "must be latest, earliest, last:N with N from 1 to 1000, or -<duration> such as -10m",
         );
         p.range(at("delivery.heartbeatSeconds"), d.heartbeat_seconds, 1, 300);
         p.range(at("delivery.retryMilliseconds"), d.retry_milliseconds, 1000, 3_600_000);
@@ -187,7 +187,7 @@ impl ChannelConfig {
             p.check(
                 at(&format!("publishing.types[{i}]")),
                 is_type_pattern(pattern),
-                "must be up to 16 segments joined by dots, as order.paid, order.* or order.>, with > as the last one only",
+                "must be up to 16 segments joined by dots, such as order.paid, order.* or order.>, with > only as the last one",
             );
         }
         let a = &self.access;
@@ -195,7 +195,7 @@ impl ChannelConfig {
         p.check(
             at("access.allowCredentials"),
             !(any && a.allow_credentials),
-            "* with credentials would let every page act for its visitor: list the origins",
+            "* with credentials would let every web page act as its user: list the origins",
         );
         for (i, token) in a.tokens.iter().enumerate() {
             let at = |key: &str| at(&format!("access.tokens[{i}]{key}"));
@@ -204,15 +204,15 @@ impl ChannelConfig {
             p.check(
                 at(""),
                 token.jwks_url.is_some() != token.key_file.is_some(),
-                "give exactly one of jwksUrl and keyFile",
+                "set exactly one of jwksUrl and keyFile",
             );
         }
         for (i, origin) in a.allowed_origins.iter().enumerate() {
             p.check(
                 at(&format!("access.allowedOrigins[{i}]")),
                 origin == "*" || OriginPattern::parse(origin).is_some(),
-                "must be scheme://host[:port] in lower case without a path, as https://app.example.com, all subdomains of a \
-                 domain as https://*.example.com, or *",
+                "must be scheme://host[:port] in lower case without a path, such as https://app.example.com; https://*.example.com \
+                 for all subdomains; or *",
             );
         }
         for (i, name) in a.allowed_headers.iter().enumerate() {
@@ -220,14 +220,14 @@ impl ChannelConfig {
                 at(&format!("access.allowedHeaders[{i}]")),
                 (1..=64).contains(&name.len())
                     && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)),
-                "must be the name of a header, as X-Tenant",
+                "must be the name of a header, such as X-Tenant",
             );
         }
     }
 }
 
-/// What a channel may begin its subscribers at: no cursor and no time, which mean something once only.
-fn is_start(s: &str) -> bool {
+/// Whether `s` is a default start position: no cursor and no absolute time, which would soon be outdated.
+fn is_start_position(s: &str) -> bool {
     let digits = |s: &str| !s.is_empty() && s.len() <= 9 && s.bytes().all(|b| b.is_ascii_digit());
     let last = |n: &str| digits(n) && n.parse().is_ok_and(|n: usize| (1..=1000).contains(&n));
     let ago = |t: &str| t.strip_suffix(['s', 'm', 'h', 'd']).is_some_and(digits);
@@ -236,8 +236,8 @@ fn is_start(s: &str) -> bool {
         || s.strip_prefix('-').is_some_and(ago)
 }
 
-/// A pattern over types: up to 16 segments joined by dots, `*` for one of them, a last `>` for the rest. The broker reads patterns
-/// by the same rules; one that it could not read would never match.
+/// Whether `s` is a pattern of types: up to 16 segments joined by dots, where `*` matches one segment and a last `>` the rest. The broker
+/// parses patterns by the same rules; a pattern that it cannot parse would never match.
 fn is_type_pattern(s: &str) -> bool {
     let segments = || s.split('.');
     s.len() <= 256
@@ -256,12 +256,12 @@ mod tests {
     }
 
     #[test]
-    fn defaults_are_good() {
+    fn defaults_are_valid() {
         assert_eq!(problems("channels: [{namespace: default, name: demo}]"), Vec::<String>::new());
     }
 
     #[test]
-    fn the_tails_of_all_channels_must_find_room() {
+    fn the_total_of_the_tails_must_fit_all_channels() {
         let three =
             "channels: [{namespace: a, name: b}, {namespace: a, name: c}, {namespace: a, name: d}]";
         let with = |bytes: usize| problems(&format!("{three}\nmemory: {{allTailBytes: {bytes}}}"));
@@ -274,11 +274,11 @@ mod tests {
         let found = problems(&format!("{three}\nmemory: {{channelPageBytes: 7}}"));
         assert_eq!(found, ["memory.channelPageBytes: 7 is not in 1048576..=68719476736"]);
         let few_pages = format!("{three}\nmemory: {{pageBytes: 2000000}}");
-        assert_eq!(problems(&few_pages), Vec::<String>::new(), "those of a channel follow");
+        assert_eq!(problems(&few_pages), Vec::<String>::new(), "channelPageBytes is limited by it");
     }
 
     #[test]
-    fn every_problem_is_told_at_once_with_its_path() {
+    fn all_problems_are_reported_with_their_paths() {
         let found = problems(
             "shutdown: {graceSeconds: 1}
 limits: {allowedHosts: [App.example.com, '[::1]', 'a.example:80']}
@@ -306,7 +306,7 @@ channels:
             "channels[1].access.allowedOrigins[2]: ",
             "channels[1].access.allowedOrigins[3]: ",
             "channels[1].access.allowedHeaders[1]: ",
-            "channels[2]: a/b stands here twice",
+            "channels[2]: a/b is listed twice",
         ] {
             assert!(found.iter().any(|f| f.starts_with(path)), "{path} not in {found:#?}");
         }

@@ -138,7 +138,7 @@ async fn check_asks_nats_only_where_it_is_told_to() -> Result<()> {
     assert!(check(&large, |command| command).await?.status.success());
     let said = check(&large, |command| command.arg("--nats")).await?;
     assert_eq!(said.status.code(), Some(1), "{}", said.stderr);
-    let words = "channel default/demo: publishing.maxEventBytes is 2097152, but NATS takes messages of at most 1048576";
+    let words = "channel default/demo: publishing.maxEventBytes is 2097152, but NATS accepts messages of at most 1048576";
     assert!(said.stderr.contains(words), "{}", said.stderr);
     let small = large.replace("2097152", "1000000");
     let said = check(&small, |command| command.arg("--nats")).await?;
