@@ -4,7 +4,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" -}}
 {{- end }}
 
-{{/* Prefix of all objects. 40 characters leave room for the longest ending and for the names of pods. */}}
+{{/* Prefix of the names of all objects. 40 characters leave room for the longest suffix and for the suffixes of pods. */}}
 {{- define "eventcast.fullname" -}}
 {{- $name := include "eventcast.name" . -}}
 {{- if .Values.fullnameOverride -}}
@@ -16,14 +16,14 @@
 {{- end -}}
 {{- end }}
 
-{{/* Labels by which pods are selected. Call with (dict "root" $ "component" "operator"). */}}
+{{/* Labels that select pods. Call with (dict "root" $ "component" "operator"). */}}
 {{- define "eventcast.selector" -}}
 app.kubernetes.io/name: {{ include "eventcast.name" .root }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
-{{/* Labels of objects; called as eventcast.selector, with labels of the user in "extra" where there are any. */}}
+{{/* Labels of objects. Call like eventcast.selector, with optional further labels in "extra". */}}
 {{- define "eventcast.labels" -}}
 {{- $own := include "eventcast.selector" . | fromYaml -}}
 {{- $_ := set $own "app.kubernetes.io/version" .root.Chart.AppVersion -}}
@@ -33,14 +33,14 @@ app.kubernetes.io/component: {{ .component }}
 {{- mergeOverwrite (dict) .root.Values.commonLabels (.extra | default dict) $own | toYaml -}}
 {{- end }}
 
-{{/* Labels of pods, called alike. Without versions: a pod is not to restart because the chart has a new one. */}}
+{{/* Labels of pods. Call like eventcast.labels. Without versions, so that an upgrade of the chart alone restarts no pod. */}}
 {{- define "eventcast.podLabels" -}}
 {{- $own := include "eventcast.selector" . | fromYaml -}}
 {{- $_ := set $own "app.kubernetes.io/part-of" "eventcast" -}}
 {{- mergeOverwrite (dict) .root.Values.commonLabels .extra $own | toYaml -}}
 {{- end }}
 
-{{/* An image reference. Call with (dict "root" $ "image" .Values.image). */}}
+{{/* Image reference. Call with (dict "root" $ "image" .Values.image). */}}
 {{- define "eventcast.image" -}}
 {{- $registry := .root.Values.global.imageRegistry | default .image.registry -}}
 {{- $name := ternary (printf "%s/%s" $registry .image.repository) .image.repository (ne $registry "") -}}

@@ -1,4 +1,4 @@
-{{/* How NATS is reached: the node of this chart, or an existing one. */}}
+{{/* Servers of the bundled or the existing NATS. */}}
 
 {{- define "eventcast.nats.name" -}}
 {{- printf "%s-nats" (include "eventcast.fullname" .) -}}
@@ -12,7 +12,7 @@
 {{- end -}}
 {{- end }}
 
-{{/* The Secret with the credentials; empty where there are none. */}}
+{{/* Name of the Secret with the credentials; empty without credentials. */}}
 {{- define "eventcast.nats.secret" -}}
 {{- if not .Values.nats.enabled -}}
 {{- .Values.externalNats.existingSecret -}}
@@ -23,7 +23,7 @@
 {{- end -}}
 {{- end }}
 
-{{/* What is used of that Secret, as {password|token|credentials|ca|certificate|key: <key in the Secret>}. */}}
+{{/* The used keys of that Secret, as {password|token|credentials|ca|certificate|key: <key in the Secret>}. */}}
 {{- define "eventcast.nats.keys" -}}
 {{- $keys := dict -}}
 {{- if include "eventcast.nats.secret" . -}}
@@ -39,31 +39,31 @@
 {{- toYaml $keys -}}
 {{- end }}
 
-{{/* The user that belongs to a password. */}}
+{{/* The user of the password. */}}
 {{- define "eventcast.nats.user" -}}
 {{- if hasKey (include "eventcast.nats.keys" . | fromYaml) "password" -}}
 {{- ternary .Values.nats.auth.user .Values.externalNats.user .Values.nats.enabled -}}
 {{- end -}}
 {{- end }}
 
-{{/* The configuration of the node of this chart. */}}
+{{/* Configuration of the bundled NATS. */}}
 {{- define "eventcast.nats.config" -}}
 server_name: {{ include "eventcast.nats.name" . }}
 listen: "0.0.0.0:4222"
 http: "0.0.0.0:8222"
-# the largest publishing.maxEventBytes that a channel may have, 8 MiB, and its headers
+# the largest valid publishing.maxEventBytes, 8 MiB, and headers
 max_payload: {{ .Values.nats.maxPayload }}
 jetstream {
   store_dir: /data
   max_file_store: {{ .Values.nats.storage.maxFileStore }}
   max_memory_store: {{ .Values.nats.maxMemoryStore }}
-  # when what was acknowledged is on disk
+  # when acknowledged events are synced to disk
   sync_interval: {{ .Values.nats.syncInterval }}
 }
 {{- if include "eventcast.nats.secret" . }}
 authorization {
   user: {{ quote .Values.nats.auth.user }}
-  # from the environment, which has it in quotes
+  # from an environment variable that contains quotes
   password: $NATS_PASSWORD_QUOTED
 }
 {{- end }}

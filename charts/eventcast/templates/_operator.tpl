@@ -1,4 +1,4 @@
-{{/* What the Deployment and the pod of `helm test` share: environment and credentials of eventcast-operator. */}}
+{{/* Environment of eventcast-operator, for the Deployment and the pod of `helm test`. */}}
 
 {{- define "eventcast.operator.env" -}}
 {{- $v := .Values -}}
@@ -41,7 +41,7 @@
 {{- end }}
 {{- end }}
 
-{{/* Mounts and volumes of the credentials; nothing where there are none. */}}
+{{/* Volume mounts of the NATS credentials; nothing without credentials. */}}
 {{- define "eventcast.operator.mounts" -}}
 {{- if include "eventcast.nats.secret" . }}
 volumeMounts:
@@ -57,7 +57,7 @@ volumes:
   - name: nats
     secret:
       secretName: {{ . }}
-      # 0440, which YAML 1.1 and 1.2 read differently
+      # 0440; YAML 1.1 and 1.2 parse octal numbers differently
       defaultMode: 288
       items:
         {{- range include "eventcast.nats.keys" $ | fromYaml | values | uniq | sortAlpha }}

@@ -1,6 +1,6 @@
-{{/* What all pods of this chart have in common. */}}
+{{/* Settings of all pods of this chart. */}}
 
-{{/* Security of a pod: the restricted Pod Security Standard. 65532 is "nonroot" of distroless images. */}}
+{{/* Security context by the restricted Pod Security Standard. 65532 is the user "nonroot" of distroless images. */}}
 {{- define "eventcast.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 65532
@@ -18,7 +18,7 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
-{{/* Where a pod may run. Call with .Values, or .Values.nats. */}}
+{{/* Scheduling of a pod. Call with .Values or .Values.nats. */}}
 {{- define "eventcast.scheduling" -}}
 {{- range $field := list "priorityClassName" "nodeSelector" "tolerations" }}
 {{- with index $ $field }}

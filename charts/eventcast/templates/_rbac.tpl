@@ -1,17 +1,17 @@
-{{/* Everything the operator may do in the namespaces it watches, and nothing else. */}}
+{{/* The permissions of the operator in the namespaces that it watches. */}}
 {{- define "eventcast.rbac.rules" -}}
-# the channels: their specification is never written, only finalizers and status
+# channels: the operator writes finalizers and status, never the spec
 - apiGroups: [eventcast.dev]
   resources: [eventchannels]
   verbs: [list, watch, patch]
 - apiGroups: [eventcast.dev]
   resources: [eventchannels/status]
   verbs: [patch]
-# asked for by an admission plugin of some clusters, where an owner reference blocks its owner's deletion
+# required by the admission plugin OwnerReferencesPermissionEnforcement for blockOwnerDeletion
 - apiGroups: [eventcast.dev]
   resources: [eventchannels/finalizers]
   verbs: [update]
-# what every channel has; server-side apply wants create and patch, and it goes with its channel
+# objects of every channel: server-side apply needs create and patch; the garbage collector deletes them
 {{- range $group, $resources := dict "" "configmaps, services, serviceaccounts" "apps" "deployments" }}
 - apiGroups: [{{ quote $group }}]
   resources: [{{ $resources }}]
@@ -20,7 +20,7 @@
 - apiGroups: [apps]
   resources: [deployments/scale]
   verbs: [patch]
-# what a channel may cease to want
+# objects that the operator deletes when a channel no longer needs them
 {{- range $group, $resources := dict
   "autoscaling" "horizontalpodautoscalers"
   "gateway.networking.k8s.io" "httproutes"
@@ -32,12 +32,12 @@
   verbs: [get, list, watch, create, patch, delete]
 {{- end }}
 {{- if include "eventcast.nats.secret" . }}
-# copies of the credentials of NATS; Secrets are never listed
+# copies of the NATS credentials; the operator never lists Secrets
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, create, patch]
 {{- end }}
-# how the brokers do, and what is told about it
+# state of the broker pods; Events
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch]

@@ -1,4 +1,4 @@
-{{/* What the schema cannot say: values that contradict each other, with a word on what to do. Included once, by the Deployment. */}}
+{{/* Rejects contradictory values, which the schema cannot express. Included once, by the Deployment. */}}
 
 {{- define "eventcast.validate" -}}
 {{- include "eventcast.validate.operator" . -}}
@@ -11,7 +11,7 @@
 
 {{- define "eventcast.validate.operator" -}}
 {{- if and (not .Values.leaderElection) (gt (int .Values.replicas) 1) -}}
-{{- fail "leaderElection=false with more than one replica: two operators would undo each other's work. Set replicas=1, or leave leaderElection on." -}}
+{{- fail "leaderElection=false with more than one replica: two operators would overwrite each other's changes. Set replicas=1, or enable leaderElection." -}}
 {{- end -}}
 {{- if and (not .Values.serviceAccount.create) (not .Values.serviceAccount.name) -}}
 {{- fail "serviceAccount.create=false: name the existing ServiceAccount in serviceAccount.name." -}}
@@ -21,10 +21,10 @@
 {{- define "eventcast.validate.bundled" -}}
 {{- $external := .Values.externalNats -}}
 {{- if $external.servers -}}
-{{- fail "nats.enabled and externalNats.servers are both set: set nats.enabled=false to use the existing NATS, or remove externalNats.servers to use the one of this chart." -}}
+{{- fail "nats.enabled and externalNats.servers are both set: set nats.enabled=false to use the existing NATS, or remove externalNats.servers to use the bundled one." -}}
 {{- end -}}
 {{- if or $external.user $external.existingSecret -}}
-{{- fail "externalNats has credentials but nats.enabled is true: set nats.enabled=false and externalNats.servers, or use nats.auth for the NATS of this chart." -}}
+{{- fail "externalNats has credentials but nats.enabled is true: set nats.enabled=false and externalNats.servers, or use nats.auth for the bundled NATS." -}}
 {{- end -}}
 {{- $auth := .Values.nats.auth -}}
 {{- if and $auth.password $auth.existingSecret -}}
@@ -38,17 +38,17 @@
 
 {{- define "eventcast.validate.external" -}}
 {{- if not .servers -}}
-{{- fail "there is no NATS: set nats.enabled=true to run the one of this chart, or name an existing one: --set 'externalNats.servers={nats://nats.nats.svc:4222}'." -}}
+{{- fail "no NATS is configured: set nats.enabled=true to run the bundled NATS, or set an existing one: --set 'externalNats.servers={nats://nats.nats.svc:4222}'." -}}
 {{- end -}}
 {{- $named := without (values .keys) "" -}}
 {{- if and .existingSecret (not $named) -}}
-{{- fail (printf "externalNats.existingSecret=%s, but no key of it is named in externalNats.keys: for a credentials file, --set externalNats.keys.credentials=nats.creds." .existingSecret) -}}
+{{- fail (printf "externalNats.existingSecret=%s, but externalNats.keys has no key of it: for a credentials file, --set externalNats.keys.credentials=nats.creds." .existingSecret) -}}
 {{- end -}}
 {{- if and $named (not .existingSecret) -}}
-{{- fail "externalNats.keys names keys, but externalNats.existingSecret names no Secret to find them in." -}}
+{{- fail "externalNats.keys is set, but externalNats.existingSecret is not." -}}
 {{- end -}}
 {{- if gt (len (without (list .keys.password .keys.token .keys.credentials) "")) 1 -}}
-{{- fail "externalNats.keys names more than one of password, token and credentials: NATS takes one." -}}
+{{- fail "externalNats.keys has more than one of password, token and credentials: set one." -}}
 {{- end -}}
 {{- if ne (empty .user) (empty .keys.password) -}}
 {{- fail "externalNats.user and externalNats.keys.password belong together: set both or neither." -}}
@@ -59,13 +59,13 @@
 {{- if or .keys.ca .keys.certificate -}}
 {{- range .servers -}}
 {{- if not (hasPrefix "tls://" .) -}}
-{{- fail (printf "externalNats.keys has TLS files, but %s does not ask for TLS: write tls:// instead of nats://." .) -}}
+{{- fail (printf "externalNats.keys has TLS files, but %s does not use TLS: write tls:// instead of nats://." .) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end }}
 
-{{/* Bytes of a quantity with Mi, Gi or Ti. */}}
+{{/* Converts a quantity with Mi, Gi or Ti to bytes. */}}
 {{- define "eventcast.bytes" -}}
 {{- $unit := dict "Mi" 1 "Gi" 1024 "Ti" 1048576 -}}
 {{- mul (regexFind "^[0-9]+" . | int64) (index $unit (regexFind "[MGT]i$" .)) 1048576 -}}

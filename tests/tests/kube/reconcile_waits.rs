@@ -205,5 +205,5 @@ async fn optional_apis_are_found_while_the_definition_is_missing() -> Result<()>
     let text = monitors.to_string();
     let applied = server.kubectl(&["apply", "--server-side", "-f", "-"], Some(&text)).await?;
     ensure!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
-    said("the optional APIs of the cluster have changed").await
+    said("the optional APIs of the cluster changed").await
 }
