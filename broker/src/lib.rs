@@ -13,7 +13,8 @@
 //! - `log`: a JetStream stream in, framed events out. Only this module uses async-nats.
 //! - `fanout`: subscribers, and the sinks that write to them.
 //! - `query`: bounded scans for history and statistics.
-//! - `http`, `server`: requests and sockets. Only these modules, and `fanout::body`, use hyper.
+//! - `http`, `server`: requests and sockets. Only these modules, and `fanout::body`, use hyper as a server.
+//! - `sessions`, `access`, `delivery`: open streams, what they may read, and the ledger of what they received.
 //! - `broker`, `channel`: what a running broker holds; `client`, `budget`, `rate_limit`, `sockets`: its limits.
 //! - `reload`, `readiness`, `drain`, `admin`, `dev`: startup, configuration and shutdown of the process.
 
@@ -203,7 +204,7 @@ async fn reload_on_change(
         let counted = |outcome| broker.metrics.config_reloads.with_label_values(&[outcome]).inc();
         match changed {
             Ok(ValidConfig { config, unknown, .. }) => {
-                counted("taken");
+                counted("applied");
                 report_unknown_keys(&broker.metrics, &unknown);
                 for key in broker.config().needs_restart(&config) {
                     tracing::warn!(key, "the changed value needs a restart");
@@ -212,7 +213,7 @@ async fn reload_on_change(
                 tracing::info!("applied the new configuration");
             }
             Err(error) => {
-                counted("refused");
+                counted("rejected");
                 let error = Chain(&error);
                 tracing::error!(%error, "rejected the new configuration; keeping the last valid one");
             }

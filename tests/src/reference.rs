@@ -7,15 +7,16 @@ const HEAD: &str = "# Configuration of the broker
 One YAML file, given with `--config` or `EVENTCAST_CONFIG`; every key but `channels` has a default. Generated from the types in
 `crds/src/config.rs` by `make docs`; [config.schema.json](config.schema.json) is the same as JSON Schema.
 
-A value comes from the file, then the environment (`EVENTCAST__LIMITS__SUBSCRIBERS_PER_ADDRESS=5` sets
-`limits.subscribersPerAddress`), then flags (`--set limits.subscribersPerAddress=5`, `--listen`, `--admin`); later ones win.
-`eventcast-broker check --config FILE` tells every problem at once, unknown keys included, and exits 64; a running broker only warns of
-unknown keys and counts them (`eventcast_config_unknown_keys`), because images can be pinned.
+Flags (`--set limits.subscribersPerAddress=5`, `--listen`, `--admin`) override the environment
+(`EVENTCAST__LIMITS__SUBSCRIBERS_PER_ADDRESS=5`), which overrides the file.
+`eventcast-broker check --config FILE` reports every problem at once and exits with 64. It treats unknown keys as errors. A running broker only
+logs and counts them (`eventcast_config_unknown_keys`), because its image may be older than the configuration.
 
-`limits`, `shutdown`, `query` and `channels` are read again when the file changes, without a restart (but `limits.connections`,
-`limits.publishesInFlight`, `limits.bodyBytes`, `limits.bodyBytesPerAddress`, `query.concurrent` and `query.answerBytes`); the rest needs one, and the broker says so. A change of a channel's `stream`, `subjectPrefix`, `retention` or
-`publishing.maxEventBytes` opens its log anew: its subscribers are closed and come back. A file that cannot be used is refused as a whole, and the
-last good one stays (`eventcast_config_reloads_total`).
+When the file changes, the broker applies `limits`, `shutdown`, `query` and `channels` without a restart, except for `limits.connections`,
+`limits.publishesInFlight`, `limits.bodyBytes`, `limits.bodyBytesPerAddress`, `query.concurrent` and `query.answerBytes`. Other changes need a
+restart, and the broker logs a warning. A change of a channel's `stream`, `subjectPrefix`, `retention` or `publishing.maxEventBytes` reopens its
+log: its subscribers are disconnected and reconnect. An invalid file is rejected as a whole, and the broker keeps the last valid one
+(`eventcast_config_reloads_total`).
 
 A complete file:
 

@@ -207,7 +207,7 @@ async fn a_running_broker_warns_of_unknown_keys_and_counts_them() -> Result<()> 
         assert!(broker.log().lines().any(said), "{key} not in {}", broker.log());
     }
     broker.reconfigure(|config| drop(config.as_object_mut().and_then(|c| c.remove("colour"))))?;
-    reloads(&broker, "taken", 1).await?;
+    reloads(&broker, "applied", 1).await?;
     assert_eq!(broker.metric("eventcast_config_unknown_keys", &[]).await?, 1.0);
     Ok(())
 }
@@ -259,7 +259,7 @@ async fn what_changes_holds_for_new_subscribers_without_a_restart() -> Result<()
             json!({"heartbeatSeconds": 1, "retryMilliseconds": 60_000});
         config["channels"][0]["access"]["allowedOrigins"] = json!(["https://app.example.com"]);
     })?;
-    reloads(&broker, "taken", 1).await?;
+    reloads(&broker, "applied", 1).await?;
     let mut new = EventStream::connect(&url, None).await?;
     new.next_of("eventcast.heartbeat", Duration::from_secs(3)).await?;
     let retry = new.retry().context("no retry")?;
@@ -291,7 +291,7 @@ async fn channels_come_and_go_while_it_runs() -> Result<()> {
     assert_eq!(publish(&extra, "too early", &[]).await?.status, 404);
     let two = json!([{"namespace": "default", "name": "demo"}, {"namespace": "default", "name": "extra"}]);
     broker.reconfigure(|config| config["channels"] = two.clone())?;
-    reloads(&broker, "taken", 1).await?;
+    reloads(&broker, "applied", 1).await?;
     let mut goes = EventStream::connect(&extra, None).await?;
     assert_eq!(publish(&extra, "one", &[]).await?.status, 201);
     assert_eq!(goes.next_data(SOON).await?.data, "one");
@@ -305,7 +305,7 @@ async fn channels_come_and_go_while_it_runs() -> Result<()> {
     assert_eq!(publish(&extra, "too late", &[]).await?.status, 404);
 
     broker.reconfigure(|config| config["channels"] = two)?;
-    reloads(&broker, "taken", 3).await?;
+    reloads(&broker, "applied", 3).await?;
     let mut back = goes.reconnect().await?;
     publish(&extra, "two", &[]).await?;
     let event = back.next_data(SOON).await?;
@@ -327,13 +327,13 @@ async fn a_bad_file_is_refused_and_the_last_good_one_stays() -> Result<()> {
         ["channels: [", "{\"query\": {\"concurrent\": 0}}", "limits: {subscribers: lots}", ""];
     for (count, text) in (1..).zip(bad) {
         fs::write(broker.config_file(), text)?;
-        reloads(&broker, "refused", count).await.with_context(|| format!("{text:?}"))?;
+        reloads(&broker, "rejected", count).await.with_context(|| format!("{text:?}"))?;
         assert_eq!(publish(&url, text, &[]).await?.status, 201, "{text:?}");
         assert_eq!(stream.next_data(SOON).await?.data, text);
     }
     assert!(broker.log().contains("query.concurrent: "), "{}", broker.log());
     broker.reconfigure(|config| config["limits"]["subscribers"] = 7.into())?;
-    reloads(&broker, "taken", 1).await
+    reloads(&broker, "applied", 1).await
 }
 
 #[tokio::test]
@@ -342,13 +342,13 @@ async fn a_change_that_needs_a_restart_is_said() -> Result<()> {
     let nats = NatsServer::start().await?;
     let mut broker = Broker::start(&nats.url(), |_| {}).await?;
     broker.reconfigure(|config| config["memory"]["tailEvents"] = 100.into())?;
-    reloads(&broker, "taken", 1).await?;
+    reloads(&broker, "applied", 1).await?;
     let log = broker.log();
     let said = |line: &str| line.contains("needs a restart") && line.contains("memory");
     assert!(log.lines().any(said), "{log}");
     // once: a second change of something else is no news about this one
     broker.reconfigure(|config| config["limits"]["subscribers"] = 7.into())?;
-    reloads(&broker, "taken", 2).await?;
+    reloads(&broker, "applied", 2).await?;
     assert_eq!(publish(&broker.events_url(""), "still here", &[]).await?.status, 201);
     Ok(())
 }

@@ -64,8 +64,8 @@ async fn the_size_of_heads_can_be_raised_while_the_broker_runs() -> Result<()> {
     let mut site = start(|_| {}).await?;
     let cookie = "x".repeat(60_000);
     site.broker.reconfigure(|config| config["limits"]["headBytes"] = (64 << 10).into())?;
-    let taken = [("outcome", "taken")];
-    site.metric("eventcast_config_reloads_total", &taken, ROOM, |n| n == 1.0).await?;
+    let applied = [("outcome", "applied")];
+    site.metric("eventcast_config_reloads_total", &applied, ROOM, |n| n == 1.0).await?;
     for version in BOTH {
         let mut stream = site.subscribe(version, "", &[("Cookie", &cookie)]).await?;
         stream.opening().await?;
