@@ -1,8 +1,8 @@
 //! The client of a request, for limits per address. Pure.
 //!
-//! The peer address of the connection is certain. `X-Forwarded-For` and `Forwarded` are believed hop by hop, as long as the hop that
-//! added an entry is a trusted proxy. Proxies append, so the lists are read from the right. Entries to the left of the first untrusted
-//! address were written by the client.
+//! The peer address of the connection is certain. `X-Forwarded-For` and `Forwarded` are believed hop by hop, as long as the hop
+//! that added an entry is a trusted proxy. Proxies append, so the lists are read from the right. Entries to the left of the first
+//! untrusted address were written by the client.
 
 #[cfg(test)]
 mod tests;
@@ -101,7 +101,8 @@ fn forwarded_for(element: &str) -> Option<IpAddr> {
     node(value)
 }
 
-/// Parses an address as proxies write it: `1.2.3.4`, `1.2.3.4:5`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:5`, with a zone after
+/// Parses an address as proxies write it: `1.2.3.4`, `1.2.3.4:5`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:5`, with a zone
+/// after
 /// `%`, or in quotes. Returns `None` for `unknown`, for obfuscated names of RFC 7239 (`_hidden`), and for anything else.
 fn node(text: &str) -> Option<IpAddr> {
     let text = text.trim();

@@ -48,8 +48,8 @@ pub(crate) enum BadCloudEvent {
     Header(String, &'static str),
 }
 
-/// The mode of a message with the media type `essence`; `None` if it is not a CloudEvent. A message with any attribute in its headers
-/// is one: otherwise, with a misspelt `ce-specversion`, it would become a plain event without type and topic.
+/// The mode of a message with the media type `essence`; `None` if it is not a CloudEvent. A message with any attribute in its
+/// headers is one: otherwise, with a misspelt `ce-specversion`, it would become a plain event without type and topic.
 ///
 /// # Errors
 /// A format other than JSON.

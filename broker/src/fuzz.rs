@@ -10,8 +10,8 @@ use crate::http::{
     params::{Params, known},
 };
 
-/// Any publish request is rejected, or becomes events that obey every rule. The first byte selects the content type, the first line is
-/// the query.
+/// Any publish request is rejected, or becomes events that obey every rule. The first byte selects the content type, the first line
+/// is the query.
 pub fn publish(bytes: &[u8]) {
     let Some((kind, rest)) = bytes.split_first() else { return };
     let mut lines = rest.splitn(2, |b| *b == b'\n');

@@ -53,7 +53,7 @@ use eventcast_wire::{
 
 use crate::metrics::ChannelMetrics;
 use page_cache::ChannelPages;
-use retention::Retained;
+use retention::RetentionState;
 use tail::Tail;
 
 /// Concurrent page loads of one channel. A direct get holds the stream's lock in nats-server, so more would delay publishers.
@@ -103,7 +103,7 @@ pub(crate) struct Log {
     page_loads: pages::PageLoads,
     load_permits: Semaphore,
     info: stream::InfoCache,
-    retained: Mutex<Retained>,
+    retention: Mutex<RetentionState>,
     /// Incremented when events that the stream deleted are removed from memory.
     drops: AtomicU64,
     metrics: Arc<ChannelMetrics>,
@@ -149,7 +149,7 @@ impl Log {
             page_loads: pages::PageLoads::default(),
             load_permits: Semaphore::new(MAX_PAGE_LOADS),
             info: stream::InfoCache::default(),
-            retained: Mutex::default(),
+            retention: Mutex::default(),
             drops: AtomicU64::new(0),
             metrics,
             live: AtomicBool::new(false),

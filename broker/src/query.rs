@@ -1,5 +1,5 @@
-//! Bounded scans of past events: reads a range of the log page by page and applies a filter, until a limit, the end of the range, or
-//! the budget of one request.
+//! Bounded scans of past events: reads a range of the log page by page and applies a filter, until a limit, the end of the range,
+//! or the budget of one request.
 
 mod history;
 mod stats;

@@ -170,8 +170,8 @@ async fn stop_orphan(folder: &Path) {
     }
 }
 
-/// Starts the server on the default port, or on a free one. Another process may take the port in between, so the server that answers
-/// there must have the name of the started one.
+/// Starts the server on the default port, or on a free one. Another process may take the port in between, so the server that
+/// answers there must have the name of the started one.
 async fn start_on_a_port(program: &Path, folder: &Path) -> Result<(Child, u16), Failure> {
     for port in [DEFAULT_NATS_PORT, 0, 0, 0] {
         let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, port));

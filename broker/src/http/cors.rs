@@ -57,8 +57,8 @@ pub(crate) fn options(access: &Access, headers: &HeaderMap) -> Response<Answer> 
     response
 }
 
-/// The headers that a page may send: the fixed list, those of the channel's configuration, and the requested headers of CloudEvents,
-/// whose extension attributes are not known in advance.
+/// The headers that a page may send: the fixed list, those of the channel's configuration, and the requested headers of
+/// CloudEvents, whose extension attributes are not known in advance.
 fn allow_headers(access: &Access, headers: &HeaderMap) -> HeaderValue {
     let requested = headers
         .get(header::ACCESS_CONTROL_REQUEST_HEADERS)
@@ -94,8 +94,8 @@ pub(crate) fn reject_foreign<B>(access: &Access, request: &Request<B>) -> Result
         .close())
 }
 
-/// Whether the page came from this server. Browsers say so with `Sec-Fetch-Site` (Fetch Metadata), which a page cannot forge, and which
-/// still holds if a proxy changes `Host`. Otherwise the origin must match the requested host. `X-Forwarded-*` is not trusted.
+/// Whether the page came from this server. Browsers say so with `Sec-Fetch-Site` (Fetch Metadata), which a page cannot forge, and
+/// which still holds if a proxy changes `Host`. Otherwise the origin must match the requested host. `X-Forwarded-*` is not trusted.
 fn is_own<B>(request: &Request<B>, origin: &str) -> bool {
     if request.headers().get("sec-fetch-site").is_some_and(|site| site == "same-origin") {
         return true;

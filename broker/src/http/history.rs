@@ -6,7 +6,7 @@ use super::{
     Answer, client, json, link,
     params::{Params, known},
     problem::Problem,
-    range, retained,
+    query_answer, range,
 };
 use crate::{
     access::Grant,
@@ -47,5 +47,5 @@ pub(super) async fn handle(
         let parameter = if order == Order::Ascending { "from" } else { "until" };
         link::add_next(&mut response, request, parameter, next);
     }
-    Ok(retained::until_read(response, slot, &context.kill))
+    Ok(query_answer::hold_until_read(response, slot, &context.kill))
 }

@@ -96,8 +96,8 @@ impl Params {
         Ok(grant.narrow(filter)?)
     }
 
-    /// Where a subscriber starts: the header `Last-Event-ID`, the same as a parameter, `from=`, or the default of the channel, in this
-    /// order.
+    /// Where a subscriber starts: the header `Last-Event-ID`, the same as a parameter, `from=`, or the default of the channel, in
+    /// this order.
     pub(crate) fn start(
         &self,
         headers: &HeaderMap,

@@ -89,8 +89,8 @@ pub(super) async fn handle(
     }
 }
 
-/// Counts each event of a request once. Events that are not counted when this is dropped were abandoned: the publisher disconnected,
-/// and hyper dropped the request.
+/// Counts each event of a request once. Events that are not counted when this is dropped were abandoned: the publisher
+/// disconnected, and hyper dropped the request.
 struct PublishCount<'a> {
     metrics: &'a ChannelMetrics,
     uncounted: usize,

@@ -6,7 +6,7 @@ use super::{
     Answer, client, json, link,
     params::{Params, known, seconds},
     problem::Problem,
-    range, retained,
+    query_answer, range,
 };
 use crate::{
     access::Grant,
@@ -48,5 +48,5 @@ pub(super) async fn handle(
     if let Some(next) = &found.next {
         link::add_next(&mut response, request, "from", next);
     }
-    Ok(retained::until_read(response, slot, &context.kill))
+    Ok(query_answer::hold_until_read(response, slot, &context.kill))
 }

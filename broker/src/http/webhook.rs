@@ -1,5 +1,5 @@
-//! The abuse protection handshake of CloudEvents webhooks (CloudEvents, HTTP webhook, section 4). Azure Event Grid and others send no
-//! events before it succeeds.
+//! The abuse protection handshake of CloudEvents webhooks (CloudEvents, HTTP webhook, section 4). Azure Event Grid and others send
+//! no events before it succeeds.
 
 use eventcast_crds::config::{Action, ChannelConfig};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
@@ -11,8 +11,8 @@ const REQUEST_ORIGIN: HeaderName = HeaderName::from_static("webhook-request-orig
 const ALLOWED_ORIGIN: HeaderName = HeaderName::from_static("webhook-allowed-origin");
 const ALLOWED_RATE: HeaderName = HeaderName::from_static("webhook-allowed-rate");
 
-/// Grants a validation request, if `request` is one and anybody may publish to the channel. Without these headers, the response is a
-/// refusal: the specification defines no status for either.
+/// Grants a validation request, if `request` is one and anybody may publish to the channel. Without these headers, the response is
+/// a refusal: the specification defines no status for either.
 pub(super) fn grant(config: &ChannelConfig, request: &HeaderMap, response: &mut Response<Answer>) {
     let Some(origin) = request.get(REQUEST_ORIGIN) else { return };
     let publishing = &config.publishing;

@@ -98,7 +98,8 @@ impl Deletions {
         new
     }
 
-    /// Notes that the first sequence of the stream is `first`, and returns the sequence below which memory must hold nothing. That is
+    /// Notes that the first sequence of the stream is `first`, and returns the sequence below which memory must hold nothing. That
+    /// is
     /// `first` if `at_once`, else the first sequence of before the grace period.
     pub(super) fn advance_floor(&mut self, first: u64, at_once: bool, now: Instant) -> u64 {
         match self.seen {

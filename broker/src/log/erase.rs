@@ -61,8 +61,8 @@ struct ReplyError {
 }
 
 impl Log {
-    /// Erases the event of `cursor`; JetStream overwrites its bytes on disk. Returns the number of erased events: 0 if the event was
-    /// deleted before.
+    /// Erases the event of `cursor`; JetStream overwrites its bytes on disk. Returns the number of erased events: 0 if the event
+    /// was deleted before.
     ///
     /// # Errors
     /// See [`EraseError`].
@@ -85,8 +85,8 @@ impl Log {
         Ok(1)
     }
 
-    /// Erases all events whose topic matches `tokens`, a topic pattern that is encoded as the tokens of a subject. Returns the number
-    /// of erased events.
+    /// Erases all events whose topic matches `tokens`, a topic pattern that is encoded as the tokens of a subject. Returns the
+    /// number of erased events.
     ///
     /// # Errors
     /// See [`EraseError`].

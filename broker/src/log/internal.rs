@@ -1,8 +1,8 @@
 //! Events that the broker itself appends to the log, with a reserved type (`eventcast.*`).
 //!
-//! They bypass the checks of what publishers send, and have subjects of their own ([`eventcast_wire::subject`]). A request body only
-//! becomes [`Draft`](eventcast_wire::event::Draft)s, which are never stored under these subjects. A reserved type under any other
-//! subject is an invalid event.
+//! They bypass the checks of what publishers send, and have subjects of their own ([`eventcast_wire::subject`]). A request body
+//! only becomes [`Draft`](eventcast_wire::event::Draft)s, which are never stored under these subjects. A reserved type under any
+//! other subject is an invalid event.
 //!
 //! Nothing uses this yet. The first user must add `<prefix>.internal.>` to the subjects of the stream (`eventcast_crds::stream`);
 //! without it, NATS answers that the channel has no stream.

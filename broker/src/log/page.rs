@@ -103,7 +103,8 @@ impl Page {
         Some(&bytes[starts[from] as usize..starts[to] as usize])
     }
 
-    /// The index of the event whose chunk contains the byte `bytes` after the start of the chunk of `from`, if the chunks are packed.
+    /// The index of the event whose chunk contains the byte `bytes` after the start of the chunk of `from`, if the chunks are
+    /// packed.
     pub(crate) fn event_at_byte(&self, from: usize, bytes: usize) -> Option<usize> {
         let starts = &self.packed.as_ref()?.starts;
         let at = starts[from] as usize + bytes;

@@ -86,7 +86,7 @@ impl Log {
         if let Some(page) = self.pages.get(key) {
             return Some(page);
         }
-        let cleared = self.retained.lock().deletions.cleared;
+        let cleared = self.retention.lock().deletions.cleared;
         let events = self.tail.range(key.number, key.low, key.high)?;
         let page = Arc::new(Page::from_tail(key.low, key.high, events));
         // The page of the head still grows.
@@ -144,7 +144,7 @@ impl Log {
         key: &Key,
     ) -> Result<Arc<Page>, PageError> {
         for _ in 0..MAX_LOAD_ATTEMPTS {
-            let cleared = self.retained.lock().deletions.cleared;
+            let cleared = self.retention.lock().deletions.cleared;
             let page = self.load(incarnation, key.low, key.high).await?;
             if self.put(key, &page, cleared) {
                 return Ok(page);
@@ -186,8 +186,8 @@ impl Log {
     }
 
     /// Reads every message of `low..=high`, proven complete and proven to be of the stream that the tail is attached to: the tail
-    /// stayed attached, and the stream still has its epoch. Leaves out messages that the leader reports as deleted, because a replica
-    /// that is behind may still have them. Returns also the first sequence of the stream if that is after `low`, else 0.
+    /// stayed attached, and the stream still has its epoch. Leaves out messages that the leader reports as deleted, because a
+    /// replica that is behind may still have them. Returns also the first sequence of the stream if that is after `low`, else 0.
     async fn read_proven(
         &self,
         incarnation: Incarnation,
@@ -204,8 +204,8 @@ impl Log {
         let known = self.remove_deleted(incarnation, &info, Remove::AfterGrace).await;
         known.map_err(|_| ReadError::Timeout)?;
         let first = info.state.first_sequence;
-        let retained = self.retained.lock();
-        read.retain(|m| m.sequence >= first && !retained.deletions.contains(m.sequence));
+        let known = self.retention.lock();
+        read.retain(|m| m.sequence >= first && !known.deletions.contains(m.sequence));
         Ok((read, if first > low { first.min(high + 1) } else { 0 }))
     }
 

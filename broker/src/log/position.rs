@@ -92,10 +92,10 @@ impl Log {
         self.read_own_writes().await;
         let position = match start {
             Start::Latest => self.tail.head().ok_or(Unavailable)?,
-            Start::Earliest => self.earliest()?,
-            Start::Last(n) => self.last(*n, filter, scan).await?,
-            Start::Since(nanos) => self.since(*nanos).await?,
-            Start::Cursor(text) => return self.after(text).await,
+            Start::Earliest => self.resolve_earliest()?,
+            Start::Last(n) => self.resolve_last(*n, filter, scan).await?,
+            Start::Since(nanos) => self.resolve_since(*nanos).await?,
+            Start::Cursor(text) => return self.resolve_cursor(text).await,
         };
         self.resolved(position, None)
     }
@@ -128,11 +128,11 @@ impl Log {
         }
     }
 
-    fn earliest(&self) -> Result<Position, Unavailable> {
+    fn resolve_earliest(&self) -> Result<Position, Unavailable> {
         self.tail.start().ok_or(Unavailable)
     }
 
-    async fn after(self: &Arc<Self>, text: &str) -> Result<Resolved, Unavailable> {
+    async fn resolve_cursor(self: &Arc<Self>, text: &str) -> Result<Resolved, Unavailable> {
         let Ok(cursor) = Cursor::from_str(text) else {
             return self.reset(text, GapReason::InvalidCursor).await;
         };
@@ -140,7 +140,7 @@ impl Log {
         let at =
             |check| Position { incarnation: incarnation.number, sequence: cursor.sequence, check };
         if cursor.epoch != incarnation.epoch || !self.reaches(cursor.sequence).await? {
-            return self.mismatch(&cursor, text).await;
+            return self.resolve_mismatch(&cursor, text).await;
         }
         let first = self.tail.first_sequence();
         if cursor.sequence < first {
@@ -158,7 +158,7 @@ impl Log {
         };
         match found {
             Some(check) if check == cursor.check => self.resolved(at(check), None),
-            Some(_) => self.mismatch(&cursor, text).await,
+            Some(_) => self.resolve_mismatch(&cursor, text).await,
             // The cursor keeps its check, because another broker may still have the event.
             None => self.past_expiry(at(cursor.check), text, first),
         }
@@ -170,9 +170,9 @@ impl Log {
         info.map_or(known, |info| info.state.first_sequence.max(known))
     }
 
-    /// Resolves a cursor that does not match what this broker has read. The cursor is of an earlier incarnation, unless this broker is
-    /// behind: then the stream has an event for it, and the client must not be sent back to the start.
-    async fn mismatch(&self, cursor: &Cursor, text: &str) -> Result<Resolved, Unavailable> {
+    /// Resolves a cursor that does not match what this broker has read. The cursor is of an earlier incarnation, unless this broker
+    /// is behind: then the stream has an event for it, and the client must not be sent back to the start.
+    async fn resolve_mismatch(&self, cursor: &Cursor, text: &str) -> Result<Resolved, Unavailable> {
         let info = self.fetch_info(CURSOR_INFO_TIMEOUT).await.map_err(|_| Unavailable)?;
         if epoch_of(&info) == cursor.epoch {
             let found = self.leader_get(cursor.sequence.max(1)).await.map_err(|_| Unavailable)?;
@@ -210,8 +210,8 @@ impl Log {
         if info.state.last_sequence < sequence { Ok(false) } else { Err(Unavailable) }
     }
 
-    /// The position of a cursor whose event is deleted. Events are lost only if the first sequence of the stream, `first`, is after the
-    /// next one.
+    /// The position of a cursor whose event is deleted. Events are lost only if the first sequence of the stream, `first`, is after
+    /// the next one.
     fn past_expiry(&self, at: Position, text: &str, first: u64) -> Result<Resolved, Unavailable> {
         if at.sequence + 1 >= first {
             return self.resolved(at, None);
@@ -223,7 +223,7 @@ impl Log {
 
     /// The position for a cursor that says nothing about this log: before the first event.
     async fn reset(&self, text: &str, reason: GapReason) -> Result<Resolved, Unavailable> {
-        let position = self.earliest()?;
+        let position = self.resolve_earliest()?;
         self.with_gap(text, position, None, reason)
     }
 
@@ -240,7 +240,7 @@ impl Log {
         self.resolved(position, Some(Gap { requested, resumed_at, lost, reason }))
     }
 
-    async fn last(
+    async fn resolve_last(
         self: &Arc<Self>,
         n: usize,
         filter: &Filter,
@@ -256,26 +256,30 @@ impl Log {
                     left -= 1;
                 }
                 if left == 0 || budget == 0 {
-                    return self.at(head, event.sequence - 1).await;
+                    return self.position_after(head, event.sequence - 1).await;
                 }
             }
             if page.first_sequence > page.low {
-                return self.at(head, page.first_sequence - 1).await;
+                return self.position_after(head, page.first_sequence - 1).await;
             }
             at = page.low - 1;
         }
-        self.at(head, at).await
+        self.position_after(head, at).await
     }
 
-    async fn since(self: &Arc<Self>, nanos: i64) -> Result<Position, Unavailable> {
+    async fn resolve_since(self: &Arc<Self>, nanos: i64) -> Result<Position, Unavailable> {
         let head = self.tail.head().ok_or(Unavailable)?;
         let sequence = self.sequence_since(nanos).await?.saturating_sub(1);
-        self.at(head, sequence).await
+        self.position_after(head, sequence).await
     }
 
     /// The position after `sequence`, which is at most that of `head`. It has the check of the event there: with another check, its
     /// cursor would not match the log.
-    async fn at(self: &Arc<Self>, head: Position, sequence: u64) -> Result<Position, Unavailable> {
+    async fn position_after(
+        self: &Arc<Self>,
+        head: Position,
+        sequence: u64,
+    ) -> Result<Position, Unavailable> {
         let check = match self.tail.check_at(sequence) {
             _ if sequence < self.tail.first_sequence() => None,
             Some(known) => known,
@@ -284,8 +288,8 @@ impl Log {
         Ok(Position { sequence, check: check.unwrap_or(Check::ABSENT), ..head })
     }
 
-    /// The first sequence whose event was stored at `nanos` or later; the one after the head if there is none. It is approximate around
-    /// a change of leader, because the clocks of servers differ.
+    /// The first sequence whose event was stored at `nanos` or later; the one after the head if there is none. It is approximate
+    /// around a change of leader, because the clocks of servers differ.
     pub(crate) async fn sequence_since(&self, nanos: i64) -> Result<u64, Unavailable> {
         let time = jiff::Timestamp::from_nanosecond(i128::from(nanos)).map_err(|_| Unavailable)?;
         for pause in [10, 50, 200] {

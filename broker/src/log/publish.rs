@@ -2,8 +2,8 @@
 //! the event once.
 //!
 //! An attempt that timed out may have been stored. So the outcome is unknown if any attempt got no answer, and "not stored" only if
-//! every attempt was refused. After one event of a request has failed, the ones already sent are still awaited, so that every stored
-//! event is reported.
+//! every attempt was refused. After one event of a request has failed, the ones already sent are still awaited, so that every
+//! stored event is reported.
 
 mod outgoing;
 
@@ -195,7 +195,8 @@ impl Log {
         outcome
     }
 
-    /// Sends `messages` in order, up to [`MAX_UNACKNOWLEDGED`] at once. Returns the check and the outcome of each one that was sent.
+    /// Sends `messages` in order, up to [`MAX_UNACKNOWLEDGED`] at once. Returns the check and the outcome of each one that was
+    /// sent.
     async fn append_all(
         &self,
         messages: Vec<OutgoingMessage>,
@@ -220,9 +221,9 @@ impl Log {
         }
     }
 
-    /// The epoch of the stream that has acknowledged `stored`. It is the tail's if the tail stayed attached since `before` and no new
-    /// event was stored at a sequence that the tail had passed. Otherwise the leader is asked. In the common case this waits for
-    /// nothing, because the check of a cursor is a hash of the publisher's own message id (docs/adr/0015).
+    /// The epoch of the stream that has acknowledged `stored`. It is the tail's if the tail stayed attached since `before` and no
+    /// new event was stored at a sequence that the tail had passed. Otherwise the leader is asked. In the common case this waits
+    /// for nothing, because the check of a cursor is a hash of the publisher's own message id (docs/adr/0015).
     async fn epoch_of_acks(
         &self,
         stored: &[Ack],
@@ -248,7 +249,7 @@ impl Log {
 
     /// The largest message, with its headers, that NATS and the stream accept.
     fn max_message_bytes(&self) -> usize {
-        let stream = self.retained.lock().max_message_bytes.unwrap_or(usize::MAX);
+        let stream = self.retention.lock().max_message_bytes.unwrap_or(usize::MAX);
         stream.min(self.nats.max_payload())
     }
 

@@ -26,7 +26,7 @@ const DELETED_LIST_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What is known about the limits of the stream and its deletions.
 #[derive(Default)]
-pub(super) struct Retained {
+pub(super) struct RetentionState {
     pub(super) deletions: Deletions,
     max_age: Duration,
     /// Bytes of a message with its headers; `None` if the stream has no limit or was not polled yet.
@@ -82,7 +82,7 @@ impl Log {
     ) -> Result<(), StreamError> {
         let mut extent = Extent::of(&info.state);
         let action = {
-            let mut known = self.retained.lock();
+            let mut known = self.retention.lock();
             known.max_age = info.config.max_age;
             known.max_message_bytes =
                 usize::try_from(info.config.max_message_size).ok().filter(|n| *n > 0);
@@ -98,7 +98,7 @@ impl Log {
             extent = Extent::of(&info.state);
             list = info.state.deleted.unwrap_or_default();
         }
-        let mut known = self.retained.lock();
+        let mut known = self.retention.lock();
         if !known.deletions.is_of(incarnation.number) {
             return Ok(());
         }
@@ -126,7 +126,7 @@ impl Log {
     /// from before the page was read: if it has changed, nothing is known.
     pub(super) fn still_holds(&self, page: &Page, cleared: u64) -> bool {
         let first = self.tail.first_sequence();
-        let known = self.retained.lock();
+        let known = self.retention.lock();
         known.deletions.cleared == cleared
             && page
                 .events
@@ -152,7 +152,7 @@ impl Log {
 
     /// Evicts events that are older than the stream's `max_age`, while NATS does not answer.
     fn evict_by_age(&self) {
-        let max_age = self.retained.lock().max_age;
+        let max_age = self.retention.lock().max_age;
         let Some(nanos) = i64::try_from(max_age.as_nanos()).ok().filter(|n| *n > 0) else {
             return;
         };

@@ -41,7 +41,8 @@ impl CloseReason {
         }
     }
 
-    /// The reason with this `code` (`reason as u8`), except [`CloseReason::Client`]: only the server's own reasons are passed as codes.
+    /// The reason with this `code` (`reason as u8`), except [`CloseReason::Client`]: only the server's own reasons are passed as
+    /// codes.
     #[must_use]
     pub fn from_code(code: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| *reason as u8 == code && *reason != Self::Client)

@@ -9,8 +9,8 @@ use crate::{
 /// The maximum number of patterns of one kind.
 pub const MAX_PATTERNS: usize = 32;
 
-/// A filter. An event passes if it matches any topic pattern (or has no topic), any type pattern and any source pattern. An empty list
-/// of patterns matches everything.
+/// A filter. An event passes if it matches any topic pattern (or has no topic), any type pattern and any source pattern. An empty
+/// list of patterns matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     topics: Vec<Pattern>,

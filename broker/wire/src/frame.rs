@@ -1,7 +1,7 @@
 //! Encodes events as `text/event-stream` (WHATWG HTML, section 9.2.6). Pure.
 //!
-//! Lines end with LF. `id:` comes last, so that an event that is cut off never advances a client's cursor. Data is split at CR LF, CR
-//! and LF, so that nothing in it can start a new field.
+//! Lines end with LF. `id:` comes last, so that an event that is cut off never advances a client's cursor. Data is split at CR LF,
+//! CR and LF, so that nothing in it can start a new field.
 
 mod chunk;
 

@@ -33,8 +33,8 @@ impl SourcePattern {
         Some(Self { texts })
     }
 
-    /// Whether `source` matches. Each text is searched once, after the previous one, so the time is linear for any number of wildcards,
-    /// which libraries for globs do not guarantee.
+    /// Whether `source` matches. Each text is searched once, after the previous one, so the time is linear for any number of
+    /// wildcards, which libraries for globs do not guarantee.
     pub fn matches(&self, source: &str) -> bool {
         let [first, middle @ .., last] = &*self.texts else {
             return self.texts.first().is_some_and(|text| text == source);

@@ -108,8 +108,8 @@ fn encode_segments(text: &str) -> Result<String, BadTopic> {
     Ok(out)
 }
 
-/// Decodes the tokens of a NATS subject. Accepts only what [`encode`] writes: if a topic had two spellings, a filter could miss one of
-/// them.
+/// Decodes the tokens of a NATS subject. Accepts only what [`encode`] writes: if a topic had two spellings, a filter could miss one
+/// of them.
 #[must_use]
 pub fn decode(tokens: &str) -> Option<String> {
     let topic = percent_decode_str(tokens).decode_utf8().ok()?.into_owned();

@@ -1,4 +1,5 @@
-//! Fault injection for tests, only in builds with debug assertions. It lets tests check that a panic of any critical task is noticed.
+//! Fault injection for tests, only in builds with debug assertions. It lets tests check that a panic of any critical task is
+//! noticed.
 
 use std::borrow::Cow;
 

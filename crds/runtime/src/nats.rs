@@ -7,7 +7,8 @@ use async_nats::{ConnectOptions, ServerAddr};
 use eventcast_crds::config::Nats;
 use semver::Version;
 
-/// The oldest supported nats-server. Batch direct get and per-message TTLs require it; older versions deadlock or lose pending writes.
+/// The oldest supported nats-server. Batch direct get and per-message TTLs require it; older versions deadlock or lose pending
+/// writes.
 pub const OLDEST_SUPPORTED: Version = Version::new(2, 12, 3);
 
 /// The server is older than [`OLDEST_SUPPORTED`].

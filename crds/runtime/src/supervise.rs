@@ -1,7 +1,7 @@
 //! Supervision of critical tasks.
 //!
-//! If a detached task panics, the process looks healthy but does only a part of its work. A supervised task has a name, and its first
-//! failure makes [`Supervisor::failed`] return. The program then drains as far as possible and exits with
+//! If a detached task panics, the process looks healthy but does only a part of its work. A supervised task has a name, and its
+//! first failure makes [`Supervisor::failed`] return. The program then drains as far as possible and exits with
 //! [`EXIT_FAILED`](crate::program::EXIT_FAILED), so that the kubelet restarts it.
 
 use std::{

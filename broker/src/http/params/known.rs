@@ -1,5 +1,5 @@
-//! The parameters and the `Eventcast-*` headers that each resource accepts. Others are rejected: if `topic[0]=user.1` were ignored, it
-//! would subscribe to everything, and on a `POST` it would publish a broadcast. Pure.
+//! The parameters and the `Eventcast-*` headers that each resource accepts. Others are rejected: if `topic[0]=user.1` were ignored,
+//! it would subscribe to everything, and on a `POST` it would publish a broadcast. Pure.
 
 use http::HeaderMap;
 
@@ -49,8 +49,8 @@ pub(crate) const CHANNEL: Known =
 pub(crate) const CHANNELS: Known =
     Known { resource: "the list of channels", params: &[], cursor: false, headers: &[] };
 
-/// Parameters that are ignored. Clients add them to any URL: jQuery's cache buster, padding that polyfills request for old browsers,
-/// and tokens, which this version does not read anywhere.
+/// Parameters that are ignored. Clients add them to any URL: jQuery's cache buster, padding that polyfills request for old
+/// browsers, and tokens, which this version does not read anywhere.
 const IGNORED_PARAMS: [&str; 6] =
     ["_", "access_token", "authorization", "evs_preamble", "padding", "ticket"];
 /// Characters of an unknown name that are echoed to the client.

@@ -77,7 +77,7 @@ impl Reader<'_> {
         }
         log.tail.push(event);
         // The message was deleted while it was in transit.
-        if log.retained.lock().deletions.contains(sequence) {
+        if log.retention.lock().deletions.contains(sequence) {
             log.tail.remove(0, &[sequence]);
         }
         if !self.caught_up && (info.pending == 0 || sequence >= self.target) {

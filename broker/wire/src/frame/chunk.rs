@@ -1,5 +1,5 @@
-//! Frames as chunks of HTTP/1.1 (RFC 9112, section 7.1). A shard writes the same bytes to every socket. HTTP/2 and queries use the frame
-//! inside the chunk. Pure.
+//! Frames as chunks of HTTP/1.1 (RFC 9112, section 7.1). A shard writes the same bytes to every socket. HTTP/2 and queries use the
+//! frame inside the chunk. Pure.
 
 use bytes::{BufMut, Bytes, BytesMut};
 

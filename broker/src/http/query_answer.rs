@@ -14,13 +14,13 @@ use crate::{broker::QuerySlot, budget::Share};
 const ANSWER_READ_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The bytes of an answer. Releases its share of the budget when hyper drops them.
-struct Retained {
+struct BudgetedBytes {
     bytes: Bytes,
     _share: Share,
     _deadline: AbortOnDropHandle<()>,
 }
 
-impl AsRef<[u8]> for Retained {
+impl AsRef<[u8]> for BudgetedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
@@ -28,7 +28,7 @@ impl AsRef<[u8]> for Retained {
 
 /// Releases the slot of a query. Its answer keeps a share of the answer budget until the client has read it; a client that does not
 /// read it in time is disconnected.
-pub(super) fn until_read(
+pub(super) fn hold_until_read(
     response: Response<Answer>,
     slot: QuerySlot,
     kill: &CancellationToken,
@@ -40,7 +40,7 @@ pub(super) fn until_read(
                 sleep(ANSWER_READ_TIMEOUT).await;
                 kill.cancel();
             });
-            Answer::Full(Bytes::from_owner(Retained {
+            Answer::Full(Bytes::from_owner(BudgetedBytes {
                 _share: slot.into_answer_share(bytes.len()),
                 bytes,
                 _deadline: AbortOnDropHandle::new(deadline),
