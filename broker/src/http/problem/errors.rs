@@ -106,7 +106,7 @@ impl From<&PublishError> for Problem {
 
 impl From<NotGranted> for Problem {
     fn from(refusal: NotGranted) -> Self {
-        let detail = format!("This is not allowed to you: {refusal}.");
+        let detail = format!("The grant does not allow this request: {refusal}.");
         match refusal {
             NotGranted::Pattern(_) => {
                 Self::new(StatusCode::FORBIDDEN, "not-granted", "Not granted", detail)
