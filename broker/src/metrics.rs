@@ -1,4 +1,4 @@
-//! What operators see. One [`Metrics`] is made in `main` and passed down; [`ChannelMetrics`] are the series of one channel.
+//! Prometheus metrics. One [`Metrics`] is created at the start and passed down; [`ChannelMetrics`] are the series of one channel.
 //!
 //! Every sequence that a subscriber's cursor passes is counted in exactly one outcome of
 //! `eventcast_subscriber_events_total`: delivered, filtered, lost (declared in band) or absent (deleted in the log). So
@@ -28,23 +28,23 @@ pub(crate) struct Metrics {
     channels: Mutex<Channels>,
     /// Open sockets of the public listener.
     pub(crate) connections: IntGauge,
-    /// Sockets that the public listener may have.
+    /// The most sockets of the public listener.
     pub(crate) connections_max: IntGauge,
-    /// Streams that may be open.
+    /// The most open streams.
     pub(crate) subscribers_max: IntGauge,
     /// Connections that carry streams.
     pub(crate) stream_connections: IntGauge,
-    /// Connections that streams may take.
+    /// The most connections that carry streams.
     pub(crate) stream_connections_max: IntGauge,
     connections_refused: IntCounterVec,
     connections_evicted: IntCounterVec,
     /// KiB of publish requests in memory.
     pub(crate) body_kib: IntGauge,
-    /// KiB of answers that were not read yet.
+    /// KiB of responses that clients have not read yet.
     pub(crate) answer_kib: IntGauge,
-    /// History and statistics requests under way.
+    /// History and statistics requests in progress.
     pub(crate) queries: IntGauge,
-    /// Connections that ended before a request, by what was wrong.
+    /// Failed calls of accept(2).
     pub(crate) accept_errors: IntCounter,
     /// Bytes of cached pages.
     pub(crate) page_cache_bytes: IntGauge,
@@ -58,21 +58,21 @@ pub(crate) struct Metrics {
     pub(crate) nats_forced_reconnects: IntCounter,
     /// Keys of the configuration that this version does not know.
     pub(crate) config_unknown_keys: IntGauge,
-    /// Configuration changes taken over, and refused.
+    /// Configuration changes, by outcome.
     pub(crate) config_reloads: IntCounterVec,
-    /// Shards that failed.
+    /// Failures of shards.
     pub(crate) shard_restarts: IntCounter,
     panics: IntCounter,
-    /// Panics that `panics` has counted.
-    told: AtomicU64,
+    /// Panics that are already added to `panics`.
+    panics_added: AtomicU64,
 }
 
 /// The channels whose series are served.
 #[derive(Default)]
 struct Channels {
-    /// Counts the lives of all channels.
+    /// How many times a channel was opened.
     opened: u64,
-    /// The last life of each.
+    /// The series of each channel, with the number of its opening: a channel that is removed and added again has new series.
     served: HashMap<Box<str>, (u64, Series)>,
 }
 
@@ -97,15 +97,15 @@ impl Metrics {
         };
         let connections_refused = counters(
             "connections_refused_total",
-            "Connections refused before a request.",
+            "Connections refused before their first request.",
             &["reason"],
         )?;
         let connections_evicted = counters(
             "connections_evicted_total",
-            "Connections closed to make room, by what was waited for.",
+            "Connections evicted because sockets ran short, by phase.",
             &["phase"],
         )?;
-        // Served from the start: a rate needs a zero to begin with.
+        // Exported from the start: a rate needs an initial zero.
         for (counter, label) in [
             (&connections_refused, "limit"),
             (&connections_refused, "proxy-protocol"),
@@ -120,70 +120,76 @@ impl Metrics {
             connections: gauge("connections", "Open sockets of the public listener.")?,
             connections_max: gauge(
                 "connections_max",
-                "Sockets that the public listener may have: limits.connections, or what the limit of open files leaves.",
+                "The most open sockets: limits.connections, or fewer if the limit of open files is lower.",
             )?,
             subscribers_max: gauge(
                 "subscribers_max",
-                "Streams that may be open: limits.subscribers.",
+                "The most open streams: limits.subscribers.",
             )?,
             stream_connections: gauge("stream_connections", "Connections that carry streams.")?,
             stream_connections_max: gauge(
                 "stream_connections_max",
-                "Connections that streams may take; the rest is for requests.",
+                "The most connections that carry streams; the others are reserved for requests.",
             )?,
             connections_refused,
             connections_evicted,
             body_kib: gauge("body_kibibytes", "Publish requests in memory, in KiB.")?,
-            answer_kib: gauge("answer_kibibytes", "Answers that were not read yet, in KiB.")?,
-            queries: gauge("queries", "History and statistics requests under way.")?,
-            accept_errors: counter("accept_errors_total", "Sockets that could not be accepted.")?,
+            answer_kib: gauge(
+                "answer_kibibytes",
+                "Responses that clients have not read yet, in KiB.",
+            )?,
+            queries: gauge("queries", "History and statistics requests in progress.")?,
+            accept_errors: counter("accept_errors_total", "Failed calls of accept(2).")?,
             page_cache_bytes: gauge("page_cache_bytes", "Bytes of cached pages.")?,
             page_cache_pages: gauge("page_cache_pages", "Cached pages.")?,
-            nats_connected: gauge("nats_connected", "1 while NATS can be reached.")?,
-            nats_disconnects: counter("nats_disconnects_total", "Connections to NATS that broke.")?,
+            nats_connected: gauge("nats_connected", "1 while connected to NATS.")?,
+            nats_disconnects: counter("nats_disconnects_total", "Lost connections to NATS.")?,
             nats_forced_reconnects: counter(
                 "nats_forced_reconnects_total",
-                "Connections to NATS given up because the server did not answer.",
+                "Connections to NATS that were closed because the server did not respond.",
             )?,
             config_unknown_keys: gauge(
                 "config_unknown_keys",
-                "Keys of the configuration that this version does not know.",
+                "Unknown keys in the configuration.",
             )?,
             config_reloads: counters(
                 "config_reloads_total",
-                "Changes of the configuration.",
+                "Configuration changes, by outcome.",
                 &["outcome"],
             )?,
-            shard_restarts: counter("shard_restarts_total", "Times a shard failed.")?,
-            panics: counter("panics_total", "Panics of any thread or task.")?,
-            told: AtomicU64::new(0),
+            shard_restarts: counter(
+                "shard_restarts_total",
+                "Failures of shards, each followed by a restart.",
+            )?,
+            panics: counter("panics_total", "Panics of threads and tasks.")?,
+            panics_added: AtomicU64::new(0),
             channels: Mutex::default(),
             registry,
         }))
     }
 
-    /// The series of one channel, from zero. They are served until the last `Arc` is dropped, or until the channel is opened again:
-    /// what is left of its former life then counts where nobody looks.
+    /// The series of one channel, from zero. They are exported until the last `Arc` is dropped or the channel is opened again. Streams
+    /// of the earlier opening then count in series that are not exported.
     pub(crate) fn channel(self: &Arc<Self>, channel: &str) -> Arc<ChannelMetrics> {
         let mut channels = self.channels.lock();
         channels.opened += 1;
-        let life = channels.opened;
-        let (metrics, series) = ChannelMetrics::new(channel, life, Arc::clone(self))
+        let opening = channels.opened;
+        let (metrics, series) = ChannelMetrics::new(channel, opening, Arc::clone(self))
             .expect("names and labels of families are constants");
-        if let Some((_, former)) = channels.served.remove(channel) {
-            self.unregister(channel, former);
+        if let Some((_, earlier)) = channels.served.remove(channel) {
+            self.unregister(channel, earlier);
         }
         if let Err(error) = self.registry.register(Box::new(series.clone())) {
-            tracing::error!(channel, %error, "the metrics of a channel are not served");
+            tracing::error!(channel, %error, "failed to register the metrics of a channel");
         }
-        channels.served.insert(channel.into(), (life, series));
+        channels.served.insert(channel.into(), (opening, series));
         Arc::new(metrics)
     }
 
-    /// Serves the series of this life of `channel` no more.
-    fn forget(&self, channel: &str, life: u64) {
+    /// Stops exporting the series of this opening of `channel`.
+    fn forget(&self, channel: &str, opening: u64) {
         let mut channels = self.channels.lock();
-        if channels.served.get(channel).is_some_and(|(last, _)| *last == life)
+        if channels.served.get(channel).is_some_and(|(last, _)| *last == opening)
             && let Some((_, series)) = channels.served.remove(channel)
         {
             self.unregister(channel, series);
@@ -192,7 +198,7 @@ impl Metrics {
 
     fn unregister(&self, channel: &str, series: Series) {
         if let Err(error) = self.registry.unregister(Box::new(series)) {
-            tracing::error!(channel, %error, "the metrics of a channel are served on");
+            tracing::error!(channel, %error, "failed to unregister the metrics of a channel");
         }
     }
 
@@ -206,20 +212,20 @@ impl Metrics {
         self.connections_evicted.with_label_values(&[phase]).inc();
     }
 
-    /// Everything, in Prometheus' text format.
+    /// All metrics in the Prometheus text format.
     #[must_use]
     pub(crate) fn render(&self) -> Vec<u8> {
         let panics = telemetry::panics();
-        self.panics.inc_by(panics.saturating_sub(self.told.fetch_max(panics, Relaxed)));
+        self.panics.inc_by(panics.saturating_sub(self.panics_added.fetch_max(panics, Relaxed)));
         let mut out = Vec::new();
         match TextEncoder::new().encode(&self.registry.gather(), &mut out) {
             Ok(()) => out,
-            Err(e) => format!("# cannot render: {e}\n").into_bytes(),
+            Err(e) => format!("# failed to encode: {e}\n").into_bytes(),
         }
     }
 }
 
-/// One more in a gauge, until it is dropped.
+/// Increments a gauge until it is dropped.
 pub(crate) struct Counted(IntGauge);
 
 impl Counted {

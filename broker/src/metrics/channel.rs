@@ -1,12 +1,11 @@
-//! The series of one channel: they come with it and go with the last stream of it.
+//! The series of one channel. They are removed with its last stream.
 //!
-//! Its name is a constant label of families of its own, so no family can be forgotten when it goes, and nobody who still holds them
-//! brings one back.
+//! Each channel has metric families of its own with its name as a constant label. So all of its series are removed at once, and a
+//! holder of them cannot create one again.
 
 use std::sync::Arc;
 
-use eventcast_wire::closing::CloseReason;
-use eventcast_wire::{event::BadEvent, gap::GapReason};
+use eventcast_wire::{closing::CloseReason, event::BadEvent, gap::GapReason};
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
     core::{Collector, Desc},
@@ -24,7 +23,7 @@ fn buckets() -> Vec<f64> {
     ]
 }
 
-/// All families of one channel, as the registry sees them.
+/// All families of one channel, as one collector for the registry.
 #[derive(Clone)]
 pub(super) struct Series(Arc<Vec<Box<dyn Collector>>>);
 
@@ -38,7 +37,7 @@ impl Collector for Series {
     }
 }
 
-/// Makes families with the channel as a constant label.
+/// Creates families with the channel as a constant label.
 struct Families<'a> {
     channel: &'a str,
     made: Vec<Box<dyn Collector>>,
@@ -89,12 +88,12 @@ impl Families<'_> {
     }
 }
 
-/// The series of one life of a channel; those with a constant label are resolved once.
+/// The series of one opening of a channel. Series with a fixed label value are resolved once.
 pub(crate) struct ChannelMetrics {
     all: Arc<Metrics>,
     channel: Box<str>,
-    /// Which of the lives of the channel this is.
-    life: u64,
+    /// The number of the opening.
+    opening: u64,
     connects: IntCounterVec,
     disconnects: IntCounterVec,
     rejects: IntCounterVec,
@@ -120,7 +119,7 @@ pub(crate) struct ChannelMetrics {
     pub(crate) tail_bytes: IntGauge,
     /// Newest sequence in the tail.
     pub(crate) tail_head: IntGauge,
-    /// 1 while attached.
+    /// 1 while the tail is attached.
     pub(crate) live: IntGauge,
     /// Batches read from the tail for subscribers that were behind.
     pub(crate) from_tail: IntCounter,
@@ -128,7 +127,7 @@ pub(crate) struct ChannelMetrics {
     pub(crate) from_pages: IntCounter,
     /// Bytes of cached pages.
     pub(crate) page_bytes: IntGauge,
-    /// Publish latency.
+    /// From a complete request to its acknowledgement.
     pub(crate) publish_seconds: Histogram,
     /// From the log's timestamp to the tail.
     pub(crate) log_to_tail: Histogram,
@@ -142,7 +141,7 @@ impl ChannelMetrics {
     /// All families, and the series to register.
     pub(super) fn new(
         channel: &str,
-        life: u64,
+        opening: u64,
         all: Arc<Metrics>,
     ) -> prometheus::Result<(Self, Series)> {
         let mut f = Families { channel, made: Vec::new() };
@@ -153,60 +152,77 @@ impl ChannelMetrics {
         )?;
         let fanout_seconds = f.histograms(
             "fanout_seconds",
-            "Latency of events: log_to_tail, tail_to_write, and log_to_write, the sum of both.",
+            "Latency of events by stage: log_to_tail, tail_to_write and their sum log_to_write.",
             "stage",
         )?;
         let replay = f.counters(
             "replay_batches_total",
-            "Batches of events read for subscribers, by where they came from.",
+            "Batches of events read for subscribers that are catching up, by source.",
             "source",
         )?;
         let metrics = Self {
             subscribers: f.gauge("subscribers", "Open streams.")?,
-            catching_up: f.gauge("subscribers_catching_up", "Open streams that read the past.")?,
-            connects: f.counters("connects_total", "Streams begun.", "start")?,
-            disconnects: f.counters("disconnects_total", "Streams ended.", "reason")?,
-            rejects: f.counters("rejects_total", "Subscribers not taken.", "reason")?,
+            catching_up: f
+                .gauge("subscribers_catching_up", "Open streams that are catching up.")?,
+            connects: f.counters(
+                "connects_total",
+                "Streams opened, by start position.",
+                "start",
+            )?,
+            disconnects: f.counters("disconnects_total", "Streams ended, by reason.", "reason")?,
+            rejects: f.counters("rejects_total", "Subscribers refused, by reason.", "reason")?,
             events_in: f.counter("events_in_total", "Events read from the log into the tail.")?,
             events_skipped: f.counters(
                 "events_skipped_total",
-                "Messages in the log that break the rules of events.",
+                "Messages in the log that are not valid events, by reason.",
                 "reason",
             )?,
             outcomes: Outcome::ALL.map(|outcome| passed.with_label_values(&[outcome.as_str()])),
-            bytes_out: f.counter("bytes_out_total", "Bytes of events handed to sockets.")?,
-            gaps: f.counters("gaps_total", "Gaps told to subscribers.", "reason")?,
+            bytes_out: f.counter("bytes_out_total", "Bytes of events written to sockets.")?,
+            gaps: f.counters("gaps_total", "Gaps declared to subscribers, by reason.", "reason")?,
             tail_events: f.gauge("tail_events", "Events in the tail.")?,
             tail_bytes: f.gauge("tail_bytes", "Bytes in the tail.")?,
             tail_head: f.gauge("tail_head_sequence", "Newest sequence in the tail.")?,
             tail_resets: f.counters(
                 "tail_resets_total",
-                "Times the tail attached again.",
+                "Reattachments of the tail, by reason.",
                 "reason",
             )?,
             live: f.gauge("channel_live", "1 while the tail is attached.")?,
             from_tail: replay.with_label_values(&["tail"]),
             from_pages: replay.with_label_values(&["pages"]),
-            page_loads: f.counters("page_loads_total", "Pages read from the log.", "outcome")?,
+            page_loads: f.counters(
+                "page_loads_total",
+                "Pages read from the log, by outcome.",
+                "outcome",
+            )?,
             page_bytes: f.gauge("page_bytes", "Bytes of the channel's cached pages.")?,
-            publish: f.counters("publish_total", "Events published over HTTP.", "outcome")?,
+            publish: f.counters(
+                "publish_total",
+                "Events published over HTTP, by outcome.",
+                "outcome",
+            )?,
             publish_seconds: f.histogram(
                 "publish_seconds",
-                "Time from a whole request to its acknowledgement.",
+                "Time from a complete publish request to its acknowledgement.",
             )?,
-            erasures: f.counters("erasures_total", "Requests to erase events.", "outcome")?,
+            erasures: f.counters(
+                "erasures_total",
+                "Requests to erase events, by outcome.",
+                "outcome",
+            )?,
             erased_events: f.counter("erased_events_total", "Events erased on request.")?,
             log_to_tail: fanout_seconds.with_label_values(&["log_to_tail"]),
             tail_to_write: fanout_seconds.with_label_values(&["tail_to_write"]),
             log_to_write: fanout_seconds.with_label_values(&["log_to_write"]),
             all,
             channel: channel.into(),
-            life,
+            opening,
         };
         Ok((metrics, Series(Arc::new(f.made))))
     }
 
-    /// A stream began; `start` is the closed set of start positions.
+    /// A stream began. `start` is the kind of its start position, from a closed set.
     pub(crate) fn connected(&self, start: &'static str) {
         self.connects.with_label_values(&[start]).inc();
     }
@@ -216,12 +232,12 @@ impl ChannelMetrics {
         self.disconnects.with_label_values(&[reason.as_str()]).inc();
     }
 
-    /// A subscriber was not taken.
+    /// A subscriber was refused.
     pub(crate) fn rejected(&self, reason: &'static str) {
         self.rejects.with_label_values(&[reason]).inc();
     }
 
-    /// A message in the log breaks a rule.
+    /// A message in the log is not a valid event.
     pub(crate) fn skipped(&self, why: BadEvent) {
         self.events_skipped.with_label_values(&[why.label()]).inc();
     }
@@ -246,17 +262,17 @@ impl ChannelMetrics {
         self.gaps.with_label_values(&[reason.as_str()]).inc();
     }
 
-    /// The tail attaches again.
+    /// The tail is attached again.
     pub(crate) fn tail_reset(&self, reason: &'static str) {
         self.tail_resets.with_label_values(&[reason]).inc();
     }
 
-    /// A page was read, or not.
+    /// A page was requested from the log.
     pub(crate) fn page_load(&self, outcome: &'static str) {
         self.page_loads.with_label_values(&[outcome]).inc();
     }
 
-    /// A request to erase ended; `events` were erased.
+    /// A request to erase ended, after `events` were erased.
     pub(crate) fn erased(&self, outcome: &'static str, events: u64) {
         self.erasures.with_label_values(&[outcome]).inc();
         self.erased_events.inc_by(events);
@@ -270,6 +286,6 @@ impl ChannelMetrics {
 
 impl Drop for ChannelMetrics {
     fn drop(&mut self) {
-        self.all.forget(&self.channel, self.life);
+        self.all.forget(&self.channel, self.opening);
     }
 }

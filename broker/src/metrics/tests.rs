@@ -24,7 +24,7 @@ fn use_all(of: &ChannelMetrics) {
 }
 
 #[test]
-fn a_channel_that_has_gone_leaves_no_series() {
+fn a_removed_channel_leaves_no_series() {
     let all = Metrics::new().unwrap();
     let (one, other) = (all.channel("default/one"), all.channel("default/other"));
     use_all(&one);
@@ -40,16 +40,16 @@ fn a_channel_that_has_gone_leaves_no_series() {
 }
 
 #[test]
-fn a_channel_that_comes_back_begins_anew_while_streams_of_its_former_life_end() {
+fn a_reopened_channel_has_new_series_while_streams_of_the_earlier_opening_end() {
     let all = Metrics::new().unwrap();
-    let former = all.channel("default/one");
-    use_all(&former);
+    let earlier = all.channel("default/one");
+    use_all(&earlier);
     let present = all.channel("default/one");
-    use_all(&former);
+    use_all(&earlier);
     let begun = scrape(&all);
     assert!(begun.contains("eventcast_subscribers{channel=\"default/one\"} 0"), "{begun}");
-    assert!(!begun.contains("eventcast_disconnects_total"), "of the former life: {begun}");
-    drop(former);
+    assert!(!begun.contains("eventcast_disconnects_total"), "of the earlier opening: {begun}");
+    drop(earlier);
     present.subscribers.inc();
     let after = scrape(&all);
     assert!(after.contains("eventcast_subscribers{channel=\"default/one\"} 1"), "{after}");
