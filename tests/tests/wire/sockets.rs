@@ -181,7 +181,7 @@ async fn without_file_descriptors_streams_go_on_and_new_ones_wait() -> Result<()
         }
         // the admin port has no descriptors either: what the broker says comes from its log
         eventually("it notices", SOON, || async {
-            site.broker.log().contains("cannot accept").then_some(())
+            site.broker.log().contains("failed to accept").then_some(())
         })
         .await?;
         for n in 0..20 {
