@@ -30,7 +30,7 @@ pub(super) fn of_head(status: u16) -> Bytes {
         _ => Problem::new(
             StatusCode::BAD_REQUEST,
             "bad-request",
-            "A part of the request cannot be used",
+            "Invalid request",
             "The head of the request is not HTTP/1.1 (RFC 9112).",
         ),
     };
@@ -41,7 +41,7 @@ pub(super) fn of_head(status: u16) -> Bytes {
 pub(super) fn of_slow_head() -> Bytes {
     let detail = "The head of the request did not arrive in time: send it within 10 seconds.";
     let status = StatusCode::REQUEST_TIMEOUT;
-    bytes(Problem::new(status, "head-timeout", "The request is too slow", detail))
+    bytes(Problem::new(status, "head-timeout", "Request timeout", detail))
 }
 
 /// The response to a connection beyond the limit.
@@ -49,7 +49,10 @@ pub(super) fn of_connection() -> Bytes {
     let detail = "The broker has no connection left (limits.connections). Retry after Retry-After.";
     let wait = Duration::from_secs(fastrand::u64(2..=5));
     let status = StatusCode::SERVICE_UNAVAILABLE;
-    bytes(Problem::new(status, "too-many-connections", "Not now", detail).retry_after(wait))
+    bytes(
+        Problem::new(status, "too-many-connections", "Temporarily unavailable", detail)
+            .retry_after(wait),
+    )
 }
 
 /// An HTTP/1.1 response that ends its connection.

@@ -6,14 +6,18 @@
 //! the pass.
 
 mod latency;
+mod pass;
 
 use std::{sync::Arc, task::Waker};
 
-use eventcast_wire::{event::Event, filter::Filter};
+use eventcast_wire::filter::Filter;
 use futures_util::task::AtomicWaker;
 use slab::Slab;
 
-use self::latency::PassLatency;
+use self::{
+    latency::PassLatency,
+    pass::{Pass, Selection, truncate_to_one_write},
+};
 use super::{
     Key,
     connection::{ShardConnection, WriteOutcome},
@@ -21,8 +25,7 @@ use super::{
     unfiltered::UnfilteredMembers,
 };
 use crate::{
-    delivery::DeliveryLedger,
-    fanout::batch::{Batch, MAX_SLICES, Slices, WRITE_BYTES},
+    fanout::batch::{Batch, MAX_SLICES},
     log::{Log, MAX_EVENTS_PER_READ, Position, TailRead},
     metrics::ChannelMetrics,
 };
@@ -58,23 +61,6 @@ pub(super) struct ChannelFanout {
     listener: usize,
     waker: Waker,
     latency: PassLatency,
-}
-
-/// Events that are being written to the members.
-struct Pass {
-    batch: Batch,
-    start: Position,
-    /// [`ChannelFanout::last_sent`] before the pass.
-    last_sent: Option<Position>,
-    /// Filtered members that are sent at least one event.
-    selected: Vec<Key>,
-    /// What each unfiltered member is sent.
-    everything: DeliveryLedger,
-    /// Events that a filter could select.
-    candidates: u64,
-    /// Members whose cursors have passed the batch, and what they were sent.
-    passed: u64,
-    ledger: DeliveryLedger,
 }
 
 /// The outcome of polling the log.
@@ -245,41 +231,11 @@ impl ChannelFanout {
     ) {
         self.unfiltered.begin_pass();
         self.head = Some(batch.end);
-        let mut everything = DeliveryLedger::default();
-        let (mut selected, mut candidates, mut last) = (Vec::new(), 0, None);
-        for (at, event) in batch.events().iter().enumerate() {
-            if !batch.is_candidate(event) {
-                continue;
-            }
-            candidates += 1;
-            everything.sent(event);
-            last = Some(start.at(event));
-            self.index.select(event, |key| {
-                if let Some(connection) = connections.get_mut(key as usize) {
-                    if connection.pending_events == 0 {
-                        selected.push(key);
-                    }
-                    connection.pending_events |= 1 << at;
-                }
-            });
-        }
-        // The cursors of filtered members that are sent nothing have passed the batch already.
-        let passed = (self.index.len() - selected.len()) as u64;
-        let last_sent = self.last_sent;
+        let (pass, last) = Pass::begin(start, batch, self.last_sent, &self.index, connections);
         if last.is_some() {
             (self.last_sent, self.last_write) = (last, now_ms);
         }
-        let ledger = DeliveryLedger::default();
-        self.pass = Some(Pass {
-            batch,
-            start,
-            last_sent,
-            selected,
-            everything,
-            candidates,
-            passed,
-            ledger,
-        });
+        self.pass = Some(pass);
     }
 
     /// Writes to at most `max_writes` members. Those whose sockets did not accept everything are added to `unwritable`, with
@@ -344,54 +300,11 @@ impl ChannelFanout {
     }
 
     fn end_pass(&mut self) {
-        let Some(mut pass) = self.pass.take() else { return };
-        let sequences = pass.batch.end.sequence - pass.start.sequence;
-        pass.ledger.settle(pass.passed, pass.candidates, sequences);
+        let Some(pass) = self.pass.take() else { return };
         // Latencies first: a scrape that sees the count must see the latencies of what it counts.
         self.latency.flush();
-        self.metrics.record(&pass.ledger);
+        self.metrics.record(&pass.settle());
     }
-}
-
-/// The events of a pass that one filtered member is sent.
-struct Selection<'a> {
-    slices: Slices<'a>,
-    ledger: DeliveryLedger,
-    first: Option<&'a Arc<Event>>,
-    last: Option<&'a Arc<Event>>,
-}
-
-impl<'a> Selection<'a> {
-    /// Takes the pending events of `connection`.
-    fn take(batch: &'a Batch, connection: &mut ShardConnection) -> Self {
-        let pending = std::mem::take(&mut connection.pending_events);
-        let mut selection = Self {
-            slices: Slices::default(),
-            ledger: DeliveryLedger::default(),
-            first: None,
-            last: None,
-        };
-        let events = batch.events().iter().enumerate();
-        for (_, event) in events.filter(|(at, _)| pending >> at & 1 == 1) {
-            selection.slices.add(event.chunk.wire());
-            selection.ledger.sent(event);
-            selection.first = selection.first.or(Some(event));
-            selection.last = Some(event);
-        }
-        selection
-    }
-}
-
-/// Keeps as many events as one write takes.
-fn truncate_to_one_write(events: &mut Vec<Arc<Event>>) {
-    let mut bytes = 0;
-    let fits = events.iter().take_while(|event| {
-        let before = bytes;
-        bytes += event.chunk.wire().len();
-        before < WRITE_BYTES
-    });
-    let count = fits.count();
-    events.truncate(count);
 }
 
 impl Drop for ChannelFanout {
