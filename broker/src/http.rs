@@ -6,6 +6,7 @@
 
 mod accept;
 mod channel;
+mod channel_request;
 mod cors;
 pub(crate) mod drafts;
 mod erase;
@@ -37,10 +38,10 @@ use crate::{
     access::{Denied, Grant},
     broker::Broker,
     channel::Channel,
-    client::{Client, client_address},
     fanout::{Subscription, body::EventBody},
     request::{Credential, RequestContext},
 };
+use channel_request::ChannelRequest;
 use problem::Problem;
 
 /// The body of a response, before it is given to hyper or to a shard.
@@ -142,23 +143,18 @@ async fn route(
     let credential = Credential::presented(request.headers());
     let grant = Grant::of(access, credential, action)
         .map_err(|denied| unauthorized(access, action, denied))?;
-    if (rest, &method) == (&["events"], &Method::POST) {
-        return publish::handle(broker, &channel, context, request).await;
-    }
-    let (head, _) = request.into_parts();
+    let (head, body) = request.into_parts();
+    let request = ChannelRequest { broker, channel: &channel, context, grant, head };
     match (rest, &method) {
-        (["events"], _) if reads => match accept::negotiate(&head.headers)? {
-            accept::Representation::Stream => {
-                subscribe::handle(broker, &channel, context, grant, &head).await
-            }
-            accept::Representation::Json => {
-                history::handle(broker, &channel, context, &grant, &head).await
-            }
+        (["events"], &Method::POST) => publish::handle(request, body).await,
+        (["events"], _) if reads => match accept::negotiate(&request.head.headers)? {
+            accept::Representation::Stream => subscribe::handle(request).await,
+            accept::Representation::Json => history::handle(&request).await,
         },
-        (["stats"], _) if reads => stats::handle(broker, &channel, context, &grant, &head).await,
-        ([], _) if reads => channel::describe(broker, &channel, &head).await,
-        (["events"], &Method::DELETE) => erase::topics(&channel, &head).await,
-        (["events", cursor], &Method::DELETE) => erase::event(&channel, &head, cursor).await,
+        (["stats"], _) if reads => stats::handle(&request).await,
+        ([], _) if reads => channel::describe(&request).await,
+        (["events"], &Method::DELETE) => erase::topics(&request).await,
+        (["events", cursor], &Method::DELETE) => erase::event(&request, cursor).await,
         (["events"], _) => Err(method_not_allowed("GET, HEAD, POST, DELETE, OPTIONS")),
         (["events", _], _) => Err(method_not_allowed("DELETE, OPTIONS")),
         (["stats"] | [], _) => Err(method_not_allowed("GET, HEAD, OPTIONS")),
@@ -178,12 +174,6 @@ fn alive() -> Response<Answer> {
         ],
     );
     response
-}
-
-/// The client that limits are counted for.
-fn client(broker: &Broker, context: &RequestContext, headers: &HeaderMap) -> Client {
-    let trusted = &broker.config().limits.trusted_proxies;
-    Client::of(client_address(context.peer, headers, trusted))
 }
 
 /// `401`. A browser does not reconnect after it, which is right: nothing changes without a change of the configuration.

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Response, StatusCode, Uri, request::Parts};
+use http::{HeaderMap, Response, StatusCode, Uri};
 use serde::Serialize;
 
 use super::{
-    Answer, json,
+    Answer,
+    channel_request::ChannelRequest,
+    json,
     params::{Params, known},
     problem::Problem,
 };
@@ -59,12 +61,9 @@ pub(super) fn list(
 }
 
 /// `GET /channels/{namespace}/{channel}`.
-pub(super) async fn describe(
-    broker: &Broker,
-    channel: &Channel,
-    request: &Parts,
-) -> Result<Response<Answer>, Problem> {
-    Params::of(&request.uri, &request.headers, &known::CHANNEL)?;
+pub(super) async fn describe(request: &ChannelRequest<'_>) -> Result<Response<Answer>, Problem> {
+    request.params(&known::CHANNEL)?;
+    let channel = request.channel;
     let (config, log) = (channel.config(), channel.log());
     let incarnation = log.tail().incarnation();
     let state = match (incarnation, log.is_live()) {
@@ -95,7 +94,7 @@ pub(super) async fn describe(
                 max_bytes: limit(i.config.max_bytes),
                 max_events: limit(i.config.max_messages),
             }),
-            subscribers: broker.sessions.count_of(channel.key()),
+            subscribers: request.broker.sessions.count_of(channel.key()),
         },
     ))
 }

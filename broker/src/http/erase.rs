@@ -2,23 +2,19 @@
 //! that may not read an event must not learn of it by its erasure.
 
 use eventcast_wire::{cursor::Cursor, filter::MAX_PATTERNS, topic};
-use http::{Response, StatusCode, request::Parts};
+use http::{Response, StatusCode};
 
-use super::{
-    Answer, empty,
-    params::{Params, known},
-    problem::Problem,
-};
+use super::{Answer, channel_request::ChannelRequest, empty, params::known, problem::Problem};
 use crate::{channel::Channel, log::EraseError};
 
 /// Erases one event.
 pub(super) async fn event(
-    channel: &Channel,
-    request: &Parts,
+    request: &ChannelRequest<'_>,
     cursor: &str,
 ) -> Result<Response<Answer>, Problem> {
+    let channel = request.channel;
     allowed(channel)?;
-    Params::of(&request.uri, &request.headers, &known::ERASE_EVENT)?;
+    request.params(&known::ERASE_EVENT)?;
     let cursor: Cursor = cursor.parse().map_err(|_| {
         Problem::field(
             "cursor",
@@ -32,12 +28,10 @@ pub(super) async fn event(
 }
 
 /// Erases the events of topics.
-pub(super) async fn topics(
-    channel: &Channel,
-    request: &Parts,
-) -> Result<Response<Answer>, Problem> {
+pub(super) async fn topics(request: &ChannelRequest<'_>) -> Result<Response<Answer>, Problem> {
+    let channel = request.channel;
     allowed(channel)?;
-    let params = Params::of(&request.uri, &request.headers, &known::ERASE)?;
+    let params = request.params(&known::ERASE)?;
     let patterns: Vec<_> = params.all("topic").collect();
     if patterns.is_empty() || patterns.len() > MAX_PATTERNS {
         let detail =

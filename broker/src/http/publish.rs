@@ -5,26 +5,26 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use eventcast_wire::event::Draft;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use serde::Serialize;
 use tokio::time::{Instant, timeout};
 
 use super::{
-    Answer, accept, client,
+    Answer, accept,
+    channel_request::ChannelRequest,
     drafts::{self, Defaults, Format},
     empty, json,
-    params::{Params, known},
+    params::known,
     problem::Problem,
 };
 use crate::{
-    broker::{Broker, in_kib},
+    broker::in_kib,
     budget::Share,
     channel::Channel,
     log::{Outcome, Receipt},
     metrics::ChannelMetrics,
-    request::RequestContext,
     sockets::Connection,
 };
 
@@ -67,15 +67,14 @@ struct StoredBatch {
 }
 
 pub(super) async fn handle(
-    broker: &Broker,
-    channel: &Channel,
-    context: &RequestContext,
-    request: Request<Incoming>,
+    request: ChannelRequest<'_>,
+    body: Incoming,
 ) -> Result<Response<Answer>, Problem> {
-    let replies = wants_event_in_reply(request.headers());
+    let channel = request.channel;
+    let replies = wants_event_in_reply(&request.head.headers);
     // A request counts as one event until its events are known.
     let mut counts = PublishCount { metrics: channel.metrics(), uncounted: 1 };
-    match read(broker, channel, context, request).await {
+    match read(&request, body).await {
         Ok(batch) => {
             counts.uncounted = batch.drafts.len();
             let stored = store(channel, batch, &mut counts).await?;
@@ -141,29 +140,25 @@ struct Batch {
     share: Share,
 }
 
-async fn read(
-    broker: &Broker,
-    channel: &Channel,
-    context: &RequestContext,
-    request: Request<Incoming>,
-) -> Result<Batch, Problem> {
-    let config = channel.config();
+async fn read(request: &ChannelRequest<'_>, body: Incoming) -> Result<Batch, Problem> {
+    let config = request.channel.config();
+    let headers = &request.head.headers;
     let rules = &config.publishing;
     if !rules.enabled {
         let detail = "Publishing over HTTP is disabled for this channel. Publish to NATS.";
         return Err(Problem::publishing_disabled(detail).close());
     }
-    let params = Params::of(request.uri(), request.headers(), &known::PUBLISH)?;
-    accept::refuse_stream(request.headers())?;
-    let format = Format::of(request.headers())?;
+    let params = request.params(&known::PUBLISH)?;
+    accept::refuse_stream(headers)?;
+    let format = Format::of(headers)?;
     let fresh_key = ulid::Ulid::generate().to_string();
-    let defaults = Defaults::of(&params, request.headers(), fresh_key)?;
-    let (head, body) = request.into_parts();
-    let mut share = broker.bodies.open(client(broker, context, &head.headers));
-    let expects = head.headers.contains_key(header::EXPECT);
+    let defaults = Defaults::of(&params, headers, fresh_key)?;
+    let mut share = request.broker.bodies.open(request.client());
+    let expects = headers.contains_key(header::EXPECT);
     let body =
-        read_body(body, format.limit(rules), expects, &mut share, &context.connection).await?;
-    let drafts = drafts::read(format, &head.headers, body, &defaults, rules)?;
+        read_body(body, format.limit(rules), expects, &mut share, &request.context.connection)
+            .await?;
+    let drafts = drafts::read(format, headers, body, &defaults, rules)?;
     let deadline = Duration::from_secs(rules.deadline_seconds);
     Ok(Batch { drafts, key: defaults.key, is_list: format.is_batch(), deadline, share })
 }

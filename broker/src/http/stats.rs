@@ -1,33 +1,23 @@
 //! `GET …/stats`: counts of past events.
 
-use http::{Response, StatusCode, request::Parts};
+use http::{Response, StatusCode};
 
 use super::{
-    Answer, client, json, link,
-    params::{Params, known, seconds},
+    Answer,
+    channel_request::ChannelRequest,
+    json, link,
+    params::{known, seconds},
     problem::Problem,
     query_answer, range,
 };
-use crate::{
-    access::Grant,
-    broker::Broker,
-    channel::Channel,
-    query::{Range, Stats, StatsRequest},
-    request::RequestContext,
-};
+use crate::query::{Range, Stats, StatsRequest};
 
 /// Bytes that an answer may have: 1000 names of each kind, and as many buckets.
 const MAX_STATS_BYTES: usize = 2 << 20;
 
-pub(super) async fn handle(
-    broker: &Broker,
-    channel: &Channel,
-    context: &RequestContext,
-    grant: &Grant,
-    request: &Parts,
-) -> Result<Response<Answer>, Problem> {
-    let params = Params::of(&request.uri, &request.headers, &known::STATS)?;
-    let filter = params.filter(true, grant)?;
+pub(super) async fn handle(request: &ChannelRequest<'_>) -> Result<Response<Answer>, Problem> {
+    let params = request.params(&known::STATS)?;
+    let filter = request.filter(&params, true)?;
     let (from, until) = range::parse(&params)?;
     let bucket_seconds = match params.one("bucket")? {
         None => 60,
@@ -38,15 +28,14 @@ pub(super) async fn handle(
             )
         })?,
     };
-    let stats = StatsRequest { filter, bucket_seconds, budget: range::budget(broker) };
-    let client = client(broker, context, &request.headers);
-    let slot = broker.query_slot(client, MAX_STATS_BYTES).await?;
-    let log = channel.log();
+    let stats = StatsRequest { filter, bucket_seconds, budget: range::budget(request.broker) };
+    let slot = request.broker.query_slot(request.client(), MAX_STATS_BYTES).await?;
+    let log = request.channel.log();
     let range = Range::resolve(log, &from, until, &stats.filter, stats.budget).await?;
     let found = Stats::read(log, range, &stats).await?;
     let mut response = json(StatusCode::OK, &found);
     if let Some(next) = &found.next {
-        link::add_next(&mut response, request, "from", next);
+        link::add_next(&mut response, &request.head, "from", next);
     }
-    Ok(query_answer::hold_until_read(response, slot, &context.kill))
+    Ok(query_answer::hold_until_read(response, slot, &request.context.kill))
 }

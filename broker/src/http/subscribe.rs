@@ -4,23 +4,23 @@ use std::{sync::Arc, time::Duration};
 
 use eventcast_crds::config::{Delivery, Overload};
 use eventcast_wire::{filter::Filter, frame};
-use http::{HeaderName, HeaderValue, Method, Response, header, request::Parts};
+use http::{HeaderName, HeaderValue, Method, Response, header};
 use tokio::time::timeout;
 
 use super::{
-    Answer, client, empty, full,
+    Answer,
+    channel_request::ChannelRequest,
+    empty, full,
     params::{Params, known},
     problem::Problem,
     set,
 };
 use crate::{
-    access::Grant,
     broker::Broker,
     channel::Channel,
     clock::now_nanos,
     fanout::{HeartbeatStyle, StreamSettings, Subscriber, Subscription, jittered_retry},
     log::{Resolved, Start, Unavailable},
-    request::RequestContext,
     sessions::AdmissionRequest,
 };
 
@@ -31,32 +31,27 @@ const MIN_REFUSAL_RETRY_MS: u64 = 2000;
 /// The reason of a gap at the start, for clients that read headers.
 const GAP_HEADER: HeaderName = HeaderName::from_static("eventcast-gap");
 
-pub(super) async fn handle(
-    broker: &Arc<Broker>,
-    channel: &Channel,
-    context: &RequestContext,
-    grant: Grant,
-    request: &Parts,
-) -> Result<Response<Answer>, Problem> {
+pub(super) async fn handle(request: ChannelRequest<'_>) -> Result<Response<Answer>, Problem> {
+    let (broker, channel, headers) = (request.broker, request.channel, &request.head.headers);
     let config = channel.config();
     let delivery = &config.delivery;
-    let params = Params::of(&request.uri, &request.headers, &known::SUBSCRIBE)?;
-    let filter = params.filter(false, &grant)?;
-    let start = params.start(&request.headers, &delivery.from, now_nanos())?;
+    let params = request.params(&known::SUBSCRIBE)?;
+    let filter = request.filter(&params, false)?;
+    let start = params.start(headers, &delivery.from, now_nanos())?;
     let settings = stream_settings(delivery, &params)?;
-    if request.method == Method::HEAD {
+    if request.head.method == Method::HEAD {
         return Ok(stream_head(Response::new(empty())));
     }
     let (log, metrics) = (channel.log(), channel.metrics());
     let limits = broker.config().limits.clone();
     let admission = AdmissionRequest {
         channel: Arc::clone(channel.key()),
-        client: client(broker, context, &request.headers),
-        subject: grant.subject.clone(),
-        connection: Arc::clone(&context.connection),
+        client: request.client(),
+        subject: request.grant.subject.clone(),
+        connection: Arc::clone(&request.context.connection),
         stall_timeout: Duration::from_secs(delivery.stall_seconds),
         limit: delivery.max_subscribers,
-        kill: context.kill.clone(),
+        kill: request.context.kill.clone(),
     };
     let mut admission = match broker.sessions.admit(admission, &limits, Arc::clone(metrics)) {
         Ok(admission) => admission,
@@ -82,7 +77,7 @@ pub(super) async fn handle(
     let subscription = Subscription {
         subscriber,
         admission,
-        grant: grant.with_max_age(delivery.max_age_seconds),
+        grant: request.grant.with_max_age(delivery.max_age_seconds),
         settings,
         preamble: [opening, start_frame].concat().into(),
     };
