@@ -2,6 +2,7 @@
 
 mod connection;
 mod deadline;
+mod handshake;
 mod http1;
 mod http2;
 mod linger;
@@ -69,7 +70,7 @@ pub(crate) async fn accept(
         sockets.make_room();
         let tracked = connections.token();
         match sockets.admit(peer, tracked.clone()) {
-            Some(guard) => drop(tokio::spawn(connection::serve(
+            Some(guard) => drop(tokio::spawn(handshake::serve(
                 socket,
                 Arc::clone(&broker),
                 drain.clone(),

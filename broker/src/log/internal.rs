@@ -7,15 +7,11 @@
 //! Nothing uses this yet. The first user must add `<prefix>.internal.>` to the subjects of the stream (`eventcast_crds::stream`);
 //! without it, NATS answers that the channel has no stream.
 
-use std::{sync::Arc, time::Duration};
-
 use bytes::Bytes;
 use eventcast_wire::{
     event::{self, BadEvent},
     topic,
 };
-
-use super::{Log, PublishError, Receipt, publish::OutgoingMessage};
 
 /// An event of the broker itself.
 #[derive(Clone, Debug)]
@@ -43,29 +39,5 @@ impl InternalEvent {
         event::check_reserved_type(event_type)?;
         let topic = topic.map(topic::encode).transpose()?;
         Ok(Self { event_type: event_type.to_owned(), topic, data: Bytes::from(data), key })
-    }
-}
-
-#[expect(dead_code, reason = "the broker publishes no events yet")]
-impl Log {
-    /// Appends an event of the broker itself and waits for its acknowledgement.
-    ///
-    /// # Errors
-    /// See [`PublishError`].
-    ///
-    /// # Cancel safety
-    /// The event may be stored after a cancellation. Its key makes it safe to repeat the call.
-    pub(crate) async fn append_internal(
-        self: &Arc<Self>,
-        event: InternalEvent,
-        deadline: Duration,
-    ) -> Result<Receipt, PublishError> {
-        let message = OutgoingMessage::of_internal(event, &self.settings);
-        let outcome = self.append_messages(vec![message], deadline).await;
-        match (outcome.receipts.first().copied().flatten(), outcome.error) {
-            (Some(receipt), _) => Ok(receipt),
-            (None, Some((_, error))) => Err(error),
-            (None, None) => Err(PublishError::Unknown),
-        }
     }
 }

@@ -23,7 +23,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{Incarnation, Log};
+use super::{Incarnation, Log, internal::InternalEvent};
 
 pub(super) use outgoing::OutgoingMessage;
 
@@ -340,5 +340,29 @@ fn classify(e: ReplyError) -> Attempt {
         _ if e.code == 429 => Attempt::Retry(PublishError::Throttled),
         _ if e.code == 503 => Attempt::Retry(PublishError::Unavailable),
         _ => Attempt::Refused(PublishError::Refused(e.description)),
+    }
+}
+
+#[expect(dead_code, reason = "the broker publishes no events yet")]
+impl Log {
+    /// Appends an event of the broker itself and waits for its acknowledgement.
+    ///
+    /// # Errors
+    /// See [`PublishError`].
+    ///
+    /// # Cancel safety
+    /// The event may be stored after a cancellation. Its key makes it safe to repeat the call.
+    pub(crate) async fn append_internal(
+        self: &Arc<Self>,
+        event: InternalEvent,
+        deadline: Duration,
+    ) -> Result<Receipt, PublishError> {
+        let message = OutgoingMessage::of_internal(event, &self.settings);
+        let outcome = self.append_messages(vec![message], deadline).await;
+        match (outcome.receipts.first().copied().flatten(), outcome.error) {
+            (Some(receipt), _) => Ok(receipt),
+            (None, Some((_, error))) => Err(error),
+            (None, None) => Err(PublishError::Unknown),
+        }
     }
 }

@@ -7,7 +7,7 @@ use tokio::{net::TcpStream, sync::Semaphore, time::timeout};
 use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
 
 use super::{
-    connection::{self, is_http2},
+    handshake::{self, is_http2},
     linger::{self, LINGER},
     refusal,
 };
@@ -55,7 +55,7 @@ impl Overflow {
             let admitted = broker.sockets.admit_within(ADMISSION_TIMEOUT, peer, tracked).await;
             if let Some(guard) = admitted {
                 drop(slot);
-                return connection::serve(socket, broker, drain, guard).await;
+                return handshake::serve(socket, broker, drain, guard).await;
             }
             broker.metrics.connections_refused("limit");
             let http2 =
