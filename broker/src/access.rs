@@ -18,8 +18,8 @@ pub(crate) struct Grant {
     pub(crate) subject: Option<Arc<str>>,
     actions: Vec<Action>,
     topics: Topics,
-    /// When streams that it allows must end.
-    pub(crate) until: Option<Instant>,
+    /// When it ends.
+    until: Option<Instant>,
 }
 
 /// The client may not do what it asked for.
@@ -53,13 +53,13 @@ impl Grant {
         self.actions.contains(&action)
     }
 
-    /// The same grant, which ends streams at the latest when they are `max_age_seconds` old, less up to 20 % of jitter; 0: no such
-    /// limit.
-    pub(crate) fn with_max_age(self, max_age_seconds: u64) -> Self {
+    /// When a stream that begins now must end: with the grant, or when it is `max_age_seconds` old, less up to 20 % of jitter; 0: no
+    /// maximum age.
+    pub(crate) fn stream_end(&self, max_age_seconds: u64) -> Option<Instant> {
         let ms = max_age_seconds * 1000;
         let age = (ms > 0).then(|| Duration::from_millis(fastrand::u64(ms - ms / 5..=ms)));
         let end = age.map(|age| Instant::now() + age);
-        Self { until: self.until.into_iter().chain(end).min(), ..self }
+        self.until.into_iter().chain(end).min()
     }
 
     /// The filter of a client that asks for `asked`: the only way to one that reads a log for a client.

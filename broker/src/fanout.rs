@@ -15,7 +15,7 @@ use bytes::Bytes;
 use eventcast_wire::{closing::CloseReason, frame};
 use tokio::time::Instant;
 
-use crate::{access::Grant, sessions::Admission};
+use crate::sessions::Admission;
 
 pub(crate) use settings::{HeartbeatStyle, StreamSettings, jittered_retry};
 pub(crate) use subscriber::{Step, Subscriber};
@@ -24,7 +24,8 @@ pub(crate) use subscriber::{Step, Subscriber};
 pub(crate) struct Subscription {
     pub(crate) subscriber: Subscriber,
     pub(crate) admission: Admission,
-    pub(crate) grant: Grant,
+    /// When the stream must end.
+    pub(crate) until: Option<Instant>,
     pub(crate) settings: StreamSettings,
     /// Frames that precede the first event.
     pub(crate) preamble: Bytes,
@@ -33,7 +34,7 @@ pub(crate) struct Subscription {
 impl Subscription {
     /// Why the stream must end at `now`, if it must.
     pub(crate) fn close_reason(&self, now: Instant) -> Option<CloseReason> {
-        let expired = || self.grant.until.is_some_and(|until| now >= until);
+        let expired = || self.until.is_some_and(|until| now >= until);
         self.admission.session().close_reason().or_else(|| expired().then_some(CloseReason::MaxAge))
     }
 

@@ -19,7 +19,7 @@ use super::{Step, Subscription, batch::Batch};
 /// How long one poll may read events that the filter excludes before other tasks run.
 const TIME_SLICE: Duration = Duration::from_micros(250);
 
-/// A stream of events. It ends with its session or its grant, or when hyper drops it because the client has disconnected.
+/// A stream of events. It ends with its session or at its end time, or when hyper drops it because the client has disconnected.
 pub(crate) struct EventBody {
     subscription: Subscription,
     /// Our registration with the tail.
@@ -71,11 +71,11 @@ impl EventBody {
         self.last_write + self.heartbeat
     }
 
-    /// Ready when a heartbeat is due or the grant ends.
+    /// Ready when a heartbeat is due or the stream must end.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let due = self.heartbeat_due();
-            let next = self.subscription.grant.until.map_or(due, |until| due.min(until));
+            let next = self.subscription.until.map_or(due, |until| due.min(until));
             // Moved back only when it fires, so that a busy stream does not touch the timer wheel.
             if self.timer.deadline() > next {
                 self.timer.as_mut().reset(next);

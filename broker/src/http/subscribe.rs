@@ -77,7 +77,7 @@ pub(super) async fn handle(request: ChannelRequest<'_>) -> Result<Response<Answe
     let subscription = Subscription {
         subscriber,
         admission,
-        grant: request.grant.with_max_age(delivery.max_age_seconds),
+        until: request.grant.stream_end(delivery.max_age_seconds),
         settings,
         preamble: [opening, start_frame].concat().into(),
     };

@@ -8,7 +8,8 @@ const MAX_NARROWED: usize = 64;
 /// The topics that a grant covers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topics {
-    patterns: Vec<Pattern>,
+    /// `None`: every topic.
+    patterns: Option<Vec<Pattern>>,
     broadcast: bool,
 }
 
@@ -27,20 +28,24 @@ impl Topics {
     /// Every topic, and events without one.
     #[must_use]
     pub fn everything() -> Self {
-        let all = Pattern::new(">").expect("a valid pattern");
-        Self { patterns: vec![all], broadcast: true }
+        Self { patterns: None, broadcast: true }
     }
 
     /// The topics that any of `patterns` selects, and events without a topic if `broadcast` says so.
     #[must_use]
     pub fn new(patterns: Vec<Pattern>, broadcast: bool) -> Self {
-        Self { patterns, broadcast }
+        let every = patterns.iter().any(|p| p.text() == ">");
+        Self { patterns: (!every).then_some(patterns), broadcast }
     }
 
     /// Whether events with `topic` are covered; `None` is a broadcast.
     #[must_use]
     pub fn cover(&self, topic: Option<&str>) -> bool {
-        topic.map_or(self.broadcast, |topic| self.patterns.iter().any(|p| p.matches(topic)))
+        match (topic, &self.patterns) {
+            (None, _) => self.broadcast,
+            (Some(_), None) => true,
+            (Some(topic), Some(patterns)) => patterns.iter().any(|p| p.matches(topic)),
+        }
     }
 
     /// `asked` without what is not covered. Asking for no topic asks for everything that is covered.
@@ -52,15 +57,13 @@ impl Topics {
         if !self.broadcast {
             narrowed.exclude_broadcast();
         }
-        if self.patterns.iter().any(|p| p.text() == ">") {
-            return Ok(narrowed);
-        }
+        let Some(granted) = &self.patterns else { return Ok(narrowed) };
         let mut patterns: Vec<Pattern> = Vec::new();
         if narrowed.topics().is_empty() {
-            patterns.clone_from(&self.patterns);
+            patterns.clone_from(granted);
         }
         for pattern in narrowed.topics() {
-            let met: Vec<_> = self.patterns.iter().filter_map(|p| p.meet(pattern)).collect();
+            let met: Vec<_> = granted.iter().filter_map(|p| p.meet(pattern)).collect();
             if met.is_empty() {
                 return Err(NotGranted::Pattern(pattern.text().to_owned()));
             }

@@ -1,6 +1,6 @@
-//! Deadlines: heartbeats, the end of grants, and stalled sockets.
+//! Deadlines: heartbeats, the end of streams, and stalled sockets.
 //!
-//! A connection has one entry in the timer wheel for its next heartbeat or the end of its grant, replaced only when it fires, and
+//! A connection has one entry in the timer wheel for its next heartbeat or the end of its stream, replaced only when it fires, and
 //! one more while its socket buffer is full.
 
 use eventcast_wire::closing::CloseReason;
@@ -14,13 +14,13 @@ use crate::fanout::shard::{
 
 /// A deadline that is not met is checked again after this many milliseconds at the earliest.
 const RECHECK_DELAY: u64 = 1000;
-/// As [`RECHECK_DELAY`], for the end of a grant.
-const GRANT_RECHECK_DELAY: u64 = 50;
+/// As [`RECHECK_DELAY`], for the end of a stream.
+const END_RECHECK_DELAY: u64 = 50;
 
 /// What a deadline is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Deadline {
-    /// The next heartbeat, or the end of the grant.
+    /// The next heartbeat, or the end of the stream.
     Heartbeat,
     /// The socket buffer has been full for too long.
     Stall,
@@ -131,12 +131,12 @@ fn heartbeat_due(connection: &ShardConnection) -> u64 {
     connection.last_write + millis(connection.heartbeat)
 }
 
-/// When the connection needs attention next: its heartbeat, or the end of its grant.
+/// When the connection needs attention next: its heartbeat, or the end of its stream.
 pub(super) fn next_deadline(connection: &ShardConnection, now: u64) -> u64 {
-    let until = connection.subscription.grant.until;
-    let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-    let grant_end = left.map_or(u64::MAX, |left| now + millis(left) + 1);
-    heartbeat_due(connection).max(now + RECHECK_DELAY).min(grant_end.max(now + GRANT_RECHECK_DELAY))
+    let left =
+        connection.subscription.until.map(|until| until.saturating_duration_since(Instant::now()));
+    let stream_end = left.map_or(u64::MAX, |left| now + millis(left) + 1);
+    heartbeat_due(connection).max(now + RECHECK_DELAY).min(stream_end.max(now + END_RECHECK_DELAY))
 }
 
 fn stall_deadline(connection: &ShardConnection, since: u64) -> u64 {
