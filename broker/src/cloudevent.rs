@@ -39,7 +39,7 @@ pub(crate) struct CloudEvent {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadCloudEvent {
     #[error(
-        "only the JSON format of CloudEvents is supported: send application/cloudevents+json or -batch+json"
+        "Only the JSON format of CloudEvents is supported: send application/cloudevents+json or -batch+json"
     )]
     Format,
     #[error("The body is not a CloudEvent of version 1.0: {0}.")]

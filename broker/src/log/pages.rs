@@ -44,12 +44,12 @@ type PageLoad = Shared<BoxFuture<'static, Result<Arc<Page>, PageError>>>;
 pub(super) type PageLoads = Mutex<HashMap<Key, PageLoad>>;
 
 /// Removes a load that has ended, even if it panicked: else every later reader of the page would get its failure.
-struct EndLoad<'a> {
+struct LoadGuard<'a> {
     log: &'a Log,
     key: &'a Key,
 }
 
-impl Drop for EndLoad<'_> {
+impl Drop for LoadGuard<'_> {
     fn drop(&mut self) {
         self.log.page_loads.lock().remove(self.key);
     }
@@ -68,7 +68,7 @@ impl Log {
         incarnation: u64,
         sequence: u64,
     ) -> Result<Arc<Page>, PageError> {
-        let current = self.current(incarnation).ok_or(PageError::Recreated)?;
+        let current = self.served_incarnation(incarnation).ok_or(PageError::Recreated)?;
         let key = self.key(current, sequence);
         if let Some(page) = self.from_memory(&key) {
             return Ok(page);
@@ -79,7 +79,7 @@ impl Log {
 
     /// The page that contains `sequence`, if the cache or the tail has it.
     pub(crate) fn page_in_memory(&self, incarnation: u64, sequence: u64) -> Option<Arc<Page>> {
-        self.from_memory(&self.key(self.current(incarnation)?, sequence))
+        self.from_memory(&self.key(self.served_incarnation(incarnation)?, sequence))
     }
 
     fn from_memory(&self, key: &Key) -> Option<Arc<Page>> {
@@ -108,7 +108,7 @@ impl Log {
         is_current
     }
 
-    fn current(&self, incarnation: u64) -> Option<Incarnation> {
+    fn served_incarnation(&self, incarnation: u64) -> Option<Incarnation> {
         self.tail.served().filter(|i| i.number == incarnation)
     }
 
@@ -126,9 +126,9 @@ impl Log {
             let (sender, result) = oneshot::channel();
             let of = key.clone();
             tokio::spawn(async move {
-                let end = EndLoad { log: &log, key: &of };
-                let result = log.load_current(incarnation, &of).await;
-                drop(end);
+                let guard = LoadGuard { log: &log, key: &of };
+                let result = log.load_and_cache(incarnation, &of).await;
+                drop(guard);
                 // All readers may have left.
                 drop(sender.send(result));
             });
@@ -138,7 +138,7 @@ impl Log {
     }
 
     /// Loads a page and caches it. Repeats that if the stream deletes some of it in the meantime.
-    async fn load_current(
+    async fn load_and_cache(
         &self,
         incarnation: Incarnation,
         key: &Key,
@@ -181,7 +181,7 @@ impl Log {
         };
         drop(permit);
         self.metrics.page_load("read");
-        let events = read.iter().map(|m| self.framed(m, incarnation.epoch)).collect();
+        let events = read.iter().map(|m| self.decode(m, incarnation.epoch)).collect();
         Ok(Arc::new(Page::from_log(low, high, events, first_sequence)))
     }
 
@@ -240,7 +240,7 @@ impl Log {
         Ok(out)
     }
 
-    fn framed(&self, m: &RawMessage, epoch: Epoch) -> Event {
+    fn decode(&self, m: &RawMessage, epoch: Epoch) -> Event {
         let stored = Stored {
             sequence: m.sequence,
             nanos: m.nanos,
