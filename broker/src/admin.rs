@@ -1,4 +1,4 @@
-//! The paths of the broker's admin port: `/livez`, `/readyz`, `/metrics`, `/status`.
+//! The paths of the broker's admin port: `/livez`, `/readyz`, `/metrics`, `/state`.
 
 use std::{io, sync::Arc};
 

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Path of the endpoint on the admin port. `GET` answers with a [`BrokerStatus`] as JSON.
-pub const PATH: &str = "/status";
+pub const PATH: &str = "/state";
 
 /// The state of a broker process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 pub struct BrokerConfig {
     /// Address of the public listener.
     pub listen: SocketAddr,
-    /// Address of the admin listener: `/livez`, `/readyz`, `/metrics`, `/status`.
+    /// Address of the admin listener: `/livez`, `/readyz`, `/metrics`, `/state`.
     pub admin: SocketAddr,
     /// Serves a demo page at `/`, and the list of channels at `/channels`.
     pub page: bool,

@@ -134,7 +134,7 @@ mod tests {
             let (mut socket, _) = listener.accept().await.unwrap();
             let mut request = [0; 1024];
             let length = socket.read(&mut request).await.unwrap();
-            assert!(request[..length].starts_with(b"GET /status HTTP/1.1\r\n"));
+            assert!(request[..length].starts_with(b"GET /state HTTP/1.1\r\n"));
             socket.write_all(response.as_bytes()).await.unwrap();
         };
         let http: Http = HttpClient::builder(TokioExecutor::new()).build(HttpConnector::new());

@@ -355,7 +355,7 @@ async fn the_admin_port_tells_and_the_public_port_does_not() -> Result<()> {
         })
         .await?;
     assert_eq!(status(broker.admin_url("/readyz")).await?, 200, "who was ready once stays ready");
-    for path in ["/livez", "/readyz", "/metrics", "/status"] {
+    for path in ["/livez", "/readyz", "/metrics", "/state"] {
         assert_eq!(status(broker.url(path)).await?, 404, "{path}");
     }
     assert_eq!(status(broker.admin_url("/channels/default/demo/events")).await?, 404);
