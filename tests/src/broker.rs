@@ -8,12 +8,13 @@ mod setup;
 mod start;
 
 pub use cli::{Cli, Ended};
+pub use setup::{RawKeys, networks};
 
 use std::{path::PathBuf, process::ExitStatus, time::Duration};
 
 use anyhow::{Context as _, Result};
+use eventcast_crds::config::BrokerConfig;
 use rustix::process::Signal;
-use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
@@ -29,7 +30,8 @@ const START: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Broker {
     folder: TempDir,
-    config: Value,
+    config: BrokerConfig,
+    raw: RawKeys,
     /// Its limit of open files, where it is not the one of the tests.
     files: Option<u32>,
     process: Option<Process>,
@@ -39,11 +41,11 @@ pub struct Broker {
 
 impl Broker {
     /// Starts a broker on the servers of `nats` (separated by `,`) and waits until it is ready. `change` sees the
-    /// configuration as JSON before it is written.
+    /// configuration before it is written.
     ///
     /// # Errors
     /// When it is not ready in time.
-    pub async fn start(nats: &str, change: impl FnOnce(&mut Value)) -> Result<Self> {
+    pub async fn start(nats: &str, change: impl FnOnce(&mut BrokerConfig)) -> Result<Self> {
         let mut broker = Self::launch(nats, change).await?;
         broker.ready(START).await?;
         Ok(broker)
@@ -53,7 +55,7 @@ impl Broker {
     ///
     /// # Errors
     /// When it does not listen in time.
-    pub async fn launch(nats: &str, change: impl FnOnce(&mut Value)) -> Result<Self> {
+    pub async fn launch(nats: &str, change: impl FnOnce(&mut BrokerConfig)) -> Result<Self> {
         Self::launch_with_files(nats, None, change).await
     }
 
@@ -64,22 +66,29 @@ impl Broker {
     pub async fn launch_with_files(
         nats: &str,
         files: Option<u32>,
-        change: impl FnOnce(&mut Value),
+        change: impl FnOnce(&mut BrokerConfig),
     ) -> Result<Self> {
-        let folder = process::folder("eventcast-broker-")?;
-        let mut config = serde_json::to_value(setup::defaults(nats)?)?;
-        change(&mut config);
-        let mut broker = Self {
-            folder,
-            config,
-            files,
-            process: None,
-            public: String::new(),
-            admin: String::new(),
-        };
+        let mut broker = Self::prepare(nats, change)?;
+        broker.files = files;
         broker.write()?;
         broker.run().await?;
         Ok(broker)
+    }
+
+    /// A broker that was not started yet.
+    fn prepare(nats: &str, change: impl FnOnce(&mut BrokerConfig)) -> Result<Self> {
+        let folder = process::folder("eventcast-broker-")?;
+        let mut config = setup::defaults(nats)?;
+        change(&mut config);
+        Ok(Self {
+            folder,
+            config,
+            raw: RawKeys::new(),
+            files: None,
+            process: None,
+            public: String::new(),
+            admin: String::new(),
+        })
     }
 
     /// `http://127.0.0.1:PORT` + `path`.
@@ -202,8 +211,30 @@ impl Broker {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn reconfigure(&mut self, change: impl FnOnce(&mut Value)) -> Result<()> {
+    pub fn reconfigure(&mut self, change: impl FnOnce(&mut BrokerConfig)) -> Result<()> {
         change(&mut self.config);
+        self.write()
+    }
+
+    /// As [`start`](Self::start), with keys that no configuration has.
+    ///
+    /// # Errors
+    /// When it is not ready in time.
+    pub async fn start_with_raw_keys(nats: &str, raw: RawKeys) -> Result<Self> {
+        let mut broker = Self::prepare(nats, |_| {})?;
+        broker.raw = raw;
+        broker.write()?;
+        broker.run().await?;
+        broker.ready(START).await?;
+        Ok(broker)
+    }
+
+    /// Writes the configuration file with these unknown keys instead of those that were in it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn set_raw_keys(&mut self, raw: RawKeys) -> Result<()> {
+        self.raw = raw;
         self.write()
     }
 
@@ -215,7 +246,7 @@ impl Broker {
 
     /// The configuration as it was last written.
     #[must_use]
-    pub fn config(&self) -> &Value {
+    pub fn config(&self) -> &BrokerConfig {
         &self.config
     }
 

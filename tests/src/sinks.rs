@@ -8,7 +8,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::{Value, json};
+use eventcast_crds::config::BrokerConfig;
+use serde_json::json;
 
 use crate::{http::Publish, sse::EventStream, wire::Site};
 
@@ -23,9 +24,12 @@ impl Site {
     ///
     /// # Errors
     /// As [`start`](Self::start).
-    pub async fn with_shards(shards: usize, change: impl FnOnce(&mut Value)) -> Result<Self> {
+    pub async fn with_shards(
+        shards: usize,
+        change: impl FnOnce(&mut BrokerConfig),
+    ) -> Result<Self> {
         Self::start(|config| {
-            config["fanout"]["shards"] = shards.into();
+            config.fanout.shards = Some(shards);
             change(config);
         })
         .await

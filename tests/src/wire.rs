@@ -12,6 +12,7 @@ pub use two::Two;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use eventcast_crds::config::BrokerConfig;
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -43,7 +44,7 @@ impl Site {
     ///
     /// # Errors
     /// When one of them does not start.
-    pub async fn start(change: impl FnOnce(&mut Value)) -> Result<Self> {
+    pub async fn start(change: impl FnOnce(&mut BrokerConfig)) -> Result<Self> {
         Self::start_with_files(None, change).await
     }
 
@@ -53,7 +54,7 @@ impl Site {
     /// When one of them does not start.
     pub async fn start_with_files(
         files: Option<u32>,
-        change: impl FnOnce(&mut Value),
+        change: impl FnOnce(&mut BrokerConfig),
     ) -> Result<Self> {
         crate::init_tracing();
         let nats = NatsServer::start_with("1m").await?; // nothing here dies: speed before durability

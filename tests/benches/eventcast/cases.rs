@@ -101,7 +101,7 @@ impl Bench {
         self.broker_with(self.options.shards(), sync)
     }
 
-    fn broker_with(&self, shards: Option<u32>, sync: Sync) -> Result<Server> {
+    fn broker_with(&self, shards: Option<usize>, sync: Sync) -> Result<Server> {
         self.block_on(Server::broker(shards, sync))
     }
 

@@ -38,7 +38,7 @@ pub(crate) struct Options {
     /// Values of `fanout.shards` to compare in `fanout`; the first of them is used in the other cases, where without this option
     /// the broker decides.
     #[arg(long, value_delimiter = ',')]
-    shards: Vec<u32>,
+    shards: Vec<usize>,
     /// Where the report is written as JSON.
     #[arg(long, default_value = "target/bench.json")]
     json: PathBuf,
@@ -73,12 +73,12 @@ impl Options {
     }
 
     /// What `fanout` compares.
-    pub(crate) fn compared_shards(&self) -> Vec<u32> {
+    pub(crate) fn compared_shards(&self) -> Vec<usize> {
         if self.shards.is_empty() { vec![1, 2] } else { self.shards.clone() }
     }
 
     /// What the other cases use.
-    pub(crate) fn shards(&self) -> Option<u32> {
+    pub(crate) fn shards(&self) -> Option<usize> {
         self.shards.first().copied()
     }
 

@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use eventcast_crds::config::{BrokerConfig, ChannelConfig};
 use eventcast_tests::{
     broker::Broker,
     eventually,
@@ -17,7 +18,6 @@ use eventcast_tests::{
     ports,
     process::{self, Process},
 };
-use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub(crate) use text::Channel;
@@ -26,7 +26,7 @@ use crate::measure;
 
 const START: Duration = Duration::from_secs(20);
 /// What the limits of the broker are raised to: one machine stands for all clients.
-const PLENTY: u32 = 100_000;
+const PLENTY: usize = 100_000;
 
 /// How often the log of the broker is synced to disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +90,7 @@ impl Server {
     }
 
     /// The broker with a nats-server of its own; `shards` as in its configuration, or as it sees fit.
-    pub(crate) async fn broker(shards: Option<u32>, sync: Sync) -> Result<Self> {
+    pub(crate) async fn broker(shards: Option<usize>, sync: Sync) -> Result<Self> {
         let nats = match sync {
             Sync::Always => NatsServer::start().await?,
             Sync::Seldom => NatsServer::start_with("1m").await?,
@@ -193,17 +193,14 @@ impl Server {
 }
 
 /// Limits are raised, since all clients come from one machine; all else is as by default.
-fn configure(config: &mut Value, shards: Option<u32>) {
-    if let Some(shards) = shards {
-        config["fanout"]["shards"] = json!(shards);
+fn configure(config: &mut BrokerConfig, shards: Option<usize>) {
+    if shards.is_some() {
+        config.fanout.shards = shards;
     }
-    for limit in ["connections", "subscribers", "subscribersPerAddress"] {
-        config["limits"][limit] = json!(PLENTY);
-    }
-    let small = json!({"namespace": "default", "name": Channel::Small.name()});
-    if let Some(channels) = config["channels"].as_array_mut() {
-        channels.push(small);
-    }
+    config.limits.connections = PLENTY;
+    config.limits.subscribers = PLENTY;
+    config.limits.subscribers_per_address = PLENTY;
+    config.channels.push(ChannelConfig::new("default", Channel::Small.name()));
 }
 
 fn free_address() -> Result<SocketAddr> {

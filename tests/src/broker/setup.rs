@@ -1,9 +1,11 @@
 //! What a broker is started with: the executable and the configuration that a test gets without asking.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use eventcast_crds::config::{BrokerConfig, ChannelConfig, Shutdown};
+use ipnet::IpNet;
+use serde_json::Value;
 
 use crate::{ports, process};
 
@@ -24,6 +26,32 @@ pub(super) fn defaults(nats: &str) -> Result<BrokerConfig> {
         config.fanout.shards = Some(shards.parse()?);
     }
     Ok(config)
+}
+
+/// Keys that are written into the configuration file although its types do not have them, by their JSON pointer: for tests of
+/// what a broker does with unknown keys. Everything else is said with [`BrokerConfig`], where a mistyped key does not compile.
+pub type RawKeys = BTreeMap<&'static str, Value>;
+
+/// The configuration file: `config` with `raw` in it.
+pub(super) fn file(config: &BrokerConfig, raw: &RawKeys) -> Result<Vec<u8>> {
+    let mut file = serde_json::to_value(config)?;
+    for (pointer, value) in raw {
+        let (parent, key) = pointer.rsplit_once('/').context("not a JSON pointer")?;
+        let parent = file.pointer_mut(parent).and_then(Value::as_object_mut);
+        parent
+            .with_context(|| format!("no object for {pointer}"))?
+            .insert(key.into(), value.clone());
+    }
+    Ok(serde_json::to_vec_pretty(&file)?)
+}
+
+/// Networks in CIDR form, for `limits.trustedProxies`.
+///
+/// # Panics
+/// When one is not in that form.
+#[must_use]
+pub fn networks<const N: usize>(cidrs: [&str; N]) -> Vec<IpNet> {
+    cidrs.map(|cidr| cidr.parse().expect("a network in CIDR form")).into()
 }
 
 /// The broker that was built.

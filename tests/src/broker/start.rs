@@ -29,7 +29,7 @@ impl Broker {
     /// Writes the configuration, in one step for whoever reads it.
     pub(super) fn write(&self) -> Result<()> {
         let new = self.folder.path().join("config.new");
-        fs::write(&new, serde_json::to_vec_pretty(&self.config)?)?;
+        fs::write(&new, setup::file(&self.config, &self.raw)?)?;
         fs::rename(&new, self.config_file()).context("failed to write the configuration")
     }
 
@@ -62,11 +62,13 @@ impl Broker {
         .flatten();
         let (public, admin) = lines.with_context(|| self.ending())?;
         (self.public, self.admin) = (format!("http://{public}"), format!("http://{admin}"));
-        let before = self.config.clone();
         // the next life listens where this one does
-        self.config["listen"] = public.into();
-        self.config["admin"] = admin.into();
-        if self.config == before { Ok(()) } else { self.write() }
+        let (listen, admin) = (public.parse()?, admin.parse()?);
+        if (self.config.listen, self.config.admin) == (listen, admin) {
+            return Ok(());
+        }
+        (self.config.listen, self.config.admin) = (listen, admin);
+        self.write()
     }
 
     fn ending(&self) -> String {

@@ -88,7 +88,7 @@ async fn see_everything(starts: Vec<Start>) -> Result<()> {
     let nats = NatsServer::start().await?;
     let stays = Broker::start(&nats.url(), |_| {}).await?;
     let mut goes = Broker::start(&nats.url(), |config| {
-        config["channels"][0]["delivery"]["retryMilliseconds"] = 1000.into();
+        config.channels[0].delivery.retry_milliseconds = 1000;
     })
     .await?;
     let before = http::publish(&stays.events_url(""), "before", &[]).await?;

@@ -4,6 +4,7 @@
 use std::{future::ready, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use eventcast_crds::config::{BrokerConfig, ChannelConfig};
 use eventcast_tests::{
     broker::Broker,
     clients::{Adapter, Client, Entry, entries},
@@ -13,7 +14,7 @@ use eventcast_tests::{
     nats::NatsServer,
     ports, process,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 /// The whole script.
@@ -46,14 +47,14 @@ fn browser(name: &str) -> Result<Entry> {
     found.with_context(|| format!("clients.json has no {name}"))
 }
 
-fn two_channels(config: &mut Value) {
-    config["page"] = true.into();
+fn two_channels(config: &mut BrokerConfig) {
+    config.page = true;
     // less than the small channel keeps, so that what it lost is lost here too
-    config["memory"]["tailEvents"] = 16.into();
-    config["channels"] = json!([
-        {"namespace": "default", "name": "demo", "delivery": {"retryMilliseconds": 1000}},
-        {"namespace": "default", "name": "small", "retention": {"maxEvents": 20}},
-    ]);
+    config.memory.tail_events = 16;
+    config.channels[0].delivery.retry_milliseconds = 1000;
+    let mut small = ChannelConfig::new("default", "small");
+    small.retention.max_events = 20;
+    config.channels.push(small);
 }
 
 async fn the_page_works(name: &str) -> Result<()> {
@@ -115,10 +116,9 @@ async fn origins_are_kept_apart(name: &str) -> Result<()> {
     let ports = ports::reserve(2)?;
     let nats = NatsServer::start().await?;
     let broker = Broker::start(&nats.url(), |config| {
-        config["channels"][0]["access"] = json!({
-            "allowedOrigins": [format!("http://127.0.0.1:{}", ports[0])],
-            "allowCredentials": true,
-        });
+        let access = &mut config.channels[0].access;
+        access.allowed_origins = vec![format!("http://127.0.0.1:{}", ports[0])];
+        access.allow_credentials = true;
     })
     .await?;
     publish(&broker.events_url(""), "for those who may", &[]).await?;

@@ -159,9 +159,9 @@ fn overlaps(dashboard: &Value) -> Result<()> {
 async fn exercised(enough: impl Fn(&Known) -> Result<()>) -> Result<Known> {
     let nats = NatsServer::start_with("1s").await?;
     let mut broker = Broker::start(&nats.url(), |config| {
-        config["memory"]["tailEvents"] = 16.into();
-        config["channels"][0]["retention"]["maxEvents"] = 60.into();
-        config["channels"][0]["delivery"]["maxSubscribers"] = 1.into();
+        config.memory.tail_events = 16;
+        config.channels[0].retention.max_events = 60;
+        config.channels[0].delivery.max_subscribers = 1;
     })
     .await?;
     let url = broker.events_url("");
@@ -182,7 +182,7 @@ async fn exercised(enough: impl Fn(&Known) -> Result<()>) -> Result<Known> {
     EventStream::connect(&url, None).await?.next_of("eventcast.closing", SOON).await?;
     drop(stream.cut());
     nats.remade("SSE_default_demo", SOON).await?;
-    broker.reconfigure(|config| config["query"]["concurrent"] = 3.into())?;
+    broker.reconfigure(|config| config.query.concurrent = 3)?;
     let known =
         broker.settled("everything is counted", SOON, |scrape| enough(&Known::of(scrape))).await?;
     Ok(Known::of(&known))

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use eventcast_crds::config::BrokerConfig;
 use eventcast_tests::{
     broker::Broker,
     init_tracing,
@@ -33,10 +34,10 @@ async fn a_cluster_under_faults_loses_nothing() -> Result<()> {
     let mut cluster = NatsCluster::start(3).await?;
     let mut brokers = Vec::new();
     for tail in [65_536, 256, 32] {
-        let config = |config: &mut serde_json::Value| {
-            config["memory"]["tailEvents"] = tail.into();
-            config["channels"][0]["retention"]["replicas"] = 3.into();
-            config["channels"][0]["delivery"]["from"] = "last:20".into();
+        let config = |config: &mut BrokerConfig| {
+            config.memory.tail_events = tail;
+            config.channels[0].retention.replicas = 3;
+            config.channels[0].delivery.from = "last:20".into();
         };
         brokers.push(Broker::start(&cluster.urls().join(","), config).await?);
     }

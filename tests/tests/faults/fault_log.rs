@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use eventcast_crds::config::BrokerConfig;
 use eventcast_tests::{
     broker::Broker,
     eventually, http, init_tracing,
@@ -11,17 +12,14 @@ use eventcast_tests::{
     nats::NatsServer,
     sse::{EventStream, Subscribe},
 };
-use serde_json::Value;
 
 const STREAM: &str = "SSE_default_demo";
 const WITHIN: Duration = Duration::from_secs(40);
 
-type Config = Value;
-
 async fn brokers<const N: usize>(nats: &NatsServer, tails: [usize; N]) -> Result<Vec<Broker>> {
     let mut brokers = Vec::new();
     for tail in tails {
-        let config = |config: &mut Config| config["memory"]["tailEvents"] = tail.into();
+        let config = |config: &mut BrokerConfig| config.memory.tail_events = tail;
         brokers.push(Broker::start(&nats.url(), config).await?);
     }
     Ok(brokers)
@@ -115,10 +113,10 @@ async fn a_reader_overtaken_by_retention_is_told_the_exact_count() -> Result<()>
     const KEPT: u64 = 300;
     init_tracing();
     let nats = NatsServer::start_with("1s").await?;
-    let config = |config: &mut Config| {
-        config["memory"]["tailEvents"] = 64.into();
-        config["channels"][0]["retention"]["maxEvents"] = KEPT.into();
-        config["channels"][0]["delivery"]["stallSeconds"] = 120.into();
+    let config = |config: &mut BrokerConfig| {
+        config.memory.tail_events = 64;
+        config.channels[0].retention.max_events = KEPT;
+        config.channels[0].delivery.stall_seconds = 120;
     };
     let broker = Broker::start(&nats.url(), config).await?;
     let url = broker.events_url("");
@@ -220,7 +218,7 @@ async fn pages_of_the_lost_log_are_not_given_for_the_present_one() -> Result<()>
     nats.restore(&older)?;
     nats.restart().await?;
     witness.next_of("eventcast.gap", WITHIN).await?;
-    publish("new", KEPT..ALL).await?;
+    eventually("the broker publishes again", WITHIN, || publish("new", KEPT..ALL)).await?;
     let texts = read().await?;
     let lost = texts.iter().filter(|text| text.starts_with("lost")).count();
     assert_eq!(lost, 0, "of the log that is gone, first: {:?}", texts[KEPT]);

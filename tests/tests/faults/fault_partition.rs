@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use eventcast_crds::config::BrokerConfig;
 use eventcast_tests::{
     broker::Broker,
     eventually, http, init_tracing,
@@ -29,9 +30,9 @@ async fn brokers_that_lose_sight_of_the_server_lose_nothing() -> Result<()> {
     let (mut links, mut brokers) = (Vec::new(), Vec::new());
     for tail in TAILS {
         let link = Link::to(&nats.url()).await?;
-        let config = |config: &mut serde_json::Value| {
-            config["memory"]["tailEvents"] = tail.into();
-            config["channels"][0]["delivery"]["from"] = "-2s".into();
+        let config = |config: &mut BrokerConfig| {
+            config.memory.tail_events = tail;
+            config.channels[0].delivery.from = "-2s".into();
         };
         brokers.push(Broker::start(&link.url(), config).await?);
         links.push(link);
@@ -126,7 +127,7 @@ async fn replays_that_wait_for_a_lost_page_are_told_soon() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start().await?;
     let link = Link::to(&nats.url()).await?;
-    let config = |config: &mut serde_json::Value| config["memory"]["tailEvents"] = 32.into();
+    let config = |config: &mut BrokerConfig| config.memory.tail_events = 32;
     let behind = Broker::start(&link.url(), config).await?;
     // publishes, for a publisher's broker may have its pages in memory; and makes the stream anew
     let ahead = Broker::start(&nats.url(), |_| {}).await?;

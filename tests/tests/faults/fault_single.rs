@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use eventcast_crds::config::BrokerConfig;
 use eventcast_tests::{
     broker::Broker,
     init_tracing,
@@ -25,9 +26,9 @@ async fn a_server_killed_five_times_loses_nothing() -> Result<()> {
     let mut nats = NatsServer::start().await?;
     let mut brokers = Vec::new();
     for tail in TAILS {
-        let config = |config: &mut serde_json::Value| {
-            config["memory"]["tailEvents"] = tail.into();
-            config["channels"][0]["delivery"]["from"] = "last:5".into();
+        let config = |config: &mut BrokerConfig| {
+            config.memory.tail_events = tail;
+            config.channels[0].delivery.from = "last:5".into();
         };
         brokers.push(Broker::start(&nats.url(), config).await?);
     }

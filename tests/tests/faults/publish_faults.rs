@@ -61,7 +61,7 @@ async fn without_nats_nothing_is_stored_and_nobody_is_cut_off() -> Result<()> {
     init_tracing();
     let mut nats = NatsServer::start().await?;
     let broker = Broker::start(&nats.url(), |config| {
-        config["channels"][0]["delivery"]["heartbeatSeconds"] = 1.into();
+        config.channels[0].delivery.heartbeat_seconds = 1;
     })
     .await?;
     let url = broker.events_url("");
@@ -103,7 +103,7 @@ async fn an_unknown_outcome_is_told_with_the_key_that_settles_it() -> Result<()>
     init_tracing();
     let nats = NatsServer::start().await?;
     let broker = Broker::start(&nats.url(), |config| {
-        config["channels"][0]["publishing"]["deadlineSeconds"] = 2.into();
+        config.channels[0].publishing.deadline_seconds = 2;
     })
     .await?;
     let (http, url) = (client(Version::One), broker.events_url(""));
@@ -153,8 +153,8 @@ async fn a_deleted_stream_takes_nothing_until_it_is_back() -> Result<()> {
     let nats = NatsServer::start().await?;
     make_stream(&nats, |_| {}).await?;
     let broker = Broker::start(&nats.url(), |config| {
-        config["nats"]["createStreams"] = false.into();
-        config["channels"][0]["publishing"]["deadlineSeconds"] = 1.into();
+        config.nats.create_streams = false;
+        config.channels[0].publishing.deadline_seconds = 1;
     })
     .await?;
     let url = broker.events_url("");
@@ -178,7 +178,7 @@ async fn what_nats_does_not_take_is_refused_before_anything_is_stored() -> Resul
     init_tracing();
     let nats = NatsServer::start().await?; // takes 1 MiB in a message
     let broker = Broker::start(&nats.url(), |config| {
-        config["channels"][0]["publishing"]["maxEventBytes"] = (2 << 20).into();
+        config.channels[0].publishing.max_event_bytes = 2 << 20;
     })
     .await?;
     let line = |size: usize| format!("{}\n", json!({"data": "y".repeat(size)}));
@@ -207,7 +207,7 @@ async fn full_storage_is_told() -> Result<()> {
     })
     .await?;
     let broker = Broker::start(&nats.url(), |config| {
-        config["nats"]["createStreams"] = false.into();
+        config.nats.create_streams = false;
     })
     .await?;
     let url = broker.events_url("");

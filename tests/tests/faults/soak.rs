@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use async_nats::jetstream::stream::Stream;
+use eventcast_crds::config::{BrokerConfig, ChannelConfig};
 use eventcast_tests::{
     broker::Broker,
     cursor::Cursor,
@@ -22,7 +23,6 @@ use eventcast_tests::{
 };
 use fastrand::Rng;
 use parking_lot::Mutex;
-use serde_json::{Value, json};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep, timeout},
@@ -185,13 +185,17 @@ async fn some_cursors(url: &str, rng: &mut Rng) -> Result<Vec<String>> {
     Ok(picked.filter_map(|e| Some(e["cursor"].as_str()?.to_owned())).collect())
 }
 
-fn channel(name: &str) -> Value {
-    let retention = match name {
-        "age" => json!({"maxAgeSeconds": 10, "duplicateWindowSeconds": 10}),
-        "number" => json!({"maxEvents": 700}),
-        _ => json!({"maxBytes": 300_000}),
-    };
-    json!({"namespace": "default", "name": name, "retention": retention})
+fn channel(name: &str) -> ChannelConfig {
+    let mut channel = ChannelConfig::new("default", name);
+    match name {
+        "age" => {
+            channel.retention.max_age_seconds = 10;
+            channel.retention.duplicate_window_seconds = 10;
+        }
+        "number" => channel.retention.max_events = 700,
+        _ => channel.retention.max_bytes = 300_000,
+    }
+    channel
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -203,9 +207,9 @@ async fn nothing_is_served_that_the_log_has_dropped() -> Result<()> {
     let nats = NatsServer::start_with("1s").await?;
     let mut brokers = Vec::new();
     for tail in [65_536, 64] {
-        let config = |config: &mut Value| {
-            config["memory"]["tailEvents"] = tail.into();
-            config["channels"] = CHANNELS.iter().map(|name| channel(name)).collect();
+        let config = |config: &mut BrokerConfig| {
+            config.memory.tail_events = tail;
+            config.channels = CHANNELS.iter().map(|name| channel(name)).collect();
         };
         brokers.push(Broker::start(&nats.url(), config).await?);
     }

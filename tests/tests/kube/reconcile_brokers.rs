@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use eventcast_crds::channel::EventChannel;
+use eventcast_crds::config::{BrokerConfig, load};
 use eventcast_tests::{
     broker::Broker,
     eventually, init_tracing,
@@ -63,13 +64,11 @@ async fn a_broker_runs_on_the_configuration_that_was_written_for_it_and_its_subs
     lab.settled("orders").await?;
     let map = lab.object::<ConfigMap>("orders", |_| true).await?;
     let text = map.data.context("no data")?.remove("broker.yaml").context("no configuration")?;
-    let written = eventcast_crds::config::load::load(&text, &[])?.config;
+    let written = load::load(&text, &[])?.config;
     // As it stands, but for the ports, which are the test's.
     let broker = Broker::start(&lab.nats.url(), |config| {
-        let (listen, admin) = (config["listen"].clone(), config["admin"].clone());
-        *config = serde_json::to_value(&written).expect("a configuration");
-        (config["listen"], config["admin"]) = (listen, admin);
-        config["nats"]["createStreams"] = false.into();
+        let (listen, admin) = (config.listen, config.admin);
+        *config = BrokerConfig { listen, admin, ..written };
     })
     .await?;
     let url = broker.url(&format!("/channels/{}/orders/events", lab.namespace));

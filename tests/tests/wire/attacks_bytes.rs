@@ -38,7 +38,7 @@ async fn alive(site: &Site) -> Result<()> {
 /// A1: heads that never end (slowloris), that never begin, and half of a preface are closed after ten seconds.
 #[tokio::test]
 async fn a1_a_head_that_does_not_end_is_closed() -> Result<()> {
-    let site = Site::start(|config| config["limits"]["idleSeconds"] = 10.into()).await?;
+    let site = Site::start(|config| config.limits.idle_seconds = 10).await?;
     let mut stream = site.listen(Version::One, "").await?;
     let silent = RawConn::connect(site.broker.address()).await?;
     let preface = sent(&site, "PRI * HTTP/2.0\r\n\r\nSM").await?;
@@ -206,7 +206,7 @@ async fn a6_a_length_beside_chunks_is_ignored_and_nothing_behind_is_served() -> 
 #[tokio::test]
 async fn a7_pipelined_bytes_are_not_served_and_hide_no_end() -> Result<()> {
     let site = Site::start(|config| {
-        config["channels"][0]["delivery"]["heartbeatSeconds"] = 1.into();
+        config.channels[0].delivery.heartbeat_seconds = 1;
     })
     .await?;
     let get = format!("GET {EVENTS} HTTP/1.1\r\nHost: a\r\n\r\n");

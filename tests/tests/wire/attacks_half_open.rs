@@ -25,7 +25,7 @@ const NOTHING: [SockFilter; 1] = [SockFilter::new(0x06, 0, 0, 0)];
 #[tokio::test]
 async fn a20_a_peer_that_vanishes_is_gone_within_a_minute() -> Result<()> {
     let site = Site::start(|config| {
-        config["channels"][0]["delivery"]["heartbeatSeconds"] = 1.into();
+        config.channels[0].delivery.heartbeat_seconds = 1;
     })
     .await?;
     let mut stays = site.listen(Version::One, "").await?;

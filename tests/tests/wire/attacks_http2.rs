@@ -108,7 +108,7 @@ async fn a18_floods_of_settings_and_pings_cost_no_memory() -> Result<()> {
 #[tokio::test]
 async fn a18_a_stream_that_stops_reading_is_reset_and_its_neighbours_live_on() -> Result<()> {
     let site = Site::start(|config| {
-        config["channels"][0]["delivery"]["stallSeconds"] = 1.into();
+        config.channels[0].delivery.stall_seconds = 1;
     })
     .await?;
     let mut connection = Two::connect(site.broker.address()).await?;
@@ -142,9 +142,8 @@ async fn a18_a_stream_that_stops_reading_is_reset_and_its_neighbours_live_on() -
 #[tokio::test]
 async fn a18_a_window_that_was_never_open_is_reset_too() -> Result<()> {
     let site = Site::start(|config| {
-        let delivery = &mut config["channels"][0]["delivery"];
-        delivery["stallSeconds"] = 1.into();
-        delivery["heartbeatSeconds"] = 1.into();
+        config.channels[0].delivery.stall_seconds = 1;
+        config.channels[0].delivery.heartbeat_seconds = 1;
     })
     .await?;
     let mut other = site.listen(Version::Two, "").await?;

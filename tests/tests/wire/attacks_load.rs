@@ -5,6 +5,7 @@ use std::{process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use eventcast_tests::{
+    broker::networks,
     http::{Publish, RawConn, Version},
     sse::{EventStream, Subscribe},
     wire::{BOTH, EVENTS, Site, Wire},
@@ -19,7 +20,7 @@ const MIB: u64 = 1 << 20;
 /// who listens live is served beside them.
 #[tokio::test]
 async fn a15_replays_from_the_oldest_cursor_share_what_is_read() -> Result<()> {
-    let site = Site::start(|config| config["memory"]["tailEvents"] = 16.into()).await?;
+    let site = Site::start(|config| config.memory.tail_events = 16).await?;
     let line = json!({"data": "x".repeat(1000)}).to_string();
     let batch = format!("{line}\n").repeat(1000);
     for _ in 0..3 {
@@ -60,8 +61,8 @@ async fn a15_replays_from_the_oldest_cursor_share_what_is_read() -> Result<()> {
 #[tokio::test]
 async fn a19_who_never_reads_is_disconnected_and_costs_little() -> Result<()> {
     let site = Site::start(|config| {
-        config["channels"][0]["delivery"]["stallSeconds"] = 2.into();
-        config["memory"]["tailBytes"] = (8 * MIB).into();
+        config.channels[0].delivery.stall_seconds = 2;
+        config.memory.tail_bytes = 8 << 20;
     })
     .await?;
     let begun = site.publish("begin").await?;
@@ -113,11 +114,11 @@ async fn a21_each_limit_refuses_softly_and_counts_its_reason() -> Result<()> {
         ("limit-channel", ["1.1.1.1", "2.2.2.2"], "3.3.3.3", None),
     ] {
         let site = Site::start(|config| {
-            config["limits"]["trustedProxies"] = json!(["127.0.0.0/8"]);
+            config.limits.trusted_proxies = networks(["127.0.0.0/8"]);
             match limit {
-                "limit-process" => config["limits"]["subscribers"] = 2.into(),
-                "limit-address" => config["limits"]["subscribersPerAddress"] = 2.into(),
-                _ => config["channels"][0]["delivery"]["maxSubscribers"] = 2.into(),
+                "limit-process" => config.limits.subscribers = 2,
+                "limit-address" => config.limits.subscribers_per_address = 2,
+                _ => config.channels[0].delivery.max_subscribers = 2,
             }
         })
         .await?;

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use eventcast_crds::config::ChannelConfig;
 use eventcast_tests::{
     cursor::Cursor,
     eventually,
@@ -277,8 +278,7 @@ async fn a13_nothing_lands_outside_the_prefix_of_the_channel() -> Result<()> {
 #[tokio::test]
 async fn a14_any_last_event_id_gets_a_stream_and_a_word_about_it() -> Result<()> {
     let site = Site::start(|config| {
-        let demo = config["channels"][0].clone();
-        config["channels"] = json!([demo, {"namespace": "default", "name": "other"}]);
+        config.channels.push(ChannelConfig::new("default", "other"));
     })
     .await?;
     let other = "/channels/default/other/events";

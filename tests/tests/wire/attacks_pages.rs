@@ -6,13 +6,13 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use eventcast_crds::config::{Access, BrokerConfig};
 use eventcast_tests::{
-    broker::Broker,
+    broker::{Broker, networks},
     http::{Publish, RawConn, Version},
     nats::NatsServer,
     wire::{BOTH, EVENTS, Site},
 };
-use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(8);
 const APP: &str = "https://app.example.com";
@@ -30,13 +30,17 @@ const STRANGERS: [&str; 10] = [
     "",
 ];
 
+fn origins(allowed: &[&str], credentials: bool) -> Access {
+    let allowed_origins = allowed.iter().map(|origin| (*origin).to_owned()).collect();
+    Access { allowed_origins, allow_credentials: credentials, ..Access::default() }
+}
+
 /// A26: an origin is compared whole; no other is echoed, and none of them may publish. `*` with credentials, and `null`, are
 /// no configuration.
 #[tokio::test]
 async fn a26_origins_are_compared_whole_and_null_is_none() -> Result<()> {
     let site = Site::start(|config| {
-        config["channels"][0]["access"] =
-            json!({"allowedOrigins": [APP], "allowCredentials": true});
+        config.channels[0].access = origins(&[APP], true);
     })
     .await?;
     let allow = "access-control-allow-origin";
@@ -68,13 +72,13 @@ async fn a26_origins_are_compared_whole_and_null_is_none() -> Result<()> {
     assert_eq!(site.send(&Publish::new("x").header("Origin", APP)).await?.status, 201);
     let nats = NatsServer::start().await?;
     for access in [
-        json!({"allowedOrigins": ["*"], "allowCredentials": true}),
-        json!({"allowedOrigins": ["null"]}),
-        json!({"allowedOrigins": ["https://*.com"]}),
-        json!({"allowedOrigins": ["https://app.example.com/"]}),
+        origins(&["*"], true),
+        origins(&["null"], false),
+        origins(&["https://*.com"], false),
+        origins(&["https://app.example.com/"], false),
     ] {
-        let change = |config: &mut Value| config["channels"][0]["access"] = access.clone();
-        ensure!(Broker::launch(&nats.url(), change).await.is_err(), "{access} was taken");
+        let change = |config: &mut BrokerConfig| config.channels[0].access = access.clone();
+        ensure!(Broker::launch(&nats.url(), change).await.is_err(), "{access:?} was accepted");
     }
     Ok(())
 }
@@ -83,8 +87,8 @@ async fn a26_origins_are_compared_whole_and_null_is_none() -> Result<()> {
 #[tokio::test]
 async fn a27_a_foreign_host_is_refused_where_hosts_are_listed() -> Result<()> {
     let site = Site::start(|config| {
-        config["limits"]["allowedHosts"] = json!(["127.0.0.1", "localhost", "[::1]"]);
-        config["page"] = true.into();
+        config.limits.allowed_hosts = ["127.0.0.1", "localhost", "[::1]"].map(str::to_owned).into();
+        config.page = true;
     })
     .await?;
     for target in [EVENTS, "/", "/channels"] {
@@ -185,10 +189,10 @@ async fn a32_html_in_events_is_never_a_page() -> Result<()> {
 /// A33: who a client says it is counts only from proxies that are trusted.
 #[tokio::test]
 async fn a33_forwarded_addresses_count_only_from_trusted_proxies() -> Result<()> {
-    for (trusted, rejects) in [(json!([]), 6.0), (json!(["10.0.0.0/8"]), 6.0)] {
+    for trusted in [networks([]), networks(["10.0.0.0/8"])] {
         let site = Site::start(|config| {
-            config["limits"]["subscribersPerAddress"] = 1.into();
-            config["limits"]["trustedProxies"] = trusted;
+            config.limits.subscribers_per_address = 1;
+            config.limits.trusted_proxies = trusted;
         })
         .await?;
         let open = site.listen(Version::One, "").await?;
@@ -200,11 +204,11 @@ async fn a33_forwarded_addresses_count_only_from_trusted_proxies() -> Result<()>
             }
         }
         let labels = [("reason", "limit-address")];
-        assert_eq!(site.broker.metric("eventcast_rejects_total", &labels).await?, rejects);
+        assert_eq!(site.broker.metric("eventcast_rejects_total", &labels).await?, 6.0);
         drop(open);
     }
     let site = Site::start(|config| {
-        config["limits"]["trustedProxies"] = json!(["127.0.0.0/8"]);
+        config.limits.trusted_proxies = networks(["127.0.0.0/8"]);
     })
     .await?;
     for (name, value) in
@@ -225,7 +229,7 @@ async fn a35_the_page_is_off_by_default_and_runs_only_its_own_files() -> Result<
     }
     let mut root = site.ask(Version::One, "GET", "/", &[]).await?;
     assert_eq!(root.rest().await?, b"ok\n", "what load balancers check");
-    let site = Site::start(|config| config["page"] = true.into()).await?;
+    let site = Site::start(|config| config.page = true).await?;
     let mut page = site.ask(Version::One, "GET", "/", &[]).await?;
     let html = String::from_utf8(page.rest().await?)?;
     let mut files = vec!["/".to_owned()];

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use async_nats::HeaderMap;
+use eventcast_crds::config::{Action, ChannelConfig};
 use eventcast_tests::{
     eventually,
     http::{Publish, Version},
@@ -198,17 +199,13 @@ async fn knative_gets_a_success_without_a_body_and_the_cursor_in_a_header() -> R
 #[tokio::test]
 async fn a_webhook_sender_is_told_whether_it_may_send_and_how_fast() -> Result<()> {
     let site = Site::start(|config| {
-        let demo = config["channels"][0].clone();
-        let mut slow = demo.clone();
-        slow["name"] = "slow".into();
-        slow["publishing"]["maxEventsPerSecond"] = 5.into();
-        let mut shut = demo.clone();
-        shut["name"] = "shut".into();
-        shut["publishing"]["enabled"] = false.into();
-        let mut reading = demo.clone();
-        reading["name"] = "reading".into();
-        reading["access"]["anonymous"] = json!(["Subscribe"]);
-        config["channels"] = json!([demo, slow, shut, reading]);
+        let channel = |name| ChannelConfig::new("default", name);
+        let (mut slow, mut shut, mut reading) =
+            (channel("slow"), channel("shut"), channel("reading"));
+        slow.publishing.max_events_per_second = 5;
+        shut.publishing.enabled = false;
+        reading.access.anonymous = vec![Action::Subscribe];
+        config.channels.extend([slow, shut, reading]);
     })
     .await?;
     let asks = [

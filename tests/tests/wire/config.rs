@@ -3,8 +3,9 @@
 use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
+use eventcast_crds::config::ChannelConfig;
 use eventcast_tests::{
-    broker::{Broker, Cli, Ended},
+    broker::{Broker, Cli, Ended, RawKeys},
     eventually,
     http::{Answer, Version, client, publish},
     init_tracing,
@@ -12,7 +13,7 @@ use eventcast_tests::{
     ports, process,
     sse::EventStream,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(10);
 const EXIT_USAGE: i32 = 64;
@@ -158,7 +159,7 @@ async fn a_broker_says_at_its_start_that_nats_does_not_take_its_largest_events()
     init_tracing();
     let nats = NatsServer::start().await?;
     let broker = Broker::start(&nats.url(), |config| {
-        config["channels"][0]["publishing"] = json!({"maxEventBytes": 2 << 20});
+        config.channels[0].publishing.max_event_bytes = 2 << 20;
     })
     .await?;
     eventually("it says so", SOON, || async {
@@ -196,17 +197,15 @@ async fn a_running_broker_obeys_its_overrides() -> Result<()> {
 async fn a_running_broker_warns_of_unknown_keys_and_counts_them() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start().await?;
-    let mut broker = Broker::start(&nats.url(), |config| {
-        config["colour"] = "red".into();
-        config["channels"][0]["access"]["cookies"] = json!([]);
-    })
-    .await?;
+    let unknown =
+        RawKeys::from([("/colour", json!("red")), ("/channels/0/access/cookies", json!([]))]);
+    let mut broker = Broker::start_with_raw_keys(&nats.url(), unknown).await?;
     assert_eq!(broker.metric("eventcast_config_unknown_keys", &[]).await?, 2.0);
     for key in ["colour", "channels[0].access.cookies"] {
         let said = |line: &str| line.contains("WARN") && line.contains(key);
         assert!(broker.log().lines().any(said), "{key} not in {}", broker.log());
     }
-    broker.reconfigure(|config| drop(config.as_object_mut().and_then(|c| c.remove("colour"))))?;
+    broker.set_raw_keys(RawKeys::from([("/channels/0/access/cookies", json!([]))]))?;
     reloads(&broker, "applied", 1).await?;
     assert_eq!(broker.metric("eventcast_config_unknown_keys", &[]).await?, 1.0);
     Ok(())
@@ -254,10 +253,11 @@ async fn what_changes_holds_for_new_subscribers_without_a_restart() -> Result<()
     let (pid, url) = (broker.pid()?, broker.events_url("heartbeat=event"));
     let mut old = EventStream::connect(&url, None).await?;
     broker.reconfigure(|config| {
-        config["limits"]["subscribers"] = 2.into();
-        config["channels"][0]["delivery"] =
-            json!({"heartbeatSeconds": 1, "retryMilliseconds": 60_000});
-        config["channels"][0]["access"]["allowedOrigins"] = json!(["https://app.example.com"]);
+        config.limits.subscribers = 2;
+        let channel = &mut config.channels[0];
+        channel.delivery.heartbeat_seconds = 1;
+        channel.delivery.retry_milliseconds = 60_000;
+        channel.access.allowed_origins = vec!["https://app.example.com".into()];
     })?;
     reloads(&broker, "applied", 1).await?;
     let mut new = EventStream::connect(&url, None).await?;
@@ -289,14 +289,14 @@ async fn channels_come_and_go_while_it_runs() -> Result<()> {
     let (demo, extra) = (broker.events_url(""), broker.url("/channels/default/extra/events"));
     let mut stays = EventStream::connect(&demo, None).await?;
     assert_eq!(publish(&extra, "too early", &[]).await?.status, 404);
-    let two = json!([{"namespace": "default", "name": "demo"}, {"namespace": "default", "name": "extra"}]);
-    broker.reconfigure(|config| config["channels"] = two.clone())?;
+    let extra_channel = ChannelConfig::new("default", "extra");
+    broker.reconfigure(|config| config.channels.push(extra_channel.clone()))?;
     reloads(&broker, "applied", 1).await?;
     let mut goes = EventStream::connect(&extra, None).await?;
     assert_eq!(publish(&extra, "one", &[]).await?.status, 201);
     assert_eq!(goes.next_data(SOON).await?.data, "one");
 
-    broker.reconfigure(|config| config["channels"] = json!([two[0]]))?;
+    broker.reconfigure(|config| config.channels.truncate(1))?;
     let closing = goes.next_of("eventcast.closing", SOON).await?.json()?;
     assert_eq!(closing["reason"], "channel-removed");
     assert!(goes.next().await?.is_none());
@@ -304,7 +304,7 @@ async fn channels_come_and_go_while_it_runs() -> Result<()> {
     assert_eq!(refused.status(), 404);
     assert_eq!(publish(&extra, "too late", &[]).await?.status, 404);
 
-    broker.reconfigure(|config| config["channels"] = two)?;
+    broker.reconfigure(|config| config.channels.push(extra_channel))?;
     reloads(&broker, "applied", 3).await?;
     let mut back = goes.reconnect().await?;
     publish(&extra, "two", &[]).await?;
@@ -332,7 +332,7 @@ async fn a_bad_file_is_refused_and_the_last_good_one_stays() -> Result<()> {
         assert_eq!(stream.next_data(SOON).await?.data, text);
     }
     assert!(broker.log().contains("query.concurrent: "), "{}", broker.log());
-    broker.reconfigure(|config| config["limits"]["subscribers"] = 7.into())?;
+    broker.reconfigure(|config| config.limits.subscribers = 7)?;
     reloads(&broker, "applied", 1).await
 }
 
@@ -341,13 +341,13 @@ async fn a_change_that_needs_a_restart_is_said() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start().await?;
     let mut broker = Broker::start(&nats.url(), |_| {}).await?;
-    broker.reconfigure(|config| config["memory"]["tailEvents"] = 100.into())?;
+    broker.reconfigure(|config| config.memory.tail_events = 100)?;
     reloads(&broker, "applied", 1).await?;
     let log = broker.log();
     let said = |line: &str| line.contains("needs a restart") && line.contains("memory");
     assert!(log.lines().any(said), "{log}");
     // once: a second change of something else is no news about this one
-    broker.reconfigure(|config| config["limits"]["subscribers"] = 7.into())?;
+    broker.reconfigure(|config| config.limits.subscribers = 7)?;
     reloads(&broker, "applied", 2).await?;
     assert_eq!(publish(&broker.events_url(""), "still here", &[]).await?.status, 201);
     Ok(())
@@ -359,8 +359,12 @@ async fn many_channels_live_in_one_process() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start_with("1s").await?;
     let broker = Broker::start(&nats.url(), |config| {
-        let channel = |i| json!({"namespace": "many", "name": format!("c{i}"), "retention": {"maxBytes": 1 << 20}});
-        config["channels"] = (0..CHANNELS).map(channel).collect::<Vec<Value>>().into();
+        let channel = |i| {
+            let mut channel = ChannelConfig::new("many", &format!("c{i}"));
+            channel.retention.max_bytes = 1 << 20;
+            channel
+        };
+        config.channels = (0..CHANNELS).map(channel).collect();
     })
     .await?;
     let urls: Vec<String> =

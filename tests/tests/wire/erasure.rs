@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use eventcast_crds::config::Action;
 use eventcast_tests::{
     broker::Broker,
     eventually,
@@ -186,10 +187,8 @@ async fn only_who_may_publish_may_erase() -> Result<()> {
     let cursors = two_users(&broker, 2).await?;
     for (change, status) in [("anonymous", 401), ("publishing", 403)] {
         let closed = Broker::start(&nats.url(), |config| match change {
-            "anonymous" => {
-                config["channels"][0]["access"]["anonymous"] = serde_json::json!(["Subscribe"])
-            }
-            _ => config["channels"][0]["publishing"]["enabled"] = false.into(),
+            "anonymous" => config.channels[0].access.anonymous = vec![Action::Subscribe],
+            _ => config.channels[0].publishing.enabled = false,
         })
         .await?;
         assert_eq!(delete(&closed.events_url("topic=user.42")).await?.status, status);

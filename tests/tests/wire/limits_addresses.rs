@@ -3,20 +3,21 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
+use eventcast_crds::config::{BrokerConfig, ProxyProtocol};
 use eventcast_tests::{
+    broker::networks,
     http::{RawConn, Version},
     wire::{BOTH, EVENTS, Site, Two, Wire},
 };
-use serde_json::json;
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::timeout};
 
 const SOON: Duration = Duration::from_secs(8);
 
 /// One stream for each client.
-async fn start(change: impl FnOnce(&mut serde_json::Value)) -> Result<Site> {
+async fn start(change: impl FnOnce(&mut BrokerConfig)) -> Result<Site> {
     Site::start(|config| {
-        config["limits"]["trustedProxies"] = json!(["127.0.0.0/8", "10.0.0.0/8"]);
-        config["limits"]["subscribersPerAddress"] = 1.into();
+        config.limits.trusted_proxies = networks(["127.0.0.0/8", "10.0.0.0/8"]);
+        config.limits.subscribers_per_address = 1;
         change(config);
     })
     .await
@@ -113,7 +114,7 @@ async fn behind(site: &Site, version: Version, header: &[u8], more: &str) -> Res
 
 #[tokio::test]
 async fn the_proxy_protocol_says_who_the_client_is() -> Result<()> {
-    let site = start(|config| config["limits"]["proxyProtocol"] = "required".into()).await?;
+    let site = start(|config| config.limits.proxy_protocol = ProxyProtocol::Required).await?;
     let address = site.broker.address().to_owned();
     let line = b"PROXY TCP4 203.0.113.7 10.0.0.1 40000 8080\r\n";
     let mut holds = RawConn::connect(&address).await?;
@@ -154,7 +155,7 @@ async fn the_proxy_protocol_says_who_the_client_is() -> Result<()> {
 
 #[tokio::test]
 async fn without_a_proxy_protocol_header_nothing_is_served_where_it_is_required() -> Result<()> {
-    let site = start(|config| config["limits"]["proxyProtocol"] = "required".into()).await?;
+    let site = start(|config| config.limits.proxy_protocol = ProxyProtocol::Required).await?;
     let get = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     let long = [&b"PROXY TCP4 "[..], &[b'1'; 200], b"\r\n", get].concat();
     let huge = [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff"[..], &[0; 100]].concat();
@@ -178,8 +179,8 @@ async fn without_a_proxy_protocol_header_nothing_is_served_where_it_is_required(
 async fn a_proxy_protocol_header_of_a_stranger_is_never_believed() -> Result<()> {
     let line = "PROXY TCP4 203.0.113.7 10.0.0.1 40000 8080\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n";
     let site = start(|config| {
-        config["limits"]["proxyProtocol"] = "required".into();
-        config["limits"]["trustedProxies"] = json!(["10.0.0.0/8"]);
+        config.limits.proxy_protocol = ProxyProtocol::Required;
+        config.limits.trusted_proxies = networks(["10.0.0.0/8"]);
     })
     .await?;
     let mut connection = RawConn::connect(site.broker.address()).await?;

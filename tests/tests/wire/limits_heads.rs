@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use eventcast_crds::config::BrokerConfig;
 use eventcast_tests::{
     http::{RawConn, Version},
     wire::{BOTH, EVENTS, Site, Two},
 };
 use futures_util::future::try_join_all;
-use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -20,9 +20,9 @@ const APP: &str = "https://app.example.com";
 const HEAD: Duration = Duration::from_secs(10);
 const ROOM: Duration = Duration::from_secs(4);
 
-async fn start(change: impl FnOnce(&mut serde_json::Value)) -> Result<Site> {
+async fn start(change: impl FnOnce(&mut BrokerConfig)) -> Result<Site> {
     Site::start(|config| {
-        config["channels"][0]["access"]["allowedOrigins"] = json!([APP]);
+        config.channels[0].access.allowed_origins = vec![APP.into()];
         change(config);
     })
     .await
@@ -63,7 +63,7 @@ async fn a_cookie_of_20_kb_is_refused_with_words_that_a_page_can_read() -> Resul
 async fn the_size_of_heads_can_be_raised_while_the_broker_runs() -> Result<()> {
     let mut site = start(|_| {}).await?;
     let cookie = "x".repeat(60_000);
-    site.broker.reconfigure(|config| config["limits"]["headBytes"] = (64 << 10).into())?;
+    site.broker.reconfigure(|config| config.limits.head_bytes = 64 << 10)?;
     let applied = [("outcome", "applied")];
     site.metric("eventcast_config_reloads_total", &applied, ROOM, |n| n == 1.0).await?;
     for version in BOTH {
@@ -161,7 +161,7 @@ async fn idle_connections_outlast_the_time_for_a_head() -> Result<()> {
 
 #[tokio::test]
 async fn idle_connections_are_closed_after_their_own_time() -> Result<()> {
-    let site = start(|config| config["limits"]["idleSeconds"] = 2.into()).await?;
+    let site = start(|config| config.limits.idle_seconds = 2).await?;
     let mut one = RawConn::connect(site.broker.address()).await?;
     one.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await?;
     one.read_head().await?;

@@ -3,21 +3,22 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use eventcast_crds::config::BrokerConfig;
 use eventcast_tests::{
+    broker::networks,
     eventually,
     http::{Publish, RawConn, Version},
     wire::{EVENTS, Site, Wire},
 };
 use futures_util::future::join_all;
-use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(8);
 const MIB: u64 = 1 << 20;
 const BATCH: usize = 4 << 20;
 
-async fn start(change: impl FnOnce(&mut serde_json::Value)) -> Result<Site> {
+async fn start(change: impl FnOnce(&mut BrokerConfig)) -> Result<Site> {
     Site::start(|config| {
-        config["limits"]["trustedProxies"] = json!(["127.0.0.0/8"]);
+        config.limits.trusted_proxies = networks(["127.0.0.0/8"]);
         change(config);
     })
     .await
@@ -113,7 +114,7 @@ async fn bodies_of_many_clients_that_never_end_are_bounded_together() -> Result<
 
 #[tokio::test]
 async fn a_body_has_its_room_until_it_is_acknowledged() -> Result<()> {
-    let site = start(|config| config["nats"]["ackMilliseconds"] = 10_000.into()).await?;
+    let site = start(|config| config.nats.ack_milliseconds = 10_000).await?;
     site.publish("NATS is there").await?;
     site.nats.pause()?;
     let big = vec![b'x'; 200 << 10];

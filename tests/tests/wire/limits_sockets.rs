@@ -51,7 +51,7 @@ async fn requests_are_answered(site: &Site) -> Result<()> {
 
 #[tokio::test]
 async fn a_stream_never_takes_the_last_sockets() -> Result<()> {
-    let site = Site::start(|config| config["limits"]["connections"] = 32.into()).await?;
+    let site = Site::start(|config| config.limits.connections = 32).await?;
     let mut shared = Two::connect(site.broker.address()).await?;
     let mut first = shared.ask("GET", EVENTS, &[], b"").await?;
     first.opening().await?;
@@ -131,7 +131,7 @@ async fn occupy(site: &Site, kind: &str) -> Result<TcpStream> {
 
 #[tokio::test]
 async fn connections_that_wait_for_their_clients_make_room_for_others() -> Result<()> {
-    let site = Site::start(|config| config["limits"]["connections"] = 32.into()).await?;
+    let site = Site::start(|config| config.limits.connections = 32).await?;
     let mut stream = site.listen(Version::One, "").await?;
     for (kind, phase) in [
         ("silent", "idle"),
@@ -158,7 +158,7 @@ async fn connections_that_wait_for_their_clients_make_room_for_others() -> Resul
 
 #[tokio::test]
 async fn a_connection_that_makes_room_is_ended_properly() -> Result<()> {
-    let site = Site::start(|config| config["limits"]["connections"] = 32.into()).await?;
+    let site = Site::start(|config| config.limits.connections = 32).await?;
     let mut idle = RawConn::connect(site.broker.address()).await?;
     idle.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await?;
     idle.read_head().await?;
@@ -182,7 +182,7 @@ async fn a_connection_that_makes_room_is_ended_properly() -> Result<()> {
 /// Requests that are being answered are not cut off: what does not fit beside them is refused.
 #[tokio::test]
 async fn connections_beyond_the_limit_are_refused_and_not_left_waiting() -> Result<()> {
-    let site = Site::start(|config| config["limits"]["connections"] = 16.into()).await?;
+    let site = Site::start(|config| config.limits.connections = 16).await?;
     site.nats.pause()?;
     let post = format!("POST {EVENTS} HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx");
     let mut busy = Vec::new();

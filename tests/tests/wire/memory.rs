@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use eventcast_crds::config::ChannelConfig;
 use eventcast_tests::{
     broker::Broker,
     eventually,
@@ -13,13 +14,13 @@ use eventcast_tests::{
     nats::NatsServer,
     sse::EventStream,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(15);
 const KIB: f64 = 1024.0;
 
-fn channels(names: &[&str]) -> Value {
-    names.iter().map(|name| json!({"namespace": "default", "name": name})).collect()
+fn channels(names: &[&str]) -> Vec<ChannelConfig> {
+    names.iter().map(|name| ChannelConfig::new("default", name)).collect()
 }
 
 fn url(broker: &Broker, channel: &str, query: &str) -> String {
@@ -57,10 +58,10 @@ async fn a_replay_leaves_the_pages_of_other_channels_alone() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start_with("1s").await?;
     let mut broker = Broker::start(&nats.url(), |config| {
-        config["memory"]["tailEvents"] = 16.into();
-        config["memory"]["pageBytes"] = (4 << 20).into();
-        config["memory"]["channelPageBytes"] = (2 << 20).into();
-        config["channels"] = channels(&["quiet", "busy"]);
+        config.memory.tail_events = 16;
+        config.memory.page_bytes = 4 << 20;
+        config.memory.channel_page_bytes = 2 << 20;
+        config.channels = channels(&["quiet", "busy"]);
     })
     .await?;
     fill(&broker, "quiet", 1100).await?;
@@ -80,7 +81,7 @@ async fn a_replay_leaves_the_pages_of_other_channels_alone() -> Result<()> {
     let loads = |metrics: &Metrics| of(metrics, "eventcast_page_loads_total", "quiet");
     assert_eq!(loads(&after), loads(&before), "read from memory");
 
-    broker.reconfigure(|config| config["channels"] = channels(&["quiet"]))?;
+    broker.reconfigure(|config| config.channels = channels(&["quiet"]))?;
     let all = broker
         .settled("its pages go with the channel", SOON, |metrics| {
             let busy = of(metrics, "eventcast_page_bytes", "busy");
@@ -97,8 +98,8 @@ async fn tails_share_their_budget_and_follow_the_channels() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start_with("1s").await?;
     let mut broker = Broker::start(&nats.url(), |config| {
-        config["memory"]["allTailBytes"] = (1 << 20).into();
-        config["channels"] = channels(&["a", "b"]);
+        config.memory.all_tail_bytes = 1 << 20;
+        config.channels = channels(&["a", "b"]);
     })
     .await?;
     fill(&broker, "a", 1000).await?;
@@ -111,7 +112,7 @@ async fn tails_share_their_budget_and_follow_the_channels() -> Result<()> {
         })
         .await?;
 
-    broker.reconfigure(|config| config["channels"] = channels(&["a", "b", "c", "d"]))?;
+    broker.reconfigure(|config| config.channels = channels(&["a", "b", "c", "d"]))?;
     broker
         .settled("a quarter, without an event", SOON, |metrics| {
             let a = bytes(metrics, "a");
@@ -134,8 +135,8 @@ async fn tails_share_their_budget_and_follow_the_channels() -> Result<()> {
         .await?;
 
     broker.reconfigure(|config| {
-        config["memory"]["allTailBytes"] = (8 << 20).into(); // holds after a restart
-        config["channels"] = channels(&["a"]);
+        config.memory.all_tail_bytes = 8 << 20; // holds after a restart
+        config.channels = channels(&["a"]);
     })?;
     broker
         .settled("one is left", SOON, |metrics| {

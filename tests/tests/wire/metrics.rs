@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use eventcast_crds::config::{BrokerConfig, ChannelConfig};
 use eventcast_tests::{
     broker::Broker,
     eventually,
@@ -12,14 +13,14 @@ use eventcast_tests::{
     nats::NatsServer,
     sse::{EventStream, Subscribe},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(10);
 const SUBSCRIBER_EVENTS: &str = "eventcast_subscriber_events_total";
 
-async fn broker(nats: &NatsServer, change: impl FnOnce(&mut Value)) -> Result<Broker> {
+async fn broker(nats: &NatsServer, change: impl FnOnce(&mut BrokerConfig)) -> Result<Broker> {
     Broker::start(&nats.url(), |config| {
-        config["memory"]["tailEvents"] = 16.into();
+        config.memory.tail_events = 16;
         change(config);
     })
     .await
@@ -134,7 +135,7 @@ async fn delivered_and_lost_are_what_was_due() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start_with("1s").await?;
     let broker = broker(&nats, |config| {
-        config["channels"][0]["retention"]["maxEvents"] = 30.into();
+        config.channels[0].retention.max_events = 30;
     })
     .await?;
     let first = publish(&broker.events_url(""), "first", &[]).await?;
@@ -176,9 +177,9 @@ async fn what_begins_and_ends_balances_what_is_open() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start_with("1s").await?;
     let mut broker = broker(&nats, |config| {
-        config["channels"][0]["delivery"]["stallSeconds"] = 1.into();
-        config["channels"][0]["delivery"]["maxAgeSeconds"] = 3.into();
-        config["channels"][0]["delivery"]["maxSubscribers"] = 4.into();
+        config.channels[0].delivery.stall_seconds = 1;
+        config.channels[0].delivery.max_age_seconds = 3;
+        config.channels[0].delivery.max_subscribers = 4;
     })
     .await?;
     let line = format!("{}\n", json!({"data": "x".repeat(8 << 10)}));
@@ -223,7 +224,7 @@ async fn what_begins_and_ends_balances_what_is_open() -> Result<()> {
     let last = EventStream::connect(&broker.events_url(""), None).await?;
     let metrics = broker.metrics().await?;
     assert_eq!(metrics.metric("eventcast_subscribers", &[]), 1.0);
-    broker.reconfigure(|config| config["channels"][0]["name"] = "other".into())?;
+    broker.reconfigure(|config| config.channels[0].name = "other".into())?;
     broker
         .settled("the channel is gone", SOON, |metrics| {
             ensure!(metrics.metric("eventcast_subscribers", &[]) == 0.0, "still open");
@@ -243,8 +244,8 @@ async fn scrape(broker: &Broker) -> Result<String> {
 async fn a_channel_that_was_removed_leaves_no_series_and_comes_back_from_zero() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start().await?;
-    let two = json!([{"namespace": "default", "name": "demo"}, {"namespace": "default", "name": "extra"}]);
-    let mut broker = broker(&nats, |config| config["channels"] = two.clone()).await?;
+    let extra_channel = ChannelConfig::new("default", "extra");
+    let mut broker = broker(&nats, |config| config.channels.push(extra_channel.clone())).await?;
     let extra = broker.url("/channels/default/extra/events");
     publish(&extra, "one", &[]).await?;
     publish(&extra, "x", &[("type", "open")]).await?; // refused
@@ -266,7 +267,7 @@ async fn a_channel_that_was_removed_leaves_no_series_and_comes_back_from_zero() 
         })
         .await?;
 
-    broker.reconfigure(|config| config["channels"] = json!([two[0]]))?;
+    broker.reconfigure(|config| config.channels.truncate(1))?;
     eventually("its series are gone", SOON, || async {
         let text = scrape(&broker).await?;
         let left: Vec<_> = text.lines().filter(|line| line.contains("default/extra")).collect();
@@ -281,7 +282,7 @@ async fn a_channel_that_was_removed_leaves_no_series_and_comes_back_from_zero() 
     let metrics = broker.metrics().await?;
     assert_eq!(metrics.metric("eventcast_channel_live", &[]), 1.0, "the other channel's");
 
-    broker.reconfigure(|config| config["channels"] = two)?;
+    broker.reconfigure(|config| config.channels.push(extra_channel))?;
     let present = [("channel", "default/extra")];
     let metrics = broker
         .settled("it is back", SOON, |metrics| {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use eventcast_crds::config::{Action, TokenIssuer};
 use eventcast_tests::{
     broker::Broker,
     cursor::Cursor,
@@ -269,8 +270,8 @@ async fn what_is_too_large_is_refused_with_the_limit() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start().await?;
     let broker = Broker::start(&nats.url(), |config| {
-        config["channels"][0]["publishing"]["maxEventBytes"] = 1000.into();
-        config["channels"][0]["publishing"]["maxBatchEvents"] = 3.into();
+        config.channels[0].publishing.max_event_bytes = 1000;
+        config.channels[0].publishing.max_batch_events = 3;
     })
     .await?;
     assert_eq!(send(Publish::new("x".repeat(1000)), &broker).await?.status, 201);
@@ -293,7 +294,8 @@ async fn who_is_too_fast_is_told_to_wait_and_nothing_of_it_is_stored() -> Result
     init_tracing();
     let nats = NatsServer::start().await?;
     let mut broker = Broker::start(&nats.url(), |c| {
-        c["channels"][0]["publishing"] = json!({"maxEventsPerSecond": 5, "maxBatchEvents": 10});
+        c.channels[0].publishing.max_events_per_second = 5;
+        c.channels[0].publishing.max_batch_events = 10;
     })
     .await?;
     let lines = |n: usize| (0..n).map(|i| json!({"data": i.to_string()})).collect::<Vec<_>>();
@@ -304,7 +306,7 @@ async fn who_is_too_fast_is_told_to_wait_and_nothing_of_it_is_stored() -> Result
     assert!(refused.json["retry_after"].as_u64().is_some_and(|s| s >= 1), "{}", refused.json);
     assert_eq!(history(&broker, "").await?.len(), 10);
     assert_eq!(broker.metric("eventcast_publish_total", &[("outcome", "throttled")]).await?, 10.0);
-    broker.reconfigure(|c| c["channels"][0]["publishing"]["maxEventsPerSecond"] = 0.into())?;
+    broker.reconfigure(|c| c.channels[0].publishing.max_events_per_second = 0)?;
     eventually("the limit is lifted without a restart", SOON, || async {
         for _ in 0..3 {
             ensure!(send(batch(&lines(10)), &broker).await?.status == 201, "not yet");
@@ -319,8 +321,8 @@ async fn what_is_not_anonymous_is_nobodys_while_tokens_are_not_verified() -> Res
     init_tracing();
     let nats = NatsServer::start().await?;
     let reading = Broker::start(&nats.url(), |c| {
-        c["channels"][0]["access"] =
-            json!({"anonymous": ["Subscribe"], "allowedOrigins": ["https://app.example"]});
+        c.channels[0].access.anonymous = vec![Action::Subscribe];
+        c.channels[0].access.allowed_origins = vec!["https://app.example".into()];
     })
     .await?;
     EventStream::connect(&reading.events_url(""), None).await?;
@@ -330,8 +332,13 @@ async fn what_is_not_anonymous_is_nobodys_while_tokens_are_not_verified() -> Res
         (401, &"urn:eventcast:problem:no-grant".into())
     );
     let closed = Broker::start(&nats.url(), |c| {
-        let token = json!({"issuer": "i", "audience": "a", "jwksUrl": "https://i.example/keys"});
-        c["channels"][0]["access"] = json!({"anonymous": [], "tokens": [token]});
+        c.channels[0].access.anonymous = Vec::new();
+        c.channels[0].access.tokens = vec![TokenIssuer {
+            issuer: "i".into(),
+            audience: "a".into(),
+            jwks_url: Some("https://i.example/keys".into()),
+            key_file: None,
+        }];
     })
     .await?;
     for path in ["/events", "/stats", ""] {

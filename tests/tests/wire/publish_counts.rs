@@ -27,8 +27,8 @@ async fn on_stream(change: impl FnOnce(&mut Config)) -> Result<(NatsServer, Brok
     };
     change(&mut stream);
     nats.jetstream().await?.create_stream(stream).await?;
-    let broker = Broker::start(&nats.url(), |config: &mut Value| {
-        config["channels"][0]["publishing"] = json!({"deadlineSeconds": 1});
+    let broker = Broker::start(&nats.url(), |config| {
+        config.channels[0].publishing.deadline_seconds = 1;
     })
     .await?;
     Ok((nats, broker))

@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 use async_nats::jetstream::stream::Config as StreamConfig;
+use eventcast_crds::config::ChannelConfig;
 use eventcast_tests::{
     broker::Broker,
     eventually,
@@ -17,7 +18,6 @@ use eventcast_tests::{
     init_tracing,
     nats::NatsServer,
 };
-use serde_json::{Value, json};
 use tokio::{task::JoinSet, time::Instant};
 
 const SOON: Duration = Duration::from_secs(15);
@@ -36,8 +36,8 @@ async fn nats_with_a_bad_channel() -> Result<NatsServer> {
     Ok(nats)
 }
 
-fn demo_and_bad() -> Value {
-    json!([{"namespace": "default", "name": "demo"}, {"namespace": "default", "name": "bad"}])
+fn demo_and_bad() -> Vec<ChannelConfig> {
+    ["demo", "bad"].map(|name| ChannelConfig::new("default", name)).into()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -72,7 +72,7 @@ async fn a_channel_that_is_added_and_cannot_be_read_takes_no_broker_out() -> Res
     init_tracing();
     let nats = nats_with_a_bad_channel().await?;
     let mut broker = Broker::start(&nats.url(), |_| {}).await?;
-    broker.reconfigure(|config| config["channels"] = demo_and_bad())?;
+    broker.reconfigure(|config| config.channels = demo_and_bad())?;
     let bad = [("channel", "default/bad")];
     broker
         .settled("it tries to read the bad one", SOON, |metrics| {
@@ -89,8 +89,7 @@ async fn one_bad_channel_of_many_delays_the_start_and_does_not_prevent_it() -> R
     init_tracing();
     let nats = nats_with_a_bad_channel().await?;
     let began = Instant::now();
-    let mut broker =
-        Broker::launch(&nats.url(), |config| config["channels"] = demo_and_bad()).await?;
+    let mut broker = Broker::launch(&nats.url(), |config| config.channels = demo_and_bad()).await?;
     let url = broker.admin_url("/readyz");
     eventually("it says what it waits for", SOON, || async {
         let (status, text) = readyz(&url).await?;

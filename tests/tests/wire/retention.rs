@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use async_nats::jetstream::stream::Stream;
+use eventcast_crds::config::{ChannelConfig, Retention};
 use eventcast_tests::{
     broker::Broker,
     eventually,
@@ -15,7 +16,7 @@ use eventcast_tests::{
     nats::{NatsCluster, NatsServer},
     sse::{Event, EventStream, Subscribe},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
 use reading::{SOON, get, history, number, publish, stream, url};
@@ -29,24 +30,27 @@ const EVENTS: usize = 300;
 const WAYS: [&str; 9] =
     ["age", "count", "bytes", "purge", "keep", "purge-topic", "delete", "lifetime", "limit"];
 
+fn max_age(seconds: u64) -> Retention {
+    Retention { max_age_seconds: seconds, duplicate_window_seconds: 1, ..Retention::default() }
+}
+
 /// Two brokers: one holds everything in its tail, the other next to nothing.
 async fn brokers(nats: &NatsServer) -> Result<[Broker; 2]> {
     let channel = |way: &&str| {
-        let mut channel = json!({"namespace": "default", "name": way});
-        let retention = match *way {
-            "age" => json!({"maxAgeSeconds": 8, "duplicateWindowSeconds": 1}),
-            "count" => json!({"maxEvents": 310}),
-            "bytes" => json!({"maxBytes": 65_536}),
-            _ => json!({}),
-        };
-        channel["retention"] = retention;
+        let mut channel = ChannelConfig::new("default", way);
+        match *way {
+            "age" => channel.retention = max_age(8),
+            "count" => channel.retention.max_events = 310,
+            "bytes" => channel.retention.max_bytes = 65_536,
+            _ => {}
+        }
         channel
     };
-    let channels: Value = WAYS.iter().map(channel).collect();
+    let channels: Vec<_> = WAYS.iter().map(channel).collect();
     let start = async |tail: usize| {
         Broker::start(&nats.url(), |config| {
-            config["memory"]["tailEvents"] = tail.into();
-            config["channels"] = channels.clone();
+            config.memory.tail_events = tail;
+            config.channels = channels.clone();
         })
         .await
     };
@@ -191,10 +195,10 @@ async fn what_the_log_has_dropped_is_given_to_nobody() -> Result<()> {
 }
 
 /// A broker, a log of `count` events, and the cursor of the first.
-async fn filled(nats: &NatsServer, retention: Value, count: usize) -> Result<(Broker, String)> {
+async fn filled(nats: &NatsServer, retention: Retention, count: usize) -> Result<(Broker, String)> {
     let broker = Broker::start(&nats.url(), |config| {
-        config["channels"][0]["name"] = "one".into();
-        config["channels"][0]["retention"] = retention;
+        config.channels[0].name = "one".into();
+        config.channels[0].retention = retention;
     })
     .await?;
     let cursor = publish(&broker, "one", 0, count).await?.remove(0);
@@ -205,7 +209,8 @@ async fn filled(nats: &NatsServer, retention: Value, count: usize) -> Result<(Br
 async fn live_subscribers_do_not_notice_what_retention_takes_behind_them() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start_with("1s").await?;
-    let (broker, _) = filled(&nats, json!({"maxEvents": 10}), 1).await?;
+    let (broker, _) =
+        filled(&nats, Retention { max_events: 10, ..Retention::default() }, 1).await?;
     let mut streams = Vec::new();
     for version in [Version::One, Version::Two] {
         let url = url(&broker, "one", "events?from=earliest");
@@ -234,8 +239,7 @@ async fn live_subscribers_do_not_notice_what_retention_takes_behind_them() -> Re
 async fn while_nats_is_away_events_that_are_too_old_are_given_to_nobody() -> Result<()> {
     init_tracing();
     let mut nats = NatsServer::start().await?;
-    let retention = json!({"maxAgeSeconds": 5, "duplicateWindowSeconds": 1});
-    let (broker, cursor) = filled(&nats, retention, 10).await?;
+    let (broker, cursor) = filled(&nats, max_age(5), 10).await?;
     let published = Instant::now();
     history(&broker, "one", "").await?;
     nats.kill9()?;
@@ -281,11 +285,11 @@ async fn publish_when_back(broker: &Broker) -> Result<()> {
 async fn of_a_stream_that_was_deleted_nothing_is_given() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start().await?;
-    let (broker, cursor) = filled(&nats, json!({}), 10).await?;
+    let (broker, cursor) = filled(&nats, Retention::default(), 10).await?;
     // As in a cluster, where the operator makes the streams.
     let reader = Broker::start(&nats.url(), |config| {
-        config["nats"]["createStreams"] = false.into();
-        config["channels"][0]["name"] = "one".into();
+        config.nats.create_streams = false;
+        config.channels[0].name = "one".into();
     })
     .await?;
     history(&reader, "one", "").await?;
@@ -299,8 +303,7 @@ async fn of_a_stream_that_was_deleted_nothing_is_given() -> Result<()> {
     })
     .await?;
     let mut waiting = EventStream::connect(&url(&reader, "one", "events"), Some(&cursor)).await?;
-    let maker =
-        Broker::start(&nats.url(), |config| config["channels"][0]["name"] = "one".into()).await?;
+    let maker = Broker::start(&nats.url(), |config| config.channels[0].name = "one".into()).await?;
     publish(&maker, "one", 999_999, 1_000_000).await?;
     let gap = first_but_cursors(&mut waiting).await?;
     assert!(gap.data.contains("new-incarnation"), "nothing came before: {}", gap.raw);
@@ -313,9 +316,9 @@ async fn a_replica_that_is_behind_brings_nothing_back() -> Result<()> {
     init_tracing();
     let cluster = NatsCluster::start(3).await?;
     let broker = Broker::start(&cluster.urls()[0], |config| {
-        config["memory"]["tailEvents"] = 16.into();
-        config["channels"][0]["name"] = "one".into();
-        config["channels"][0]["retention"] = json!({"replicas": 3});
+        config.memory.tail_events = 16;
+        config.channels[0].name = "one".into();
+        config.channels[0].retention.replicas = 3;
     })
     .await?;
     publish(&broker, "one", 0, EVENTS).await?;

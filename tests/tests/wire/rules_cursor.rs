@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use eventcast_crds::config::BrokerConfig;
 use eventcast_tests::{
     broker::Broker,
     eventually,
@@ -75,10 +76,10 @@ impl Log {
         let nats = NatsServer::start_with("1m").await?;
         let mut brokers = Vec::new();
         for shards in SINKS {
-            let config = |config: &mut serde_json::Value| {
-                config["fanout"]["shards"] = shards.into();
-                config["memory"]["tailEvents"] = tail.into();
-                config["channels"][0]["delivery"]["from"] = "last:2".into();
+            let config = |config: &mut BrokerConfig| {
+                config.fanout.shards = Some(shards);
+                config.memory.tail_events = tail;
+                config.channels[0].delivery.from = "last:2".into();
             };
             brokers.push(Broker::start(&nats.url(), config).await?);
         }

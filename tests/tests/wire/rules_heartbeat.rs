@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use eventcast_crds::config::BrokerConfig;
 use eventcast_tests::{
     broker::Broker,
     cursor::Cursor,
@@ -15,7 +16,6 @@ use eventcast_tests::{
     sse::{EventStream, Subscribe},
     wire::{EVENTS, Site, Two, Wire},
 };
-use serde_json::Value;
 use tokio::{
     net::TcpStream,
     task::JoinSet,
@@ -28,8 +28,8 @@ const BEAT: Duration = Duration::from_secs(8);
 const WAYS: [(usize, Version); 3] =
     [(SINKS[0], Version::One), (SINKS[0], Version::Two), (SINKS[1], Version::One)];
 
-fn beats_every_second(config: &mut Value) {
-    config["channels"][0]["delivery"]["heartbeatSeconds"] = 1.into();
+fn beats_every_second(config: &mut BrokerConfig) {
+    config.channels[0].delivery.heartbeat_seconds = 1;
 }
 
 async fn open(broker: &Broker, version: Version, query: &str) -> Result<EventStream> {
@@ -90,8 +90,8 @@ async fn heartbeats_go_on_while_nats_does_not_give_a_page() -> Result<()> {
         let link = Link::to(&other.nats.url()).await?;
         let broker = Broker::start(&link.url(), |config| {
             beats_every_second(config);
-            config["fanout"]["shards"] = shards.into();
-            config["memory"]["tailEvents"] = 16.into();
+            config.fanout.shards = Some(shards);
+            config.memory.tail_events = 16;
         })
         .await?;
         other.publish_numbers(0..EVENTS, 1..=10).await?;

@@ -4,6 +4,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Result, ensure};
+use eventcast_crds::config::{BrokerConfig, Overload};
 use eventcast_tests::{
     broker::Broker,
     eventually,
@@ -21,7 +22,7 @@ const APP: &str = "https://app.example.com";
 async fn r7_retry_is_jittered_between_a_second_and_an_hour() -> Result<()> {
     for (configured, range) in [(1000, 1000..=1500), (3_600_000, 1_800_000..=3_600_000)] {
         let site = Site::start(|config| {
-            config["channels"][0]["delivery"]["retryMilliseconds"] = configured.into();
+            config.channels[0].delivery.retry_milliseconds = configured;
         })
         .await?;
         let (mut streams, mut seen) = (Vec::new(), BTreeSet::new());
@@ -44,8 +45,8 @@ async fn r7_retry_is_jittered_between_a_second_and_an_hour() -> Result<()> {
     }
     let nats = NatsServer::start().await?;
     for bad in [0, 999, 3_600_001, u64::from(u32::MAX)] {
-        let change = |config: &mut Value| {
-            config["channels"][0]["delivery"]["retryMilliseconds"] = bad.into();
+        let change = |config: &mut BrokerConfig| {
+            config.channels[0].delivery.retry_milliseconds = bad;
         };
         ensure!(Broker::launch(&nats.url(), change).await.is_err(), "{bad} was taken");
     }
@@ -108,16 +109,16 @@ async fn r8_what_would_break_clients_is_refused_at_publish() -> Result<()> {
 #[tokio::test]
 async fn r12_r13_overload_is_a_200_with_retry_and_a_clean_end_or_503_where_configured() -> Result<()>
 {
-    for (overload, status) in [("retry", 200), ("status", 503)] {
+    for (overload, status) in [(Overload::Retry, 200), (Overload::Status, 503)] {
         let site = Site::start(|config| {
-            config["limits"]["subscribers"] = 1.into();
-            config["limits"]["overload"] = overload.into();
+            config.limits.subscribers = 1;
+            config.limits.overload = overload;
         })
         .await?;
         let open = site.listen(Version::One, "").await?;
         for version in BOTH {
             let mut refused = site.ask(version, "GET", EVENTS, &[]).await?;
-            assert_eq!(refused.head.status, status, "{overload}");
+            assert_eq!(refused.head.status, status, "{overload:?}");
             if status == 200 {
                 let first = refused.opening().await?;
                 assert_eq!(refused.goodbye().await?, ("overloaded".to_owned(), first));
@@ -156,8 +157,8 @@ async fn r13_an_unreachable_log_is_a_200_with_retry() -> Result<()> {
 #[tokio::test]
 async fn r14_refusals_are_problems_with_cors_that_nobody_keeps() -> Result<()> {
     let site = Site::start(|config| {
-        config["channels"][0]["access"]["allowedOrigins"] = json!([APP]);
-        config["channels"][0]["publishing"]["enabled"] = false.into();
+        config.channels[0].access.allowed_origins = vec![APP.into()];
+        config.channels[0].publishing.enabled = false;
     })
     .await?;
     let unknown = "/channels/default/demo/else";

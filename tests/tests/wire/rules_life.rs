@@ -4,6 +4,7 @@
 use std::{net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
+use eventcast_crds::config::{ChannelConfig, Shutdown};
 use eventcast_tests::{
     eventually,
     http::{Version, client},
@@ -15,7 +16,6 @@ use rustix::{
     net::{getpeername, getsockname, sockopt},
     process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open},
 };
-use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(8);
 
@@ -24,8 +24,7 @@ const SOON: Duration = Duration::from_secs(8);
 #[tokio::test]
 async fn r15_a_removed_channel_says_so_in_band_and_then_refuses_for_good() -> Result<()> {
     let mut site = Site::start(|config| {
-        let demo = config["channels"][0].clone();
-        config["channels"] = json!([demo, {"namespace": "default", "name": "gone"}]);
+        config.channels.push(ChannelConfig::new("default", "gone"));
     })
     .await?;
     let target = "/channels/default/gone/events";
@@ -34,7 +33,7 @@ async fn r15_a_removed_channel_says_so_in_band_and_then_refuses_for_good() -> Re
         streams.push(site.ask(version, "GET", target, &[]).await?);
     }
     let mut other = site.listen(Version::One, "").await?;
-    site.broker.reconfigure(|config| config["channels"].as_array_mut().unwrap().truncate(1))?;
+    site.broker.reconfigure(|config| config.channels.truncate(1))?;
     for stream in &mut streams {
         assert_eq!(stream.goodbye().await?.0, "channel-removed");
     }
@@ -49,7 +48,7 @@ async fn r15_a_removed_channel_says_so_in_band_and_then_refuses_for_good() -> Re
 #[tokio::test]
 async fn r16_a_restart_tells_readiness_first_and_never_refuses_who_comes_meanwhile() -> Result<()> {
     let mut site = Site::start(|config| {
-        config["shutdown"] = json!({"delaySeconds": 2, "drainSeconds": 1, "graceSeconds": 8});
+        config.shutdown = Shutdown { delay_seconds: 2, drain_seconds: 1, grace_seconds: 8 };
     })
     .await?;
     let mut before = site.listen(Version::One, "").await?;

@@ -98,8 +98,8 @@ async fn a_page_may_always_publish_to_its_own_server() -> Result<()> {
 #[tokio::test]
 async fn a_wildcard_allows_every_subdomain_and_nothing_else() -> Result<()> {
     let site = Site::start(|config| {
-        config["channels"][0]["access"] =
-            json!({"allowedOrigins": ["https://*.example.com"], "allowCredentials": true});
+        config.channels[0].access.allowed_origins = vec!["https://*.example.com".into()];
+        config.channels[0].access.allow_credentials = true;
     })
     .await?;
     let allow = "access-control-allow-origin";
@@ -130,8 +130,8 @@ async fn a_wildcard_allows_every_subdomain_and_nothing_else() -> Result<()> {
 async fn a_preflight_lets_tracing_cloudevents_and_the_channels_own_headers_pass() -> Result<()> {
     let origin = "https://app.example.com";
     let site = Site::start(|config| {
-        config["channels"][0]["access"] =
-            json!({"allowedOrigins": [origin], "allowedHeaders": ["X-Tenant"]});
+        config.channels[0].access.allowed_origins = vec![origin.into()];
+        config.channels[0].access.allowed_headers = vec!["X-Tenant".into()];
     })
     .await?;
     let asked = "traceparent,tracestate,baggage,prefer,ce-partitionkey,CE-Sequence,x-tenant,x-else";
@@ -157,7 +157,7 @@ async fn a_preflight_lets_tracing_cloudevents_and_the_channels_own_headers_pass(
 
 #[tokio::test]
 async fn an_unknown_parameter_is_refused_everywhere_and_the_nearest_one_named() -> Result<()> {
-    let site = Site::start(|config| config["page"] = true.into()).await?;
+    let site = Site::start(|config| config.page = true).await?;
     let (json, stream) = ("application/json", "text/event-stream");
     let stats = format!("{CHANNEL}/stats");
     for (method, path, accept, query, hint) in [

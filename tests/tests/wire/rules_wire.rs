@@ -149,7 +149,7 @@ async fn r4_ids_of_publishers_are_metadata() -> Result<()> {
 #[tokio::test]
 async fn r5_a_cursor_moves_by_a_named_event_with_data() -> Result<()> {
     let site = Site::start(|config| {
-        config["channels"][0]["delivery"]["heartbeatSeconds"] = 1.into();
+        config.channels[0].delivery.heartbeat_seconds = 1;
     })
     .await?;
     for version in BOTH {
@@ -172,8 +172,8 @@ async fn r5_a_cursor_moves_by_a_named_event_with_data() -> Result<()> {
 #[tokio::test]
 async fn r6_the_first_bytes_come_at_once_and_heartbeats_are_one_comment_line() -> Result<()> {
     let site = Site::start(|config| {
-        config["channels"][0]["delivery"]["heartbeatSeconds"] = 1.into();
-        config["limits"]["subscribers"] = 5.into();
+        config.channels[0].delivery.heartbeat_seconds = 1;
+        config.limits.subscribers = 5;
     })
     .await?;
     let mut open = Vec::new();
@@ -255,7 +255,7 @@ async fn r10_an_event_of_256_kib_passes_and_one_byte_more_is_refused() -> Result
 #[tokio::test]
 async fn r11_r21_the_headers_of_every_stream_are_exactly_these() -> Result<()> {
     let site = Site::start(|config| {
-        config["limits"]["subscribersPerAddress"] = 1.into();
+        config.limits.subscribers_per_address = 1;
     })
     .await?;
     let good = |wire: &Wire, what: &str| {
@@ -322,9 +322,9 @@ async fn r17_a_cursor_may_come_by_header_or_query_and_empty_is_absent() -> Resul
 #[tokio::test]
 async fn r18_a_gap_is_told_by_a_header_and_in_band() -> Result<()> {
     let site = Site::start(|config| {
-        config["memory"]["tailEvents"] = 16.into(); // what memory still has would be no gap
-        config["channels"][0]["retention"]["maxEvents"] = 40.into();
-        config["channels"][0]["access"]["allowedOrigins"] = json!(["https://app.example.com"]);
+        config.memory.tail_events = 16; // what memory still has would be no gap
+        config.channels[0].retention.max_events = 40;
+        config.channels[0].access.allowed_origins = vec!["https://app.example.com".into()];
     })
     .await?;
     let oldest = site.publish("0").await?;

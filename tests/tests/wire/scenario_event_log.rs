@@ -41,7 +41,7 @@ async fn the_past_is_asked_for_by_type_source_user_and_time() -> Result<()> {
     init_tracing();
     let mut nats = NatsServer::start().await?;
     // A tail of 16: most of what is asked for is read from the log.
-    let mut broker = Broker::start(&nats.url(), |c| c["memory"]["tailEvents"] = 16.into()).await?;
+    let mut broker = Broker::start(&nats.url(), |c| c.memory.tail_events = 16).await?;
     fill(&broker.events_url("")).await?;
     for restarted in [false, true] {
         if restarted {
@@ -82,7 +82,7 @@ async fn the_past_is_asked_for_by_type_source_user_and_time() -> Result<()> {
 async fn pages_of_either_order_add_up_to_everything() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start().await?;
-    let broker = Broker::start(&nats.url(), |c| c["memory"]["tailEvents"] = 16.into()).await?;
+    let broker = Broker::start(&nats.url(), |c| c.memory.tail_events = 16).await?;
     fill(&broker.events_url("")).await?;
     for order in ["asc", "desc"] {
         let mut url = broker.events_url(&format!("limit=7&order={order}&type=order.>"));
@@ -114,8 +114,7 @@ async fn pages_of_either_order_add_up_to_everything() -> Result<()> {
 async fn statistics_count_by_type_topic_source_and_time() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start().await?;
-    let broker =
-        Broker::start(&nats.url(), |c| c["query"] = serde_json::json!({"scanEvents": 256})).await?;
+    let broker = Broker::start(&nats.url(), |c| c.query.scan_events = 256).await?;
     fill(&broker.events_url("")).await?;
     let stats = get(&broker.url("/channels/default/demo/stats?bucket=1d")).await?;
     assert_eq!(stats["events"], 30);
@@ -141,8 +140,7 @@ async fn statistics_count_by_type_topic_source_and_time() -> Result<()> {
 async fn counting_more_than_one_request_may_scan_goes_on_where_it_ended() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start().await?;
-    let broker =
-        Broker::start(&nats.url(), |c| c["query"] = serde_json::json!({"scanEvents": 256})).await?;
+    let broker = Broker::start(&nats.url(), |c| c.query.scan_events = 256).await?;
     let lines: String =
         (0..900).map(|n| format!("{{\"data\":{n},\"type\":\"t{}\"}}\n", n % 4)).collect();
     let answer = Client::new()
@@ -176,8 +174,8 @@ async fn a_range_that_retention_cut_says_so() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start().await?;
     let broker = Broker::start(&nats.url(), |c| {
-        c["memory"]["tailEvents"] = 16.into();
-        c["channels"][0]["retention"] = serde_json::json!({"maxEvents": 50});
+        c.memory.tail_events = 16;
+        c.channels[0].retention.max_events = 50;
     })
     .await?;
     let url = broker.events_url("");

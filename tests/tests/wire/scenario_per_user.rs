@@ -123,8 +123,8 @@ async fn pages_of_another_origin_read_and_publish_with_credentials_where_they_ar
     init_tracing();
     let nats = NatsServer::start().await?;
     let broker = Broker::start(&nats.url(), |c| {
-        c["channels"][0]["access"] =
-            serde_json::json!({"allowedOrigins": [APP], "allowCredentials": true});
+        c.channels[0].access.allowed_origins = vec![APP.into()];
+        c.channels[0].access.allow_credentials = true;
     })
     .await?;
     let from = async |origin: &str, method: Method, body: &'static str| {

@@ -19,8 +19,8 @@ const SOON: Duration = Duration::from_secs(5);
 
 async fn broker(nats: &NatsServer) -> Result<Broker> {
     Broker::start(&nats.url(), |config| {
-        config["channels"][0]["delivery"] =
-            serde_json::json!({"heartbeatSeconds": 1, "retryMilliseconds": 3000});
+        config.channels[0].delivery.heartbeat_seconds = 1;
+        config.channels[0].delivery.retry_milliseconds = 3000;
     })
     .await
 }

@@ -27,7 +27,7 @@ async fn cut_off_at_every_place_a_client_gets_each_event_once() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start().await?;
     // A tail of 16: resumes from further back are read from pages.
-    let broker = Broker::start(&nats.url(), |c| c["memory"]["tailEvents"] = 16.into()).await?;
+    let broker = Broker::start(&nats.url(), |c| c.memory.tail_events = 16).await?;
     let url = broker.events_url("");
     for n in 0..300 {
         created(&url, &n.to_string(), &[]).await?;
@@ -68,8 +68,7 @@ async fn a_quiet_filtered_client_resumes_from_where_the_log_is_not_from_its_last
     init_tracing();
     let nats = NatsServer::start().await?;
     let broker =
-        Broker::start(&nats.url(), |c| c["channels"][0]["delivery"]["heartbeatSeconds"] = 1.into())
-            .await?;
+        Broker::start(&nats.url(), |c| c.channels[0].delivery.heartbeat_seconds = 1).await?;
     let mut stream = EventStream::connect(&broker.events_url("topic=user.1"), None).await?;
     let begun = stream.next_of("eventcast.cursor", SOON).await?.id;
     created(&broker.events_url(""), "for another", &[("topic", "user.2")]).await?;
@@ -109,8 +108,8 @@ async fn what_retention_took_is_told_with_its_count_and_delivery_goes_on() -> Re
     init_tracing();
     let nats = NatsServer::start().await?;
     let broker = Broker::start(&nats.url(), |c| {
-        c["memory"]["tailEvents"] = 16.into();
-        c["channels"][0]["retention"] = serde_json::json!({"maxEvents": 40});
+        c.memory.tail_events = 16;
+        c.channels[0].retention.max_events = 40;
     })
     .await?;
     let url = broker.events_url("");
@@ -137,7 +136,7 @@ async fn what_retention_took_is_told_with_its_count_and_delivery_goes_on() -> Re
 async fn a_client_may_begin_anywhere() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start().await?;
-    let broker = Broker::start(&nats.url(), |c| c["memory"]["tailEvents"] = 16.into()).await?;
+    let broker = Broker::start(&nats.url(), |c| c.memory.tail_events = 16).await?;
     let url = broker.events_url("");
     let mut cursors = Vec::new();
     for n in 0..100 {

@@ -78,8 +78,7 @@ async fn a_newcomer_gets_the_latest_event_on_connect() -> Result<()> {
     let here = Broker::start(&nats.url(), |_| {}).await?;
     // By configuration for every newcomer of the channel, or asked for.
     let there =
-        Broker::start(&nats.url(), |c| c["channels"][0]["delivery"]["from"] = "last:1".into())
-            .await?;
+        Broker::start(&nats.url(), |c| c.channels[0].delivery.from = "last:1".into()).await?;
     for price in ["100", "101", "102"] {
         created(&here.events_url(""), price, &[("topic", "price.ACME")]).await?;
         created(&here.events_url(""), "7", &[("topic", "price.OTHER")]).await?;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use eventcast_crds::config::Shutdown;
 use eventcast_tests::{
     broker::Broker,
     eventually,
@@ -22,8 +23,8 @@ const SOON: Duration = Duration::from_secs(10);
 
 async fn broker(nats: &NatsServer, delay: u64, drain: u64, grace: u64) -> Result<Broker> {
     Broker::start(&nats.url(), |config| {
-        config["shutdown"] =
-            json!({"delaySeconds": delay, "drainSeconds": drain, "graceSeconds": grace});
+        config.shutdown =
+            Shutdown { delay_seconds: delay, drain_seconds: drain, grace_seconds: grace };
     })
     .await
 }

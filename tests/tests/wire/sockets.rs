@@ -51,7 +51,7 @@ enum Leave {
 async fn who_leaves_is_noticed_without_traffic() -> Result<()> {
     for shards in SINKS {
         let site = Site::with_shards(shards, |config| {
-            config["channels"][0]["delivery"]["heartbeatSeconds"] = 300.into();
+            config.channels[0].delivery.heartbeat_seconds = 300;
         })
         .await?;
         let mut stays = site.listen(Version::One, "").await?;
@@ -117,8 +117,8 @@ async fn bytes_where_none_are_due_do_not_end_a_stream_until_they_are_too_many() 
 async fn who_never_reads_is_cut_off_and_others_go_on() -> Result<()> {
     for shards in SINKS {
         let site = Site::with_shards(shards, |config| {
-            config["channels"][0]["delivery"]["stallSeconds"] = 3.into();
-            config["memory"]["tailBytes"] = (4 * MIB).into();
+            config.channels[0].delivery.stall_seconds = 3;
+            config.memory.tail_bytes = 4 << 20;
         })
         .await?;
         let event = |n: u64| Publish::new(format!("{n} {}", "x".repeat(64 << 10))).topic("a");

@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use eventcast_crds::config::ChannelConfig;
 use eventcast_tests::{
     eventually,
     filter::Filter,
@@ -48,8 +49,8 @@ async fn three_hundred_slow_and_irregular_readers_get_everything_once_and_in_ord
     const COUNT: u64 = 300;
     for shards in SINKS {
         let site = Site::with_shards(shards, |config| {
-            config["memory"]["tailEvents"] = 64.into(); // who falls behind reads pages
-            config["channels"][0]["delivery"]["stallSeconds"] = 120.into();
+            config.memory.tail_events = 64; // who falls behind reads pages
+            config.channels[0].delivery.stall_seconds = 120;
         })
         .await?;
         let mut readers = JoinSet::new();
@@ -145,10 +146,9 @@ async fn a_channel_is_removed_under_two_hundred() -> Result<()> {
     let gone = "/channels/default/gone/events";
     for shards in SINKS {
         let mut site = Site::with_shards(shards, |config| {
-            let demo = config["channels"][0].clone();
-            let delivery = json!({"stallSeconds": 3});
-            let gone = json!({"namespace": "default", "name": "gone", "delivery": delivery});
-            config["channels"] = json!([demo, gone]);
+            let mut gone = ChannelConfig::new("default", "gone");
+            gone.delivery.stall_seconds = 3;
+            config.channels.push(gone);
         })
         .await?;
         let (mut streams, mut deaf, mut others) = (Vec::new(), Vec::new(), Vec::new());
@@ -187,7 +187,7 @@ async fn a_channel_is_removed_under_two_hundred() -> Result<()> {
             let http = eventcast_tests::http::client(Version::One);
             ensure!(event.send(&http, &site.broker.url(gone)).await?.status == 201);
         }
-        site.broker.reconfigure(|config| config["channels"].as_array_mut().unwrap().truncate(1))?;
+        site.broker.reconfigure(|config| config.channels.truncate(1))?;
         while let Some(ended) = told.join_next().await {
             ended?.with_context(|| format!("{shards} shards"))?;
         }
@@ -239,8 +239,8 @@ async fn persistent(url: String, mut cursor: String, mut next: u64, end: u64) ->
 async fn a_broker_drains_in_a_storm_of_reconnects_and_all_continue() -> Result<()> {
     for shards in SINKS {
         let mut site = Site::with_shards(shards, |config| {
-            config["memory"]["tailEvents"] = 64.into();
-            config["shutdown"] = json!({"delaySeconds": 0, "drainSeconds": 1, "graceSeconds": 25});
+            config.memory.tail_events = 64;
+            config.shutdown.grace_seconds = 25;
         })
         .await?;
         site.publish_numbers(0..800, 100..=1000).await?;

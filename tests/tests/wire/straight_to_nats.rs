@@ -24,8 +24,8 @@ type Headers<'a> = &'a [(&'a str, &'a str)];
 
 async fn small_tail(nats: &NatsServer) -> Result<Broker> {
     Broker::start(&nats.url(), |config| {
-        config["memory"]["tailEvents"] = 16.into();
-        config["channels"][0]["publishing"]["maxEventBytes"] = 1024.into();
+        config.memory.tail_events = 16;
+        config.channels[0].publishing.max_event_bytes = 1024;
     })
     .await
 }

@@ -49,7 +49,7 @@ fn size(bench: &Bench, plan: &Plan) -> Result<Vec<Reading>> {
 
 fn of_ours(
     case: &str,
-    shards: u32,
+    shards: usize,
     ours: Outcome,
     floor: Outcome,
     last: Option<Target>,
@@ -84,7 +84,7 @@ fn of_nchan(case: &str, nchan: Outcome, floor: Outcome) -> [Reading; 3] {
     ]
 }
 
-fn named(shards: u32) -> String {
+fn named(shards: usize) -> String {
     match shards {
         0 => "no shards".to_owned(),
         1 => "1 shard".to_owned(),

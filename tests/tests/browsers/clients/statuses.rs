@@ -3,6 +3,7 @@
 use std::{future::ready, time::Duration};
 
 use anyhow::{Result, bail, ensure};
+use eventcast_crds::config::Overload;
 use eventcast_tests::{
     broker::Broker,
     clients::{Adapter, After, Client, Entry, Stub, entries},
@@ -63,7 +64,8 @@ fn verdict(client: &mut Client, requests: usize) -> Result<&'static str> {
 async fn answers() -> Result<[Answer; 3]> {
     let nats = NatsServer::start().await?;
     let broker = Broker::start(&nats.url(), |config| {
-        config["limits"] = serde_json::json!({"subscribers": 1, "overload": "status"});
+        config.limits.subscribers = 1;
+        config.limits.overload = Overload::Status;
     })
     .await?;
     let missing = broker.url("/channels/default/nowhere/events");
