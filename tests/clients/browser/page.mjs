@@ -112,10 +112,10 @@ class Driver {
   }
 
   /** Publishes at the other broker. */
-  async publish(channel, datas) {
+  async publish(channel, texts) {
     const response = await fetch(`${this.other}/channels/${channel}/events`, {
       method: 'POST', headers: { 'Content-Type': 'application/x-ndjson' },
-      body: datas.map(data => JSON.stringify({ data })).join('\n'),
+      body: texts.map(data => JSON.stringify({ data })).join('\n'),
     })
     assert.equal(response.status, 201, await response.clone().text())
     return (await response.json()).events.map(event => event.cursor)
@@ -131,7 +131,7 @@ class Driver {
   }
 }
 
-const datas = pane => pane.rows.map(row => row.data).reverse()
+const texts = pane => pane.rows.map(row => row.data).reverse()
 const unique = list => new Set(list).size === list.length
 
 const STEPS = {
@@ -169,7 +169,7 @@ const STEPS = {
     const after = await d.send({ data: 'after' })
     const { panes } = await d.until(seen => seen.panes.every(pane => pane.cursor === after))
     const expected = [['for everyone', 'for alice', 'after'], ['for everyone', 'for alice', 'after'], ['for everyone', 'after']]
-    assert.deepEqual(panes.map(datas), expected)
+    assert.deepEqual(panes.map(texts), expected)
     assert.deepEqual(panes.map(pane => pane.count), [3, 3, 2])
   },
 
@@ -195,7 +195,7 @@ const STEPS = {
     assert.deepEqual([still.cursor, still.count], [closed.panes[0].cursor, closed.panes[0].count])
     await d.press('pane-connect', 0)
     const { panes } = await d.until(seen => seen.panes[0].count === closed.panes[0].count + 2)
-    assert.deepEqual(datas(panes[0]), datas(panes[1]))
+    assert.deepEqual(texts(panes[0]), texts(panes[1]))
     assert.equal(panes[0].state, 'open')
   },
 
@@ -210,7 +210,7 @@ const STEPS = {
       assert.equal(pane.count, before.panes[index].count + 3)
       assert.equal(pane.reconnects, before.panes[index].reconnects + 1)
       assert.ok(unique(pane.rows.map(row => row.cursor)), JSON.stringify(pane.rows))
-      assert.deepEqual(datas(pane).slice(-3), ['while dead 1', 'while dead 2', 'while dead 3'])
+      assert.deepEqual(texts(pane).slice(-3), ['while dead 1', 'while dead 2', 'while dead 3'])
       assert.equal(pane.gaps, 0)
     }
   },
@@ -227,7 +227,7 @@ const STEPS = {
     assert.deepEqual([pane.gaps, pane.count], [1, 21])
     const gap = pane.control.find(row => row.type === 'eventcast.gap')
     assert.equal(gap.data, '40 events of the channel are not to be had: retention moved on.')
-    assert.deepEqual(datas(pane), ['seen', ...Array.from({ length: 20 }, (_, n) => `small ${n + 40}`)])
+    assert.deepEqual(texts(pane), ['seen', ...Array.from({ length: 20 }, (_, n) => `small ${n + 40}`)])
   },
 
   async 'history lists and pages'(d) {

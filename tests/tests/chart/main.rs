@@ -4,3 +4,4 @@ mod chart;
 mod chart_monitoring;
 mod chart_security;
 mod generated;
+mod versions;
