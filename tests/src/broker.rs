@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// How long a broker may take until it is ready.
-const START: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A broker, running or not.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl Broker {
     /// When it is not ready in time.
     pub async fn start(nats: &str, change: impl FnOnce(&mut BrokerConfig)) -> Result<Self> {
         let mut broker = Self::launch(nats, change).await?;
-        broker.ready(START).await?;
+        broker.ready(START_TIMEOUT).await?;
         Ok(broker)
     }
 
@@ -167,7 +167,7 @@ impl Broker {
     pub async fn restart(&mut self) -> Result<()> {
         self.kill9()?;
         self.run().await?;
-        self.ready(START).await
+        self.ready(START_TIMEOUT).await
     }
 
     /// Scrapes `/metrics`.
@@ -175,7 +175,7 @@ impl Broker {
     /// # Errors
     /// When it cannot be had or read.
     pub async fn metrics(&self) -> Result<Metrics> {
-        let http = client(Version::One);
+        let http = client(Version::Http1);
         let answer = http.get(self.admin_url("/metrics")).send().await?.error_for_status()?;
         Metrics::parse(&answer.text().await?)
     }
@@ -225,7 +225,7 @@ impl Broker {
         broker.raw = raw;
         broker.write()?;
         broker.run().await?;
-        broker.ready(START).await?;
+        broker.ready(START_TIMEOUT).await?;
         Ok(broker)
     }
 

@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use crate::eventually;
 
 /// How long a client may take to end.
-const END: Duration = Duration::from_secs(15);
+const EXIT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A line of the contract in `tests/clients/README.md`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
@@ -147,7 +147,7 @@ impl Client {
     /// # Errors
     /// When it does not end.
     pub async fn end(mut self) -> Result<()> {
-        eventually(&format!("{} ends", self.entry.name), END, || {
+        eventually(&format!("{} ends", self.entry.name), EXIT_TIMEOUT, || {
             ready(self.source.stop().and_then(|gone| gone.then_some(()).context("not yet")))
         })
         .await

@@ -26,7 +26,7 @@ const RELEASE: [&str; 3] = ["eventcast", "--namespace", SYSTEM];
 /// Where the operator runs.
 pub const SYSTEM: &str = "eventcast-system";
 /// The longest that one command may take; each has a shorter patience of its own.
-const COMMAND: Duration = Duration::from_secs(300);
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(300);
 /// What a namespace says so that nothing gets in that asks for a privilege.
 const RESTRICTED: &str = "pod-security.kubernetes.io/enforce=restricted";
 
@@ -199,8 +199,8 @@ async fn run(command: &mut Command, input: Option<&str>) -> Result<String> {
     if let (Some(input), Some(mut stdin)) = (input, child.stdin.take()) {
         stdin.write_all(input.as_bytes()).await?;
     }
-    let output = timeout(COMMAND, child.wait_with_output()).await;
-    let output = output.with_context(|| format!("{what}: no end within {COMMAND:?}"))??;
+    let output = timeout(COMMAND_TIMEOUT, child.wait_with_output()).await;
+    let output = output.with_context(|| format!("{what}: no end within {COMMAND_TIMEOUT:?}"))??;
     tracing::info!(seconds = began.elapsed().as_secs_f32(), "{what}");
     if !output.status.success() {
         bail!("{what}: {}", String::from_utf8_lossy(&output.stderr).trim());

@@ -1,4 +1,4 @@
-//! HTTP as the suites speak it: [`RawConn`] where bytes matter, [`Publish`] where an event shall be stored, [`client`] for
+//! HTTP as the suites speak it: [`Http1Connection`] where bytes matter, [`Publish`] where an event shall be stored, [`client`] for
 //! everything else. Nothing here follows redirects, asks a proxy or repeats a request behind a test's back.
 
 mod body;
@@ -6,7 +6,7 @@ mod publish;
 mod raw;
 
 pub use publish::{Answer, Outcome, Publish, created, publish, publish_retrying};
-pub use raw::{Head, RawConn};
+pub use raw::{Head, Http1Connection};
 
 use reqwest::redirect::Policy;
 
@@ -15,9 +15,9 @@ use reqwest::redirect::Policy;
 pub enum Version {
     /// HTTP/1.1.
     #[default]
-    One,
+    Http1,
     /// HTTP/2 with prior knowledge.
-    Two,
+    Http2,
 }
 
 /// A client with connections of its own.
@@ -28,8 +28,8 @@ pub enum Version {
 pub fn client(version: Version) -> reqwest::Client {
     let builder = reqwest::Client::builder().no_proxy().redirect(Policy::none()).tcp_nodelay(true);
     let builder = match version {
-        Version::One => builder.http1_only(),
-        Version::Two => builder.http2_prior_knowledge(),
+        Version::Http1 => builder.http1_only(),
+        Version::Http2 => builder.http2_prior_knowledge(),
     };
     builder.build().expect("constant options are valid")
 }

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// How long a server may take to answer after its start.
-const START: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An etcd and a kube-apiserver on loopback. Their ports and data stay over a kill. Dropping it kills both.
 #[derive(Debug)]
@@ -91,7 +91,7 @@ impl ApiServer {
         let apiserver =
             Process::spawn("apiserver", &program("kube-apiserver"), &self.plan.apiserver, folder)?;
         let log = || format!("the log of the API server ends:\n{}", tail(&apiserver.stderr(), 20));
-        self.cluster.ready(START).await.with_context(log)?;
+        self.cluster.ready(START_TIMEOUT).await.with_context(log)?;
         self.apiserver = Some(apiserver);
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Harness of the suites: real processes, strict clients and the ledger that says who got what.
 //!
 //! - processes: [`nats`] (one server, a cluster of three), [`broker`] (the built binary), [`link`] (the wire between), [`fault`] (faults inside of them),
-//!   [`kube`] (an API server), over [`process`] and [`ports`]; [`operator`] (the built binary; [`lab`]: with all it needs), [`e2e`] (a whole cluster, as its user has it);
+//!   [`kube`] (an API server), over [`process`] and [`ports`]; [`operator`] (the built binary; [`namespace`]: with all it needs), [`e2e`] (a whole cluster, as its user has it);
 //! - clients: [`http`] (bytes and publishing), [`sse`] (a strict event stream), [`metrics`] (what a scrape says), [`sinks`] (the broker's two ways out);
 //! - judges: [`ledger`] (delivered + declared lost = published), with [`filter`] and [`cursor`], which share no code with
 //!   the broker; [`chart`] renders and judges the Helm chart; [`golden`] compares generated text with files.
@@ -18,10 +18,10 @@ pub mod filter;
 pub mod golden;
 pub mod http;
 pub mod kube;
-pub mod lab;
 pub mod ledger;
 pub mod link;
 pub mod metrics;
+pub mod namespace;
 pub mod nats;
 pub mod operator;
 pub mod ports;
@@ -38,7 +38,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tracing_subscriber::EnvFilter;
 
 /// How often [`eventually`] asks.
-const PROBE_EVERY: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What a probe of [`eventually`] may answer: `Option<T>` (`None`: not yet) or `Result<T, E>` (`Err`: not yet, and why).
 pub trait Probe {
@@ -93,7 +93,7 @@ where
         if Instant::now() >= deadline {
             bail!("{what}: not within {within:?} ({reason})");
         }
-        sleep(PROBE_EVERY).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 

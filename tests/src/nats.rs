@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// How long a server may take to answer after its start.
-const START: Duration = Duration::from_secs(20);
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// One node: its folder, its port and, while it runs, its process.
 #[derive(Debug)]
@@ -120,7 +120,7 @@ impl NatsServer {
     pub async fn terminate(&mut self) -> Result<()> {
         if let Some(mut process) = self.process.take() {
             process.signal(Signal::TERM)?;
-            process.wait_exit(START).await?;
+            process.wait_exit(START_TIMEOUT).await?;
         }
         Ok(())
     }
@@ -201,7 +201,7 @@ impl NatsServer {
     }
 
     async fn answers(&self) -> Result<()> {
-        eventually(&format!("{} answers", self.name), START, || async {
+        eventually(&format!("{} answers", self.name), START_TIMEOUT, || async {
             self.jetstream().await?.query_account().await.context("JetStream does not answer")
         })
         .await?;

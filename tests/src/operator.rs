@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How long an operator may take until it leads.
-const START: Duration = Duration::from_secs(40);
+const START_TIMEOUT: Duration = Duration::from_secs(40);
 /// The image that brokers get; nothing pulls it where there is no kubelet.
 pub const IMAGE: &str = "registry.example/eventcast-broker:test";
 
@@ -64,7 +64,7 @@ impl Operator {
     /// When it does not.
     pub async fn start(options: Options) -> Result<Self> {
         let mut operator = Self::launch(options)?;
-        operator.leads(START).await?;
+        operator.leads(START_TIMEOUT).await?;
         Ok(operator)
     }
 
@@ -151,7 +151,7 @@ impl Operator {
     /// When there is no answer.
     pub async fn get(&self, path: &str) -> Result<(u16, String)> {
         let url = format!("http://127.0.0.1:{}{path}", self.admin);
-        let answer = client(Version::One).get(url).timeout(Duration::from_secs(2)).send().await?;
+        let answer = client(Version::Http1).get(url).timeout(Duration::from_secs(2)).send().await?;
         Ok((answer.status().as_u16(), answer.text().await?))
     }
 

@@ -25,7 +25,7 @@ use tempfile::TempDir;
 use crate::eventually;
 
 /// Lines of a log that are shown when a test fails.
-const TAIL: usize = 100;
+const LOG_TAIL_LINES: usize = 100;
 
 /// A program of this workspace: the one that its variable names (`EVENTCAST_BROKER` for `eventcast-broker`), or the one that was
 /// built beside the test executable's folder.
@@ -175,7 +175,11 @@ impl Drop for Process {
             tracing::warn!(name = self.name, %error, "child not killed");
         }
         if thread::panicking() || std::env::var_os("EVENTCAST_TEST_LOGS").is_some() {
-            eprintln!("--- end of the log of {}\n{}---", self.name, tail(&self.stderr(), TAIL));
+            eprintln!(
+                "--- end of the log of {}\n{}---",
+                self.name,
+                tail(&self.stderr(), LOG_TAIL_LINES)
+            );
         }
     }
 }

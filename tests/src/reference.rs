@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-const HEAD: &str = "# Configuration of the broker
+const PREAMBLE: &str = "# Configuration of the broker
 
 One YAML file, given with `--config` or `EVENTCAST_CONFIG`; every key but `channels` has a default. Generated from the types in
 `crds/src/config.rs` by `make docs`; [config.schema.json](config.schema.json) is the same as JSON Schema.
@@ -30,7 +30,7 @@ channels:
 /// The reference as Markdown, from the schema and the configuration that all defaults make.
 #[must_use]
 pub fn markdown(schema: &Value, defaults: &Value) -> String {
-    let mut out = HEAD.to_owned();
+    let mut out = PREAMBLE.to_owned();
     out.push_str("| key | default | meaning |\n|---|---|---|\n");
     rows(schema, schema, defaults, "", &mut out);
     out

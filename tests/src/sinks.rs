@@ -11,15 +11,15 @@ use anyhow::{Context as _, Result, ensure};
 use eventcast_crds::config::BrokerConfig;
 use serde_json::json;
 
-use crate::{http::Publish, sse::EventStream, wire::Site};
+use crate::{http::Publish, sse::EventStream, wire::BrokerWithNats};
 
 /// Values of `fanout.shards`: a thread of our own, and hyper alone.
-pub const SINKS: [usize; 2] = [1, 0];
+pub const SHARD_COUNTS: [usize; 2] = [1, 0];
 
-/// Events of one batch of [`Site::publish_numbers`].
+/// Events of one batch of [`BrokerWithNats::publish_numbers`].
 const BATCH: u64 = 50;
 
-impl Site {
+impl BrokerWithNats {
     /// As [`start`](Self::start), with so many shards.
     ///
     /// # Errors
@@ -65,11 +65,11 @@ impl Site {
     /// # Errors
     /// When it does not run.
     pub fn open_files(&self) -> Result<usize> {
-        Ok(fs::read_dir(format!("/proc/{}/fd", self.broker.pid()?))?.count())
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.pid()?))?.count())
     }
 }
 
-/// The number of an event that [`Site::publish_numbers`] published.
+/// The number of an event that [`BrokerWithNats::publish_numbers`] published.
 ///
 /// # Errors
 /// When it has none.

@@ -1,15 +1,17 @@
-//! What goes over the wire, byte by byte, in both versions of HTTP: the rules and attacks of the suites `rules_*` and
-//! `attacks_*` are spoken and heard here.
+//! Requests and responses byte by byte, in both versions of HTTP, for the suites `rules_*` and `attacks_*`.
 //!
-//! [`Site`] is a broker with its NATS, [`Wire`] one answer whose body is read raw, [`Two`] a connection of HTTP/2 with
-//! as many streams as a test wants.
+//! [`BrokerWithNats`] is a broker with its NATS server, [`RawResponse`] a response whose body is read as it arrives,
+//! [`Http2Connection`] an HTTP/2 connection with as many streams as a test wants.
 
-mod says;
-mod two;
+mod expect;
+mod http2;
 
-pub use two::Two;
+pub use http2::Http2Connection;
 
-use std::time::Duration;
+use std::{
+    ops::{Deref, DerefMut},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use eventcast_crds::config::BrokerConfig;
@@ -19,27 +21,40 @@ use tokio::time::timeout;
 use crate::{
     broker::Broker,
     eventually,
-    http::{Answer, Head, Publish, RawConn, Version, client},
+    http::{Answer, Head, Http1Connection, Publish, Version, client},
     nats::NatsServer,
 };
 
-/// Where the events of the channel are.
+/// Path of the events of the default channel.
 pub const EVENTS: &str = "/channels/default/demo/events";
-/// Both versions of HTTP: they meet the same contract.
-pub const BOTH: [Version; 2] = [Version::One, Version::Two];
-/// How long bytes that must come are waited for.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+/// Both versions of HTTP: the contract is the same for both.
+pub const HTTP_VERSIONS: [Version; 2] = [Version::Http1, Version::Http2];
+/// How long a read waits for bytes that must arrive.
+pub const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A broker and the server it keeps its log in.
+/// A broker and the NATS server that keeps its log. It can be used as the [`Broker`] itself.
 #[derive(Debug)]
-pub struct Site {
-    /// The log.
+pub struct BrokerWithNats {
+    /// The server that keeps the log.
     pub nats: NatsServer,
-    /// The broker.
-    pub broker: Broker,
+    broker: Broker,
 }
 
-impl Site {
+impl Deref for BrokerWithNats {
+    type Target = Broker;
+
+    fn deref(&self) -> &Broker {
+        &self.broker
+    }
+}
+
+impl DerefMut for BrokerWithNats {
+    fn deref_mut(&mut self) -> &mut Broker {
+        &mut self.broker
+    }
+}
+
+impl BrokerWithNats {
     /// Starts both. `change` sees the broker's configuration before it is written.
     ///
     /// # Errors
@@ -67,14 +82,14 @@ impl Site {
     ///
     /// # Errors
     /// When no answer comes.
-    pub async fn ask(
+    pub async fn request(
         &self,
         version: Version,
         method: &str,
         target: &str,
         headers: &[(&str, &str)],
-    ) -> Result<Wire> {
-        Wire::ask(version, self.broker.address(), method, target, headers, b"").await
+    ) -> Result<RawResponse> {
+        RawResponse::request(version, self.broker.address(), method, target, headers, b"").await
     }
 
     /// Subscribes to `default/demo`, with `query` (`""`, or `"?topic=a"`).
@@ -86,20 +101,20 @@ impl Site {
         version: Version,
         query: &str,
         headers: &[(&str, &str)],
-    ) -> Result<Wire> {
-        let wire = self.ask(version, "GET", &format!("{EVENTS}{query}"), headers).await?;
-        ensure!(wire.head.status == 200, "{query} {headers:?}: {:?}", wire.head);
-        Ok(wire)
+    ) -> Result<RawResponse> {
+        let response = self.request(version, "GET", &format!("{EVENTS}{query}"), headers).await?;
+        ensure!(response.head.status == 200, "{query} {headers:?}: {:?}", response.head);
+        Ok(response)
     }
 
     /// Subscribes and waits until the stream is open: its first bytes have come.
     ///
     /// # Errors
     /// As [`subscribe`](Self::subscribe), or when they do not come.
-    pub async fn listen(&self, version: Version, query: &str) -> Result<Wire> {
-        let mut wire = self.subscribe(version, query, &[]).await?;
-        wire.until(b"\n:\n").await?;
-        Ok(wire)
+    pub async fn open_stream(&self, version: Version, query: &str) -> Result<RawResponse> {
+        let mut response = self.subscribe(version, query, &[]).await?;
+        response.read_until(b"\n:\n").await?;
+        Ok(response)
     }
 
     /// Publishes `data`, which must be stored, and returns its cursor.
@@ -117,14 +132,14 @@ impl Site {
     /// # Errors
     /// When no answer comes.
     pub async fn send(&self, event: &Publish) -> Result<Answer> {
-        event.send(&client(Version::One), &self.broker.url(EVENTS)).await
+        event.send(&client(Version::Http1), &self.broker.url(EVENTS)).await
     }
 
     /// Waits until a metric, summed over all samples with `labels`, is what `wanted` wants.
     ///
     /// # Errors
     /// When it is not within `within`.
-    pub async fn metric(
+    pub async fn wait_for_metric(
         &self,
         name: &str,
         labels: &[(&str, &str)],
@@ -140,9 +155,9 @@ impl Site {
     }
 }
 
-/// An answer: its head, and its body as it comes.
+/// A response: its head, and its body as it arrives.
 #[derive(Debug)]
-pub struct Wire {
+pub struct RawResponse {
     /// Status and headers.
     pub head: Head,
     source: Source,
@@ -151,16 +166,16 @@ pub struct Wire {
 
 #[derive(Debug)]
 enum Source {
-    One(Box<RawConn>),
-    Two(h2::RecvStream, Option<Two>),
+    Http1(Box<Http1Connection>),
+    Http2(h2::RecvStream, Option<Http2Connection>),
 }
 
-impl Wire {
+impl RawResponse {
     /// Sends a request over a connection of its own and reads the head of the answer.
     ///
     /// # Errors
     /// When no answer comes.
-    pub async fn ask(
+    pub async fn request(
         version: Version,
         address: &str,
         method: &str,
@@ -168,13 +183,13 @@ impl Wire {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<Self> {
-        if version == Version::Two {
-            let mut connection = Two::connect(address).await?;
-            let mut wire = connection.ask(method, target, headers, body).await?;
-            if let Source::Two(_, owner) = &mut wire.source {
+        if version == Version::Http2 {
+            let mut connection = Http2Connection::connect(address).await?;
+            let mut response = connection.request(method, target, headers, body).await?;
+            if let Source::Http2(_, owner) = &mut response.source {
                 *owner = Some(connection);
             }
-            return Ok(wire);
+            return Ok(response);
         }
         let mut text = format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\n");
         if !body.is_empty() {
@@ -183,25 +198,25 @@ impl Wire {
         for (name, value) in headers {
             text += &format!("{name}: {value}\r\n");
         }
-        let mut connection = RawConn::connect(address).await?;
+        let mut connection = Http1Connection::connect(address).await?;
         connection.send([(text + "\r\n").as_bytes(), body].concat()).await?;
         let head = connection.read_head().await?;
-        Ok(Self { head, source: Source::One(Box::new(connection)), buffer: Vec::new() })
+        Ok(Self { head, source: Source::Http1(Box::new(connection)), buffer: Vec::new() })
     }
 
     /// The next chunk or DATA frame as it came; `None` at the end of the body.
     ///
     /// # Errors
     /// When the connection breaks, or nothing comes for ten seconds.
-    pub async fn piece(&mut self) -> Result<Option<Vec<u8>>> {
-        timeout(PATIENCE, self.read()).await.context("nothing came")?
+    pub async fn next_chunk(&mut self) -> Result<Option<Vec<u8>>> {
+        timeout(READ_TIMEOUT, self.read()).await.context("nothing came")?
     }
 
     /// The body up to and with `mark`; keeps the rest.
     ///
     /// # Errors
     /// When the body ends before, or nothing comes for ten seconds.
-    pub async fn until(&mut self, mark: &[u8]) -> Result<Vec<u8>> {
+    pub async fn read_until(&mut self, mark: &[u8]) -> Result<Vec<u8>> {
         let mut searched = 0; // nothing is looked at twice: a replay comes in thousands of pieces
         loop {
             let found = self.buffer[searched..].windows(mark.len()).position(|w| w == mark);
@@ -209,7 +224,7 @@ impl Wire {
                 return Ok(self.buffer.drain(..searched + at + mark.len()).collect());
             }
             searched = (self.buffer.len() + 1).saturating_sub(mark.len());
-            let Some(piece) = self.piece().await? else {
+            let Some(piece) = self.next_chunk().await? else {
                 anyhow::bail!("it ended after {:?}", String::from_utf8_lossy(&self.buffer));
             };
             self.buffer.extend(piece);
@@ -219,19 +234,19 @@ impl Wire {
     /// The next block, without the empty line that ends it; comments and `retry:` before it included.
     ///
     /// # Errors
-    /// As [`until`](Self::until).
-    pub async fn block(&mut self) -> Result<String> {
-        let bytes = self.until(b"\n\n").await?;
+    /// As [`read_until`](Self::read_until).
+    pub async fn next_block(&mut self) -> Result<String> {
+        let bytes = self.read_until(b"\n\n").await?;
         Ok(String::from_utf8(bytes)?.trim_end_matches('\n').to_owned())
     }
 
     /// The next block that has `wanted` in it.
     ///
     /// # Errors
-    /// As [`until`](Self::until).
-    pub async fn block_with(&mut self, wanted: &str) -> Result<String> {
+    /// As [`read_until`](Self::read_until).
+    pub async fn next_block_with(&mut self, wanted: &str) -> Result<String> {
         loop {
-            let block = self.block().await?;
+            let block = self.next_block().await?;
             if block.contains(wanted) {
                 return Ok(block);
             }
@@ -241,9 +256,9 @@ impl Wire {
     /// The rest of the body.
     ///
     /// # Errors
-    /// As [`piece`](Self::piece).
-    pub async fn rest(&mut self) -> Result<Vec<u8>> {
-        while let Some(piece) = self.piece().await? {
+    /// As [`next_chunk`](Self::next_chunk).
+    pub async fn read_to_end(&mut self) -> Result<Vec<u8>> {
+        while let Some(piece) = self.next_chunk().await? {
             self.buffer.extend(piece);
         }
         Ok(std::mem::take(&mut self.buffer))
@@ -252,16 +267,16 @@ impl Wire {
     /// The rest of the body as JSON.
     ///
     /// # Errors
-    /// As [`piece`](Self::piece), or when it is none.
+    /// As [`next_chunk`](Self::next_chunk), or when it is none.
     pub async fn json(&mut self) -> Result<Value> {
-        let body = self.rest().await?;
+        let body = self.read_to_end().await?;
         serde_json::from_slice(&body)
             .with_context(|| format!("not JSON: {:?}", String::from_utf8_lossy(&body)))
     }
 
     /// All values of a header.
     #[must_use]
-    pub fn values(&self, name: &str) -> Vec<&str> {
+    pub fn header_values(&self, name: &str) -> Vec<&str> {
         let of = |(have, _): &&(String, String)| have.eq_ignore_ascii_case(name);
         self.head.headers.iter().filter(of).map(|(_, value)| value.as_str()).collect()
     }
@@ -269,8 +284,8 @@ impl Wire {
     /// Waits as long as it takes.
     async fn read(&mut self) -> Result<Option<Vec<u8>>> {
         match &mut self.source {
-            Source::One(connection) => connection.chunk().await,
-            Source::Two(body, _) => two::read(body).await,
+            Source::Http1(connection) => connection.chunk().await,
+            Source::Http2(body, _) => http2::read(body).await,
         }
     }
 }

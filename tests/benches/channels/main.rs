@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use eventcast_crds::channel::EventChannel;
 use eventcast_tests::{
     kube::{ApiServer, temp_namespace},
-    lab::install_crd,
+    namespace::install_crd,
     nats::NatsServer,
     operator::{Operator, Options},
 };
@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep};
 /// How long the quiet lasts.
 const QUIET: Duration = Duration::from_secs(60);
 /// How long the channels may take.
-const PATIENCE: Duration = Duration::from_secs(300);
+const READ_TIMEOUT: Duration = Duration::from_secs(300);
 
 #[tokio::main]
 #[expect(clippy::print_stdout, reason = "the figures are what this program is for")]
@@ -63,7 +63,7 @@ async fn main() -> Result<()> {
     let status = [("kind", "EventChannel"), ("verb", "status")];
     let written = || operator.metric("eventcast_operator_api_writes_total", &status);
     while as_many(written().await?) < count || as_they_should_be(&api).await? < count {
-        ensure!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}:\n{}", operator.log());
+        ensure!(began.elapsed() < READ_TIMEOUT, "not within {READ_TIMEOUT:?}:\n{}", operator.log());
         sleep(Duration::from_millis(250)).await;
     }
     let converged = began.elapsed();

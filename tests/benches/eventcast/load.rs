@@ -39,7 +39,7 @@ const WAVE: usize = 500;
 /// Readers that share a source address, so that ports do not get scarce.
 const PER_ADDRESS: usize = 2000;
 /// Nothing at all comes for so long: it will not come.
-const PATIENCE: Duration = Duration::from_secs(20);
+const READ_TIMEOUT: Duration = Duration::from_secs(20);
 /// Something still comes after so long, but not what is waited for.
 const LIMIT: Duration = Duration::from_secs(900);
 /// Tokens of publishers begin here.
@@ -183,7 +183,7 @@ impl Load {
             if self.turn(Duration::from_millis(100))? {
                 last = Instant::now();
             }
-            let vain = last.elapsed() > PATIENCE || last - begin > LIMIT;
+            let vain = last.elapsed() > READ_TIMEOUT || last - begin > LIMIT;
             ensure!(!vain, "waited in vain until {what}: {}", self.state());
         }
         Ok(())

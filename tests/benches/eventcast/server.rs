@@ -24,7 +24,7 @@ pub(crate) use text::Channel;
 
 use crate::measure;
 
-const START: Duration = Duration::from_secs(20);
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// What the limits of the broker are raised to: one machine stands for all clients.
 const PLENTY: usize = 100_000;
 
@@ -81,7 +81,7 @@ impl Server {
         folder: TempDir,
         kind: impl FnOnce(Child) -> Kind,
     ) -> Result<Self> {
-        eventually("the server listens", START, || async {
+        eventually("the server listens", START_TIMEOUT, || async {
             TcpStream::connect(address).map_err(|error| format!("{error}: {}", process.stderr()))
         })
         .await?;
@@ -136,7 +136,7 @@ impl Server {
     /// Waits until the broker counts so many subscribers; the others count none.
     pub(crate) async fn subscribed(&self, subscribers: usize) -> Result<()> {
         let Kind::Broker { broker, .. } = &self.kind else { return Ok(()) };
-        eventually("everyone subscribed", START, || async {
+        eventually("everyone subscribed", START_TIMEOUT, || async {
             let open = broker.metric("eventcast_subscribers", &[]).await?;
             ensure!((open - subscribers as f64).abs() < 0.5, "{open} of {subscribers}");
             Ok(())

@@ -4,7 +4,7 @@ use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
-use super::{Broker, START, setup};
+use super::{Broker, START_TIMEOUT, setup};
 use crate::{
     eventually,
     http::{Version, client},
@@ -17,7 +17,7 @@ impl Broker {
     /// # Errors
     /// When it does not within `within`, or the broker has ended.
     pub async fn ready(&mut self, within: Duration) -> Result<()> {
-        let (client, url) = (client(Version::One), self.admin_url("/readyz"));
+        let (client, url) = (client(Version::Http1), self.admin_url("/readyz"));
         let ready = eventually("the broker is ready", within, || async {
             let answer = client.get(&url).timeout(Duration::from_secs(2)).send().await?;
             ensure!(answer.status() == 200, "/readyz says {}", answer.status());
@@ -50,7 +50,7 @@ impl Broker {
         }
         let process = Process::spawn("broker", &program, &arguments, self.folder.path())?;
         let process = self.process.insert(process);
-        let lines = eventually("the broker listens", START, || {
+        let lines = eventually("the broker listens", START_TIMEOUT, || {
             let lines = match process.exited() {
                 Ok(None) => addresses(&process.stdout()).map(Ok),
                 Ok(Some(status)) => Some(Err(anyhow!("it ended with {status}"))),

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::metrics::Metrics;
 
 /// What the names of our metrics begin with.
-const OURS: &str = "eventcast_";
+const METRIC_PREFIX: &str = "eventcast_";
 /// Labels that Prometheus itself adds.
-const OF_TARGETS: [&str; 2] = ["instance", "job"];
+const TARGET_LABELS: [&str; 2] = ["instance", "job"];
 /// Words before a list of labels.
 const GROUPING: [&str; 6] = ["by", "without", "on", "ignoring", "group_left", "group_right"];
 
@@ -57,10 +57,9 @@ impl Known {
             let lacking = labels.iter().filter(|label| !have.contains(*label));
             missing.extend(lacking.map(|label| format!("{metric}{{{label}}}")));
         }
-        let strange = asked
-            .grouping
-            .iter()
-            .filter(|label| !OF_TARGETS.contains(&label.as_str()) && !everywhere.contains(label));
+        let strange = asked.grouping.iter().filter(|label| {
+            !TARGET_LABELS.contains(&label.as_str()) && !everywhere.contains(label)
+        });
         missing.extend(strange.map(|label| format!("by ({label})")));
         missing
     }
@@ -90,7 +89,7 @@ pub fn asked(query: &str) -> Asked {
             Some(Token::Mark('(')) if GROUPING.contains(word) => {
                 asked.grouping.extend(list(at + 2, ')').iter().filter_map(Token::word));
             }
-            next if word.starts_with(OURS) && word.len() > OURS.len() => {
+            next if word.starts_with(METRIC_PREFIX) && word.len() > METRIC_PREFIX.len() => {
                 let braces = next == Some(&Token::Mark('{'));
                 let inside = if braces { list(at + 2, '}') } else { &[] };
                 let labels = inside.iter().filter_map(Token::word).collect();

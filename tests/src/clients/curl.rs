@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Between two starts.
-const PAUSE: Duration = Duration::from_millis(300);
+const RETRY_INTERVAL: Duration = Duration::from_millis(300);
 /// How curl ends: 0 after a clean end; otherwise with what became of the connection.
 const ENDS: [i32; 8] = [
     0,  // the end
@@ -110,7 +110,7 @@ impl Source for Curl {
                 let code = status.code().context("curl was killed")?;
                 ensure!(ENDS.contains(&code), "curl {:?} ended with {code}", self.flags);
                 self.ends.push(code);
-                self.next = Instant::now() + PAUSE;
+                self.next = Instant::now() + RETRY_INTERVAL;
                 lines.push(Line::Error { error: format!("ended with {code}") });
             }
         }

@@ -10,11 +10,11 @@ use super::Cluster;
 use crate::{eventually, http, ports};
 
 /// How long the Service's address may take before it counts as out of reach: a node learns of a new pod with some delay.
-const KNOCK: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a forwarded port may take.
-const FORWARD: Duration = Duration::from_secs(20);
+const FORWARD_TIMEOUT: Duration = Duration::from_secs(20);
 /// Before kubectl is started again: it ends at once while there is no pod.
-const AGAIN: Duration = Duration::from_millis(200);
+const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A URL that leads to a channel for as long as this is kept.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl Reach {
         let own = object["spec"]["clusterIP"].as_str().and_then(|text| text.parse().ok());
         let own = SocketAddr::new(own.context("a Service without an address")?, 80);
         let url = |address| format!("http://{address}/channels/{namespace}/{channel}");
-        if eventually("the Service answers", KNOCK, || answers(url(own))).await.is_ok() {
+        if eventually("the Service answers", CONNECT_TIMEOUT, || answers(url(own))).await.is_ok() {
             return Ok(Self { channel: url(own), forwarding: None });
         }
         let port = ports::reserve(1)?[0];
@@ -43,8 +43,10 @@ impl Reach {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
         let forwarding = Some(tokio::spawn(forward(command)));
         let reach = Self { channel: url(([127, 0, 0, 1], port).into()), forwarding };
-        eventually("the forwarded port answers", FORWARD, || answers(reach.channel.clone()))
-            .await?;
+        eventually("the forwarded port answers", FORWARD_TIMEOUT, || {
+            answers(reach.channel.clone())
+        })
+        .await?;
         Ok(reach)
     }
 
@@ -66,7 +68,8 @@ impl Drop for Reach {
 
 /// A broker answers, and not whoever takes packets that nobody else wants.
 async fn answers(channel: String) -> Result<()> {
-    let answer = http::client(http::Version::One).get(channel).timeout(KNOCK).send().await?;
+    let answer =
+        http::client(http::Version::Http1).get(channel).timeout(CONNECT_TIMEOUT).send().await?;
     ensure!(answer.status() == 200, "{}", answer.status());
     Ok(())
 }
@@ -76,6 +79,6 @@ async fn forward(mut command: Command) {
         if let Ok(mut child) = command.spawn() {
             drop(child.wait().await); // however it ended: again
         }
-        sleep(AGAIN).await;
+        sleep(RETRY_INTERVAL).await;
     }
 }

@@ -9,9 +9,9 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 /// How long one try of [`Publish::send_retrying`] waits: longer than the broker's own deadline of 10 s.
-const TRY: Duration = Duration::from_secs(12);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(12);
 /// Between two tries. `Retry-After` is not obeyed, so that faults are met as often as can be.
-const PAUSE: Duration = Duration::from_millis(100);
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What the broker answered.
 #[derive(Clone, Debug)]
@@ -139,7 +139,7 @@ impl Publish {
             if Instant::now() >= deadline {
                 break;
             }
-            sleep(PAUSE).await;
+            sleep(RETRY_INTERVAL).await;
         }
         if doubtful { Outcome::Unknown } else { Outcome::NotStored }
     }
@@ -153,7 +153,7 @@ impl Publish {
     }
 
     async fn attempt(&self, client: &Client, url: &str) -> Attempt {
-        let answer = match self.request(client, url).timeout(TRY).send().await {
+        let answer = match self.request(client, url).timeout(ATTEMPT_TIMEOUT).send().await {
             Ok(response) => Answer::read(response).await,
             Err(error) if error.is_connect() => return Attempt::NotStored,
             Err(_) => return Attempt::Doubtful,
@@ -187,7 +187,7 @@ enum Attempt {
 pub async fn publish(url: &str, data: &str, parameters: &[(&str, &str)]) -> Result<Answer> {
     let event = Publish::new(data);
     let event = parameters.iter().fold(event, |event, (name, value)| event.query(name, value));
-    event.send(&super::client(super::Version::One), url).await
+    event.send(&super::client(super::Version::Http1), url).await
 }
 
 /// Publishes `data` once, and wants it stored.
@@ -213,7 +213,7 @@ pub async fn publish_retrying(
 ) -> Result<String> {
     let event = Publish::new(data).key(key);
     let event = parameters.iter().fold(event, |event, (name, value)| event.query(name, value));
-    let outcome = event.send_retrying(&super::client(super::Version::One), urls, within).await;
+    let outcome = event.send_retrying(&super::client(super::Version::Http1), urls, within).await;
     let cursor = match &outcome {
         Outcome::Stored { cursor, .. } => Some(cursor.clone()),
         _ => None,

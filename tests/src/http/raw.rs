@@ -11,8 +11,8 @@ use tokio::{
 
 use super::body::Framing;
 
-/// How long [`RawConn`] waits for bytes that must come.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long [`Http1Connection`] waits for bytes that must come.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Status line and headers of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,13 +34,13 @@ impl Head {
 
 /// A connection.
 #[derive(Debug)]
-pub struct RawConn {
+pub struct Http1Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
     framing: Framing,
 }
 
-impl RawConn {
+impl Http1Connection {
     /// Connects to `127.0.0.1:PORT`.
     ///
     /// # Errors
@@ -59,7 +59,7 @@ impl RawConn {
             socket.set_recv_buffer_size(bytes)?; // before connect: the window is announced there
         }
         let connecting = socket.connect(address.parse().context("not an address")?);
-        let stream = timeout(PATIENCE, connecting).await??;
+        let stream = timeout(READ_TIMEOUT, connecting).await??;
         stream.set_nodelay(true)?;
         Ok(Self { stream, buffer: Vec::new(), framing: Framing::Ended })
     }
@@ -69,7 +69,7 @@ impl RawConn {
     /// # Errors
     /// When the connection is gone.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) -> Result<()> {
-        Ok(timeout(PATIENCE, self.stream.write_all(bytes.as_ref())).await??)
+        Ok(timeout(READ_TIMEOUT, self.stream.write_all(bytes.as_ref())).await??)
     }
 
     /// Says that nothing more will be sent.
@@ -111,7 +111,7 @@ impl RawConn {
             if let Some(at) = found {
                 return Ok(self.buffer.drain(..at + mark.len()).collect());
             }
-            if timeout(PATIENCE, self.fill()).await.context("nothing came")?? == 0 {
+            if timeout(READ_TIMEOUT, self.fill()).await.context("nothing came")?? == 0 {
                 bail!("closed after {:?}", String::from_utf8_lossy(&self.buffer));
             }
         }
@@ -147,7 +147,9 @@ impl RawConn {
     /// As [`chunk`](Self::chunk), or when nothing comes for ten seconds.
     pub async fn body(&mut self) -> Result<Vec<u8>> {
         let mut body = Vec::new();
-        while let Some(piece) = timeout(PATIENCE, self.chunk()).await.context("nothing came")?? {
+        while let Some(piece) =
+            timeout(READ_TIMEOUT, self.chunk()).await.context("nothing came")??
+        {
             body.extend(piece);
         }
         Ok(body)
@@ -159,7 +161,7 @@ impl RawConn {
     /// When it sends something or keeps the connection open.
     pub async fn closed(&mut self) -> Result<()> {
         ensure!(self.buffer.is_empty(), "unread: {:?}", String::from_utf8_lossy(&self.buffer));
-        match timeout(PATIENCE, self.fill()).await.context("still open")? {
+        match timeout(READ_TIMEOUT, self.fill()).await.context("still open")? {
             Ok(0) | Err(_) => Ok(()),
             Ok(_) => bail!("more came: {:?}", String::from_utf8_lossy(&self.buffer)),
         }

@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use kube::config::Kubeconfig;
 
-use super::{Cluster, START, plan::Plan, program};
+use super::{Cluster, START_TIMEOUT, plan::Plan, program};
 use crate::{
     eventually,
     process::{self, tail},
@@ -53,7 +53,7 @@ impl Run {
         fs::create_dir_all(&self.folder)?;
         let lock = File::create(self.folder.join("lock"))?;
         let locked = || std::future::ready(lock.try_lock());
-        eventually("the lock of the shared API server", 2 * START, locked).await?;
+        eventually("the lock of the shared API server", 2 * START_TIMEOUT, locked).await?;
         if self.kubeconfig().exists() {
             return Ok(());
         }
@@ -76,7 +76,7 @@ impl Run {
         keep(self.pid, &self.folder, &commands)?;
         let admin = plan.kubeconfig()?;
         let cluster = Cluster::new(admin.clone(), process::folder("eventcast-cluster-")?)?;
-        if let Err(error) = cluster.ready(START).await {
+        if let Err(error) = cluster.ready(START_TIMEOUT).await {
             let log = fs::read_to_string(self.folder.join("apiserver.log")).unwrap_or_default();
             return Err(error.context(format!("its log ends:\n{}", tail(&log, 20))));
         }
@@ -91,7 +91,7 @@ pub(super) async fn get() -> Result<Cluster> {
     if env::var_os("KUBECONFIG").is_some_and(|paths| !paths.is_empty()) {
         let admin = Kubeconfig::read().context("failed to read what KUBECONFIG names")?;
         let cluster = Cluster::new(admin, folder)?;
-        cluster.ready(START).await.context("the cluster that KUBECONFIG names")?;
+        cluster.ready(START_TIMEOUT).await.context("the cluster that KUBECONFIG names")?;
         return Ok(cluster);
     }
     let run = Run::current();

@@ -14,7 +14,7 @@ pub(super) async fn run(shared: Arc<Shared>, index: usize) {
     let mut rng = shared.plan.rng(1, index);
     let mut phase = shared.phase.subscribe();
     let http2 = shared.plan.http2 > 0.0 && index.is_multiple_of(4);
-    let client = client(if http2 { Version::Two } else { Version::One });
+    let client = client(if http2 { Version::Http2 } else { Version::Http1 });
     loop {
         let (topic, kind) = (plan::random_topic(&mut rng), plan::random_type(&mut rng));
         let padding = rng.usize(..=shared.plan.padding);
@@ -34,7 +34,7 @@ pub(super) async fn run(shared: Arc<Shared>, index: usize) {
 /// Publishes the event that ends the run, and gives its cursor.
 pub(super) async fn end(shared: &Shared) -> Result<String> {
     let kind = Some(END_TYPE.to_owned());
-    match publish(shared, &client(Version::One), None, kind, 0).await {
+    match publish(shared, &client(Version::Http1), None, kind, 0).await {
         Fate::Stored(cursor) => Ok(cursor),
         other => bail!("the last event of the ledger was not acknowledged: {other:?}"),
     }

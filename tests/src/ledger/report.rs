@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 /// How many subscribers, and offences of each, a report names.
-const NAMED: usize = 5;
+const MAX_NAMED: usize = 5;
 
 /// One thing that must not be. Sequences are of the log that was judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,7 +170,7 @@ impl fmt::Display for LedgerReport {
             self.sum(|v| v.maybe),
             self.gaps(),
         )?;
-        for problem in self.problems.iter().take(NAMED) {
+        for problem in self.problems.iter().take(MAX_NAMED) {
             writeln!(f, "  publishing: {problem}")?;
         }
         let guilty: Vec<_> = self.verdicts.iter().filter(|v| !v.offences.is_empty()).collect();
@@ -182,13 +182,13 @@ impl fmt::Display for LedgerReport {
             *kinds.entry(offence.kind()).or_default() += 1;
         }
         writeln!(f, "  {} subscribers with offences: {kinds:?}", guilty.len())?;
-        for verdict in guilty.iter().take(NAMED) {
+        for verdict in guilty.iter().take(MAX_NAMED) {
             let (due, delivered, lost) = (verdict.due, verdict.delivered, verdict.declared_lost);
             writeln!(f, "  {}: due {due}, delivered {delivered}, lost {lost}", verdict.name)?;
-            for offence in verdict.offences.iter().take(NAMED) {
+            for offence in verdict.offences.iter().take(MAX_NAMED) {
                 writeln!(f, "    {offence:?}")?;
             }
-            let more = verdict.offences.len().saturating_sub(NAMED);
+            let more = verdict.offences.len().saturating_sub(MAX_NAMED);
             if more > 0 {
                 writeln!(f, "    and {more} more")?;
             }

@@ -19,9 +19,9 @@ use crate::{
 };
 
 /// Receive buffer of those who are slow: small, so that the broker notices.
-const SMALL: u32 = 4096;
+const SMALL_RECEIVE_BUFFER: u32 = 4096;
 /// How long a stream may take to tell a cursor: it comes with its first bytes.
-const FIRST_ID: Duration = Duration::from_secs(10);
+const FIRST_ID_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longer than any phase of a run.
 const FOREVER: Duration = Duration::from_secs(86_400);
 
@@ -100,7 +100,7 @@ impl Subscriber {
         let at = self.shared.began.elapsed();
         self.observed.seen.push(Seen::Opened { at, broker });
         self.told = false;
-        let untold = Instant::now() + FIRST_ID;
+        let untold = Instant::now() + FIRST_ID_TIMEOUT;
         let curt = self.rng.f64() < self.shared.plan.curt;
         let stay = plan::around(&mut self.rng, self.shared.plan.stay);
         let mut leave = Instant::now() + if curt { Duration::ZERO } else { stay };
@@ -120,7 +120,7 @@ impl Subscriber {
                     return ControlFlow::Continue(());
                 }
                 () = sleep_until(untold), if !self.told => {
-                    let text = format!("no cursor within {FIRST_ID:?}");
+                    let text = format!("no cursor within {FIRST_ID_TIMEOUT:?}");
                     self.observed.seen.extend([Seen::Violation(text), Seen::Left]);
                     return ControlFlow::Continue(());
                 }
@@ -221,10 +221,14 @@ impl Shared {
 
 fn manner(rng: &mut Rng, plan: &Plan) -> Manner {
     if rng.f64() < plan.slow {
-        return Manner { version: Version::One, receive_buffer: Some(SMALL), slow: true };
+        return Manner {
+            version: Version::Http1,
+            receive_buffer: Some(SMALL_RECEIVE_BUFFER),
+            slow: true,
+        };
     }
     let draw = rng.f64();
-    let version = if draw < plan.http2 { Version::Two } else { Version::One };
+    let version = if draw < plan.http2 { Version::Http2 } else { Version::Http1 };
     let abrupt = (plan.http2..plan.http2 + plan.abrupt).contains(&draw);
     Manner { version, receive_buffer: abrupt.then_some(64 << 10), slow: false }
 }

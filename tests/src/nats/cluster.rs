@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use async_nats::{Client, jetstream};
 
-use super::{NatsServer, START, reach::connect};
+use super::{NatsServer, START_TIMEOUT, reach::connect};
 use crate::{eventually, ports};
 
 /// A JetStream cluster. Stopped nodes keep their port and their store.
@@ -124,7 +124,7 @@ impl NatsCluster {
     /// # Errors
     /// When there is no leader in time.
     pub async fn leader(&self, stream: &str) -> Result<usize> {
-        eventually(&format!("{stream} has a leader"), START, || async {
+        eventually(&format!("{stream} has a leader"), START_TIMEOUT, || async {
             let jetstream = self.jetstream().await?;
             let stream = jetstream.get_stream(stream).await?;
             let cluster = stream.cached_info().cluster.as_ref().context("not a cluster")?;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use reqwest::Url;
 
-use crate::http::{RawConn, Version, client};
+use crate::http::{Http1Connection, Version, client};
 
 /// Headers in order, names in lower case.
 pub(super) type Headers = Vec<(String, String)>;
@@ -47,7 +47,7 @@ impl std::error::Error for Refused {}
 /// Where the bytes come from.
 pub(super) enum Source {
     Client(Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>),
-    Raw(Box<RawConn>),
+    Raw(Box<Http1Connection>),
 }
 
 impl Source {
@@ -95,7 +95,7 @@ pub(super) async fn over_socket(request: &Subscribe, buffer: u32) -> Result<(Sou
     for (name, value) in &request.headers {
         text += &format!("{name}: {value}\r\n");
     }
-    let mut connection = RawConn::connect_with(&host, Some(buffer)).await?;
+    let mut connection = Http1Connection::connect_with(&host, Some(buffer)).await?;
     connection.send(text + "\r\n").await?;
     let head = connection.read_head().await?;
     if head.status != 200 || !is_event_stream(&head.headers) {

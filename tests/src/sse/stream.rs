@@ -11,7 +11,7 @@ use super::{
 };
 
 /// How long the head of an answer may take.
-const HEAD: Duration = Duration::from_secs(10);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An open event stream.
 pub struct EventStream {
@@ -46,7 +46,7 @@ impl EventStream {
                 None => open::with_client(&request).await,
             }
         };
-        let (source, headers) = timeout(HEAD, opening).await.context("no answer")??;
+        let (source, headers) = timeout(HEAD_TIMEOUT, opening).await.context("no answer")??;
         let cursor = request.last_event_id.clone();
         Ok(Self {
             request,

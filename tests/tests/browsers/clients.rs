@@ -22,11 +22,11 @@ use eventcast_tests::{
 use publisher::{Publisher, TYPES};
 
 /// Everyone has everything, a start of a browser or two waits for the reconnect included.
-const SOON: Duration = Duration::from_secs(30);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Clients that are started at once.
-const AT_ONCE: usize = 4;
+const MAX_CONCURRENT: usize = 4;
 /// Events published while the broker is down: about 1.5 s, in which most clients knock in vain.
-const MEANWHILE: usize = 80;
+const EVENTS_WHILE_DOWN: usize = 80;
 
 /// Starts one client: events of this URL, after this cursor, with files in this folder.
 type Start = Box<dyn Fn(&str, &str, &Path) -> Result<Client>>;
@@ -56,7 +56,7 @@ async fn until_all(
     clients: &mut [Client],
     holds: impl Fn(&Client) -> bool,
 ) -> Result<()> {
-    let outcome = eventually(what, SOON, || {
+    let outcome = eventually(what, WAIT_TIMEOUT, || {
         for client in &mut *clients {
             if let Err(error) = client.poll() {
                 return ready(Ok(Err(error)));
@@ -96,7 +96,7 @@ async fn see_everything(starts: Vec<Start>) -> Result<()> {
     let publisher = Publisher::start(&stays.events_url(""));
 
     let mut clients: Vec<Client> = Vec::new();
-    for some in starts.chunks(AT_ONCE) {
+    for some in starts.chunks(MAX_CONCURRENT) {
         let from = clients.len();
         for start in some {
             clients.push(start(&goes.events_url(""), &before, folder.path())?);
@@ -107,13 +107,13 @@ async fn see_everything(starts: Vec<Start>) -> Result<()> {
     until_all("everything so far", &mut clients, has(publisher.newest())).await?;
 
     goes.terminate()?;
-    goes.wait_exit(SOON).await?;
-    pass(&publisher, MEANWHILE).await?;
+    goes.wait_exit(WAIT_TIMEOUT).await?;
+    pass(&publisher, EVENTS_WHILE_DOWN).await?;
     goes.restart().await?;
     until_all("what came after the drain", &mut clients, has(publisher.newest())).await?;
 
     goes.kill9()?;
-    pass(&publisher, MEANWHILE).await?;
+    pass(&publisher, EVENTS_WHILE_DOWN).await?;
     goes.restart().await?;
     until_all("what came after the kill", &mut clients, has(publisher.newest())).await?;
 
@@ -131,8 +131,10 @@ async fn see_everything(starts: Vec<Start>) -> Result<()> {
 /// Waits until so many more events are published.
 async fn pass(publisher: &Publisher, events: usize) -> Result<()> {
     let goal = publisher.count() + events;
-    eventually("the publisher goes on", SOON, || ready((publisher.count() >= goal).then_some(())))
-        .await
+    eventually("the publisher goes on", WAIT_TIMEOUT, || {
+        ready((publisher.count() >= goal).then_some(()))
+    })
+    .await
 }
 
 /// What else the table says of a client that came through.

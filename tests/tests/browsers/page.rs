@@ -18,11 +18,11 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 /// The whole script.
-const SCRIPT: Duration = Duration::from_secs(120);
+const SCRIPT_TIMEOUT: Duration = Duration::from_secs(120);
 /// The start of a browser included.
-const SOON: Duration = Duration::from_secs(30);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often the script is asked for what it wants.
-const ASK_EVERY: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What the script goes through, so that none can be left out unseen.
 const STEPS: [&str; 14] = [
@@ -69,7 +69,7 @@ async fn the_page_works(name: &str) -> Result<()> {
     let mut driver =
         Adapter::start(&entry, &[&broker.url(""), &other.url("")], &[], folder.path())?;
 
-    let (mut steps, deadline) = (Vec::new(), Instant::now() + SCRIPT);
+    let (mut steps, deadline) = (Vec::new(), Instant::now() + SCRIPT_TIMEOUT);
     loop {
         let ended = driver.exited()?;
         for line in driver.text_lines()? {
@@ -85,8 +85,11 @@ async fn the_page_works(name: &str) -> Result<()> {
             ensure!(status.success(), "{name} after {steps:?}:\n{}", driver.stderr());
             break;
         }
-        ensure!(Instant::now() < deadline, "{name}: not within {SCRIPT:?}, after {steps:?}");
-        sleep(ASK_EVERY).await;
+        ensure!(
+            Instant::now() < deadline,
+            "{name}: not within {SCRIPT_TIMEOUT:?}, after {steps:?}"
+        );
+        sleep(POLL_INTERVAL).await;
     }
     ensure!(steps == STEPS, "{steps:?}");
     Ok(())
@@ -125,12 +128,13 @@ async fn origins_are_kept_apart(name: &str) -> Result<()> {
     let url = broker.events_url("from=earliest");
 
     let mut listed = page_of(name, ports[0], &url, &folder.path().join("listed"))?;
-    eventually("the listed origin reads", SOON, || ready(read(&mut listed))).await?;
+    eventually("the listed origin reads", WAIT_TIMEOUT, || ready(read(&mut listed))).await?;
     ensure!(listed.events[0].data == "for those who may", "{:?}", listed.events);
     listed.end().await?;
 
     let mut stranger = page_of(name, ports[1], &url, &folder.path().join("stranger"))?;
-    eventually("the other origin is refused", SOON, || ready(refused(&mut stranger))).await?;
+    eventually("the other origin is refused", WAIT_TIMEOUT, || ready(refused(&mut stranger)))
+        .await?;
     ensure!(stranger.events.is_empty() && stranger.opens == 0, "{:?}", stranger.events);
     stranger.end().await
 }

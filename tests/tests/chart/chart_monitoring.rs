@@ -16,7 +16,7 @@ use eventcast_tests::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-const SOON: Duration = Duration::from_secs(20);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 fn promtool(arguments: &[&str]) -> Result<String> {
     chart::run(
@@ -172,19 +172,20 @@ async fn exercised(enough: impl Fn(&Known) -> Result<()>) -> Result<Known> {
     straight.flush().await?;
     let lines: String = (0..100).map(|i| format!("{}\n", json!({"data": i}))).collect();
     let batch = Publish::new(lines).header("Content-Type", "application/x-ndjson");
-    batch.send(&client(Version::One), &url).await?;
+    batch.send(&client(Version::Http1), &url).await?;
     publish(&url, "end", &[]).await?;
     // a cursor that has expired, pages, the tail
     let mut stream = EventStream::connect(&url, first.cursor()).await?;
-    stream.next_of("eventcast.gap", SOON).await?;
-    while stream.next_data(SOON).await?.data != "end" {}
+    stream.next_of("eventcast.gap", WAIT_TIMEOUT).await?;
+    while stream.next_data(WAIT_TIMEOUT).await?.data != "end" {}
     // one too many
-    EventStream::connect(&url, None).await?.next_of("eventcast.closing", SOON).await?;
+    EventStream::connect(&url, None).await?.next_of("eventcast.closing", WAIT_TIMEOUT).await?;
     drop(stream.cut());
-    nats.remade("SSE_default_demo", SOON).await?;
+    nats.remade("SSE_default_demo", WAIT_TIMEOUT).await?;
     broker.reconfigure(|config| config.query.concurrent = 3)?;
-    let known =
-        broker.settled("everything is counted", SOON, |scrape| enough(&Known::of(scrape))).await?;
+    let known = broker
+        .settled("everything is counted", WAIT_TIMEOUT, |scrape| enough(&Known::of(scrape)))
+        .await?;
     Ok(Known::of(&known))
 }
 

@@ -21,11 +21,11 @@ const CHANNEL: &str = "demo";
 /// Its Deployment and Service.
 const BROKER: &str = "demo-broker";
 /// For what takes a pod or two.
-const SOON: Duration = Duration::from_secs(120);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(120);
 /// For events.
-const WITHIN: Duration = Duration::from_secs(40);
+const EVENT_TIMEOUT: Duration = Duration::from_secs(40);
 /// Events between two faults.
-const BETWEEN: usize = 150;
+const EVENTS_BETWEEN_FAULTS: usize = 150;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a cluster: make e2e"]
@@ -43,12 +43,14 @@ async fn the_first_minutes_go_as_the_readme_says() -> Result<()> {
         let events = reach.events("");
         let mut stream = EventStream::connect(&events, None).await?;
         http::created(&events, "{\"order\":7}", &[("type", "order.paid")]).await?;
-        let event = stream.next_data(WITHIN).await?;
+        let event = stream.next_data(EVENT_TIMEOUT).await?;
         ensure!((&*event.event_type, &*event.data) == ("order.paid", "{\"order\":7}"), "{event:?}");
-        cluster.wait(&namespace, "evch/demo", "jsonpath={.status.subscribers}=1", SOON).await?;
+        cluster
+            .wait(&namespace, "evch/demo", "jsonpath={.status.subscribers}=1", WAIT_TIMEOUT)
+            .await?;
         cluster.helm("test", &["--timeout", "120s"]).await?;
         patch(cluster, &namespace, r#"{"spec": {"access": {"anonymous": ["Subscribe"]}}}"#).await?;
-        eventually("nobody may publish without a grant", SOON, || async {
+        eventually("nobody may publish without a grant", WAIT_TIMEOUT, || async {
             let status = http::publish(&events, "late", &[]).await?.status;
             ensure!(status == 401, "it is answered {status}");
             Ok(())
@@ -72,20 +74,20 @@ async fn a_roll_a_killed_broker_and_a_lost_leader_lose_nothing() -> Result<()> {
         brokers(cluster, &namespace, 2).await?;
         let reach = Reach::to(cluster, &namespace, CHANNEL).await?;
         let ledger = Ledger::start(Plan::default(), vec![reach.events("")]);
-        ledger.progress(BETWEEN, WITHIN).await?;
+        ledger.progress(EVENTS_BETWEEN_FAULTS, EVENT_TIMEOUT).await?;
 
         kubectl(&["rollout", "restart", "deployment/demo-broker"]).await?;
         kubectl(&["rollout", "status", "deployment/demo-broker", "--timeout=180s"]).await?;
-        ledger.progress(BETWEEN, WITHIN).await?;
+        ledger.progress(EVENTS_BETWEEN_FAULTS, EVENT_TIMEOUT).await?;
 
         let victim = pods(cluster, &namespace).await?.swap_remove(0);
         kubectl(&["delete", "pod", &victim, "--force", "--grace-period=0"]).await?;
         brokers(cluster, &namespace, 2).await?;
-        ledger.progress(BETWEEN, WITHIN).await?;
+        ledger.progress(EVENTS_BETWEEN_FAULTS, EVENT_TIMEOUT).await?;
 
         let leader = leader(cluster).await?;
         cluster.kubectl(&["-n", SYSTEM, "delete", "pod", &leader]).await?;
-        eventually("another operator leads", SOON, || async {
+        eventually("another operator leads", WAIT_TIMEOUT, || async {
             let now = self::leader(cluster).await?;
             ensure!(now != leader, "it is {leader} still");
             Ok(())
@@ -94,8 +96,8 @@ async fn a_roll_a_killed_broker_and_a_lost_leader_lose_nothing() -> Result<()> {
         // and does its work
         kubectl(&["scale", "evch/demo", "--replicas=1"]).await?;
         brokers(cluster, &namespace, 1).await?;
-        ledger.progress(BETWEEN, WITHIN).await?;
-        ledger.finish(WITHIN).await?.assert_nothing_lost();
+        ledger.progress(EVENTS_BETWEEN_FAULTS, EVENT_TIMEOUT).await?;
+        ledger.finish(EVENT_TIMEOUT).await?.assert_nothing_lost();
         leave(cluster, &namespace).await
     })
     .await
@@ -116,8 +118,8 @@ async fn a_setting_that_needs_no_restart_comes_without_one() -> Result<()> {
         let before = (generation().await?, pods(cluster, &namespace).await?);
 
         set_heartbeat(cluster, &namespace, 2).await?;
-        eventually("a heartbeat every two seconds", SOON, || beats(&url)).await?;
-        cluster.wait(&namespace, "evch/demo", "condition=Ready", SOON).await?;
+        eventually("a heartbeat every two seconds", WAIT_TIMEOUT, || beats(&url)).await?;
+        cluster.wait(&namespace, "evch/demo", "condition=Ready", WAIT_TIMEOUT).await?;
         let after = (generation().await?, pods(cluster, &namespace).await?);
         ensure!(before == after, "the brokers were rolled: {before:?}, {after:?}");
         leave(cluster, &namespace).await
@@ -135,7 +137,7 @@ async fn what_is_uninstalled_leaves_channels_serving_and_finds_them_again() -> R
         let reach = Reach::to(cluster, &namespace, CHANNEL).await?;
         let live = reach.events("");
         let replay = reach.events("from=earliest");
-        eventually("a heartbeat every two seconds", SOON, || beats(&live)).await?;
+        eventually("a heartbeat every two seconds", WAIT_TIMEOUT, || beats(&live)).await?;
         for text in ["one", "two"] {
             http::created(&live, text, &[]).await?;
         }
@@ -155,10 +157,11 @@ async fn what_is_uninstalled_leaves_channels_serving_and_finds_them_again() -> R
         expect(&replay, &["one", "two"]).await?;
 
         cluster.install().await?;
-        cluster.wait(&namespace, "evch/demo", "condition=Ready", SOON).await?;
+        cluster.wait(&namespace, "evch/demo", "condition=Ready", WAIT_TIMEOUT).await?;
         ensure!(pods(cluster, &namespace).await? == before, "coming back rolled the brokers");
-        http::publish_retrying(std::slice::from_ref(&live), "three", &[], "three", WITHIN).await?;
-        let event = loyal.next_data(WITHIN).await?;
+        http::publish_retrying(std::slice::from_ref(&live), "three", &[], "three", EVENT_TIMEOUT)
+            .await?;
+        let event = loyal.next_data(EVENT_TIMEOUT).await?;
         ensure!(event.data == "three", "the subscriber of before got {:?}", event.raw);
         expect(&replay, &["one", "two", "three"]).await?;
 
@@ -166,7 +169,7 @@ async fn what_is_uninstalled_leaves_channels_serving_and_finds_them_again() -> R
         cluster.helm("uninstall", &["--wait", "--timeout", "120s"]).await?;
         cluster.kubectl(&["-n", &namespace, "delete", "evch/demo"]).await?;
         for what in ["deployment", "service", "configmap"] {
-            cluster.wait(&namespace, &format!("{what}/{BROKER}"), "delete", SOON).await?;
+            cluster.wait(&namespace, &format!("{what}/{BROKER}"), "delete", WAIT_TIMEOUT).await?;
         }
         cluster.install().await?;
         apply_channel(cluster, &namespace).await?;
@@ -192,14 +195,16 @@ async fn apply_channel(cluster: &Cluster, namespace: &str) -> Result<()> {
     let manifest = std::fs::read_to_string(&example)
         .with_context(|| format!("failed to read {}", example.display()))?;
     cluster.apply(namespace, &manifest).await?;
-    cluster.wait(namespace, "evch/demo", "condition=Ready", SOON).await
+    cluster.wait(namespace, "evch/demo", "condition=Ready", WAIT_TIMEOUT).await
 }
 
 /// Gives back what the scenario took, the room in NATS included.
 async fn leave(cluster: &Cluster, namespace: &str) -> Result<()> {
     patch(cluster, namespace, "{\"spec\":{\"deletionPolicy\":\"Delete\"}}").await?;
     // the operator guards the deletion from then on
-    cluster.wait(namespace, "evch/demo", "jsonpath={.metadata.finalizers[0]}", SOON).await?;
+    cluster
+        .wait(namespace, "evch/demo", "jsonpath={.metadata.finalizers[0]}", WAIT_TIMEOUT)
+        .await?;
     cluster.kubectl(&["-n", namespace, "delete", "evch/demo", "--timeout=60s"]).await?;
     // pods first: a namespace that has some when it is deleted looks again only after half their time to end
     let pods = ["-n", namespace, "wait", "--for=delete", "pod", "--all", "--timeout=60s"];
@@ -238,7 +243,7 @@ async fn beats(url: &str) -> Result<()> {
 async fn expect(url: &str, texts: &[&str]) -> Result<()> {
     let mut stream = EventStream::connect(url, None).await?;
     for text in texts {
-        let event = stream.next_data(WITHIN).await?;
+        let event = stream.next_data(EVENT_TIMEOUT).await?;
         ensure!(event.data == *text, "{:?} instead of {text}", event.raw);
     }
     Ok(())
@@ -248,9 +253,9 @@ async fn expect(url: &str, texts: &[&str]) -> Result<()> {
 async fn brokers(cluster: &Cluster, namespace: &str, count: usize) -> Result<()> {
     for key in ["replicas", "readyReplicas", "availableReplicas"] {
         let condition = format!("jsonpath={{.status.{key}}}={count}");
-        cluster.wait(namespace, "deployment/demo-broker", &condition, SOON).await?;
+        cluster.wait(namespace, "deployment/demo-broker", &condition, WAIT_TIMEOUT).await?;
     }
-    cluster.wait(namespace, "evch/demo", "condition=Ready", SOON).await
+    cluster.wait(namespace, "evch/demo", "condition=Ready", WAIT_TIMEOUT).await
 }
 
 /// The brokers' pods that are not on their way out.

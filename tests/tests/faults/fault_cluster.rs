@@ -14,9 +14,9 @@ use eventcast_tests::{
 use tokio::time::{Instant, sleep};
 
 const STREAM: &str = "SSE_default_demo";
-const WITHIN: Duration = Duration::from_secs(40);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(40);
 /// Time for faults. Each one is followed by recovery, so the last may end later.
-const FAULTS: Duration = Duration::from_secs(60);
+const FAULT_PERIOD: Duration = Duration::from_secs(60);
 
 /// What happens to the cluster.
 #[derive(Clone, Copy, Debug)]
@@ -60,17 +60,17 @@ async fn a_cluster_under_faults_loses_nothing() -> Result<()> {
         Fault::Stepdown,
     ];
     rng.shuffle(&mut faults);
-    let end = Instant::now() + FAULTS;
+    let end = Instant::now() + FAULT_PERIOD;
     for fault in faults.into_iter().cycle() {
-        ledger.progress(50, WITHIN).await?;
+        ledger.progress(50, WAIT_TIMEOUT).await?;
         if Instant::now() > end {
             break;
         }
         eprintln!("{fault:?} after {} events", ledger.acknowledged());
         inflict(&mut cluster, fault, &mut rng).await?;
-        cluster.in_sync(STREAM, WITHIN).await?;
+        cluster.in_sync(STREAM, WAIT_TIMEOUT).await?;
     }
-    ledger.finish(WITHIN).await?.assert_nothing_lost();
+    ledger.finish(WAIT_TIMEOUT).await?.assert_nothing_lost();
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use eventcast_tests::{
 };
 
 const STREAM: &str = "SSE_default_demo";
-const WITHIN: Duration = Duration::from_secs(40);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(40);
 
 async fn brokers<const N: usize>(nats: &NatsServer, tails: [usize; N]) -> Result<Vec<Broker>> {
     let mut brokers = Vec::new();
@@ -37,13 +37,13 @@ async fn a_stream_made_anew_is_told_and_read_from_its_beginning() -> Result<()> 
     let plan = Plan { subscribers: 60, arrive: Duration::from_millis(300), ..Plan::default() };
     let ledger = Ledger::start(plan, urls(&brokers));
     for _ in 0..2 {
-        ledger.progress(200, WITHIN).await?;
+        ledger.progress(200, WAIT_TIMEOUT).await?;
         let mut paused = ledger.pause().await;
-        nats.remade(STREAM, WITHIN).await?; // the brokers do
+        nats.remade(STREAM, WAIT_TIMEOUT).await?; // the brokers do
         paused.new_log(0);
     }
-    ledger.progress(200, WITHIN).await?;
-    let report = ledger.finish(WITHIN).await?;
+    ledger.progress(200, WAIT_TIMEOUT).await?;
+    let report = ledger.finish(WAIT_TIMEOUT).await?;
     report.assert_clean();
     let gaps = report.gaps();
     assert!(gaps.keys().all(|reason| *reason == "new-incarnation"), "{gaps:?}");
@@ -57,11 +57,11 @@ async fn an_older_store_is_noticed_and_told() -> Result<()> {
     let mut nats = NatsServer::start().await?;
     let brokers = brokers(&nats, [65_536, 32]).await?;
     let ledger = Ledger::start(Plan { subscribers: 60, ..Plan::default() }, urls(&brokers));
-    ledger.progress(300, WITHIN).await?;
+    ledger.progress(300, WAIT_TIMEOUT).await?;
     nats.kill9()?;
     let older = nats.snapshot()?;
     nats.restart().await?;
-    ledger.progress(300, WITHIN).await?;
+    ledger.progress(300, WAIT_TIMEOUT).await?;
 
     let mut paused = ledger.pause().await;
     nats.kill9()?;
@@ -74,8 +74,8 @@ async fn an_older_store_is_noticed_and_told() -> Result<()> {
     drop(paused);
 
     // past the old end, so that sequences are used a second time
-    ledger.progress(600, WITHIN).await?;
-    let report = ledger.finish(WITHIN).await?;
+    ledger.progress(600, WAIT_TIMEOUT).await?;
+    let report = ledger.finish(WAIT_TIMEOUT).await?;
     report.assert_clean();
     let gaps = report.gaps();
     assert!(gaps.keys().all(|reason| *reason == "new-incarnation"), "{gaps:?}");
@@ -90,7 +90,7 @@ async fn killed_and_drained_brokers_lose_nothing() -> Result<()> {
     let mut brokers = brokers(&nats, [65_536, 256, 32]).await?;
     let ledger = Ledger::start(Plan::default(), urls(&brokers));
     for round in 0..6 {
-        ledger.progress(100, WITHIN).await?;
+        ledger.progress(100, WAIT_TIMEOUT).await?;
         let broker = &mut brokers[round % 3];
         if round % 2 == 0 {
             broker.kill9()?;
@@ -99,10 +99,10 @@ async fn killed_and_drained_brokers_lose_nothing() -> Result<()> {
             let status = broker.wait_exit(Duration::from_secs(10)).await?;
             assert!(status.success(), "a drained broker ended with {status}");
         }
-        ledger.progress(100, WITHIN).await?;
+        ledger.progress(100, WAIT_TIMEOUT).await?;
         broker.restart().await?;
     }
-    ledger.finish(WITHIN).await?.assert_nothing_lost();
+    ledger.finish(WAIT_TIMEOUT).await?.assert_nothing_lost();
     Ok(())
 }
 
@@ -126,7 +126,7 @@ async fn a_reader_overtaken_by_retention_is_told_the_exact_count() -> Result<()>
         ..Subscribe::default()
     };
     let mut slow = EventStream::open(request).await?;
-    let client = http::client(http::Version::One);
+    let client = http::client(http::Version::Http1);
     let mut world = World::default();
     let mut number = 0;
     while number < EVENTS {
@@ -154,7 +154,7 @@ async fn a_reader_overtaken_by_retention_is_told_the_exact_count() -> Result<()>
     let mut seen = vec![Seen::Opened { at: Duration::ZERO, broker: 0 }];
     let (mut delivered, mut lost) = (0, 0);
     while delivered + lost < EVENTS {
-        let event = slow.next_within(WITHIN).await?;
+        let event = slow.next_within(WAIT_TIMEOUT).await?;
         let (json, id) = (event.json()?, event.id.clone().unwrap_or_default());
         seen.push(match event.event_type.as_str() {
             "eventcast.gap" => {
@@ -194,7 +194,8 @@ async fn pages_of_the_lost_log_are_not_given_for_the_present_one() -> Result<()>
         let lines = numbers.map(|number| format!("{{\"data\":\"{kind} {number}\"}}\n"));
         let batch = http::Publish::new(lines.collect::<String>());
         let batch = batch.header("Content-Type", "application/x-ndjson").key(kind);
-        let answer = batch.send(&http::client(http::Version::One), &broker.events_url("")).await?;
+        let answer =
+            batch.send(&http::client(http::Version::Http1), &broker.events_url("")).await?;
         ensure!(answer.status == 201, "{} {}", answer.status, answer.json);
         Ok(())
     };
@@ -202,7 +203,7 @@ async fn pages_of_the_lost_log_are_not_given_for_the_present_one() -> Result<()>
         let mut stream = EventStream::connect(&broker.events_url("from=earliest"), None).await?;
         let mut texts = Vec::new();
         while texts.len() < ALL {
-            texts.push(stream.next_data(WITHIN).await?.data);
+            texts.push(stream.next_data(WAIT_TIMEOUT).await?.data);
         }
         Ok(texts)
     };
@@ -210,15 +211,15 @@ async fn pages_of_the_lost_log_are_not_given_for_the_present_one() -> Result<()>
     nats.terminate().await?;
     let older = nats.snapshot()?;
     nats.restart().await?;
-    eventually("the broker is back", WITHIN, || publish("lost", KEPT..ALL)).await?;
+    eventually("the broker is back", WAIT_TIMEOUT, || publish("lost", KEPT..ALL)).await?;
     read().await?; // the broker has all pages in memory now
 
     let mut witness = EventStream::connect(&broker.events_url(""), None).await?;
     nats.kill9()?;
     nats.restore(&older)?;
     nats.restart().await?;
-    witness.next_of("eventcast.gap", WITHIN).await?;
-    eventually("the broker publishes again", WITHIN, || publish("new", KEPT..ALL)).await?;
+    witness.next_of("eventcast.gap", WAIT_TIMEOUT).await?;
+    eventually("the broker publishes again", WAIT_TIMEOUT, || publish("new", KEPT..ALL)).await?;
     let texts = read().await?;
     let lost = texts.iter().filter(|text| text.starts_with("lost")).count();
     assert_eq!(lost, 0, "of the log that is gone, first: {:?}", texts[KEPT]);

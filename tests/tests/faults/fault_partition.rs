@@ -19,7 +19,7 @@ use tokio::{
 };
 
 const STREAM: &str = "SSE_default_demo";
-const WITHIN: Duration = Duration::from_secs(40);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(40);
 /// Tails of the three brokers, in events.
 const TAILS: [usize; 3] = [65_536, 256, 32];
 
@@ -40,7 +40,7 @@ async fn brokers_that_lose_sight_of_the_server_lose_nothing() -> Result<()> {
     let urls = brokers.iter().map(|broker| broker.events_url("")).collect();
     let ledger = Ledger::start(Plan::default(), urls);
     for (round, link) in links.iter().cycle().take(9).enumerate() {
-        ledger.progress(60, WITHIN).await?;
+        ledger.progress(60, WAIT_TIMEOUT).await?;
         if round % 2 == 0 {
             link.cut();
         } else {
@@ -50,8 +50,8 @@ async fn brokers_that_lose_sight_of_the_server_lose_nothing() -> Result<()> {
         sleep(Duration::from_millis([400, 1200, 4000][round / 3])).await;
         link.mend();
     }
-    ledger.progress(60, WITHIN).await?;
-    ledger.finish(WITHIN).await?.assert_nothing_lost();
+    ledger.progress(60, WAIT_TIMEOUT).await?;
+    ledger.finish(WAIT_TIMEOUT).await?.assert_nothing_lost();
     Ok(())
 }
 
@@ -65,23 +65,23 @@ async fn a_broker_that_missed_the_new_log_sends_nobody_back() -> Result<()> {
     let ahead = Broker::start(&nats.url(), |_| {}).await?;
     let publish = async |text: &str| -> Result<String> {
         let urls = [ahead.events_url("")];
-        http::publish_retrying(&urls, text, &[], text, WITHIN).await
+        http::publish_retrying(&urls, text, &[], text, WAIT_TIMEOUT).await
     };
     for text in ["old-1", "old-2", "old-3"] {
         publish(text).await?;
     }
     let mut loyal = EventStream::connect(&behind.events_url("from=earliest"), None).await?;
     for text in ["old-1", "old-2", "old-3"] {
-        assert_eq!(loyal.next_data(WITHIN).await?.data, text);
+        assert_eq!(loyal.next_data(WAIT_TIMEOUT).await?.data, text);
     }
 
     link.cut();
-    nats.remade(STREAM, WITHIN).await?;
+    nats.remade(STREAM, WAIT_TIMEOUT).await?;
     publish("new-1").await?;
     let url = ahead.events_url("from=earliest");
-    let moving = eventually("the other broker has the new log", WITHIN, || async {
+    let moving = eventually("the other broker has the new log", WAIT_TIMEOUT, || async {
         let mut stream = EventStream::connect(&url, None).await?;
-        let first = stream.next_data(WITHIN).await?.data;
+        let first = stream.next_data(WAIT_TIMEOUT).await?.data;
         ensure!(first == "new-1", "it has {first:?}");
         Ok(stream)
     })
@@ -106,16 +106,16 @@ async fn a_broker_that_missed_the_new_log_sends_nobody_back() -> Result<()> {
     }
     link.mend();
     publish("new-2").await?;
-    let event = eventually("the broker has caught up", WITHIN, || async {
+    let event = eventually("the broker has caught up", WAIT_TIMEOUT, || async {
         arrive().await.transpose().context("nothing yet")
     })
     .await??;
     assert_eq!(event.data, "new-2", "{:?}", event.raw);
     // who was there all the time is told, and reads the new log from its beginning
-    let gap = loyal.next_of("eventcast.gap", WITHIN).await?;
+    let gap = loyal.next_of("eventcast.gap", WAIT_TIMEOUT).await?;
     assert_eq!(gap.json()?["reason"], "new-incarnation");
     for text in ["new-1", "new-2"] {
-        assert_eq!(loyal.next_data(WITHIN).await?.data, text);
+        assert_eq!(loyal.next_data(WAIT_TIMEOUT).await?.data, text);
     }
     Ok(())
 }
@@ -133,11 +133,11 @@ async fn replays_that_wait_for_a_lost_page_are_told_soon() -> Result<()> {
     let ahead = Broker::start(&nats.url(), |_| {}).await?;
     let body = (0..300).map(|number| format!("{{\"data\":\"{number}\"}}\n")).collect::<String>();
     let batch = http::Publish::new(body).header("Content-Type", "application/x-ndjson");
-    let client = http::client(http::Version::One);
+    let client = http::client(http::Version::Http1);
     let answer = batch.send(&client, &ahead.events_url("")).await?;
     ensure!(answer.status == 201, "{} {}", answer.status, answer.json);
 
-    eventually("the broker behind has all of it", WITHIN, || async {
+    eventually("the broker behind has all of it", WAIT_TIMEOUT, || async {
         let head = behind.metric("eventcast_tail_head_sequence", &[]).await?;
         ensure!(head >= 300.0, "{head}");
         Ok(())
@@ -154,7 +154,7 @@ async fn replays_that_wait_for_a_lost_page_are_told_soon() -> Result<()> {
         connecting.spawn(async move { EventStream::connect(&url, None).await });
     }
     let readers: Result<Vec<EventStream>> = connecting.join_all().await.into_iter().collect();
-    nats.remade(STREAM, WITHIN).await?;
+    nats.remade(STREAM, WAIT_TIMEOUT).await?;
     link.mend();
     let mut told = JoinSet::new();
     for mut reader in readers? {

@@ -14,7 +14,7 @@ use eventcast_tests::{
 };
 use tokio::time::sleep;
 
-const WITHIN: Duration = Duration::from_secs(40);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(40);
 /// Tails of the three brokers, in events.
 const TAILS: [usize; 3] = [65_536, 256, 32];
 /// Times the server is killed; with its downtimes and the time to recover well under a minute.
@@ -35,13 +35,13 @@ async fn a_server_killed_five_times_loses_nothing() -> Result<()> {
     let urls = brokers.iter().map(|broker| broker.events_url("")).collect();
     let ledger = Ledger::start(Plan::default(), urls);
     for kill in 0..KILLS {
-        ledger.progress(150, WITHIN).await?;
+        ledger.progress(150, WAIT_TIMEOUT).await?;
         nats.kill9()?;
         // how long it is away is the fault: from less than a heartbeat to longer than a publisher's patience
         sleep(Duration::from_millis(200) * (1 << kill)).await;
         nats.restart().await?;
     }
-    ledger.progress(150, WITHIN).await?;
-    ledger.finish(WITHIN).await?.assert_nothing_lost();
+    ledger.progress(150, WAIT_TIMEOUT).await?;
+    ledger.finish(WAIT_TIMEOUT).await?.assert_nothing_lost();
     Ok(())
 }

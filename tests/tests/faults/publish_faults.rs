@@ -15,11 +15,11 @@ use eventcast_tests::{
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-const SOON: Duration = Duration::from_secs(10);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 const STREAM: &str = "SSE_default_demo";
 
 async fn history(broker: &Broker) -> Result<Vec<Value>> {
-    let request = client(Version::One).get(broker.events_url(""));
+    let request = client(Version::Http1).get(broker.events_url(""));
     let answer = Answer::read(request.header("Accept", "application/json").send().await?).await?;
     ensure!(answer.status == 200, "{} {}", answer.status, answer.json);
     let events = answer.json["events"].as_array().context("no events")?;
@@ -67,9 +67,9 @@ async fn without_nats_nothing_is_stored_and_nobody_is_cut_off() -> Result<()> {
     let url = broker.events_url("");
     let mut stream = EventStream::connect(&broker.events_url("heartbeat=event"), None).await?;
     publish(&url, "before", &[]).await?;
-    assert_eq!(stream.next_data(SOON).await?.data, "before");
+    assert_eq!(stream.next_data(WAIT_TIMEOUT).await?.data, "before");
     nats.kill9()?;
-    eventually("the broker has noticed", SOON, || async {
+    eventually("the broker has noticed", WAIT_TIMEOUT, || async {
         let lost = broker.metric("eventcast_nats_connected", &[]).await? == 0.0;
         ensure!(lost, "not yet");
         Ok(())
@@ -83,12 +83,12 @@ async fn without_nats_nothing_is_stored_and_nobody_is_cut_off() -> Result<()> {
     }
     assert!(began.elapsed() < Duration::from_secs(1), "three refusals took {:?}", began.elapsed());
     for _ in 0..2 {
-        stream.next_of("eventcast.heartbeat", SOON).await?;
+        stream.next_of("eventcast.heartbeat", WAIT_TIMEOUT).await?;
     }
     nats.restart().await?;
-    publish_retrying(std::slice::from_ref(&url), "after", &[], "k", SOON).await?;
+    publish_retrying(std::slice::from_ref(&url), "after", &[], "k", WAIT_TIMEOUT).await?;
     loop {
-        let event = stream.next_within(SOON).await?;
+        let event = stream.next_within(WAIT_TIMEOUT).await?;
         if event.event_type != "eventcast.heartbeat" {
             assert_eq!((event.event_type.as_str(), event.data.as_str()), ("message", "after"));
             break;
@@ -106,7 +106,7 @@ async fn an_unknown_outcome_is_told_with_the_key_that_settles_it() -> Result<()>
         config.channels[0].publishing.deadline_seconds = 2;
     })
     .await?;
-    let (http, url) = (client(Version::One), broker.events_url(""));
+    let (http, url) = (client(Version::Http1), broker.events_url(""));
     publish(&url, "before", &[]).await?;
     nats.pause()?;
     let lines = "{\"data\":\"b0\"}\n{\"data\":\"b1\"}\n{\"data\":\"b2\"}\n";
@@ -129,7 +129,7 @@ async fn an_unknown_outcome_is_told_with_the_key_that_settles_it() -> Result<()>
     for (event, key) in [single, keyed, batch].into_iter().zip(&keys) {
         let event = if key == "mine" { event } else { event.key(key) };
         for _ in 0..2 {
-            eventually("the repetition is acknowledged", SOON, || async {
+            eventually("the repetition is acknowledged", WAIT_TIMEOUT, || async {
                 let answer = event.send(&http, &url).await?;
                 ensure!(answer.status == 201, "{} {}", answer.status, answer.json);
                 Ok(())
@@ -160,16 +160,16 @@ async fn a_deleted_stream_takes_nothing_until_it_is_back() -> Result<()> {
     let url = broker.events_url("");
     let mut stream = EventStream::connect(&url, None).await?;
     assert_eq!(publish(&url, "before", &[]).await?.status, 201);
-    assert_eq!(stream.next_data(SOON).await?.data, "before");
+    assert_eq!(stream.next_data(WAIT_TIMEOUT).await?.data, "before");
     nats.jetstream().await?.delete_stream(STREAM).await?;
     let answer = publish(&url, "nowhere", &[]).await?;
     is_problem(&answer, 503, "no-stream");
     can_be_repeated_later(&answer);
     make_stream(&nats, |_| {}).await?;
-    publish_retrying(&[url], "after", &[], "k", SOON).await?;
-    let gap = stream.next_of("eventcast.gap", SOON).await?;
+    publish_retrying(&[url], "after", &[], "k", WAIT_TIMEOUT).await?;
+    let gap = stream.next_of("eventcast.gap", WAIT_TIMEOUT).await?;
     assert_eq!(gap.json()?["reason"], "new-incarnation");
-    assert_eq!(stream.next_data(SOON).await?.data, "after");
+    assert_eq!(stream.next_data(WAIT_TIMEOUT).await?.data, "after");
     Ok(())
 }
 
@@ -185,7 +185,7 @@ async fn what_nats_does_not_take_is_refused_before_anything_is_stored() -> Resul
     let batch = Publish::new(line(10) + &line(1_100_000) + &line(10));
     let batch = batch.header("Content-Type", "application/x-ndjson");
     for (publish, line) in [(batch, json!(2)), (Publish::new("y".repeat(1_100_000)), Value::Null)] {
-        let answer = publish.send(&client(Version::One), &broker.events_url("")).await?;
+        let answer = publish.send(&client(Version::Http1), &broker.events_url("")).await?;
         is_problem(&answer, 413, "too-large");
         assert_eq!(answer.json["line"], line, "{}", answer.json);
     }
@@ -224,7 +224,7 @@ async fn full_storage_is_told() -> Result<()> {
     let batch = Publish::new(line(10) + &line(10 << 10) + &line(10))
         .header("Content-Type", "application/x-ndjson")
         .key("part");
-    let answer = batch.send(&client(Version::One), &url).await?;
+    let answer = batch.send(&client(Version::Http1), &url).await?;
     is_problem(&answer, 507, "storage-full");
     let lines: Vec<_> = answer.json["events"].as_array().into_iter().flatten().collect();
     let lines: Vec<_> = lines.iter().map(|event| &event["line"]).collect();

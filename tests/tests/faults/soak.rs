@@ -28,10 +28,10 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-const PROMISE: Duration = Duration::from_secs(2);
+const FORGET_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often the log is asked what it has dropped.
-const ASK: Duration = Duration::from_millis(200);
-const WITHIN: Duration = Duration::from_secs(60);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 const CHANNELS: [&str; 3] = ["age", "number", "bytes"];
 
 /// When the log was known to have dropped what.
@@ -44,7 +44,7 @@ struct Dropped {
 impl Dropped {
     /// Why `sequence` may not be in what a reader got who asked at `asked`.
     fn forbids(&self, sequence: u64, asked: Instant) -> Option<String> {
-        let until = asked.checked_sub(PROMISE)?;
+        let until = asked.checked_sub(FORGET_TIMEOUT)?;
         let first = self.beginnings.iter().rev().find(|(at, _)| *at <= until)?.1;
         if sequence < first {
             return Some(format!("{sequence} lies before {first}"));
@@ -94,7 +94,7 @@ impl Soaked {
     async fn read(&self, url: &str, rng: &mut Rng) -> Result<()> {
         let order = if rng.bool() { "asc" } else { "desc" };
         let asked = Instant::now();
-        let request = client(Version::One)
+        let request = client(Version::Http1)
             .get(format!("{url}?limit=1000&order={order}"))
             .header("Accept", "application/json");
         if let Ok(response) = request.send().await {
@@ -109,7 +109,7 @@ impl Soaked {
             return Ok(());
         };
         let mut cursors = Vec::new();
-        while let Ok(Ok(Some(event))) = timeout(ASK, stream.next()).await {
+        while let Ok(Ok(Some(event))) = timeout(POLL_INTERVAL, stream.next()).await {
             if !event.is_control() {
                 cursors.extend(event.id);
             }
@@ -169,7 +169,7 @@ async fn deleted(log: &Stream) -> Result<HashSet<u64>> {
 }
 
 async fn erase(url: &str) -> Result<()> {
-    let Ok(response) = client(Version::One).delete(url).send().await else { return Ok(()) };
+    let Ok(response) = client(Version::Http1).delete(url).send().await else { return Ok(()) };
     let answer = Answer::read(response).await?;
     ensure!([204, 404, 503].contains(&answer.status), "{} {}", answer.status, answer.json);
     Ok(())
@@ -177,7 +177,7 @@ async fn erase(url: &str) -> Result<()> {
 
 async fn some_cursors(url: &str, rng: &mut Rng) -> Result<Vec<String>> {
     let request =
-        client(Version::One).get(format!("{url}?limit=500")).header("Accept", "application/json");
+        client(Version::Http1).get(format!("{url}?limit=500")).header("Accept", "application/json");
     let Ok(response) = request.send().await else { return Ok(Vec::new()) };
     let answer = Answer::read(response).await?;
     let events = answer.json["events"].as_array().cloned().unwrap_or_default();
@@ -232,7 +232,7 @@ async fn nothing_is_served_that_the_log_has_dropped() -> Result<()> {
         readers.spawn(async move {
             while Instant::now() < until {
                 noted.note().await?;
-                sleep(ASK).await;
+                sleep(POLL_INTERVAL).await;
             }
             anyhow::Ok(())
         });
@@ -265,7 +265,7 @@ async fn nothing_is_served_that_the_log_has_dropped() -> Result<()> {
     }
     eprintln!("soak: {done:?}");
     for (one, ledger) in soaked.iter().zip(ledgers) {
-        let report = ledger.finish(WITHIN).await?;
+        let report = ledger.finish(WAIT_TIMEOUT).await?;
         let (compared, offences) = (*one.compared.lock(), one.offences.lock().clone());
         eprintln!("soak: {}: {compared} events compared", one.name);
         ensure!(

@@ -9,7 +9,7 @@ use eventcast_tests::{
     nats::{NatsCluster, NatsServer},
 };
 
-const WITHIN: Duration = Duration::from_secs(20);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 async fn create(jetstream: &Context, replicas: usize) -> Result<()> {
     let config = stream::Config {
@@ -56,7 +56,7 @@ async fn a_paused_server_is_silent_and_a_terminated_one_ends() -> Result<()> {
     assert!(info.is_err(), "it answered while it was stopped ({flush:?})");
     server.resume()?;
     let jetstream = server.jetstream().await?;
-    eventually("it answers again", WITHIN, || jetstream.query_account()).await?;
+    eventually("it answers again", WAIT_TIMEOUT, || jetstream.query_account()).await?;
     server.terminate().await?;
     assert!(server.process().is_none());
     Ok(())
@@ -90,7 +90,7 @@ async fn an_older_store_can_be_put_back() -> Result<()> {
 async fn a_server_leaves_when_it_is_a_lame_duck() -> Result<()> {
     let server = NatsServer::start().await?;
     server.lame_duck()?;
-    eventually("it takes no more clients", WITHIN, || async {
+    eventually("it takes no more clients", WAIT_TIMEOUT, || async {
         ensure!(server.client().await.is_err(), "it does");
         Ok(())
     })
@@ -104,11 +104,11 @@ async fn a_cluster_survives_the_loss_of_its_leader() -> Result<()> {
     let jetstream = cluster.jetstream().await?;
     create(&jetstream, 3).await?;
     assert_eq!(publish(&jetstream, "one").await?, 1);
-    cluster.in_sync("S", WITHIN).await?;
+    cluster.in_sync("S", WAIT_TIMEOUT).await?;
 
     let first = cluster.leader("S").await?;
     cluster.stepdown("S").await?;
-    let second = eventually("another node leads", WITHIN, || async {
+    let second = eventually("another node leads", WAIT_TIMEOUT, || async {
         let leader = cluster.leader("S").await?;
         ensure!(leader != first, "still the old one");
         Ok(leader)
@@ -116,7 +116,7 @@ async fn a_cluster_survives_the_loss_of_its_leader() -> Result<()> {
     .await?;
 
     cluster.kill9(second)?;
-    let third = eventually("a survivor leads", WITHIN, || async {
+    let third = eventually("a survivor leads", WAIT_TIMEOUT, || async {
         let leader = cluster.leader("S").await?;
         ensure!(leader != second, "the dead one");
         Ok(leader)
@@ -126,8 +126,8 @@ async fn a_cluster_survives_the_loss_of_its_leader() -> Result<()> {
     assert_eq!(last(&jetstream).await.context("the leader answers")?, 1);
 
     cluster.restart(second).await?;
-    cluster.in_sync("S", WITHIN).await?;
+    cluster.in_sync("S", WAIT_TIMEOUT).await?;
     cluster.pause(first)?;
     cluster.resume(first)?;
-    cluster.in_sync("S", WITHIN).await
+    cluster.in_sync("S", WAIT_TIMEOUT).await
 }

@@ -5,7 +5,7 @@ use eventcast_crds::channel::{EventChannel, rules::RULES};
 use eventcast_tests::{
     init_tracing,
     kube::{ApiServer, temp_namespace},
-    lab::install_crd,
+    namespace::install_crd,
 };
 use kube::{
     Api, ResourceExt,
@@ -14,7 +14,8 @@ use kube::{
 use serde_json::{Value, json};
 
 /// Of a channel in YAML.
-const HEAD: &str = "apiVersion: eventcast.dev/v1alpha1\nkind: EventChannel\nmetadata: {name: a}";
+const MANIFEST_HEAD: &str =
+    "apiVersion: eventcast.dev/v1alpha1\nkind: EventChannel\nmetadata: {name: a}";
 
 fn object(name: &str, spec: &Value) -> Value {
     json!({"apiVersion": "eventcast.dev/v1alpha1", "kind": "EventChannel", "metadata": {"name": name}, "spec": spec})
@@ -244,7 +245,7 @@ async fn bounds_and_types_are_checked_and_unknown_fields_are_refused() -> Result
         ("colour: red", "unknown field \"spec.colour\""),
         ("delivery: {heartBeatSeconds: 5}", "unknown field \"spec.delivery.heartBeatSeconds\""),
     ] {
-        let yaml = format!("{HEAD}\nspec: {{{spec}}}");
+        let yaml = format!("{MANIFEST_HEAD}\nspec: {{{spec}}}");
         let applied = cluster.kubectl(&["apply", "-n", &namespace, "-f", "-"], Some(&yaml)).await?;
         let said = String::from_utf8_lossy(&applied.stderr).into_owned();
         ensure!(
@@ -263,8 +264,9 @@ async fn defaults_are_written_into_the_object_and_explained() -> Result<()> {
     let client = cluster.client().await?;
     let namespace = temp_namespace(&client).await?;
     // as a template renders empty values
-    let yaml =
-        format!("{HEAD}\nspec: {{brokers: {{replicas: null, autoscaling: null}}, delivery: null}}");
+    let yaml = format!(
+        "{MANIFEST_HEAD}\nspec: {{brokers: {{replicas: null, autoscaling: null}}, delivery: null}}"
+    );
     let applied = cluster.kubectl(&["apply", "-n", &namespace, "-f", "-"], Some(&yaml)).await?;
     ensure!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
     let api: Api<EventChannel> = Api::namespaced(client, &namespace);

@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-const WITHIN: Duration = Duration::from_secs(20);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 fn made<K: DeserializeOwned>(value: Value) -> Result<K> {
     Ok(serde_json::from_value(value)?)
@@ -119,13 +119,14 @@ async fn a_service_account_has_the_rights_of_its_roles_and_the_audit_log_tells()
 
     let refused = config_maps(&robot, &namespace).await;
     assert!(matches!(&refused, Err(Error::Api(status)) if status.code == 403), "{refused:?}");
-    let event = server.audited("a refusal", WITHIN, |e| e.user == user && e.code == 403).await?;
+    let event =
+        server.audited("a refusal", WAIT_TIMEOUT, |e| e.user == user && e.code == 403).await?;
     assert_eq!((event.verb.as_str(), event.group.as_str()), ("list", ""));
     assert_eq!((event.resource.as_str(), event.namespace), ("configmaps", namespace.clone()));
 
     allow_to_list(&admin, &namespace, "robot").await?;
-    eventually("its role is known", WITHIN, || config_maps(&robot, &namespace)).await?;
-    server.audited("an answer", WITHIN, |e| e.user == user && e.code == 200).await?;
+    eventually("its role is known", WAIT_TIMEOUT, || config_maps(&robot, &namespace)).await?;
+    server.audited("an answer", WAIT_TIMEOUT, |e| e.user == user && e.code == 200).await?;
 
     // the same for a child process
     let kubeconfig = server.kubeconfig(&server.token(&namespace, "robot").await?)?;
@@ -157,6 +158,6 @@ async fn a_paused_server_is_silent_until_it_goes_on() -> Result<()> {
     let list = timeout(Duration::from_millis(300), config_maps(&client, &namespace)).await;
     assert!(list.is_err(), "it answered while it was stopped");
     server.resume()?;
-    assert!(timeout(WITHIN, config_maps(&client, &namespace)).await??.is_empty());
+    assert!(timeout(WAIT_TIMEOUT, config_maps(&client, &namespace)).await??.is_empty());
     Ok(())
 }

@@ -6,13 +6,13 @@ use anyhow::{Context as _, Result};
 use eventcast_tests::{
     fault::{FaultFile, break_listener},
     init_tracing,
-    lab::Lab,
+    namespace::TestNamespace,
     process::{self, Process},
 };
 use k8s_openapi::api::coordination::v1::Lease;
 use serde_json::json;
 
-const SOON: Duration = Duration::from_secs(40);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(40);
 const EXIT_FAILED: Option<i32> = Some(70);
 
 /// Its last word names the task.
@@ -23,30 +23,30 @@ fn last_word(log: &str, task: &str) -> Result<()> {
 }
 
 /// The holder of the Lease; none: it was given up.
-async fn holder(lab: &Lab) -> Result<Option<String>> {
-    let lease = lab.api::<Lease>().get("eventcast-operator").await?;
+async fn holder(ns: &TestNamespace) -> Result<Option<String>> {
+    let lease = ns.api::<Lease>().get("eventcast-operator").await?;
     Ok(lease.spec.and_then(|spec| spec.holder_identity).filter(|holder| !holder.is_empty()))
 }
 
 #[tokio::test]
 async fn the_death_of_any_critical_task_ends_the_operator() -> Result<()> {
     init_tracing();
-    let mut lab = Lab::start().await?;
-    break_listener(lab.operator.process()?.pid(), lab.operator.admin_port())?;
-    assert_eq!(lab.operator.wait_exit(SOON).await?, EXIT_FAILED, "{}", lab.operator.log());
-    last_word(&lab.operator.log(), "admin listener")?;
-    assert_eq!(holder(&lab).await?, None, "the next one need not wait");
+    let mut ns = TestNamespace::start().await?;
+    break_listener(ns.operator.process()?.pid(), ns.operator.admin_port())?;
+    assert_eq!(ns.operator.wait_exit(WAIT_TIMEOUT).await?, EXIT_FAILED, "{}", ns.operator.log());
+    last_word(&ns.operator.log(), "admin listener")?;
+    assert_eq!(holder(&ns).await?, None, "the next one need not wait");
 
     let folder = process::folder("eventcast-faults-")?;
     let faults = FaultFile::new(folder.path());
-    lab.operator.set_env(FaultFile::VARIABLE, &faults.path().to_string_lossy());
+    ns.operator.set_env(FaultFile::VARIABLE, &faults.path().to_string_lossy());
     for task in ["admin listener", "credentials reload", "controller", "leader election"] {
         faults.panic("nothing")?;
-        lab.operator.relaunch()?;
-        lab.operator.leads(SOON).await?;
+        ns.operator.relaunch()?;
+        ns.operator.leads(WAIT_TIMEOUT).await?;
         faults.panic(task)?;
-        assert_eq!(lab.operator.wait_exit(SOON).await?, EXIT_FAILED, "{task}");
-        last_word(&lab.operator.log(), task)?;
+        assert_eq!(ns.operator.wait_exit(WAIT_TIMEOUT).await?, EXIT_FAILED, "{task}");
+        last_word(&ns.operator.log(), task)?;
     }
     Ok(())
 }
@@ -82,7 +82,7 @@ async fn a_file_of_nats_that_cannot_be_read_is_named_with_the_reason() -> Result
         ];
         let env = Path::new("env");
         let mut operator = Process::spawn("operator", env, &arguments, folder.path())?;
-        let status = operator.wait_exit(SOON).await?;
+        let status = operator.wait_exit(WAIT_TIMEOUT).await?;
         assert_eq!(status.code(), Some(1), "{}", operator.stderr());
         let log = operator.stderr();
         let last = log.lines().last().context("no word")?;
@@ -94,16 +94,16 @@ async fn a_file_of_nats_that_cannot_be_read_is_named_with_the_reason() -> Result
 #[tokio::test]
 async fn a_reconcile_that_panics_ends_the_operator_and_gives_the_lease_up() -> Result<()> {
     init_tracing();
-    let mut lab = Lab::start().await?;
+    let mut ns = TestNamespace::start().await?;
     let folder = process::folder("eventcast-faults-")?;
     let faults = FaultFile::new(folder.path());
-    lab.operator.set_env(FaultFile::VARIABLE, &faults.path().to_string_lossy());
-    lab.operator.relaunch()?;
-    lab.operator.leads(SOON).await?;
+    ns.operator.set_env(FaultFile::VARIABLE, &faults.path().to_string_lossy());
+    ns.operator.relaunch()?;
+    ns.operator.leads(WAIT_TIMEOUT).await?;
     faults.panic("reconcile")?;
-    lab.apply("orders", json!({})).await?;
-    assert_eq!(lab.operator.wait_exit(SOON).await?, EXIT_FAILED, "{}", lab.operator.log());
-    last_word(&lab.operator.log(), "reconcile of ")?;
-    assert_eq!(holder(&lab).await?, None, "no reconcile is running, so the lease is released");
+    ns.apply("orders", json!({})).await?;
+    assert_eq!(ns.operator.wait_exit(WAIT_TIMEOUT).await?, EXIT_FAILED, "{}", ns.operator.log());
+    last_word(&ns.operator.log(), "reconcile of ")?;
+    assert_eq!(holder(&ns).await?, None, "no reconcile is running, so the lease is released");
     Ok(())
 }

@@ -8,7 +8,7 @@ use eventcast_crds::config::{BrokerConfig, load};
 use eventcast_tests::{
     broker::Broker,
     eventually, init_tracing,
-    lab::{Lab, SOON},
+    namespace::{TestNamespace, WAIT_TIMEOUT},
     sse::EventStream,
 };
 use k8s_openapi::api::{
@@ -22,9 +22,9 @@ use kube::{
 use serde_json::{Value, json};
 
 /// A pod as the Deployment of a channel would have it, with a status as a kubelet would give it.
-async fn pod(lab: &Lab, channel: &str, port: u16, status: Value) -> Result<()> {
+async fn pod(ns: &TestNamespace, channel: &str, port: u16, status: Value) -> Result<()> {
     let template =
-        lab.object::<Deployment>(channel, |_| true).await?.spec.context("no spec")?.template;
+        ns.object::<Deployment>(channel, |_| true).await?.spec.context("no spec")?.template;
     let mut pod = json!({"metadata": template.metadata, "spec": template.spec});
     pod["metadata"]["name"] = json!(format!("{channel}-pod"));
     for entry in pod["spec"]["containers"][0]["ports"].as_array_mut().context("no ports")? {
@@ -32,7 +32,7 @@ async fn pod(lab: &Lab, channel: &str, port: u16, status: Value) -> Result<()> {
             entry["containerPort"] = port.into();
         }
     }
-    let api: Api<Pod> = lab.api();
+    let api: Api<Pod> = ns.api();
     let pod = api.create(&PostParams::default(), &serde_json::from_value(pod)?).await?;
     let patch = Patch::Merge(json!({"status": status}));
     api.patch_status(&pod.name_any(), &PatchParams::default(), &patch).await?;
@@ -42,16 +42,16 @@ async fn pod(lab: &Lab, channel: &str, port: u16, status: Value) -> Result<()> {
 #[tokio::test]
 async fn an_image_that_cannot_be_had_is_told_with_its_name() -> Result<()> {
     init_tracing();
-    let lab = Lab::start().await?;
-    lab.apply("orders", json!({"brokers": {"image": "nowhere.example/broker:none"}})).await?;
-    lab.settled("orders").await?;
-    pod(&lab, "orders", 9090, json!({"phase": "Pending", "containerStatuses": [{
+    let ns = TestNamespace::start().await?;
+    ns.apply("orders", json!({"brokers": {"image": "nowhere.example/broker:none"}})).await?;
+    ns.settled("orders").await?;
+    pod(&ns, "orders", 9090, json!({"phase": "Pending", "containerStatuses": [{
         "name": "broker", "image": "nowhere.example/broker:none", "imageID": "", "ready": false, "restartCount": 0,
         "state": {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}}]}))
     .await?;
-    let condition = lab.condition("orders", "Available", "False", "ImageUnavailable").await?;
+    let condition = ns.condition("orders", "Available", "False", "ImageUnavailable").await?;
     assert!(condition.message.contains("nowhere.example/broker:none"), "{}", condition.message);
-    lab.condition("orders", "Ready", "False", "ImageUnavailable").await?;
+    ns.condition("orders", "Ready", "False", "ImageUnavailable").await?;
     Ok(())
 }
 
@@ -59,35 +59,35 @@ async fn an_image_that_cannot_be_had_is_told_with_its_name() -> Result<()> {
 async fn a_broker_runs_on_the_configuration_that_was_written_for_it_and_its_subscribers_are_counted()
 -> Result<()> {
     init_tracing();
-    let lab = Lab::start().await?;
-    lab.apply("orders", json!({"delivery": {"heartbeatSeconds": 7}})).await?;
-    lab.settled("orders").await?;
-    let map = lab.object::<ConfigMap>("orders", |_| true).await?;
+    let ns = TestNamespace::start().await?;
+    ns.apply("orders", json!({"delivery": {"heartbeatSeconds": 7}})).await?;
+    ns.settled("orders").await?;
+    let map = ns.object::<ConfigMap>("orders", |_| true).await?;
     let text = map.data.context("no data")?.remove("broker.yaml").context("no configuration")?;
     let written = load::load(&text, &[])?.config;
     // As it stands, but for the ports, which are the test's.
-    let broker = Broker::start(&lab.nats.url(), |config| {
+    let broker = Broker::start(&ns.nats.url(), |config| {
         let (listen, admin) = (config.listen, config.admin);
         *config = BrokerConfig { listen, admin, ..written };
     })
     .await?;
-    let url = broker.url(&format!("/channels/{}/orders/events", lab.namespace));
+    let url = broker.url(&format!("/channels/{}/orders/events", ns.name));
     let mut streams = Vec::new();
     for _ in 0..3 {
         streams.push(EventStream::connect(&url, None).await?);
     }
     let admin = broker.admin_url("").rsplit(':').next().context("no port")?.parse()?;
-    pod(&lab, "orders", admin, json!({"phase": "Running", "podIP": "127.0.0.1"})).await?;
+    pod(&ns, "orders", admin, json!({"phase": "Running", "podIP": "127.0.0.1"})).await?;
     eventually("the subscribers are counted", Duration::from_secs(90), || async {
-        let status = lab.api::<EventChannel>().get("orders").await?.status.unwrap_or_default();
+        let status = ns.api::<EventChannel>().get("orders").await?.status.unwrap_or_default();
         ensure!(status.subscribers == Some(3), "{:?}", status.subscribers);
         anyhow::Ok(())
     })
     .await?;
     // another manager's field: a reconcile that writes the status leaves it
-    lab.make_ready("orders").await?;
-    lab.condition("orders", "Ready", "True", "Ready").await?;
-    let status = lab.api::<EventChannel>().get("orders").await?.status.unwrap_or_default();
+    ns.make_ready("orders").await?;
+    ns.condition("orders", "Ready", "True", "Ready").await?;
+    let status = ns.api::<EventChannel>().get("orders").await?.status.unwrap_or_default();
     assert_eq!(status.subscribers, Some(3));
     Ok(())
 }
@@ -100,11 +100,11 @@ async fn credentials_come_with_the_brokers_and_roll_them_when_they_change() -> R
     std::fs::write(&file, "first")?;
     let password = format!("--nats-password-file={}", file.display());
     // a server without authorisation takes every user
-    let lab = Lab::start_with(&["--nats-user=eventcast", &password]).await?;
-    lab.apply("orders", json!({})).await?;
-    lab.settled("orders").await?;
+    let ns = TestNamespace::start_with(&["--nats-user=eventcast", &password]).await?;
+    ns.apply("orders", json!({})).await?;
+    ns.settled("orders").await?;
     let secret = |text: &'static str| {
-        lab.object::<Secret>("orders", move |s| {
+        ns.object::<Secret>("orders", move |s| {
             s.data
                 .as_ref()
                 .is_some_and(|d| d.get("password").is_some_and(|v| v.0 == text.as_bytes()))
@@ -115,14 +115,14 @@ async fn credentials_come_with_the_brokers_and_roll_them_when_they_change() -> R
         let template = &d.spec.as_ref()?.template;
         template.metadata.as_ref()?.annotations.as_ref()?.get("eventcast.dev/config-hash").cloned()
     };
-    let before = lab.object::<Deployment>("orders", |_| true).await?;
+    let before = ns.object::<Deployment>("orders", |_| true).await?;
     let mounts =
         before.spec.as_ref().and_then(|s| s.template.spec.as_ref()).and_then(|p| p.volumes.clone());
     assert!(mounts.unwrap_or_default().iter().any(|v| v.secret.is_some()));
     std::fs::write(&file, "second")?;
     secret("second").await?;
-    eventually("the brokers are rolled", SOON, || async {
-        let now = lab.object::<Deployment>("orders", |_| true).await?;
+    eventually("the brokers are rolled", WAIT_TIMEOUT, || async {
+        let now = ns.object::<Deployment>("orders", |_| true).await?;
         ensure!(hash(&now) != hash(&before), "the same hash");
         anyhow::Ok(())
     })

@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use eventcast_tests::{
     eventually, init_tracing,
     kube::{ApiServer, temp_namespace},
-    lab::{Lab, SOON, apply, holds, install_crd},
+    namespace::{TestNamespace, WAIT_TIMEOUT, apply, holds, install_crd},
     nats::NatsServer,
     operator::{Operator, Options},
 };
@@ -40,26 +40,26 @@ struct Kind {
     name: &'static str,
 }
 
-fn kind<K>(lab: &Lab) -> Kind
+fn kind<K>(ns: &TestNamespace) -> Kind
 where
     K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()>
         + k8s_openapi::Resource<Scope = k8s_openapi::NamespaceResourceScope>,
 {
     let resource = ApiResource::erase::<K>(&());
-    let api = Api::namespaced_with(lab.client.clone(), &lab.namespace, &resource);
+    let api = Api::namespaced_with(ns.client.clone(), &ns.name, &resource);
     Kind { api, name: <K as k8s_openapi::Resource>::KIND }
 }
 
-fn kinds(lab: &Lab) -> Vec<Kind> {
+fn kinds(ns: &TestNamespace) -> Vec<Kind> {
     vec![
-        kind::<ServiceAccount>(lab),
-        kind::<ConfigMap>(lab),
-        kind::<Service>(lab),
-        kind::<NetworkPolicy>(lab),
-        kind::<PodDisruptionBudget>(lab),
-        kind::<HorizontalPodAutoscaler>(lab),
-        kind::<Ingress>(lab),
-        kind::<Deployment>(lab),
+        kind::<ServiceAccount>(ns),
+        kind::<ConfigMap>(ns),
+        kind::<Service>(ns),
+        kind::<NetworkPolicy>(ns),
+        kind::<PodDisruptionBudget>(ns),
+        kind::<HorizontalPodAutoscaler>(ns),
+        kind::<Ingress>(ns),
+        kind::<Deployment>(ns),
     ]
 }
 
@@ -72,7 +72,7 @@ impl Kind {
     /// Waits until the object is `before` again at every path of `paths`, and still the same object.
     async fn restored(&self, before: &Value, paths: &[&str]) -> Result<()> {
         let what = format!("the {} is as it was at {paths:?}", self.name);
-        eventually(&what, SOON, || async {
+        eventually(&what, WAIT_TIMEOUT, || async {
             let now = self.get().await?;
             for path in paths {
                 ensure!(now.pointer(path) == before.pointer(path), "{path}: {now:#}");
@@ -92,7 +92,7 @@ impl Kind {
 
     /// Reads, changes and replaces the whole object, as an Update manager does.
     async fn update(&self, change: impl Fn(&mut Value)) -> Result<()> {
-        eventually("the update is taken", SOON, || async {
+        eventually("the update is taken", WAIT_TIMEOUT, || async {
             let mut object = self.get().await?;
             change(&mut object);
             let object: DynamicObject = serde_json::from_value(object)?;
@@ -116,18 +116,18 @@ impl Kind {
 
 const POD: &str = "/spec/template/spec";
 
-async fn lab() -> Result<Lab> {
-    let lab = Lab::start().await?;
-    lab.apply("orders", everything()).await?;
-    lab.settled("orders").await?;
-    Ok(lab)
+async fn ns() -> Result<TestNamespace> {
+    let ns = TestNamespace::start().await?;
+    ns.apply("orders", everything()).await?;
+    ns.settled("orders").await?;
+    Ok(ns)
 }
 
 #[tokio::test]
 async fn labels_annotations_and_owners_come_back_on_every_kind() -> Result<()> {
     init_tracing();
-    let lab = lab().await?;
-    for kind in kinds(&lab) {
+    let ns = ns().await?;
+    for kind in kinds(&ns) {
         let before = kind.get().await?;
         let paths = ["/metadata/labels", "/metadata/ownerReferences"];
         let ours = "app.kubernetes.io/part-of";
@@ -143,8 +143,8 @@ async fn labels_annotations_and_owners_come_back_on_every_kind() -> Result<()> {
         kind.restored(&before, &paths).await?;
     }
     for (kind, annotation) in [
-        (kind::<Service>(&lab), "ours"),
-        (kind::<Ingress>(&lab), "nginx.ingress.kubernetes.io/proxy-buffering"),
+        (kind::<Service>(&ns), "ours"),
+        (kind::<Ingress>(&ns), "nginx.ingress.kubernetes.io/proxy-buffering"),
     ] {
         let before = kind.get().await?;
         for value in [json!("theirs"), Value::Null] {
@@ -166,8 +166,8 @@ async fn labels_annotations_and_owners_come_back_on_every_kind() -> Result<()> {
 #[tokio::test]
 async fn a_service_gets_its_port_back_and_keeps_its_address() -> Result<()> {
     init_tracing();
-    let lab = lab().await?;
-    let service = kind::<Service>(&lab);
+    let ns = ns().await?;
+    let service = kind::<Service>(&ns);
     let before = service.get().await?;
     let paths = ["/spec/ports", "/spec/clusterIP", "/spec/selector", "/spec/type"];
     service.update(|s| s["spec"]["ports"][0]["port"] = json!(8081)).await?;
@@ -192,16 +192,16 @@ async fn a_service_gets_its_port_back_and_keeps_its_address() -> Result<()> {
         )
         .await?;
     // nothing of it keeps the channel from being accepted
-    lab.settled("orders").await
+    ns.settled("orders").await
 }
 
 #[tokio::test]
 async fn a_node_port_survives_the_repair_of_its_port() -> Result<()> {
     init_tracing();
-    let lab = Lab::start().await?;
-    lab.apply("orders", json!({"exposure": {"service": {"type": "NodePort"}}})).await?;
-    lab.settled("orders").await?;
-    let service = kind::<Service>(&lab);
+    let ns = TestNamespace::start().await?;
+    ns.apply("orders", json!({"exposure": {"service": {"type": "NodePort"}}})).await?;
+    ns.settled("orders").await?;
+    let service = kind::<Service>(&ns);
     let before = service.get().await?;
     ensure!(before.pointer("/spec/ports/0/nodePort").is_some(), "{before:#}");
     service.update(|s| s["spec"]["ports"][0]["port"] = json!(8081)).await?;
@@ -211,11 +211,11 @@ async fn a_node_port_survives_the_repair_of_its_port() -> Result<()> {
 #[tokio::test]
 async fn the_pod_template_is_ours_and_podtemplate_is_the_way_in() -> Result<()> {
     init_tracing();
-    let lab = lab().await?;
-    let deployment = kind::<Deployment>(&lab);
+    let ns = ns().await?;
+    let deployment = kind::<Deployment>(&ns);
     let before = deployment.get().await?;
     // strategic merges, as `kubectl edit` and `kubectl set env` send them
-    let api: Api<Deployment> = lab.api();
+    let api: Api<Deployment> = ns.api();
     let broker = |fields: Value| {
         let mut container = json!({"name": "broker"});
         container
@@ -283,27 +283,27 @@ async fn the_pod_template_is_ours_and_podtemplate_is_the_way_in() -> Result<()> 
         "containers": [{"name": "broker", "env": [{"name": "X", "value": "y"}]}, {"name": "sidecar", "image": "x"}],
         "volumes": [{"name": "scratch", "emptyDir": {}}],
     }});
-    lab.apply("orders", spec).await?;
-    lab.object::<Deployment>("orders", |d| {
+    ns.apply("orders", spec).await?;
+    ns.object::<Deployment>("orders", |d| {
         let pod = d.spec.as_ref().and_then(|s| s.template.spec.as_ref());
         pod.is_some_and(|p| {
             p.containers.len() == 2 && p.volumes.as_ref().is_some_and(|v| v.len() == 2)
         })
     })
     .await?;
-    lab.settled("orders").await
+    ns.settled("orders").await
 }
 
 #[tokio::test]
 async fn what_others_write_into_any_other_object_comes_back() -> Result<()> {
     init_tracing();
-    let lab = lab().await?;
-    let budget = kind::<PodDisruptionBudget>(&lab);
+    let ns = ns().await?;
+    let budget = kind::<PodDisruptionBudget>(&ns);
     let before = budget.get().await?;
     budget.merge(json!({"spec": {"maxUnavailable": null, "minAvailable": 2}})).await?;
     budget.restored(&before, &["/spec"]).await?;
 
-    let autoscaler = kind::<HorizontalPodAutoscaler>(&lab);
+    let autoscaler = kind::<HorizontalPodAutoscaler>(&ns);
     let before = autoscaler.get().await?;
     autoscaler
         .update(|a| {
@@ -315,14 +315,14 @@ async fn what_others_write_into_any_other_object_comes_back() -> Result<()> {
     autoscaler.merge(json!({"spec": {"maxReplicas": 99, "behavior": null}})).await?;
     autoscaler.restored(&before, &["/spec"]).await?;
 
-    let policy = kind::<NetworkPolicy>(&lab);
+    let policy = kind::<NetworkPolicy>(&ns);
     let before = policy.get().await?;
     policy.merge(json!({"spec": {"ingress": [{}], "podSelector": {}}})).await?;
     policy.restored(&before, &["/spec"]).await?;
     policy.update(|p| p["spec"]["egress"].as_array_mut().expect("a list").push(json!({}))).await?;
     policy.restored(&before, &["/spec"]).await?;
 
-    let ingress = kind::<Ingress>(&lab);
+    let ingress = kind::<Ingress>(&ns);
     let before = ingress.get().await?;
     ingress
         .update(|i| {
@@ -336,11 +336,11 @@ async fn what_others_write_into_any_other_object_comes_back() -> Result<()> {
         .await?;
     ingress.restored(&before, &["/spec/rules"]).await?;
 
-    let map = kind::<ConfigMap>(&lab);
+    let map = kind::<ConfigMap>(&ns);
     let before = map.get().await?;
     map.merge(json!({"data": {"broker.yaml": null}})).await?;
     map.restored(&before, &["/data"]).await?;
-    lab.settled("orders").await
+    ns.settled("orders").await
 }
 
 #[tokio::test]
@@ -354,7 +354,7 @@ async fn what_controllers_write_into_a_deployment_is_no_reason_for_a_request() -
     let operator =
         Operator::start(Options::of(server.admin_kubeconfig(), &nats, &namespace)).await?;
     apply(&client, &namespace, "orders", json!({})).await?;
-    holds(&client, &namespace, "orders", &["Accepted", "StreamReady"], SOON).await?;
+    holds(&client, &namespace, "orders", &["Accepted", "StreamReady"], WAIT_TIMEOUT).await?;
     let reconciles = || operator.metric("eventcast_operator_reconciles_total", &[]);
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), &namespace);
     let params = PatchParams::default();
@@ -365,7 +365,7 @@ async fn what_controllers_write_into_a_deployment_is_no_reason_for_a_request() -
         let status =
             json!({"status": {"replicas": 1, "readyReplicas": round % 2, "updatedReplicas": 1}});
         deployments.patch_status("orders-broker", &params, &Patch::Merge(status)).await?;
-        eventually("a reconcile", SOON, || async {
+        eventually("a reconcile", WAIT_TIMEOUT, || async {
             ensure!(reconciles().await? > before, "none");
             anyhow::Ok(())
         })
@@ -373,7 +373,7 @@ async fn what_controllers_write_into_a_deployment_is_no_reason_for_a_request() -
     }
     // A witness: what the operator asked before this is in the log of the API server.
     apply(&client, &namespace, "witness", json!({})).await?;
-    holds(&client, &namespace, "witness", &["Accepted"], SOON).await?;
+    holds(&client, &namespace, "witness", &["Accepted"], WAIT_TIMEOUT).await?;
     let patches = server
         .audit()?
         .into_iter()

@@ -7,7 +7,7 @@ use eventcast_crds::channel::EventChannel;
 use eventcast_tests::{
     eventually, init_tracing,
     kube::{ApiServer, temp_namespace},
-    lab::{Lab, SOON, apply, holds, install_crd},
+    namespace::{TestNamespace, WAIT_TIMEOUT, apply, holds, install_crd},
     nats::NatsServer,
     operator::{Operator, Options},
 };
@@ -19,59 +19,59 @@ use serde_json::json;
 #[tokio::test]
 async fn nats_goes_away_and_comes_back() -> Result<()> {
     init_tracing();
-    let mut lab = Lab::start().await?;
-    lab.apply("before", json!({})).await?;
-    lab.settled("before").await?;
-    lab.nats.kill9()?;
-    lab.apply("meanwhile", json!({})).await?;
-    let condition = lab.condition("meanwhile", "StreamReady", "False", "NatsUnreachable").await?;
-    assert!(condition.message.contains(&lab.nats.url()), "{}", condition.message);
+    let mut ns = TestNamespace::start().await?;
+    ns.apply("before", json!({})).await?;
+    ns.settled("before").await?;
+    ns.nats.kill9()?;
+    ns.apply("meanwhile", json!({})).await?;
+    let condition = ns.condition("meanwhile", "StreamReady", "False", "NatsUnreachable").await?;
+    assert!(condition.message.contains(&ns.nats.url()), "{}", condition.message);
     // Brokers are made and repaired all the same.
-    lab.object::<Deployment>("meanwhile", |_| true).await?;
-    lab.api::<Service>().delete("before-broker", &DeleteParams::default()).await?;
-    lab.object::<Service>("before", |_| true).await?;
-    lab.nats.restart().await?;
-    lab.settled("meanwhile").await?;
-    lab.settled("before").await
+    ns.object::<Deployment>("meanwhile", |_| true).await?;
+    ns.api::<Service>().delete("before-broker", &DeleteParams::default()).await?;
+    ns.object::<Service>("before", |_| true).await?;
+    ns.nats.restart().await?;
+    ns.settled("meanwhile").await?;
+    ns.settled("before").await
 }
 
 #[tokio::test]
 async fn an_operator_that_is_killed_at_any_moment_goes_on_where_it_was() -> Result<()> {
     init_tracing();
-    let mut lab = Lab::start_with(&["--leader-election=false"]).await?;
+    let mut ns = TestNamespace::start_with(&["--leader-election=false"]).await?;
     // Each round kills it a little later in the making of a channel; writes of the operator are the clock.
     for round in 0..10_u32 {
         let name = format!("orders-{round}");
-        lab.apply(&name, json!({"deletionPolicy": "Delete", "brokers": {"replicas": 2}})).await?;
-        eventually("some writes", SOON, || async {
-            let writes = lab.operator.metric("eventcast_operator_api_writes_total", &[]).await?;
+        ns.apply(&name, json!({"deletionPolicy": "Delete", "brokers": {"replicas": 2}})).await?;
+        eventually("some writes", WAIT_TIMEOUT, || async {
+            let writes = ns.operator.metric("eventcast_operator_api_writes_total", &[]).await?;
             ensure!(writes >= f64::from(round), "{writes}");
             anyhow::Ok(())
         })
         .await?;
-        lab.operator.kill9()?;
-        lab.operator.relaunch()?;
-        lab.operator.leads(Duration::from_secs(60)).await?;
-        lab.settled(&name).await?;
-        lab.object::<Deployment>(&name, |d| d.spec.as_ref().is_some_and(|s| s.replicas == Some(2)))
+        ns.operator.kill9()?;
+        ns.operator.relaunch()?;
+        ns.operator.leads(Duration::from_secs(60)).await?;
+        ns.settled(&name).await?;
+        ns.object::<Deployment>(&name, |d| d.spec.as_ref().is_some_and(|s| s.replicas == Some(2)))
             .await?;
-        lab.delete(&name).await?;
+        ns.delete(&name).await?;
         if round % 2 == 0 {
-            lab.operator.kill9()?;
-            lab.operator.relaunch()?;
-            lab.operator.leads(Duration::from_secs(60)).await?;
+            ns.operator.kill9()?;
+            ns.operator.relaunch()?;
+            ns.operator.leads(Duration::from_secs(60)).await?;
         }
-        eventually("channel and stream are gone", SOON, || async {
+        eventually("channel and stream are gone", WAIT_TIMEOUT, || async {
             ensure!(
-                lab.api::<EventChannel>().get_opt(&name).await?.is_none(),
+                ns.api::<EventChannel>().get_opt(&name).await?.is_none(),
                 "the channel is there"
             );
-            ensure!(lab.stream(&name).await.is_err(), "the stream is there");
+            ensure!(ns.stream(&name).await.is_err(), "the stream is there");
             anyhow::Ok(())
         })
         .await?;
         // what a garbage collector would do
-        lab.api::<Deployment>().delete(&format!("{name}-broker"), &DeleteParams::default()).await?;
+        ns.api::<Deployment>().delete(&format!("{name}-broker"), &DeleteParams::default()).await?;
     }
     Ok(())
 }
@@ -134,7 +134,7 @@ async fn of_two_operators_one_works_and_one_that_lost_the_lease_writes_nothing()
     let mut second = Operator::launch(options("second"))?;
     apply(&client, &namespace, "orders", json!({})).await?;
     accepted(&client, &namespace, "orders").await?;
-    eventually("the second is ready and does not lead", SOON, || async {
+    eventually("the second is ready and does not lead", WAIT_TIMEOUT, || async {
         ensure!(second.get("/readyz").await?.0 == 200, "not ready");
         ensure!(second.metric("eventcast_operator_leader", &[]).await? == 0.0, "two lead");
         anyhow::Ok(())
@@ -154,12 +154,12 @@ async fn of_two_operators_one_works_and_one_that_lost_the_lease_writes_nothing()
     apply(&client, &namespace, "orders", json!({"delivery": {"heartbeatSeconds": 9}})).await?;
     accepted(&client, &namespace, "orders").await?;
     first.signal(Signal::CONT)?;
-    assert_eq!(first.wait_exit(SOON).await?, Some(1), "{}", first.log());
+    assert_eq!(first.wait_exit(WAIT_TIMEOUT).await?, Some(1), "{}", first.log());
     assert_eq!(holder().await?, "second");
 
     // One that ends in good order gives the Lease up, and the next need not wait for its end.
     first.relaunch()?;
     second.signal(Signal::TERM)?;
-    assert_eq!(second.wait_exit(SOON).await?, Some(0), "{}", second.log());
+    assert_eq!(second.wait_exit(WAIT_TIMEOUT).await?, Some(0), "{}", second.log());
     first.leads(Duration::from_secs(10)).await
 }

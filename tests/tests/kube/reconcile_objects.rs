@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use eventcast_crds::channel::EventChannel;
 use eventcast_tests::{
     chart, eventually, init_tracing,
-    lab::{Lab, SOON},
+    namespace::{TestNamespace, WAIT_TIMEOUT},
 };
 use k8s_openapi::api::{
     apps::v1::Deployment,
@@ -22,38 +22,38 @@ use serde_json::json;
 #[tokio::test]
 async fn six_lines_give_a_channel_with_a_url() -> Result<()> {
     init_tracing();
-    let lab = Lab::start().await?;
-    let created = lab.apply("orders", json!({})).await?;
+    let ns = TestNamespace::start().await?;
+    let created = ns.apply("orders", json!({})).await?;
     assert_eq!(created.spec.brokers.replicas, 1, "defaults are in the object");
-    lab.settled("orders").await?;
-    lab.condition("orders", "Ready", "False", "WaitingForBrokers").await?;
-    lab.make_ready("orders").await?;
-    lab.condition("orders", "Ready", "True", "Ready").await?;
+    ns.settled("orders").await?;
+    ns.condition("orders", "Ready", "False", "WaitingForBrokers").await?;
+    ns.make_ready("orders").await?;
+    ns.condition("orders", "Ready", "True", "Ready").await?;
 
-    let stream = lab.stream("orders").await?;
-    let prefix = format!("sse.{}.orders", lab.namespace);
+    let stream = ns.stream("orders").await?;
+    let prefix = format!("sse.{}.orders", ns.name);
     assert_eq!(stream.subjects, [format!("{prefix}.all"), format!("{prefix}.t.>")]);
     assert_eq!(stream.metadata["eventcast.dev/uid"], created.uid().unwrap_or_default());
     assert!(stream.metadata.contains_key("sse.epoch") && stream.allow_direct);
 
-    lab.object::<ServiceAccount>("orders", |_| true).await?;
-    lab.object::<Service>("orders", |_| true).await?;
-    lab.object::<NetworkPolicy>("orders", |_| true).await?;
-    let map = lab.object::<ConfigMap>("orders", |_| true).await?;
+    ns.object::<ServiceAccount>("orders", |_| true).await?;
+    ns.object::<Service>("orders", |_| true).await?;
+    ns.object::<NetworkPolicy>("orders", |_| true).await?;
+    let map = ns.object::<ConfigMap>("orders", |_| true).await?;
     let text = map.data.unwrap_or_default().remove("broker.yaml").context("no configuration")?;
     let config = eventcast_crds::config::load::load(&text, &[])?;
     assert!(config.unknown.is_empty() && config.config.problems().is_empty(), "{text}");
-    assert_eq!(config.config.channels[0].key(), format!("{}/orders", lab.namespace));
-    let deployment = lab.object::<Deployment>("orders", |_| true).await?;
+    assert_eq!(config.config.channels[0].key(), format!("{}/orders", ns.name));
+    let deployment = ns.object::<Deployment>("orders", |_| true).await?;
     let owner = &deployment.owner_references()[0];
     assert_eq!((&*owner.kind, owner.controller), ("EventChannel", Some(true)));
 
-    let shown = lab.cluster.kubectl(&["get", "evch", "orders", "-n", &lab.namespace], None).await?;
+    let shown = ns.cluster.kubectl(&["get", "evch", "orders", "-n", &ns.name], None).await?;
     let shown = String::from_utf8(shown.stdout)?;
     for word in ["READY", "URL", "REPLICAS", "SUBSCRIBERS", "AGE", "True", "1/1", "/channels/"] {
         assert!(shown.contains(word), "{word} not in\n{shown}");
     }
-    let events = lab.events("orders").await?;
+    let events = ns.events("orders").await?;
     for reason in ["StreamCreated", "Ready"] {
         assert!(events.iter().any(|e| e == reason), "{reason} not in {events:?}");
     }
@@ -63,12 +63,12 @@ async fn six_lines_give_a_channel_with_a_url() -> Result<()> {
 #[tokio::test]
 async fn every_change_reaches_what_it_is_about_and_nothing_else() -> Result<()> {
     init_tracing();
-    let lab = Lab::start().await?;
-    lab.apply("orders", json!({})).await?;
-    lab.settled("orders").await?;
-    let before = lab.object::<Deployment>("orders", |_| true).await?;
+    let ns = TestNamespace::start().await?;
+    ns.apply("orders", json!({})).await?;
+    ns.settled("orders").await?;
+    let before = ns.object::<Deployment>("orders", |_| true).await?;
 
-    lab.apply("orders", json!({
+    ns.apply("orders", json!({
         "delivery": {"heartbeatSeconds": 7}, "retention": {"maxAgeSeconds": 600},
         "access": {"allowedOrigins": ["https://app.example"]}, "publishing": {"types": ["order.>"]},
     }))
@@ -77,25 +77,25 @@ async fn every_change_reaches_what_it_is_about_and_nothing_else() -> Result<()> 
         map.data.as_ref().is_some_and(|d| d["broker.yaml"].contains(text))
     };
     for text in ["heartbeatSeconds: 7", "https://app.example", "order.>"] {
-        lab.object::<ConfigMap>("orders", |m| has(m, text)).await?;
+        ns.object::<ConfigMap>("orders", |m| has(m, text)).await?;
     }
-    eventually("the stream keeps less", SOON, || async {
-        ensure!(lab.stream("orders").await?.max_age.as_secs() == 600, "not yet");
+    eventually("the stream keeps less", WAIT_TIMEOUT, || async {
+        ensure!(ns.stream("orders").await?.max_age.as_secs() == 600, "not yet");
         anyhow::Ok(())
     })
     .await?;
-    lab.settled("orders").await?;
-    let after = lab.object::<Deployment>("orders", |_| true).await?;
+    ns.settled("orders").await?;
+    let after = ns.object::<Deployment>("orders", |_| true).await?;
     assert_eq!(before.metadata.generation, after.metadata.generation, "no broker is rolled");
-    assert!(lab.events("orders").await?.contains(&"StreamUpdated".to_owned()));
+    assert!(ns.events("orders").await?.contains(&"StreamUpdated".to_owned()));
 
-    lab.apply("orders", json!({"brokers": {
+    ns.apply("orders", json!({"brokers": {
         "replicas": 3, "image": "registry.example/other:1", "nodeSelector": {"a": "b"}, "drainSeconds": 40,
         "podTemplate": {"metadata": {"annotations": {"team": "shop"}},
             "spec": {"containers": [{"name": "broker", "env": [{"name": "X", "value": "y"}]}]}},
     }}))
     .await?;
-    let deployment = lab.object::<Deployment>("orders", |d| {
+    let deployment = ns.object::<Deployment>("orders", |d| {
         let spec = d.spec.as_ref();
         spec.is_some_and(|s| {
             s.replicas == Some(3)
@@ -108,9 +108,9 @@ async fn every_change_reaches_what_it_is_about_and_nothing_else() -> Result<()> 
     assert_eq!(pod.containers[0].image.as_deref(), Some("registry.example/other:1"));
     assert_eq!(pod.containers[0].env.as_ref().map(Vec::len), Some(1));
     assert!(pod.termination_grace_period_seconds.is_some_and(|s| s > 50));
-    lab.object::<PodDisruptionBudget>("orders", |_| true).await?;
+    ns.object::<PodDisruptionBudget>("orders", |_| true).await?;
 
-    lab.apply(
+    ns.apply(
         "orders",
         json!({"exposure": {
             "service": {"type": "NodePort", "annotations": {"a": "b"}},
@@ -118,15 +118,15 @@ async fn every_change_reaches_what_it_is_about_and_nothing_else() -> Result<()> 
         }}),
     )
     .await?;
-    lab.object::<Service>("orders", |s| {
+    ns.object::<Service>("orders", |s| {
         s.spec.as_ref().is_some_and(|s| s.type_.as_deref() == Some("NodePort"))
     })
     .await?;
-    let ingress = lab.object::<Ingress>("orders", |_| true).await?;
+    let ingress = ns.object::<Ingress>("orders", |_| true).await?;
     assert_eq!(ingress.annotations()["nginx.ingress.kubernetes.io/proxy-buffering"], "off");
-    gone::<PodDisruptionBudget>(&lab, "orders").await?;
-    eventually("the URL leads through the Ingress", SOON, || async {
-        let url = lab
+    gone::<PodDisruptionBudget>(&ns, "orders").await?;
+    eventually("the URL leads through the Ingress", WAIT_TIMEOUT, || async {
+        let url = ns
             .api::<EventChannel>()
             .get("orders")
             .await?
@@ -138,53 +138,53 @@ async fn every_change_reaches_what_it_is_about_and_nothing_else() -> Result<()> 
     })
     .await?;
 
-    lab.apply("orders", json!({})).await?;
-    gone::<Ingress>(&lab, "orders").await
+    ns.apply("orders", json!({})).await?;
+    gone::<Ingress>(&ns, "orders").await
 }
 
 #[tokio::test]
 async fn an_autoscaler_owns_the_number_of_brokers_while_there_is_one() -> Result<()> {
     init_tracing();
-    let lab = Lab::start().await?;
+    let ns = TestNamespace::start().await?;
     let replicas = |d: &Deployment| d.spec.as_ref().and_then(|s| s.replicas);
-    lab.apply("orders", json!({"brokers": {"replicas": 4}})).await?;
-    lab.object::<Deployment>("orders", |d| replicas(d) == Some(4)).await?;
+    ns.apply("orders", json!({"brokers": {"replicas": 4}})).await?;
+    ns.object::<Deployment>("orders", |d| replicas(d) == Some(4)).await?;
     let auto =
         json!({"brokers": {"autoscaling": {"minReplicas": 2, "maxReplicas": 9, "cpuPercent": 60}}});
-    lab.apply("orders", auto).await?;
-    lab.object::<HorizontalPodAutoscaler>("orders", |_| true).await?;
-    let deployment = lab.object::<Deployment>("orders", |d| replicas(d) == Some(4)).await?;
+    ns.apply("orders", auto).await?;
+    ns.object::<HorizontalPodAutoscaler>("orders", |_| true).await?;
+    let deployment = ns.object::<Deployment>("orders", |d| replicas(d) == Some(4)).await?;
     assert_eq!(replicas(&deployment), Some(4), "nobody is cut at the change");
-    scale(&lab, "deploy/orders-broker", 7).await?; // as the autoscaler does
-    lab.apply(
+    scale(&ns, "deploy/orders-broker", 7).await?; // as the autoscaler does
+    ns.apply(
         "orders",
         json!({"delivery": {"heartbeatSeconds": 9},
         "brokers": {"autoscaling": {"minReplicas": 2, "maxReplicas": 9, "cpuPercent": 61}}}),
     )
     .await?;
-    lab.object::<HorizontalPodAutoscaler>("orders", |h| {
+    ns.object::<HorizontalPodAutoscaler>("orders", |h| {
         h.spec
             .as_ref()
             .and_then(|s| s.metrics.as_ref())
             .is_some_and(|m| serde_json::to_string(m).unwrap_or_default().contains("61"))
     })
     .await?;
-    assert_eq!(replicas(&lab.object::<Deployment>("orders", |_| true).await?), Some(7));
-    lab.apply("orders", json!({"brokers": {"replicas": 2}})).await?;
-    lab.object::<Deployment>("orders", |d| replicas(d) == Some(2)).await?;
-    gone::<HorizontalPodAutoscaler>(&lab, "orders").await?;
-    scale(&lab, "evch/orders", 5).await?;
-    lab.object::<Deployment>("orders", |d| replicas(d) == Some(5)).await?;
+    assert_eq!(replicas(&ns.object::<Deployment>("orders", |_| true).await?), Some(7));
+    ns.apply("orders", json!({"brokers": {"replicas": 2}})).await?;
+    ns.object::<Deployment>("orders", |d| replicas(d) == Some(2)).await?;
+    gone::<HorizontalPodAutoscaler>(&ns, "orders").await?;
+    scale(&ns, "evch/orders", 5).await?;
+    ns.object::<Deployment>("orders", |d| replicas(d) == Some(5)).await?;
     Ok(())
 }
 
 #[tokio::test]
 async fn drift_is_repaired_and_what_others_add_stays() -> Result<()> {
     init_tracing();
-    let lab = Lab::start().await?;
-    lab.apply("orders", json!({})).await?;
-    lab.settled("orders").await?;
-    let api: Api<Deployment> = lab.api();
+    let ns = TestNamespace::start().await?;
+    ns.apply("orders", json!({})).await?;
+    ns.settled("orders").await?;
+    let api: Api<Deployment> = ns.api();
     let merge = PatchParams::default();
     let drifted = json!({
         "metadata": {"labels": {"theirs": "stays"}},
@@ -193,45 +193,45 @@ async fn drift_is_repaired_and_what_others_add_stays() -> Result<()> {
     api.patch("orders-broker", &merge, &Patch::Strategic(drifted)).await?;
     let image =
         |d: &Deployment| d.spec.as_ref()?.template.spec.as_ref()?.containers[0].image.clone();
-    let repaired = lab.object::<Deployment>("orders", |d| {
+    let repaired = ns.object::<Deployment>("orders", |d| {
         image(d).as_deref() == Some(eventcast_tests::operator::IMAGE)
             && d.spec.as_ref().is_some_and(|s| s.replicas == Some(1))
     });
     let repaired = repaired.await?;
     assert_eq!(repaired.labels()["theirs"], "stays");
-    lab.object::<Deployment>("orders", |d| {
+    ns.object::<Deployment>("orders", |d| {
         let pod = d.spec.as_ref().and_then(|s| s.template.spec.as_ref());
         pod.is_some_and(|p| p.containers[0].env.is_none())
     })
     .await?;
 
-    lab.api::<ConfigMap>()
+    ns.api::<ConfigMap>()
         .patch("orders-broker", &merge, &Patch::Merge(json!({"data": {"broker.yaml": "x: y"}})))
         .await?;
-    lab.object::<ConfigMap>("orders", |m| {
+    ns.object::<ConfigMap>("orders", |m| {
         m.data.as_ref().is_some_and(|d| d["broker.yaml"].contains("channels:"))
     })
     .await?;
     for _ in 0..2 {
-        let uid = lab.object::<Service>("orders", |_| true).await?.uid();
-        lab.api::<Service>().delete("orders-broker", &DeleteParams::default()).await?;
-        lab.object::<Service>("orders", |s| s.uid() != uid).await?;
+        let uid = ns.object::<Service>("orders", |_| true).await?.uid();
+        ns.api::<Service>().delete("orders-broker", &DeleteParams::default()).await?;
+        ns.object::<Service>("orders", |s| s.uid() != uid).await?;
     }
-    eventually("the Event", SOON, || async {
-        ensure!(lab.events("orders").await?.contains(&"DriftRepaired".to_owned()), "not told");
+    eventually("the Event", WAIT_TIMEOUT, || async {
+        ensure!(ns.events("orders").await?.contains(&"DriftRepaired".to_owned()), "not told");
         anyhow::Ok(())
     })
     .await?;
-    assert!(lab.operator.metric("eventcast_operator_drift_repairs_total", &[]).await? >= 3.0);
+    assert!(ns.operator.metric("eventcast_operator_drift_repairs_total", &[]).await? >= 3.0);
 
     // The stream, too: what somebody changes there comes back, and its events stay.
-    let jetstream = lab.nats.jetstream().await?;
-    let mut config = lab.stream("orders").await?;
+    let jetstream = ns.nats.jetstream().await?;
+    let mut config = ns.stream("orders").await?;
     config.max_age = std::time::Duration::from_secs(300);
     jetstream.update_stream(config).await?;
-    lab.apply("orders", json!({"delivery": {"heartbeatSeconds": 8}})).await?;
-    eventually("the stream is as it was", SOON, || async {
-        ensure!(lab.stream("orders").await?.max_age.as_secs() == 604_800, "not yet");
+    ns.apply("orders", json!({"delivery": {"heartbeatSeconds": 8}})).await?;
+    eventually("the stream is as it was", WAIT_TIMEOUT, || async {
+        ensure!(ns.stream("orders").await?.max_age.as_secs() == 604_800, "not yet");
         anyhow::Ok(())
     })
     .await
@@ -240,18 +240,18 @@ async fn drift_is_repaired_and_what_others_add_stays() -> Result<()> {
 #[tokio::test]
 async fn nothing_is_written_where_nothing_differs() -> Result<()> {
     init_tracing();
-    let lab = Lab::start_with(&["--resync-seconds=1"]).await?;
+    let ns = TestNamespace::start_with(&["--resync-seconds=1"]).await?;
     for name in ["one", "two"] {
-        lab.apply(name, json!({"brokers": {"replicas": 2}})).await?;
-        lab.settled(name).await?;
-        lab.make_ready(name).await?;
-        lab.condition(name, "Ready", "True", "Ready").await?;
+        ns.apply(name, json!({"brokers": {"replicas": 2}})).await?;
+        ns.settled(name).await?;
+        ns.make_ready(name).await?;
+        ns.condition(name, "Ready", "True", "Ready").await?;
     }
     let reconciles =
-        || lab.operator.metric("eventcast_operator_reconciles_total", &[("result", "ok")]);
-    let writes = || lab.operator.metric("eventcast_operator_api_writes_total", &[]);
+        || ns.operator.metric("eventcast_operator_reconciles_total", &[("result", "ok")]);
+    let writes = || ns.operator.metric("eventcast_operator_api_writes_total", &[]);
     let (before, reconciled) = (writes().await?, reconciles().await?);
-    eventually("more reconciles", SOON, || async {
+    eventually("more reconciles", WAIT_TIMEOUT, || async {
         ensure!(reconciles().await? >= reconciled + 8.0, "too few");
         anyhow::Ok(())
     })
@@ -264,52 +264,52 @@ async fn nothing_is_written_where_nothing_differs() -> Result<()> {
 async fn an_object_of_somebody_else_is_never_taken() -> Result<()> {
     init_tracing();
     // what only a person can mend waits for a resync
-    let lab = Lab::start_with(&["--resync-seconds=2"]).await?;
+    let ns = TestNamespace::start_with(&["--resync-seconds=2"]).await?;
     let theirs = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "orders-broker"}, "data": {"theirs": "yes"}});
-    let api: Api<ConfigMap> = lab.api();
+    let api: Api<ConfigMap> = ns.api();
     let created = api.create(&Default::default(), &serde_json::from_value(theirs)?).await?;
-    lab.apply("orders", json!({})).await?;
-    let condition = lab.condition("orders", "Accepted", "False", "NameConflict").await?;
+    ns.apply("orders", json!({})).await?;
+    let condition = ns.condition("orders", "Accepted", "False", "NameConflict").await?;
     assert!(condition.message.contains("ConfigMap orders-broker"), "{}", condition.message);
     let now = api.get("orders-broker").await?;
     assert_eq!((now.resource_version(), now.data), (created.resource_version(), created.data));
     api.delete("orders-broker", &DeleteParams::default()).await?;
-    lab.settled("orders").await
+    ns.settled("orders").await
 }
 
 #[tokio::test]
 async fn a_paused_channel_is_left_alone() -> Result<()> {
     init_tracing();
-    let lab = Lab::start().await?;
-    lab.apply("orders", json!({})).await?;
-    lab.settled("orders").await?;
+    let ns = TestNamespace::start().await?;
+    ns.apply("orders", json!({})).await?;
+    ns.settled("orders").await?;
     let annotate = |value: serde_json::Value| {
-        let api: Api<EventChannel> = lab.api();
+        let api: Api<EventChannel> = ns.api();
         async move {
             let patch = json!({"metadata": {"annotations": {"eventcast.dev/paused": value}}});
             api.patch("orders", &PatchParams::default(), &Patch::Merge(patch)).await
         }
     };
     annotate(json!("true")).await?;
-    lab.condition("orders", "Paused", "True", "PausedByAnnotation").await?;
-    lab.api::<Service>().delete("orders-broker", &DeleteParams::default()).await?;
-    lab.apply("orders", json!({"retention": {"maxAgeSeconds": 777}})).await?;
+    ns.condition("orders", "Paused", "True", "PausedByAnnotation").await?;
+    ns.api::<Service>().delete("orders-broker", &DeleteParams::default()).await?;
+    ns.apply("orders", json!({"retention": {"maxAgeSeconds": 777}})).await?;
     // another channel shows that the operator has been past here
-    lab.apply("other", json!({})).await?;
-    lab.settled("other").await?;
-    assert!(lab.api::<Service>().get_opt("orders-broker").await?.is_none());
-    assert_eq!(lab.stream("orders").await?.max_age.as_secs(), 604_800);
+    ns.apply("other", json!({})).await?;
+    ns.settled("other").await?;
+    assert!(ns.api::<Service>().get_opt("orders-broker").await?.is_none());
+    assert_eq!(ns.stream("orders").await?.max_age.as_secs(), 604_800);
     annotate(json!(null)).await?;
-    lab.object::<Service>("orders", |_| true).await?;
-    lab.settled("orders").await?;
-    assert_eq!(lab.stream("orders").await?.max_age.as_secs(), 777);
+    ns.object::<Service>("orders", |_| true).await?;
+    ns.settled("orders").await?;
+    assert_eq!(ns.stream("orders").await?.max_age.as_secs(), 777);
     Ok(())
 }
 
 #[tokio::test]
 async fn the_examples_are_accepted() -> Result<()> {
     init_tracing();
-    let lab = Lab::start().await?;
+    let ns = TestNamespace::start().await?;
     for (file, name) in [
         ("minimal", "demo"),
         ("production", "orders"),
@@ -317,11 +317,10 @@ async fn the_examples_are_accepted() -> Result<()> {
         ("public-feed", "scores"),
     ] {
         let path = chart::folder().join(format!("examples/{file}.yaml")).display().to_string();
-        let applied =
-            lab.cluster.kubectl(&["apply", "-n", &lab.namespace, "-f", &path], None).await?;
+        let applied = ns.cluster.kubectl(&["apply", "-n", &ns.name, "-f", &path], None).await?;
         ensure!(applied.status.success(), "{file}: {}", String::from_utf8_lossy(&applied.stderr));
-        lab.condition(name, "Accepted", "True", "Accepted").await?;
-        lab.object::<Deployment>(name, |_| true).await?;
+        ns.condition(name, "Accepted", "True", "Accepted").await?;
+        ns.object::<Deployment>(name, |_| true).await?;
     }
     Ok(())
 }
@@ -330,13 +329,13 @@ async fn the_examples_are_accepted() -> Result<()> {
 async fn every_metric_that_dashboards_and_alerts_may_ask_for_is_served_from_the_start() -> Result<()>
 {
     init_tracing();
-    let lab = Lab::start().await?;
-    let served = chart::promql::Known::of(&lab.operator.metrics().await?);
+    let ns = TestNamespace::start().await?;
+    let served = chart::promql::Known::of(&ns.operator.metrics().await?);
     assert_eq!(served, chart::monitoring::operator());
     Ok(())
 }
 
-async fn gone<K>(lab: &Lab, name: &str) -> Result<()>
+async fn gone<K>(ns: &TestNamespace, name: &str) -> Result<()>
 where
     K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
         + serde::de::DeserializeOwned
@@ -344,16 +343,16 @@ where
         + std::fmt::Debug,
 {
     let what = format!("no {} any more", K::kind(&()));
-    eventually(&what, SOON, || async {
-        ensure!(lab.api::<K>().get_opt(&format!("{name}-broker")).await?.is_none(), "it is there");
+    eventually(&what, WAIT_TIMEOUT, || async {
+        ensure!(ns.api::<K>().get_opt(&format!("{name}-broker")).await?.is_none(), "it is there");
         anyhow::Ok(())
     })
     .await
 }
 
-async fn scale(lab: &Lab, what: &str, count: u32) -> Result<()> {
+async fn scale(ns: &TestNamespace, what: &str, count: u32) -> Result<()> {
     let count = format!("--replicas={count}");
-    let scaled = lab.cluster.kubectl(&["scale", what, &count, "-n", &lab.namespace], None).await?;
+    let scaled = ns.cluster.kubectl(&["scale", what, &count, "-n", &ns.name], None).await?;
     ensure!(scaled.status.success(), "{}", String::from_utf8_lossy(&scaled.stderr));
     Ok(())
 }

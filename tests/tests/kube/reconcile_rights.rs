@@ -7,7 +7,7 @@ use eventcast_crds::channel::EventChannel;
 use eventcast_tests::{
     chart, eventually, init_tracing,
     kube::{ApiServer, Cluster, temp_namespace},
-    lab::{self, SOON, install_crd},
+    namespace::{self, WAIT_TIMEOUT, install_crd},
     nats::NatsServer,
     operator::{Operator, Options},
     process,
@@ -74,8 +74,15 @@ fn granted(manifests: &[Value]) -> BTreeSet<Right> {
 }
 
 async fn channel(client: &Client, namespace: &str, spec: Value) -> Result<()> {
-    lab::apply(client, namespace, "orders", spec).await?;
-    lab::holds(client, namespace, "orders", &["Accepted", "StreamReady", "Exposed"], SOON).await
+    namespace::apply(client, namespace, "orders", spec).await?;
+    namespace::holds(
+        client,
+        namespace,
+        "orders",
+        &["Accepted", "StreamReady", "Exposed"],
+        WAIT_TIMEOUT,
+    )
+    .await
 }
 
 #[tokio::test]
@@ -144,7 +151,7 @@ async fn every_call_is_allowed_and_every_right_is_used() -> Result<()> {
         })
     };
     let mut operator = Operator::start(options("true")?).await?;
-    eventually("every right is there", SOON, || async {
+    eventually("every right is there", WAIT_TIMEOUT, || async {
         let (status, text) = operator.get("/readyz").await?;
         ensure!(status == 200, "{text}");
         anyhow::Ok(())
@@ -166,7 +173,7 @@ async fn every_call_is_allowed_and_every_right_is_used() -> Result<()> {
         // the second Event of one kind is a patch
         let before = services.get("orders-broker").await?;
         services.delete("orders-broker", &DeleteParams::default()).await?;
-        eventually("it is there again", SOON, || async {
+        eventually("it is there again", WAIT_TIMEOUT, || async {
             ensure!(
                 services.get("orders-broker").await?.metadata.uid != before.metadata.uid,
                 "the old one"
@@ -177,7 +184,7 @@ async fn every_call_is_allowed_and_every_right_is_used() -> Result<()> {
     }
     // Without network policies and monitors: those that there are go.
     operator.signal(rustix::process::Signal::TERM)?;
-    operator.wait_exit(SOON).await?;
+    operator.wait_exit(WAIT_TIMEOUT).await?;
     let mut operator = Operator::start(options("false")?).await?;
     channel(
         &client,
@@ -185,7 +192,7 @@ async fn every_call_is_allowed_and_every_right_is_used() -> Result<()> {
         json!({"deletionPolicy": "Delete", "delivery": {"heartbeatSeconds": 9}}),
     )
     .await?;
-    eventually("Events and all have been told", SOON, || async {
+    eventually("Events and all have been told", WAIT_TIMEOUT, || async {
         let calls: BTreeSet<_> =
             server.audit()?.into_iter().map(|e| (e.verb, e.resource)).collect();
         let last = ["networkpolicies", "podmonitors"].map(|r| ("delete".to_owned(), r.to_owned()));
@@ -195,13 +202,13 @@ async fn every_call_is_allowed_and_every_right_is_used() -> Result<()> {
     .await?;
     let channels: Api<EventChannel> = Api::namespaced(client.clone(), &namespace);
     channels.delete("orders", &DeleteParams::default()).await?;
-    eventually("the channel is gone", SOON, || async {
+    eventually("the channel is gone", WAIT_TIMEOUT, || async {
         ensure!(channels.get_opt("orders").await?.is_none(), "it is there");
         anyhow::Ok(())
     })
     .await?;
     operator.signal(rustix::process::Signal::TERM)?;
-    operator.wait_exit(SOON).await?;
+    operator.wait_exit(WAIT_TIMEOUT).await?;
     let deployments: Api<Deployment> = Api::namespaced(client, &namespace);
     assert!(
         deployments.get_opt("orders-broker").await?.is_some(),
@@ -253,7 +260,7 @@ async fn an_operator_without_a_right_says_which_and_is_not_ready() -> Result<()>
         own: namespace.clone(),
         more: Vec::new(),
     })?;
-    eventually("it says what is missing", SOON, || async {
+    eventually("it says what is missing", WAIT_TIMEOUT, || async {
         let (status, text) = operator.get("/readyz").await?;
         let wanted = format!("patch eventchannels/status (eventcast.dev) in namespace {namespace}");
         ensure!(status == 503 && text.contains(&wanted), "{status} {text}");
@@ -281,7 +288,7 @@ async fn check_says_whether_everything_is_there() -> Result<()> {
     let (code, said) = check(nats.url()).await?;
     ensure!(code == Some(1) && said.contains("serves no EventChannel"), "{said}");
     install_crd(&server).await?;
-    eventually("everything is there", SOON, || async {
+    eventually("everything is there", WAIT_TIMEOUT, || async {
         let (code, said) = check(nats.url()).await?;
         ensure!(code == Some(0), "{said}");
         anyhow::Ok(())

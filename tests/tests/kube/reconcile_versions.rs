@@ -5,7 +5,7 @@ use eventcast_crds::channel::{EventChannel, crd};
 use eventcast_tests::{
     eventually, init_tracing,
     kube::{ApiServer, temp_namespace},
-    lab::{SOON, install_crd},
+    namespace::{WAIT_TIMEOUT, install_crd},
     nats::NatsServer,
     operator::{Operator, Options},
 };
@@ -36,7 +36,7 @@ async fn serve(client: &Client, change: impl FnOnce(&mut Value)) -> Result<()> {
 async fn condition(client: &Client, namespace: &str, name: &str, reason: &str) -> Result<String> {
     let resource = ApiResource::erase::<EventChannel>(&());
     let raw: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
-    eventually(&format!("Accepted with {reason}"), SOON * 5, || async {
+    eventually(&format!("Accepted with {reason}"), WAIT_TIMEOUT * 5, || async {
         let object = raw.get(name).await?;
         let conditions = object.data.pointer("/status/conditions").cloned().unwrap_or_default();
         let found =
@@ -72,7 +72,7 @@ async fn an_operator_lives_with_older_and_newer_definitions_and_says_so() -> Res
         *heartbeat = json!({"x-kubernetes-int-or-string": true});
     })
     .await?;
-    eventually("the newer definition is served", SOON, || {
+    eventually("the newer definition is served", WAIT_TIMEOUT, || {
         create(&client, &namespace, "newer", json!({"future": "x"}))
     })
     .await?;
@@ -95,7 +95,7 @@ async fn an_operator_lives_with_older_and_newer_definitions_and_says_so() -> Res
     let message = condition(&client, &namespace, "unreadable", "Unreadable").await?;
     ensure!(message.contains("spec.delivery.heartbeatSeconds"), "{message}");
     condition(&client, &namespace, "plain", "Accepted").await?;
-    eventually("the difference is measured", SOON, || async {
+    eventually("the difference is measured", WAIT_TIMEOUT, || async {
         ensure!(operator.metric("eventcast_operator_schema_differences", &[]).await? > 0.0, "none");
         anyhow::Ok(())
     })
@@ -109,14 +109,16 @@ async fn an_operator_lives_with_older_and_newer_definitions_and_says_so() -> Res
     })
     .await?;
     operator.relaunch()?;
-    operator.leads(SOON * 3).await?;
+    operator.leads(WAIT_TIMEOUT * 3).await?;
     let message = condition(&client, &namespace, "plain", "CrdOlder").await?;
     ensure!(message.contains("status.url") && message.contains("apply the CRD"), "{message}");
-    eventually("new channels are served", SOON, || create(&client, &namespace, "later", json!({})))
-        .await?;
+    eventually("new channels are served", WAIT_TIMEOUT, || {
+        create(&client, &namespace, "later", json!({}))
+    })
+    .await?;
     condition(&client, &namespace, "later", "CrdOlder").await?;
     let services: Api<Service> = Api::namespaced(client.clone(), &namespace);
-    eventually("its objects are made", SOON, || async {
+    eventually("its objects are made", WAIT_TIMEOUT, || async {
         services.get("later-broker").await.map(|_| ())
     })
     .await?;
@@ -125,7 +127,7 @@ async fn an_operator_lives_with_older_and_newer_definitions_and_says_so() -> Res
     install_crd(&server).await?;
     operator.kill9()?;
     operator.relaunch()?;
-    operator.leads(SOON * 3).await?;
+    operator.leads(WAIT_TIMEOUT * 3).await?;
     for name in ["plain", "later", "newer"] {
         condition(&client, &namespace, name, "Accepted").await?;
     }

@@ -8,7 +8,7 @@ use eventcast_crds::channel::EventChannel;
 use eventcast_tests::{
     eventually, init_tracing,
     kube::{ApiServer, temp_namespace},
-    lab::{Lab, SOON},
+    namespace::{TestNamespace, WAIT_TIMEOUT},
     nats::NatsServer,
     operator::{Operator, Options},
     process,
@@ -18,15 +18,15 @@ use kube::{Api, api::ListParams};
 use serde_json::json;
 
 /// Reconciles that failed for `reason`.
-async fn failures(lab: &Lab, reason: &str) -> Result<f64> {
-    lab.operator.metric("eventcast_operator_failures_total", &[("reason", reason)]).await
+async fn failures(ns: &TestNamespace, reason: &str) -> Result<f64> {
+    ns.operator.metric("eventcast_operator_failures_total", &[("reason", reason)]).await
 }
 
 #[tokio::test]
 async fn what_a_person_must_mend_is_told_once_and_waits() -> Result<()> {
     init_tracing();
-    let lab = Lab::start().await?;
-    let jetstream = lab.nats.jetstream().await?;
+    let ns = TestNamespace::start().await?;
+    let jetstream = ns.nats.jetstream().await?;
     let stream = |name: &str, subject: String| StreamConfig {
         name: name.into(),
         subjects: vec![subject],
@@ -41,7 +41,7 @@ async fn what_a_person_must_mend_is_told_once_and_waits() -> Result<()> {
     jetstream.create_stream(memory).await?;
     let theirs =
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "taken-broker"}});
-    lab.api::<ConfigMap>().create(&Default::default(), &serde_json::from_value(theirs)?).await?;
+    ns.api::<ConfigMap>().create(&Default::default(), &serde_json::from_value(theirs)?).await?;
 
     let lasting = [
         ("legacy", json!({"stream": {"name": "LEGACY"}}), "StreamReady", "NotOwned"),
@@ -73,39 +73,39 @@ async fn what_a_person_must_mend_is_told_once_and_waits() -> Result<()> {
         ),
     ];
     for (name, spec, condition, reason) in &lasting {
-        lab.apply(name, spec.clone()).await?;
-        lab.condition(name, condition, "False", reason).await?;
+        ns.apply(name, spec.clone()).await?;
+        ns.condition(name, condition, "False", reason).await?;
     }
     // Reconciles that the first writes caused are over when the counters stand still.
     let counts = || async {
         let mut counts = Vec::new();
         for (_, _, _, reason) in &lasting {
-            counts.push(failures(&lab, reason).await?);
+            counts.push(failures(&ns, reason).await?);
         }
         anyhow::Ok(counts)
     };
-    let passing = || failures(&lab, "TooFewServers");
-    lab.apply("many", json!({"retention": {"replicas": 3}})).await?;
-    eventually("the first tries", SOON, || async {
+    let passing = || failures(&ns, "TooFewServers");
+    ns.apply("many", json!({"retention": {"replicas": 3}})).await?;
+    eventually("the first tries", WAIT_TIMEOUT, || async {
         ensure!(passing().await? >= 2.0, "not yet");
         anyhow::Ok(())
     })
     .await?;
     let (before, tried) = (counts().await?, passing().await?);
     // What may pass is the clock: it is tried again after 1, 2, 4, 8 s.
-    eventually("more tries", SOON, || async {
+    eventually("more tries", WAIT_TIMEOUT, || async {
         ensure!(passing().await? >= tried + 2.0, "not yet");
         anyhow::Ok(())
     })
     .await?;
     assert_eq!(counts().await?, before, "nothing has changed, so nobody looked again");
-    let log = lab.operator.log();
+    let log = ns.operator.log();
     for (name, _, _, reason) in &lasting {
-        let key = format!("{}/{name}", lab.namespace);
+        let key = format!("{}/{name}", ns.name);
         let told = log.lines().filter(|l| l.contains(&key) && l.contains("WARN")).count();
         assert!((1..=2).contains(&told), "{name} ({reason}) is told {told} times");
     }
-    let events: Api<Event> = lab.api();
+    let events: Api<Event> = ns.api();
     for event in events.list(&ListParams::default()).await?.items {
         let reason = event.reason.unwrap_or_default();
         let again = lasting.iter().any(|l| l.3 == reason) && event.series.is_some();
@@ -117,27 +117,27 @@ async fn what_a_person_must_mend_is_told_once_and_waits() -> Result<()> {
 #[tokio::test]
 async fn a_deletion_that_waits_is_told_once() -> Result<()> {
     init_tracing();
-    let mut lab = Lab::start().await?;
-    lab.apply("orders", json!({"deletionPolicy": "Delete"})).await?;
-    lab.settled("orders").await?;
-    lab.nats.kill9()?;
-    lab.delete("orders").await?;
-    lab.condition("orders", "Ready", "False", "StreamNotDeleted").await?;
-    let tried = failures(&lab, "NatsUnreachable").await?;
-    eventually("more tries", SOON, || async {
-        ensure!(failures(&lab, "NatsUnreachable").await? >= tried + 3.0, "not yet");
+    let mut ns = TestNamespace::start().await?;
+    ns.apply("orders", json!({"deletionPolicy": "Delete"})).await?;
+    ns.settled("orders").await?;
+    ns.nats.kill9()?;
+    ns.delete("orders").await?;
+    ns.condition("orders", "Ready", "False", "StreamNotDeleted").await?;
+    let tried = failures(&ns, "NatsUnreachable").await?;
+    eventually("more tries", WAIT_TIMEOUT, || async {
+        ensure!(failures(&ns, "NatsUnreachable").await? >= tried + 3.0, "not yet");
         anyhow::Ok(())
     })
     .await?;
-    let events: Api<Event> = lab.api();
+    let events: Api<Event> = ns.api();
     let blocked = events.list(&ListParams::default()).await?.items;
     let blocked: Vec<_> =
         blocked.into_iter().filter(|e| e.reason.as_deref() == Some("FinalizerBlocked")).collect();
     assert_eq!(blocked.len(), 1);
     assert!(blocked[0].series.is_none(), "{:?}", blocked[0].series);
-    lab.nats.restart().await?;
-    eventually("the channel is gone", SOON, || async {
-        ensure!(lab.api::<EventChannel>().get_opt("orders").await?.is_none(), "it is there");
+    ns.nats.restart().await?;
+    eventually("the channel is gone", WAIT_TIMEOUT, || async {
+        ensure!(ns.api::<EventChannel>().get_opt("orders").await?.is_none(), "it is there");
         anyhow::Ok(())
     })
     .await
@@ -146,22 +146,22 @@ async fn a_deletion_that_waits_is_told_once() -> Result<()> {
 #[tokio::test]
 async fn events_that_nats_does_not_take_and_streams_that_erase_nothing_are_told() -> Result<()> {
     init_tracing();
-    let lab = Lab::start().await?;
-    lab.apply("large", json!({"publishing": {"maxEventBytes": 2 << 20}})).await?;
-    let told = lab.condition("large", "StreamReady", "True", "MaxPayloadTooSmall").await?;
+    let ns = TestNamespace::start().await?;
+    ns.apply("large", json!({"publishing": {"maxEventBytes": 2 << 20}})).await?;
+    let told = ns.condition("large", "StreamReady", "True", "MaxPayloadTooSmall").await?;
     assert!(told.message.contains("set max_payload of nats-server to 2113536"), "{}", told.message);
     let mut check = tokio::process::Command::new(process::built("eventcast-operator"));
-    check.env("KUBECONFIG", lab.cluster.admin_kubeconfig()).arg("check").args([
-        format!("--nats-servers={}", lab.nats.url()),
-        format!("--watch-namespaces={}", lab.namespace),
-        format!("--lease-namespace={}", lab.namespace),
+    check.env("KUBECONFIG", ns.cluster.admin_kubeconfig()).arg("check").args([
+        format!("--nats-servers={}", ns.nats.url()),
+        format!("--watch-namespaces={}", ns.name),
+        format!("--lease-namespace={}", ns.name),
     ]);
     let checked = check.output().await?;
     let said = String::from_utf8_lossy(&checked.stderr).into_owned();
-    let key = format!("channel {}/large: publishing.maxEventBytes", lab.namespace);
+    let key = format!("channel {}/large: publishing.maxEventBytes", ns.name);
     ensure!(checked.status.code() == Some(1) && said.contains(&key), "{said}");
-    lab.apply("large", json!({"publishing": {"maxEventBytes": 1 << 19}})).await?;
-    lab.settled("large").await?;
+    ns.apply("large", json!({"publishing": {"maxEventBytes": 1 << 19}})).await?;
+    ns.settled("large").await?;
 
     let kept = StreamConfig {
         name: "KEPT".into(),
@@ -169,9 +169,9 @@ async fn events_that_nats_does_not_take_and_streams_that_erase_nothing_are_told(
         deny_delete: true,
         ..StreamConfig::default()
     };
-    lab.nats.jetstream().await?.create_stream(kept).await?;
-    lab.apply("kept", json!({"stream": {"name": "KEPT", "adoptionPolicy": "Adopt"}})).await?;
-    let told = lab.condition("kept", "StreamReady", "True", "StreamReady").await?;
+    ns.nats.jetstream().await?.create_stream(kept).await?;
+    ns.apply("kept", json!({"stream": {"name": "KEPT", "adoptionPolicy": "Adopt"}})).await?;
+    let told = ns.condition("kept", "StreamReady", "True", "StreamReady").await?;
     assert!(told.message.contains("single events cannot be erased"), "{}", told.message);
     Ok(())
 }

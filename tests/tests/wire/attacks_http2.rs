@@ -6,12 +6,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use eventcast_tests::{
     eventually,
-    http::{RawConn, Version},
-    wire::{EVENTS, Site, Two},
+    http::{Http1Connection, Version},
+    wire::{BrokerWithNats, EVENTS, Http2Connection},
 };
 use tokio::{net::TcpStream, time::timeout};
 
-const SOON: Duration = Duration::from_secs(8);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(8);
 const MIB: u64 = 1 << 20;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -25,8 +25,13 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Sends `frames` again and again, until the broker ends the connection or reads no more, or `count` times.
-async fn flood(site: &Site, first: &[u8], frames: &[u8], count: usize) -> Result<RawConn> {
-    let mut connection = RawConn::connect(site.broker.address()).await?;
+async fn flood(
+    broker: &BrokerWithNats,
+    first: &[u8],
+    frames: &[u8],
+    count: usize,
+) -> Result<Http1Connection> {
+    let mut connection = Http1Connection::connect(broker.address()).await?;
     let settings = frame(4, 0, 0, &[]);
     connection.send([PREFACE, &settings, first].concat()).await?;
     for _ in 0..count {
@@ -41,23 +46,23 @@ async fn flood(site: &Site, first: &[u8], frames: &[u8], count: usize) -> Result
 /// A16: streams opened and reset at once, by the thousand, neither occupy the broker nor stay.
 #[tokio::test]
 async fn a16_rapid_resets_leave_nothing_behind() -> Result<()> {
-    let site = Site::start(|_| {}).await?;
-    let mut other = site.listen(Version::Two, "").await?;
-    let before = site.broker.rss()?;
+    let broker = BrokerWithNats::start(|_| {}).await?;
+    let mut other = broker.open_stream(Version::Http2, "").await?;
+    let before = broker.rss()?;
     for _ in 0..5 {
-        let mut connection = Two::connect(site.broker.address()).await?;
+        let mut connection = Http2Connection::connect(broker.address()).await?;
         for _ in 0..2000 {
-            match timeout(SOON, connection.send("GET", EVENTS, &[], b"")).await {
+            match timeout(WAIT_TIMEOUT, connection.send("GET", EVENTS, &[], b"")).await {
                 Ok(Ok(answer)) => drop(answer), // a reset
                 Ok(Err(_)) | Err(_) => break,   // GOAWAY: enough is enough
             }
         }
     }
-    site.publish("still here").await?;
+    broker.publish("still here").await?;
     assert_eq!(other.data().await?, "still here");
-    site.metric("eventcast_subscribers", &[], SOON, |open| open == 1.0).await?;
-    site.metric("eventcast_connections", &[], SOON, |open| open == 1.0).await?;
-    let grown = site.broker.rss()?.saturating_sub(before) / MIB;
+    broker.wait_for_metric("eventcast_subscribers", &[], WAIT_TIMEOUT, |open| open == 1.0).await?;
+    broker.wait_for_metric("eventcast_connections", &[], WAIT_TIMEOUT, |open| open == 1.0).await?;
+    let grown = broker.rss()?.saturating_sub(before) / MIB;
     ensure!(grown < 64, "{grown} MiB more than before");
     Ok(())
 }
@@ -65,23 +70,23 @@ async fn a16_rapid_resets_leave_nothing_behind() -> Result<()> {
 /// A17: a head that goes on and on in CONTINUATION frames ends the connection.
 #[tokio::test]
 async fn a17_a_flood_of_continuations_ends_the_connection() -> Result<()> {
-    let site = Site::start(|_| {}).await?;
-    let mut other = site.listen(Version::Two, "").await?;
-    let before = site.broker.rss()?;
+    let broker = BrokerWithNats::start(|_| {}).await?;
+    let mut other = broker.open_stream(Version::Http2, "").await?;
+    let before = broker.rss()?;
     let headers = frame(1, 1, 1, &[0x82]); // :method: GET, END_STREAM, no END_HEADERS
     let empty = frame(9, 0, 1, &[]).repeat(100);
     // literal header fields without indexing, `a: a`
     let full = frame(9, 0, 1, &[0, 1, b'a', 1, b'a'].repeat(3000)).repeat(4);
     for (what, frames) in [("empty ones", empty), ("header fields", full)] {
-        let ours = flood(&site, &headers, &frames, 1000).await?;
+        let ours = flood(&broker, &headers, &frames, 1000).await?;
         let ended = |open| open == 1.0;
-        let ended = site.metric("eventcast_connections", &[], SOON, ended).await;
+        let ended = broker.wait_for_metric("eventcast_connections", &[], WAIT_TIMEOUT, ended).await;
         ended.with_context(|| format!("a flood of {what} is still read"))?;
         drop(ours);
     }
-    site.publish("still here").await?;
+    broker.publish("still here").await?;
     assert_eq!(other.data().await?, "still here");
-    let grown = site.broker.rss()?.saturating_sub(before) / MIB;
+    let grown = broker.rss()?.saturating_sub(before) / MIB;
     ensure!(grown < 64, "{grown} MiB more than before");
     Ok(())
 }
@@ -89,40 +94,40 @@ async fn a17_a_flood_of_continuations_ends_the_connection() -> Result<()> {
 /// A18: settings, pings and window updates by the hundred thousand, whose answers nobody reads, cost no memory.
 #[tokio::test]
 async fn a18_floods_of_settings_and_pings_cost_no_memory() -> Result<()> {
-    let site = Site::start(|_| {}).await?;
-    let mut other = site.listen(Version::Two, "").await?;
-    let before = site.broker.rss()?;
+    let broker = BrokerWithNats::start(|_| {}).await?;
+    let mut other = broker.open_stream(Version::Http2, "").await?;
+    let before = broker.rss()?;
     for (kind, payload) in [(4, &[][..]), (6, &[0; 8]), (8, &[0, 0, 0, 1])] {
         // ended, held back or read: all are right as long as they cost nothing
-        flood(&site, &[], &frame(kind, 0, 0, payload).repeat(200), 1000).await?;
-        let grown = site.broker.rss()?.saturating_sub(before) / MIB;
+        flood(&broker, &[], &frame(kind, 0, 0, payload).repeat(200), 1000).await?;
+        let grown = broker.rss()?.saturating_sub(before) / MIB;
         ensure!(grown < 64, "{grown} MiB more than before, by frames of type {kind}");
     }
-    site.publish("still here").await?;
+    broker.publish("still here").await?;
     assert_eq!(other.data().await?, "still here");
-    site.metric("eventcast_connections", &[], SOON, |open| open == 1.0).await?;
+    broker.wait_for_metric("eventcast_connections", &[], WAIT_TIMEOUT, |open| open == 1.0).await?;
     Ok(())
 }
 
 /// A18: a stream whose window stays shut is reset at the stall deadline; the others on its connection live on.
 #[tokio::test]
 async fn a18_a_stream_that_stops_reading_is_reset_and_its_neighbours_live_on() -> Result<()> {
-    let site = Site::start(|config| {
+    let broker = BrokerWithNats::start(|config| {
         config.channels[0].delivery.stall_seconds = 1;
     })
     .await?;
-    let mut connection = Two::connect(site.broker.address()).await?;
-    let mut deaf = connection.ask("GET", EVENTS, &[], b"").await?;
-    let mut reader = connection.ask("GET", EVENTS, &[], b"").await?;
-    reader.opening().await?;
+    let mut connection = Http2Connection::connect(broker.address()).await?;
+    let mut deaf = connection.request("GET", EVENTS, &[], b"").await?;
+    let mut reader = connection.request("GET", EVENTS, &[], b"").await?;
+    reader.read_retry().await?;
     for n in 0..3 {
-        site.publish(format!("{n} {}", "x".repeat(100 << 10))).await?;
+        broker.publish(format!("{n} {}", "x".repeat(100 << 10))).await?;
         ensure!(reader.data().await?.starts_with(&n.to_string()), "{n}");
     }
-    stalled(&site, 1.0).await?;
+    stalled(&broker, 1.0).await?;
     let mut bytes = 0;
     let end = loop {
-        match deaf.piece().await {
+        match deaf.next_chunk().await {
             Ok(Some(piece)) => bytes += piece.len(),
             Ok(None) => {
                 anyhow::bail!("a clean end after {bytes} bytes: it was cut within an event")
@@ -133,7 +138,7 @@ async fn a18_a_stream_that_stops_reading_is_reset_and_its_neighbours_live_on() -
     let reset = end.downcast_ref::<h2::Error>().and_then(h2::Error::reason);
     assert_eq!(reset, Some(h2::Reason::CANCEL), "{end:#}");
     ensure!(bytes <= 65_535, "{bytes} bytes beyond the window");
-    site.publish("after").await?;
+    broker.publish("after").await?;
     assert_eq!(reader.data().await?, "after");
     Ok(())
 }
@@ -141,35 +146,35 @@ async fn a18_a_stream_that_stops_reading_is_reset_and_its_neighbours_live_on() -
 /// A18: a client that never opens a window is no better: its streams are reset at the stall deadline too.
 #[tokio::test]
 async fn a18_a_window_that_was_never_open_is_reset_too() -> Result<()> {
-    let site = Site::start(|config| {
+    let broker = BrokerWithNats::start(|config| {
         config.channels[0].delivery.stall_seconds = 1;
         config.channels[0].delivery.heartbeat_seconds = 1;
     })
     .await?;
-    let mut other = site.listen(Version::Two, "").await?;
-    let socket = TcpStream::connect(site.broker.address()).await?;
+    let mut other = broker.open_stream(Version::Http2, "").await?;
+    let socket = TcpStream::connect(broker.address()).await?;
     let mut settings = h2::client::Builder::new();
     settings.initial_window_size(0);
-    let mut connection = Two::over(socket, &settings).await?;
+    let mut connection = Http2Connection::over(socket, &settings).await?;
     let mut shut = Vec::new();
     for _ in 0..3 {
-        shut.push(connection.ask("GET", EVENTS, &[], b"").await?);
+        shut.push(connection.request("GET", EVENTS, &[], b"").await?);
     }
-    stalled(&site, 3.0).await?;
+    stalled(&broker, 3.0).await?;
     for stream in &mut shut {
-        ensure!(stream.piece().await.is_err(), "it was not reset");
+        ensure!(stream.next_chunk().await.is_err(), "it was not reset");
     }
-    site.publish("after").await?;
+    broker.publish("after").await?;
     assert_eq!(other.data().await?, "after");
     Ok(())
 }
 
 /// Waits until so many were ended because they did not read.
-async fn stalled(site: &Site, count: f64) -> Result<()> {
-    eventually("those that do not read are ended", SOON, || async {
+async fn stalled(broker: &BrokerWithNats, count: f64) -> Result<()> {
+    eventually("those that do not read are ended", WAIT_TIMEOUT, || async {
         let labels = [("reason", "stalled")];
-        let ended = site.broker.metric("eventcast_disconnects_total", &labels).await?;
-        let open = site.broker.metric("eventcast_subscribers", &[]).await?;
+        let ended = broker.metric("eventcast_disconnects_total", &labels).await?;
+        let open = broker.metric("eventcast_subscribers", &[]).await?;
         ensure!(ended == count && open == 1.0, "{ended} ended, {open} open");
         Ok(())
     })

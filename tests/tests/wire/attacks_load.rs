@@ -6,37 +6,37 @@ use std::{process::Command, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use eventcast_tests::{
     broker::networks,
-    http::{Publish, RawConn, Version},
+    http::{Http1Connection, Publish, Version},
     sse::{EventStream, Subscribe},
-    wire::{BOTH, EVENTS, Site, Wire},
+    wire::{BrokerWithNats, EVENTS, HTTP_VERSIONS, RawResponse},
 };
 use futures_util::future::try_join_all;
 use serde_json::json;
 
-const SOON: Duration = Duration::from_secs(8);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(8);
 const MIB: u64 = 1 << 20;
 
 /// A15: many who replay from the oldest cursor at once share what is read: the log is not read once for each of them, and
 /// who listens live is served beside them.
 #[tokio::test]
 async fn a15_replays_from_the_oldest_cursor_share_what_is_read() -> Result<()> {
-    let site = Site::start(|config| config.memory.tail_events = 16).await?;
+    let broker = BrokerWithNats::start(|config| config.memory.tail_events = 16).await?;
     let line = json!({"data": "x".repeat(1000)}).to_string();
     let batch = format!("{line}\n").repeat(1000);
     for _ in 0..3 {
         let batch = Publish::new(batch.clone()).header("Content-Type", "application/x-ndjson");
-        assert_eq!(site.send(&batch).await?.status, 201);
+        assert_eq!(broker.send(&batch).await?.status, 201);
     }
-    let last = site.publish("last").await?;
-    let mut live = site.listen(Version::One, "").await?;
-    let before = site.broker.rss()?;
+    let last = broker.publish("last").await?;
+    let mut live = broker.open_stream(Version::Http1, "").await?;
+    let before = broker.rss()?;
     for _ in 0..3 {
         let replays = (0..20).map(|i| {
-            let site = &site;
+            let broker = &broker;
             async move {
                 let query = "?from=earliest";
-                let mut stream = site.subscribe(BOTH[i % 2], query, &[]).await?;
-                stream.until(b"data: last\n").await
+                let mut stream = broker.subscribe(HTTP_VERSIONS[i % 2], query, &[]).await?;
+                stream.read_until(b"data: last\n").await
             }
         });
         for bytes in try_join_all(replays).await? {
@@ -45,13 +45,13 @@ async fn a15_replays_from_the_oldest_cursor_share_what_is_read() -> Result<()> {
         }
     }
     // 60 replays of 3001 events: 12 pages of 256, some of them read anew while the newest is not yet full
-    let pages = site.broker.metric("eventcast_page_loads_total", &[]).await?;
+    let pages = broker.metric("eventcast_page_loads_total", &[]).await?;
     ensure!(pages <= 60.0, "{pages} pages were read");
-    let grown = site.broker.rss()?.saturating_sub(before) / MIB;
+    let grown = broker.rss()?.saturating_sub(before) / MIB;
     ensure!(grown < 128, "{grown} MiB more than before");
-    site.send(&Publish::new("live")).await?;
+    broker.send(&Publish::new("live")).await?;
     assert_eq!(live.data().await?, "live");
-    let mut resumed = site.subscribe(Version::One, "", &[("Last-Event-ID", &last)]).await?;
+    let mut resumed = broker.subscribe(Version::Http1, "", &[("Last-Event-ID", &last)]).await?;
     assert_eq!(resumed.data().await?, "live");
     Ok(())
 }
@@ -60,45 +60,42 @@ async fn a15_replays_from_the_oldest_cursor_share_what_is_read() -> Result<()> {
 /// cursor is not lost, and nobody else waits.
 #[tokio::test]
 async fn a19_who_never_reads_is_disconnected_and_costs_little() -> Result<()> {
-    let site = Site::start(|config| {
+    let broker = BrokerWithNats::start(|config| {
         config.channels[0].delivery.stall_seconds = 2;
         config.memory.tail_bytes = 8 << 20;
     })
     .await?;
-    let begun = site.publish("begin").await?;
-    let mut reader = site.listen(Version::One, "").await?;
+    let begun = broker.publish("begin").await?;
+    let mut reader = broker.open_stream(Version::Http1, "").await?;
     let mut deaf = Vec::new();
     for _ in 0..30 {
-        let mut connection = RawConn::connect_with(site.broker.address(), Some(4096)).await?;
+        let mut connection = Http1Connection::connect_with(broker.address(), Some(4096)).await?;
         connection.send(format!("GET {EVENTS} HTTP/1.1\r\nHost: a\r\n\r\n")).await?;
         connection.read_head().await?;
         deaf.push(connection);
     }
-    site.metric("eventcast_subscribers", &[], SOON, |open| open == 31.0).await?;
-    let before = site.broker.rss()?;
+    broker.wait_for_metric("eventcast_subscribers", &[], WAIT_TIMEOUT, |open| open == 31.0).await?;
+    let before = broker.rss()?;
     let mut most = 0;
     for n in 0..100 {
-        site.publish(format!("{n} {}", "x".repeat(200 << 10))).await?;
+        broker.publish(format!("{n} {}", "x".repeat(200 << 10))).await?;
         let data = reader.data().await?;
         ensure!(data.starts_with(&format!("{n} ")), "who reads is served at once: {n}");
-        most = most.max(site.broker.rss()?);
+        most = most.max(broker.rss()?);
     }
     let stalled = [("reason", "stalled")];
     let all = |count| count == 30.0;
-    site.metric("eventcast_disconnects_total", &stalled, SOON, all).await?;
-    site.metric("eventcast_subscribers", &[], SOON, |open| open == 1.0).await?;
-    site.metric("eventcast_connections", &[], SOON, |open| open == 1.0).await?;
+    broker.wait_for_metric("eventcast_disconnects_total", &stalled, WAIT_TIMEOUT, all).await?;
+    broker.wait_for_metric("eventcast_subscribers", &[], WAIT_TIMEOUT, |open| open == 1.0).await?;
+    broker.wait_for_metric("eventcast_connections", &[], WAIT_TIMEOUT, |open| open == 1.0).await?;
     // 20 MB were published; 30 who queued it all would be 600 MB
     let grown = most.saturating_sub(before) / MIB;
     ensure!(grown < 80, "{grown} MiB more than before");
-    let again = Subscribe {
-        url: site.broker.url(EVENTS),
-        last_event_id: Some(begun),
-        ..Subscribe::default()
-    };
+    let again =
+        Subscribe { url: broker.url(EVENTS), last_event_id: Some(begun), ..Subscribe::default() };
     let mut again = EventStream::open(again).await?;
     for n in 0..100 {
-        let data = again.next_data(SOON).await?.data;
+        let data = again.next_data(WAIT_TIMEOUT).await?.data;
         ensure!(data.starts_with(&format!("{n} ")), "resumed: {}", &data[..20]);
     }
     Ok(())
@@ -113,7 +110,7 @@ async fn a21_each_limit_refuses_softly_and_counts_its_reason() -> Result<()> {
         ("limit-address", ["1.1.1.1", "1.1.1.1"], "9.9.9.9, 1.1.1.1", Some("1.1.1.1, 3.3.3.3")),
         ("limit-channel", ["1.1.1.1", "2.2.2.2"], "3.3.3.3", None),
     ] {
-        let site = Site::start(|config| {
+        let broker = BrokerWithNats::start(|config| {
             config.limits.trusted_proxies = networks(["127.0.0.0/8"]);
             match limit {
                 "limit-process" => config.limits.subscribers = 2,
@@ -123,30 +120,32 @@ async fn a21_each_limit_refuses_softly_and_counts_its_reason() -> Result<()> {
         })
         .await?;
         let mut open = Vec::new();
-        for (version, address) in BOTH.into_iter().zip(others) {
-            let mut stream = site.subscribe(version, "", &from(address)).await?;
-            stream.opening().await?;
+        for (version, address) in HTTP_VERSIONS.into_iter().zip(others) {
+            let mut stream = broker.subscribe(version, "", &from(address)).await?;
+            stream.read_retry().await?;
             open.push(stream);
         }
-        for version in BOTH {
-            let mut stream = site.subscribe(version, "", &from(refused)).await?;
-            assert_eq!(stream.goodbye().await?.0, "overloaded", "{limit}");
+        for version in HTTP_VERSIONS {
+            let mut stream = broker.subscribe(version, "", &from(refused)).await?;
+            assert_eq!(stream.read_closing().await?.0, "overloaded", "{limit}");
         }
         let counted = |reason| [("reason", reason)];
         for reason in ["limit-process", "limit-address", "limit-channel"] {
-            let count = site.broker.metric("eventcast_rejects_total", &counted(reason)).await?;
+            let count = broker.metric("eventcast_rejects_total", &counted(reason)).await?;
             assert_eq!(count, if reason == limit { 2.0 } else { 0.0 }, "{reason} at {limit}");
         }
         if let Some(address) = admitted {
-            let mut stream = site.subscribe(Version::One, "", &from(address)).await?;
-            site.publish("for the other").await?;
+            let mut stream = broker.subscribe(Version::Http1, "", &from(address)).await?;
+            broker.publish("for the other").await?;
             assert_eq!(stream.data().await?, "for the other", "another address");
         }
         open.pop();
         let left = if admitted.is_some() { 1.0 } else { 1.5 };
-        site.metric("eventcast_subscribers", &[], SOON, |open| open <= left).await?;
-        let mut stream = site.subscribe(Version::One, "", &from(refused)).await?;
-        site.publish("room again").await?;
+        broker
+            .wait_for_metric("eventcast_subscribers", &[], WAIT_TIMEOUT, |open| open <= left)
+            .await?;
+        let mut stream = broker.subscribe(Version::Http1, "", &from(refused)).await?;
+        broker.publish("room again").await?;
         assert_eq!(stream.data().await?, "room again", "{limit}");
     }
     Ok(())
@@ -155,27 +154,27 @@ async fn a21_each_limit_refuses_softly_and_counts_its_reason() -> Result<()> {
 /// A21: a broker without file descriptors goes on accepting when there are some again.
 #[tokio::test]
 async fn a21_running_out_of_file_descriptors_does_not_end_the_accept_loop() -> Result<()> {
-    let site = Site::start(|_| {}).await?;
-    let mut stream = site.listen(Version::One, "").await?;
-    let pid = site.broker.pid()?;
+    let broker = BrokerWithNats::start(|_| {}).await?;
+    let mut stream = broker.open_stream(Version::Http1, "").await?;
+    let pid = broker.pid()?;
     let in_use = std::fs::read_dir(format!("/proc/{pid}/fd"))?.count();
     let limit = format!("--nofile={}", in_use + 20);
     let status = Command::new("prlimit").args(["--pid", &pid.to_string(), &limit]).status();
     ensure!(status.context("prlimit is part of util-linux")?.success(), "prlimit failed");
     let mut flood = Vec::new();
     for _ in 0..60 {
-        flood.push(RawConn::connect(site.broker.address()).await?);
+        flood.push(Http1Connection::connect(broker.address()).await?);
     }
     // the admin port has no descriptors either: what the broker says comes from its log
-    eventcast_tests::eventually("it notices", SOON, || async {
-        site.broker.log().contains("failed to accept").then_some(())
+    eventcast_tests::eventually("it notices", WAIT_TIMEOUT, || async {
+        broker.log().contains("failed to accept").then_some(())
     })
     .await?;
     drop(flood);
-    site.metric("eventcast_connections", &[], SOON, |open| open == 1.0).await?;
-    ensure!(site.broker.metric("eventcast_accept_errors_total", &[]).await? >= 1.0, "counted");
-    let mut late = site.listen(Version::One, "").await?;
-    site.publish("after the flood").await?;
+    broker.wait_for_metric("eventcast_connections", &[], WAIT_TIMEOUT, |open| open == 1.0).await?;
+    ensure!(broker.metric("eventcast_accept_errors_total", &[]).await? >= 1.0, "counted");
+    let mut late = broker.open_stream(Version::Http1, "").await?;
+    broker.publish("after the flood").await?;
     assert_eq!(stream.data().await?, "after the flood");
     assert_eq!(late.data().await?, "after the flood");
     Ok(())
@@ -184,13 +183,13 @@ async fn a21_running_out_of_file_descriptors_does_not_end_the_accept_loop() -> R
 /// A21: a storm of connections leaves nothing behind.
 #[tokio::test]
 async fn a21_a_storm_of_connections_leaves_nothing_behind() -> Result<()> {
-    let site = Site::start(|_| {}).await?;
-    let mut stream = site.listen(Version::One, "").await?;
+    let broker = BrokerWithNats::start(|_| {}).await?;
+    let mut stream = broker.open_stream(Version::Http1, "").await?;
     let storm = (0..20).map(|i| {
-        let site = &site;
+        let broker = &broker;
         async move {
             for n in 0..100 {
-                let mut connection = RawConn::connect(site.broker.address()).await?;
+                let mut connection = Http1Connection::connect(broker.address()).await?;
                 match (i + n) % 4 {
                     0 => {} // a connection and nothing else
                     1 => connection.send("GET /chann").await?,
@@ -207,42 +206,48 @@ async fn a21_a_storm_of_connections_leaves_nothing_behind() -> Result<()> {
         }
     });
     try_join_all(storm).await?;
-    site.publish("after the storm").await?;
+    broker.publish("after the storm").await?;
     assert_eq!(stream.data().await?, "after the storm");
-    site.metric("eventcast_subscribers", &[], SOON, |open| open == 1.0).await?;
-    site.metric("eventcast_connections", &[], SOON, |open| open == 1.0).await?;
+    broker.wait_for_metric("eventcast_subscribers", &[], WAIT_TIMEOUT, |open| open == 1.0).await?;
+    broker.wait_for_metric("eventcast_connections", &[], WAIT_TIMEOUT, |open| open == 1.0).await?;
     Ok(())
 }
 
 /// A22: subscribers cost the log nothing: a herd that comes back is served by the one consumer that was there before.
 #[tokio::test]
 async fn a22_a_herd_makes_no_consumers_and_is_told_to_come_back_spread_out() -> Result<()> {
-    let mut site = Site::start(|_| {}).await?;
-    site.publish("0").await?;
-    let herd = async |site: &Site| -> Result<Vec<Wire>> {
+    let mut broker = BrokerWithNats::start(|_| {}).await?;
+    broker.publish("0").await?;
+    let herd = async |broker: &BrokerWithNats| -> Result<Vec<RawResponse>> {
         let coming = (0..100).map(|i| async move {
-            site.subscribe(BOTH[i % 2], "", &[("Last-Event-ID", &*cursor_of(site).await?)]).await
+            broker
+                .subscribe(
+                    HTTP_VERSIONS[i % 2],
+                    "",
+                    &[("Last-Event-ID", &*cursor_of(broker).await?)],
+                )
+                .await
         });
         try_join_all(coming).await
     };
-    let consumers = async |site: &Site| -> Result<usize> {
-        let jetstream = site.nats.jetstream().await?;
+    let consumers = async |broker: &BrokerWithNats| -> Result<usize> {
+        let jetstream = broker.nats.jetstream().await?;
         let mut stream = jetstream.get_stream("SSE_default_demo").await?;
         Ok(stream.info().await?.state.consumer_count)
     };
-    let mut streams = herd(&site).await?;
-    ensure!(consumers(&site).await? <= 1, "one a broker");
-    site.broker.terminate()?;
+    let mut streams = herd(&broker).await?;
+    ensure!(consumers(&broker).await? <= 1, "one a broker");
+    broker.terminate()?;
     let mut retries = std::collections::BTreeSet::new();
     for stream in &mut streams {
-        retries.insert(stream.goodbye().await?.1);
+        retries.insert(stream.read_closing().await?.1);
     }
     ensure!(retries.len() > 50, "they would come back together: {retries:?}");
-    site.broker.wait_exit(SOON).await?;
-    site.broker.restart().await?;
-    let mut streams = herd(&site).await?;
-    ensure!(consumers(&site).await? <= 2, "one a broker, and the last one's until it expires");
-    site.publish("1").await?;
+    broker.wait_exit(WAIT_TIMEOUT).await?;
+    broker.restart().await?;
+    let mut streams = herd(&broker).await?;
+    ensure!(consumers(&broker).await? <= 2, "one a broker, and the last one's until it expires");
+    broker.publish("1").await?;
     for stream in &mut streams {
         assert_eq!(stream.data().await?, "1");
     }
@@ -250,7 +255,8 @@ async fn a22_a_herd_makes_no_consumers_and_is_told_to_come_back_spread_out() -> 
 }
 
 /// The newest cursor.
-async fn cursor_of(site: &Site) -> Result<String> {
-    let wire = site.ask(Version::One, "GET", "/channels/default/demo", &[]).await?.json().await?;
-    Ok(wire["last"].as_str().context("no last")?.to_owned())
+async fn cursor_of(broker: &BrokerWithNats) -> Result<String> {
+    let response =
+        broker.request(Version::Http1, "GET", "/channels/default/demo", &[]).await?.json().await?;
+    Ok(response["last"].as_str().context("no last")?.to_owned())
 }

@@ -8,13 +8,13 @@ use eventcast_crds::config::ChannelConfig;
 use eventcast_tests::{
     cursor::Cursor,
     eventually,
-    http::{Publish, RawConn, Version},
-    wire::{BOTH, EVENTS, Site},
+    http::{Http1Connection, Publish, Version},
+    wire::{BrokerWithNats, EVENTS, HTTP_VERSIONS},
 };
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
-const SOON: Duration = Duration::from_secs(8);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(8);
 
 fn ndjson(line: impl Into<String>) -> Publish {
     Publish::new(line.into()).header("Content-Type", "application/x-ndjson")
@@ -25,17 +25,17 @@ fn cloud(body: impl Into<String>) -> Publish {
 }
 
 /// Everything that history has.
-async fn stored(site: &Site) -> Result<Vec<Value>> {
+async fn stored(broker: &BrokerWithNats) -> Result<Vec<Value>> {
     let accept = [("Accept", "application/json")];
     let target = format!("{EVENTS}?limit=1000");
-    let page = site.ask(Version::One, "GET", &target, &accept).await?.json().await?;
+    let page = broker.request(Version::Http1, "GET", &target, &accept).await?.json().await?;
     page["events"].as_array().cloned().context("no events")
 }
 
 /// A9: line ends and control characters in names, ids and cursors make no fields (in data: R9; in types: R8).
 #[tokio::test]
 async fn a9_line_ends_in_names_and_ids_make_no_fields() -> Result<()> {
-    let site = Site::start(|_| {}).await?;
+    let broker = BrokerWithNats::start(|_| {}).await?;
     for evil in ["a\nb", "a\rb", "a\0", "a\u{85}b", "a\u{1b}[31m", "a\u{7f}"] {
         for event in [
             Publish::new("x").topic(evil),
@@ -44,25 +44,28 @@ async fn a9_line_ends_in_names_and_ids_make_no_fields() -> Result<()> {
             ndjson(json!({"data": "x", "topic": evil}).to_string()),
             ndjson(json!({"data": "x", "source": evil}).to_string()),
         ] {
-            let answer = site.send(&event).await?;
+            let answer = broker.send(&event).await?;
             assert!(matches!(answer.status, 400 | 422), "{evil:?} in {event:?}: {answer:?}");
         }
     }
     for key in ["a b", "é", &"k".repeat(129), ""] {
-        let answer = site.send(&Publish::new("x").key(key)).await?;
+        let answer = broker.send(&Publish::new("x").key(key)).await?;
         assert_eq!(answer.status, 400, "key {key:?}: {answer:?}");
     }
-    assert_eq!(stored(&site).await?.len(), 0, "nothing was stored");
+    assert_eq!(stored(&broker).await?.len(), 0, "nothing was stored");
     // what only some parsers take for a line end stays where it is
-    assert_eq!(site.send(&Publish::new("x").kind("a\u{2028}b")).await?.status, 201);
-    for version in BOTH {
-        let mut stream = site.subscribe(version, "?from=earliest", &[]).await?;
-        ensure!(stream.block_with("data: x").await?.contains("event: a\u{2028}b\n"), "as it is");
+    assert_eq!(broker.send(&Publish::new("x").kind("a\u{2028}b")).await?.status, 201);
+    for version in HTTP_VERSIONS {
+        let mut stream = broker.subscribe(version, "?from=earliest", &[]).await?;
+        ensure!(
+            stream.next_block_with("data: x").await?.contains("event: a\u{2028}b\n"),
+            "as it is"
+        );
         // a cursor comes back to who sent it
         let query = "?lastEventId=a%0A%0Aevent:%20evil%0Adata:%20x%0D%0A%0A%00";
-        let mut stream = site.subscribe(version, query, &[]).await?;
-        stream.opening().await?;
-        let gap = stream.block().await?;
+        let mut stream = broker.subscribe(version, query, &[]).await?;
+        stream.read_retry().await?;
+        let gap = stream.next_block().await?;
         ensure!(
             gap.starts_with("event: eventcast.gap\ndata: {") && gap.lines().count() == 3,
             "{gap}"
@@ -75,7 +78,7 @@ async fn a9_line_ends_in_names_and_ids_make_no_fields() -> Result<()> {
 /// A10: invalid UTF-8, lone surrogates and overlong forms are refused and never reach a stream.
 #[tokio::test]
 async fn a10_what_is_no_unicode_is_refused() -> Result<()> {
-    let site = Site::start(|_| {}).await?;
+    let broker = BrokerWithNats::start(|_| {}).await?;
     let envelope = r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","data":"#;
     for event in [
         ndjson(r#"{"data":"\ud800"}"#),
@@ -89,23 +92,24 @@ async fn a10_what_is_no_unicode_is_refused() -> Result<()> {
         Publish::new(&b"\xed\xa0\x80\xed\xb0\x80 cesu"[..]),
         Publish::new("x").header("Eventcast-Topic", "a").header("Eventcast-Topic", "b"),
     ] {
-        let answer = site.send(&event).await?;
+        let answer = broker.send(&event).await?;
         assert!(matches!(answer.status, 400 | 422), "{event:?}: {answer:?}");
     }
     for target in ["?topic=%FF", "?type=%C0%80"] {
-        let answer = site.send(&Publish::new("x")).await?;
+        let answer = broker.send(&Publish::new("x")).await?;
         assert_eq!(answer.status, 201);
-        let wire = site.ask(Version::One, "GET", &format!("{EVENTS}{target}"), &[]).await?;
-        ensure!(wire.head.status < 500, "{target}: {:?}", wire.head);
+        let response =
+            broker.request(Version::Http1, "GET", &format!("{EVENTS}{target}"), &[]).await?;
+        ensure!(response.head.status < 500, "{target}: {:?}", response.head);
     }
-    assert_eq!(stored(&site).await?.len(), 2, "only the good ones");
+    assert_eq!(stored(&broker).await?.len(), 2, "only the good ones");
     Ok(())
 }
 
 /// A11: JSON that is deep, huge or twice there costs nothing but an answer.
 #[tokio::test]
 async fn a11_hostile_json_is_answered_and_does_no_harm() -> Result<()> {
-    let site = Site::start(|_| {}).await?;
+    let broker = BrokerWithNats::start(|_| {}).await?;
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     let head = r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","data":"#;
     let half = "[".repeat(100_000);
@@ -125,15 +129,15 @@ async fn a11_hostile_json_is_answered_and_does_no_harm() -> Result<()> {
         ("an unknown field", ndjson(r#"{"data":1,"topik":"a"}"#), &[400, 422]),
         ("an empty batch", ndjson("\n\n"), &[400, 422]),
     ] {
-        let answer = match site.send(&event).await {
+        let answer = match broker.send(&event).await {
             // refused before it was read, and then the answer can be lost with the connection
             Err(_) if statuses == [413] => continue,
             answer => answer?,
         };
         ensure!(statuses.contains(&answer.status), "{what}: {answer:?}");
     }
-    let mut stream = site.listen(BOTH[0], "").await?;
-    site.publish("alive").await?;
+    let mut stream = broker.open_stream(HTTP_VERSIONS[0], "").await?;
+    broker.publish("alive").await?;
     assert_eq!(stream.data().await?, "alive");
     Ok(())
 }
@@ -141,7 +145,7 @@ async fn a11_hostile_json_is_answered_and_does_no_harm() -> Result<()> {
 /// A12: a channel has one spelling. Everything else is refused, neither decoded twice nor walked up.
 #[tokio::test]
 async fn a12_a_channel_has_one_spelling() -> Result<()> {
-    let site = Site::start(|_| {}).await?;
+    let broker = BrokerWithNats::start(|_| {}).await?;
     let long = format!("/channels/default/{}/events", "a".repeat(5 << 10));
     for target in [
         "/channels/default/../events",
@@ -173,22 +177,22 @@ async fn a12_a_channel_has_one_spelling() -> Result<()> {
         for method in ["GET", "POST"] {
             let request =
                 format!("{method} {target} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
-            let mut connection = RawConn::connect(site.broker.address()).await?;
+            let mut connection = Http1Connection::connect(broker.address()).await?;
             connection.send(request).await?;
             let head = connection.read_head().await?;
             ensure!(matches!(head.status, 400 | 404 | 414), "{method} {target}: {head:?}");
             ensure!(head.header("location").is_none(), "{method} {target}: {head:?}");
         }
     }
-    assert_eq!(stored(&site).await?.len(), 0, "nothing was stored");
+    assert_eq!(stored(&broker).await?.len(), 0, "nothing was stored");
     Ok(())
 }
 
 /// A13: no topic, type or channel reaches a subject outside the channel's prefix, whatever NATS would make of it.
 #[tokio::test]
 async fn a13_nothing_lands_outside_the_prefix_of_the_channel() -> Result<()> {
-    let site = Site::start(|_| {}).await?;
-    let client = site.nats.client().await?;
+    let broker = BrokerWithNats::start(|_| {}).await?;
+    let client = broker.nats.client().await?;
     let mut everything = client.subscribe(">").await?;
     client.flush().await?;
     let mut good = 0;
@@ -234,25 +238,26 @@ async fn a13_nothing_lands_outside_the_prefix_of_the_channel() -> Result<()> {
     .enumerate()
     {
         let marker = format!("marker {n}");
-        let answer = site.send(&Publish::new(marker.clone()).topic(topic)).await?;
+        let answer = broker.send(&Publish::new(marker.clone()).topic(topic)).await?;
         let again = ndjson(json!({"data": marker, "topic": topic}).to_string());
-        let batch = site.send(&again).await?;
+        let batch = broker.send(&again).await?;
         ensure!(matches!(answer.status, 201 | 400 | 422), "{topic:?}: {answer:?}");
         assert_eq!(answer.status, batch.status, "{topic:?}, both ways: {batch:?}");
         if answer.status == 201 {
             good += 2;
-            let all = stored(&site).await?;
+            let all = stored(&broker).await?;
             let ours = all.iter().filter(|event| event["data"] == marker.as_str());
             let topics: Vec<_> = ours.map(|event| event["topic"].clone()).collect();
             assert_eq!(topics, [json!(topic), json!(topic)], "comes back as it was");
         }
     }
     ensure!(good >= 20, "only {good} were stored: what NATS minds is encoded, not refused");
-    assert_eq!(stored(&site).await?.len(), good, "nothing was changed or deleted");
-    site.publish("marker of the end").await?;
+    assert_eq!(stored(&broker).await?.len(), good, "nothing was changed or deleted");
+    broker.publish("marker of the end").await?;
     let mut subjects = Vec::new();
     loop {
-        let next = tokio::time::timeout(SOON, everything.next()).await?.context("NATS is gone")?;
+        let next =
+            tokio::time::timeout(WAIT_TIMEOUT, everything.next()).await?.context("NATS is gone")?;
         let delivered = next.reply.as_ref().is_some_and(|reply| reply.starts_with("$JS.ACK."));
         let text = String::from_utf8_lossy(&next.payload).into_owned();
         // what JetStream delivers to the broker goes to an inbox of its own
@@ -277,14 +282,14 @@ async fn a13_nothing_lands_outside_the_prefix_of_the_channel() -> Result<()> {
 /// A14: whatever comes as `Last-Event-ID` gets a stream, never another channel's events, and within seconds.
 #[tokio::test]
 async fn a14_any_last_event_id_gets_a_stream_and_a_word_about_it() -> Result<()> {
-    let site = Site::start(|config| {
+    let broker = BrokerWithNats::start(|config| {
         config.channels.push(ChannelConfig::new("default", "other"));
     })
     .await?;
     let other = "/channels/default/other/events";
-    let answer = eventcast_tests::http::publish(&site.broker.url(other), "not yours", &[]).await?;
+    let answer = eventcast_tests::http::publish(&broker.url(other), "not yours", &[]).await?;
     let foreign = answer.cursor().context("stored")?.to_owned();
-    let ours = site.publish("first").await?;
+    let ours = broker.publish("first").await?;
     let at = Cursor::parse(&ours)?;
     let (epoch, check) = (&at.epoch, ours.rsplit('-').next().unwrap_or_default());
     let wrong = if check == "000" { "001" } else { "000" };
@@ -307,34 +312,39 @@ async fn a14_any_last_event_id_gets_a_stream_and_a_word_about_it() -> Result<()>
         (format!("{epoch}-18446744073709551615-{check}"), "new-incarnation"),
         (format!("zzzzz-1-{check}"), "new-incarnation"),
     ] {
-        for version in BOTH {
+        for version in HTTP_VERSIONS {
             let began = tokio::time::Instant::now();
-            let mut stream = site.subscribe(version, "", &[("Last-Event-ID", &id)]).await?;
+            let mut stream = broker.subscribe(version, "", &[("Last-Event-ID", &id)]).await?;
             let what = &id[..id.len().min(40)];
-            assert_eq!(stream.values("eventcast-gap"), [reason], "{what:?}");
+            assert_eq!(stream.header_values("eventcast-gap"), [reason], "{what:?}");
             ensure!(began.elapsed() < Duration::from_secs(6), "{what:?}: {:?}", began.elapsed());
-            let gap = stream.told("eventcast.gap").await?;
+            let gap = stream.control_event("eventcast.gap").await?;
             assert_eq!(gap["reason"], reason, "{what:?}: {gap}");
             ensure!(gap["requested"].as_str().is_some_and(|s| s.chars().count() <= 64), "{gap}");
             assert_eq!(stream.data().await?, "first", "{what:?}: the channel from its beginning");
         }
     }
     for query in [format!("?lastEventId={epoch}-0-000"), format!("?from={epoch}-0-000")] {
-        let mut stream = site.subscribe(Version::One, &query, &[]).await?;
-        ensure!(stream.values("eventcast-gap").is_empty(), "before the first nothing is missing");
+        let mut stream = broker.subscribe(Version::Http1, &query, &[]).await?;
+        ensure!(
+            stream.header_values("eventcast-gap").is_empty(),
+            "before the first nothing is missing"
+        );
         assert_eq!(stream.data().await?, "first");
     }
     let (twice, long) = ([("Last-Event-ID", &*ours); 2], "x".repeat(1 << 20));
-    for version in BOTH {
-        site.ask(version, "GET", EVENTS, &twice).await?.problem(400).await?;
+    for version in HTTP_VERSIONS {
+        broker.request(version, "GET", EVENTS, &twice).await?.expect_problem(400).await?;
         // the broker closes before it has read all: then the answer may be lost with the connection
-        if let Ok(wire) = site.ask(version, "GET", EVENTS, &[("Last-Event-ID", &long)]).await {
-            assert_eq!(wire.head.status, 431);
+        if let Ok(response) =
+            broker.request(version, "GET", EVENTS, &[("Last-Event-ID", &long)]).await
+        {
+            assert_eq!(response.head.status, 431);
         }
-        let latest = site.publish("before").await?;
-        let mut live = site.subscribe(version, "", &[("Last-Event-ID", &latest)]).await?;
-        ensure!(live.values("eventcast-gap").is_empty(), "the newest event: live");
-        site.publish("next").await?;
+        let latest = broker.publish("before").await?;
+        let mut live = broker.subscribe(version, "", &[("Last-Event-ID", &latest)]).await?;
+        ensure!(live.header_values("eventcast-gap").is_empty(), "the newest event: live");
+        broker.publish("next").await?;
         assert_eq!(live.data().await?, "next");
     }
     Ok(())
@@ -343,14 +353,14 @@ async fn a14_any_last_event_id_gets_a_stream_and_a_word_about_it() -> Result<()>
 /// A31: the same idempotency key with another body stores once; the answer is the first one and says so.
 #[tokio::test]
 async fn a31_a_key_used_again_with_another_body_gets_the_first_answer() -> Result<()> {
-    let site = Site::start(|_| {}).await?;
-    let first = site.send(&Publish::new("first").key("k")).await?;
+    let broker = BrokerWithNats::start(|_| {}).await?;
+    let first = broker.send(&Publish::new("first").key("k")).await?;
     assert_eq!((first.status, &first.json["duplicate"]), (201, &json!(false)));
-    let second = site.send(&Publish::new("second").key("k")).await?;
+    let second = broker.send(&Publish::new("second").key("k")).await?;
     assert_eq!((second.status, &second.json["duplicate"]), (201, &json!(true)));
     assert_eq!(first.cursor(), second.cursor());
-    eventually("history has it", SOON, || async {
-        let data: Vec<_> = stored(&site).await?.iter().map(|e| e["data"].clone()).collect();
+    eventually("history has it", WAIT_TIMEOUT, || async {
+        let data: Vec<_> = stored(&broker).await?.iter().map(|e| e["data"].clone()).collect();
         ensure!(data == ["first"], "{data:?}");
         Ok(())
     })

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use eventcast_crds::broker_status::{self, BrokerStatus};
+use eventcast_crds::{
+    broker_status::{self, BrokerStatus},
+    config::ChannelConfig,
+};
 use eventcast_tests::{
     broker::Broker,
     eventually,
@@ -12,21 +15,20 @@ use eventcast_tests::{
     nats::NatsServer,
     sse::EventStream,
 };
-use serde_json::json;
 
-const SOON: Duration = Duration::from_secs(10);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn the_status_endpoint_counts_the_subscribers_of_each_channel() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start().await?;
     let broker = Broker::start(&nats.url(), |config| {
-        let channels = config["channels"].as_array_mut().expect("a list of channels");
-        channels.push(json!({"namespace": "shop", "name": "orders"}));
+        config.channels.push(ChannelConfig::new("shop", "orders"));
     })
     .await?;
     let status = async || {
-        let answer = client(Version::One).get(broker.admin_url(broker_status::PATH)).send().await?;
+        let answer =
+            client(Version::Http1).get(broker.admin_url(broker_status::PATH)).send().await?;
         ensure!(answer.headers()["content-type"] == "application/json", "not JSON");
         anyhow::Ok(serde_json::from_slice::<BrokerStatus>(&answer.bytes().await?)?)
     };
@@ -34,7 +36,7 @@ async fn the_status_endpoint_counts_the_subscribers_of_each_channel() -> Result<
     for _ in 0..2 {
         streams.push(EventStream::connect(&broker.events_url(""), None).await?);
     }
-    eventually("both channels are live and the streams at the head", SOON, || async {
+    eventually("both channels are live and the streams at the head", WAIT_TIMEOUT, || async {
         let status = status().await?;
         ensure!(status.version == env!("CARGO_PKG_VERSION"), "{}", status.version);
         let found =
@@ -45,7 +47,7 @@ async fn the_status_endpoint_counts_the_subscribers_of_each_channel() -> Result<
     })
     .await?;
     streams.pop();
-    eventually("a stream that ended is not counted", SOON, || async {
+    eventually("a stream that ended is not counted", WAIT_TIMEOUT, || async {
         let count = status().await?.channel("default/demo").context("no such channel")?.subscribers;
         ensure!(count == 1, "{count}");
         Ok(())

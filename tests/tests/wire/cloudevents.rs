@@ -9,12 +9,12 @@ use eventcast_crds::config::{Action, ChannelConfig};
 use eventcast_tests::{
     eventually,
     http::{Publish, Version},
-    wire::{BOTH, EVENTS, Site, Wire},
+    wire::{BrokerWithNats, EVENTS, HTTP_VERSIONS, RawResponse},
 };
 use serde_json::{Value, json};
 
 const DATA: &str = r#"{"z":1.10,"n":123456789012345678901234567890,"a":[1e2,"\u00e9"],"f":0.1000}"#;
-const SOON: Duration = Duration::from_secs(8);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(8);
 const KIND: &str = "application/cloudevents+json";
 
 fn structured(id: &str) -> String {
@@ -27,17 +27,17 @@ fn binary(id: &str) -> Vec<(&str, &str)> {
     vec![("ce-specversion", "1.0"), ("ce-type", "t.x"), ("ce-source", "/s"), ("ce-id", id)]
 }
 
-async fn history(site: &Site, query: &str) -> Result<Vec<Value>> {
+async fn history(broker: &BrokerWithNats, query: &str) -> Result<Vec<Value>> {
     let target = format!("{EVENTS}?limit=1000&{query}");
     let accept = [("Accept", "application/json")];
-    let page = site.ask(Version::One, "GET", &target, &accept).await?.json().await?;
+    let page = broker.request(Version::Http1, "GET", &target, &accept).await?.json().await?;
     page["events"].as_array().cloned().with_context(|| page.to_string())
 }
 
 /// History once it has `count` events: the broker learns of what is stored straight to NATS a moment later.
-async fn history_of(site: &Site, query: &str, count: usize) -> Result<Vec<Value>> {
-    eventually(&format!("{count} events with {query}"), SOON, || async {
-        let events = history(site, query).await?;
+async fn history_of(broker: &BrokerWithNats, query: &str, count: usize) -> Result<Vec<Value>> {
+    eventually(&format!("{count} events with {query}"), WAIT_TIMEOUT, || async {
+        let events = history(broker, query).await?;
         ensure!(events.len() == count, "{} events", events.len());
         Ok(events)
     })
@@ -45,10 +45,10 @@ async fn history_of(site: &Site, query: &str, count: usize) -> Result<Vec<Value>
 }
 
 /// Publishes straight to NATS and waits until it is stored.
-async fn store(site: &Site, headers: &[(&str, &str)], data: &str) -> Result<()> {
+async fn store(broker: &BrokerWithNats, headers: &[(&str, &str)], data: &str) -> Result<()> {
     let mut map = HeaderMap::new();
     headers.iter().for_each(|(name, value)| map.append(*name, *value));
-    let jetstream = site.nats.jetstream().await?;
+    let jetstream = broker.nats.jetstream().await?;
     let subject = "sse.default.demo.t.a";
     jetstream.publish_with_headers(subject, map, data.to_owned().into()).await?.await?;
     Ok(())
@@ -56,12 +56,12 @@ async fn store(site: &Site, headers: &[(&str, &str)], data: &str) -> Result<()> 
 
 #[tokio::test]
 async fn an_event_stays_as_it_was_sent_by_every_way_in() -> Result<()> {
-    let site = Site::start(|_| {}).await?;
-    let mut stream = site.listen(Version::One, "").await?;
+    let broker = BrokerWithNats::start(|_| {}).await?;
+    let mut stream = broker.open_stream(Version::Http1, "").await?;
     let mut next = async || -> Result<String> { stream.data().await };
     let post = async |body: String, headers: &[(&str, &str)]| -> Result<()> {
         let event = headers.iter().fold(Publish::new(body), |e, (n, v)| e.header(n, v));
-        let answer = site.send(&event).await?;
+        let answer = broker.send(&event).await?;
         ensure!(answer.status == 201, "{answer:?}");
         Ok(())
     };
@@ -78,12 +78,12 @@ async fn an_event_stays_as_it_was_sent_by_every_way_in() -> Result<()> {
         let data = next().await?;
         ensure!(data.ends_with(&format!("\"data\":{DATA}}}")), "{data}");
     }
-    store(&site, &[("content-type", KIND)], &structured("4")).await?;
+    store(&broker, &[("content-type", KIND)], &structured("4")).await?;
     assert_eq!(next().await?, structured("4"));
-    store(&site, &binary("5"), DATA).await?;
+    store(&broker, &binary("5"), DATA).await?;
     let data = next().await?;
     ensure!(data.ends_with(&format!("\"data\":{DATA}}}")), "{data}");
-    let events = history(&site, "type=t.x&source=/s").await?;
+    let events = history(&broker, "type=t.x&source=/s").await?;
     assert_eq!(events.len(), 8, "all of them have a type and a source: {events:?}");
     assert_eq!(events[0]["data"], structured(KIND), "history has the same bytes");
     Ok(())
@@ -91,7 +91,7 @@ async fn an_event_stays_as_it_was_sent_by_every_way_in() -> Result<()> {
 
 #[tokio::test]
 async fn a_cloudevent_straight_to_nats_is_one_in_either_mode_and_any_case() -> Result<()> {
-    let site = Site::start(|_| {}).await?;
+    let broker = BrokerWithNats::start(|_| {}).await?;
     let upper = [
         ("CE-SpecVersion", "1.0"),
         ("Ce-Type", "t.x"),
@@ -99,10 +99,10 @@ async fn a_cloudevent_straight_to_nats_is_one_in_either_mode_and_any_case() -> R
         ("ce-id", "1"),
         ("Content-Type", "Text/Plain"),
     ];
-    store(&site, &upper, "words").await?;
-    store(&site, &[("CONTENT-TYPE", "APPLICATION/CLOUDEVENTS+JSON")], &structured("2")).await?;
-    store(&site, &[("eventcast-type", "t.x"), ("EVENTCAST-SOURCE", "/s")], "plain").await?;
-    let events = history_of(&site, "type=t.x", 3).await?;
+    store(&broker, &upper, "words").await?;
+    store(&broker, &[("CONTENT-TYPE", "APPLICATION/CLOUDEVENTS+JSON")], &structured("2")).await?;
+    store(&broker, &[("eventcast-type", "t.x"), ("EVENTCAST-SOURCE", "/s")], "plain").await?;
+    let events = history_of(&broker, "type=t.x", 3).await?;
     let sources: Vec<_> = events.iter().map(|e| e["source"].clone()).collect();
     assert_eq!(sources, ["/café", "/s", "/s"]);
     let first: Value = serde_json::from_str(events[0]["data"].as_str().context("no data")?)?;
@@ -116,36 +116,38 @@ async fn a_cloudevent_straight_to_nats_is_one_in_either_mode_and_any_case() -> R
         vec![("ce-type", "t.x"), ("ce-source", "/s"), ("ce-id", "3")],
         [binary("4"), vec![("CE-ID", "5")]].concat(),
     ] {
-        store(&site, &headers, "{}").await?;
+        store(&broker, &headers, "{}").await?;
     }
-    site.publish("end").await?;
+    broker.publish("end").await?;
     let invalid = [("reason", "cloudevent")];
-    site.metric("eventcast_events_skipped_total", &invalid, SOON, |n| n == 3.0).await?;
-    history_of(&site, "", 4).await?; // three of them, and the end
+    broker
+        .wait_for_metric("eventcast_events_skipped_total", &invalid, WAIT_TIMEOUT, |n| n == 3.0)
+        .await?;
+    history_of(&broker, "", 4).await?; // three of them, and the end
     let xml = Publish::new("<event/>").header("Content-Type", "application/cloudevents+xml");
-    assert_eq!(site.send(&xml).await?.status, 415);
+    assert_eq!(broker.send(&xml).await?.status, 415);
     Ok(())
 }
 
 #[tokio::test]
 async fn long_sources_and_ids_are_taken_by_every_way_in_and_deduplicated() -> Result<()> {
-    let site = Site::start(|_| {}).await?;
+    let broker = BrokerWithNats::start(|_| {}).await?;
     let (source, id) = (format!("/{}", "s/é".repeat(255)), "i".repeat(1024));
     ensure!(source.len() == 1021 && id.len() == 1024);
     let event = json!({"specversion": "1.0", "type": "t", "source": source, "id": id}).to_string();
     let line = json!({"data": "x", "source": source, "id": id}).to_string();
     for (event, kind) in [(event, KIND), (line, "application/x-ndjson")] {
         for duplicate in [false, true] {
-            let answer = site.send(&Publish::new(&*event).header("Content-Type", kind)).await?;
+            let answer = broker.send(&Publish::new(&*event).header("Content-Type", kind)).await?;
             ensure!(answer.status == 201, "{answer:?}");
             let told = if kind == KIND { &answer.json } else { &answer.json["events"][0] };
             assert_eq!(told["duplicate"], duplicate, "{kind}");
         }
     }
-    assert_eq!(site.send(&Publish::new("x").query("source", &source)).await?.status, 201);
-    store(&site, &[("Eventcast-Source", &source), ("Eventcast-Id", &id)], "x").await?;
+    assert_eq!(broker.send(&Publish::new("x").query("source", &source)).await?.status, 201);
+    store(&broker, &[("Eventcast-Source", &source), ("Eventcast-Id", &id)], "x").await?;
     let encoded: String = source.bytes().map(|b| format!("%{b:02X}")).collect();
-    let events = history_of(&site, &format!("source={encoded}"), 4).await?;
+    let events = history_of(&broker, &format!("source={encoded}"), 4).await?;
     let ids: Vec<_> = events.iter().map(|e| e["id"] == *id).collect();
     assert_eq!(ids, [true, true, false, true]);
     let more = "s".repeat(1025);
@@ -158,7 +160,7 @@ async fn long_sources_and_ids_are_taken_by_every_way_in_and_deduplicated() -> Re
                 .header("Content-Type", "application/x-ndjson"),
         ),
     ] {
-        let answer = site.send(&event).await?;
+        let answer = broker.send(&event).await?;
         let told = (answer.status, &answer.json["field"], &answer.json["limit"]);
         assert_eq!(told, (400, &json!(field), &json!(1024)), "{}", answer.json);
     }
@@ -168,37 +170,40 @@ async fn long_sources_and_ids_are_taken_by_every_way_in_and_deduplicated() -> Re
 /// Knative sends an event again if a success has a body that is no event.
 #[tokio::test]
 async fn knative_gets_a_success_without_a_body_and_the_cursor_in_a_header() -> Result<()> {
-    let site = Site::start(|_| {}).await?;
-    for version in BOTH {
+    let broker = BrokerWithNats::start(|_| {}).await?;
+    for version in HTTP_VERSIONS {
         for (i, prefer) in ["reply", "Reply", "respond-async, reply;q=1"].into_iter().enumerate() {
             let id = format!("{version:?}{i}");
             let headers = [binary(&id), vec![("Prefer", prefer)]].concat();
-            let address = site.broker.address();
-            let mut wire = Wire::ask(version, address, "POST", EVENTS, &headers, b"1").await?;
-            assert_eq!(wire.head.status, 202, "{prefer}");
-            ensure!(wire.values("content-type").is_empty(), "{:?}", wire.head);
-            assert_eq!(wire.rest().await?, b"");
-            let cursor = wire.values("eventcast-cursor").join("");
-            let newest = history(&site, "order=desc").await?;
+            let address = broker.address();
+            let mut response =
+                RawResponse::request(version, address, "POST", EVENTS, &headers, b"1").await?;
+            assert_eq!(response.head.status, 202, "{prefer}");
+            ensure!(response.header_values("content-type").is_empty(), "{:?}", response.head);
+            assert_eq!(response.read_to_end().await?, b"");
+            let cursor = response.header_values("eventcast-cursor").join("");
+            let newest = history(&broker, "order=desc").await?;
             assert_eq!(newest[0]["cursor"], *cursor, "the event is stored");
         }
         let other = [("Prefer", "return=minimal, noreply")];
-        let wire = Wire::ask(version, site.broker.address(), "POST", EVENTS, &other, b"1").await?;
-        assert_eq!(wire.head.status, 201, "nothing that says reply");
-        let mut wire = wire;
-        let cursor = wire.values("eventcast-cursor").join("");
-        assert_eq!(wire.json().await?["cursor"], *cursor, "the header says what the body says");
+        let response =
+            RawResponse::request(version, broker.address(), "POST", EVENTS, &other, b"1").await?;
+        assert_eq!(response.head.status, 201, "nothing that says reply");
+        let mut response = response;
+        let cursor = response.header_values("eventcast-cursor").join("");
+        assert_eq!(response.json().await?["cursor"], *cursor, "the header says what the body says");
     }
     let refused = [("Prefer", "reply"), ("Eventcast-Type", "open")];
-    let wire =
-        Wire::ask(Version::One, site.broker.address(), "POST", EVENTS, &refused, b"1").await?;
-    wire.problem(400).await?;
+    let response =
+        RawResponse::request(Version::Http1, broker.address(), "POST", EVENTS, &refused, b"1")
+            .await?;
+    response.expect_problem(400).await?;
     Ok(())
 }
 
 #[tokio::test]
 async fn a_webhook_sender_is_told_whether_it_may_send_and_how_fast() -> Result<()> {
-    let site = Site::start(|config| {
+    let broker = BrokerWithNats::start(|config| {
         let channel = |name| ChannelConfig::new("default", name);
         let (mut slow, mut shut, mut reading) =
             (channel("slow"), channel("shut"), channel("reading"));
@@ -213,20 +218,28 @@ async fn a_webhook_sender_is_told_whether_it_may_send_and_how_fast() -> Result<(
         ("WebHook-Request-Rate", "120"),
         ("WebHook-Request-Callback", "https://eventgrid.azure.net/confirm"),
     ];
-    for version in BOTH {
+    for version in HTTP_VERSIONS {
         for (channel, rate) in
             [("demo", Some("*")), ("slow", Some("300")), ("shut", None), ("reading", None)]
         {
             let target = format!("/channels/default/{channel}/events");
-            let wire = site.ask(version, "OPTIONS", &target, &asks).await?;
-            ensure!(matches!(wire.head.status, 200 | 204), "{:?}", wire.head);
-            ensure!(wire.values("allow").join("").contains("POST"), "{:?}", wire.head);
+            let response = broker.request(version, "OPTIONS", &target, &asks).await?;
+            ensure!(matches!(response.head.status, 200 | 204), "{:?}", response.head);
+            ensure!(
+                response.header_values("allow").join("").contains("POST"),
+                "{:?}",
+                response.head
+            );
             let origin: Vec<_> = rate.iter().map(|_| "eventgrid.azure.net").collect();
-            assert_eq!(wire.values("webhook-allowed-origin"), origin, "{channel}");
-            assert_eq!(wire.values("webhook-allowed-rate"), Vec::from_iter(rate), "{channel}");
+            assert_eq!(response.header_values("webhook-allowed-origin"), origin, "{channel}");
+            assert_eq!(
+                response.header_values("webhook-allowed-rate"),
+                Vec::from_iter(rate),
+                "{channel}"
+            );
         }
-        let plain = site.ask(version, "OPTIONS", EVENTS, &[]).await?;
-        ensure!(plain.values("webhook-allowed-origin").is_empty(), "{:?}", plain.head);
+        let plain = broker.request(version, "OPTIONS", EVENTS, &[]).await?;
+        ensure!(plain.header_values("webhook-allowed-origin").is_empty(), "{:?}", plain.head);
     }
     Ok(())
 }

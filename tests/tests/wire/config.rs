@@ -15,7 +15,7 @@ use eventcast_tests::{
 };
 use serde_json::json;
 
-const SOON: Duration = Duration::from_secs(10);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 const EXIT_USAGE: i32 = 64;
 
 /// What `check` says of a file, with overrides.
@@ -24,7 +24,7 @@ async fn check(yaml: &str, override_with: impl FnOnce(Cli) -> Cli) -> Result<End
     let file = folder.path().join("config.yaml");
     fs::write(&file, yaml)?;
     let command = Cli::new(&["check", "--config"]).arg(&file);
-    override_with(command).output(SOON).await
+    override_with(command).output(WAIT_TIMEOUT).await
 }
 
 async fn refused(yaml: &str, paths: &[&str]) -> Result<()> {
@@ -37,18 +37,18 @@ async fn refused(yaml: &str, paths: &[&str]) -> Result<()> {
     Ok(())
 }
 
-const GOOD: &str = "channels: [{namespace: default, name: demo}]\n";
+const VALID: &str = "channels: [{namespace: default, name: demo}]\n";
 
 #[tokio::test]
 async fn check_names_every_problem_with_its_path() -> Result<()> {
     init_tracing();
-    assert!(check(GOOD, |command| command).await?.status.success());
+    assert!(check(VALID, |command| command).await?.status.success());
     refused(
-        &format!("{GOOD}colour: red\nlimits: {{subscriber: 1}}"),
+        &format!("{VALID}colour: red\nlimits: {{subscriber: 1}}"),
         &["colour", "limits.subscriber"],
     )
     .await?;
-    refused(&format!("{GOOD}limits: {{subscribers: lots}}"), &["limits.subscribers"]).await?;
+    refused(&format!("{VALID}limits: {{subscribers: lots}}"), &["limits.subscribers"]).await?;
     let channel = "{namespace: Default, name: demo, delivery: {heartbeatSeconds: 0}}";
     refused(
         &format!("channels: [{channel}]\nquery: {{concurrent: 0}}"),
@@ -61,7 +61,7 @@ async fn check_names_every_problem_with_its_path() -> Result<()> {
 #[tokio::test]
 async fn unknown_keys_and_bad_values_are_told_together() -> Result<()> {
     init_tracing();
-    let file = format!("{GOOD}colour: red\nquery: {{concurrent: 0}}");
+    let file = format!("{VALID}colour: red\nquery: {{concurrent: 0}}");
     refused(&file, &["colour", "query.concurrent"]).await
 }
 
@@ -93,11 +93,11 @@ async fn a_key_has_one_spelling_in_every_message() -> Result<()> {
         ("channels.0.delivery.from=never", "channels[0].delivery.from"),
         ("channels.3.name=x", "channels[3].name"),
     ] {
-        let ended = check(GOOD, |command| command.arg("--set").arg(set)).await?;
+        let ended = check(VALID, |command| command.arg("--set").arg(set)).await?;
         assert_eq!(ended.status.code(), Some(EXIT_USAGE), "{set}: {}", ended.stderr);
         assert!(ended.stderr.contains(&format!("{path}: ")), "{set}: {}", ended.stderr);
     }
-    let env = check(GOOD, |command| command.env("EVENTCAST__CHANNELS__0__COLOUR", "red")).await?;
+    let env = check(VALID, |command| command.env("EVENTCAST__CHANNELS__0__COLOUR", "red")).await?;
     assert!(env.stderr.contains("channels[0].colour: "), "{}", env.stderr);
     Ok(())
 }
@@ -107,7 +107,7 @@ async fn flags_win_over_the_environment_and_that_over_the_file() -> Result<()> {
     init_tracing();
     let key = "EVENTCAST__QUERY__CONCURRENT";
     let (set_good, set_bad) = ("query.concurrent=4", "query.concurrent=0");
-    let bad_file = &*format!("{GOOD}query: {{concurrent: 0}}");
+    let bad_file = &*format!("{VALID}query: {{concurrent: 0}}");
     let code = async |file: &str, env: Option<&str>, set: Option<&str>| {
         let command = |mut command: Cli| {
             if let Some(value) = env {
@@ -119,10 +119,10 @@ async fn flags_win_over_the_environment_and_that_over_the_file() -> Result<()> {
     };
     assert_eq!(code(bad_file, None, None).await?, Some(EXIT_USAGE));
     assert_eq!(code(bad_file, Some("4"), None).await?, Some(0));
-    assert_eq!(code(GOOD, Some("0"), None).await?, Some(EXIT_USAGE));
-    assert_eq!(code(GOOD, Some("0"), Some(set_good)).await?, Some(0));
-    assert_eq!(code(GOOD, Some("4"), Some(set_bad)).await?, Some(EXIT_USAGE));
-    let typo = check(GOOD, |command| command.env("EVENTCAST__LIMITS__SUBSCRIBER", "1")).await?;
+    assert_eq!(code(VALID, Some("0"), None).await?, Some(EXIT_USAGE));
+    assert_eq!(code(VALID, Some("0"), Some(set_good)).await?, Some(0));
+    assert_eq!(code(VALID, Some("4"), Some(set_bad)).await?, Some(EXIT_USAGE));
+    let typo = check(VALID, |command| command.env("EVENTCAST__LIMITS__SUBSCRIBER", "1")).await?;
     assert!(typo.stderr.contains("limits.subscriber: "), "{}", typo.stderr);
     Ok(())
 }
@@ -148,7 +148,7 @@ async fn check_asks_nats_only_where_it_is_told_to() -> Result<()> {
     let folder = process::folder("eventcast-check-")?;
     fs::write(folder.path().join("config.yaml"), small)?;
     let command = Cli::new(&["check", "--nats", "--config"]).arg(folder.path().join("config.yaml"));
-    let said = command.output(SOON * 2).await?;
+    let said = command.output(WAIT_TIMEOUT * 2).await?;
     assert_eq!(said.status.code(), Some(1));
     assert!(said.stderr.contains("no connection to NATS at nats://127.0.0.1"), "{}", said.stderr);
     Ok(())
@@ -162,7 +162,7 @@ async fn a_broker_says_at_its_start_that_nats_does_not_take_its_largest_events()
         config.channels[0].publishing.max_event_bytes = 2 << 20;
     })
     .await?;
-    eventually("it says so", SOON, || async {
+    eventually("it says so", WAIT_TIMEOUT, || async {
         let log = broker.log();
         let said = |l: &str| l.contains("WARN") && l.contains("set max_payload of nats-server to");
         ensure!(log.lines().any(said), "{log}");
@@ -177,7 +177,7 @@ async fn a_running_broker_obeys_its_overrides() -> Result<()> {
     let nats = NatsServer::start().await?;
     let (folder, ports) = (process::folder("eventcast-run-")?, ports::reserve(2)?);
     let file = folder.path().join("config.yaml");
-    fs::write(&file, format!("{GOOD}listen: 127.0.0.1:1\nlimits: {{overload: status}}"))?;
+    fs::write(&file, format!("{VALID}listen: 127.0.0.1:1\nlimits: {{overload: status}}"))?;
     let nats = format!("nats={{servers: ['{}'], createStreams: true}}", nats.url());
     let address = format!("127.0.0.1:{}", ports[0]);
     let command = Cli::new(&["run", "--listen", &address, "--set", &nats, "--admin"])
@@ -186,9 +186,9 @@ async fn a_running_broker_obeys_its_overrides() -> Result<()> {
         .env("EVENTCAST__LIMITS__SUBSCRIBERS", "1");
     let process = command.spawn("run", folder.path())?;
     let url = format!("http://{address}/channels/default/demo/events");
-    let first = eventually("it serves", SOON, || EventStream::connect(&url, None)).await;
+    let first = eventually("it serves", WAIT_TIMEOUT, || EventStream::connect(&url, None)).await;
     let _first = first.with_context(|| process.stderr())?;
-    let second = client(Version::One).get(&url).send().await?;
+    let second = client(Version::Http1).get(&url).send().await?;
     assert_eq!(second.status(), 503, "the one place is taken");
     Ok(())
 }
@@ -226,9 +226,9 @@ async fn a_file_of_nats_that_cannot_be_read_is_named_with_the_reason() -> Result
     ] {
         let folder = process::folder("eventcast-run-")?;
         let file = folder.path().join("config.yaml");
-        fs::write(&file, format!("{GOOD}nats: {{servers: ['nats://127.0.0.1:4'], {keys}}}"))?;
+        fs::write(&file, format!("{VALID}nats: {{servers: ['nats://127.0.0.1:4'], {keys}}}"))?;
         let command = Cli::new(&["run", "--listen", &listen, "--admin", &admin, "--config"]);
-        let ended = command.arg(&file).output(SOON).await?;
+        let ended = command.arg(&file).output(WAIT_TIMEOUT).await?;
         assert_eq!(ended.status.code(), Some(1), "{}", ended.stderr);
         let last = ended.stderr.lines().last().context("no word")?;
         assert!(last.contains(broken) && last.contains("No such file"), "{last}");
@@ -237,7 +237,7 @@ async fn a_file_of_nats_that_cannot_be_read_is_named_with_the_reason() -> Result
 }
 
 async fn reloads(broker: &Broker, outcome: &str, count: u32) -> Result<()> {
-    eventually(&format!("{count} {outcome}"), SOON, || async {
+    eventually(&format!("{count} {outcome}"), WAIT_TIMEOUT, || async {
         let have = broker.metric("eventcast_config_reloads_total", &[("outcome", outcome)]).await?;
         ensure!(have >= f64::from(count), "{have} {outcome}\n{}", broker.log());
         Ok(())
@@ -265,17 +265,17 @@ async fn what_changes_holds_for_new_subscribers_without_a_restart() -> Result<()
     let retry = new.retry().context("no retry")?;
     assert!((30_000..=90_000).contains(&retry), "{retry}");
     let mut third = EventStream::connect(&url, None).await?;
-    let closing = third.next_of("eventcast.closing", SOON).await?.json()?;
+    let closing = third.next_of("eventcast.closing", WAIT_TIMEOUT).await?.json()?;
     assert_eq!(closing["reason"], "overloaded");
 
-    let page = client(Version::One).get(broker.events_url(""));
+    let page = client(Version::Http1).get(broker.events_url(""));
     let page =
         page.header("Accept", "application/json").header("Origin", "https://app.example.com");
     let page = Answer::read(page.send().await?).await?;
     assert_eq!(page.header("access-control-allow-origin"), Some("https://app.example.com"));
     publish(&url.replace("?heartbeat=event", ""), "for both", &[]).await?;
     for stream in [&mut old, &mut new] {
-        assert_eq!(stream.next_data(SOON).await?.data, "for both");
+        assert_eq!(stream.next_data(WAIT_TIMEOUT).await?.data, "for both");
     }
     assert_eq!(broker.pid()?, pid);
     Ok(())
@@ -294,13 +294,13 @@ async fn channels_come_and_go_while_it_runs() -> Result<()> {
     reloads(&broker, "applied", 1).await?;
     let mut goes = EventStream::connect(&extra, None).await?;
     assert_eq!(publish(&extra, "one", &[]).await?.status, 201);
-    assert_eq!(goes.next_data(SOON).await?.data, "one");
+    assert_eq!(goes.next_data(WAIT_TIMEOUT).await?.data, "one");
 
     broker.reconfigure(|config| config.channels.truncate(1))?;
-    let closing = goes.next_of("eventcast.closing", SOON).await?.json()?;
+    let closing = goes.next_of("eventcast.closing", WAIT_TIMEOUT).await?.json()?;
     assert_eq!(closing["reason"], "channel-removed");
     assert!(goes.next().await?.is_none());
-    let refused = client(Version::One).get(&extra).send().await?;
+    let refused = client(Version::Http1).get(&extra).send().await?;
     assert_eq!(refused.status(), 404);
     assert_eq!(publish(&extra, "too late", &[]).await?.status, 404);
 
@@ -308,10 +308,10 @@ async fn channels_come_and_go_while_it_runs() -> Result<()> {
     reloads(&broker, "applied", 3).await?;
     let mut back = goes.reconnect().await?;
     publish(&extra, "two", &[]).await?;
-    let event = back.next_data(SOON).await?;
+    let event = back.next_data(WAIT_TIMEOUT).await?;
     assert_eq!((event.event_type.as_str(), event.data.as_str()), ("message", "two"));
     publish(&demo, "undisturbed", &[]).await?;
-    assert_eq!(stays.next_data(SOON).await?.data, "undisturbed");
+    assert_eq!(stays.next_data(WAIT_TIMEOUT).await?.data, "undisturbed");
     Ok(())
 }
 
@@ -329,7 +329,7 @@ async fn a_bad_file_is_refused_and_the_last_good_one_stays() -> Result<()> {
         fs::write(broker.config_file(), text)?;
         reloads(&broker, "rejected", count).await.with_context(|| format!("{text:?}"))?;
         assert_eq!(publish(&url, text, &[]).await?.status, 201, "{text:?}");
-        assert_eq!(stream.next_data(SOON).await?.data, text);
+        assert_eq!(stream.next_data(WAIT_TIMEOUT).await?.data, text);
     }
     assert!(broker.log().contains("query.concurrent: "), "{}", broker.log());
     broker.reconfigure(|config| config.limits.subscribers = 7)?;
@@ -377,7 +377,7 @@ async fn many_channels_live_in_one_process() -> Result<()> {
         assert_eq!(publish(url, url, &[]).await?.status, 201);
     }
     for (stream, url) in streams.iter_mut().zip(&urls) {
-        assert_eq!(&stream.next_data(SOON).await?.data, url);
+        assert_eq!(&stream.next_data(WAIT_TIMEOUT).await?.data, url);
     }
     assert_eq!(broker.metric("eventcast_subscribers", &[]).await?, CHANNELS as f64);
     Ok(())

@@ -21,7 +21,7 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-const SOON: Duration = Duration::from_secs(10);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One user's `dev`: its addresses, its data, and the run at hand.
 struct Dev {
@@ -68,7 +68,7 @@ impl Dev {
         self.runs += 1;
         let process = command.spawn(&format!("dev{}", self.runs), self.folder.path())?;
         let process = self.process.insert(process);
-        eventually("dev says where everything is", SOON, || {
+        eventually("dev says where everything is", WAIT_TIMEOUT, || {
             std::future::ready(process.stdout().contains("Press Ctrl-C to stop").then_some(()))
         })
         .await
@@ -102,7 +102,7 @@ impl Dev {
     async fn stop(&mut self) -> Result<()> {
         let process = self.running()?;
         process.signal(Signal::INT)?;
-        let status = process.wait_exit(SOON).await?;
+        let status = process.wait_exit(WAIT_TIMEOUT).await?;
         ensure!(status.success(), "ended with {status}");
         Ok(())
     }
@@ -137,7 +137,7 @@ async fn gone(pid: Pid) -> Result<()> {
 async fn the_printed_addresses_work() -> Result<()> {
     init_tracing();
     let dev = Dev::started().await?;
-    let http = client(Version::One);
+    let http = client(Version::Http1);
     let page = http.get(dev.printed("page")?).send().await?;
     assert_eq!(page.status(), 200);
     assert!(page.headers()["content-type"].to_str()?.starts_with("text/html"));
@@ -149,7 +149,7 @@ async fn the_printed_addresses_work() -> Result<()> {
     let mut stream = EventStream::connect(&url, None).await?;
     let answer = publish(&url, "hello", &[]).await?;
     assert_eq!(answer.status, 201);
-    let event = stream.next_data(SOON).await?;
+    let event = stream.next_data(WAIT_TIMEOUT).await?;
     assert_eq!((event.data.as_str(), event.id.as_deref()), ("hello", answer.cursor()));
     Ok(())
 }
@@ -163,7 +163,7 @@ async fn events_survive_ctrl_c_and_it_ends_the_nats_server() -> Result<()> {
     for text in ["one", "two"] {
         publish(&url, text, &[]).await?;
     }
-    assert_eq!(stream.next_data(SOON).await?.data, "one");
+    assert_eq!(stream.next_data(WAIT_TIMEOUT).await?.data, "one");
     let cursor = stream.cut().context("no cursor")?;
     let nats = dev.nats()?;
     dev.stop().await?;
@@ -173,7 +173,7 @@ async fn events_survive_ctrl_c_and_it_ends_the_nats_server() -> Result<()> {
     publish(&url, "three", &[]).await?;
     let mut stream = EventStream::connect(&url, Some(&cursor)).await?;
     for text in ["two", "three"] {
-        let event = stream.next_data(SOON).await?;
+        let event = stream.next_data(WAIT_TIMEOUT).await?;
         assert_eq!((event.event_type.as_str(), event.data.as_str()), ("message", text));
     }
     Ok(())
@@ -193,7 +193,7 @@ async fn events_survive_a_kill_and_the_orphan_is_ended() -> Result<()> {
     dev.start(dev.command()).await?;
     gone(orphan).await?;
     let mut stream = EventStream::connect(&url, Some(&cursor)).await?;
-    let event = stream.next_data(SOON).await?;
+    let event = stream.next_data(WAIT_TIMEOUT).await?;
     assert_eq!((event.event_type.as_str(), event.data.as_str()), ("message", "two"));
     Ok(())
 }
@@ -207,11 +207,11 @@ async fn a_killed_nats_server_is_started_again_and_nobody_loses_anything() -> Re
     publish(&url, "before", &[]).await?;
     let killed = dev.nats()?;
     kill_process(killed, Signal::KILL)?;
-    publish_retrying(&[url], "after", &[], "after-the-kill", SOON).await?;
+    publish_retrying(&[url], "after", &[], "after-the-kill", WAIT_TIMEOUT).await?;
     assert_ne!(dev.nats()?, killed);
     for text in ["before", "after"] {
         loop {
-            let event = stream.next_within(SOON).await?;
+            let event = stream.next_within(WAIT_TIMEOUT).await?;
             if event.event_type != "eventcast.cursor" {
                 assert_eq!((event.event_type.as_str(), event.data.as_str()), ("message", text));
                 break;
@@ -226,17 +226,17 @@ async fn a_second_ctrl_c_ends_both_at_once() -> Result<()> {
     init_tracing();
     let mut dev = Dev::started().await?;
     let mut stream = EventStream::connect(&dev.events()?, None).await?; // gives the drain something to wait for
-    stream.next_of("eventcast.cursor", SOON).await?;
+    stream.next_of("eventcast.cursor", WAIT_TIMEOUT).await?;
     let nats = dev.nats()?;
     let process = dev.running()?;
     process.signal(Signal::INT)?;
-    eventually("the first one is taken", SOON, || {
+    eventually("the first one is taken", WAIT_TIMEOUT, || {
         std::future::ready(process.stderr().contains("shutting down").then_some(()))
     })
     .await?;
     process.signal(Signal::INT)?;
     let began = Instant::now();
-    let status = process.wait_exit(SOON).await?;
+    let status = process.wait_exit(WAIT_TIMEOUT).await?;
     assert_eq!(status.code(), Some(130));
     assert!(began.elapsed() < Duration::from_millis(500), "it took {:?}", began.elapsed());
     gone(nats).await.context("the nats-server is left behind in the background")
@@ -285,7 +285,7 @@ async fn a_data_directory_in_use_is_refused() -> Result<()> {
     let command = second.bare().arg("--data-dir").arg(first.data());
     let pid = first.running()?.pid().to_string();
     let data = first.data().to_string_lossy().into_owned();
-    let ended = command.output(SOON).await?;
+    let ended = command.output(WAIT_TIMEOUT).await?;
     assert_eq!((ended.status.success(), ended.stderr.lines().count()), (false, 1), "{ended:?}");
     for word in [&*data, "in use", &*pid, "--data-dir"] {
         assert!(ended.stderr.contains(word), "{word:?} is not in {:?}", ended.stderr);
@@ -303,7 +303,7 @@ async fn runs_that_start_together_keep_their_events_apart() -> Result<()> {
     let (left, right) = tokio::join!(one.start(left), two.start(right));
     left.and(right)?;
     publish(&one.events()?, "of one", &[]).await?;
-    let history = client(Version::One).get(two.events()?).header("Accept", "application/json");
+    let history = client(Version::Http1).get(two.events()?).header("Accept", "application/json");
     let page: serde_json::Value = history.send().await?.json().await?;
     assert_eq!(page["events"], serde_json::json!([]), "they share a log");
     Ok(())

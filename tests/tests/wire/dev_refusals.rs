@@ -12,7 +12,7 @@ use anyhow::Result;
 use eventcast_tests::{broker::Cli, init_tracing, ports, process};
 use tempfile::TempDir;
 
-const SOON: Duration = Duration::from_secs(10);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Addresses and a folder for a run that is to be refused.
 struct Dev {
@@ -44,7 +44,7 @@ impl Dev {
 
 /// Runs `command` and holds it to one line on standard error with all of `words`.
 async fn refused(command: Cli, words: &[&str]) -> Result<()> {
-    let ended = command.output(SOON).await?;
+    let ended = command.output(WAIT_TIMEOUT).await?;
     assert!(!ended.status.success(), "{}", ended.stderr);
     let lines: Vec<&str> = ended.stderr.lines().collect();
     assert_eq!(lines.len(), 1, "one line: {lines:#?}");

@@ -15,12 +15,12 @@ use eventcast_tests::{
 use reqwest::Method;
 use serde_json::Value;
 
-const SOON: Duration = Duration::from_secs(10);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Within this another broker has followed.
-const PROMISE: Duration = Duration::from_secs(2);
+const FORGET_TIMEOUT: Duration = Duration::from_secs(2);
 
 async fn request(method: Method, url: &str, headers: &[(&str, &str)]) -> Result<Answer> {
-    let mut request = client(Version::One).request(method, url);
+    let mut request = client(Version::Http1).request(method, url);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
@@ -69,7 +69,7 @@ async fn an_erased_event_is_gone_at_once_and_soon_everywhere() -> Result<()> {
     assert_eq!((answer.status, &answer.json), (204, &Value::Null));
     let left = ["event 0", "event 1", "event 3", "event 4", "event 5"];
     assert_eq!(history(&broker).await?, left, "at once where it was asked for");
-    eventually("the other broker has followed", PROMISE, || async {
+    eventually("the other broker has followed", FORGET_TIMEOUT, || async {
         let seen = history(&other).await?;
         ensure!(seen == left, "{seen:?}");
         Ok(())
@@ -80,7 +80,7 @@ async fn an_erased_event_is_gone_at_once_and_soon_everywhere() -> Result<()> {
         for (cursor, due) in [(&cursors[1], &left[2..]), (&cursors[2], &left[2..])] {
             let mut stream = EventStream::connect(&broker.events_url(""), Some(cursor)).await?;
             for data in due {
-                let event = stream.next_data(SOON).await?;
+                let event = stream.next_data(WAIT_TIMEOUT).await?;
                 assert_eq!(&event.data, data);
             }
         }
@@ -104,19 +104,19 @@ async fn a_user_is_forgotten_by_topic() -> Result<()> {
     publish(&broker.events_url(""), "mail", &[("topic", "user.42.mail")]).await?;
     let mut subscriber = EventStream::connect(&other.events_url("topic=user.43"), None).await?;
     // The first is the cursor at which it begins.
-    assert!(subscriber.next_within(SOON).await?.is_control());
+    assert!(subscriber.next_within(WAIT_TIMEOUT).await?.is_control());
     let answer = delete(&broker.events_url("topic=user.42&topic=user.42.%3E")).await?;
     assert_eq!(answer.status, 204, "{}", answer.json);
     let left = ["event 1", "event 3", "event 5", "for all"];
     assert_eq!(history(&broker).await?, left);
-    eventually("the other broker has followed", PROMISE, || async {
+    eventually("the other broker has followed", FORGET_TIMEOUT, || async {
         let seen = history(&other).await?;
         ensure!(seen == left, "{seen:?}");
         Ok(())
     })
     .await?;
     publish(&broker.events_url(""), "next", &[("topic", "user.43")]).await?;
-    let next = subscriber.next_within(SOON).await?;
+    let next = subscriber.next_within(WAIT_TIMEOUT).await?;
     assert_eq!(next.data, "next", "nobody else is told: {}", next.raw);
     assert_eq!(broker.metric("eventcast_erased_events_total", &[]).await?, 4.0);
     let log = broker.log();
@@ -215,7 +215,7 @@ async fn a_log_that_keeps_its_events_or_is_away_says_so() -> Result<()> {
     }
     nats.kill9()?;
     broker
-        .settled("NATS is gone", SOON, |m| {
+        .settled("NATS is gone", WAIT_TIMEOUT, |m| {
             ensure!(m.metric("eventcast_nats_connected", &[]) == 0.0);
             Ok(())
         })

@@ -17,7 +17,7 @@ use eventcast_tests::{
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-const SOON: Duration = Duration::from_secs(15);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(15);
 const EXIT_FAILED: i32 = 70;
 
 /// A broker, and a way to hurt it.
@@ -50,7 +50,7 @@ impl Patient {
         let process = command.spawn("broker", folder.path())?;
         let patient =
             Self { _nats: nats, folder, public: ports[0], admin: ports[1], process, faults };
-        eventually("it is ready", SOON, || async {
+        eventually("it is ready", WAIT_TIMEOUT, || async {
             ensure!(patient.readyz().await?.0 == 200, "not ready");
             anyhow::Ok(())
         })
@@ -61,22 +61,22 @@ impl Patient {
 
     async fn readyz(&self) -> Result<(u16, String)> {
         let url = format!("http://127.0.0.1:{}/readyz", self.admin);
-        let answer = client(Version::One).get(url).timeout(Duration::from_secs(2)).send().await?;
+        let answer = client(Version::Http1).get(url).timeout(Duration::from_secs(2)).send().await?;
         Ok((answer.status().as_u16(), answer.text().await?))
     }
 
     async fn subscriber(&self) -> Result<EventStream> {
         let url = format!("http://127.0.0.1:{}/channels/default/demo/events", self.public);
         let mut stream = EventStream::connect(&url, None).await?;
-        stream.next_of("eventcast.cursor", SOON).await?;
+        stream.next_of("eventcast.cursor", WAIT_TIMEOUT).await?;
         Ok(stream)
     }
 
     /// Holds it to its end: streams are told, the process exits with 70, and its last word names the task.
     async fn dies_of(&mut self, task: &str, stream: &mut EventStream) -> Result<()> {
-        let closing = stream.next_of("eventcast.closing", SOON).await?.json()?;
+        let closing = stream.next_of("eventcast.closing", WAIT_TIMEOUT).await?.json()?;
         assert_eq!(closing["reason"], "draining", "{task}");
-        let status = self.process.wait_exit(SOON).await?;
+        let status = self.process.wait_exit(WAIT_TIMEOUT).await?;
         assert_eq!(status.code(), Some(EXIT_FAILED), "{task}: {}", self.process.stderr());
         let log = self.process.stderr();
         let last = log.lines().last().context("no word")?;
@@ -135,7 +135,7 @@ async fn a_shutdown_that_panics_does_not_end_as_if_all_was_well() -> Result<()> 
     let mut broker = Patient::start().await?;
     broker.faults.panic("shutdown")?;
     broker.process.signal(Signal::TERM)?;
-    let status = broker.process.wait_exit(SOON).await?;
+    let status = broker.process.wait_exit(WAIT_TIMEOUT).await?;
     assert_eq!(status.code(), Some(EXIT_FAILED), "{}", broker.process.stderr());
     assert!(broker.folder.path().exists());
     Ok(())
@@ -150,7 +150,7 @@ async fn dev_ends_when_its_nats_server_ends_again_and_again() -> Result<()> {
     let data = folder.path().join("data");
     let command = Cli::new(&["dev", "--listen", &listen, "--admin", &admin]).with_nats();
     let mut dev = command.arg("--data-dir").arg(&data).spawn("dev", folder.path())?;
-    eventually("dev says where everything is", SOON, || {
+    eventually("dev says where everything is", WAIT_TIMEOUT, || {
         std::future::ready(dev.stdout().contains("Press Ctrl-C to stop").then_some(()))
     })
     .await?;

@@ -6,16 +6,16 @@ use anyhow::{Context as _, Result, ensure};
 use eventcast_crds::config::{BrokerConfig, ProxyProtocol};
 use eventcast_tests::{
     broker::networks,
-    http::{RawConn, Version},
-    wire::{BOTH, EVENTS, Site, Two, Wire},
+    http::{Http1Connection, Version},
+    wire::{BrokerWithNats, EVENTS, HTTP_VERSIONS, Http2Connection, RawResponse},
 };
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::timeout};
 
-const SOON: Duration = Duration::from_secs(8);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// One stream for each client.
-async fn start(change: impl FnOnce(&mut BrokerConfig)) -> Result<Site> {
-    Site::start(|config| {
+async fn start(change: impl FnOnce(&mut BrokerConfig)) -> Result<BrokerWithNats> {
+    BrokerWithNats::start(|config| {
         config.limits.trusted_proxies = networks(["127.0.0.0/8", "10.0.0.0/8"]);
         config.limits.subscribers_per_address = 1;
         change(config);
@@ -24,14 +24,14 @@ async fn start(change: impl FnOnce(&mut BrokerConfig)) -> Result<Site> {
 }
 
 /// Whether the stream is open, or was sent away.
-async fn is_open(stream: &mut Wire) -> Result<bool> {
-    let first = String::from_utf8(stream.until(b"\n\n").await?)?;
+async fn is_open(stream: &mut RawResponse) -> Result<bool> {
+    let first = String::from_utf8(stream.read_until(b"\n\n").await?)?;
     Ok(!first.contains("eventcast.closing"))
 }
 
 #[tokio::test]
 async fn a_client_is_the_same_in_every_spelling_and_whatever_it_claims() -> Result<()> {
-    let site = start(|_| {}).await?;
+    let broker = start(|_| {}).await?;
     for (held, same, other) in [
         (
             ("X-Forwarded-For", "203.0.113.7"),
@@ -59,15 +59,17 @@ async fn a_client_is_the_same_in_every_spelling_and_whatever_it_claims() -> Resu
             "192.0.2.1",
         ),
     ] {
-        for version in BOTH {
-            let mut first = site.subscribe(version, "", &[held]).await?;
+        for version in HTTP_VERSIONS {
+            let mut first = broker.subscribe(version, "", &[held]).await?;
             ensure!(is_open(&mut first).await?, "{held:?}");
-            let mut second = site.subscribe(version, "", &[same]).await?;
+            let mut second = broker.subscribe(version, "", &[same]).await?;
             ensure!(!is_open(&mut second).await?, "{same:?} is {held:?}");
-            let mut third = site.subscribe(version, "", &[("X-Forwarded-For", other)]).await?;
+            let mut third = broker.subscribe(version, "", &[("X-Forwarded-For", other)]).await?;
             ensure!(is_open(&mut third).await?, "{other} is another");
             drop((first, second, third));
-            site.metric("eventcast_subscribers", &[], SOON, |n| n == 0.0).await?;
+            broker
+                .wait_for_metric("eventcast_subscribers", &[], WAIT_TIMEOUT, |n| n == 0.0)
+                .await?;
         }
     }
     Ok(())
@@ -87,16 +89,21 @@ fn binary(client: &str, command: u8) -> Result<Vec<u8>> {
 }
 
 /// Subscribes over a connection that begins with `header`.
-async fn behind(site: &Site, version: Version, header: &[u8], more: &str) -> Result<bool> {
-    let address = site.broker.address();
-    if version == Version::Two {
+async fn behind(
+    broker: &BrokerWithNats,
+    version: Version,
+    header: &[u8],
+    more: &str,
+) -> Result<bool> {
+    let address = broker.address();
+    if version == Version::Http2 {
         let mut socket = TcpStream::connect(address).await?;
         socket.write_all(header).await?;
-        let mut two = Two::over(socket, &h2::client::Builder::new()).await?;
+        let mut two = Http2Connection::over(socket, &h2::client::Builder::new()).await?;
         let headers: Vec<_> = more.trim().split_once(": ").into_iter().collect();
-        return is_open(&mut two.ask("GET", EVENTS, &headers, b"").await?).await;
+        return is_open(&mut two.request("GET", EVENTS, &headers, b"").await?).await;
     }
-    let mut connection = RawConn::connect(address).await?;
+    let mut connection = Http1Connection::connect(address).await?;
     for piece in header.chunks(7) {
         connection.send(piece).await?;
     }
@@ -114,40 +121,42 @@ async fn behind(site: &Site, version: Version, header: &[u8], more: &str) -> Res
 
 #[tokio::test]
 async fn the_proxy_protocol_says_who_the_client_is() -> Result<()> {
-    let site = start(|config| config.limits.proxy_protocol = ProxyProtocol::Required).await?;
-    let address = site.broker.address().to_owned();
+    let broker = start(|config| config.limits.proxy_protocol = ProxyProtocol::Required).await?;
+    let address = broker.address().to_owned();
     let line = b"PROXY TCP4 203.0.113.7 10.0.0.1 40000 8080\r\n";
-    let mut holds = RawConn::connect(&address).await?;
+    let mut holds = Http1Connection::connect(&address).await?;
     holds.send(line).await?;
     holds.send(format!("GET {EVENTS} HTTP/1.1\r\nHost: a\r\n\r\n")).await?;
     holds.read_head().await?;
-    for version in BOTH {
-        ensure!(!behind(&site, version, line, "").await?, "{version:?}: the same client");
+    for version in HTTP_VERSIONS {
+        ensure!(!behind(&broker, version, line, "").await?, "{version:?}: the same client");
         let v2 = binary("203.0.113.7:50000", 1)?;
-        ensure!(!behind(&site, version, &v2, "").await?, "{version:?}: version 2");
+        ensure!(!behind(&broker, version, &v2, "").await?, "{version:?}: version 2");
         let claim = "X-Forwarded-For: 9.9.9.9\r\n";
         ensure!(
-            !behind(&site, version, &v2, claim).await?,
+            !behind(&broker, version, &v2, claim).await?,
             "{version:?}: its claim is worth nothing"
         );
         let other = b"PROXY TCP6 2001:db8::1 fd00::1 40000 8080\r\n";
-        ensure!(behind(&site, version, other, "").await?, "{version:?}: another client");
-        site.metric("eventcast_subscribers", &[], SOON, |n| n == 1.0).await?;
+        ensure!(behind(&broker, version, other, "").await?, "{version:?}: another client");
+        broker.wait_for_metric("eventcast_subscribers", &[], WAIT_TIMEOUT, |n| n == 1.0).await?;
         let v6 = binary("[2001:db8::1]:443", 1)?;
-        ensure!(behind(&site, version, &v6, "").await?, "{version:?}: IPv6 in version 2");
-        site.metric("eventcast_subscribers", &[], SOON, |n| n == 1.0).await?;
+        ensure!(behind(&broker, version, &v6, "").await?, "{version:?}: IPv6 in version 2");
+        broker.wait_for_metric("eventcast_subscribers", &[], WAIT_TIMEOUT, |n| n == 1.0).await?;
         let proxies = b"PROXY TCP4 10.0.0.9 10.0.0.1 40000 8080\r\n";
         let through = "X-Forwarded-For: 203.0.113.7\r\n";
         ensure!(
-            !behind(&site, version, proxies, through).await?,
+            !behind(&broker, version, proxies, through).await?,
             "{version:?}: two proxies in a row"
         );
         for speaks_for_itself in [&b"PROXY UNKNOWN\r\n"[..], &binary("203.0.113.7:1", 0)?] {
             ensure!(
-                behind(&site, version, speaks_for_itself, "").await?,
+                behind(&broker, version, speaks_for_itself, "").await?,
                 "{version:?}: a health check"
             );
-            site.metric("eventcast_subscribers", &[], SOON, |n| n == 1.0).await?;
+            broker
+                .wait_for_metric("eventcast_subscribers", &[], WAIT_TIMEOUT, |n| n == 1.0)
+                .await?;
         }
     }
     Ok(())
@@ -155,21 +164,23 @@ async fn the_proxy_protocol_says_who_the_client_is() -> Result<()> {
 
 #[tokio::test]
 async fn without_a_proxy_protocol_header_nothing_is_served_where_it_is_required() -> Result<()> {
-    let site = start(|config| config.limits.proxy_protocol = ProxyProtocol::Required).await?;
+    let broker = start(|config| config.limits.proxy_protocol = ProxyProtocol::Required).await?;
     let get = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     let long = [&b"PROXY TCP4 "[..], &[b'1'; 200], b"\r\n", get].concat();
     let huge = [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff"[..], &[0; 100]].concat();
     let refused =
         [&get[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"PROXY nonsense\r\n", &long, &huge];
     for bytes in refused {
-        let mut connection = RawConn::connect(site.broker.address()).await?;
+        let mut connection = Http1Connection::connect(broker.address()).await?;
         connection.send(bytes).await?;
         connection.closed().await.with_context(|| String::from_utf8_lossy(bytes).into_owned())?;
     }
     let counted = [("reason", "proxy-protocol")];
     let all = |n| n == 5.0;
-    site.metric("eventcast_connections_refused_total", &counted, SOON, all).await?;
-    let mut slow = RawConn::connect(site.broker.address()).await?;
+    broker
+        .wait_for_metric("eventcast_connections_refused_total", &counted, WAIT_TIMEOUT, all)
+        .await?;
+    let mut slow = Http1Connection::connect(broker.address()).await?;
     slow.send("PROXY TCP4 ").await?;
     timeout(Duration::from_secs(14), async { while slow.closed().await.is_err() {} }).await?;
     Ok(())
@@ -178,16 +189,16 @@ async fn without_a_proxy_protocol_header_nothing_is_served_where_it_is_required(
 #[tokio::test]
 async fn a_proxy_protocol_header_of_a_stranger_is_never_believed() -> Result<()> {
     let line = "PROXY TCP4 203.0.113.7 10.0.0.1 40000 8080\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n";
-    let site = start(|config| {
+    let broker = start(|config| {
         config.limits.proxy_protocol = ProxyProtocol::Required;
         config.limits.trusted_proxies = networks(["10.0.0.0/8"]);
     })
     .await?;
-    let mut connection = RawConn::connect(site.broker.address()).await?;
+    let mut connection = Http1Connection::connect(broker.address()).await?;
     connection.send(line).await?;
     connection.closed().await?;
-    let site = start(|_| {}).await?;
-    let mut connection = RawConn::connect(site.broker.address()).await?;
+    let broker = start(|_| {}).await?;
+    let mut connection = Http1Connection::connect(broker.address()).await?;
     connection.send(line).await?;
     assert_eq!(connection.read_head().await?.status, 400, "off: it is no HTTP");
     Ok(())

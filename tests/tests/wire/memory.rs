@@ -16,7 +16,7 @@ use eventcast_tests::{
 };
 use serde_json::json;
 
-const SOON: Duration = Duration::from_secs(15);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(15);
 const KIB: f64 = 1024.0;
 
 fn channels(names: &[&str]) -> Vec<ChannelConfig> {
@@ -33,7 +33,7 @@ async fn fill(broker: &Broker, channel: &str, count: usize) -> Result<()> {
     for from in (0..count).step_by(500) {
         let body: String = (from..count.min(from + 500)).map(line).collect();
         let batch = Publish::new(body).header("Content-Type", "application/x-ndjson");
-        let answer = batch.send(&client(Version::One), &url(broker, channel, "")).await?;
+        let answer = batch.send(&client(Version::Http1), &url(broker, channel, "")).await?;
         ensure!(answer.status == 201, "{} {}", answer.status, answer.json);
     }
     Ok(())
@@ -43,7 +43,7 @@ async fn fill(broker: &Broker, channel: &str, count: usize) -> Result<()> {
 async fn replay(broker: &Broker, channel: &str, count: usize) -> Result<()> {
     let mut stream = EventStream::connect(&url(broker, channel, "?from=earliest"), None).await?;
     for i in 0..count {
-        let data = stream.next_data(SOON).await?.data;
+        let data = stream.next_data(WAIT_TIMEOUT).await?.data;
         ensure!(data.starts_with(&format!("{i} ")), "{channel} {i}: {}", &data[..10]);
     }
     Ok(())
@@ -83,7 +83,7 @@ async fn a_replay_leaves_the_pages_of_other_channels_alone() -> Result<()> {
 
     broker.reconfigure(|config| config.channels = channels(&["quiet"]))?;
     let all = broker
-        .settled("its pages go with the channel", SOON, |metrics| {
+        .settled("its pages go with the channel", WAIT_TIMEOUT, |metrics| {
             let busy = of(metrics, "eventcast_page_bytes", "busy");
             ensure!(busy == 0.0, "{busy}");
             Ok(())
@@ -105,7 +105,7 @@ async fn tails_share_their_budget_and_follow_the_channels() -> Result<()> {
     fill(&broker, "a", 1000).await?;
     let bytes = |metrics: &Metrics, channel| of(metrics, "eventcast_tail_bytes", channel) / KIB;
     broker
-        .settled("half of it, and it is full", SOON, |metrics| {
+        .settled("half of it, and it is full", WAIT_TIMEOUT, |metrics| {
             let a = bytes(metrics, "a");
             ensure!((500.0..=512.0).contains(&a), "{a} KiB");
             Ok(())
@@ -114,7 +114,7 @@ async fn tails_share_their_budget_and_follow_the_channels() -> Result<()> {
 
     broker.reconfigure(|config| config.channels = channels(&["a", "b", "c", "d"]))?;
     broker
-        .settled("a quarter, without an event", SOON, |metrics| {
+        .settled("a quarter, without an event", WAIT_TIMEOUT, |metrics| {
             let a = bytes(metrics, "a");
             ensure!((250.0..=256.0).contains(&a), "{a} KiB");
             Ok(())
@@ -122,10 +122,10 @@ async fn tails_share_their_budget_and_follow_the_channels() -> Result<()> {
         .await?;
     replay(&broker, "a", 1000).await?; // what left the tail is read from the log
     for channel in ["b", "c", "d"] {
-        eventually("it is served", SOON, || fill(&broker, channel, 500)).await?;
+        eventually("it is served", WAIT_TIMEOUT, || fill(&broker, channel, 500)).await?;
     }
     broker
-        .settled("all are full, and together within the budget", SOON, |metrics| {
+        .settled("all are full, and together within the budget", WAIT_TIMEOUT, |metrics| {
             for channel in ["a", "b", "c", "d"] {
                 let bytes = bytes(metrics, channel);
                 ensure!((250.0..=256.0).contains(&bytes), "{channel}: {bytes} KiB");
@@ -139,14 +139,14 @@ async fn tails_share_their_budget_and_follow_the_channels() -> Result<()> {
         config.channels = channels(&["a"]);
     })?;
     broker
-        .settled("one is left", SOON, |metrics| {
+        .settled("one is left", WAIT_TIMEOUT, |metrics| {
             ensure!(bytes(metrics, "d") == 0.0, "the others are still there");
             Ok(())
         })
         .await?;
     fill(&broker, "a", 1000).await?;
     broker
-        .settled("it has all there is", SOON, |metrics| {
+        .settled("it has all there is", WAIT_TIMEOUT, |metrics| {
             let a = bytes(metrics, "a");
             ensure!((1000.0..=1024.0).contains(&a), "{a} KiB");
             Ok(())

@@ -15,7 +15,7 @@ use eventcast_tests::{
 };
 use serde_json::json;
 
-const SOON: Duration = Duration::from_secs(10);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 const SUBSCRIBER_EVENTS: &str = "eventcast_subscriber_events_total";
 
 async fn broker(nats: &NatsServer, change: impl FnOnce(&mut BrokerConfig)) -> Result<Broker> {
@@ -28,8 +28,8 @@ async fn broker(nats: &NatsServer, change: impl FnOnce(&mut BrokerConfig)) -> Re
 
 /// A broker without NATS listens at once, but waits for it a while before it answers.
 async fn alive(broker: &Broker) -> Result<()> {
-    let (http, url) = (client(Version::One), broker.admin_url("/livez"));
-    eventually("it is alive", SOON, || async {
+    let (http, url) = (client(Version::Http1), broker.admin_url("/livez"));
+    eventually("it is alive", WAIT_TIMEOUT, || async {
         let status = http.get(&url).send().await?.status();
         ensure!(status == 200, "{status}");
         Ok(())
@@ -45,7 +45,7 @@ async fn fill(broker: &Broker, count: usize) -> Result<()> {
     };
     let body: String = (0..count).map(line).collect();
     let batch = Publish::new(body).header("Content-Type", "application/x-ndjson");
-    let answer = batch.send(&client(Version::One), &broker.events_url("")).await?;
+    let answer = batch.send(&client(Version::Http1), &broker.events_url("")).await?;
     ensure!(answer.status == 201, "{} {}", answer.status, answer.json);
     Ok(())
 }
@@ -53,7 +53,7 @@ async fn fill(broker: &Broker, count: usize) -> Result<()> {
 /// Events of publishers up to the one with `data`.
 async fn count_until(stream: &mut EventStream, data: &str) -> Result<u32> {
     let mut count = 1;
-    while stream.next_data(SOON).await?.data != data {
+    while stream.next_data(WAIT_TIMEOUT).await?.data != data {
         count += 1;
     }
     Ok(count)
@@ -77,7 +77,7 @@ async fn every_sequence_that_a_cursor_passes_has_one_outcome() -> Result<()> {
         let mut stream = EventStream::connect(&broker.events_url(query), None).await?;
         // those who replay have arrived before the rest is published
         if query.starts_with("from=earliest") {
-            stream.next_data(SOON).await?;
+            stream.next_data(WAIT_TIMEOUT).await?;
         }
         streams.push(stream);
     }
@@ -96,7 +96,7 @@ async fn every_sequence_that_a_cursor_passes_has_one_outcome() -> Result<()> {
     let of =
         |metrics: &Metrics, outcome| metrics.metric(SUBSCRIBER_EVENTS, &[("outcome", outcome)]);
     let metrics = broker
-        .settled("all have arrived", SOON, |metrics| {
+        .settled("all have arrived", WAIT_TIMEOUT, |metrics| {
             let delivered = of(metrics, "delivered");
             ensure!(delivered >= received, "{delivered} of {received}");
             Ok(())
@@ -117,7 +117,7 @@ async fn every_sequence_that_a_cursor_passes_has_one_outcome() -> Result<()> {
     assert_eq!(metrics.metric("eventcast_tail_head_sequence", &[]), 102.0);
     assert!(metrics.metric("eventcast_page_cache_pages", &[]) >= 1.0);
     // On a busy machine all of that may have been read as the past, which is never late.
-    eventually("somebody is written to as soon as an event comes", SOON, || async {
+    eventually("somebody is written to as soon as an event comes", WAIT_TIMEOUT, || async {
         publish(&broker.events_url(""), "live", &[]).await?;
         let metrics = broker.metrics().await?;
         for stage in ["log_to_tail", "tail_to_write", "log_to_write"] {
@@ -144,7 +144,7 @@ async fn delivered_and_lost_are_what_was_due() -> Result<()> {
     let mut stream = EventStream::connect(&broker.events_url(""), first.cursor()).await?;
     let (mut gaps, mut lost, mut received) = (0.0, 0.0, 0.0);
     loop {
-        let event = stream.next_within(SOON).await?;
+        let event = stream.next_within(WAIT_TIMEOUT).await?;
         if event.event_type == "eventcast.gap" {
             gaps += 1.0;
             lost += event.json()?["lost"].as_f64().context("the count can be known")?;
@@ -184,7 +184,7 @@ async fn what_begins_and_ends_balances_what_is_open() -> Result<()> {
     .await?;
     let line = format!("{}\n", json!({"data": "x".repeat(8 << 10)}));
     let batch = Publish::new(line.repeat(400)).header("Content-Type", "application/x-ndjson");
-    batch.send(&client(Version::One), &broker.events_url("")).await?;
+    batch.send(&client(Version::Http1), &broker.events_url("")).await?;
     let url = broker.events_url("from=earliest");
     let stalled = Subscribe { url, receive_buffer: Some(4096), ..Subscribe::default() };
     let _stalled = EventStream::open(stalled).await?;
@@ -192,7 +192,7 @@ async fn what_begins_and_ends_balances_what_is_open() -> Result<()> {
     let mut ages = EventStream::connect(&broker.events_url(""), None).await?;
     let _fourth = EventStream::connect(&broker.events_url(""), None).await?;
     let mut fifth = EventStream::connect(&broker.events_url(""), None).await?;
-    let closing = fifth.next_of("eventcast.closing", SOON).await?.json()?;
+    let closing = fifth.next_of("eventcast.closing", WAIT_TIMEOUT).await?.json()?;
     assert_eq!(closing["reason"], "overloaded");
     let metrics = broker.metrics().await?;
     balances(&metrics)?;
@@ -202,14 +202,14 @@ async fn what_begins_and_ends_balances_what_is_open() -> Result<()> {
     assert_eq!((started("latest"), started("earliest")), (3.0, 1.0));
 
     drop(goes.cut());
-    let closing = ages.next_of("eventcast.closing", SOON).await?.json()?;
+    let closing = ages.next_of("eventcast.closing", WAIT_TIMEOUT).await?.json()?;
     assert_eq!(closing["reason"], "max-age");
     let ended = |reason: &str, count: f64| {
         let (what, reason) = (format!("{count} {reason}"), reason.to_owned());
         let broker = &broker;
         async move {
             broker
-                .settled(&what, SOON, |metrics| {
+                .settled(&what, WAIT_TIMEOUT, |metrics| {
                     let have =
                         metrics.metric("eventcast_disconnects_total", &[("reason", &reason)]);
                     ensure!(have == count, "{have}");
@@ -226,7 +226,7 @@ async fn what_begins_and_ends_balances_what_is_open() -> Result<()> {
     assert_eq!(metrics.metric("eventcast_subscribers", &[]), 1.0);
     broker.reconfigure(|config| config.channels[0].name = "other".into())?;
     broker
-        .settled("the channel is gone", SOON, |metrics| {
+        .settled("the channel is gone", WAIT_TIMEOUT, |metrics| {
             ensure!(metrics.metric("eventcast_subscribers", &[]) == 0.0, "still open");
             balances(metrics)
         })
@@ -237,7 +237,7 @@ async fn what_begins_and_ends_balances_what_is_open() -> Result<()> {
 
 /// `/metrics` as Prometheus reads it.
 async fn scrape(broker: &Broker) -> Result<String> {
-    Ok(client(Version::One).get(broker.admin_url("/metrics")).send().await?.text().await?)
+    Ok(client(Version::Http1).get(broker.admin_url("/metrics")).send().await?.text().await?)
 }
 
 #[tokio::test]
@@ -250,17 +250,17 @@ async fn a_channel_that_was_removed_leaves_no_series_and_comes_back_from_zero() 
     publish(&extra, "one", &[]).await?;
     publish(&extra, "x", &[("type", "open")]).await?; // refused
     let mut streams = Vec::new();
-    for version in [Version::One, Version::Two] {
+    for version in [Version::Http1, Version::Http2] {
         let url = format!("{extra}?from=earliest");
         let mut stream =
             EventStream::open(Subscribe { url, version, ..Subscribe::default() }).await?;
-        assert_eq!(stream.next_data(SOON).await?.data, "one");
+        assert_eq!(stream.next_data(WAIT_TIMEOUT).await?.data, "one");
         streams.push(stream);
     }
     let cut = EventStream::connect(&extra, None).await?;
     drop(cut.cut());
     broker
-        .settled("every family has a series of it", SOON, |metrics| {
+        .settled("every family has a series of it", WAIT_TIMEOUT, |metrics| {
             let ended = metrics.metric("eventcast_disconnects_total", &[]);
             ensure!(ended == 1.0, "{ended} ended");
             Ok(())
@@ -268,7 +268,7 @@ async fn a_channel_that_was_removed_leaves_no_series_and_comes_back_from_zero() 
         .await?;
 
     broker.reconfigure(|config| config.channels.truncate(1))?;
-    eventually("its series are gone", SOON, || async {
+    eventually("its series are gone", WAIT_TIMEOUT, || async {
         let text = scrape(&broker).await?;
         let left: Vec<_> = text.lines().filter(|line| line.contains("default/extra")).collect();
         ensure!(left.is_empty(), "{left:?}");
@@ -276,7 +276,7 @@ async fn a_channel_that_was_removed_leaves_no_series_and_comes_back_from_zero() 
     })
     .await?;
     for stream in &mut streams {
-        stream.next_of("eventcast.closing", SOON).await?;
+        stream.next_of("eventcast.closing", WAIT_TIMEOUT).await?;
     }
     drop(streams);
     let metrics = broker.metrics().await?;
@@ -285,7 +285,7 @@ async fn a_channel_that_was_removed_leaves_no_series_and_comes_back_from_zero() 
     broker.reconfigure(|config| config.channels.push(extra_channel))?;
     let present = [("channel", "default/extra")];
     let metrics = broker
-        .settled("it is back", SOON, |metrics| {
+        .settled("it is back", WAIT_TIMEOUT, |metrics| {
             let live = metrics.metric("eventcast_channel_live", &present);
             ensure!(live == 1.0, "live: {live}");
             Ok(())
@@ -304,7 +304,7 @@ async fn a_subscriber_that_was_not_taken_is_no_stream_that_ended() -> Result<()>
     let broker = Broker::launch(&nats.url(), |_| {}).await?;
     alive(&broker).await?;
     let mut stream = EventStream::connect(&broker.events_url(""), None).await?;
-    let closing = stream.next_of("eventcast.closing", SOON).await?.json()?;
+    let closing = stream.next_of("eventcast.closing", WAIT_TIMEOUT).await?.json()?;
     assert_eq!(closing["reason"], "unavailable");
     let metrics = broker.metrics().await?;
     assert_eq!(metrics.metric("eventcast_rejects_total", &[("reason", "unavailable")]), 1.0);
@@ -317,14 +317,14 @@ async fn publishes_are_counted_by_their_outcome() -> Result<()> {
     init_tracing();
     let mut nats = NatsServer::start().await?;
     let broker = broker(&nats, |_| {}).await?;
-    let (http, url) = (client(Version::One), broker.events_url(""));
+    let (http, url) = (client(Version::Http1), broker.events_url(""));
     for _ in 0..3 {
         Publish::new("x").key("one").send(&http, &url).await?;
     }
     fill(&broker, 5).await?;
     assert_eq!(publish(&url, "x", &[("type", "open")]).await?.status, 400);
     nats.kill9()?;
-    eventually("refused", SOON, || async {
+    eventually("refused", WAIT_TIMEOUT, || async {
         (publish(&url, "x", &[]).await.ok()?.status == 503).then_some(())
     })
     .await?;
@@ -342,15 +342,15 @@ async fn the_admin_port_tells_and_the_public_port_does_not() -> Result<()> {
     let mut nats = NatsServer::start().await?;
     nats.kill9()?;
     let mut broker = Broker::launch(&nats.url(), |_| {}).await?;
-    let http = client(Version::One);
+    let http = client(Version::Http1);
     let status = async |url: String| anyhow::Ok(http.get(url).send().await?.status().as_u16());
     alive(&broker).await?;
     assert_eq!(status(broker.admin_url("/readyz")).await?, 503, "the log was never read");
     nats.restart().await?;
-    broker.ready(SOON).await?;
+    broker.ready(WAIT_TIMEOUT).await?;
     nats.kill9()?;
     broker
-        .settled("NATS is gone", SOON, |metrics| {
+        .settled("NATS is gone", WAIT_TIMEOUT, |metrics| {
             ensure!(metrics.metric("eventcast_nats_connected", &[]) == 0.0, "connected");
             Ok(())
         })

@@ -15,7 +15,7 @@ use eventcast_tests::{
 };
 use serde_json::{Value, json};
 
-const SOON: Duration = Duration::from_secs(10);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 async fn broker(nats: &NatsServer) -> Result<Broker> {
     Broker::start(&nats.url(), |_| {}).await
@@ -23,14 +23,14 @@ async fn broker(nats: &NatsServer) -> Result<Broker> {
 
 /// One page of history.
 async fn history(broker: &Broker, query: &str) -> Result<Vec<Value>> {
-    let request = client(Version::One).get(broker.events_url(query));
+    let request = client(Version::Http1).get(broker.events_url(query));
     let answer = Answer::read(request.header("Accept", "application/json").send().await?).await?;
     ensure!(answer.status == 200, "{} {}", answer.status, answer.json);
     answer.json["events"].as_array().cloned().context("no events")
 }
 
 async fn send(event: Publish, broker: &Broker) -> Result<Answer> {
-    event.send(&client(Version::One), &broker.events_url("")).await
+    event.send(&client(Version::Http1), &broker.events_url("")).await
 }
 
 fn batch(lines: &[Value]) -> Publish {
@@ -137,7 +137,7 @@ async fn a_batch_keeps_its_order() -> Result<()> {
             let sequence = Cursor::parse(cursor)?.sequence;
             assert!(sequence == last + 1 && !duplicate, "event {i}: {cursor} after {last}");
             last = sequence;
-            let event = stream.next_data(SOON).await?;
+            let event = stream.next_data(WAIT_TIMEOUT).await?;
             assert_eq!((event.data, event.id.as_ref()), (i.to_string(), Some(cursor)));
         }
     }
@@ -173,7 +173,7 @@ async fn cloudevents_come_three_ways_and_are_known_by_source_and_id() -> Result<
         .header("Content-Type", "application/cloudevents+json; charset=utf-8");
     let first = send(structured.clone(), &broker).await?;
     assert_eq!((first.status, &first.json["duplicate"]), (201, &json!(false)), "{}", first.json);
-    let seen = stream.next_data(SOON).await?;
+    let seen = stream.next_data(WAIT_TIMEOUT).await?;
     assert_eq!((seen.event_type.as_str(), seen.json()?), ("order.paid", event.clone()));
     assert!(!seen.data.contains('\n'), "one line: {}", seen.data);
 
@@ -193,7 +193,11 @@ async fn cloudevents_come_three_ways_and_are_known_by_source_and_id() -> Result<
     assert_eq!(send(binary("8"), &broker).await?.json["duplicate"], false);
     let mut eighth = event.clone();
     eighth["id"] = "8".into();
-    assert_eq!(stream.next_data(SOON).await?.json()?, eighth, "binary becomes the same JSON");
+    assert_eq!(
+        stream.next_data(WAIT_TIMEOUT).await?.json()?,
+        eighth,
+        "binary becomes the same JSON"
+    );
 
     let mut elsewhere = event.clone();
     elsewhere["source"] = "/other".into();
@@ -216,7 +220,7 @@ async fn one_of_four_expires(nats: &NatsServer, broker: &Broker) -> Result<[Opti
     publish(&url, "long", &[("ttl", "2h")]).await?;
     publish(&url, "after", &[]).await?;
     let stream = nats.jetstream().await?.get_stream("SSE_default_demo").await?;
-    eventually("the log has dropped it", SOON, || async {
+    eventually("the log has dropped it", WAIT_TIMEOUT, || async {
         let messages = stream.get_info().await?.state.messages;
         ensure!(messages == 3, "{messages} messages");
         Ok(())
@@ -231,7 +235,7 @@ async fn short_is_gone(broker: &Broker, cursors: &[Option<String>]) -> Result<()
         let mut stream = EventStream::connect(&broker.events_url(""), cursor.as_deref()).await?;
         let mut seen = Vec::new();
         while seen.last().is_none_or(|last| last != "after") {
-            let event = stream.next_within(SOON).await?;
+            let event = stream.next_within(WAIT_TIMEOUT).await?;
             assert_ne!(event.event_type, "eventcast.gap", "a hole is no gap: {}", event.raw);
             seen.extend((!event.is_control()).then_some(event.data));
         }
@@ -261,7 +265,7 @@ async fn a_broker_starts_on_a_log_with_a_hole() -> Result<()> {
     broker.kill9()?;
     let fresh = Broker::launch(&nats.url(), |_| {}).await;
     let mut fresh = fresh.context("it does not even listen")?;
-    fresh.ready(SOON).await?;
+    fresh.ready(WAIT_TIMEOUT).await?;
     short_is_gone(&fresh, &cursors).await
 }
 
@@ -307,7 +311,7 @@ async fn who_is_too_fast_is_told_to_wait_and_nothing_of_it_is_stored() -> Result
     assert_eq!(history(&broker, "").await?.len(), 10);
     assert_eq!(broker.metric("eventcast_publish_total", &[("outcome", "throttled")]).await?, 10.0);
     broker.reconfigure(|c| c.channels[0].publishing.max_events_per_second = 0)?;
-    eventually("the limit is lifted without a restart", SOON, || async {
+    eventually("the limit is lifted without a restart", WAIT_TIMEOUT, || async {
         for _ in 0..3 {
             ensure!(send(batch(&lines(10)), &broker).await?.status == 201, "not yet");
         }
@@ -344,7 +348,7 @@ async fn what_is_not_anonymous_is_nobodys_while_tokens_are_not_verified() -> Res
     for path in ["/events", "/stats", ""] {
         let url = closed.url(&format!("/channels/default/demo{path}"));
         let answer =
-            client(Version::One).get(url).header("Authorization", "Bearer x").send().await?;
+            client(Version::Http1).get(url).header("Authorization", "Bearer x").send().await?;
         assert_eq!(answer.status(), 401, "{path}");
         assert_eq!(answer.headers()["www-authenticate"], "Bearer");
     }

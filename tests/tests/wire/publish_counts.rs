@@ -13,7 +13,7 @@ use eventcast_tests::{
 };
 use serde_json::{Value, json};
 
-const SOON: Duration = Duration::from_secs(15);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(15);
 const NDJSON: (&str, &str) = ("Content-Type", "application/x-ndjson");
 
 /// A broker on a stream that somebody else has made, with limits of its own.
@@ -47,7 +47,7 @@ async fn counted(
     expected: &[(&str, f64)],
 ) -> Result<()> {
     let before = broker.metrics().await?;
-    let answer = what.send(&client(Version::One), &broker.events_url("")).await?;
+    let answer = what.send(&client(Version::Http1), &broker.events_url("")).await?;
     ensure!(answer.status == status, "{} instead of {status}: {}", answer.status, answer.json);
     let after = broker.metrics().await?;
     let name = "eventcast_publish_total";
@@ -95,13 +95,13 @@ async fn what_gets_no_answer_is_counted_once() -> Result<()> {
     let two = || batch(&[json!({"data": "a"}), json!({"data": "b"})]);
     nats.pause()?;
     counted(&broker, two(), 504, &[("unknown", 2.0)]).await?;
-    for version in [Version::One, Version::Two] {
+    for version in [Version::Http1, Version::Http2] {
         let before = broker.metric("eventcast_publish_total", &[("outcome", "abandoned")]).await?;
         let post = client(version).post(broker.events_url("")).body("gone");
         let left = post.timeout(Duration::from_millis(200)).send().await;
         ensure!(left.is_err(), "it was answered");
         broker
-            .settled("the event of who went away is counted", SOON, |metrics| {
+            .settled("the event of who went away is counted", WAIT_TIMEOUT, |metrics| {
                 let now = metrics.metric("eventcast_publish_total", &[("outcome", "abandoned")]);
                 ensure!(now - before == 1.0, "{now} after {before}");
                 Ok(())
@@ -110,7 +110,7 @@ async fn what_gets_no_answer_is_counted_once() -> Result<()> {
     }
     nats.resume()?;
     nats.kill9()?;
-    eventually("the broker knows that NATS is away", SOON, || async {
+    eventually("the broker knows that NATS is away", WAIT_TIMEOUT, || async {
         counted(&broker, two(), 503, &[("unavailable", 2.0)]).await
     })
     .await

@@ -20,10 +20,10 @@ use eventcast_tests::{
 };
 use tokio::{task::JoinSet, time::Instant};
 
-const SOON: Duration = Duration::from_secs(15);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(15);
 
 async fn readyz(url: &str) -> Result<(u16, String)> {
-    let answer = client(Version::One).get(url).send().await?;
+    let answer = client(Version::Http1).get(url).send().await?;
     Ok((answer.status().as_u16(), answer.text().await?))
 }
 
@@ -48,7 +48,7 @@ async fn a_log_that_is_made_anew_takes_no_broker_out() -> Result<()> {
     let (stop, mut probes) = (Arc::new(AtomicBool::new(false)), JoinSet::new());
     for _ in 0..4 {
         let (stop, url) = (Arc::clone(&stop), broker.admin_url("/readyz"));
-        let http = client(Version::One);
+        let http = client(Version::Http1);
         probes.spawn(async move {
             while !stop.load(SeqCst) {
                 let answer = http.get(&url).send().await?;
@@ -58,7 +58,7 @@ async fn a_log_that_is_made_anew_takes_no_broker_out() -> Result<()> {
         });
     }
     for _ in 0..10 {
-        nats.remade("SSE_default_demo", SOON).await?; // the broker does
+        nats.remade("SSE_default_demo", WAIT_TIMEOUT).await?; // the broker does
     }
     stop.store(true, SeqCst);
     while let Some(ended) = probes.join_next().await {
@@ -75,7 +75,7 @@ async fn a_channel_that_is_added_and_cannot_be_read_takes_no_broker_out() -> Res
     broker.reconfigure(|config| config.channels = demo_and_bad())?;
     let bad = [("channel", "default/bad")];
     broker
-        .settled("it tries to read the bad one", SOON, |metrics| {
+        .settled("it tries to read the bad one", WAIT_TIMEOUT, |metrics| {
             ensure!(metrics.metric("eventcast_tail_resets_total", &bad) > 0.0, "not yet");
             Ok(())
         })
@@ -91,7 +91,7 @@ async fn one_bad_channel_of_many_delays_the_start_and_does_not_prevent_it() -> R
     let began = Instant::now();
     let mut broker = Broker::launch(&nats.url(), |config| config.channels = demo_and_bad()).await?;
     let url = broker.admin_url("/readyz");
-    eventually("it says what it waits for", SOON, || async {
+    eventually("it says what it waits for", WAIT_TIMEOUT, || async {
         let (status, text) = readyz(&url).await?;
         ensure!(
             status == 503 && text.contains("waiting for the log of default/bad"),
@@ -101,7 +101,11 @@ async fn one_bad_channel_of_many_delays_the_start_and_does_not_prevent_it() -> R
     })
     .await?;
     broker.ready(Duration::from_secs(40)).await?;
-    ensure!(began.elapsed() > SOON, "it did not wait for the bad one: {:?}", began.elapsed());
+    ensure!(
+        began.elapsed() > WAIT_TIMEOUT,
+        "it did not wait for the bad one: {:?}",
+        began.elapsed()
+    );
     assert_eq!(publish(&broker.events_url(""), "served", &[]).await?.status, 201);
     Ok(())
 }

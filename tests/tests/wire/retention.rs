@@ -19,10 +19,10 @@ use eventcast_tests::{
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
-use reading::{SOON, get, history, number, publish, stream, url};
+use reading::{WAIT_TIMEOUT, get, history, number, publish, stream, url};
 
 /// Within this after the log has dropped an event nobody may be given it (docs/adr/0009).
-const PROMISE: Duration = Duration::from_secs(2);
+const FORGET_TIMEOUT: Duration = Duration::from_secs(2);
 /// More than a page, and far more than the small tail.
 const EVENTS: usize = 300;
 
@@ -115,7 +115,7 @@ async fn drop_events(
         }
         other => anyhow::bail!("no such way: {other}"),
     };
-    eventually(&format!("the log drops events by {way}"), SOON, || async {
+    eventually(&format!("the log drops events by {way}"), WAIT_TIMEOUT, || async {
         let messages = log.get_info().await?.state.messages;
         ensure!(messages == wanted, "{messages} of {wanted} messages");
         Ok(())
@@ -135,7 +135,7 @@ async fn what_the_log_has_dropped_is_given_to_nobody() -> Result<()> {
         // Everybody has everything in memory: tail, pages, and what was read a moment ago.
         for broker in &brokers {
             let (all, _) =
-                stream(&url(broker, way, "events?from=earliest"), None, Version::One, "299")
+                stream(&url(broker, way, "events?from=earliest"), None, Version::Http1, "299")
                     .await?;
             ensure!(all.len() > 200, "{way}: {}", all.len());
             history(broker, way, "").await?;
@@ -149,7 +149,7 @@ async fn what_the_log_has_dropped_is_given_to_nobody() -> Result<()> {
     for way in WAYS {
         publish(&brokers[0], way, 999_999, 1_000_000).await?;
     }
-    sleep_until(Instant::now() + PROMISE).await;
+    sleep_until(Instant::now() + FORGET_TIMEOUT).await;
     for (way, cursors) in WAYS.iter().zip(&cursors) {
         let log = context.get_stream(format!("SSE_default_{way}")).await?;
         let held = truth(&log).await?;
@@ -161,7 +161,7 @@ async fn what_the_log_has_dropped_is_given_to_nobody() -> Result<()> {
             assert_eq!(seen, held_numbers, "history: {what}");
             let stats = get(url(broker, way, "stats")).await?;
             assert_eq!(stats["events"], held.len(), "statistics: {what}");
-            for version in [Version::One, Version::Two] {
+            for version in [Version::Http1, Version::Http2] {
                 let earliest = url(broker, way, "events?from=earliest");
                 let (seen, gap) = stream(&earliest, None, version, "999999").await?;
                 assert_eq!(seen, held_numbers, "from=earliest: {what}");
@@ -212,11 +212,11 @@ async fn live_subscribers_do_not_notice_what_retention_takes_behind_them() -> Re
     let (broker, _) =
         filled(&nats, Retention { max_events: 10, ..Retention::default() }, 1).await?;
     let mut streams = Vec::new();
-    for version in [Version::One, Version::Two] {
+    for version in [Version::Http1, Version::Http2] {
         let url = url(&broker, "one", "events?from=earliest");
         let mut stream =
             EventStream::open(Subscribe { url, version, ..Subscribe::default() }).await?;
-        assert_eq!(stream.next_data(SOON).await?.data, "0");
+        assert_eq!(stream.next_data(WAIT_TIMEOUT).await?.data, "0");
         streams.push(stream);
     }
     // Of more at once the stream may drop some before its consumer has sent them.
@@ -226,7 +226,7 @@ async fn live_subscribers_do_not_notice_what_retention_takes_behind_them() -> Re
         publish(&broker, "one", next, next + 8).await?;
         for stream in &mut streams {
             for n in next..next + 8 {
-                let event = stream.next_within(SOON).await?;
+                let event = stream.next_within(WAIT_TIMEOUT).await?;
                 assert_eq!(event.data, n.to_string(), "nobody is told of a loss: {}", event.raw);
             }
         }
@@ -244,10 +244,10 @@ async fn while_nats_is_away_events_that_are_too_old_are_given_to_nobody() -> Res
     history(&broker, "one", "").await?;
     nats.kill9()?;
     let (kept, _) =
-        stream(&url(&broker, "one", "events?from=earliest"), None, Version::One, "9").await?;
+        stream(&url(&broker, "one", "events?from=earliest"), None, Version::Http1, "9").await?;
     ensure!(published.elapsed() > Duration::from_secs(4) || kept.len() == 10, "{kept:?}");
-    sleep_until(published + Duration::from_secs(5) + PROMISE).await;
-    let asked = client(Version::One)
+    sleep_until(published + Duration::from_secs(5) + FORGET_TIMEOUT).await;
+    let asked = client(Version::Http1)
         .get(url(&broker, "one", "events"))
         .header("Accept", "application/json");
     let answer = Answer::read(asked.send().await?).await?;
@@ -261,13 +261,13 @@ async fn while_nats_is_away_events_that_are_too_old_are_given_to_nobody() -> Res
     let mut waiting = EventStream::connect(&events, Some(&cursor)).await?;
     let gap = first_but_cursors(&mut waiting).await?;
     assert!(gap.data.contains(r#""lost":9,"reason":"expired""#), "{}", gap.data);
-    assert_eq!(waiting.next_data(SOON).await?.data, "999999");
+    assert_eq!(waiting.next_data(WAIT_TIMEOUT).await?.data, "999999");
     Ok(())
 }
 
 async fn first_but_cursors(stream: &mut EventStream) -> Result<Event> {
     loop {
-        let event = stream.next_within(SOON).await?;
+        let event = stream.next_within(WAIT_TIMEOUT).await?;
         if event.event_type != "eventcast.cursor" {
             return Ok(event);
         }
@@ -275,7 +275,7 @@ async fn first_but_cursors(stream: &mut EventStream) -> Result<Event> {
 }
 
 async fn publish_when_back(broker: &Broker) -> Result<()> {
-    eventually("NATS is back", SOON, || async {
+    eventually("NATS is back", WAIT_TIMEOUT, || async {
         publish(broker, "one", 999_999, 1_000_000).await.map(drop)
     })
     .await
@@ -295,8 +295,8 @@ async fn of_a_stream_that_was_deleted_nothing_is_given() -> Result<()> {
     history(&reader, "one", "").await?;
     drop(broker);
     nats.jetstream().await?.delete_stream("SSE_default_one").await?;
-    eventually("history is not to be had", PROMISE, || async {
-        let asked = client(Version::One).get(url(&reader, "one", "events"));
+    eventually("history is not to be had", FORGET_TIMEOUT, || async {
+        let asked = client(Version::Http1).get(url(&reader, "one", "events"));
         let answer = Answer::read(asked.header("Accept", "application/json").send().await?).await?;
         ensure!(answer.status == 503, "{} {}", answer.status, answer.json);
         Ok(())
@@ -307,7 +307,7 @@ async fn of_a_stream_that_was_deleted_nothing_is_given() -> Result<()> {
     publish(&maker, "one", 999_999, 1_000_000).await?;
     let gap = first_but_cursors(&mut waiting).await?;
     assert!(gap.data.contains("new-incarnation"), "nothing came before: {}", gap.raw);
-    assert_eq!(waiting.next_data(SOON).await?.data, "999999");
+    assert_eq!(waiting.next_data(WAIT_TIMEOUT).await?.data, "999999");
     Ok(())
 }
 
@@ -330,14 +330,14 @@ async fn a_replica_that_is_behind_brings_nothing_back() -> Result<()> {
     let context = async_nats::jetstream::new(cluster.nodes()[0].client().await?);
     let log = context.get_stream("SSE_default_one").await?;
     log.purge().filter("sse.default.one.t.user.1").await?;
-    sleep_until(Instant::now() + PROMISE).await;
+    sleep_until(Instant::now() + FORGET_TIMEOUT).await;
     cluster.resume(behind)?;
     let mut due: Vec<_> = (0..EVENTS).filter(|n| n % 3 != 1).collect();
     // Each deletion has a page read again, from whichever replica answers.
     for _ in 0..5 {
         let victim = due.remove(due.len() / 2);
         log.delete_message(victim as u64 + 1).await?;
-        eventually("the deletion is followed", SOON, || async {
+        eventually("the deletion is followed", WAIT_TIMEOUT, || async {
             // While the node hangs history may not be to be had, but never is it wrong.
             let seen: Vec<usize> =
                 history(&broker, "one", "").await?.iter().flat_map(|n| n.parse()).collect();

@@ -12,19 +12,19 @@ use eventcast_tests::{
     http::{Publish, Version, client},
     init_tracing,
     nats::NatsServer,
-    sinks::SINKS,
+    sinks::SHARD_COUNTS,
     sse::{EventStream, Subscribe},
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::json;
 
 /// Well before the first heartbeat, which comes after 15 seconds.
-const AT_ONCE: Duration = Duration::from_secs(5);
-const SOON: Duration = Duration::from_secs(10);
+const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(5);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Streams opened at a time.
-const TOGETHER: usize = 12;
+const MAX_CONCURRENT: usize = 12;
 /// A shard's HTTP/1.1, HTTP/2, and HTTP/1.1 where hyper keeps every socket: the sink and the version.
-const WAYS: [(usize, Version); 3] = [(0, Version::One), (0, Version::Two), (1, Version::One)];
+const WAYS: [(usize, Version); 3] = [(0, Version::Http1), (0, Version::Http2), (1, Version::Http1)];
 /// A filter for everything, for a part, and for what is never published.
 const FILTERS: [Option<&str>; 3] = [None, Some("t.1"), Some("nobody")];
 
@@ -75,7 +75,7 @@ impl Log {
         init_tracing();
         let nats = NatsServer::start_with("1m").await?;
         let mut brokers = Vec::new();
-        for shards in SINKS {
+        for shards in SHARD_COUNTS {
             let config = |config: &mut BrokerConfig| {
                 config.fanout.shards = Some(shards);
                 config.memory.tail_events = tail;
@@ -107,7 +107,7 @@ impl Log {
         };
         let body: String = numbers.clone().map(line).collect();
         let batch = Publish::new(body).header("Content-Type", "application/x-ndjson");
-        let answer = batch.send(&client(Version::One), &self.brokers[0].events_url("")).await?;
+        let answer = batch.send(&client(Version::Http1), &self.brokers[0].events_url("")).await?;
         ensure!(answer.status == 201, "{} {}", answer.status, answer.json);
         let stored = answer.json["events"].as_array().context("no events")?;
         for (n, event) in numbers.zip(stored) {
@@ -125,7 +125,7 @@ impl Log {
         jetstream.get_stream("SSE_default_demo").await?.purge().sequence(first as u64 + 1).await?;
         self.events[..first].iter_mut().for_each(|event| event.gone = true);
         let left = self.events.iter().filter(|event| !event.gone).count() as u64;
-        eventually("the mortal events are gone", SOON, || async {
+        eventually("the mortal events are gone", WAIT_TIMEOUT, || async {
             let stream = jetstream.get_stream("SSE_default_demo").await?;
             let messages = stream.cached_info().state.messages;
             ensure!(messages == left, "{messages} are left, not {left}");
@@ -161,7 +161,8 @@ impl Log {
         ];
         let beginning = {
             let url = self.brokers[0].events_url("from=latest");
-            let id = EventStream::connect(&url, None).await?.next_within(AT_ONCE).await?.id;
+            let id =
+                EventStream::connect(&url, None).await?.next_within(FIRST_BYTES_TIMEOUT).await?.id;
             let id = id.context("no cursor")?;
             format!("{}-0-000", id.split('-').next().unwrap_or_default())
         };
@@ -211,7 +212,7 @@ impl Log {
         let url = self.brokers[broker].events_url(format!("{topic}&{query}").trim_matches('&'));
         let request = Subscribe { url, version, last_event_id: header, ..Subscribe::default() };
         let mut stream = EventStream::open(request).await?;
-        let first = stream.next_within(AT_ONCE).await.context("the first id")?;
+        let first = stream.next_within(FIRST_BYTES_TIMEOUT).await.context("the first id")?;
         let id = first.id.with_context(|| format!("no id: {:?}", first.raw))?;
         Ok((stream, first.event_type, id))
     }
@@ -235,7 +236,7 @@ impl Log {
             drop(stream.cut());
             Ok((start, filter, way, id, what))
         });
-        let opened: Vec<_> = open.buffer_unordered(TOGETHER).try_collect().await?;
+        let opened: Vec<_> = open.buffer_unordered(MAX_CONCURRENT).try_collect().await?;
 
         self.publish(4, |n| (format!("t.{}", n - before), false)).await?;
         let end = self.events[before + 3].cursor.clone();
@@ -257,7 +258,7 @@ impl Log {
                 wanted.extend(log.given(log.events.len(), filter, Gives::From(before)));
                 let mut came = Vec::new();
                 while came.len() < wanted.len() {
-                    let event = stream.next_within(SOON).await.with_context(|| {
+                    let event = stream.next_within(WAIT_TIMEOUT).await.with_context(|| {
                         format!("{what}: {} of {} came", came.len(), wanted.len())
                     })?;
                     ensure!(!event.is_control(), "{what}: {:?}", event.raw);
@@ -267,7 +268,7 @@ impl Log {
                 ensure!(filter.is_some() || stream.cursor() == Some(&end), "{what}: not the end");
                 Ok(())
             });
-        again.buffer_unordered(TOGETHER).try_collect::<Vec<()>>().await?;
+        again.buffer_unordered(MAX_CONCURRENT).try_collect::<Vec<()>>().await?;
         Ok(())
     }
 }

@@ -12,9 +12,9 @@ use eventcast_tests::{
     eventually,
     http::{Version, client},
     link::Link,
-    sinks::{SINKS, counts, number},
+    sinks::{SHARD_COUNTS, counts, number},
     sse::{EventStream, Subscribe},
-    wire::{EVENTS, Site, Two, Wire},
+    wire::{BrokerWithNats, EVENTS, Http2Connection, RawResponse},
 };
 use tokio::{
     net::TcpStream,
@@ -22,11 +22,14 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-const SOON: Duration = Duration::from_secs(10);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Of one second, give or take a fifth; the rest is for a loaded machine.
-const BEAT: Duration = Duration::from_secs(8);
-const WAYS: [(usize, Version); 3] =
-    [(SINKS[0], Version::One), (SINKS[0], Version::Two), (SINKS[1], Version::One)];
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(8);
+const WAYS: [(usize, Version); 3] = [
+    (SHARD_COUNTS[0], Version::Http1),
+    (SHARD_COUNTS[0], Version::Http2),
+    (SHARD_COUNTS[1], Version::Http1),
+];
 
 fn beats_every_second(config: &mut BrokerConfig) {
     config.channels[0].delivery.heartbeat_seconds = 1;
@@ -47,8 +50,8 @@ async fn a_filter_that_holds_back_a_long_past_keeps_nobody_in_silence() -> Resul
     const EVENTS: u64 = 20_000;
     const READERS: usize = 40;
     for (shards, version) in WAYS {
-        let site = Site::with_shards(shards, beats_every_second).await?;
-        let nats = site.nats.client().await?;
+        let broker = BrokerWithNats::with_shards(shards, beats_every_second).await?;
+        let nats = broker.nats.client().await?;
         let subject = format!("sse.default.demo.t.{}", ["a"; 16].join("."));
         for _ in 0..EVENTS {
             nats.publish(subject.clone(), "x".into()).await?;
@@ -56,18 +59,18 @@ async fn a_filter_that_holds_back_a_long_past_keeps_nobody_in_silence() -> Resul
         nats.flush().await?;
         #[expect(clippy::cast_precision_loss, reason = "small")]
         let all = |head: f64| head >= EVENTS as f64;
-        site.metric("eventcast_tail_head_sequence", &[], SOON, all).await?;
+        broker.wait_for_metric("eventcast_tail_head_sequence", &[], WAIT_TIMEOUT, all).await?;
         let patterns = (0..32).map(|n| format!("topic={}.b{n}&", ["*"; 15].join(".")));
         let query = patterns.collect::<String>() + "from=earliest";
         let mut readers = JoinSet::new();
         for _ in 0..READERS {
-            let (url, query) = (site.broker.events_url(&query), Subscribe::default());
+            let (url, query) = (broker.events_url(&query), Subscribe::default());
             readers.spawn(async move {
                 let mut stream = EventStream::open(Subscribe { url, version, ..query }).await?;
-                let opened = stream.next_within(BEAT).await?;
+                let opened = stream.next_within(HEARTBEAT_TIMEOUT).await?;
                 ensure!(sequence(opened.id.as_deref())? == 0, "begins with {:?}", opened.raw);
                 let silence = || format!("silence: {version:?}, {shards} shards");
-                let moved = stream.next_within(BEAT).await.with_context(silence)?;
+                let moved = stream.next_within(HEARTBEAT_TIMEOUT).await.with_context(silence)?;
                 ensure!(moved.event_type == "eventcast.cursor", "{:?}", moved.raw);
                 sequence(moved.id.as_deref())
             });
@@ -86,7 +89,7 @@ async fn heartbeats_go_on_while_nats_does_not_give_a_page() -> Result<()> {
     const READ: u64 = 255;
     for (shards, version) in WAYS {
         // it publishes: whoever does has pages in memory
-        let other = Site::start(|_| {}).await?;
+        let other = BrokerWithNats::start(|_| {}).await?;
         let link = Link::to(&other.nats.url()).await?;
         let broker = Broker::start(&link.url(), |config| {
             beats_every_second(config);
@@ -100,48 +103,54 @@ async fn heartbeats_go_on_while_nats_does_not_give_a_page() -> Result<()> {
             ensure!(head >= 600.0, "{head}");
             Ok(())
         };
-        eventually("the broker has all of it", SOON, head).await?;
+        eventually("the broker has all of it", WAIT_TIMEOUT, head).await?;
         // it has just learned where the log begins, so the stream begins there, and waits for its second page
         let channel = broker.url("/channels/default/demo");
-        ensure!(client(Version::One).get(channel).send().await?.status() == 200);
+        ensure!(client(Version::Http1).get(channel).send().await?.status() == 200);
         link.freeze();
         let mut stream = open(&broker, version, "from=earliest").await?;
-        let opened = stream.next_within(BEAT).await?;
+        let opened = stream.next_within(HEARTBEAT_TIMEOUT).await?;
         ensure!(sequence(opened.id.as_deref())? == 0, "begins with {:?}", opened.raw);
-        counts(&mut stream, 0..READ, SOON).await?;
+        counts(&mut stream, 0..READ, WAIT_TIMEOUT).await?;
         let began = Instant::now();
         while stream.comments() < 4 {
-            ensure!(began.elapsed() < BEAT, "{version:?}: {} comments", stream.comments());
+            ensure!(
+                began.elapsed() < HEARTBEAT_TIMEOUT,
+                "{version:?}: {} comments",
+                stream.comments()
+            );
             // a comment comes with no event: look again after a moment of reading
             let event = timeout(Duration::from_millis(100), stream.next()).await;
             ensure!(event.is_err(), "{version:?}: {event:?}");
         }
         link.mend();
-        counts(&mut stream, READ..EVENTS, SOON).await?;
+        counts(&mut stream, READ..EVENTS, WAIT_TIMEOUT).await?;
     }
     Ok(())
 }
 
 #[tokio::test]
 async fn a_stream_ends_with_the_cursor_that_its_filter_let_it_reach() -> Result<()> {
-    for shards in SINKS {
-        let site = Site::with_shards(shards, |_| {}).await?;
+    for shards in SHARD_COUNTS {
+        let broker = BrokerWithNats::with_shards(shards, |_| {}).await?;
         let mut streams = Vec::new();
-        for version in [Version::One, Version::Two] {
-            let mut stream = open(&site.broker, version, "type=nothing").await?;
-            stream.next_of("eventcast.cursor", SOON).await?;
+        for version in [Version::Http1, Version::Http2] {
+            let mut stream = open(&broker, version, "type=nothing").await?;
+            stream.next_of("eventcast.cursor", WAIT_TIMEOUT).await?;
             streams.push(stream);
         }
         let mut last = String::new();
         for n in 0..3 {
-            last = site.publish(n.to_string()).await?;
+            last = broker.publish(n.to_string()).await?;
         }
         let filtered = [("outcome", "filtered")];
         let all = |count| count == 6.0;
-        site.metric("eventcast_subscriber_events_total", &filtered, SOON, all).await?;
-        site.broker.terminate()?;
+        broker
+            .wait_for_metric("eventcast_subscriber_events_total", &filtered, WAIT_TIMEOUT, all)
+            .await?;
+        broker.terminate()?;
         for mut stream in streams {
-            stream.next_of("eventcast.closing", SOON).await?;
+            stream.next_of("eventcast.closing", WAIT_TIMEOUT).await?;
             assert_eq!(stream.cursor(), Some(&*last), "{shards} shards");
         }
     }
@@ -154,19 +163,21 @@ const BYTES: usize = 4000;
 const WINDOW: u32 = 65_535;
 
 /// Replays events `0..200` over HTTP/2 to somebody who does not read: the window is full. What is beyond it stays in the log.
-async fn unread(site: &Site) -> Result<(Two, Wire, f64)> {
-    site.publish_numbers(0..200, BYTES..=BYTES).await?;
-    let socket = TcpStream::connect(site.broker.address()).await?;
+async fn unread(broker: &BrokerWithNats) -> Result<(Http2Connection, RawResponse, f64)> {
+    broker.publish_numbers(0..200, BYTES..=BYTES).await?;
+    let socket = TcpStream::connect(broker.address()).await?;
     let mut settings = h2::client::Builder::new();
     settings.initial_window_size(WINDOW).data_frame_budget(1 << 30);
-    let mut connection = Two::over(socket, &settings).await?;
-    let wire = connection.ask("GET", &format!("{EVENTS}?from=earliest"), &[], b"").await?;
+    let mut connection = Http2Connection::over(socket, &settings).await?;
+    let response = connection.request("GET", &format!("{EVENTS}?from=earliest"), &[], b"").await?;
     let fits = f64::from(WINDOW) / BYTES as f64;
-    site.metric(DELIVERED.0, &DELIVERED.1, SOON, |count| count >= fits.floor()).await?;
+    broker
+        .wait_for_metric(DELIVERED.0, &DELIVERED.1, WAIT_TIMEOUT, |count| count >= fits.floor())
+        .await?;
     tokio::time::sleep(Duration::from_millis(300)).await; // that nothing else is taken cannot be waited for
-    let taken = site.broker.metric(DELIVERED.0, &DELIVERED.1).await?;
+    let taken = broker.metric(DELIVERED.0, &DELIVERED.1).await?;
     ensure!(taken <= fits + 4.0, "{taken} events were taken, of which {fits} fit");
-    Ok((connection, wire, taken))
+    Ok((connection, response, taken))
 }
 
 const DELIVERED: (&str, [(&str, &str); 1]) =
@@ -175,29 +186,31 @@ const DELIVERED: (&str, [(&str, &str); 1]) =
 /// What HTTP/2 has no room for is not taken: the position moves with what goes out, event by event.
 #[tokio::test]
 async fn of_a_reader_that_does_not_read_nothing_is_taken_beyond_its_window() -> Result<()> {
-    let site = Site::start(|_| {}).await?;
-    let (_connection, mut wire, _) = unread(&site).await?;
+    let broker = BrokerWithNats::start(|_| {}).await?;
+    let (_connection, mut response, _) = unread(&broker).await?;
     for n in 0..200 {
-        let data = wire.data().await?;
+        let data = response.data().await?;
         ensure!(data.starts_with(&format!("{n} ")), "{n}: {}", &data[..10]);
     }
-    site.metric(DELIVERED.0, &DELIVERED.1, SOON, |count| count == 200.0).await?;
+    broker.wait_for_metric(DELIVERED.0, &DELIVERED.1, WAIT_TIMEOUT, |count| count == 200.0).await?;
     Ok(())
 }
 
 #[tokio::test]
 async fn what_the_log_drops_before_it_is_taken_is_given_to_nobody() -> Result<()> {
     const LEFT: u64 = 150;
-    let site = Site::start(|_| {}).await?;
-    let (_connection, mut wire, taken) = unread(&site).await?;
-    let jetstream = site.nats.jetstream().await?;
+    let broker = BrokerWithNats::start(|_| {}).await?;
+    let (_connection, mut response, taken) = unread(&broker).await?;
+    let jetstream = broker.nats.jetstream().await?;
     let stream = jetstream.get_stream("SSE_default_demo").await?;
     stream.purge().sequence(LEFT + 1).await?;
-    site.metric("eventcast_tail_events", &[], SOON, |events| events == 50.0).await?;
+    broker
+        .wait_for_metric("eventcast_tail_events", &[], WAIT_TIMEOUT, |events| events == 50.0)
+        .await?;
     let mut came: Vec<u64> = Vec::new();
     let mut gaps = 0;
     while came.last() != Some(&199) {
-        let block = wire.block_with("data: ").await?;
+        let block = response.next_block_with("data: ").await?;
         gaps += usize::from(block.contains("event: eventcast.gap"));
         if !block.contains("event: eventcast.") {
             let data = block.lines().find_map(|line| line.strip_prefix("data: "));

@@ -10,7 +10,7 @@ use eventcast_tests::{
     eventually,
     http::{Publish, Version, client},
     nats::NatsServer,
-    wire::{BOTH, EVENTS, Site, Wire},
+    wire::{BrokerWithNats, EVENTS, HTTP_VERSIONS, RawResponse},
 };
 use serde_json::{Value, json};
 
@@ -21,23 +21,23 @@ const APP: &str = "https://app.example.com";
 #[tokio::test]
 async fn r7_retry_is_jittered_between_a_second_and_an_hour() -> Result<()> {
     for (configured, range) in [(1000, 1000..=1500), (3_600_000, 1_800_000..=3_600_000)] {
-        let site = Site::start(|config| {
+        let broker = BrokerWithNats::start(|config| {
             config.channels[0].delivery.retry_milliseconds = configured;
         })
         .await?;
         let (mut streams, mut seen) = (Vec::new(), BTreeSet::new());
         for i in 0..40 {
-            let mut stream = site.subscribe(BOTH[i % 2], "", &[]).await?;
-            let ms = stream.opening().await?;
+            let mut stream = broker.subscribe(HTTP_VERSIONS[i % 2], "", &[]).await?;
+            let ms = stream.read_retry().await?;
             ensure!(range.contains(&ms), "{ms} with {configured}");
             seen.insert(ms);
             streams.push(stream);
         }
         ensure!(seen.len() > 5, "a herd would come back together: {seen:?}");
-        site.broker.terminate()?;
+        broker.terminate()?;
         let mut seen = BTreeSet::new();
         for stream in &mut streams {
-            let (reason, ms) = stream.goodbye().await?;
+            let (reason, ms) = stream.read_closing().await?;
             ensure!(reason == "draining" && range.contains(&ms), "{reason} {ms}");
             seen.insert(ms);
         }
@@ -57,10 +57,10 @@ async fn r7_retry_is_jittered_between_a_second_and_an_hour() -> Result<()> {
 /// types `open` and `error`, and the broker's own.
 #[tokio::test]
 async fn r8_what_would_break_clients_is_refused_at_publish() -> Result<()> {
-    let site = Site::start(|_| {}).await?;
-    let mut stream = site.listen(Version::One, "").await?;
+    let broker = BrokerWithNats::start(|_| {}).await?;
+    let mut stream = broker.open_stream(Version::Http1, "").await?;
     let refused = async |event: &Publish, what: &str| -> Result<()> {
-        let answer = site.send(event).await?;
+        let answer = broker.send(event).await?;
         assert!(matches!(answer.status, 400 | 422), "{what}: {answer:?}");
         assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{what}");
         assert!(answer.json["field"].is_string(), "{what}: {answer:?}");
@@ -97,9 +97,9 @@ async fn r8_what_would_break_clients_is_refused_at_publish() -> Result<()> {
             Publish::new(cloud.to_string()).header("Content-Type", "application/cloudevents+json");
         refused(&cloud, &format!("cloud event {kind:?}")).await?;
     }
-    site.publish("the only one").await?;
-    let block = stream.block_with("data: ").await?;
-    let block = if block.contains("eventcast.cursor") { stream.block().await? } else { block };
+    broker.publish("the only one").await?;
+    let block = stream.next_block_with("data: ").await?;
+    let block = if block.contains("eventcast.cursor") { stream.next_block().await? } else { block };
     ensure!(block.contains("data: the only one\n"), "something else got through: {block:?}");
     Ok(())
 }
@@ -110,26 +110,26 @@ async fn r8_what_would_break_clients_is_refused_at_publish() -> Result<()> {
 async fn r12_r13_overload_is_a_200_with_retry_and_a_clean_end_or_503_where_configured() -> Result<()>
 {
     for (overload, status) in [(Overload::Retry, 200), (Overload::Status, 503)] {
-        let site = Site::start(|config| {
+        let broker = BrokerWithNats::start(|config| {
             config.limits.subscribers = 1;
             config.limits.overload = overload;
         })
         .await?;
-        let open = site.listen(Version::One, "").await?;
-        for version in BOTH {
-            let mut refused = site.ask(version, "GET", EVENTS, &[]).await?;
+        let open = broker.open_stream(Version::Http1, "").await?;
+        for version in HTTP_VERSIONS {
+            let mut refused = broker.request(version, "GET", EVENTS, &[]).await?;
             assert_eq!(refused.head.status, status, "{overload:?}");
             if status == 200 {
-                let first = refused.opening().await?;
-                assert_eq!(refused.goodbye().await?, ("overloaded".to_owned(), first));
+                let first = refused.read_retry().await?;
+                assert_eq!(refused.read_closing().await?, ("overloaded".to_owned(), first));
             } else {
-                let seconds: u64 = refused.values("retry-after")[0].parse()?;
+                let seconds: u64 = refused.header_values("retry-after")[0].parse()?;
                 ensure!((1..=3600).contains(&seconds), "{seconds}");
-                refused.problem(503).await?;
+                refused.expect_problem(503).await?;
             }
         }
         let labels = [("reason", "limit-process")];
-        assert_eq!(site.broker.metric("eventcast_rejects_total", &labels).await?, 2.0);
+        assert_eq!(broker.metric("eventcast_rejects_total", &labels).await?, 2.0);
         drop(open);
     }
     Ok(())
@@ -143,26 +143,27 @@ async fn r13_an_unreachable_log_is_a_200_with_retry() -> Result<()> {
     let broker = Broker::launch(&nats.url(), |_| {}).await?;
     // it waits for the first answer of NATS before it serves
     eventually("it serves", Duration::from_secs(10), || async {
-        client(Version::One).get(broker.admin_url("/livez")).send().await?.error_for_status()
+        client(Version::Http1).get(broker.admin_url("/livez")).send().await?.error_for_status()
     })
     .await?;
-    let mut answer = Wire::ask(Version::One, broker.address(), "GET", EVENTS, &[], b"").await?;
+    let mut answer =
+        RawResponse::request(Version::Http1, broker.address(), "GET", EVENTS, &[], b"").await?;
     assert_eq!(answer.head.status, 200);
-    answer.opening().await?;
-    assert_eq!(answer.goodbye().await?.0, "unavailable");
+    answer.read_retry().await?;
+    assert_eq!(answer.read_closing().await?.0, "unavailable");
     Ok(())
 }
 
 /// R14: refusals that mean "stop" are problems, readable across origins, kept by nobody.
 #[tokio::test]
 async fn r14_refusals_are_problems_with_cors_that_nobody_keeps() -> Result<()> {
-    let site = Site::start(|config| {
+    let broker = BrokerWithNats::start(|config| {
         config.channels[0].access.allowed_origins = vec![APP.into()];
         config.channels[0].publishing.enabled = false;
     })
     .await?;
     let unknown = "/channels/default/demo/else";
-    for version in BOTH {
+    for version in HTTP_VERSIONS {
         for (method, target, accept, status) in [
             ("GET", "/channels/default/demo/events?topic=a..b", "*/*", 400),
             ("GET", "/channels/default/demo/events?from=never", "*/*", 400),
@@ -174,16 +175,24 @@ async fn r14_refusals_are_problems_with_cors_that_nobody_keeps() -> Result<()> {
             ("GET", EVENTS, "text/event-stream;q=0", 406),
         ] {
             let headers = [("Origin", APP), ("Accept", accept)];
-            let wire = site.ask(version, method, target, &headers).await?;
-            assert_eq!(wire.values("access-control-allow-origin"), [APP], "{method} {target}");
-            assert!(wire.values("vary").contains(&"Origin"), "{method} {target}");
+            let response = broker.request(version, method, target, &headers).await?;
+            assert_eq!(
+                response.header_values("access-control-allow-origin"),
+                [APP],
+                "{method} {target}"
+            );
+            assert!(response.header_values("vary").contains(&"Origin"), "{method} {target}");
             if status == 405 {
-                let allow = wire.values("allow").join("");
+                let allow = response.header_values("allow").join("");
                 ensure!(allow.contains("GET") && allow.contains("HEAD"), "{allow}");
             }
-            wire.problem(status).await?;
+            response.expect_problem(status).await?;
         }
-        site.ask(version, "GET", "/channels/default/none/events", &[]).await?.problem(404).await?;
+        broker
+            .request(version, "GET", "/channels/default/none/events", &[])
+            .await?
+            .expect_problem(404)
+            .await?;
     }
     Ok(())
 }
@@ -191,23 +200,27 @@ async fn r14_refusals_are_problems_with_cors_that_nobody_keeps() -> Result<()> {
 /// R20: a head of more than 16 KiB or more than 100 headers is refused, whatever the version.
 #[tokio::test]
 async fn r20_heads_are_bounded() -> Result<()> {
-    let site = Site::start(|_| {}).await?;
+    let broker = BrokerWithNats::start(|_| {}).await?;
     let (most, more) = ("x".repeat(12 << 10), "x".repeat(17 << 10));
     let many: Vec<_> = (0..101).map(|i| (format!("x-{i}"), "1")).collect();
     let many: Vec<_> = many.iter().map(|(name, value)| (&**name, *value)).collect();
-    for version in BOTH {
-        let fits = site.ask(version, "HEAD", EVENTS, &[("X-Long", &*most)]).await?;
+    for version in HTTP_VERSIONS {
+        let fits = broker.request(version, "HEAD", EVENTS, &[("X-Long", &*most)]).await?;
         assert_eq!(fits.head.status, 200, "12 KiB are no reason to refuse");
-        match site.ask(version, "HEAD", EVENTS, &[("X-Long", &*more)]).await {
-            Ok(wire) => assert_eq!(wire.head.status, 431, "{version:?}"),
-            Err(error) => ensure!(version == Version::Two, "{error:#}"), // a reset says it too
+        match broker.request(version, "HEAD", EVENTS, &[("X-Long", &*more)]).await {
+            Ok(response) => assert_eq!(response.head.status, 431, "{version:?}"),
+            Err(error) => ensure!(version == Version::Http2, "{error:#}"), // a reset says it too
         }
-        if version == Version::One {
-            assert_eq!(site.ask(version, "HEAD", EVENTS, &many).await?.head.status, 431, "101");
+        if version == Version::Http1 {
+            assert_eq!(
+                broker.request(version, "HEAD", EVENTS, &many).await?.head.status,
+                431,
+                "101"
+            );
         }
     }
     let long = format!("{EVENTS}?topic={}", "a".repeat(15 << 10));
-    let status = site.ask(Version::One, "GET", &long, &[]).await?.head.status;
+    let status = broker.request(Version::Http1, "GET", &long, &[]).await?.head.status;
     ensure!((400..500).contains(&status), "a pattern of 15 KiB: {status}");
     Ok(())
 }
@@ -215,8 +228,8 @@ async fn r20_heads_are_bounded() -> Result<()> {
 /// R22: no redirects, for nothing.
 #[tokio::test]
 async fn r22_nothing_is_ever_redirected() -> Result<()> {
-    let site = Site::start(|_| {}).await?;
-    for version in BOTH {
+    let broker = BrokerWithNats::start(|_| {}).await?;
+    for version in HTTP_VERSIONS {
         for target in [
             "/channels",
             "/channels/",
@@ -229,9 +242,9 @@ async fn r22_nothing_is_ever_redirected() -> Result<()> {
             "/channels/default/demo/EVENTS",
             "/index.html",
         ] {
-            let wire = site.ask(version, "GET", target, &[]).await?;
-            ensure!((400..500).contains(&wire.head.status), "{target}: {:?}", wire.head);
-            ensure!(wire.values("location").is_empty(), "{target}: {:?}", wire.head);
+            let response = broker.request(version, "GET", target, &[]).await?;
+            ensure!((400..500).contains(&response.head.status), "{target}: {:?}", response.head);
+            ensure!(response.header_values("location").is_empty(), "{target}: {:?}", response.head);
         }
     }
     Ok(())

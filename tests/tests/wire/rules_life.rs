@@ -10,36 +10,36 @@ use eventcast_tests::{
     http::{Version, client},
     ports,
     process::{self, Process},
-    wire::{BOTH, EVENTS, Site, Two, Wire},
+    wire::{BrokerWithNats, EVENTS, HTTP_VERSIONS, Http2Connection, RawResponse},
 };
 use rustix::{
     net::{getpeername, getsockname, sockopt},
     process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open},
 };
 
-const SOON: Duration = Duration::from_secs(8);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// R15: before a stream ends for good the client is told in band; what it gets afterwards means stop. (Channels that end by
 /// themselves, and their `204`, are not in this version; a channel is removed.)
 #[tokio::test]
 async fn r15_a_removed_channel_says_so_in_band_and_then_refuses_for_good() -> Result<()> {
-    let mut site = Site::start(|config| {
+    let mut broker = BrokerWithNats::start(|config| {
         config.channels.push(ChannelConfig::new("default", "gone"));
     })
     .await?;
     let target = "/channels/default/gone/events";
     let mut streams = Vec::new();
-    for version in BOTH {
-        streams.push(site.ask(version, "GET", target, &[]).await?);
+    for version in HTTP_VERSIONS {
+        streams.push(broker.request(version, "GET", target, &[]).await?);
     }
-    let mut other = site.listen(Version::One, "").await?;
-    site.broker.reconfigure(|config| config.channels.truncate(1))?;
+    let mut other = broker.open_stream(Version::Http1, "").await?;
+    broker.reconfigure(|config| config.channels.truncate(1))?;
     for stream in &mut streams {
-        assert_eq!(stream.goodbye().await?.0, "channel-removed");
+        assert_eq!(stream.read_closing().await?.0, "channel-removed");
     }
-    site.ask(Version::One, "GET", target, &[]).await?.problem(404).await?;
-    site.publish("still here").await?;
-    other.block_with("data: still here").await?;
+    broker.request(Version::Http1, "GET", target, &[]).await?.expect_problem(404).await?;
+    broker.publish("still here").await?;
+    other.next_block_with("data: still here").await?;
     Ok(())
 }
 
@@ -47,38 +47,38 @@ async fn r15_a_removed_channel_says_so_in_band_and_then_refuses_for_good() -> Re
 /// meanwhile is cut off without a word. (What the ingress does is a matter of the chart.)
 #[tokio::test]
 async fn r16_a_restart_tells_readiness_first_and_never_refuses_who_comes_meanwhile() -> Result<()> {
-    let mut site = Site::start(|config| {
+    let mut broker = BrokerWithNats::start(|config| {
         config.shutdown = Shutdown { delay_seconds: 2, drain_seconds: 1, grace_seconds: 8 };
     })
     .await?;
-    let mut before = site.listen(Version::One, "").await?;
-    site.broker.terminate()?;
-    eventually("not ready", SOON, || async {
-        let answer = client(Version::One).get(site.broker.admin_url("/readyz")).send().await?;
+    let mut before = broker.open_stream(Version::Http1, "").await?;
+    broker.terminate()?;
+    eventually("not ready", WAIT_TIMEOUT, || async {
+        let answer = client(Version::Http1).get(broker.admin_url("/readyz")).send().await?;
         ensure!(answer.status() == 503, "{}", answer.status());
         Ok(())
     })
     .await?;
     let mut meanwhile = Vec::new();
-    for version in BOTH {
-        meanwhile.push(site.listen(version, "").await?);
+    for version in HTTP_VERSIONS {
+        meanwhile.push(broker.open_stream(version, "").await?);
     }
-    site.publish("in the delay").await?;
+    broker.publish("in the delay").await?;
     for stream in meanwhile.iter_mut().chain([&mut before]) {
-        stream.block_with("data: in the delay").await?;
-        assert_eq!(stream.goodbye().await?.0, "draining");
+        stream.next_block_with("data: in the delay").await?;
+        assert_eq!(stream.read_closing().await?.0, "draining");
     }
-    ensure!(site.broker.wait_exit(SOON).await?.success(), "a clean end");
+    ensure!(broker.wait_exit(WAIT_TIMEOUT).await?.success(), "a clean end");
     Ok(())
 }
 
 /// R19: the sockets of the broker give up on peers that are gone, and the kernel holds little for those that do not read.
 #[tokio::test]
 async fn r19_accepted_sockets_have_deadlines_and_small_queues() -> Result<()> {
-    let site = Site::start(|_| {}).await?;
-    let mut idle = site.listen(Version::One, "").await?;
-    let port: u16 = site.broker.address().rsplit(':').next().context("a port")?.parse()?;
-    let pid = i32::try_from(site.broker.pid()?)?;
+    let broker = BrokerWithNats::start(|_| {}).await?;
+    let mut idle = broker.open_stream(Version::Http1, "").await?;
+    let port: u16 = broker.address().rsplit(':').next().context("a port")?.parse()?;
+    let pid = i32::try_from(broker.pid()?)?;
     let process = pidfd_open(Pid::from_raw(pid).context("a pid")?, PidfdFlags::empty())?;
     let mut checked = 0;
     for entry in std::fs::read_dir(format!("/proc/{pid}/fd"))? {
@@ -100,31 +100,31 @@ async fn r19_accepted_sockets_have_deadlines_and_small_queues() -> Result<()> {
         ensure!(sockopt::tcp_keepcnt(&socket)? <= 3, "keepalive: tries");
     }
     assert_eq!(checked, 1, "the one connection was found");
-    site.publish("still open").await?;
-    idle.block_with("data: still open").await?;
+    broker.publish("still open").await?;
+    idle.next_block_with("data: still open").await?;
     Ok(())
 }
 
 /// R23: one connection of HTTP/2 has room for 250 streams and more: 300 are all served, and so is a publish beside them.
 #[tokio::test]
 async fn r23_three_hundred_streams_share_one_connection() -> Result<()> {
-    let site = Site::start(|_| {}).await?;
-    let mut connection = Two::connect(site.broker.address()).await?;
+    let broker = BrokerWithNats::start(|_| {}).await?;
+    let mut connection = Http2Connection::connect(broker.address()).await?;
     let mut streams = Vec::new();
     for _ in 0..300 {
-        let mut stream = connection.ask("GET", EVENTS, &[], b"").await?;
-        stream.until(b":\n").await?;
+        let mut stream = connection.request("GET", EVENTS, &[], b"").await?;
+        stream.read_until(b":\n").await?;
         streams.push(stream);
     }
     ensure!(connection.max_streams() >= 250, "{} streams", connection.max_streams());
-    assert_eq!(site.broker.metric("eventcast_connections", &[]).await?, 1.0);
-    let answer = connection.ask("POST", EVENTS, &[], b"for all").await?;
+    assert_eq!(broker.metric("eventcast_connections", &[]).await?, 1.0);
+    let answer = connection.request("POST", EVENTS, &[], b"for all").await?;
     assert_eq!(answer.head.status, 201);
     for stream in &mut streams {
-        stream.block_with("data: for all\n").await?;
+        stream.next_block_with("data: for all\n").await?;
     }
     drop(streams);
-    site.metric("eventcast_subscribers", &[], SOON, |open| open == 0.0).await?;
+    broker.wait_for_metric("eventcast_subscribers", &[], WAIT_TIMEOUT, |open| open == 0.0).await?;
     Ok(())
 }
 
@@ -132,18 +132,18 @@ async fn r23_three_hundred_streams_share_one_connection() -> Result<()> {
 /// (Tickets are not in this version.)
 #[tokio::test]
 async fn r24_what_looks_like_a_token_in_a_url_is_not_read_logged_or_echoed() -> Result<()> {
-    let site = Site::start(|_| {}).await?;
+    let broker = BrokerWithNats::start(|_| {}).await?;
     // a second broker, which logs everything it can
     let folder = process::folder("eventcast-trace-")?;
     let ports = ports::reserve(2)?;
     let (listen, admin) = (format!("127.0.0.1:{}", ports[0]), format!("127.0.0.1:{}", ports[1]));
-    let config = site.broker.config_file();
+    let config = broker.config_file();
     let config = config.to_str().context("a path")?;
     let arguments =
         ["--log", "trace", "run", "--config", config, "--listen", &listen, "--admin", &admin];
-    let tracing = Process::spawn("tracing", &executable(&site)?, &arguments, folder.path())?;
-    eventually("it is ready", SOON, || async {
-        let answer = client(Version::One).get(format!("http://{admin}/readyz")).send().await?;
+    let tracing = Process::spawn("tracing", &executable(&broker)?, &arguments, folder.path())?;
+    eventually("it is ready", WAIT_TIMEOUT, || async {
+        let answer = client(Version::Http1).get(format!("http://{admin}/readyz")).send().await?;
         ensure!(answer.status() == 200, "{}", answer.status());
         Ok(())
     })
@@ -153,7 +153,7 @@ async fn r24_what_looks_like_a_token_in_a_url_is_not_read_logged_or_echoed() -> 
     let secrets: Vec<_> = names.iter().map(|name| format!("{name}=s3cr3t")).collect();
     let query = format!("?{}", secrets.join("&"));
     let headers = [("Authorization", "Bearer s3cr3t")];
-    for version in BOTH {
+    for version in HTTP_VERSIONS {
         for (method, target, status) in [
             ("GET", format!("{EVENTS}{query}"), 200),
             ("GET", format!("{EVENTS}{query}&topic=a..b"), 400),
@@ -163,16 +163,21 @@ async fn r24_what_looks_like_a_token_in_a_url_is_not_read_logged_or_echoed() -> 
             ("DELETE", format!("{EVENTS}{query}"), 400),
             ("PATCH", format!("{EVENTS}{query}"), 405),
         ] {
-            let mut wire = Wire::ask(version, &listen, method, &target, &headers, b"").await?;
-            assert_eq!(wire.head.status, status, "{method} {target}");
+            let mut response =
+                RawResponse::request(version, &listen, method, &target, &headers, b"").await?;
+            assert_eq!(response.head.status, status, "{method} {target}");
             if status != 200 {
-                let body = String::from_utf8(wire.rest().await?)?;
+                let body = String::from_utf8(response.read_to_end().await?)?;
                 ensure!(!body.contains("s3cr3t"), "echoed: {body}");
             }
-            ensure!(!format!("{:?}", wire.head).contains("s3cr3t"), "echoed: {:?}", wire.head);
+            ensure!(
+                !format!("{:?}", response.head).contains("s3cr3t"),
+                "echoed: {:?}",
+                response.head
+            );
         }
     }
-    let metrics = client(Version::One).get(format!("http://{admin}/metrics")).send().await?;
+    let metrics = client(Version::Http1).get(format!("http://{admin}/metrics")).send().await?;
     ensure!(!metrics.text().await?.contains("s3cr3t"), "in the metrics");
     let log = tracing.stderr();
     ensure!(log.contains("TRACE") || log.contains("DEBUG"), "it does not log everything");
@@ -182,7 +187,7 @@ async fn r24_what_looks_like_a_token_in_a_url_is_not_read_logged_or_echoed() -> 
 }
 
 /// The executable of the broker that runs.
-fn executable(site: &Site) -> Result<std::path::PathBuf> {
-    let link = format!("/proc/{}/exe", site.broker.pid()?);
+fn executable(broker: &BrokerWithNats) -> Result<std::path::PathBuf> {
+    let link = format!("/proc/{}/exe", broker.pid()?);
     Path::new(&link).read_link().context("no executable")
 }

@@ -8,7 +8,7 @@ use eventcast_tests::{broker::Broker, http::created, init_tracing, nats::NatsSer
 use reqwest::Client;
 use serde_json::Value;
 
-const SOON: Duration = Duration::from_secs(10);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 async fn get(url: &str) -> Result<Value> {
     let answer = Client::new().get(url).header("Accept", "application/json").send().await?;
@@ -147,7 +147,7 @@ async fn counting_more_than_one_request_may_scan_goes_on_where_it_ended() -> Res
         .post(broker.events_url(""))
         .header("Content-Type", "application/x-ndjson")
         .body(lines)
-        .timeout(SOON)
+        .timeout(WAIT_TIMEOUT)
         .send()
         .await?;
     assert_eq!(answer.status(), 201);

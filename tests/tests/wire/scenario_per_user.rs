@@ -13,7 +13,7 @@ use eventcast_tests::{
 };
 use reqwest::{Client, Method};
 
-const SOON: Duration = Duration::from_secs(8);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(8);
 const APP: &str = "https://app.example.com";
 
 async fn tabs(broker: &Broker, user: &str, count: usize) -> Result<Vec<EventStream>> {
@@ -46,7 +46,7 @@ async fn every_tab_of_a_user_gets_what_is_for_the_user_and_for_everyone_and_nobo
     let read = async |tab: &mut EventStream| {
         let mut out = Vec::new();
         while out.last().is_none_or(|(_, data)| data != "the end") {
-            let event = tab.next_data(SOON).await?;
+            let event = tab.next_data(WAIT_TIMEOUT).await?;
             out.push((event.event_type, event.data));
         }
         anyhow::Ok(out)
@@ -79,15 +79,15 @@ async fn a_tab_that_was_closed_finds_what_its_user_missed() -> Result<()> {
     let mut alice = tabs(&broker, "alice", 1).await?.remove(0);
     let url = broker.events_url("");
     created(&url, "1", &[("topic", "user.alice")]).await?;
-    alice.next_data(SOON).await?;
+    alice.next_data(WAIT_TIMEOUT).await?;
     let cursor = alice.cut();
     for (data, user) in [("2", "user.alice"), ("x", "user.bob"), ("3", "user.alice")] {
         created(&url, data, &[("topic", user)]).await?;
     }
     let own = broker.events_url("topic=user.alice");
     let mut alice = EventStream::connect(&own, cursor.as_deref()).await?;
-    assert_eq!(alice.next_data(SOON).await?.data, "2");
-    assert_eq!(alice.next_data(SOON).await?.data, "3");
+    assert_eq!(alice.next_data(WAIT_TIMEOUT).await?.data, "2");
+    assert_eq!(alice.next_data(WAIT_TIMEOUT).await?.data, "3");
     Ok(())
 }
 
@@ -112,7 +112,7 @@ async fn types_and_topics_are_chosen_by_patterns() -> Result<()> {
         created(&url, data, &[("topic", topic), ("type", kind)]).await?;
     }
     for (data, ..) in all.iter().filter(|(.., due)| *due) {
-        assert_eq!(stream.next_data(SOON).await?.data, *data);
+        assert_eq!(stream.next_data(WAIT_TIMEOUT).await?.data, *data);
     }
     Ok(())
 }
@@ -151,7 +151,7 @@ async fn pages_of_another_origin_read_and_publish_with_credentials_where_they_ar
     assert_eq!(stream.header("access-control-allow-origin"), Some(APP));
     assert_eq!(stream.header("access-control-allow-credentials"), Some("true"));
     assert_eq!(stream.header("vary"), Some("Origin"));
-    assert_eq!(stream.next_data(SOON).await?.data, "from a page");
+    assert_eq!(stream.next_data(WAIT_TIMEOUT).await?.data, "from a page");
 
     let stranger = from("https://evil.example", Method::POST, "from elsewhere").await?;
     assert_eq!((stranger.status().as_u16(), allowed(&stranger)), (403, (None, None)));

@@ -15,7 +15,7 @@ use eventcast_tests::{
 use reqwest::Client;
 use tokio::time::{Instant, timeout};
 
-const SOON: Duration = Duration::from_secs(5);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 async fn broker(nats: &NatsServer) -> Result<Broker> {
     Broker::start(&nats.url(), |config| {
@@ -46,12 +46,12 @@ async fn events_of_every_form_arrive_as_they_are_published() -> Result<()> {
     }
     Publish::new("typed").kind("order.paid").send(&Client::new(), &url).await?;
     for body in bodies {
-        let event = stream.next_data(SOON).await?;
+        let event = stream.next_data(WAIT_TIMEOUT).await?;
         assert_eq!(event.data, body.replace("\r\n", "\n").replace('\r', "\n"));
         assert_eq!(event.event_type, "message");
         assert_eq!(event.id.as_deref(), stream.cursor(), "every event has a cursor");
     }
-    assert_eq!(stream.next_data(SOON).await?.event_type, "order.paid");
+    assert_eq!(stream.next_data(WAIT_TIMEOUT).await?.event_type, "order.paid");
     let retry = stream.retry().unwrap_or(0);
     assert!((1500..=4500).contains(&retry), "told how long to wait before a reconnect: {retry}");
     Ok(())
@@ -63,7 +63,7 @@ async fn a_quiet_stream_stays_alive_and_a_script_can_ask_to_see_it() -> Result<(
     let nats = NatsServer::start().await?;
     let broker = broker(&nats).await?;
     let mut visible = EventStream::connect(&broker.events_url("heartbeat=event"), None).await?;
-    let beat = visible.next_of("eventcast.heartbeat", SOON).await?;
+    let beat = visible.next_of("eventcast.heartbeat", WAIT_TIMEOUT).await?;
     assert!(beat.json()?["time"].is_string());
     assert_eq!(beat.id, None, "a heartbeat moves no cursor");
 
@@ -71,7 +71,7 @@ async fn a_quiet_stream_stays_alive_and_a_script_can_ask_to_see_it() -> Result<(
     let began = Instant::now();
     while plain.comments() < 3 {
         assert!(
-            began.elapsed() < SOON,
+            began.elapsed() < WAIT_TIMEOUT,
             "the first bytes and at least two heartbeats: {}",
             plain.comments()
         );
@@ -79,7 +79,7 @@ async fn a_quiet_stream_stays_alive_and_a_script_can_ask_to_see_it() -> Result<(
         drop(timeout(Duration::from_millis(100), plain.next()).await);
     }
     created(&broker.events_url(""), "late", &[]).await?;
-    assert_eq!(plain.next_data(SOON).await?.data, "late");
+    assert_eq!(plain.next_data(WAIT_TIMEOUT).await?.data, "late");
     Ok(())
 }
 
@@ -95,7 +95,7 @@ async fn whoever_goes_away_leaves_nothing_behind() -> Result<()> {
     let open = async || broker.metric("eventcast_subscribers", &[]).await;
     assert!((open().await? - 20.0).abs() < 0.5);
     drop(streams);
-    eventually("everyone gone", SOON, || async {
+    eventually("everyone gone", WAIT_TIMEOUT, || async {
         let (subscribers, sockets) =
             (open().await?, broker.metric("eventcast_connections", &[]).await?);
         ensure!(

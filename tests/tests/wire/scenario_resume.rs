@@ -12,12 +12,12 @@ use eventcast_tests::{
     sse::{EventStream, Subscribe},
 };
 
-const SOON: Duration = Duration::from_secs(8);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(8);
 
 async fn numbers(stream: &mut EventStream, count: usize) -> Result<Vec<u32>> {
     let mut out = Vec::new();
     for _ in 0..count {
-        out.push(stream.next_data(SOON).await?.data.parse()?);
+        out.push(stream.next_data(WAIT_TIMEOUT).await?.data.parse()?);
     }
     Ok(out)
 }
@@ -54,11 +54,11 @@ async fn whoever_was_cut_off_before_the_first_event_comes_back_to_where_it_began
     let url = broker.events_url("");
     created(&url, "before", &[]).await?;
     let mut stream = EventStream::connect(&url, None).await?;
-    stream.next_of("eventcast.cursor", SOON).await?;
+    stream.next_of("eventcast.cursor", WAIT_TIMEOUT).await?;
     let cursor = stream.cut().context("a cursor from the start")?;
     created(&url, "meanwhile", &[]).await?;
     let mut stream = EventStream::connect(&url, Some(&cursor)).await?;
-    assert_eq!(stream.next_data(SOON).await?.data, "meanwhile");
+    assert_eq!(stream.next_data(WAIT_TIMEOUT).await?.data, "meanwhile");
     Ok(())
 }
 
@@ -70,14 +70,14 @@ async fn a_quiet_filtered_client_resumes_from_where_the_log_is_not_from_its_last
     let broker =
         Broker::start(&nats.url(), |c| c.channels[0].delivery.heartbeat_seconds = 1).await?;
     let mut stream = EventStream::connect(&broker.events_url("topic=user.1"), None).await?;
-    let begun = stream.next_of("eventcast.cursor", SOON).await?.id;
+    let begun = stream.next_of("eventcast.cursor", WAIT_TIMEOUT).await?.id;
     created(&broker.events_url(""), "for another", &[("topic", "user.2")]).await?;
-    let moved = stream.next_of("eventcast.cursor", SOON).await?;
+    let moved = stream.next_of("eventcast.cursor", WAIT_TIMEOUT).await?;
     assert_ne!(moved.id, begun, "the cursor moved although nothing passed the filter");
     assert_eq!(moved.json()?["cursor"].as_str(), moved.id.as_deref());
     created(&broker.events_url(""), "for me", &[("topic", "user.1")]).await?;
     let mut again = stream.reconnect().await?;
-    assert_eq!(again.next_data(SOON).await?.data, "for me");
+    assert_eq!(again.next_data(WAIT_TIMEOUT).await?.data, "for me");
     Ok(())
 }
 
@@ -119,7 +119,7 @@ async fn what_retention_took_is_told_with_its_count_and_delivery_goes_on() -> Re
     }
     let mut stream = EventStream::connect(&url, Some(&cursor)).await?;
     assert_eq!(stream.header("eventcast-gap"), Some("expired"));
-    let gap = stream.next_of("eventcast.gap", SOON).await?;
+    let gap = stream.next_of("eventcast.gap", WAIT_TIMEOUT).await?;
     assert_eq!(gap.json()?["lost"], 59, "1..=59 of 0..=99 are gone");
     assert_eq!(gap.json()?["requested"], *cursor);
     assert_eq!(gap.json()?["resumed_at"].as_str(), gap.id.as_deref());
@@ -151,7 +151,7 @@ async fn a_client_may_begin_anywhere() -> Result<()> {
     }
     let first = async |query: &str| {
         let mut stream = EventStream::connect(&broker.events_url(query), None).await?;
-        stream.next_data(SOON).await?.data.parse::<u32>().map_err(anyhow::Error::from)
+        stream.next_data(WAIT_TIMEOUT).await?.data.parse::<u32>().map_err(anyhow::Error::from)
     };
     assert_eq!(first("from=earliest").await?, 0);
     assert_eq!(first("from=last:3").await?, 97);
@@ -163,6 +163,6 @@ async fn a_client_may_begin_anywhere() -> Result<()> {
     assert_eq!(first(&format!("last_event_id={}", cursors[95])).await?, 96);
     let mut latest = EventStream::connect(&broker.events_url("from=latest"), None).await?;
     created(&url, "100", &[]).await?;
-    assert_eq!(latest.next_data(SOON).await?.data, "100");
+    assert_eq!(latest.next_data(WAIT_TIMEOUT).await?.data, "100");
     Ok(())
 }

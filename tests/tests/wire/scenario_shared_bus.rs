@@ -8,7 +8,7 @@ use eventcast_tests::{
     broker::Broker, http::created, init_tracing, nats::NatsServer, sse::EventStream,
 };
 
-const SOON: Duration = Duration::from_secs(8);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(8);
 
 #[tokio::test]
 async fn what_one_broker_takes_every_broker_delivers_in_one_order() -> Result<()> {
@@ -39,7 +39,7 @@ async fn what_one_broker_takes_every_broker_delivers_in_one_order() -> Result<()
     for stream in &mut streams {
         let mut order = Vec::new();
         for _ in 0..120 {
-            let event = stream.next_data(SOON).await?;
+            let event = stream.next_data(WAIT_TIMEOUT).await?;
             order.push((event.id, event.data));
         }
         orders.push(order);
@@ -63,7 +63,7 @@ async fn a_client_moves_between_brokers_with_its_cursor() -> Result<()> {
         created(&here.events_url(""), &round.to_string(), &[]).await?;
         let mut stream =
             EventStream::connect(&there.events_url("from=earliest"), cursor.as_deref()).await?;
-        let event = stream.next_data(SOON).await?;
+        let event = stream.next_data(WAIT_TIMEOUT).await?;
         seen.push(event.data.parse::<u32>()?);
         cursor = stream.cut();
     }
@@ -87,13 +87,17 @@ async fn a_newcomer_gets_the_latest_event_on_connect() -> Result<()> {
         [there.events_url("topic=price.ACME"), here.events_url("topic=price.ACME&from=last:1")]
     {
         let mut stream = EventStream::connect(&url, None).await?;
-        assert_eq!(stream.next_data(SOON).await?.data, "102", "the present state, by the filter");
+        assert_eq!(
+            stream.next_data(WAIT_TIMEOUT).await?.data,
+            "102",
+            "the present state, by the filter"
+        );
         created(&here.events_url(""), "103", &[("topic", "price.ACME")]).await?;
-        assert_eq!(stream.next_data(SOON).await?.data, "103", "and then what changes");
+        assert_eq!(stream.next_data(WAIT_TIMEOUT).await?.data, "103", "and then what changes");
         created(&here.events_url(""), "102", &[("topic", "price.ACME")]).await?;
         // Whoever has a cursor goes on from it instead.
         let mut stream = stream.reconnect().await?;
-        assert_eq!(stream.next_data(SOON).await?.data, "102");
+        assert_eq!(stream.next_data(WAIT_TIMEOUT).await?.data, "102");
     }
     Ok(())
 }
@@ -106,16 +110,16 @@ async fn brokers_come_and_go_while_events_flow() -> Result<()> {
     let mut goes = Broker::start(&nats.url(), |_| {}).await?;
     let mut stream = EventStream::connect(&goes.events_url(""), None).await?;
     created(&stays.events_url(""), "0", &[]).await?;
-    assert_eq!(stream.next_data(SOON).await?.data, "0");
+    assert_eq!(stream.next_data(WAIT_TIMEOUT).await?.data, "0");
     let cursor = stream.cut();
     goes.kill9()?;
     created(&stays.events_url(""), "1", &[]).await?;
     let mut stream = EventStream::connect(&stays.events_url(""), cursor.as_deref()).await?;
-    assert_eq!(stream.next_data(SOON).await?.data, "1");
+    assert_eq!(stream.next_data(WAIT_TIMEOUT).await?.data, "1");
     goes.restart().await?;
     let mut back = EventStream::connect(&goes.events_url(""), stream.cursor()).await?;
     created(&goes.events_url(""), "2", &[]).await?;
-    assert_eq!(stream.next_data(SOON).await?.data, "2");
-    assert_eq!(back.next_data(SOON).await?.data, "2");
+    assert_eq!(stream.next_data(WAIT_TIMEOUT).await?.data, "2");
+    assert_eq!(back.next_data(WAIT_TIMEOUT).await?.data, "2");
     Ok(())
 }

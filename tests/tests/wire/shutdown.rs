@@ -7,7 +7,7 @@ use eventcast_crds::config::Shutdown;
 use eventcast_tests::{
     broker::Broker,
     eventually,
-    http::{Publish, RawConn, Version, client, publish},
+    http::{Http1Connection, Publish, Version, client, publish},
     init_tracing,
     nats::NatsServer,
     sse::{EventStream, Subscribe},
@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-const SOON: Duration = Duration::from_secs(10);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 async fn broker(nats: &NatsServer, delay: u64, drain: u64, grace: u64) -> Result<Broker> {
     Broker::start(&nats.url(), |config| {
@@ -32,12 +32,12 @@ async fn broker(nats: &NatsServer, delay: u64, drain: u64, grace: u64) -> Result
 async fn open(broker: &Broker, version: Version) -> Result<EventStream> {
     let request = Subscribe { url: broker.events_url(""), version, ..Subscribe::default() };
     let mut stream = EventStream::open(request).await?;
-    stream.next_of("eventcast.cursor", SOON).await?;
+    stream.next_of("eventcast.cursor", WAIT_TIMEOUT).await?;
     Ok(stream)
 }
 
 async fn unready(broker: &Broker) -> Result<()> {
-    let (http, url) = (client(Version::One), broker.admin_url("/readyz"));
+    let (http, url) = (client(Version::Http1), broker.admin_url("/readyz"));
     eventually("/readyz fails", Duration::from_secs(1), || async {
         let status = http.get(&url).send().await?.status();
         ensure!(status == 503, "{status}");
@@ -47,7 +47,7 @@ async fn unready(broker: &Broker) -> Result<()> {
 }
 
 async fn deaf(broker: &Broker) -> Result<()> {
-    eventually("the listener is closed", SOON, || async {
+    eventually("the listener is closed", WAIT_TIMEOUT, || async {
         TcpStream::connect(broker.address()).await.is_err().then_some(())
     })
     .await
@@ -55,11 +55,11 @@ async fn deaf(broker: &Broker) -> Result<()> {
 
 /// Reads to the end; the wait that the goodbye asks for.
 async fn goodbye(stream: &mut EventStream) -> Result<u64> {
-    let closing = stream.next_of("eventcast.closing", SOON).await?.json()?;
+    let closing = stream.next_of("eventcast.closing", WAIT_TIMEOUT).await?.json()?;
     assert_eq!(closing["reason"], "draining");
     let wait = closing["retry_ms"].as_u64().context("no retry_ms")?;
     assert_eq!(stream.retry(), Some(wait), "retry: says the same");
-    let end = timeout(SOON, stream.next()).await.context("it does not end")?;
+    let end = timeout(WAIT_TIMEOUT, stream.next()).await.context("it does not end")?;
     let end = end.context("the end is not clean")?;
     ensure!(end.is_none(), "something came after the goodbye: {end:?}");
     Ok(wait)
@@ -70,23 +70,23 @@ async fn while_load_balancers_notice_everything_goes_on() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start().await?;
     let mut broker = broker(&nats, 2, 1, 8).await?;
-    let mut old = open(&broker, Version::One).await?;
+    let mut old = open(&broker, Version::Http1).await?;
     let began = Instant::now();
     broker.terminate()?;
     unready(&broker).await?;
-    let mut new = open(&broker, Version::Two).await?;
+    let mut new = open(&broker, Version::Http2).await?;
     assert_eq!(publish(&broker.events_url(""), "late", &[]).await?.status, 201);
     for stream in [&mut old, &mut new] {
-        assert_eq!(stream.next_data(SOON).await?.data, "late");
+        assert_eq!(stream.next_data(WAIT_TIMEOUT).await?.data, "late");
     }
-    let live = client(Version::One).get(broker.admin_url("/livez")).send().await?;
+    let live = client(Version::Http1).get(broker.admin_url("/livez")).send().await?;
     assert_eq!(live.status(), 200, "killed by its own probe it could not drain");
     deaf(&broker).await?;
     assert!(began.elapsed() >= Duration::from_secs(2), "after {:?}", began.elapsed());
     for stream in [&mut old, &mut new] {
         goodbye(stream).await?;
     }
-    assert!(broker.wait_exit(SOON).await?.success());
+    assert!(broker.wait_exit(WAIT_TIMEOUT).await?.success());
     Ok(())
 }
 
@@ -99,7 +99,7 @@ async fn streams_are_closed_at_an_even_pace() -> Result<()> {
     let mut broker = broker(&nats, 0, DRAIN, 10).await?;
     let mut streams = Vec::new();
     for i in 0..STREAMS {
-        let version = if i % 2 == 0 { Version::One } else { Version::Two };
+        let version = if i % 2 == 0 { Version::Http1 } else { Version::Http2 };
         streams.push(open(&broker, version).await?);
     }
     let began = Instant::now();
@@ -125,7 +125,7 @@ async fn streams_are_closed_at_an_even_pace() -> Result<()> {
     assert!(waits.iter().all(|wait| (1000..=3000).contains(wait)), "{waits:?}");
     waits.dedup();
     assert!(waits.len() > STREAMS / 2, "they would come back together: {waits:?}");
-    assert!(broker.wait_exit(SOON).await?.success());
+    assert!(broker.wait_exit(WAIT_TIMEOUT).await?.success());
     Ok(())
 }
 
@@ -134,7 +134,7 @@ async fn many_streams_of_one_http2_connection_are_ended_one_by_one() -> Result<(
     init_tracing();
     let nats = NatsServer::start().await?;
     let mut broker = broker(&nats, 0, 1, 5).await?;
-    let http = client(Version::Two);
+    let http = client(Version::Http2);
     let mut answers = JoinSet::new();
     for _ in 0..10 {
         let answer = http.get(broker.events_url("")).send().await?;
@@ -146,7 +146,7 @@ async fn many_streams_of_one_http2_connection_are_ended_one_by_one() -> Result<(
         let text = text?.context("a stream was reset, not ended")?;
         assert!(text.contains("event: eventcast.closing"), "{text}");
     }
-    assert!(broker.wait_exit(SOON).await?.success());
+    assert!(broker.wait_exit(WAIT_TIMEOUT).await?.success());
     Ok(())
 }
 
@@ -155,8 +155,8 @@ async fn a_post_under_way_is_finished() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start().await?;
     let mut broker = broker(&nats, 0, 1, 8).await?;
-    let mut idle = RawConn::connect(broker.address()).await?;
-    let mut post = RawConn::connect(broker.address()).await?;
+    let mut idle = Http1Connection::connect(broker.address()).await?;
+    let mut post = Http1Connection::connect(broker.address()).await?;
     let head =
         "POST /channels/default/demo/events HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n";
     post.send(format!("{head}first")).await?;
@@ -169,10 +169,10 @@ async fn a_post_under_way_is_finished() -> Result<()> {
     assert_eq!(post.read_head().await?.status, 201);
     let answer: serde_json::Value = serde_json::from_slice(&post.body().await?)?;
     let cursor = answer["cursor"].as_str().context("no cursor")?;
-    assert!(broker.wait_exit(SOON).await?.success());
+    assert!(broker.wait_exit(WAIT_TIMEOUT).await?.success());
     broker.restart().await?;
     let mut stream = EventStream::connect(&broker.events_url("from=earliest"), None).await?;
-    let event = stream.next_data(SOON).await?;
+    let event = stream.next_data(WAIT_TIMEOUT).await?;
     assert_eq!((event.data.as_str(), event.id.as_deref()), ("first half", Some(cursor)));
     Ok(())
 }
@@ -184,16 +184,16 @@ async fn who_never_reads_does_not_hold_the_end() -> Result<()> {
     let mut broker = broker(&nats, 0, 1, 3).await?;
     let line = format!("{}\n", json!({"data": "x".repeat(8 << 10)}));
     let batch = Publish::new(line.repeat(400)).header("Content-Type", "application/x-ndjson");
-    let answer = batch.send(&client(Version::One), &broker.events_url("")).await?;
+    let answer = batch.send(&client(Version::Http1), &broker.events_url("")).await?;
     assert_eq!(answer.status, 201);
     let url = broker.events_url("from=earliest");
     let request =
         Subscribe { url: url.clone(), receive_buffer: Some(4096), ..Subscribe::default() };
     let deaf_one = EventStream::open(request).await?;
-    let deaf_two = client(Version::Two).get(&url).send().await?;
+    let deaf_two = client(Version::Http2).get(&url).send().await?;
     let began = Instant::now();
     broker.terminate()?;
-    broker.wait_exit(SOON).await?;
+    broker.wait_exit(WAIT_TIMEOUT).await?;
     assert!(began.elapsed() < Duration::from_secs(4), "graceSeconds is 3: {:?}", began.elapsed());
     drop((deaf_one, deaf_two));
     Ok(())
@@ -207,12 +207,13 @@ async fn a_hundred_move_to_another_broker_and_miss_nothing() -> Result<()> {
     let (mut one, two) = (broker(&nats, 0, 1, 8).await?, broker(&nats, 0, 1, 8).await?);
     let mut readers = JoinSet::new();
     for i in 0..100 {
-        let version = if i % 2 == 0 { Version::One } else { Version::Two };
+        let version = if i % 2 == 0 { Version::Http1 } else { Version::Http2 };
         let (mut stream, other) = (open(&one, version).await?, two.events_url(""));
         readers.spawn(async move {
             let (mut seen, mut moved) = (Vec::new(), false);
             while seen.len() < EVENTS {
-                let next = timeout(SOON, stream.next()).await.context("nothing comes")??;
+                let next =
+                    timeout(WAIT_TIMEOUT, stream.next()).await.context("nothing comes")??;
                 match next {
                     Some(event) if !event.is_control() => seen.push(event.data),
                     Some(event) => ensure!(event.event_type != "eventcast.gap", "{}", event.raw),
@@ -225,7 +226,7 @@ async fn a_hundred_move_to_another_broker_and_miss_nothing() -> Result<()> {
             Ok((seen, moved))
         });
     }
-    let http = client(Version::One);
+    let http = client(Version::Http1);
     for i in 0..EVENTS {
         if i == 20 {
             one.terminate()?;
@@ -236,7 +237,7 @@ async fn a_hundred_move_to_another_broker_and_miss_nothing() -> Result<()> {
             // spread over the drain, and the last ones after it
             tokio::time::sleep(Duration::from_millis(8)).await;
         } else if i == EVENTS - 10 {
-            one.wait_exit(SOON).await?;
+            one.wait_exit(WAIT_TIMEOUT).await?;
         }
     }
     let expected: Vec<String> = (0..EVENTS).map(|i| i.to_string()).collect();
@@ -257,7 +258,7 @@ async fn a_second_signal_ends_at_once() -> Result<()> {
     unready(&broker).await?;
     let began = Instant::now();
     broker.terminate()?;
-    let status = broker.wait_exit(SOON).await?;
+    let status = broker.wait_exit(WAIT_TIMEOUT).await?;
     assert_eq!(status.code(), Some(130));
     assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
     Ok(())
@@ -270,15 +271,15 @@ async fn who_asks_for_a_stream_once_the_drain_has_begun_is_sent_away_at_once() -
     init_tracing();
     let nats = NatsServer::start().await?;
     let mut broker = broker(&nats, 0, 1, GRACE).await?;
-    let mut other = open(&broker, Version::One).await?;
-    let mut late = RawConn::connect(broker.address()).await?;
+    let mut other = open(&broker, Version::Http1).await?;
+    let mut late = Http1Connection::connect(broker.address()).await?;
     late.send("GET /channels/default/demo/events HTTP/1.1\r\nHost: x\r\n").await?;
-    let mut later = RawConn::connect(broker.address()).await?;
+    let mut later = Http1Connection::connect(broker.address()).await?;
     later.send("GET /channels/default/demo/events HTTP/1.1\r\nHost: x\r\n").await?;
     let began = Instant::now();
     broker.terminate()?;
     deaf(&broker).await?;
-    let told = async |connection: &mut RawConn| -> Result<String> {
+    let told = async |connection: &mut Http1Connection| -> Result<String> {
         connection.send("\r\n").await?;
         assert_eq!(connection.read_head().await?.status, 200);
         let body = timeout(Duration::from_secs(2), connection.body()).await;
@@ -289,7 +290,7 @@ async fn who_asks_for_a_stream_once_the_drain_has_begun_is_sent_away_at_once() -
     goodbye(&mut other).await?; // all streams are closed now
     let text = told(&mut later).await?;
     ensure!(text.contains("event: eventcast.closing\ndata: {\"reason\":\"draining\""), "{text}");
-    assert!(broker.wait_exit(SOON).await?.success());
+    assert!(broker.wait_exit(WAIT_TIMEOUT).await?.success());
     assert!(began.elapsed() < Duration::from_secs(GRACE - 2), "{:?}", began.elapsed());
     Ok(())
 }

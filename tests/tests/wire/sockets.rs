@@ -7,12 +7,12 @@ use anyhow::{Context as _, Result, ensure};
 use eventcast_tests::{
     broker::Broker,
     eventually,
-    http::{Publish, RawConn, Version, created},
-    sinks::SINKS,
-    wire::{EVENTS, Site},
+    http::{Http1Connection, Publish, Version, created},
+    sinks::SHARD_COUNTS,
+    wire::{BrokerWithNats, EVENTS},
 };
 
-const SOON: Duration = Duration::from_secs(30);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 const MIB: u64 = 1 << 20;
 
 /// A request for `target`.
@@ -21,8 +21,12 @@ fn get(target: &str, accept: &str) -> String {
 }
 
 /// A subscription, read up to its first cursor.
-async fn subscribed(site: &Site, query: &str, buffer: Option<u32>) -> Result<RawConn> {
-    let mut connection = RawConn::connect_with(site.broker.address(), buffer).await?;
+async fn subscribed(
+    broker: &BrokerWithNats,
+    query: &str,
+    buffer: Option<u32>,
+) -> Result<Http1Connection> {
+    let mut connection = Http1Connection::connect_with(broker.address(), buffer).await?;
     connection.send(get(&format!("{EVENTS}{query}"), "text/event-stream")).await?;
     streams(&mut connection).await?;
     connection.read_until(b"event: eventcast.cursor\n").await?;
@@ -31,7 +35,7 @@ async fn subscribed(site: &Site, query: &str, buffer: Option<u32>) -> Result<Raw
 }
 
 /// The head of a stream, and its first bytes.
-async fn streams(connection: &mut RawConn) -> Result<()> {
+async fn streams(connection: &mut Http1Connection) -> Result<()> {
     let head = connection.read_head().await?;
     ensure!(head.status == 200, "{head:?}");
     ensure!(head.header("content-type") == Some("text/event-stream; charset=utf-8"), "{head:?}");
@@ -49,17 +53,19 @@ enum Leave {
 /// Nothing is published and no heartbeat is due: the socket alone tells.
 #[tokio::test]
 async fn who_leaves_is_noticed_without_traffic() -> Result<()> {
-    for shards in SINKS {
-        let site = Site::with_shards(shards, |config| {
+    for shards in SHARD_COUNTS {
+        let broker = BrokerWithNats::with_shards(shards, |config| {
             config.channels[0].delivery.heartbeat_seconds = 300;
         })
         .await?;
-        let mut stays = site.listen(Version::One, "").await?;
+        let mut stays = broker.open_stream(Version::Http1, "").await?;
         let ways = [Leave::Close, Leave::Reset, Leave::HalfClose];
         for (before, leave) in ways.into_iter().enumerate() {
             let what = || format!("{leave:?}, {shards} shards");
-            let mut leaver = subscribed(&site, "", None).await?;
-            site.metric("eventcast_subscribers", &[], SOON, |n| n == 2.0).await?;
+            let mut leaver = subscribed(&broker, "", None).await?;
+            broker
+                .wait_for_metric("eventcast_subscribers", &[], WAIT_TIMEOUT, |n| n == 2.0)
+                .await?;
             match leave {
                 Leave::Close => drop(leaver),
                 Leave::Reset => leaver.cut()?,
@@ -69,13 +75,16 @@ async fn who_leaves_is_noticed_without_traffic() -> Result<()> {
                 }
             }
             for gauge in ["eventcast_subscribers", "eventcast_connections"] {
-                site.metric(gauge, &[], SOON, |n| n == 1.0).await.with_context(what)?;
+                broker
+                    .wait_for_metric(gauge, &[], WAIT_TIMEOUT, |n| n == 1.0)
+                    .await
+                    .with_context(what)?;
             }
             let client = [("reason", "client")];
-            let gone = site.broker.metric("eventcast_disconnects_total", &client).await?;
+            let gone = broker.metric("eventcast_disconnects_total", &client).await?;
             ensure!(gone == before as f64 + 1.0, "{}: {gone} counted", what());
         }
-        site.publish("still here").await?;
+        broker.publish("still here").await?;
         assert_eq!(stays.data().await?, "still here");
     }
     Ok(())
@@ -84,13 +93,13 @@ async fn who_leaves_is_noticed_without_traffic() -> Result<()> {
 /// What a client sends on its stream is thrown away; a shard, who reads it, has enough after one MiB.
 #[tokio::test]
 async fn bytes_where_none_are_due_do_not_end_a_stream_until_they_are_too_many() -> Result<()> {
-    for shards in SINKS {
-        let site = Site::with_shards(shards, |_| {}).await?;
-        let mut quiet = site.listen(Version::One, "").await?;
-        let mut talks = subscribed(&site, "", None).await?;
+    for shards in SHARD_COUNTS {
+        let broker = BrokerWithNats::with_shards(shards, |_| {}).await?;
+        let mut quiet = broker.open_stream(Version::Http1, "").await?;
+        let mut talks = subscribed(&broker, "", None).await?;
         for n in 0..4 {
             talks.send("x".repeat(25_000)).await?;
-            site.publish(format!("{n} of many")).await?;
+            broker.publish(format!("{n} of many")).await?;
             talks.read_until(format!("data: {n} of many\n").as_bytes()).await?;
         }
         if shards > 0 {
@@ -102,12 +111,14 @@ async fn bytes_where_none_are_due_do_not_end_a_stream_until_they_are_too_many() 
             ensure!(sent >= 1 << 20, "cut off after {sent} bytes");
             let unasked = [("reason", "unexpected-input")];
             let one = |n| n == 1.0;
-            site.metric("eventcast_disconnects_total", &unasked, SOON, one).await?;
-            site.metric("eventcast_subscribers", &[], SOON, one).await?;
-            site.metric("eventcast_connections", &[], SOON, one).await?;
+            broker
+                .wait_for_metric("eventcast_disconnects_total", &unasked, WAIT_TIMEOUT, one)
+                .await?;
+            broker.wait_for_metric("eventcast_subscribers", &[], WAIT_TIMEOUT, one).await?;
+            broker.wait_for_metric("eventcast_connections", &[], WAIT_TIMEOUT, one).await?;
         }
-        site.publish("the end").await?;
-        quiet.block_with("data: the end\n").await?;
+        broker.publish("the end").await?;
+        quiet.next_block_with("data: the end\n").await?;
     }
     Ok(())
 }
@@ -115,42 +126,43 @@ async fn bytes_where_none_are_due_do_not_end_a_stream_until_they_are_too_many() 
 /// Those who never read, whatever they asked for, cost little, and nobody waits for them.
 #[tokio::test]
 async fn who_never_reads_is_cut_off_and_others_go_on() -> Result<()> {
-    for shards in SINKS {
-        let site = Site::with_shards(shards, |config| {
+    for shards in SHARD_COUNTS {
+        let broker = BrokerWithNats::with_shards(shards, |config| {
             config.channels[0].delivery.stall_seconds = 3;
             config.memory.tail_bytes = 4 << 20;
         })
         .await?;
         let event = |n: u64| Publish::new(format!("{n} {}", "x".repeat(64 << 10))).topic("a");
         for n in 0..20 {
-            ensure!(site.send(&event(n)).await?.status == 201);
+            ensure!(broker.send(&event(n)).await?.status == 201);
         }
         let mut readers = Vec::new();
         for query in ["", "?topic=a"] {
-            readers.push(site.listen(Version::One, query).await?);
+            readers.push(broker.open_stream(Version::Http1, query).await?);
         }
         let mut deaf = Vec::new();
         for n in 0..30 {
             let query = ["", "?topic=*", "?from=earliest"][n % 3];
-            let mut connection = RawConn::connect_with(site.broker.address(), Some(4096)).await?;
+            let mut connection =
+                Http1Connection::connect_with(broker.address(), Some(4096)).await?;
             connection.send(get(&format!("{EVENTS}{query}"), "text/event-stream")).await?;
             connection.read_head().await?;
             deaf.push(connection);
         }
-        let (before, mut most) = (site.broker.rss()?, 0);
+        let (before, mut most) = (broker.rss()?, 0);
         for n in 20..220 {
-            ensure!(site.send(&event(n)).await?.status == 201);
+            ensure!(broker.send(&event(n)).await?.status == 201);
             for reader in &mut readers {
                 let data = reader.data().await?;
                 ensure!(data.starts_with(&format!("{n} ")), "{shards} shards: not {n}");
             }
-            most = most.max(site.broker.rss()?);
+            most = most.max(broker.rss()?);
         }
         let stalled = [("reason", "stalled")];
         let all = |n| n == 30.0;
-        site.metric("eventcast_disconnects_total", &stalled, SOON, all).await?;
+        broker.wait_for_metric("eventcast_disconnects_total", &stalled, WAIT_TIMEOUT, all).await?;
         for gauge in ["eventcast_subscribers", "eventcast_connections"] {
-            site.metric(gauge, &[], SOON, |n| n == 2.0).await?;
+            broker.wait_for_metric(gauge, &[], WAIT_TIMEOUT, |n| n == 2.0).await?;
         }
         // 13 MB were published: had each a queue of its own, they would be 400 MB
         let grown = most.saturating_sub(before) / MIB;
@@ -162,26 +174,26 @@ async fn who_never_reads_is_cut_off_and_others_go_on() -> Result<()> {
 /// A broker that has no file descriptors left serves those who are there, and the others when some have gone.
 #[tokio::test]
 async fn without_file_descriptors_streams_go_on_and_new_ones_wait() -> Result<()> {
-    for shards in SINKS {
-        let site = Site::with_shards(shards, |_| {}).await?;
-        let publisher = Broker::start(&site.nats.url(), |_| {}).await?;
+    for shards in SHARD_COUNTS {
+        let broker = BrokerWithNats::with_shards(shards, |_| {}).await?;
+        let publisher = Broker::start(&broker.nats.url(), |_| {}).await?;
         let mut open = Vec::new();
         for _ in 0..15 {
-            open.push(subscribed(&site, "", None).await?);
+            open.push(subscribed(&broker, "", None).await?);
         }
-        let pid = site.broker.pid()?.to_string();
-        let limit = format!("--nofile={}", site.open_files()? + 5);
+        let pid = broker.pid()?.to_string();
+        let limit = format!("--nofile={}", broker.open_files()? + 5);
         let status = Command::new("prlimit").args(["--pid", &pid, &limit]).status();
         ensure!(status.context("prlimit is part of util-linux")?.success(), "prlimit failed");
         let mut late = Vec::new();
         for _ in 0..30 {
-            let mut connection = RawConn::connect(site.broker.address()).await?;
+            let mut connection = Http1Connection::connect(broker.address()).await?;
             connection.send(get(EVENTS, "text/event-stream")).await?;
             late.push(connection);
         }
         // the admin port has no descriptors either: what the broker says comes from its log
-        eventually("it notices", SOON, || async {
-            site.broker.log().contains("failed to accept").then_some(())
+        eventually("it notices", WAIT_TIMEOUT, || async {
+            broker.log().contains("failed to accept").then_some(())
         })
         .await?;
         for n in 0..20 {
@@ -195,10 +207,10 @@ async fn without_file_descriptors_streams_go_on_and_new_ones_wait() -> Result<()
         for mut connection in late {
             streams(&mut connection).await.with_context(|| format!("{shards} shards"))?;
         }
-        site.metric("eventcast_connections", &[], SOON, |n| n == 0.0).await?;
-        ensure!(site.broker.metric("eventcast_accept_errors_total", &[]).await? >= 1.0, "counted");
-        let mut stream = site.listen(Version::One, "").await?;
-        site.publish("as ever").await?;
+        broker.wait_for_metric("eventcast_connections", &[], WAIT_TIMEOUT, |n| n == 0.0).await?;
+        ensure!(broker.metric("eventcast_accept_errors_total", &[]).await? >= 1.0, "counted");
+        let mut stream = broker.open_stream(Version::Http1, "").await?;
+        broker.publish("as ever").await?;
         assert_eq!(stream.data().await?, "as ever");
     }
     Ok(())
@@ -207,16 +219,16 @@ async fn without_file_descriptors_streams_go_on_and_new_ones_wait() -> Result<()
 /// Requests whose answers are whole, and the subscription behind them on the same connection.
 #[tokio::test]
 async fn a_connection_that_was_used_before_carries_a_stream() -> Result<()> {
-    for shards in SINKS {
-        let site = Site::with_shards(shards, |_| {}).await?;
-        let cursor = site.publish("first").await?;
+    for shards in SHARD_COUNTS {
+        let broker = BrokerWithNats::with_shards(shards, |_| {}).await?;
+        let cursor = broker.publish("first").await?;
         let stats = get("/channels/default/demo/stats", "application/json");
         let history = get(EVENTS, "application/json");
         let head = format!("HEAD {EVENTS} HTTP/1.1\r\nHost: a\r\n\r\n");
         let post = format!("POST {EVENTS} HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nown");
         let subscribe = format!("GET {EVENTS}?from={cursor} HTTP/1.1\r\nHost: a\r\n\r\n");
         for pipelined in [false, true] {
-            let mut connection = RawConn::connect(site.broker.address()).await?;
+            let mut connection = Http1Connection::connect(broker.address()).await?;
             let requests = [&stats, &history, &head, &post];
             if pipelined {
                 let all = requests.map(String::as_str).concat() + &subscribe;
@@ -237,7 +249,7 @@ async fn a_connection_that_was_used_before_carries_a_stream() -> Result<()> {
             }
             streams(&mut connection).await?;
             connection.read_until(b"data: own\n").await?;
-            site.publish("live").await?;
+            broker.publish("live").await?;
             connection.read_until(b"data: live\n").await?;
         }
     }
@@ -248,14 +260,14 @@ async fn a_connection_that_was_used_before_carries_a_stream() -> Result<()> {
 /// behind it.
 #[tokio::test]
 async fn a_stream_begins_behind_an_answer_that_was_not_read() -> Result<()> {
-    for shards in SINKS {
-        let site = Site::with_shards(shards, |_| {}).await?;
-        site.publish_numbers(0..1000, 6000..=6000).await?;
+    for shards in SHARD_COUNTS {
+        let broker = BrokerWithNats::with_shards(shards, |_| {}).await?;
+        broker.publish_numbers(0..1000, 6000..=6000).await?;
         let history = get(&format!("{EVENTS}?limit=1000"), "application/json");
         let subscribe = get(&format!("{EVENTS}?from=last:5"), "text/event-stream");
         for together in [true, false] {
             let mut connection =
-                RawConn::connect_with(site.broker.address(), Some(64 << 10)).await?;
+                Http1Connection::connect_with(broker.address(), Some(64 << 10)).await?;
             if together {
                 connection.send(format!("{history}{subscribe}")).await?;
             } else {
@@ -267,7 +279,7 @@ async fn a_stream_begins_behind_an_answer_that_was_not_read() -> Result<()> {
                 connection.send(&subscribe).await?;
             }
             for n in 0..20 {
-                site.publish_numbers(1000 + n..1001 + n, 6000..=6000).await?; // others go on
+                broker.publish_numbers(1000 + n..1001 + n, 6000..=6000).await?; // others go on
             }
             let body: serde_json::Value = serde_json::from_slice(&connection.body().await?)?;
             let events = body["events"].as_array().context("no events")?;
@@ -278,7 +290,7 @@ async fn a_stream_begins_behind_an_answer_that_was_not_read() -> Result<()> {
             }
             streams(&mut connection).await.with_context(|| format!("{shards} shards"))?;
             connection.read_until(b"\ndata: ").await?;
-            site.publish("live").await?;
+            broker.publish("live").await?;
             connection.read_until(b"data: live\n").await?;
         }
     }

@@ -14,10 +14,10 @@ use eventcast_crds::config::ChannelConfig;
 use eventcast_tests::{
     eventually,
     filter::Filter,
-    http::{Publish, RawConn, Version},
-    sinks::{SINKS, counts, number},
+    http::{Http1Connection, Publish, Version},
+    sinks::{SHARD_COUNTS, counts, number},
     sse::{EventStream, Subscribe},
-    wire::{EVENTS, Site},
+    wire::{BrokerWithNats, EVENTS},
 };
 use futures_util::future::try_join_all;
 use serde_json::json;
@@ -27,19 +27,19 @@ use tokio::{
 };
 
 /// For one event; the machine may have other things to do.
-const SOON: Duration = Duration::from_secs(30);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A subscription over a socket with so small a buffer.
-async fn subscribe(site: &Site, query: &str, buffer: u32) -> Result<EventStream> {
-    let url = site.broker.events_url(query);
+async fn subscribe(broker: &BrokerWithNats, query: &str, buffer: u32) -> Result<EventStream> {
+    let url = broker.events_url(query);
     let request = Subscribe { url, receive_buffer: Some(buffer), ..Subscribe::default() };
     EventStream::open(request).await
 }
 
 /// As [`subscribe`], and the stream has begun.
-async fn listening(site: &Site, query: &str, buffer: u32) -> Result<EventStream> {
-    let mut stream = subscribe(site, query, buffer).await?;
-    stream.next_of("eventcast.cursor", SOON).await?;
+async fn listening(broker: &BrokerWithNats, query: &str, buffer: u32) -> Result<EventStream> {
+    let mut stream = subscribe(broker, query, buffer).await?;
+    stream.next_of("eventcast.cursor", WAIT_TIMEOUT).await?;
     Ok(stream)
 }
 
@@ -47,14 +47,14 @@ async fn listening(site: &Site, query: &str, buffer: u32) -> Result<EventStream>
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_hundred_slow_and_irregular_readers_get_everything_once_and_in_order() -> Result<()> {
     const COUNT: u64 = 300;
-    for shards in SINKS {
-        let site = Site::with_shards(shards, |config| {
+    for shards in SHARD_COUNTS {
+        let broker = BrokerWithNats::with_shards(shards, |config| {
             config.memory.tail_events = 64; // who falls behind reads pages
             config.channels[0].delivery.stall_seconds = 120;
         })
         .await?;
         let mut readers = JoinSet::new();
-        let opening = (0..300).map(|_| listening(&site, "", 4096));
+        let opening = (0..300).map(|_| listening(&broker, "", 4096));
         for mut stream in try_join_all(opening).await? {
             readers.spawn(async move {
                 for n in 0..COUNT {
@@ -62,16 +62,16 @@ async fn three_hundred_slow_and_irregular_readers_get_everything_once_and_in_ord
                         // how long it does not read is the fault
                         sleep(Duration::from_millis(fastrand::u64(..50))).await;
                     }
-                    counts(&mut stream, n..n + 1, SOON * 4).await?;
+                    counts(&mut stream, n..n + 1, WAIT_TIMEOUT * 4).await?;
                 }
                 anyhow::Ok(())
             });
         }
-        site.publish_numbers(0..COUNT, 1 << 10..=20 << 10).await?;
+        broker.publish_numbers(0..COUNT, 1 << 10..=20 << 10).await?;
         while let Some(ended) = readers.join_next().await {
             ended?.with_context(|| format!("{shards} shards"))?;
         }
-        let metrics = site.broker.metrics().await?;
+        let metrics = broker.metrics().await?;
         let pages = [("source", "pages")];
         let fell = metrics.metric("eventcast_replay_batches_total", &pages);
         ensure!(fell > 0.0, "{shards} shards: nobody fell behind");
@@ -89,7 +89,7 @@ async fn restless(address: String, stop: Arc<AtomicBool>) -> Result<u64> {
     let mut times = 0;
     while !stop.load(Relaxed) {
         let buffer = [None, Some(4096)][fastrand::usize(..2)];
-        let mut connection = RawConn::connect_with(&address, buffer).await?;
+        let mut connection = Http1Connection::connect_with(&address, buffer).await?;
         let query = ["", "?from=earliest", "?topic=a"][fastrand::usize(..3)];
         connection.send(format!("GET {EVENTS}{query} HTTP/1.1\r\nHost: a\r\n\r\n")).await?;
         let moment = Duration::from_micros(fastrand::u64(..100_000));
@@ -106,19 +106,21 @@ async fn restless(address: String, stop: Arc<AtomicBool>) -> Result<u64> {
 /// Those who leave while they are written to take nothing from those who stay.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn those_who_stay_do_not_notice_those_who_leave() -> Result<()> {
-    for shards in SINKS {
-        let site = Site::with_shards(shards, |_| {}).await?;
+    for shards in SHARD_COUNTS {
+        let broker = BrokerWithNats::with_shards(shards, |_| {}).await?;
         let (stop, mut leavers) = (Arc::new(AtomicBool::new(false)), JoinSet::new());
         let mut stay = JoinSet::new();
         for n in 0..20 {
             // they sit among those who leave: whoever leaves changes the order of the others
             for _ in 0..10 {
-                leavers.spawn(restless(site.broker.address().to_owned(), Arc::clone(&stop)));
+                leavers.spawn(restless(broker.address().to_owned(), Arc::clone(&stop)));
             }
-            let mut stream = listening(&site, "", [4096, 64 << 10][n % 2]).await?;
-            stay.spawn(async move { counts(&mut stream, 0..1500, SOON).await.map(|()| stream) });
+            let mut stream = listening(&broker, "", [4096, 64 << 10][n % 2]).await?;
+            stay.spawn(
+                async move { counts(&mut stream, 0..1500, WAIT_TIMEOUT).await.map(|()| stream) },
+            );
         }
-        site.publish_numbers(0..1500, 0..=4 << 10).await?;
+        broker.publish_numbers(0..1500, 0..=4 << 10).await?;
         stop.store(true, Relaxed);
         let mut left = 0;
         while let Some(times) = leavers.join_next().await {
@@ -130,11 +132,11 @@ async fn those_who_stay_do_not_notice_those_who_leave() -> Result<()> {
             stayed.push(ended?.with_context(|| format!("{shards} shards"))?);
         }
         for gauge in ["eventcast_subscribers", "eventcast_connections"] {
-            site.metric(gauge, &[], SOON, |n| n == 20.0).await?;
+            broker.wait_for_metric(gauge, &[], WAIT_TIMEOUT, |n| n == 20.0).await?;
         }
-        site.publish_numbers(1500..1501, 0..=0).await?;
+        broker.publish_numbers(1500..1501, 0..=0).await?;
         for stream in &mut stayed {
-            counts(stream, 1500..1501, SOON).await?;
+            counts(stream, 1500..1501, WAIT_TIMEOUT).await?;
         }
     }
     Ok(())
@@ -144,8 +146,8 @@ async fn those_who_stay_do_not_notice_those_who_leave() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_is_removed_under_two_hundred() -> Result<()> {
     let gone = "/channels/default/gone/events";
-    for shards in SINKS {
-        let mut site = Site::with_shards(shards, |config| {
+    for shards in SHARD_COUNTS {
+        let mut broker = BrokerWithNats::with_shards(shards, |config| {
             let mut gone = ChannelConfig::new("default", "gone");
             gone.delivery.stall_seconds = 3;
             config.channels.push(gone);
@@ -155,27 +157,27 @@ async fn a_channel_is_removed_under_two_hundred() -> Result<()> {
         for n in 0..200 {
             if n % 10 == 0 {
                 let mut connection =
-                    RawConn::connect_with(site.broker.address(), Some(4096)).await?;
+                    Http1Connection::connect_with(broker.address(), Some(4096)).await?;
                 connection.send(format!("GET {gone} HTTP/1.1\r\nHost: a\r\n\r\n")).await?;
                 connection.read_head().await?;
                 deaf.push(connection);
-                others.push(site.listen(Version::One, "").await?);
+                others.push(broker.open_stream(Version::Http1, "").await?);
             } else {
-                let url = site.broker.url(gone);
+                let url = broker.url(gone);
                 let mut stream = EventStream::open(Subscribe {
                     url,
                     receive_buffer: Some(64 << 10),
                     ..Subscribe::default()
                 })
                 .await?;
-                stream.next_of("eventcast.cursor", SOON).await?;
+                stream.next_of("eventcast.cursor", WAIT_TIMEOUT).await?;
                 streams.push(stream);
             }
         }
         let mut told = JoinSet::new();
         for mut stream in streams {
             told.spawn(async move {
-                let closing = stream.next_of("eventcast.closing", SOON).await?.json()?;
+                let closing = stream.next_of("eventcast.closing", WAIT_TIMEOUT).await?.json()?;
                 ensure!(closing["reason"] == "channel-removed", "{closing}");
                 let after = stream.next().await?;
                 ensure!(after.is_none(), "and then {after:?}");
@@ -184,19 +186,19 @@ async fn a_channel_is_removed_under_two_hundred() -> Result<()> {
         }
         for n in 0..40 {
             let event = Publish::new(format!("{n} {}", "x".repeat(100 << 10)));
-            let http = eventcast_tests::http::client(Version::One);
-            ensure!(event.send(&http, &site.broker.url(gone)).await?.status == 201);
+            let http = eventcast_tests::http::client(Version::Http1);
+            ensure!(event.send(&http, &broker.url(gone)).await?.status == 201);
         }
-        site.broker.reconfigure(|config| config.channels.truncate(1))?;
+        broker.reconfigure(|config| config.channels.truncate(1))?;
         while let Some(ended) = told.join_next().await {
             ended?.with_context(|| format!("{shards} shards"))?;
         }
         for gauge in ["eventcast_subscribers", "eventcast_connections"] {
-            site.metric(gauge, &[], SOON, |n| n == 20.0).await?;
+            broker.wait_for_metric(gauge, &[], WAIT_TIMEOUT, |n| n == 20.0).await?;
         }
-        site.publish("goes on").await?;
+        broker.publish("goes on").await?;
         for other in &mut others {
-            other.block_with("data: goes on\n").await?;
+            other.next_block_with("data: goes on\n").await?;
         }
         drop(deaf);
     }
@@ -237,40 +239,42 @@ async fn persistent(url: String, mut cursor: String, mut next: u64, end: u64) ->
 /// SIGTERM amid a storm of reconnects: a clean end within the grace, and nobody loses anything.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_drains_in_a_storm_of_reconnects_and_all_continue() -> Result<()> {
-    for shards in SINKS {
-        let mut site = Site::with_shards(shards, |config| {
+    for shards in SHARD_COUNTS {
+        let mut broker = BrokerWithNats::with_shards(shards, |config| {
             config.memory.tail_events = 64;
             config.shutdown.grace_seconds = 25;
         })
         .await?;
-        site.publish_numbers(0..800, 100..=1000).await?;
-        let mut all = subscribe(&site, "from=earliest", 64 << 10).await?;
+        broker.publish_numbers(0..800, 100..=1000).await?;
+        let mut all = subscribe(&broker, "from=earliest", 64 << 10).await?;
         let mut cursors = Vec::new();
         while cursors.len() < 800 {
-            cursors.push(all.next_data(SOON).await?.id.context("no cursor")?);
+            cursors.push(all.next_data(WAIT_TIMEOUT).await?.id.context("no cursor")?);
         }
         drop(all);
         let mut storm = JoinSet::new();
         for _ in 0..500 {
             let from = fastrand::usize(..600);
-            let (url, cursor) = (site.broker.events_url(""), cursors[from].clone());
+            let (url, cursor) = (broker.events_url(""), cursors[from].clone());
             let client = persistent(url, cursor, from as u64 + 1, 900);
-            storm.spawn(async { timeout(SOON * 4, client).await.context("not all came")? });
+            storm.spawn(async { timeout(WAIT_TIMEOUT * 4, client).await.context("not all came")? });
         }
         // some have come more than once
-        site.metric("eventcast_connects_total", &[], SOON * 2, |n| n > 600.0).await?;
-        site.broker.terminate()?;
-        let status = site.broker.wait_exit(SOON).await?;
+        broker
+            .wait_for_metric("eventcast_connects_total", &[], WAIT_TIMEOUT * 2, |n| n > 600.0)
+            .await?;
+        broker.terminate()?;
+        let status = broker.wait_exit(WAIT_TIMEOUT).await?;
         ensure!(status.success(), "{shards} shards: {status}");
-        let log = site.broker.log();
+        let log = broker.log();
         ensure!(!log.contains("the grace is over"), "{shards} shards: {log}");
-        site.broker.restart().await?;
-        site.publish_numbers(800..900, 100..=1000).await?;
+        broker.restart().await?;
+        broker.publish_numbers(800..900, 100..=1000).await?;
         while let Some(ended) = storm.join_next().await {
             ended?.with_context(|| format!("{shards} shards"))?;
         }
-        site.metric("eventcast_subscribers", &[], SOON, |n| n == 0.0).await?;
-        site.metric("eventcast_connections", &[], SOON, |n| n == 0.0).await?;
+        broker.wait_for_metric("eventcast_subscribers", &[], WAIT_TIMEOUT, |n| n == 0.0).await?;
+        broker.wait_for_metric("eventcast_connections", &[], WAIT_TIMEOUT, |n| n == 0.0).await?;
     }
     Ok(())
 }
@@ -287,7 +291,7 @@ struct Letter {
 async fn each_gets_its_own_and_the_counts_balance() -> Result<()> {
     const USERS: usize = 500;
     for shards in [1, 2, 0] {
-        let site = Site::with_shards(shards, |_| {}).await?;
+        let broker = BrokerWithNats::with_shards(shards, |_| {}).await?;
         let topics = |t: &[&str]| Filter {
             topics: t.iter().map(|t| (*t).to_owned()).collect(),
             types: Vec::new(),
@@ -325,8 +329,8 @@ async fn each_gets_its_own_and_the_counts_balance() -> Result<()> {
             let query = filter.query();
             let query: Vec<_> =
                 query.iter().map(|(name, value)| format!("{name}={value}")).collect();
-            let site = &site;
-            async move { listening(site, &query.join("&"), 64 << 10).await }
+            let broker = &broker;
+            async move { listening(broker, &query.join("&"), 64 << 10).await }
         });
         let streams = try_join_all(opening).await?;
         let mut readers = JoinSet::new();
@@ -335,7 +339,8 @@ async fn each_gets_its_own_and_the_counts_balance() -> Result<()> {
             let due: Vec<_> = due.map(|letter| letter.data.clone()).collect();
             readers.spawn(async move {
                 for due in due {
-                    let came = stream.next_data(SOON).await.with_context(|| due.clone())?.data;
+                    let came =
+                        stream.next_data(WAIT_TIMEOUT).await.with_context(|| due.clone())?.data;
                     ensure!(came == due, "{came:?} came for {due:?}");
                 }
                 Ok(stream)
@@ -348,7 +353,7 @@ async fn each_gets_its_own_and_the_counts_balance() -> Result<()> {
             };
             let body: String = part.iter().map(line).collect();
             let batch = Publish::new(body).header("Content-Type", "application/x-ndjson");
-            let answer = site.send(&batch).await?;
+            let answer = broker.send(&batch).await?;
             ensure!(answer.status == 201, "{} {}", answer.status, answer.json);
         }
         let mut streams = Vec::new();
@@ -360,8 +365,8 @@ async fn each_gets_its_own_and_the_counts_balance() -> Result<()> {
             letters.iter().filter(|l| filter.passes(l.topic.as_deref(), l.kind)).count()
         });
         let delivered = delivered.sum::<usize>() as f64;
-        eventually("the counts balance", SOON, || async {
-            let metrics = site.broker.metrics().await?;
+        eventually("the counts balance", WAIT_TIMEOUT, || async {
+            let metrics = broker.metrics().await?;
             let of = |labels: &[(&str, &str)]| {
                 metrics.metric("eventcast_subscriber_events_total", labels)
             };

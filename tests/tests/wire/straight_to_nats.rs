@@ -17,7 +17,7 @@ use tokio::{
     net::TcpStream,
 };
 
-const SOON: Duration = Duration::from_secs(10);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 const ALL: &str = "sse.default.demo.all";
 
 type Headers<'a> = &'a [(&'a str, &'a str)];
@@ -65,7 +65,7 @@ async fn store_raw(nats: &NatsServer, headers: &str, data: &str) -> Result<()> {
 }
 
 async fn history(broker: &Broker, query: &str) -> Result<Vec<Value>> {
-    let request = client(Version::One).get(broker.events_url(query));
+    let request = client(Version::Http1).get(broker.events_url(query));
     let answer = Answer::read(request.header("Accept", "application/json").send().await?).await?;
     ensure!(answer.status == 200, "{} {}", answer.status, answer.json);
     answer.json["events"].as_array().cloned().context("no events")
@@ -75,7 +75,7 @@ async fn history(broker: &Broker, query: &str) -> Result<Vec<Value>> {
 async fn until(stream: &mut EventStream, data: &str) -> Result<Vec<Event>> {
     let mut seen: Vec<Event> = Vec::new();
     while seen.last().is_none_or(|event| event.data != data) {
-        let event = stream.next_within(SOON).await;
+        let event = stream.next_within(WAIT_TIMEOUT).await;
         seen.push(event.with_context(|| format!("{data} did not come after {seen:#?}"))?);
     }
     Ok(seen)
@@ -99,13 +99,13 @@ async fn the_documented_subjects_and_headers_make_events() -> Result<()> {
     let structured = [("content-type", "application/cloudevents+json")];
     store(&nats, "sse.default.demo.t.a", &structured, ce.to_string().as_bytes()).await?;
 
-    assert_eq!(all.next_data(SOON).await?.data, "für alle");
-    let second = all.next_data(SOON).await?;
+    assert_eq!(all.next_data(WAIT_TIMEOUT).await?.data, "für alle");
+    let second = all.next_data(WAIT_TIMEOUT).await?;
     assert_eq!((second.event_type.as_str(), second.data.as_str()), ("order.paid", "one\ntwo"));
-    assert_eq!(all.next_data(SOON).await?.data, "there");
-    let fourth = all.next_data(SOON).await?;
+    assert_eq!(all.next_data(WAIT_TIMEOUT).await?.data, "there");
+    let fourth = all.next_data(WAIT_TIMEOUT).await?;
     assert_eq!((fourth.event_type.as_str(), fourth.json()?), ("ce.type", ce));
-    assert_eq!(one.next_data(SOON).await?.data, "there");
+    assert_eq!(one.next_data(WAIT_TIMEOUT).await?.data, "there");
 
     let events = history(&broker, "").await?;
     let of = |key: &str| events.iter().map(|event| event[key].clone()).collect::<Vec<_>>();
@@ -206,7 +206,7 @@ async fn forged_headers_move_neither_history_nor_cursors() -> Result<()> {
     }
     let expected: Vec<String> = (0..60).map(|i| i.to_string()).collect();
     broker
-        .settled("what went past the broker has reached it", SOON, |metrics| {
+        .settled("what went past the broker has reached it", WAIT_TIMEOUT, |metrics| {
             ensure!(metrics.metric("eventcast_tail_head_sequence", &[]) == 60.0);
             Ok(())
         })

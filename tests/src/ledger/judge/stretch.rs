@@ -15,7 +15,7 @@ use crate::{
 const RESETS: [&str; 2] = ["new-incarnation", "invalid-cursor"];
 
 /// Between the clocks of the ledger and of the log.
-const CLOCKS: Duration = Duration::from_millis(100);
+const CLOCK_TOLERANCE: Duration = Duration::from_millis(100);
 
 /// A record between two resets.
 pub(super) struct Stretch<'a> {
@@ -125,8 +125,8 @@ impl Stretch<'_> {
         let from = match self.start {
             Start::Earliest | Start::Cursor(_) => return false, // their places are known
             Start::Latest | Start::Default | Start::Last(_) => self.opened,
-            Start::Ago(ago) => self.opened.saturating_sub(*ago).saturating_add(CLOCKS),
-            Start::Time(time) => time.saturating_add(CLOCKS),
+            Start::Ago(ago) => self.opened.saturating_sub(*ago).saturating_add(CLOCK_TOLERANCE),
+            Start::Time(time) => time.saturating_add(CLOCK_TOLERANCE),
         };
         event.began > from && self.opened < Duration::MAX
     }

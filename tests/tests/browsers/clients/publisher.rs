@@ -13,7 +13,7 @@ use tokio::{sync::watch, task::JoinHandle, time::interval};
 /// Types that a client has to listen to.
 pub(crate) const TYPES: &str = "order.paid,größe.größer,two words";
 /// One event so often: the restarts shall fall between some.
-const PACE: Duration = Duration::from_millis(15);
+const PUBLISH_INTERVAL: Duration = Duration::from_millis(15);
 
 /// Types and data that ask something of a parser. The data as it is to be seen: with LF alone.
 fn corpus() -> Vec<(&'static str, String)> {
@@ -79,8 +79,8 @@ async fn run(
     stored: Arc<Mutex<Vec<Delivered>>>,
     stop: watch::Receiver<bool>,
 ) -> Result<()> {
-    let (http, corpus) = (client(Version::One), corpus());
-    let mut pace = interval(PACE);
+    let (http, corpus) = (client(Version::Http1), corpus());
+    let mut pace = interval(PUBLISH_INTERVAL);
     for n in 0_usize.. {
         // once the corpus is through, it comes again, thinly, among numbers
         let (event_type, data) = match corpus.get(n) {

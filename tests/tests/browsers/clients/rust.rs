@@ -32,7 +32,7 @@ fn entry(name: &str, no_content: &str) -> Entry {
 
 /// `reqwest-eventsource`: keeps the newest `Last-Event-ID` itself, but the first has to go into the query.
 pub(crate) fn reqwest(url: &str) -> (Entry, Receiver<Line>) {
-    let client = eventcast_tests::http::client(eventcast_tests::http::Version::One);
+    let client = eventcast_tests::http::client(eventcast_tests::http::Version::Http1);
     let mut source = EventSource::new(client.get(url)).expect("a request without a body");
     let (lines, seen) = mpsc::channel(QUEUE);
     tokio::spawn(async move {

@@ -18,9 +18,9 @@ use eventcast_tests::{
 use super::rust;
 
 /// The start of a process, and the wait for the reconnect: up to 5 s.
-const SOON: Duration = Duration::from_secs(25);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(25);
 /// Clients that are tried at once, each with every answer.
-const AT_ONCE: usize = 4;
+const MAX_CONCURRENT: usize = 4;
 
 /// An answer, and what each client is to make of it.
 struct Answer {
@@ -31,14 +31,15 @@ struct Answer {
 impl Answer {
     /// What the broker answers at `url`.
     async fn at(url: &str, row: fn(&After) -> &str) -> Result<Self> {
-        let ask = client(Version::One).get(url).header("Accept", "text/event-stream");
+        let ask = client(Version::Http1).get(url).header("Accept", "text/event-stream");
         Ok(Self { stub: Stub::of(ask.send().await?).await?, row })
     }
 
     async fn is_taken_as_the_table_says(&self, mut client: Client) -> Result<()> {
         let (name, status) = (client.entry.name.clone(), self.stub.status());
         let what = format!("{name} stops or returns after {status}");
-        let does = eventually(&what, SOON, || ready(verdict(&mut client, self.stub.count(&name))));
+        let does =
+            eventually(&what, WAIT_TIMEOUT, || ready(verdict(&mut client, self.stub.count(&name))));
         let (does, should) = (does.await?, (self.row)(&client.entry.after));
         let requests = self.stub.count(&name);
         ensure!(
@@ -89,7 +90,7 @@ async fn after_an_answer_that_is_no_stream_clients_stop_or_return_as_the_table_s
         let (entry, lines) = rust::launchdarkly(&answer.stub.url("rust-eventsource-client"), "");
         answer.is_taken_as_the_table_says(Client::new(&entry, lines)).await?;
     }
-    for some in everyone()?.chunks(AT_ONCE) {
+    for some in everyone()?.chunks(MAX_CONCURRENT) {
         let mut tried = Vec::new();
         for (answer, entry) in answers.iter().flat_map(|a| some.iter().map(move |e| (a, e))) {
             let folder = folder.path().join(answer.stub.status().to_string());

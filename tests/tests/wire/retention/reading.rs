@@ -10,7 +10,7 @@ use eventcast_tests::{
 };
 use serde_json::{Value, json};
 
-pub(super) const SOON: Duration = Duration::from_secs(15);
+pub(super) const WAIT_TIMEOUT: Duration = Duration::from_secs(15);
 
 pub(super) fn url(broker: &Broker, way: &str, rest: &str) -> String {
     broker.url(&format!("/channels/default/{way}/{rest}"))
@@ -33,7 +33,7 @@ pub(super) async fn publish(
     };
     let body: String = (from..to).map(line).collect();
     let publish = Publish::new(body).header("Content-Type", "application/x-ndjson");
-    let answer = publish.send(&client(Version::One), &url(broker, way, "events")).await?;
+    let answer = publish.send(&client(Version::Http1), &url(broker, way, "events")).await?;
     ensure!(answer.status == 201, "{}", answer.json);
     let events = answer.json["events"].as_array().context("no events")?;
     events.iter().map(|e| Ok(e["cursor"].as_str().context("no cursor")?.to_owned())).collect()
@@ -44,7 +44,7 @@ pub(super) fn number(data: &str) -> String {
 }
 
 pub(super) async fn get(url: String) -> Result<Value> {
-    let request = client(Version::One).get(url).header("Accept", "application/json");
+    let request = client(Version::Http1).get(url).header("Accept", "application/json");
     let answer = Answer::read(request.send().await?).await?;
     ensure!(answer.status == 200, "{} {}", answer.status, answer.json);
     Ok(answer.json)
@@ -77,7 +77,8 @@ pub(super) async fn stream(
     let mut stream = EventStream::open(request).await?;
     let (mut seen, mut gap) = (Vec::new(), None);
     while seen.last().is_none_or(|seen| seen != last) {
-        let event = stream.next_within(SOON).await.with_context(|| format!("after {seen:?}"))?;
+        let event =
+            stream.next_within(WAIT_TIMEOUT).await.with_context(|| format!("after {seen:?}"))?;
         match event.event_type.as_str() {
             "eventcast.gap" => gap = Some(serde_json::from_str(&event.data)?),
             _ if event.is_control() => {}

@@ -6,25 +6,25 @@ use h2::client::{Builder, SendRequest};
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use tokio::{net::TcpStream, task::JoinHandle, time::timeout};
 
-use super::{PATIENCE, Source, Wire};
+use super::{READ_TIMEOUT, RawResponse, Source};
 use crate::http::Head;
 
 /// A connection.
 #[derive(Debug)]
-pub struct Two {
+pub struct Http2Connection {
     sender: SendRequest<Bytes>,
     address: String,
     /// Ends with what ended the connection.
     pub connection: JoinHandle<Result<(), h2::Error>>,
 }
 
-impl Two {
+impl Http2Connection {
     /// Connects.
     ///
     /// # Errors
     /// When nobody listens or the other side does not speak HTTP/2.
     pub async fn connect(address: &str) -> Result<Self> {
-        let socket = timeout(PATIENCE, TcpStream::connect(address)).await??;
+        let socket = timeout(READ_TIMEOUT, TcpStream::connect(address)).await??;
         socket.set_nodelay(true)?;
         let mut settings = Builder::new();
         // a test may leave hundreds of streams unread, and one of them for good
@@ -39,7 +39,7 @@ impl Two {
     pub async fn over(socket: TcpStream, settings: &Builder) -> Result<Self> {
         let address = socket.peer_addr()?.to_string();
         let (sender, connection) =
-            timeout(PATIENCE, settings.handshake::<_, Bytes>(socket)).await??;
+            timeout(READ_TIMEOUT, settings.handshake::<_, Bytes>(socket)).await??;
         Ok(Self { sender, address, connection: tokio::spawn(connection) })
     }
 
@@ -47,20 +47,20 @@ impl Two {
     ///
     /// # Errors
     /// When no answer comes.
-    pub async fn ask(
+    pub async fn request(
         &mut self,
         method: &str,
         target: &str,
         headers: &[(&str, &str)],
         body: &[u8],
-    ) -> Result<Wire> {
-        let answer = timeout(PATIENCE, self.send(method, target, headers, body)).await??;
-        let answer = timeout(PATIENCE, answer).await.context("no answer")??;
+    ) -> Result<RawResponse> {
+        let answer = timeout(READ_TIMEOUT, self.send(method, target, headers, body)).await??;
+        let answer = timeout(READ_TIMEOUT, answer).await.context("no answer")??;
         let (head, body) = answer.into_parts();
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         let headers = head.headers.iter().map(|(name, value)| (name.to_string(), text(value)));
         let head = Head { status: head.status.as_u16(), headers: headers.collect() };
-        Ok(Wire { head, source: Source::Two(body, None), buffer: Vec::new() })
+        Ok(RawResponse { head, source: Source::Http2(body, None), buffer: Vec::new() })
     }
 
     /// Sends a request; dropping the future of its answer resets the stream.

@@ -24,14 +24,14 @@ use crate::{
 };
 
 /// How long an operator may take to notice and act.
-pub const SOON: Duration = Duration::from_secs(45);
+pub const WAIT_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// A namespace, an operator that watches it, and NATS.
-pub struct Lab {
+pub struct TestNamespace {
     /// A client with every right.
     pub client: Client,
-    /// The namespace.
-    pub namespace: String,
+    /// Its name.
+    pub name: String,
     /// NATS.
     pub nats: NatsServer,
     /// The operator.
@@ -105,8 +105,8 @@ pub async fn holds(
     .await
 }
 
-impl Lab {
-    /// A lab on the API server that the tests of a run share.
+impl TestNamespace {
+    /// A ns on the API server that the tests of a run share.
     ///
     /// # Errors
     /// When a part of it does not come up.
@@ -114,7 +114,7 @@ impl Lab {
         Self::start_with(&[]).await
     }
 
-    /// A lab whose operator has further arguments.
+    /// A ns whose operator has further arguments.
     ///
     /// # Errors
     /// When a part of it does not come up.
@@ -129,7 +129,7 @@ impl Lab {
             ..Options::of(cluster.admin_kubeconfig(), &nats, &namespace)
         })
         .await?;
-        Ok(Self { client, namespace, nats, operator, cluster })
+        Ok(Self { client, name: namespace, nats, operator, cluster })
     }
 
     /// Objects of a kind in the namespace.
@@ -138,7 +138,7 @@ impl Lab {
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
     {
-        Api::namespaced(self.client.clone(), &self.namespace)
+        Api::namespaced(self.client.clone(), &self.name)
     }
 
     /// Creates a channel, or changes it to exactly this spec.
@@ -146,7 +146,7 @@ impl Lab {
     /// # Errors
     /// When it is refused.
     pub async fn apply(&self, name: &str, spec: Value) -> Result<EventChannel> {
-        apply(&self.client, &self.namespace, name, spec).await
+        apply(&self.client, &self.name, name, spec).await
     }
 
     /// Deletes a channel; does not wait.
@@ -170,7 +170,7 @@ impl Lab {
         reason: &str,
     ) -> Result<Condition> {
         let wanted = format!("{kind}={status} ({reason}) of {name}");
-        let found = eventually(&wanted, SOON, || async {
+        let found = eventually(&wanted, WAIT_TIMEOUT, || async {
             let channel = self.api::<EventChannel>().get(name).await?;
             let generation = channel.metadata.generation;
             let conditions = channel.status.unwrap_or_default().conditions;
@@ -212,7 +212,7 @@ impl Lab {
     {
         let name = format!("{name}-broker");
         let what = format!("{} {name}", K::kind(&()));
-        let found = eventually(&what, SOON, || async {
+        let found = eventually(&what, WAIT_TIMEOUT, || async {
             let object = self.api::<K>().get(&name).await?;
             ensure!(holds(&object), "it is {object:?}");
             anyhow::Ok(object)
@@ -226,7 +226,7 @@ impl Lab {
     /// When NATS does not answer.
     pub async fn stream(&self, name: &str) -> Result<StreamConfig> {
         let jetstream = self.nats.jetstream().await?;
-        let stream = jetstream.get_stream(format!("SSE_{}_{name}", self.namespace)).await?;
+        let stream = jetstream.get_stream(format!("SSE_{}_{name}", self.name)).await?;
         Ok(stream.cached_info().config.clone())
     }
 

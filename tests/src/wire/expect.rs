@@ -3,15 +3,15 @@
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::Wire;
+use super::RawResponse;
 
-impl Wire {
+impl RawResponse {
     /// The first bytes of a stream, which are `retry: N`, LF, `:`, LF and nothing else. Returns N.
     ///
     /// # Errors
     /// When they are others, or do not come.
-    pub async fn opening(&mut self) -> Result<u64> {
-        let text = String::from_utf8(self.until(b"\n:\n").await?)?;
+    pub async fn read_retry(&mut self) -> Result<u64> {
+        let text = String::from_utf8(self.read_until(b"\n:\n").await?)?;
         let number = text.strip_prefix("retry: ").and_then(|rest| rest.strip_suffix("\n:\n"));
         number.and_then(|number| number.parse().ok()).with_context(|| format!("begins {text:?}"))
     }
@@ -20,8 +20,8 @@ impl Wire {
     ///
     /// # Errors
     /// When there is no such end, or it does not say the same twice.
-    pub async fn goodbye(&mut self) -> Result<(String, u64)> {
-        let text = String::from_utf8(self.rest().await?)?;
+    pub async fn read_closing(&mut self) -> Result<(String, u64)> {
+        let text = String::from_utf8(self.read_to_end().await?)?;
         ensure!(text.ends_with("\n\n"), "cut: {text:?}");
         let last = text.trim_end_matches('\n').rsplit("\n\n").next().unwrap_or_default();
         let at = last.rfind("retry: ").with_context(|| format!("ends {last:?}"))?;
@@ -38,8 +38,8 @@ impl Wire {
     ///
     /// # Errors
     /// When none comes.
-    pub async fn told(&mut self, event_type: &str) -> Result<Value> {
-        let block = self.block_with(&format!("event: {event_type}\n")).await?;
+    pub async fn control_event(&mut self, event_type: &str) -> Result<Value> {
+        let block = self.next_block_with(&format!("event: {event_type}\n")).await?;
         let data = block.lines().find_map(|line| line.strip_prefix("data: ")).context("no data")?;
         serde_json::from_str(data).with_context(|| format!("not JSON: {block:?}"))
     }
@@ -50,7 +50,7 @@ impl Wire {
     /// When none comes.
     pub async fn data(&mut self) -> Result<String> {
         loop {
-            let block = self.block_with("data: ").await?;
+            let block = self.next_block_with("data: ").await?;
             if !block.contains("event: eventcast.") {
                 let data = block.lines().find_map(|line| line.strip_prefix("data: "));
                 return Ok(data.unwrap_or_default().to_owned());
@@ -62,14 +62,14 @@ impl Wire {
     ///
     /// # Errors
     /// When it is anything else.
-    pub async fn problem(mut self, status: u16) -> Result<Value> {
+    pub async fn expect_problem(mut self, status: u16) -> Result<Value> {
         ensure!(self.head.status == status, "not {status}: {:?}", self.head);
         for (name, value) in [
             ("content-type", "application/problem+json"),
             ("cache-control", "no-store"),
             ("x-content-type-options", "nosniff"),
         ] {
-            ensure!(self.values(name) == [value], "{name} of {:?}", self.head);
+            ensure!(self.header_values(name) == [value], "{name} of {:?}", self.head);
         }
         let body = self.json().await?;
         ensure!(body["status"] == status, "{body}");
