@@ -70,7 +70,7 @@ impl Log {
     ) -> Result<Arc<Page>, PageError> {
         let current = self.served_incarnation(incarnation).ok_or(PageError::Recreated)?;
         let key = self.key(current, sequence);
-        if let Some(page) = self.from_memory(&key) {
+        if let Some(page) = self.find_in_memory(&key) {
             return Ok(page);
         }
         let load = self.load_shared(&key, current);
@@ -79,10 +79,10 @@ impl Log {
 
     /// The page that contains `sequence`, if the cache or the tail has it.
     pub(crate) fn page_in_memory(&self, incarnation: u64, sequence: u64) -> Option<Arc<Page>> {
-        self.from_memory(&self.key(self.served_incarnation(incarnation)?, sequence))
+        self.find_in_memory(&self.key(self.served_incarnation(incarnation)?, sequence))
     }
 
-    fn from_memory(&self, key: &Key) -> Option<Arc<Page>> {
+    fn find_in_memory(&self, key: &Key) -> Option<Arc<Page>> {
         if let Some(page) = self.pages.get(key) {
             return Some(page);
         }

@@ -193,6 +193,7 @@ pub struct Event {
     /// The frame as a chunk of HTTP/1.1; empty for a marker.
     pub chunk: Chunk,
     /// When the tail received it; `None` if it was read from a page.
+    #[expect(clippy::disallowed_types, reason = "only stored here: this crate reads no clock")]
     pub received: Option<Instant>,
 }
 
