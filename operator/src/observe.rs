@@ -2,7 +2,10 @@
 
 pub mod address;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::{
+    apps::v1::{Deployment, DeploymentCondition, DeploymentSpec, DeploymentStatus},
+    core::v1::{Pod, Service},
+};
 use kube::core::DynamicObject;
 use serde_json::Value;
 
@@ -20,30 +23,25 @@ use address::wildcard_hosts;
 pub fn brokers<'a>(
     channel: &Channel,
     settings: &Settings,
-    deployment: Option<&DynamicObject>,
+    deployment: Option<&Deployment>,
     pods: impl Iterator<Item = &'a Pod>,
 ) -> (Brokers, ConditionState) {
-    let at = |path: &str| deployment.and_then(|d| d.data.pointer(path));
-    let number = |path: &str| {
-        let value = at(path).and_then(Value::as_i64).unwrap_or(0);
-        i32::try_from(value).unwrap_or(i32::MAX)
-    };
-    let desired = match at("/spec/replicas") {
-        Some(_) => number("/spec/replicas"),
-        None => channel.spec.brokers.replicas,
-    };
+    let (spec, status) = deployment.map_or_else(Default::default, |d| {
+        (d.spec.clone().unwrap_or_default(), d.status.clone().unwrap_or_default())
+    });
+    let DeploymentSpec { replicas: desired, .. } = spec;
+    let DeploymentStatus { replicas, ready_replicas, updated_replicas, conditions, .. } = status;
     let selector = names::selector(&channel.name);
     let selector: Vec<_> = selector.iter().map(|(k, v)| format!("{k}={v}")).collect();
     let brokers = Brokers {
-        desired,
-        replicas: number("/status/replicas"),
-        ready: number("/status/readyReplicas"),
+        desired: desired.unwrap_or(channel.spec.brokers.replicas),
+        replicas: replicas.unwrap_or(0),
+        ready: ready_replicas.unwrap_or(0),
         selector: selector.join(","),
         image: channel.image(&settings.broker_image).to_owned(),
     };
-    let updated = number("/status/updatedReplicas");
-    let failure = replica_failure(at("/status/conditions"));
-    let available = available(&brokers, updated, failure, pods);
+    let failure = replica_failure(&conditions.unwrap_or_default());
+    let available = available(&brokers, updated_replicas.unwrap_or(0), failure, pods);
     (brokers, available)
 }
 
@@ -81,11 +79,9 @@ fn available<'a>(
 }
 
 /// Why a Deployment cannot create its pods: a quota, or an admission policy.
-fn replica_failure(conditions: Option<&Value>) -> Option<String> {
-    let conditions = conditions?.as_array()?;
-    let failed = |c: &&Value| c["type"] == "ReplicaFailure" && c["status"] == "True";
-    let message = conditions.iter().find(failed)?["message"].as_str()?;
-    Some(format!("pods cannot be created: {message}"))
+fn replica_failure(conditions: &[DeploymentCondition]) -> Option<String> {
+    let failed = conditions.iter().find(|c| c.type_ == "ReplicaFailure" && c.status == "True")?;
+    Some(format!("pods cannot be created: {}", failed.message.as_deref()?))
 }
 
 /// Why a pod cannot become ready; `None` if it only needs time.
@@ -185,10 +181,9 @@ fn route_problem(route: &DynamicObject) -> Option<String> {
 
 /// Host name or address of the Service's load balancer, if it has one.
 #[must_use]
-pub fn load_balancer(service: &DynamicObject) -> Option<String> {
-    let first = service.data.pointer("/status/loadBalancer/ingress/0")?;
-    let text = |key: &str| first[key].as_str().map(str::to_owned);
-    text("hostname").or_else(|| text("ip"))
+pub fn load_balancer(service: &Service) -> Option<String> {
+    let ingress = service.status.as_ref()?.load_balancer.as_ref()?.ingress.as_ref()?.first()?;
+    ingress.hostname.clone().or_else(|| ingress.ip.clone())
 }
 
 #[cfg(test)]

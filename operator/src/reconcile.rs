@@ -21,7 +21,9 @@ use eventcast_crds::{
 };
 use eventcast_runtime::Chain;
 use jiff::Timestamp;
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Service};
 use kube::{Resource, ResourceExt, core::DynamicObject, runtime::controller::Action};
+use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use crate::{
@@ -296,16 +298,16 @@ fn observe(
 ) -> Facts {
     let name = channel.object_name();
     let object = |kind| ctx.scope.object(kind, &channel.namespace, &name);
-    let deployment = object(Kind::Deployment);
+    let deployment = object(Kind::Deployment).and_then(|o| parse_object::<Deployment>(&o));
     let pods = ctx.scope.pods_of(&channel.namespace, &channel.name);
     let pods = pods.iter().map(|pod| &**pod);
     let (brokers, mut available) =
-        observe::brokers(channel, &ctx.settings, deployment.as_deref(), pods);
+        observe::brokers(channel, &ctx.settings, deployment.as_ref(), pods);
     if stream_ready.reason == reasons::NOT_OWNED && deployment.is_none() {
         available = ConditionState::waiting_for("a stream that belongs to this channel");
     }
-    let service = object(Kind::Service);
-    let load_balancer = service.as_deref().and_then(observe::load_balancer);
+    let service = object(Kind::Service).and_then(|o| parse_object::<Service>(&o));
+    let load_balancer = service.as_ref().and_then(observe::load_balancer);
     let domain = &ctx.settings.cluster_domain;
     Facts {
         accepted,
@@ -316,6 +318,11 @@ fn observe(
         brokers: Some(brokers),
         url: Some(observe::address::url(channel, domain, load_balancer.as_deref())),
     }
+}
+
+/// A cached object with its type. `None` if it does not have that type, which the API server rules out.
+fn parse_object<K: DeserializeOwned>(object: &DynamicObject) -> Option<K> {
+    serde_json::to_value(object).and_then(serde_json::from_value).ok()
 }
 
 /// The object that Events refer to.

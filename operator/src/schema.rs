@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::metrics::Metrics;
 
 const OPENAPI_PATH: &str = "/openapi/v3/apis/eventcast.dev/v1alpha1";
-const SCHEMA_POINTER: &str = "/components/schemas/dev.eventcast.v1alpha1.EventChannel";
+const OPENAPI_SCHEMA_POINTER: &str = "/components/schemas/dev.eventcast.v1alpha1.EventChannel";
 
 /// Why the schemas cannot be compared.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +50,8 @@ impl Schema {
             Err(kube::Error::Api(e)) if e.code == 404 => return Err(SchemaError::Missing),
             Err(error) => return Err(SchemaError::Api(error)),
         };
-        let installed = paths(document.pointer(SCHEMA_POINTER).ok_or(SchemaError::Missing)?);
+        let installed =
+            paths(document.pointer(OPENAPI_SCHEMA_POINTER).ok_or(SchemaError::Missing)?);
         let own = own_paths()?;
         let missing: Vec<_> = own.difference(&installed).cloned().collect();
         let unknown: Vec<_> = installed.difference(&own).cloned().collect();

@@ -10,7 +10,7 @@ use super::{
 };
 
 /// JSON pointer to the schema of the only version.
-const SCHEMA_POINTER: &str = "/spec/versions/0/schema/openAPIV3Schema";
+const CRD_SCHEMA_POINTER: &str = "/spec/versions/0/schema/openAPIV3Schema";
 
 /// Why the CRD cannot be built: a bug in the types or in [`RULES`], which a test finds.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +34,7 @@ pub fn crd() -> Result<CustomResourceDefinition, CrdError> {
     let mut value = serde_json::to_value(EventChannel::crd())?;
     remove_keywords(&mut value);
     describe_defaults(&mut value);
-    let schema = value.pointer_mut(SCHEMA_POINTER).ok_or(CrdError::NoProperty(""))?;
+    let schema = value.pointer_mut(CRD_SCHEMA_POINTER).ok_or(CrdError::NoProperty(""))?;
     for rule in RULES {
         add_rule(schema, rule)?;
     }

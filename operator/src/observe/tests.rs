@@ -1,22 +1,26 @@
-use kube::core::ApiResource;
 use serde_json::json;
 
 use super::*;
 use crate::{channel::fixture::channel, settings::OptionalApis};
 
-fn deployment(replicas: i64, ready: i64, updated: i64) -> DynamicObject {
-    let resource: ApiResource = crate::kind::Kind::Deployment.resource();
-    DynamicObject::new("orders-broker", &resource).data(json!({
-        "spec": {"replicas": replicas},
-        "status": {"replicas": replicas, "readyReplicas": ready, "updatedReplicas": updated},
-    }))
+fn deployment(replicas: i32, ready: i32, updated: i32) -> Deployment {
+    Deployment {
+        spec: Some(DeploymentSpec { replicas: Some(replicas), ..DeploymentSpec::default() }),
+        status: Some(DeploymentStatus {
+            replicas: Some(replicas),
+            ready_replicas: Some(ready),
+            updated_replicas: Some(updated),
+            ..DeploymentStatus::default()
+        }),
+        ..Deployment::default()
+    }
 }
 
 fn pod(status: &Value) -> Pod {
     serde_json::from_value(json!({"metadata": {"name": "p"}, "status": status})).unwrap()
 }
 
-fn observed(deployment: &DynamicObject, pods: &[Pod]) -> (Option<bool>, &'static str, String) {
+fn observed(deployment: &Deployment, pods: &[Pod]) -> (Option<bool>, &'static str, String) {
     let (channel, settings) = channel("spec: {}");
     let (_, available) = brokers(&channel, &settings, Some(deployment), pods.iter());
     (available.status, available.reason, available.message)

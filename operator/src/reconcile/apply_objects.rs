@@ -45,7 +45,7 @@ pub(super) async fn apply_objects(
                 tracing::info!(
                     kind = kind.as_str(),
                     name,
-                    "restored an object that another client had changed"
+                    "repaired drift: restored an object that another client had changed"
                 );
                 ctx.events.repaired(&reference(raw), kind.as_str(), &name).await;
             }
