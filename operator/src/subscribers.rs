@@ -2,7 +2,7 @@
 //! sum if it changed.
 //!
 //! If one broker of a channel does not answer, the sum is unknown and the last one stays. So it is during a rolling upgrade from a
-//! broker that has no state endpoint yet: the number stands still until all brokers of the channel are upgraded.
+//! broker that has no status endpoint yet: the number stands still until all brokers of the channel are upgraded.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -98,7 +98,7 @@ fn endpoint(pod: &Pod) -> Option<((String, String), String)> {
     Some(((pod.namespace()?, channel), format!("http://{address}:{port}{}", broker_status::PATH)))
 }
 
-/// Open streams of `channel` in the broker at `url`. `None` if the broker does not answer, has no state endpoint, or does not serve the
+/// Open streams of `channel` in the broker at `url`. `None` if the broker does not answer, has no status endpoint, or does not serve the
 /// channel.
 async fn request_count(http: &Http, url: &str, channel: &str) -> Option<i64> {
     let status = timeout(BROKER_TIMEOUT, request_status(http, url)).await.ok()??;
@@ -134,7 +134,8 @@ mod tests {
             let (mut socket, _) = listener.accept().await.unwrap();
             let mut request = [0; 1024];
             let length = socket.read(&mut request).await.unwrap();
-            assert!(request[..length].starts_with(b"GET /state HTTP/1.1\r\n"));
+            let line = format!("GET {} HTTP/1.1\r\n", broker_status::PATH);
+            assert!(request[..length].starts_with(line.as_bytes()));
             socket.write_all(response.as_bytes()).await.unwrap();
         };
         let http: Http = HttpClient::builder(TokioExecutor::new()).build(HttpConnector::new());
@@ -165,8 +166,10 @@ mod tests {
             }))
             .unwrap()
         };
-        let expected =
-            (("ns".to_owned(), "demo".to_owned()), "http://10.0.0.1:9090/state".to_owned());
+        let expected = (
+            ("ns".to_owned(), "demo".to_owned()),
+            format!("http://10.0.0.1:9090{}", broker_status::PATH),
+        );
         assert_eq!(endpoint(&pod("Running")), Some(expected));
         assert_eq!(endpoint(&pod("Pending")), None);
     }
