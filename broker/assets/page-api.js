@@ -102,8 +102,8 @@ export function publish(channel, draft) {
   return post(request, looksLikeJson(draft.data) ? "application/json" : "text/plain; charset=utf-8", draft.data);
 }
 
-export function publishBatch(channel, draft, datas) {
-  const lines = datas.map((data) => JSON.stringify({ data }));
+export function publishBatch(channel, draft, items) {
+  const lines = items.map((data) => JSON.stringify({ data }));
   return post(publishRequest(channel, draft), "application/x-ndjson", `${lines.join("\n")}\n`);
 }
 
