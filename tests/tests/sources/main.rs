@@ -1,0 +1,5 @@
+//! Rules about the sources themselves: who may import whom, what is pure, how long a file may be.
+
+mod files;
+mod imports;
+mod scan;
