@@ -23,7 +23,7 @@ use crate::{
     process::{self, Process},
 };
 
-/// How long a broker may take until it is ready.
+/// Time until a started broker is ready.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A broker, running or not.
@@ -135,7 +135,7 @@ impl Broker {
         self.running()?.signal(Signal::TERM)
     }
 
-    /// Stops it as it stands.
+    /// Pauses it (`SIGSTOP`).
     ///
     /// # Errors
     /// When it does not run.
@@ -173,14 +173,14 @@ impl Broker {
     /// Scrapes `/metrics`.
     ///
     /// # Errors
-    /// When it cannot be had or read.
+    /// When there is no response, or it cannot be parsed.
     pub async fn metrics(&self) -> Result<Metrics> {
         let http = client(Version::Http1);
         let answer = http.get(self.admin_url("/metrics")).send().await?.error_for_status()?;
         Metrics::parse(&answer.text().await?)
     }
 
-    /// Waits until the scrape says what `holds` wants to hear.
+    /// Scrapes until `holds` accepts what it sees.
     ///
     /// # Errors
     /// When it does not within `within`.
@@ -206,8 +206,7 @@ impl Broker {
         Ok(self.metrics().await?.metric(name, labels))
     }
 
-    /// Changes the configuration file, in one step for whoever reads it. Whether the broker has taken it over is for the
-    /// test to wait for.
+    /// Changes the configuration file, atomically. It does not wait until the broker has applied it.
     ///
     /// # Errors
     /// When it cannot be written.

@@ -1,9 +1,9 @@
-//! The chart as the real helm renders it, and judges of what comes out.
+//! Renders the chart with the real helm, and checks the result.
 //!
-//! - [`render`] gives the manifests, [`helm`] what helm says to values that cannot be;
-//! - [`pods`]: may its pods run where nothing is allowed; [`rights`]: what may who;
+//! - [`render`] returns the manifests, [`helm`] the errors for invalid values;
+//! - [`pods`]: whether its pods run under the restricted standard; [`rights`]: its permissions;
 //! - [`values`]: the table of the chart's README;
-//! - [`monitoring`]: alerts, dashboards and runbooks; [`promql`]: which metrics they ask for, and whether somebody serves these.
+//! - [`monitoring`]: alerts, dashboards and runbooks; [`promql`]: which metrics they query, and whether these exist.
 
 pub mod monitoring;
 pub mod pods;
@@ -64,7 +64,7 @@ pub fn stem(file: &Path) -> String {
 /// What a program prints.
 ///
 /// # Errors
-/// What it complains of, when it fails.
+/// Its output, when it fails.
 pub fn run(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("failed to start {command:?}"))?;
     let [out, err] =
@@ -109,7 +109,7 @@ pub fn template(options: &[&str]) -> Result<String> {
     helm(&TEMPLATE, &folder(), options)
 }
 
-/// The documents of a YAML stream. A key that comes twice is an error.
+/// The documents of a YAML stream. A duplicate key is an error.
 ///
 /// # Errors
 /// When it is no YAML.

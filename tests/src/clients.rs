@@ -1,4 +1,4 @@
-//! Real SSE clients: the adapters of `tests/clients`, curl, and whatever else tells what it sees in [`Line`]s.
+//! Real SSE clients: the adapters of `tests/clients`, curl, and anything else that reports what it receives as [`Line`]s.
 //!
 //! - [`Entry`]: a client as `clients.json` describes it, quirks included;
 //! - [`Adapter`], [`Curl`]: children that are [`Source`]s of lines;
@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 
 use crate::eventually;
 
-/// How long a client may take to end.
+/// Time until a client that was asked to exit has exited.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A line of the contract in `tests/clients/README.md`.
@@ -68,15 +68,15 @@ pub struct Delivered {
     pub data: String,
 }
 
-/// Where lines come from.
+/// A source of lines.
 pub trait Source: Send {
-    /// The lines that have come since the last call.
+    /// The lines since the last call.
     ///
     /// # Errors
     /// When it said something that is no line.
     fn lines(&mut self) -> Result<Vec<Line>>;
 
-    /// Asks it to end, and says whether it has.
+    /// Asks it to exit; returns whether it has.
     ///
     /// # Errors
     /// When it cannot be asked.
@@ -91,7 +91,7 @@ impl Source for mpsc::Receiver<Line> {
     }
 }
 
-/// A running client and what it has seen.
+/// A running client and what it has received.
 pub struct Client {
     /// Its description.
     pub entry: Entry,
@@ -99,7 +99,7 @@ pub struct Client {
     pub events: Vec<Delivered>,
     /// Events of the broker itself.
     pub control: Vec<Delivered>,
-    /// How often it told that the stream opened.
+    /// How often it reported an open stream.
     pub opens: usize,
     /// What it reported.
     pub errors: Vec<String>,
@@ -122,7 +122,7 @@ impl Client {
         }
     }
 
-    /// Takes in what has come.
+    /// Reads what the client has reported since.
     ///
     /// # Errors
     /// When it said something that is no line.

@@ -1,4 +1,4 @@
-//! What a cursor says, for judging only: clients treat cursors as opaque, and so does everything else here.
+//! The parts of a cursor, for checks only: clients treat cursors as opaque, and so does everything else here.
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -12,7 +12,7 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// Takes a cursor apart.
+    /// Parses a cursor.
     ///
     /// # Errors
     /// When it has another form than HTTP.md promises.

@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of how the cluster came to be. [`scenario`] shows what the cluster has to say when one fails.
 //! `EVENTCAST_HELM_ARGUMENTS` has further arguments for helm, such as the place of the images; with
-//! `RUST_LOG=eventcast_tests::e2e=info` every command is told with the time it took.
+//! `RUST_LOG=eventcast_tests::e2e=info` every command is logged with its duration.
 
 mod reach;
 
@@ -25,9 +25,9 @@ use crate::{init_tracing, process::find_on_path, repository};
 const RELEASE: [&str; 3] = ["eventcast", "--namespace", SYSTEM];
 /// Where the operator runs.
 pub const SYSTEM: &str = "eventcast-system";
-/// The longest that one command may take; each has a shorter patience of its own.
+/// The longest that one command may run; most have a shorter time-out of their own.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(300);
-/// What a namespace says so that nothing gets in that asks for a privilege.
+/// The label of a namespace that admits no privileged pod.
 const RESTRICTED: &str = "pod-security.kubernetes.io/enforce=restricted";
 
 /// A cluster and the programs to talk to it.
@@ -55,7 +55,7 @@ pub async fn scenario(run: impl AsyncFnOnce(&Cluster) -> Result<()>) -> Result<(
 }
 
 impl Cluster {
-    /// The one of `KUBECONFIG`, which must be set: nobody's everyday cluster shall be met by accident.
+    /// The cluster of `KUBECONFIG`, which must be set, so that no test reaches a cluster by accident.
     ///
     /// # Errors
     /// When it is not, or kubectl or helm cannot be found.
@@ -75,7 +75,7 @@ impl Cluster {
     /// What kubectl prints.
     ///
     /// # Errors
-    /// What it complains of.
+    /// Its error output.
     pub async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
         run(Command::new(&self.kubectl).args(arguments), None).await
     }
@@ -140,7 +140,7 @@ impl Cluster {
     /// What helm prints.
     ///
     /// # Errors
-    /// What it complains of.
+    /// Its error output.
     pub async fn helm(&self, command: &str, arguments: &[&str]) -> Result<String> {
         run(Command::new(&self.helm).arg(command).args(RELEASE).args(arguments), None).await
     }

@@ -51,13 +51,13 @@ impl FaultFile {
         Self(folder.join("faults"))
     }
 
-    /// What the variable says.
+    /// The value of the variable.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// From now on the task panics.
+    /// Makes the task panic.
     ///
     /// # Errors
     /// When the file cannot be written.

@@ -1,4 +1,4 @@
-//! Text that is generated but kept in the repository: compare it, or rewrite it with `UPDATE=1`.
+//! Generated text that is kept in the repository: compares it with the file, or rewrites the file if `UPDATE=1` is set.
 
 use std::fs;
 

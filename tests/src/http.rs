@@ -1,5 +1,5 @@
-//! HTTP as the suites speak it: [`Http1Connection`] where bytes matter, [`Publish`] where an event shall be stored, [`client`] for
-//! everything else. Nothing here follows redirects, asks a proxy or repeats a request behind a test's back.
+//! HTTP clients: [`Http1Connection`] if exact bytes matter, [`Publish`] to publish events, [`client`] for everything else. None
+//! of them follows redirects, uses a proxy or repeats a request by itself.
 
 mod body;
 mod publish;
@@ -20,7 +20,7 @@ pub enum Version {
     Http2,
 }
 
-/// A client with connections of its own.
+/// A client with its own connection pool.
 ///
 /// # Panics
 /// Never: the options are constant.

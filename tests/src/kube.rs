@@ -25,7 +25,7 @@ use crate::{
     process::{self, Process, tail},
 };
 
-/// How long a server may take to answer after its start.
+/// Time until a started server answers.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An etcd and a kube-apiserver on loopback. Their ports and data stay over a kill. Dropping it kills both.
@@ -69,7 +69,7 @@ impl ApiServer {
         shared::get().await
     }
 
-    /// `kill -9` of both. The ports and the data stay ours.
+    /// `kill -9` of both. The ports and the data are kept.
     ///
     /// # Errors
     /// When one cannot be killed.
@@ -96,7 +96,7 @@ impl ApiServer {
         Ok(())
     }
 
-    /// Stops the API server as it stands: connections stay open, nothing is answered.
+    /// Pauses the API server (`SIGSTOP`): connections stay open, nothing is answered.
     ///
     /// # Errors
     /// When it does not run.

@@ -1,12 +1,12 @@
-//! Harness of the suites: real processes, strict clients and the ledger that says who got what.
+//! Test harness: real processes, strict clients, and the ledger that records what every client received.
 //!
-//! - processes: [`nats`] (one server, a cluster of three), [`broker`] (the built binary), [`link`] (the wire between), [`fault`] (faults inside of them),
+//! - processes: [`nats`] (one server, a cluster of three), [`broker`] (the built binary), [`link`] (a connection that can be cut), [`fault`] (faults inside a program),
 //!   [`kube`] (an API server), over [`process`] and [`ports`]; [`operator`] (the built binary; [`namespace`]: with all it needs), [`e2e`] (a whole cluster, as its user has it);
-//! - clients: [`http`] (bytes and publishing), [`sse`] (a strict event stream), [`metrics`] (what a scrape says), [`sinks`] (the broker's two ways out);
-//! - judges: [`ledger`] (delivered + declared lost = published), with [`filter`] and [`cursor`], which share no code with
-//!   the broker; [`chart`] renders and judges the Helm chart; [`golden`] compares generated text with files.
+//! - clients: [`http`] (bytes and publishing), [`sse`] (a strict event stream), [`metrics`] (scrapes), [`sinks`] (the broker's two sinks);
+//! - checks: [`ledger`] (delivered + declared lost = published), with [`filter`] and [`cursor`], which share no code with
+//!   the broker; [`chart`] renders and checks the Helm chart; [`golden`] compares generated text with files.
 //!
-//! Nothing here waits by the clock where a condition can be waited for: [`eventually`].
+//! Tests wait for conditions, not for time to pass: [`eventually`].
 
 pub mod broker;
 pub mod chart;
@@ -37,12 +37,12 @@ use anyhow::{Result, bail};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing_subscriber::EnvFilter;
 
-/// How often [`eventually`] asks.
+/// Pause between two probes of [`eventually`].
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What a probe of [`eventually`] may answer: `Option<T>` (`None`: not yet) or `Result<T, E>` (`Err`: not yet, and why).
+/// The result of a probe of [`eventually`]: `Option<T>` (`None`: not yet) or `Result<T, E>` (`Err`: not yet, and why).
 pub trait Probe {
-    /// What is handed over once the condition holds.
+    /// The value that [`eventually`] returns.
     type Value;
 
     /// The value, or why there is none yet.
@@ -68,10 +68,10 @@ impl<T, E: Display> Probe for Result<T, E> {
     }
 }
 
-/// Asks `probe` until it has an answer.
+/// Calls `probe` until it succeeds.
 ///
 /// # Errors
-/// When `within` has passed; the error names `what` and the last reason.
+/// After `within`, with `what` and the last reason.
 pub async fn eventually<F, Fut>(
     what: &str,
     within: Duration,
@@ -83,7 +83,7 @@ where
     Fut::Output: Probe,
 {
     let deadline = Instant::now() + within;
-    let mut reason = "the first try did not end".to_owned();
+    let mut reason = "the first probe did not return".to_owned();
     loop {
         match timeout_at(deadline, probe()).await.map(Probe::settle) {
             Ok(Ok(value)) => return Ok(value),
@@ -97,7 +97,7 @@ where
     }
 }
 
-/// Logs of the harness itself on stderr, as `RUST_LOG` says; once is enough, more do no harm.
+/// Sets up logging of the harness to stderr, filtered by `RUST_LOG`. Calling it again has no effect.
 pub fn init_tracing() {
     // kube's client reports as an error what `eventually` waits for
     let quiet = || EnvFilter::new("warn,kube_client=off");

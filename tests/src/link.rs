@@ -1,7 +1,7 @@
-//! A wire between a broker and its NATS that a test can cut or freeze: the faults that kill nobody.
+//! A proxy between a broker and NATS that a test can cut or freeze: faults that kill no process.
 //!
-//! Cut: connections are closed and new ones at once after they were made. Frozen: connections stay up and nothing passes, as
-//! with a firewall that drops packets; what was sent meanwhile passes when the wire is mended.
+//! Cut: connections are closed, and new ones at once after they were made. Frozen: connections stay open and no byte passes, as
+//! with a firewall that drops packets; what was sent meanwhile passes after [`Link::mend`].
 
 use std::net::SocketAddr;
 

@@ -1,4 +1,4 @@
-//! What a scrape of `/metrics` says: samples by name and labels.
+//! A scrape of `/metrics`: samples by name and labels.
 
 use std::collections::BTreeMap;
 

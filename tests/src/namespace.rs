@@ -1,6 +1,6 @@
-//! A namespace with an operator of its own and a real NATS: what a test of the operator begins with.
+//! A namespace with its own operator and a real NATS server: what most tests of the operator start with.
 //!
-//! There is no controller-manager: owned objects outlive their owner, and a Deployment has the status that a test gives it.
+//! There is no controller-manager: owned objects outlive their owner, and a Deployment has the status that the test gives it.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::{
     operator::{Operator, Options},
 };
 
-/// How long an operator may take to notice and act.
+/// Time in which an operator must notice a change and act.
 pub const WAIT_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// A namespace, an operator that watches it, and NATS.
@@ -40,7 +40,7 @@ pub struct TestNamespace {
     pub cluster: Cluster,
 }
 
-/// Gives the API server the definition, and waits until it serves it.
+/// Applies the definition, and waits until the API server serves it.
 ///
 /// # Errors
 /// When it refuses it.
@@ -106,7 +106,7 @@ pub async fn holds(
 }
 
 impl TestNamespace {
-    /// A ns on the API server that the tests of a run share.
+    /// A new namespace on the API server that the tests of a run share.
     ///
     /// # Errors
     /// When a part of it does not come up.
@@ -114,7 +114,7 @@ impl TestNamespace {
         Self::start_with(&[]).await
     }
 
-    /// A ns whose operator has further arguments.
+    /// As [`start`](Self::start), with further arguments for the operator.
     ///
     /// # Errors
     /// When a part of it does not come up.
@@ -158,10 +158,10 @@ impl TestNamespace {
         Ok(())
     }
 
-    /// Waits until a condition of a channel has this status and reason, for the present generation; gives it.
+    /// Waits until a condition of a channel has this status and reason, for the current generation, and returns it.
     ///
     /// # Errors
-    /// When it does not come to that.
+    /// When that does not happen in time.
     pub async fn condition(
         &self,
         name: &str,
@@ -189,20 +189,20 @@ impl TestNamespace {
         found.await.map_err(|error| error.context(crate::process::tail(&self.operator.log(), 30)))
     }
 
-    /// Waits until the stream is there and the spec accepted: what the operator can bring about without a kubelet.
+    /// Waits until the spec is accepted and the stream exists: as far as the operator gets without a kubelet.
     ///
     /// # Errors
-    /// When it does not come to that.
+    /// When that does not happen in time.
     pub async fn settled(&self, name: &str) -> Result<()> {
         self.condition(name, "Accepted", "True", "Accepted").await?;
         self.condition(name, "StreamReady", "True", "StreamReady").await?;
         Ok(())
     }
 
-    /// Waits until an object of the channel is as `holds` wants it; gives it.
+    /// Waits until `holds` is true of an object of the channel, and returns the object.
     ///
     /// # Errors
-    /// When it does not come to that.
+    /// When that does not happen in time.
     pub async fn object<K>(&self, name: &str, holds: impl Fn(&K) -> bool) -> Result<K>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
@@ -230,7 +230,7 @@ impl TestNamespace {
         Ok(stream.cached_info().config.clone())
     }
 
-    /// Gives the Deployment of a channel the status that a controller-manager would, with all brokers ready.
+    /// Writes the status of a channel's Deployment as a controller-manager would, with all brokers ready.
     ///
     /// # Errors
     /// When there is none.
@@ -247,7 +247,7 @@ impl TestNamespace {
         Ok(())
     }
 
-    /// The reasons of the Events that were told of a channel.
+    /// The reasons of a channel's Events.
     ///
     /// # Errors
     /// When they cannot be read.

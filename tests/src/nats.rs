@@ -28,7 +28,7 @@ use crate::{
     process::{self, Process},
 };
 
-/// How long a server may take to answer after its start.
+/// Time until a started server answers.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// One node: its folder, its port and, while it runs, its process.
@@ -102,7 +102,7 @@ impl NatsServer {
         Ok(jetstream::new(self.client().await?))
     }
 
-    /// `kill -9`. The port and the store stay ours.
+    /// `kill -9`. The port and the store are kept.
     ///
     /// # Errors
     /// When it cannot be killed.
@@ -134,7 +134,7 @@ impl NatsServer {
         self.answers().await
     }
 
-    /// Stops it as it stands: connections stay open, nothing is answered.
+    /// Pauses it (`SIGSTOP`): connections stay open, nothing is answered.
     ///
     /// # Errors
     /// When it does not run.
@@ -150,7 +150,7 @@ impl NatsServer {
         self.signal(Signal::CONT)
     }
 
-    /// `SIGUSR2`: leaders move away, clients are told to go, then it ends.
+    /// `SIGUSR2`: leaders move away, clients are told to reconnect elsewhere, then it exits.
     ///
     /// # Errors
     /// When it does not run.

@@ -18,7 +18,7 @@ use crate::{
     process::{self, Process},
 };
 
-/// How long an operator may take until it leads.
+/// Time until a started operator leads.
 const START_TIMEOUT: Duration = Duration::from_secs(40);
 /// The image that brokers get; nothing pulls it where there is no kubelet.
 pub const IMAGE: &str = "registry.example/eventcast-broker:test";
@@ -140,7 +140,7 @@ impl Operator {
     /// Scrapes `/metrics`.
     ///
     /// # Errors
-    /// When it cannot be had.
+    /// When there is no response.
     pub async fn metrics(&self) -> Result<Metrics> {
         Metrics::parse(&self.get("/metrics").await?.1)
     }

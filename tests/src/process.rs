@@ -1,7 +1,7 @@
 //! A child process with its output in files: signals, exit, and the end of its log when a test fails.
 //!
 //! Children die with the test process, however that ends: they are started through `setpriv --pdeathsig KILL` where that
-//! exists. The kernel sends that signal when the *thread* that forked is gone, so one thread that never ends (the nursery)
+//! exists. The kernel sends that signal when the *thread* that forked is gone, so one thread that never ends
 //! forks for all tests.
 
 use std::{
@@ -24,7 +24,7 @@ use tempfile::TempDir;
 
 use crate::eventually;
 
-/// Lines of a log that are shown when a test fails.
+/// Lines of a log that a failed test prints.
 const LOG_TAIL_LINES: usize = 100;
 
 /// A program of this workspace: the one that its variable names (`EVENTCAST_BROKER` for `eventcast-broker`), or the one that was
@@ -145,13 +145,13 @@ impl Process {
         eventually(&what, within, || std::future::ready(self.exited().ok().flatten())).await
     }
 
-    /// Everything it wrote to its standard output, earlier lives in the same folder included.
+    /// Everything it wrote to its standard output, earlier runs in the same folder included.
     #[must_use]
     pub fn stdout(&self) -> String {
         read(&self.stdout)
     }
 
-    /// Everything it wrote to its standard error, earlier lives in the same folder included.
+    /// Everything it wrote to its standard error, earlier runs in the same folder included.
     #[must_use]
     pub fn stderr(&self) -> String {
         read(&self.stderr)
@@ -219,13 +219,13 @@ fn read(file: &Path) -> String {
     fs::read(file).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }
 
-/// A command, and where its child goes.
+/// A command, and the channel for its child.
 type Order = (Command, SyncSender<io::Result<Child>>);
 
-/// Forks in the nursery.
+/// Forks in the thread that never ends.
 fn fork(command: Command) -> io::Result<Child> {
-    static NURSERY: OnceLock<SyncSender<Order>> = OnceLock::new();
-    let nursery = NURSERY.get_or_init(|| {
+    static FORKER: OnceLock<SyncSender<Order>> = OnceLock::new();
+    let forker = FORKER.get_or_init(|| {
         let (orders, queue) = sync_channel::<Order>(16);
         thread::spawn(move || {
             for (mut command, reply) in queue {
@@ -236,7 +236,7 @@ fn fork(command: Command) -> io::Result<Child> {
         orders
     });
     let (reply, answer) = sync_channel(1);
-    nursery.send((command, reply)).map_err(io::Error::other)?;
+    forker.send((command, reply)).map_err(io::Error::other)?;
     answer.recv().map_err(io::Error::other)?
 }
 

@@ -1,5 +1,5 @@
-//! The two sinks of a broker, shards and hyper, which meet one contract: sites with either of them, and numbered events that
-//! every subscriber must see once and in order.
+//! The two sinks of a broker, shards and hyper, which have one contract: brokers with either of them, and numbered events that
+//! every subscriber must receive once and in order.
 
 use std::{
     fs,
@@ -20,7 +20,7 @@ pub const SHARD_COUNTS: [usize; 2] = [1, 0];
 const BATCH: u64 = 50;
 
 impl BrokerWithNats {
-    /// As [`start`](Self::start), with so many shards.
+    /// As [`start`](Self::start), with this number of shards.
     ///
     /// # Errors
     /// As [`start`](Self::start).
@@ -35,7 +35,7 @@ impl BrokerWithNats {
         .await
     }
 
-    /// Publishes `numbers` in order: each event is its number, a blank and so many bytes of padding.
+    /// Publishes `numbers` in order: each event is its number, a space and some padding.
     ///
     /// # Errors
     /// When one is not stored.

@@ -26,7 +26,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// Whether the broker itself says something.
+    /// Whether it is a control event of the broker.
     #[must_use]
     pub fn is_control(&self) -> bool {
         self.event_type.starts_with("eventcast.")

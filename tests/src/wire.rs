@@ -81,7 +81,7 @@ impl BrokerWithNats {
     /// Sends one request without a body and reads the head of its answer.
     ///
     /// # Errors
-    /// When no answer comes.
+    /// When no response arrives.
     pub async fn request(
         &self,
         version: Version,
@@ -95,7 +95,7 @@ impl BrokerWithNats {
     /// Subscribes to `default/demo`, with `query` (`""`, or `"?topic=a"`).
     ///
     /// # Errors
-    /// When no answer comes, or it is no event stream.
+    /// When no response arrives, or it is not an event stream.
     pub async fn subscribe(
         &self,
         version: Version,
@@ -110,7 +110,7 @@ impl BrokerWithNats {
     /// Subscribes and waits until the stream is open: its first bytes have come.
     ///
     /// # Errors
-    /// As [`subscribe`](Self::subscribe), or when they do not come.
+    /// As [`subscribe`](Self::subscribe), or when they do not arrive.
     pub async fn open_stream(&self, version: Version, query: &str) -> Result<RawResponse> {
         let mut response = self.subscribe(version, query, &[]).await?;
         response.read_until(b"\n:\n").await?;
@@ -130,12 +130,12 @@ impl BrokerWithNats {
     /// Sends what a publisher wrote.
     ///
     /// # Errors
-    /// When no answer comes.
+    /// When no response arrives.
     pub async fn send(&self, event: &Publish) -> Result<Answer> {
         event.send(&client(Version::Http1), &self.broker.url(EVENTS)).await
     }
 
-    /// Waits until a metric, summed over all samples with `labels`, is what `wanted` wants.
+    /// Waits until `wanted` accepts a metric, summed over all samples with `labels`.
     ///
     /// # Errors
     /// When it is not within `within`.
@@ -174,7 +174,7 @@ impl RawResponse {
     /// Sends a request over a connection of its own and reads the head of the answer.
     ///
     /// # Errors
-    /// When no answer comes.
+    /// When no response arrives.
     pub async fn request(
         version: Version,
         address: &str,
@@ -207,7 +207,7 @@ impl RawResponse {
     /// The next chunk or DATA frame as it came; `None` at the end of the body.
     ///
     /// # Errors
-    /// When the connection breaks, or nothing comes for ten seconds.
+    /// When the connection breaks, or nothing arrives for ten seconds.
     pub async fn next_chunk(&mut self) -> Result<Option<Vec<u8>>> {
         timeout(READ_TIMEOUT, self.read()).await.context("nothing came")?
     }
@@ -215,7 +215,7 @@ impl RawResponse {
     /// The body up to and with `mark`; keeps the rest.
     ///
     /// # Errors
-    /// When the body ends before, or nothing comes for ten seconds.
+    /// When the body ends before, or nothing arrives for ten seconds.
     pub async fn read_until(&mut self, mark: &[u8]) -> Result<Vec<u8>> {
         let mut searched = 0; // nothing is looked at twice: a replay comes in thousands of pieces
         loop {

@@ -56,7 +56,7 @@ impl Cli {
         self
     }
 
-    /// Takes an environment variable away; to be said before any is set.
+    /// Removes an environment variable; must be called before any is set.
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {
         self.environment.extend(["-u".into(), name.into()]);

@@ -26,7 +26,7 @@ impl Broker {
         ready.await.with_context(|| self.ending())
     }
 
-    /// Writes the configuration, in one step for whoever reads it.
+    /// Writes the configuration atomically.
     pub(super) fn write(&self) -> Result<()> {
         let new = self.folder.path().join("config.new");
         fs::write(&new, setup::file(&self.config, &self.raw)?)?;

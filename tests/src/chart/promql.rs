@@ -43,7 +43,7 @@ impl Known {
         self
     }
 
-    /// What `query` asks for and nobody serves; empty is well.
+    /// Metrics and labels that `query` uses and that do not exist.
     #[must_use]
     pub fn unserved(&self, query: &str) -> Vec<String> {
         let asked = asked(query);
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_serves_is_named() {
+    fn missing_metrics_are_named() {
         let scrape = Metrics::parse("eventcast_a{channel=\"x\"} 1\n").unwrap();
         let known = Known::of(&scrape).and("eventcast_b", &[]);
         assert!(

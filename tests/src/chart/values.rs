@@ -12,7 +12,7 @@ pub struct Entry {
     pub key: String,
     /// Default, as JSON.
     pub default: String,
-    /// What its comment says.
+    /// The text of its comment.
     pub meaning: String,
 }
 

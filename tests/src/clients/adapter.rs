@@ -68,7 +68,7 @@ impl Adapter {
         self.process.stderr()
     }
 
-    /// The lines of text that have come since the last call.
+    /// The lines of text since the last call.
     ///
     /// # Errors
     /// When the file cannot be read, or is no text.

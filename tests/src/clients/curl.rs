@@ -1,4 +1,5 @@
-//! curl as a client: it only reads; the strict [`Parser`] makes events of it, and whoever restarts it gives it the cursor.
+//! curl as a client. It only reads; the strict [`Parser`] turns its output into events, and the test passes the cursor when it
+//! restarts it.
 
 use std::{
     fs::{self, File},

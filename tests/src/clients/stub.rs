@@ -1,4 +1,4 @@
-//! A server with one answer, the very bytes that a broker gave, which counts who comes back for it.
+//! A server with one fixed response, the exact bytes of a broker, that counts which clients come back for it.
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::{process::find_on_path, repository};
 
-/// A client, as far as the suites want to know it.
+/// A client of `clients.json`, with the fields that the suites use.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Entry {
     /// Its name.
@@ -22,7 +22,7 @@ pub struct Entry {
     pub tells_open: bool,
     /// What it does after each kind of end.
     pub after: After,
-    /// Drops an event that the end of the stream cuts, as the standard wants.
+    /// Drops an event that the end of the stream cuts, as the standard requires.
     pub drops_partial_event: bool,
     /// What of the data it does not deliver.
     pub loses: Vec<String>,
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_program_is_told_with_what_to_do() {
+    fn a_missing_program_is_reported_with_advice() {
         let entry = Entry {
             name: "x".into(),
             language: "python".into(),

@@ -9,9 +9,9 @@ use tokio::{process::Command, task::JoinHandle, time::sleep};
 use super::Cluster;
 use crate::{eventually, http, ports};
 
-/// How long the Service's address may take before it counts as out of reach: a node learns of a new pod with some delay.
+/// Time until the address of a Service counts as unreachable: a node learns of a new pod with some delay.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a forwarded port may take.
+/// Time until a forwarded port answers.
 const FORWARD_TIMEOUT: Duration = Duration::from_secs(20);
 /// Before kubectl is started again: it ends at once while there is no pod.
 const RETRY_INTERVAL: Duration = Duration::from_millis(200);
@@ -24,7 +24,7 @@ pub struct Reach {
 }
 
 impl Reach {
-    /// The way to a channel that everybody may subscribe to and whose brokers are ready.
+    /// The address of a public channel whose brokers are ready.
     ///
     /// # Errors
     /// When there is none.
@@ -66,7 +66,7 @@ impl Drop for Reach {
     }
 }
 
-/// A broker answers, and not whoever takes packets that nobody else wants.
+/// Whether a broker answers, and not something that accepts every packet.
 async fn answers(channel: String) -> Result<()> {
     let answer =
         http::client(http::Version::Http1).get(channel).timeout(CONNECT_TIMEOUT).send().await?;

@@ -1,4 +1,4 @@
-//! A publisher as HTTP.md wants one: it repeats with the same key what was not acknowledged, and knows which outcomes are
+//! A publisher as HTTP.md describes it: it repeats unacknowledged publishes with the same key, and knows which outcomes are
 //! unknown.
 
 use std::time::Duration;
@@ -8,9 +8,9 @@ use reqwest::{Client, header::HeaderMap};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-/// How long one try of [`Publish::send_retrying`] waits: longer than the broker's own deadline of 10 s.
+/// Time-out of one attempt of [`Publish::send_retrying`] longer than the broker's own deadline of 10 s.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(12);
-/// Between two tries. `Retry-After` is not obeyed, so that faults are met as often as can be.
+/// Pause between two attempts. `Retry-After` is ignored, so that as many attempts as possible meet the fault.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What the broker answered.
@@ -115,7 +115,7 @@ impl Publish {
     /// Sends it once.
     ///
     /// # Errors
-    /// When no answer comes.
+    /// When no response arrives.
     pub async fn send(&self, client: &Client, url: &str) -> Result<Answer> {
         Answer::read(self.request(client, url).send().await?).await
     }
@@ -183,17 +183,17 @@ enum Attempt {
 /// Publishes `data` once; `parameters` go into the query.
 ///
 /// # Errors
-/// When no answer comes.
+/// When no response arrives.
 pub async fn publish(url: &str, data: &str, parameters: &[(&str, &str)]) -> Result<Answer> {
     let event = Publish::new(data);
     let event = parameters.iter().fold(event, |event, (name, value)| event.query(name, value));
     event.send(&super::client(super::Version::Http1), url).await
 }
 
-/// Publishes `data` once, and wants it stored.
+/// Publishes `data` once; it must be stored.
 ///
 /// # Errors
-/// When no answer comes, or one that is not `201`.
+/// When no response arrives, or one that is not `201`.
 pub async fn created(url: &str, data: &str, parameters: &[(&str, &str)]) -> Result<Answer> {
     let answer = publish(url, data, parameters).await?;
     anyhow::ensure!(answer.status == 201, "{} {}", answer.status, answer.json);

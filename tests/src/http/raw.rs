@@ -11,7 +11,7 @@ use tokio::{
 
 use super::body::Framing;
 
-/// How long [`Http1Connection`] waits for bytes that must come.
+/// How long a connection waits for bytes that must arrive.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Status line and headers of an answer.
@@ -44,15 +44,15 @@ impl Http1Connection {
     /// Connects to `127.0.0.1:PORT`.
     ///
     /// # Errors
-    /// When nobody listens.
+    /// When nothing listens there.
     pub async fn connect(address: &str) -> Result<Self> {
         Self::connect_with(address, None).await
     }
 
-    /// Connects with a receive buffer of so many bytes: the way to be slow and have the other side know.
+    /// Connects with a receive buffer of this many bytes: a small one makes this client visibly slow to the other side.
     ///
     /// # Errors
-    /// When nobody listens.
+    /// When nothing listens there.
     pub async fn connect_with(address: &str, receive_buffer: Option<u32>) -> Result<Self> {
         let socket = TcpSocket::new_v4()?;
         if let Some(bytes) = receive_buffer {
@@ -72,7 +72,7 @@ impl Http1Connection {
         Ok(timeout(READ_TIMEOUT, self.stream.write_all(bytes.as_ref())).await??)
     }
 
-    /// Says that nothing more will be sent.
+    /// Closes the sending half.
     ///
     /// # Errors
     /// When the connection is gone.
@@ -83,7 +83,7 @@ impl Http1Connection {
     /// Reads the status line and the headers of the next answer.
     ///
     /// # Errors
-    /// When they do not come, or are not HTTP/1.1.
+    /// When they do not arrive, or are not HTTP/1.1.
     pub async fn read_head(&mut self) -> Result<Head> {
         let bytes = self.read_until(b"\r\n\r\n").await?;
         let text = String::from_utf8(bytes).context("a head that is not UTF-8")?;
@@ -104,7 +104,7 @@ impl Http1Connection {
     /// Reads up to and with `mark`, whatever it is part of; keeps the rest.
     ///
     /// # Errors
-    /// When the connection ends before, or nothing comes for ten seconds.
+    /// When the connection ends before, or nothing arrives for ten seconds.
     pub async fn read_until(&mut self, mark: &[u8]) -> Result<Vec<u8>> {
         loop {
             let found = self.buffer.windows(mark.len()).position(|window| window == mark);
@@ -117,7 +117,7 @@ impl Http1Connection {
         }
     }
 
-    /// The next piece of the body, decoded; `None` at its end. Waits as long as it takes.
+    /// The next piece of the body, decoded; `None` at its end. Waits without a time limit.
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
@@ -144,7 +144,7 @@ impl Http1Connection {
     /// The rest of the body.
     ///
     /// # Errors
-    /// As [`chunk`](Self::chunk), or when nothing comes for ten seconds.
+    /// As [`chunk`](Self::chunk), or when nothing arrives for ten seconds.
     pub async fn body(&mut self) -> Result<Vec<u8>> {
         let mut body = Vec::new();
         while let Some(piece) =

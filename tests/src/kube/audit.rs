@@ -1,14 +1,14 @@
-//! The audit log of an API server: who asked for what, and how it was answered.
+//! The audit log of an API server: which user requested what, and the response.
 
 use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-/// A request that was answered. What it does not have is empty.
+/// An answered request. Fields that it does not have are empty.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct AuditEvent {
-    /// Who: `admin`, `system:serviceaccount:<namespace>:<name>`.
+    /// User: `admin`, `system:serviceaccount:<namespace>:<name>`.
     pub user: String,
     /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`.
     pub verb: String,

@@ -25,7 +25,7 @@ use tokio::{io::AsyncWriteExt as _, process::Command};
 use super::program;
 use crate::eventually;
 
-/// A cluster, by what its administrator has.
+/// A cluster, through its administrator's kubeconfig.
 #[derive(Debug)]
 pub struct Cluster {
     folder: TempDir,
@@ -46,7 +46,7 @@ impl Cluster {
         self.folder.path()
     }
 
-    /// Waits until it says that it is ready.
+    /// Waits until `/readyz` succeeds.
     pub(super) async fn ready(&self, within: Duration) -> Result<()> {
         let client = self.client().await?;
         eventually("the API server is ready", within, || async {
@@ -138,8 +138,8 @@ impl Cluster {
     }
 }
 
-/// A new namespace with a name of its own. It has the label `eventcast-tests=temporary`: only a cluster of one's own goes
-/// away with the test, in another one it is left to be looked at.
+/// A new namespace with a name of its own. It has the label `eventcast-tests=temporary`: the harness deletes its own
+/// cluster after the test; in another cluster the namespace stays.
 ///
 /// # Errors
 /// When it cannot be made.

@@ -8,7 +8,7 @@ use crate::{process, repository};
 /// `PATH`, the tools folder of the repository.
 ///
 /// # Panics
-/// When it is nowhere; the message says what to run.
+/// When it is not found; the message says what to run.
 #[must_use]
 pub fn program(name: &str) -> PathBuf {
     let variable = format!("EVENTCAST_{}", name.to_uppercase().replace('-', "_"));

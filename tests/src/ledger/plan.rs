@@ -61,7 +61,7 @@ pub struct Plan {
     /// Whether the log keeps everything. Else subscribers begin at its end or at a cursor: what lies between the first event
     /// that there was and the first that there is, nobody is told who does not come from there.
     pub retained: bool,
-    /// Mean time until a subscriber reconnects of its own accord.
+    /// Mean time until a subscriber reconnects by itself.
     pub stay: Duration,
     /// Mean time until a subscriber begins.
     pub arrive: Duration,

@@ -80,7 +80,7 @@ impl Offence {
 pub struct Verdict {
     /// Who.
     pub name: String,
-    /// Events that it should have got or be told of.
+    /// Events that it should have received or been told of.
     pub due: usize,
     /// Of these, delivered.
     pub delivered: usize,
@@ -101,9 +101,9 @@ pub struct Verdict {
 pub struct LedgerReport {
     /// Acknowledged events.
     pub acknowledged: usize,
-    /// Events whose outcome nobody knows.
+    /// Events with an unknown outcome.
     pub unknown: usize,
-    /// Events that were not stored, by the word of the broker.
+    /// Events that were not stored, according to the broker.
     pub not_stored: usize,
     /// What is wrong with the acknowledgements themselves.
     pub problems: Vec<String>,
@@ -137,7 +137,7 @@ impl LedgerReport {
         self.problems.is_empty() && self.verdicts.iter().all(|verdict| verdict.offences.is_empty())
     }
 
-    /// All gaps that were told, by reason.
+    /// All declared gaps, by reason.
     #[must_use]
     pub fn gaps(&self) -> BTreeMap<&str, usize> {
         let mut all = BTreeMap::new();

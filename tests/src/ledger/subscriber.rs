@@ -1,5 +1,5 @@
-//! A subscriber of the ledger: it stays for a while, goes away more or less politely, and comes back to any broker with the
-//! cursor it has. It writes down what it sees and judges nothing.
+//! A subscriber of the ledger: it stays for a while, disconnects in different ways, and reconnects to any broker with its cursor.
+//! It records what it receives and judges nothing.
 
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
@@ -18,9 +18,9 @@ use crate::{
     sse::{Event, EventStream, Refused, Subscribe},
 };
 
-/// Receive buffer of those who are slow: small, so that the broker notices.
+/// Receive buffer of slow subscribers: small, so that the broker notices.
 const SMALL_RECEIVE_BUFFER: u32 = 4096;
-/// How long a stream may take to tell a cursor: it comes with its first bytes.
+/// Time until a stream sends a cursor, which is in its first bytes.
 const FIRST_ID_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longer than any phase of a run.
 const FOREVER: Duration = Duration::from_secs(86_400);
@@ -39,7 +39,7 @@ struct Subscriber {
     manner: Manner,
     phase: watch::Receiver<Phase>,
     cursor: Option<String>,
-    /// The present connection has told a cursor.
+    /// Whether the current connection has sent a cursor.
     told: bool,
     observed: Observed,
 }

@@ -95,7 +95,7 @@ impl NatsCluster {
         self.nodes[index].restart().await
     }
 
-    /// Stops a node as it stands.
+    /// Pauses a node (`SIGSTOP`).
     ///
     /// # Errors
     /// When it does not run.

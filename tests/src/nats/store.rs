@@ -1,4 +1,4 @@
-//! Copies of a server's store: an operator who puts an older backup back is a fault like any other.
+//! Copies of a server's store: restoring an older backup is a fault like any other.
 
 use std::{fs, path::Path};
 

@@ -21,7 +21,7 @@ pub struct Subscribe {
     pub last_event_id: Option<String>,
     /// Version of HTTP.
     pub version: Version,
-    /// Read the socket directly (HTTP/1.1) with a receive buffer of so many bytes.
+    /// Read the socket directly (HTTP/1.1) with a receive buffer of this many bytes.
     pub receive_buffer: Option<u32>,
     /// Further headers.
     pub headers: Vec<(String, String)>,

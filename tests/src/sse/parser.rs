@@ -1,8 +1,8 @@
-//! Bytes to events. Chunks may end anywhere; a block that the connection cuts is not dispatched.
+//! Parses bytes into events. Chunks may end anywhere; a block that the end of the connection cuts is not dispatched.
 //!
-//! Objected to: CR, NUL, invalid UTF-8, a BOM at the beginning, unknown fields, fields without a value, an `id:` that is not
-//! the last of its block or stands in a block without data, an event without an id that is not a control event, a control
-//! event with one that must not move the cursor, and comments between the fields of a block.
+//! Rejected: CR, NUL, invalid UTF-8, a BOM at the beginning, unknown fields, fields without a value, an `id:` that is not the
+//! last field of its block or is in a block without data, an event without an id that is not a control event, a control event
+//! with an id that must not move the cursor, and comments between the fields of a block.
 
 use anyhow::{Context as _, Result, bail, ensure};
 
@@ -41,7 +41,7 @@ struct Block {
 }
 
 impl Parser {
-    /// Takes the next bytes and gives what they complete.
+    /// Parses the next bytes; returns what they complete.
     ///
     /// # Errors
     /// When the bytes are something that the broker must never send.

@@ -1,4 +1,4 @@
-//! One subscription: a request, its answer, and the position reached, over as many connections as it takes.
+//! One subscription: a request, its response, and the cursor reached, over as many connections as needed.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -10,7 +10,7 @@ use super::{
     open::{self, Headers, Source},
 };
 
-/// How long the head of an answer may take.
+/// Time until the head of the response.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An open event stream.
@@ -38,7 +38,7 @@ impl EventStream {
     /// Subscribes.
     ///
     /// # Errors
-    /// [`Refused`] for every answer but a `200` with an event stream; otherwise what the connection says.
+    /// [`Refused`] for every response but a `200` with an event stream; otherwise the error of the connection.
     pub async fn open(request: Subscribe) -> Result<Self> {
         let opening = async {
             match request.receive_buffer {
@@ -60,13 +60,13 @@ impl EventStream {
         })
     }
 
-    /// The next event, control events included; `None` at the end of the stream. Waits as long as it takes.
+    /// The next event, control events included; `None` at the end of the stream. Waits without a time limit.
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
     ///
     /// # Errors
-    /// When the connection breaks, or the stream has what it must not have.
+    /// When the connection breaks, or the stream contains something that the broker must never send.
     pub async fn next(&mut self) -> Result<Option<Event>> {
         loop {
             if let Some(event) = self.queue.pop_front() {
@@ -91,7 +91,7 @@ impl EventStream {
     /// The next event within a time.
     ///
     /// # Errors
-    /// As [`next`](Self::next), and when none comes or the stream ends.
+    /// As [`next`](Self::next), and when none arrives or the stream ends.
     pub async fn next_within(&mut self, within: Duration) -> Result<Event> {
         let next = timeout(within, self.next()).await;
         next.with_context(|| format!("no event within {within:?}"))??.context("the stream ended")

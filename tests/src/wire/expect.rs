@@ -1,4 +1,4 @@
-//! What answers say in so many bytes: the beginning and the end of every stream, and refusals.
+//! Checks of exact bytes: the first and the last bytes of every stream, and problem responses.
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -9,7 +9,7 @@ impl RawResponse {
     /// The first bytes of a stream, which are `retry: N`, LF, `:`, LF and nothing else. Returns N.
     ///
     /// # Errors
-    /// When they are others, or do not come.
+    /// When they are different, or do not arrive.
     pub async fn read_retry(&mut self) -> Result<u64> {
         let text = String::from_utf8(self.read_until(b"\n:\n").await?)?;
         let number = text.strip_prefix("retry: ").and_then(|rest| rest.strip_suffix("\n:\n"));
@@ -37,7 +37,7 @@ impl RawResponse {
     /// The data of the next control event of this type, as JSON.
     ///
     /// # Errors
-    /// When none comes.
+    /// When none arrives.
     pub async fn control_event(&mut self, event_type: &str) -> Result<Value> {
         let block = self.next_block_with(&format!("event: {event_type}\n")).await?;
         let data = block.lines().find_map(|line| line.strip_prefix("data: ")).context("no data")?;
@@ -47,7 +47,7 @@ impl RawResponse {
     /// The data of the next event that is no control event, if it has one line.
     ///
     /// # Errors
-    /// When none comes.
+    /// When none arrives.
     pub async fn data(&mut self) -> Result<String> {
         loop {
             let block = self.next_block_with("data: ").await?;

@@ -22,7 +22,7 @@ impl Http2Connection {
     /// Connects.
     ///
     /// # Errors
-    /// When nobody listens or the other side does not speak HTTP/2.
+    /// When nothing listens there, or the other side does not speak HTTP/2.
     pub async fn connect(address: &str) -> Result<Self> {
         let socket = timeout(READ_TIMEOUT, TcpStream::connect(address)).await??;
         socket.set_nodelay(true)?;
@@ -46,7 +46,7 @@ impl Http2Connection {
     /// Sends a request and reads the head of its answer.
     ///
     /// # Errors
-    /// When no answer comes.
+    /// When no response arrives.
     pub async fn request(
         &mut self,
         method: &str,

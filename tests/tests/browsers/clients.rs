@@ -1,8 +1,9 @@
-//! Real clients see everything, once, in order, over a broker that drains and one that is killed; and those that stop after
-//! an answer are those of which `tests/clients/clients.json` says so.
+//! Real clients receive every event once and in order, from a broker that drains and from one that is killed. After a response
+//! that ends them for good, exactly those clients stop of which `tests/clients/clients.json` says so.
 //!
-//! Each group shares two brokers on one bus: the clients read from the one, which comes and goes on one port, and the
-//! publisher never pauses at the other. One group at a time: the machine is small.
+//! Each group of clients shares two brokers on one NATS server. The clients read from the first broker, which restarts on the
+//! same port; the publisher publishes to the second without a pause. The groups run one after another, because the machine is
+//! small.
 
 mod publisher;
 mod rust;
@@ -128,7 +129,7 @@ async fn see_everything(starts: Vec<Start>) -> Result<()> {
     Ok(())
 }
 
-/// Waits until so many more events are published.
+/// Waits until this many more events are published.
 async fn pass(publisher: &Publisher, events: usize) -> Result<()> {
     let goal = publisher.count() + events;
     eventually("the publisher goes on", WAIT_TIMEOUT, || {

@@ -1,5 +1,5 @@
-//! The page of the broker in real browsers, driven by `tests/clients/browser/page.mjs`; and pages of elsewhere, which read
-//! a channel only where it lists their origin.
+//! The broker's page in real browsers, driven by `tests/clients/browser/page.mjs`; and pages of other origins, which can read a
+//! channel only if it lists their origin.
 
 use std::{future::ready, time::Duration};
 

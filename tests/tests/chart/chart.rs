@@ -1,4 +1,4 @@
-//! The chart as the real helm renders it: valid for every combination of values, and helpful where values cannot be.
+//! The chart as the real helm renders it: valid for every combination of values, and a helpful error for invalid values.
 
 mod kinds;
 
@@ -28,7 +28,7 @@ fn helm_finds_nothing_to_complain_about() -> Result<()> {
 }
 
 #[test]
-fn every_combination_is_what_kubernetes_takes() -> Result<()> {
+fn every_combination_is_valid_for_kubernetes() -> Result<()> {
     for (name, manifests) in chart::combinations()? {
         let mut seen = BTreeSet::new();
         for manifest in &manifests {
@@ -73,7 +73,7 @@ struct Refused {
 }
 
 #[test]
-fn values_that_cannot_be_are_refused_with_a_word_on_what_to_do() -> Result<()> {
+fn invalid_values_are_rejected_with_advice() -> Result<()> {
     let folder = process::folder("eventcast-chart-")?;
     let file = folder.path().join("values.json");
     let cases: Vec<Refused> = serde_saphyr::from_str(&chart::read("tests/chart/refused.yaml")?)?;

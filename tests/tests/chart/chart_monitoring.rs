@@ -1,4 +1,4 @@
-//! Alerts fire where they should, each has a runbook, and whatever is asked for is served.
+//! Alerts fire when they should, each has a runbook, and every metric that alerts, dashboards and runbooks query exists.
 
 use std::{collections::BTreeSet, fmt::Write as _, fs, process::Command, time::Duration};
 
@@ -189,7 +189,7 @@ async fn exercised(enough: impl Fn(&Known) -> Result<()>) -> Result<Known> {
     Ok(Known::of(&known))
 }
 
-/// Everything that a text asks for and nobody serves.
+/// All metrics that a text uses and that do not exist.
 fn unserved(known: &Known, texts: &[(String, String)]) -> Vec<String> {
     let mut all = Vec::new();
     for (place, text) in texts {
@@ -209,7 +209,7 @@ async fn whatever_alerts_dashboards_and_runbooks_ask_for_is_served() -> Result<(
         Ok(())
     })
     .await?;
-    // and the other way: a metric of the operator that nothing asks for is looked at by nobody
+    // and the reverse: every metric of the operator is used by an alert, a dashboard or a runbook
     let all: String = texts.iter().map(|(_, text)| text.as_str()).collect();
     for name in monitoring::operator()
         .0

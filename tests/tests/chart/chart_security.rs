@@ -1,4 +1,5 @@
-//! What the chart may do: its pods where nothing is allowed, its rights exactly those of the list.
+//! What the chart is allowed to do: its pods run under the restricted pod security standard, and its permissions are exactly the
+//! listed ones.
 
 use anyhow::{Context as _, Result};
 use eventcast_tests::{

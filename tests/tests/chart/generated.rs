@@ -1,4 +1,4 @@
-//! Generated documents are what their sources say: `make docs` writes them again.
+//! Generated documents match their sources; `make docs` writes them again.
 
 use anyhow::Result;
 use eventcast_crds::{

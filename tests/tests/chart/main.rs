@@ -1,4 +1,4 @@
-//! The Helm chart as it is rendered, and the files that are generated from types.
+//! The rendered Helm chart, and the files that are generated from types.
 
 mod chart;
 mod chart_monitoring;

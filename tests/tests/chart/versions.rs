@@ -1,4 +1,4 @@
-//! One version: of the workspace, the chart, the images that the chart asks for, and those that the Dockerfile labels.
+//! The workspace, the chart, the images that the chart uses and the labels in the Dockerfile have one version.
 
 use anyhow::{Context as _, Result, ensure};
 use eventcast_tests::chart;

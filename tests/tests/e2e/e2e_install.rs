@@ -1,7 +1,7 @@
-//! The chart on a real cluster, as a new user meets it: install, publish, subscribe, roll, lose pods, uninstall, come back.
+//! The chart on a real cluster, as a new user meets it: install, publish, subscribe, roll out, lose pods, uninstall, reinstall.
 //!
-//! `make e2e` runs it, on the cluster that `KUBECONFIG` names or on one that it starts itself. Every scenario installs
-//! the chart where it is not installed yet and works in a namespace of its own.
+//! `make e2e` runs it, on the cluster that `KUBECONFIG` names or on one that it starts itself. Every scenario installs the chart
+//! if it is not installed yet, and uses a namespace of its own.
 
 use std::time::Duration;
 
@@ -105,7 +105,7 @@ async fn a_roll_a_killed_broker_and_a_lost_leader_lose_nothing() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a cluster: make e2e"]
-async fn a_setting_that_needs_no_restart_comes_without_one() -> Result<()> {
+async fn a_setting_that_needs_no_restart_is_applied_without_one() -> Result<()> {
     scenario(async |cluster| {
         cluster.install().await?;
         let namespace = a_channel(cluster, "setting").await?;
@@ -152,7 +152,7 @@ async fn what_is_uninstalled_leaves_channels_serving_and_finds_them_again() -> R
             "the CRD went with the chart"
         );
         ensure!(cluster.has(&namespace, "evch/demo").await?, "the channel went with the chart");
-        // those who are there stay, those who come are served
+        // connected clients stay, new ones are served
         beats(&live).await?;
         expect(&replay, &["one", "two"]).await?;
 
@@ -249,7 +249,7 @@ async fn expect(url: &str, texts: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Waits until so many brokers serve, and no more.
+/// Waits until exactly this many brokers serve.
 async fn brokers(cluster: &Cluster, namespace: &str, count: usize) -> Result<()> {
     for key in ["replicas", "readyReplicas", "availableReplicas"] {
         let condition = format!("jsonpath={{.status.{key}}}={count}");

@@ -1,3 +1,3 @@
-//! The chart installed in a whole cluster: make e2e.
+//! The chart installed in a whole cluster: `make e2e`.
 
 mod e2e_install;

@@ -1,5 +1,5 @@
-//! A cluster of three with three copies: nodes are killed, stopped as they stand, and leaders sent away, one at a time, so
-//! that a quorum is always left. Three brokers, three hundred subscribers: nothing is lost, nothing comes twice.
+//! A cluster of three NATS servers with three replicas: servers are killed and paused, and leaders step down, one at a time, so
+//! that a quorum always remains. Three brokers and three hundred subscribers lose nothing and receive nothing twice.
 
 use std::time::Duration;
 

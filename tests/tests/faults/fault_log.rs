@@ -1,5 +1,5 @@
-//! The log itself changes: made anew, put back to an older state, or overtaken by retention; and brokers that are killed.
-//! Whoever misses something is told so, with the exact count where it can be known; the others miss nothing.
+//! The log itself changes: it is recreated, restored to an older state, or overtaken by retention; and brokers are killed.
+//! Subscribers that missed events are told so, with the exact count if it can be known; the others miss nothing.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ fn urls(brokers: &[Broker]) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_made_anew_is_told_and_read_from_its_beginning() -> Result<()> {
+async fn a_recreated_stream_is_declared_and_read_from_its_beginning() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start().await?;
     let brokers = brokers(&nats, [65_536, 32]).await?;
@@ -52,7 +52,7 @@ async fn a_stream_made_anew_is_told_and_read_from_its_beginning() -> Result<()> 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_older_store_is_noticed_and_told() -> Result<()> {
+async fn an_older_store_is_noticed_and_declared() -> Result<()> {
     init_tracing();
     let mut nats = NatsServer::start().await?;
     let brokers = brokers(&nats, [65_536, 32]).await?;
@@ -108,7 +108,7 @@ async fn killed_and_drained_brokers_lose_nothing() -> Result<()> {
 
 /// Events that fill every socket buffer several times over, while the log keeps only the last few hundred.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reader_overtaken_by_retention_is_told_the_exact_count() -> Result<()> {
+async fn a_reader_overtaken_by_retention_gets_the_exact_count() -> Result<()> {
     const EVENTS: u64 = 4000;
     const KEPT: u64 = 300;
     init_tracing();
@@ -176,7 +176,7 @@ async fn a_reader_overtaken_by_retention_is_told_the_exact_count() -> Result<()>
     let report = judge(world, &[Observed { name, filter, start: Start::Earliest, seen }]);
     report.assert_clean();
     assert!(lost > 0, "it was never overtaken: all {delivered} events came");
-    // several gaps may be told, as the buffers between take more; that they add up is what was judged
+    // there may be several gaps, depending on the buffers in between; the ledger has checked their sum
     assert_eq!(report.gaps().into_keys().collect::<Vec<_>>(), ["expired"]);
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Brokers that lose sight of a NATS that lives: their wire is cut or frozen. They lose nothing, and what they missed meanwhile,
-//! even another log in the place of theirs, they learn before they say anything about it.
+//! Brokers that cannot reach a running NATS server, because their connection is cut or frozen. They lose nothing, and they learn
+//! what changed meanwhile, even that the log is another one, before they tell clients anything about it.
 
 use std::time::Duration;
 
@@ -55,9 +55,9 @@ async fn brokers_that_lose_sight_of_the_server_lose_nothing() -> Result<()> {
     Ok(())
 }
 
-/// A broker that cannot reach NATS does not know that the log is another one. It must not send those who know away from it.
+/// A broker that cannot reach NATS does not know that the log was recreated. It must not reject clients with cursors of the new log.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broker_that_missed_the_new_log_sends_nobody_back() -> Result<()> {
+async fn a_broker_that_missed_the_new_log_resets_no_cursor() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start().await?;
     let link = Link::to(&nats.url()).await?;
@@ -111,7 +111,7 @@ async fn a_broker_that_missed_the_new_log_sends_nobody_back() -> Result<()> {
     })
     .await??;
     assert_eq!(event.data, "new-2", "{:?}", event.raw);
-    // who was there all the time is told, and reads the new log from its beginning
+    // a client that was connected all the time is told, and reads the new log from its beginning
     let gap = loyal.next_of("eventcast.gap", WAIT_TIMEOUT).await?;
     assert_eq!(gap.json()?["reason"], "new-incarnation");
     for text in ["new-1", "new-2"] {
@@ -120,16 +120,16 @@ async fn a_broker_that_missed_the_new_log_sends_nobody_back() -> Result<()> {
     Ok(())
 }
 
-/// Replays wait for a page of the old log when it is gone; nobody shall wait for the others' tries to fail one by one.
+/// Replays wait for a page of the old log, which is gone. No replay may wait for the attempts of the others to fail one by one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn replays_that_wait_for_a_lost_page_are_told_soon() -> Result<()> {
+async fn replays_that_wait_for_a_lost_page_are_answered_soon() -> Result<()> {
     const READERS: usize = 60;
     init_tracing();
     let nats = NatsServer::start().await?;
     let link = Link::to(&nats.url()).await?;
     let config = |config: &mut BrokerConfig| config.memory.tail_events = 32;
     let behind = Broker::start(&link.url(), config).await?;
-    // publishes, for a publisher's broker may have its pages in memory; and makes the stream anew
+    // the other broker publishes, because the publisher's broker may have the pages in memory, and recreates the stream
     let ahead = Broker::start(&nats.url(), |_| {}).await?;
     let body = (0..300).map(|number| format!("{{\"data\":\"{number}\"}}\n")).collect::<String>();
     let batch = http::Publish::new(body).header("Content-Type", "application/x-ndjson");

@@ -1,4 +1,5 @@
-//! One nats-server that is killed and comes back, three brokers, a hundred subscribers: nothing is lost, nothing comes twice.
+//! One NATS server that is killed and restarted, three brokers, a hundred subscribers: nothing is lost, nothing is delivered
+//! twice.
 //!
 //! The three brokers keep tails of different sizes, so that the same faults meet readers of the tail and of pages.
 

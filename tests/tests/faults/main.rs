@@ -1,4 +1,4 @@
-//! Kills, stops, elections, partitions, and lost and recreated logs, judged by the ledger.
+//! Kills, pauses, elections, partitions, and lost and recreated logs, checked by the ledger.
 
 mod fault_cluster;
 mod fault_log;

@@ -1,4 +1,5 @@
-//! Publishing where NATS does not work: which outcome is told, how soon, and that a repetition with the key stores once.
+//! Publishing while NATS fails: which outcome the publisher is told, how soon, and that a repetition with the same key is stored
+//! once.
 
 use std::time::Duration;
 
@@ -57,7 +58,7 @@ async fn make_stream(nats: &NatsServer, change: impl FnOnce(&mut Config)) -> Res
 }
 
 #[tokio::test]
-async fn without_nats_nothing_is_stored_and_nobody_is_cut_off() -> Result<()> {
+async fn without_nats_nothing_is_stored_and_no_client_is_cut_off() -> Result<()> {
     init_tracing();
     let mut nats = NatsServer::start().await?;
     let broker = Broker::start(&nats.url(), |config| {
@@ -99,7 +100,7 @@ async fn without_nats_nothing_is_stored_and_nobody_is_cut_off() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_unknown_outcome_is_told_with_the_key_that_settles_it() -> Result<()> {
+async fn an_unknown_outcome_is_reported_with_its_idempotency_key() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start().await?;
     let broker = Broker::start(&nats.url(), |config| {
@@ -148,7 +149,7 @@ async fn an_unknown_outcome_is_told_with_the_key_that_settles_it() -> Result<()>
 }
 
 #[tokio::test]
-async fn a_deleted_stream_takes_nothing_until_it_is_back() -> Result<()> {
+async fn a_deleted_stream_stores_nothing_until_it_is_recreated() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start().await?;
     make_stream(&nats, |_| {}).await?;
@@ -174,7 +175,7 @@ async fn a_deleted_stream_takes_nothing_until_it_is_back() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_nats_does_not_take_is_refused_before_anything_is_stored() -> Result<()> {
+async fn events_that_nats_rejects_are_refused_before_anything_is_stored() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start().await?; // takes 1 MiB in a message
     let broker = Broker::start(&nats.url(), |config| {
@@ -198,7 +199,7 @@ async fn what_nats_does_not_take_is_refused_before_anything_is_stored() -> Resul
 }
 
 #[tokio::test]
-async fn full_storage_is_told() -> Result<()> {
+async fn full_storage_is_reported() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start().await?;
     make_stream(&nats, |config| {

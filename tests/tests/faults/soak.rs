@@ -1,7 +1,7 @@
-//! A soak: channels whose retention is by age, by number and by bytes, purged, erased from and served by brokers that are killed,
-//! for half an hour. Nothing is served more than two seconds after the log has dropped it, and the ledger balances.
+//! A soak test: for half an hour, channels with retention by age, by number and by bytes are purged, erased from, and served by
+//! brokers that are killed. Nothing is served more than two seconds after the log has dropped it, and the ledger balances.
 //!
-//! `make soak` runs it; `SOAK_SECONDS` makes it shorter. It is no part of `make test`.
+//! `make soak` runs it; `SOAK_SECONDS` makes it shorter. It is not part of `make test`.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -42,7 +42,7 @@ struct Dropped {
 }
 
 impl Dropped {
-    /// Why `sequence` may not be in what a reader got who asked at `asked`.
+    /// Why a response to a request sent at `asked` must not contain `sequence`.
     fn forbids(&self, sequence: u64, asked: Instant) -> Option<String> {
         let until = asked.checked_sub(FORGET_TIMEOUT)?;
         let first = self.beginnings.iter().rev().find(|(at, _)| *at <= until)?.1;
@@ -123,7 +123,7 @@ impl Soaked {
 
 /// Something that drops events; gives the name of it.
 async fn drop_something(soaked: &Soaked, ledger: &Ledger, rng: &mut Rng) -> Result<&'static str> {
-    // Nobody publishes meanwhile: so it is known what exactly was erased.
+    // Nothing is published meanwhile, so that it is known exactly what was erased.
     let _paused = ledger.pause().await;
     let before = deleted(&soaked.log).await?;
     let url = &soaked.urls[rng.usize(..soaked.urls.len())];
@@ -200,7 +200,7 @@ fn channel(name: &str) -> ChannelConfig {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "half an hour: make soak"]
-async fn nothing_is_served_that_the_log_has_dropped() -> Result<()> {
+async fn events_that_the_log_has_dropped_are_never_served() -> Result<()> {
     init_tracing();
     let seconds = std::env::var("SOAK_SECONDS").ok().map_or(Ok(1800), |text| text.parse())?;
     let until = Instant::now() + Duration::from_secs(seconds);

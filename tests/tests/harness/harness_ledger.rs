@@ -1,5 +1,5 @@
-//! The ledger as a whole against a small broker in memory that can be told to do wrong: it must find out, and it must not
-//! complain where nothing is wrong. Only this test has a broker that is not ours; the suites have the real one.
+//! The whole ledger against a small broker in memory that can be told to misbehave. The ledger must find every fault, and must
+//! report none if there is none. Only this test uses a fake broker; the other suites use the real one.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 

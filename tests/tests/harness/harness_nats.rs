@@ -1,4 +1,4 @@
-//! The harness against the real nats-server: what the fault suites rely on holds.
+//! The NATS harness against the real nats-server: what the fault suites rely on.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The harness itself: the ledger and the NATS servers that other suites rely on.
+//! Tests of the harness: the ledger and the NATS servers that other suites rely on.
 
 mod harness_ledger;
 mod harness_nats;

@@ -1,4 +1,5 @@
-//! What the API server takes of an EventChannel and what it refuses: every rule with a good and a bad object, and its words.
+//! What the API server accepts and rejects of an EventChannel: every validation rule with a valid and an invalid object, and its
+//! message.
 
 use anyhow::{Result, ensure};
 use eventcast_crds::channel::{EventChannel, rules::RULES};
@@ -179,7 +180,7 @@ fn changes() -> Vec<(&'static str, Value, Value, Value)> {
 }
 
 #[tokio::test]
-async fn every_rule_takes_the_good_and_refuses_the_bad_with_its_words() -> Result<()> {
+async fn every_rule_accepts_valid_and_rejects_invalid_objects_with_its_message() -> Result<()> {
     init_tracing();
     let cluster = ApiServer::shared().await?;
     install_crd(&cluster).await?;

@@ -1,4 +1,4 @@
-//! The harness against the real API server: what the suites of the operator rely on holds.
+//! The Kubernetes harness against the real API server: what the operator suites rely on.
 
 use std::time::Duration;
 
@@ -109,7 +109,7 @@ async fn kubectl_reads_what_clients_write_and_the_other_way_round() -> Result<()
 }
 
 #[tokio::test]
-async fn a_service_account_has_the_rights_of_its_roles_and_the_audit_log_tells() -> Result<()> {
+async fn a_service_account_has_the_rights_of_its_roles_and_is_audited() -> Result<()> {
     let server = ApiServer::start().await?;
     let admin = server.client().await?;
     let namespace = temp_namespace(&admin).await?;

@@ -1,4 +1,5 @@
-//! An operator notices when a part of it dies: it says which and why, ends what is under way, and exits with 70.
+//! An operator notices when one of its tasks dies: it names the task and the reason, finishes what is under way, and exits with
+//! code 70.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -15,7 +16,7 @@ use serde_json::json;
 const WAIT_TIMEOUT: Duration = Duration::from_secs(40);
 const EXIT_FAILED: Option<i32> = Some(70);
 
-/// Its last word names the task.
+/// Its last log line names the task.
 fn last_word(log: &str, task: &str) -> Result<()> {
     let last = log.lines().last().context("no word")?;
     assert!(last.contains(task) && last.contains(" failed: "), "{task}: {last}");
@@ -51,7 +52,7 @@ async fn the_death_of_any_critical_task_ends_the_operator() -> Result<()> {
     Ok(())
 }
 
-/// Whatever file with credentials it is: the last word names the file and says what is wrong with it.
+/// For every file with credentials, the last log line names the file and says what is wrong with it.
 #[tokio::test]
 async fn a_file_of_nats_that_cannot_be_read_is_named_with_the_reason() -> Result<()> {
     init_tracing();

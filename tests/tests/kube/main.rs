@@ -1,4 +1,4 @@
-//! The operator and the definition of an EventChannel on a real API server and NATS.
+//! The operator and the EventChannel definition with a real API server and NATS.
 
 mod admit;
 mod harness_kube;

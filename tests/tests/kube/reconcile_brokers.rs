@@ -40,7 +40,7 @@ async fn pod(ns: &TestNamespace, channel: &str, port: u16, status: Value) -> Res
 }
 
 #[tokio::test]
-async fn an_image_that_cannot_be_had_is_told_with_its_name() -> Result<()> {
+async fn an_image_that_cannot_be_pulled_is_reported_with_its_name() -> Result<()> {
     init_tracing();
     let ns = TestNamespace::start().await?;
     ns.apply("orders", json!({"brokers": {"image": "nowhere.example/broker:none"}})).await?;

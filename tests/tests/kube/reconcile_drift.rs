@@ -1,5 +1,5 @@
-//! What others change of a channel's objects comes back, by whatever way they wrote it: an edit, a second manager of server-side
-//! apply, an update of the whole object. What they add where we declare nothing stays.
+//! Drift: the operator restores fields of its objects that others changed, however they wrote them: an edit, another manager of
+//! server-side apply, or an update of the whole object. Fields that the operator does not declare stay as they are.
 
 use anyhow::{Context as _, Result, ensure};
 use eventcast_tests::{
@@ -124,7 +124,7 @@ async fn ns() -> Result<TestNamespace> {
 }
 
 #[tokio::test]
-async fn labels_annotations_and_owners_come_back_on_every_kind() -> Result<()> {
+async fn labels_annotations_and_owners_are_restored_on_every_kind() -> Result<()> {
     init_tracing();
     let ns = ns().await?;
     for kind in kinds(&ns) {
@@ -295,7 +295,7 @@ async fn the_pod_template_is_ours_and_podtemplate_is_the_way_in() -> Result<()> 
 }
 
 #[tokio::test]
-async fn what_others_write_into_any_other_object_comes_back() -> Result<()> {
+async fn changes_of_others_to_any_other_object_are_reverted() -> Result<()> {
     init_tracing();
     let ns = ns().await?;
     let budget = kind::<PodDisruptionBudget>(&ns);

@@ -1,4 +1,4 @@
-//! What goes wrong around the operator: NATS and the API server away, the operator killed at any moment, two operators.
+//! Faults around the operator: NATS and the API server unreachable, the operator killed at any moment, two operators at once.
 
 use std::time::Duration;
 
@@ -104,7 +104,7 @@ async fn the_api_server_goes_away_and_comes_back() -> Result<()> {
     apply(&client, &namespace, "after", json!({})).await?;
     accepted(&client, &namespace, "after").await?;
     assert!(operator.process()?.pid() > 0, "a short outage ends no operator");
-    // One that stands still for longer than the Lease allows ends it: nobody knows who leads then.
+    // An operator that is paused for longer than its Lease exits, because another one may lead by then.
     server.pause()?;
     let code = operator.wait_exit(Duration::from_secs(40)).await?;
     assert_eq!(code, Some(1), "{}", operator.log());
@@ -116,7 +116,7 @@ async fn the_api_server_goes_away_and_comes_back() -> Result<()> {
 }
 
 #[tokio::test]
-async fn of_two_operators_one_works_and_one_that_lost_the_lease_writes_nothing() -> Result<()> {
+async fn only_the_operator_with_the_lease_writes() -> Result<()> {
     init_tracing();
     let server = ApiServer::start().await?;
     install_crd(&server).await?;

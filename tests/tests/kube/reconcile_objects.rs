@@ -1,4 +1,4 @@
-//! A channel and what is made of it: created, changed, drifted, deleted, on a real API server and a real NATS.
+//! The objects of a channel: created, changed, repaired and deleted, with a real API server and a real NATS server.
 
 use anyhow::{Context as _, Result, ensure};
 use eventcast_crds::channel::EventChannel;
@@ -224,7 +224,7 @@ async fn drift_is_repaired_and_what_others_add_stays() -> Result<()> {
     .await?;
     assert!(ns.operator.metric("eventcast_operator_drift_repairs_total", &[]).await? >= 3.0);
 
-    // The stream, too: what somebody changes there comes back, and its events stay.
+    // The same for the stream: the operator restores what somebody changed, and its events stay.
     let jetstream = ns.nats.jetstream().await?;
     let mut config = ns.stream("orders").await?;
     config.max_age = std::time::Duration::from_secs(300);
@@ -263,7 +263,7 @@ async fn nothing_is_written_where_nothing_differs() -> Result<()> {
 #[tokio::test]
 async fn an_object_of_somebody_else_is_never_taken() -> Result<()> {
     init_tracing();
-    // what only a person can mend waits for a resync
+    // errors that only a person can fix wait for a resync
     let ns = TestNamespace::start_with(&["--resync-seconds=2"]).await?;
     let theirs = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "orders-broker"}, "data": {"theirs": "yes"}});
     let api: Api<ConfigMap> = ns.api();

@@ -1,4 +1,4 @@
-//! The operator with the rights that the chart grants, and no other: every call is allowed, and every right is used.
+//! The operator with exactly the permissions that the chart grants: every call is allowed, and every permission is used.
 
 use std::collections::BTreeSet;
 
@@ -221,7 +221,7 @@ async fn every_call_is_allowed_and_every_right_is_used() -> Result<()> {
     assert!(refused.is_empty(), "calls without a right: {refused:#?}");
     let used: BTreeSet<Right> = calls
         .into_iter()
-        // what everybody may: questions about one's own rights, discovery
+        // allowed to everybody: questions about one's own permissions, discovery
         .filter(|e| !e.resource.is_empty() && e.group != "authorization.k8s.io")
         .flat_map(|e| {
             let resource = [e.resource, e.subresource].join("/");

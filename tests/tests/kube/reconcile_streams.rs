@@ -1,4 +1,4 @@
-//! A channel and its stream: kept, deleted, found again, adopted, refused. Data is never touched unless somebody asked for it.
+//! The stream of a channel: kept, deleted, found again, adopted, rejected. Data is never touched unless a user asked for it.
 
 use anyhow::{Result, ensure};
 use eventcast_crds::channel::EventChannel;
@@ -59,7 +59,7 @@ async fn a_channel_that_is_deleted_leaves_its_events_and_finds_them_again() -> R
 }
 
 #[tokio::test]
-async fn a_channel_with_the_policy_delete_takes_its_stream_along() -> Result<()> {
+async fn a_channel_with_the_policy_delete_deletes_its_stream() -> Result<()> {
     init_tracing();
     let ns = TestNamespace::start().await?;
     ns.apply("orders", json!({"deletionPolicy": "Delete"})).await?;
@@ -144,7 +144,7 @@ async fn a_stream_of_somebody_else_is_taken_only_where_the_channel_says_so() -> 
     assert_eq!(messages(&ns, "LEGACY").await?, 1);
     assert!(ns.events("orders").await?.contains(&"StreamAdopted".to_owned()));
 
-    // Nor is another channel's stream to be had, by whatever policy.
+    // Another channel's stream cannot be adopted, whatever the policy.
     ns.apply("thief", json!({"stream": {"name": "LEGACY", "adoptionPolicy": "Adopt"}})).await?;
     let condition = ns.condition("thief", "StreamReady", "False", "NotOwned").await?;
     assert!(condition.message.contains(&format!("{}/orders", ns.name)), "{}", condition.message);
@@ -152,7 +152,7 @@ async fn a_stream_of_somebody_else_is_taken_only_where_the_channel_says_so() -> 
 }
 
 #[tokio::test]
-async fn what_jetstream_refuses_is_told_and_nothing_is_lost() -> Result<()> {
+async fn errors_of_jetstream_are_reported_and_nothing_is_lost() -> Result<()> {
     init_tracing();
     let ns = TestNamespace::start().await?;
     ns.apply("large", json!({"retention": {"maxBytes": 1_u64 << 40}})).await?;
@@ -175,7 +175,7 @@ async fn what_jetstream_refuses_is_told_and_nothing_is_lost() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_stream_that_was_deleted_is_made_anew_and_its_loss_is_told() -> Result<()> {
+async fn a_deleted_stream_is_recreated_and_its_loss_is_reported() -> Result<()> {
     init_tracing();
     let ns = TestNamespace::start_with(&["--resync-seconds=1"]).await?;
     ns.apply("orders", json!({})).await?;

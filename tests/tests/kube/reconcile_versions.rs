@@ -1,4 +1,4 @@
-//! CRD and operator of different versions: told, and harmless.
+//! CRD and operator of different versions: reported, and harmless.
 
 use anyhow::{Result, ensure};
 use eventcast_crds::channel::{EventChannel, crd};

@@ -1,4 +1,5 @@
-//! What only a person can mend is told once and waits; what may pass is tried again; what is well all the same is told, too.
+//! Errors that only a person can fix are reported once and wait; errors that may pass are retried; conditions that are fine are
+//! reported too.
 
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ async fn failures(ns: &TestNamespace, reason: &str) -> Result<f64> {
 }
 
 #[tokio::test]
-async fn what_a_person_must_mend_is_told_once_and_waits() -> Result<()> {
+async fn errors_that_need_a_person_are_reported_once_and_wait() -> Result<()> {
     init_tracing();
     let ns = TestNamespace::start().await?;
     let jetstream = ns.nats.jetstream().await?;
@@ -115,7 +116,7 @@ async fn what_a_person_must_mend_is_told_once_and_waits() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_deletion_that_waits_is_told_once() -> Result<()> {
+async fn a_blocked_deletion_is_reported_once() -> Result<()> {
     init_tracing();
     let mut ns = TestNamespace::start().await?;
     ns.apply("orders", json!({"deletionPolicy": "Delete"})).await?;
@@ -144,7 +145,7 @@ async fn a_deletion_that_waits_is_told_once() -> Result<()> {
 }
 
 #[tokio::test]
-async fn events_that_nats_does_not_take_and_streams_that_erase_nothing_are_told() -> Result<()> {
+async fn events_that_nats_rejects_and_streams_that_erase_nothing_are_reported() -> Result<()> {
     init_tracing();
     let ns = TestNamespace::start().await?;
     ns.apply("large", json!({"publishing": {"maxEventBytes": 2 << 20}})).await?;

@@ -1,5 +1,4 @@
-//! Attacks with bytes that are hardly HTTP, each named as in sse.md, section 5: A1 to A8, A34. The broker refuses them,
-//! closes the connection, and goes on serving everybody else.
+//! Attacks with malformed HTTP: A1 to A8, A34. The broker rejects them, closes the connection, and keeps serving everybody else.
 
 use std::time::Duration;
 
@@ -32,7 +31,7 @@ async fn asked(
     Ok((connection.read_head().await?, connection))
 }
 
-/// Everybody else is served: the end of every test here.
+/// Other clients are still served: the last check of every test here.
 async fn alive(broker: &BrokerWithNats) -> Result<()> {
     let mut stream = broker.open_stream(Version::Http1, "").await?;
     broker.publish("alive").await?;

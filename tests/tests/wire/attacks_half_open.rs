@@ -1,5 +1,6 @@
-//! A20 of sse.md, section 5: a peer that vanishes without a FIN. A filter on its own socket drops all that comes in, so that
-//! nothing is acknowledged ever after: no privileges, no firewall. Takes most of a minute, because the kernel does.
+//! A20: a peer that vanishes without a FIN. A filter on the peer's own socket drops everything that arrives, so nothing is
+//! acknowledged any more; this needs no privileges and no firewall. The test takes most of a minute, because the kernel's
+//! time-outs do.
 
 use std::time::Duration;
 

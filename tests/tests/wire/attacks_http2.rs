@@ -1,5 +1,5 @@
-//! Attacks on HTTP/2, each named as in sse.md, section 5: A16 (rapid reset), A17 (CONTINUATION flood), A18 (floods of
-//! settings and pings, windows of zero). The connection suffers, nobody else does.
+//! Attacks on HTTP/2: A16 (rapid reset), A17 (CONTINUATION flood), A18 (floods of SETTINGS and PING frames, windows of zero).
+//! Only the attacking connection suffers.
 
 use std::time::Duration;
 
@@ -91,7 +91,7 @@ async fn a17_a_flood_of_continuations_ends_the_connection() -> Result<()> {
     Ok(())
 }
 
-/// A18: settings, pings and window updates by the hundred thousand, whose answers nobody reads, cost no memory.
+/// A18: a hundred thousand SETTINGS, PING and WINDOW_UPDATE frames whose replies are not read cost no memory.
 #[tokio::test]
 async fn a18_floods_of_settings_and_pings_cost_no_memory() -> Result<()> {
     let broker = BrokerWithNats::start(|_| {}).await?;
@@ -169,7 +169,7 @@ async fn a18_a_window_that_was_never_open_is_reset_too() -> Result<()> {
     Ok(())
 }
 
-/// Waits until so many were ended because they did not read.
+/// Waits until this many were disconnected because they did not read.
 async fn stalled(broker: &BrokerWithNats, count: f64) -> Result<()> {
     eventually("those that do not read are ended", WAIT_TIMEOUT, || async {
         let labels = [("reason", "stalled")];

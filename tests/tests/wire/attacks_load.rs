@@ -1,5 +1,5 @@
-//! Attacks with many requests, or readers that do not read, each named as in sse.md, section 5: A15, A19, A21, A22. Limits
-//! hold and say which of them it was; memory stays bounded; nobody else notices.
+//! Attacks with many requests, or with readers that do not read: A15, A19, A21, A22. Limits hold and are counted by reason;
+//! memory stays bounded; other clients do not notice.
 
 use std::{process::Command, time::Duration};
 
@@ -16,8 +16,8 @@ use serde_json::json;
 const WAIT_TIMEOUT: Duration = Duration::from_secs(8);
 const MIB: u64 = 1 << 20;
 
-/// A15: many who replay from the oldest cursor at once share what is read: the log is not read once for each of them, and
-/// who listens live is served beside them.
+/// A15: many replays from the oldest cursor share the pages that are read: the log is not read once for each of them, and
+/// live subscribers are served meanwhile.
 #[tokio::test]
 async fn a15_replays_from_the_oldest_cursor_share_what_is_read() -> Result<()> {
     let broker = BrokerWithNats::start(|config| config.memory.tail_events = 16).await?;
@@ -44,7 +44,7 @@ async fn a15_replays_from_the_oldest_cursor_share_what_is_read() -> Result<()> {
             assert_eq!(ids, 3001, "the cursor of the beginning, and each event once");
         }
     }
-    // 60 replays of 3001 events: 12 pages of 256, some of them read anew while the newest is not yet full
+    // 60 replays of 3001 events: 12 pages of 256, some of them read again while the newest page is not full
     let pages = broker.metric("eventcast_page_loads_total", &[]).await?;
     ensure!(pages <= 60.0, "{pages} pages were read");
     let grown = broker.rss()?.saturating_sub(before) / MIB;
@@ -56,10 +56,10 @@ async fn a15_replays_from_the_oldest_cursor_share_what_is_read() -> Result<()> {
     Ok(())
 }
 
-/// A19: who never reads is disconnected when the stall deadline has passed, and counted; what it was sent is bounded; its
-/// cursor is not lost, and nobody else waits.
+/// A19: a client that never reads is disconnected at the stall deadline, and counted; its buffered bytes are bounded; its
+/// cursor stays valid, and no other client waits.
 #[tokio::test]
-async fn a19_who_never_reads_is_disconnected_and_costs_little() -> Result<()> {
+async fn a19_a_client_that_never_reads_is_disconnected_and_costs_little() -> Result<()> {
     let broker = BrokerWithNats::start(|config| {
         config.channels[0].delivery.stall_seconds = 2;
         config.memory.tail_bytes = 8 << 20;
@@ -88,7 +88,7 @@ async fn a19_who_never_reads_is_disconnected_and_costs_little() -> Result<()> {
     broker.wait_for_metric("eventcast_disconnects_total", &stalled, WAIT_TIMEOUT, all).await?;
     broker.wait_for_metric("eventcast_subscribers", &[], WAIT_TIMEOUT, |open| open == 1.0).await?;
     broker.wait_for_metric("eventcast_connections", &[], WAIT_TIMEOUT, |open| open == 1.0).await?;
-    // 20 MB were published; 30 who queued it all would be 600 MB
+    // 20 MB were published; 30 clients with a queue of it all would hold 600 MB
     let grown = most.saturating_sub(before) / MIB;
     ensure!(grown < 80, "{grown} MiB more than before");
     let again =
@@ -213,9 +213,9 @@ async fn a21_a_storm_of_connections_leaves_nothing_behind() -> Result<()> {
     Ok(())
 }
 
-/// A22: subscribers cost the log nothing: a herd that comes back is served by the one consumer that was there before.
+/// A22: subscribers cost the log nothing: a herd that reconnects is served by the one consumer that existed before.
 #[tokio::test]
-async fn a22_a_herd_makes_no_consumers_and_is_told_to_come_back_spread_out() -> Result<()> {
+async fn a22_a_herd_creates_no_consumers_and_reconnects_spread_out() -> Result<()> {
     let mut broker = BrokerWithNats::start(|_| {}).await?;
     broker.publish("0").await?;
     let herd = async |broker: &BrokerWithNats| -> Result<Vec<RawResponse>> {

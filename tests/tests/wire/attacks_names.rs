@@ -1,5 +1,5 @@
-//! Attacks with text in the wrong place, each named as in sse.md, section 5: A9 to A14, A31. What cannot be used is refused
-//! with a 4xx; nothing reaches the stream, the log or another channel under a false name.
+//! Attacks with text in the wrong place: A9 to A14, A31. Invalid names are rejected with a 4xx status; nothing reaches the
+//! stream, the log or another channel under a false name.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ async fn a9_line_ends_in_names_and_ids_make_no_fields() -> Result<()> {
             stream.next_block_with("data: x").await?.contains("event: a\u{2028}b\n"),
             "as it is"
         );
-        // a cursor comes back to who sent it
+        // a cursor is echoed to the client that sent it
         let query = "?lastEventId=a%0A%0Aevent:%20evil%0Adata:%20x%0D%0A%0A%00";
         let mut stream = broker.subscribe(version, query, &[]).await?;
         stream.read_retry().await?;
@@ -281,7 +281,7 @@ async fn a13_nothing_lands_outside_the_prefix_of_the_channel() -> Result<()> {
 
 /// A14: whatever comes as `Last-Event-ID` gets a stream, never another channel's events, and within seconds.
 #[tokio::test]
-async fn a14_any_last_event_id_gets_a_stream_and_a_word_about_it() -> Result<()> {
+async fn a14_any_last_event_id_gets_a_stream_and_a_gap() -> Result<()> {
     let broker = BrokerWithNats::start(|config| {
         config.channels.push(ChannelConfig::new("default", "other"));
     })

@@ -1,7 +1,7 @@
-//! Attacks through browsers, proxies and logs, each named as in sse.md, section 5: A26, A27, A29, A32, A33, A35.
+//! Attacks through browsers, proxies and logs: A26, A27, A29, A32, A33, A35.
 //!
-//! Left out, because there are neither tokens nor webhooks in this version: A23 (forged JWTs), A24 (expiry in the middle of a
-//! stream), A25 (one of many channels forbidden), A28 (SSRF by webhook or key URLs), A30 (clock skew of tokens).
+//! Left out, because this version has neither tokens nor webhooks: A23 (forged JWTs), A24 (expiry in the middle of a stream), A25
+//! (one of many channels forbidden), A28 (SSRF by webhook or key URLs), A30 (clock skew of tokens).
 
 use std::time::Duration;
 
@@ -171,7 +171,7 @@ async fn a29_nothing_that_clients_write_gets_raw_into_logs_or_labels() -> Result
     Ok(())
 }
 
-/// A32: HTML in an event, or echoed in a refusal, is no page, whoever opens the URL.
+/// A32: HTML in an event, or echoed in a problem, is never rendered as a page.
 #[tokio::test]
 async fn a32_html_in_events_is_never_a_page() -> Result<()> {
     let broker = BrokerWithNats::start(|_| {}).await?;
@@ -199,7 +199,7 @@ async fn a32_html_in_events_is_never_a_page() -> Result<()> {
     Ok(())
 }
 
-/// A33: who a client says it is counts only from proxies that are trusted.
+/// A33: headers with a client's address count only if a trusted proxy sent them.
 #[tokio::test]
 async fn a33_forwarded_addresses_count_only_from_trusted_proxies() -> Result<()> {
     for trusted in [networks([]), networks(["10.0.0.0/8"])] {

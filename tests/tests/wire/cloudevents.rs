@@ -1,5 +1,5 @@
-//! CloudEvents as other systems send them: byte for byte, with long names, by every way in, and with the handshakes of Knative and
-//! of webhooks.
+//! CloudEvents as other systems send them: byte for byte, with long names, by every way of publishing, and with the handshakes of
+//! Knative and of webhooks.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The configuration as an operator meets it: what `check` says, which source wins, and what changes while a broker runs.
+//! The configuration: what `check` reports, which source takes precedence, and what changes while a broker runs.
 
 use std::{fs, time::Duration};
 
@@ -59,7 +59,7 @@ async fn check_names_every_problem_with_its_path() -> Result<()> {
 }
 
 #[tokio::test]
-async fn unknown_keys_and_bad_values_are_told_together() -> Result<()> {
+async fn unknown_keys_and_bad_values_are_reported_together() -> Result<()> {
     init_tracing();
     let file = format!("{VALID}colour: red\nquery: {{concurrent: 0}}");
     refused(&file, &["colour", "query.concurrent"]).await
@@ -155,7 +155,7 @@ async fn check_asks_nats_only_where_it_is_told_to() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_broker_says_at_its_start_that_nats_does_not_take_its_largest_events() -> Result<()> {
+async fn a_starting_broker_warns_that_nats_rejects_its_largest_events() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start().await?;
     let broker = Broker::start(&nats.url(), |config| {
@@ -211,7 +211,7 @@ async fn a_running_broker_warns_of_unknown_keys_and_counts_them() -> Result<()> 
     Ok(())
 }
 
-/// Whatever file with credentials it is: the last word names the file and says what is wrong with it.
+/// For every file with credentials, the last log line names the file and says what is wrong with it.
 #[tokio::test]
 async fn a_file_of_nats_that_cannot_be_read_is_named_with_the_reason() -> Result<()> {
     init_tracing();

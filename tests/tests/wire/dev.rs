@@ -1,4 +1,4 @@
-//! `eventcast-broker dev` as its user has it: the printed addresses, restarts, kills, signals, and the choices it leaves.
+//! `eventcast-broker dev` as its user sees it: the printed addresses, restarts, kills, signals, and its options.
 
 use std::{
     fs,
@@ -199,7 +199,7 @@ async fn events_survive_a_kill_and_the_orphan_is_ended() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_killed_nats_server_is_started_again_and_nobody_loses_anything() -> Result<()> {
+async fn a_killed_nats_server_is_restarted_and_nothing_is_lost() -> Result<()> {
     init_tracing();
     let dev = Dev::started().await?;
     let url = dev.events()?;

@@ -1,4 +1,4 @@
-//! Erasing events on request: who may, what is gone afterwards and where, and what is refused.
+//! Erasing events on request: who is allowed to, what is gone afterwards and where, and what is rejected.
 
 use std::time::Duration;
 
@@ -76,7 +76,7 @@ async fn an_erased_event_is_gone_at_once_and_soon_everywhere() -> Result<()> {
     })
     .await?;
     for broker in [&broker, &other] {
-        // Neither from before it nor from its own cursor is anything missed, repeated, or told.
+        // Neither from before it nor from its own cursor is anything missed or repeated, or a gap declared.
         for (cursor, due) in [(&cursors[1], &left[2..]), (&cursors[2], &left[2..])] {
             let mut stream = EventStream::connect(&broker.events_url(""), Some(cursor)).await?;
             for data in due {
@@ -180,7 +180,7 @@ async fn what_cannot_be_erased_is_refused_with_reasons() -> Result<()> {
 }
 
 #[tokio::test]
-async fn only_who_may_publish_may_erase() -> Result<()> {
+async fn only_publishers_may_erase() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start().await?;
     let broker = one(&nats).await?;

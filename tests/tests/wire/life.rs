@@ -1,4 +1,5 @@
-//! A broker notices when a part of it dies: it says which and why, is not ready any more, drains, and ends with 70.
+//! A broker notices when one of its tasks dies: it names the task and the reason, becomes unready, drains, and exits with code
+//! 70.
 
 use std::{fs, time::Duration};
 
@@ -72,7 +73,7 @@ impl Patient {
         Ok(stream)
     }
 
-    /// Holds it to its end: streams are told, the process exits with 70, and its last word names the task.
+    /// Checks its end: streams get a closing event, the process exits with 70, and its last log line names the task.
     async fn dies_of(&mut self, task: &str, stream: &mut EventStream) -> Result<()> {
         let closing = stream.next_of("eventcast.closing", WAIT_TIMEOUT).await?.json()?;
         assert_eq!(closing["reason"], "draining", "{task}");

@@ -1,4 +1,4 @@
-//! Whose request it is: what trusted proxies say of a client's address, in every way that they say it.
+//! The address of a client: what trusted proxies say about it, in every header and protocol they use.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -120,7 +120,7 @@ async fn behind(
 }
 
 #[tokio::test]
-async fn the_proxy_protocol_says_who_the_client_is() -> Result<()> {
+async fn the_proxy_protocol_gives_the_address_of_the_client() -> Result<()> {
     let broker = start(|config| config.limits.proxy_protocol = ProxyProtocol::Required).await?;
     let address = broker.address().to_owned();
     let line = b"PROXY TCP4 203.0.113.7 10.0.0.1 40000 8080\r\n";

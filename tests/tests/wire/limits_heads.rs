@@ -1,4 +1,4 @@
-//! Heads and the time between them: how large, how slow, how idle, over HTTP/1.1 and HTTP/2.
+//! Request heads and the time between them: their size, slow heads and idle connections, over HTTP/1.1 and HTTP/2.
 
 use std::time::Duration;
 

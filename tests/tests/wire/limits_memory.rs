@@ -1,4 +1,4 @@
-//! Bodies on their way in and answers on their way out have a budget, of which one client has a part.
+//! Request bodies and responses in memory have a budget, and one client gets only a part of it.
 
 use std::time::Duration;
 
@@ -60,8 +60,7 @@ async fn publish(broker: &BrokerWithNats, client: &str) -> Result<u16> {
 }
 
 #[tokio::test]
-async fn bodies_of_one_client_that_never_end_take_neither_memory_nor_room_from_others() -> Result<()>
-{
+async fn endless_bodies_of_one_client_take_no_memory_from_others() -> Result<()> {
     let broker = start(|_| {}).await?;
     let before = broker.rss()?;
     // sending ends when the broker reads no more, and then the connection is refused

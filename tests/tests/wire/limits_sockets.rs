@@ -1,5 +1,5 @@
-//! Sockets run short: streams, idle connections, half-sent heads and slow bodies do not starve anybody else, and what is refused
-//! is told so and counted.
+//! Sockets run out: streams, idle connections, half-sent heads and slow bodies do not starve other clients, and rejected
+//! connections are told so and counted.
 
 use std::time::Duration;
 

@@ -1,4 +1,6 @@
 //! The broker over its sockets: every rule of the HTTP API, every attack, every limit, with real NATS servers.
+//!
+//! The numbers of rules (R1 to R24) and attacks (A1 to A35) are in the names of their tests.
 
 mod attacks_bytes;
 mod attacks_half_open;

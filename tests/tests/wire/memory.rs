@@ -1,5 +1,5 @@
-//! Memory budgets on real parts: one channel that is replayed pushes nobody else's pages out, and the tails of all channels
-//! together stay within what they were given, however many there are.
+//! Memory budgets: replaying one channel does not evict the pages of others, and the tails of all channels together stay within
+//! their budget.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What operators see: the counts balance, the latencies are observed, and nothing of it stands on the public port.
+//! Metrics: the counts balance, latencies are observed, and nothing of them is served on the public port.
 
 use std::time::Duration;
 
@@ -75,7 +75,7 @@ async fn every_sequence_that_a_cursor_passes_has_one_outcome() -> Result<()> {
     let mut streams = Vec::new();
     for query in queries {
         let mut stream = EventStream::connect(&broker.events_url(query), None).await?;
-        // those who replay have arrived before the rest is published
+        // the replaying clients have caught up before the rest is published
         if query.starts_with("from=earliest") {
             stream.next_data(WAIT_TIMEOUT).await?;
         }
@@ -241,7 +241,7 @@ async fn scrape(broker: &Broker) -> Result<String> {
 }
 
 #[tokio::test]
-async fn a_channel_that_was_removed_leaves_no_series_and_comes_back_from_zero() -> Result<()> {
+async fn a_removed_channel_leaves_no_series_and_returns_at_zero() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start().await?;
     let extra_channel = ChannelConfig::new("default", "extra");

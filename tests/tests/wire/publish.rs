@@ -1,4 +1,4 @@
-//! Publishing where NATS works: what 201 promises, which repetitions store once, CloudEvents, time to live, order.
+//! Publishing while NATS works: what `201` promises, which repetitions are stored once, CloudEvents, time to live, order.
 
 use std::time::Duration;
 
@@ -145,7 +145,7 @@ async fn a_batch_keeps_its_order() -> Result<()> {
 }
 
 #[tokio::test]
-async fn who_has_published_reads_it_at_once() -> Result<()> {
+async fn a_publisher_reads_its_own_event_at_once() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start_with("1s").await?;
     let broker = broker(&nats).await?;
@@ -229,7 +229,7 @@ async fn one_of_four_expires(nats: &NatsServer, broker: &Broker) -> Result<[Opti
     Ok([before, short].map(|answer| answer.cursor().map(str::to_owned)))
 }
 
-/// Holds `broker` to a log without `short`, in history and for who resumes before the hole or in it.
+/// Checks that `broker` serves the log without `short`, in history and to clients that resume before or inside the hole.
 async fn short_is_gone(broker: &Broker, cursors: &[Option<String>]) -> Result<()> {
     for cursor in cursors {
         let mut stream = EventStream::connect(&broker.events_url(""), cursor.as_deref()).await?;
@@ -294,7 +294,7 @@ async fn what_is_too_large_is_refused_with_the_limit() -> Result<()> {
 }
 
 #[tokio::test]
-async fn who_is_too_fast_is_told_to_wait_and_nothing_of_it_is_stored() -> Result<()> {
+async fn a_batch_beyond_the_rate_limit_is_rejected_and_not_stored() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start().await?;
     let mut broker = Broker::start(&nats.url(), |c| {

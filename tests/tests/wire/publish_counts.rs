@@ -1,4 +1,4 @@
-//! `eventcast_publish_total`: each event of a request is counted once, whatever becomes of it.
+//! `eventcast_publish_total` counts each event of a request once, whatever its outcome.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! `/readyz` of a broker: ready once it could serve, and no log that is away, made anew or broken takes a broker out that serves others.
+//! `/readyz`: a broker is ready as soon as it can serve. A log that is unreachable, recreated or broken does not make a broker
+//! unready that serves other logs.
 
 use std::{
     sync::{
@@ -41,7 +42,7 @@ fn demo_and_bad() -> Vec<ChannelConfig> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_that_is_made_anew_takes_no_broker_out() -> Result<()> {
+async fn a_recreated_log_makes_no_broker_unready() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start().await?;
     let broker = Broker::start(&nats.url(), |_| {}).await?;
@@ -68,7 +69,7 @@ async fn a_log_that_is_made_anew_takes_no_broker_out() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_channel_that_is_added_and_cannot_be_read_takes_no_broker_out() -> Result<()> {
+async fn an_added_channel_that_cannot_be_read_makes_no_broker_unready() -> Result<()> {
     init_tracing();
     let nats = nats_with_a_bad_channel().await?;
     let mut broker = Broker::start(&nats.url(), |_| {}).await?;
@@ -85,7 +86,7 @@ async fn a_channel_that_is_added_and_cannot_be_read_takes_no_broker_out() -> Res
 }
 
 #[tokio::test]
-async fn one_bad_channel_of_many_delays_the_start_and_does_not_prevent_it() -> Result<()> {
+async fn one_bad_channel_of_many_delays_the_start_but_does_not_prevent_it() -> Result<()> {
     init_tracing();
     let nats = nats_with_a_bad_channel().await?;
     let began = Instant::now();

@@ -1,5 +1,5 @@
-//! What the log has dropped is gone: two seconds later nobody is given it, by no replica, in no way, and who asks for it is told.
-//! The log itself says what it holds; every way to read a channel is held to that.
+//! Events that the log has dropped are gone: two seconds later no replica serves them in any way, and clients that ask for them
+//! are told. The log's own state is the reference for every way to read a channel.
 
 mod reading;
 
@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep_until};
 
 use reading::{WAIT_TIMEOUT, get, history, number, publish, stream, url};
 
-/// Within this after the log has dropped an event nobody may be given it (docs/adr/0009).
+/// Time after which an event that the log has dropped must not be served any more (docs/adr/0009).
 const FORGET_TIMEOUT: Duration = Duration::from_secs(2);
 /// More than a page, and far more than the small tail.
 const EVENTS: usize = 300;
@@ -57,7 +57,7 @@ async fn brokers(nats: &NatsServer) -> Result<[Broker; 2]> {
     Ok([start(65_536).await?, start(16).await?])
 }
 
-/// What the log holds, by its own word.
+/// What the log holds, according to NATS.
 async fn truth(stream: &Stream) -> Result<Vec<(u64, String)>> {
     let state = stream.get_info().await?.state;
     let mut held = Vec::new();
@@ -124,7 +124,7 @@ async fn drop_events(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_log_has_dropped_is_given_to_nobody() -> Result<()> {
+async fn events_that_the_log_has_dropped_are_not_served() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start().await?;
     let brokers = brokers(&nats).await?;
@@ -132,7 +132,7 @@ async fn what_the_log_has_dropped_is_given_to_nobody() -> Result<()> {
     let mut cursors = Vec::new();
     for way in WAYS {
         cursors.push(publish(&brokers[0], way, 0, EVENTS).await?);
-        // Everybody has everything in memory: tail, pages, and what was read a moment ago.
+        // Both brokers have everything in memory: tail, pages, and recently read events.
         for broker in &brokers {
             let (all, _) =
                 stream(&url(broker, way, "events?from=earliest"), None, Version::Http1, "299")
@@ -206,7 +206,7 @@ async fn filled(nats: &NatsServer, retention: Retention, count: usize) -> Result
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn live_subscribers_do_not_notice_what_retention_takes_behind_them() -> Result<()> {
+async fn live_subscribers_do_not_notice_retention_behind_them() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start_with("1s").await?;
     let (broker, _) =
@@ -236,7 +236,7 @@ async fn live_subscribers_do_not_notice_what_retention_takes_behind_them() -> Re
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_nats_is_away_events_that_are_too_old_are_given_to_nobody() -> Result<()> {
+async fn expired_events_are_not_served_while_nats_is_away() -> Result<()> {
     init_tracing();
     let mut nats = NatsServer::start().await?;
     let (broker, cursor) = filled(&nats, max_age(5), 10).await?;
@@ -282,7 +282,7 @@ async fn publish_when_back(broker: &Broker) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_a_stream_that_was_deleted_nothing_is_given() -> Result<()> {
+async fn a_deleted_stream_is_not_served_any_more() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start().await?;
     let (broker, cursor) = filled(&nats, Retention::default(), 10).await?;
@@ -312,7 +312,7 @@ async fn of_a_stream_that_was_deleted_nothing_is_given() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_that_is_behind_brings_nothing_back() -> Result<()> {
+async fn a_lagging_replica_brings_no_dropped_event_back() -> Result<()> {
     init_tracing();
     let cluster = NatsCluster::start(3).await?;
     let broker = Broker::start(&cluster.urls()[0], |config| {
@@ -338,7 +338,7 @@ async fn a_replica_that_is_behind_brings_nothing_back() -> Result<()> {
         let victim = due.remove(due.len() / 2);
         log.delete_message(victim as u64 + 1).await?;
         eventually("the deletion is followed", WAIT_TIMEOUT, || async {
-            // While the node hangs history may not be to be had, but never is it wrong.
+            // While the node hangs, history may be unavailable, but never wrong.
             let seen: Vec<usize> =
                 history(&broker, "one", "").await?.iter().flat_map(|n| n.parse()).collect();
             assert!(seen.iter().all(|n| n % 3 != 1), "what was purged came back");

@@ -1,6 +1,6 @@
-//! Every stream gives its client a cursor with its first bytes, wherever it begins, whatever its filter, out of either sink.
-//! Whoever is cut off before the first event comes back with it to where it began, at any broker: nothing is missing, nothing
-//! comes twice, and no gap is told.
+//! Every stream gives its client a cursor with its first bytes, wherever it starts, whatever its filter, from either sink. A
+//! client that is cut off before the first event resumes with that cursor where it started, at any broker: nothing is missing,
+//! nothing is delivered twice, and no gap is declared.
 
 use std::time::Duration;
 
@@ -118,7 +118,7 @@ impl Log {
         Ok(())
     }
 
-    /// Drops the first `first` events from the log, waits until the mortal ones are gone, and lets the brokers begin anew with
+    /// Drops the first `first` events from the log, waits until the mortal ones have expired, and restarts the brokers with
     /// what is left.
     async fn drop_events(&mut self, first: usize) -> Result<()> {
         let jetstream = self.nats.jetstream().await?;
@@ -217,7 +217,7 @@ impl Log {
         Ok((stream, first.event_type, id))
     }
 
-    /// Opens streams of every kind, cuts each at once, publishes, and comes back to each.
+    /// Opens streams of every kind, cuts each at once, publishes, and resumes each.
     async fn check(mut self) -> Result<()> {
         let before = self.events.len();
         let mut cases = Vec::new();

@@ -1,6 +1,6 @@
-//! A stream is never silent for longer than a heartbeat, whatever the reason that no event comes, out of either sink: its
-//! filter holds back a long past, NATS does not give a page, or nothing happens. And its cursor goes on meanwhile, so that
-//! whoever is cut off does not begin anew.
+//! A stream is never silent for longer than a heartbeat, whatever the reason that no event arrives, from either sink: its filter
+//! skips a long history, NATS does not return a page, or nothing is published. Its cursor advances meanwhile, so that a client
+//! that is cut off does not start again.
 
 use std::time::Duration;
 
@@ -44,9 +44,9 @@ fn sequence(id: Option<&str>) -> Result<u64> {
     Ok(Cursor::parse(id.context("no id")?)?.sequence)
 }
 
-/// Many who replay a log that passes none of their filters, which are slow to say so.
+/// Many clients replay a log of which no event passes their filters, which are slow to evaluate.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_filter_that_holds_back_a_long_past_keeps_nobody_in_silence() -> Result<()> {
+async fn a_filter_that_skips_a_long_history_causes_no_silence() -> Result<()> {
     const EVENTS: u64 = 20_000;
     const READERS: usize = 40;
     for (shards, version) in WAYS {
@@ -88,7 +88,7 @@ async fn heartbeats_go_on_while_nats_does_not_give_a_page() -> Result<()> {
     const EVENTS: u64 = 600;
     const READ: u64 = 255;
     for (shards, version) in WAYS {
-        // it publishes: whoever does has pages in memory
+        // it publishes, because the publishing broker has the pages in memory
         let other = BrokerWithNats::start(|_| {}).await?;
         let link = Link::to(&other.nats.url()).await?;
         let broker = Broker::start(&link.url(), |config| {
@@ -162,7 +162,7 @@ const BYTES: usize = 4000;
 /// Room that an HTTP/2 stream has which is not read.
 const WINDOW: u32 = 65_535;
 
-/// Replays events `0..200` over HTTP/2 to somebody who does not read: the window is full. What is beyond it stays in the log.
+/// Replays events `0..200` over HTTP/2 to a client that does not read, until the window is full. The rest stays in the log.
 async fn unread(broker: &BrokerWithNats) -> Result<(Http2Connection, RawResponse, f64)> {
     broker.publish_numbers(0..200, BYTES..=BYTES).await?;
     let socket = TcpStream::connect(broker.address()).await?;
@@ -197,7 +197,7 @@ async fn of_a_reader_that_does_not_read_nothing_is_taken_beyond_its_window() -> 
 }
 
 #[tokio::test]
-async fn what_the_log_drops_before_it_is_taken_is_given_to_nobody() -> Result<()> {
+async fn events_dropped_before_they_were_read_are_not_delivered() -> Result<()> {
     const LEFT: u64 = 150;
     let broker = BrokerWithNats::start(|_| {}).await?;
     let (_connection, mut response, taken) = unread(&broker).await?;

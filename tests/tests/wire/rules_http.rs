@@ -1,5 +1,5 @@
-//! The rules that concern requests and refusals, each named: R7, R8, R12 to R14, R20, R22. Those of the bytes are in
-//! `rules_wire`, those of a stream's life in `rules_life`.
+//! Rules about requests and rejections: R7, R8, R12 to R14, R20, R22. `rules_wire` has those about the bytes of a stream,
+//! `rules_life` those about its life.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -104,11 +104,10 @@ async fn r8_what_would_break_clients_is_refused_at_publish() -> Result<()> {
     Ok(())
 }
 
-/// R12, R13: what shall come back gets `200`, `retry:`, a goodbye and a clean end; a listener that no browser reaches may
+/// R12, R13: clients that should reconnect get `200`, `retry:`, a closing event and a clean end; a listener that no browser reaches may
 /// have `503` with `Retry-After`.
 #[tokio::test]
-async fn r12_r13_overload_is_a_200_with_retry_and_a_clean_end_or_503_where_configured() -> Result<()>
-{
+async fn r12_r13_overload_is_a_200_with_retry_or_a_503_as_configured() -> Result<()> {
     for (overload, status) in [(Overload::Retry, 200), (Overload::Status, 503)] {
         let broker = BrokerWithNats::start(|config| {
             config.limits.subscribers = 1;
@@ -154,9 +153,9 @@ async fn r13_an_unreachable_log_is_a_200_with_retry() -> Result<()> {
     Ok(())
 }
 
-/// R14: refusals that mean "stop" are problems, readable across origins, kept by nobody.
+/// R14: responses that mean "stop" are problems, readable across origins, and never cached.
 #[tokio::test]
-async fn r14_refusals_are_problems_with_cors_that_nobody_keeps() -> Result<()> {
+async fn r14_refusals_are_uncacheable_problems_with_cors() -> Result<()> {
     let broker = BrokerWithNats::start(|config| {
         config.channels[0].access.allowed_origins = vec![APP.into()];
         config.channels[0].publishing.enabled = false;

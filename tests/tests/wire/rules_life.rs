@@ -1,5 +1,5 @@
-//! The rules that concern the life of a stream and its socket, each named: R15, R16, R19, R23, R24. R19's readers that do
-//! not read are in `attacks_load` (A18, A19), its peers that vanish in `attacks_half_open` (A20).
+//! Rules about the life of a stream and its socket: R15, R16, R19, R23, R24. The slow readers of R19 are in `attacks_load` (A18,
+//! A19), its vanished peers in `attacks_half_open` (A20).
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
@@ -19,7 +19,7 @@ use rustix::{
 
 const WAIT_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// R15: before a stream ends for good the client is told in band; what it gets afterwards means stop. (Channels that end by
+/// R15: before a stream ends for good the client is told in band; the next response means stop. (Channels that end by
 /// themselves, and their `204`, are not in this version; a channel is removed.)
 #[tokio::test]
 async fn r15_a_removed_channel_says_so_in_band_and_then_refuses_for_good() -> Result<()> {
@@ -43,10 +43,10 @@ async fn r15_a_removed_channel_says_so_in_band_and_then_refuses_for_good() -> Re
     Ok(())
 }
 
-/// R16, as far as one server can: after SIGTERM the listener answers until load balancers have noticed; nobody who came
-/// meanwhile is cut off without a word. (What the ingress does is a matter of the chart.)
+/// R16, as far as one server can: after SIGTERM the listener answers until load balancers have noticed; no client that connects
+/// meanwhile is cut off without a closing event. (The chart is responsible for the ingress.)
 #[tokio::test]
-async fn r16_a_restart_tells_readiness_first_and_never_refuses_who_comes_meanwhile() -> Result<()> {
+async fn r16_a_restart_fails_readiness_first_and_rejects_no_new_client() -> Result<()> {
     let mut broker = BrokerWithNats::start(|config| {
         config.shutdown = Shutdown { delay_seconds: 2, drain_seconds: 1, grace_seconds: 8 };
     })
@@ -148,7 +148,7 @@ async fn r24_what_looks_like_a_token_in_a_url_is_not_read_logged_or_echoed() -> 
         Ok(())
     })
     .await?;
-    // Those that clients are known to send are passed over; others are parameters that nobody knows.
+    // Parameters that clients are known to send are ignored; others are unknown parameters.
     let names = ["access_token", "authorization", "ticket"];
     let secrets: Vec<_> = names.iter().map(|name| format!("{name}=s3cr3t")).collect();
     let query = format!("?{}", secrets.join("&"));

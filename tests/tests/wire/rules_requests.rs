@@ -1,5 +1,5 @@
-//! What a request may say: who may send it from a browser, which parameters and headers are read, which form of answer is wanted.
-//! What is not understood is refused with a word on what was meant, and publishes nothing.
+//! Requests: from which origins a browser may send them, which parameters and headers are read, and which form of response is
+//! returned. What the broker does not understand is rejected with a hint, and publishes nothing.
 
 use anyhow::{Context as _, Result, ensure};
 use eventcast_tests::{

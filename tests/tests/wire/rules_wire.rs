@@ -1,5 +1,5 @@
-//! The rules of the wire that concern the bytes of a stream, each named, over HTTP/1.1 and HTTP/2 alike: R1 to R6, R9 to
-//! R11, R17, R18, R21. The others are in `rules_http`.
+//! Rules about the bytes of a stream, over HTTP/1.1 and HTTP/2: R1 to R6, R9 to R11, R17, R18, R21. The others are in
+//! `rules_http`.
 
 use std::time::Duration;
 
@@ -170,7 +170,7 @@ async fn r5_a_cursor_moves_by_a_named_event_with_data() -> Result<()> {
 
 /// R6: the first bytes of every stream come at once and are `retry: N`, LF, `:`, LF; a heartbeat is the two bytes `:` LF.
 #[tokio::test]
-async fn r6_the_first_bytes_come_at_once_and_heartbeats_are_one_comment_line() -> Result<()> {
+async fn r6_the_first_bytes_arrive_at_once_and_heartbeats_are_one_comment_line() -> Result<()> {
     let broker = BrokerWithNats::start(|config| {
         config.channels[0].delivery.heartbeat_seconds = 1;
         config.limits.subscribers = 5;
@@ -302,7 +302,7 @@ async fn r11_r21_the_headers_of_every_stream_are_exactly_these() -> Result<()> {
 /// R17: an empty `Last-Event-ID` is an absent one; three spellings in the query mean the same; the header wins over the
 /// query, and either over `from`.
 #[tokio::test]
-async fn r17_a_cursor_may_come_by_header_or_query_and_empty_is_absent() -> Result<()> {
+async fn r17_a_cursor_is_read_from_header_or_query_and_empty_is_absent() -> Result<()> {
     let broker = BrokerWithNats::start(|_| {}).await?;
     let mut at = Vec::new();
     for n in 0..5 {
@@ -328,9 +328,9 @@ async fn r17_a_cursor_may_come_by_header_or_query_and_empty_is_absent() -> Resul
     Ok(())
 }
 
-/// R18: a gap is told by a header of the answer and by an event in the stream, which `EventSource` can read.
+/// R18: a gap is declared by a response header and by an event in the stream, which `EventSource` can read.
 #[tokio::test]
-async fn r18_a_gap_is_told_by_a_header_and_in_band() -> Result<()> {
+async fn r18_a_gap_is_declared_by_a_header_and_in_band() -> Result<()> {
     let broker = BrokerWithNats::start(|config| {
         config.memory.tail_events = 16; // what memory still has would be no gap
         config.channels[0].retention.max_events = 40;

@@ -1,5 +1,5 @@
-//! Scenario: a persistent event log with query and statistics. What is published stays, over restarts of everything; it can
-//! be asked for by type, source, user and time, page by page in either order, and counted.
+//! Scenario: a persistent event log with queries and statistics. Published events survive restarts of everything. They can be
+//! queried by type, source, user and time, page by page in either order, and counted.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -1,5 +1,5 @@
-//! Scenario: a plain stream with heartbeats and clean-up. Open the URL, see events of every form as they come, see that
-//! the stream is alive while none come, go away, and leave nothing behind.
+//! Scenario: a plain stream with heartbeats and clean-up. Open the URL, receive events of every form as they arrive, see that the
+//! stream is alive in between, disconnect, and leave nothing behind.
 
 use std::time::Duration;
 
@@ -84,7 +84,7 @@ async fn a_quiet_stream_stays_alive_and_a_script_can_ask_to_see_it() -> Result<(
 }
 
 #[tokio::test]
-async fn whoever_goes_away_leaves_nothing_behind() -> Result<()> {
+async fn a_client_that_leaves_leaves_nothing_behind() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start().await?;
     let broker = broker(&nats).await?;

@@ -1,5 +1,5 @@
-//! Scenario: `Last-Event-ID` resume without repeats. A client that is cut off anywhere comes back with its cursor and goes on
-//! with the next event: from memory, from the log, after restarts, and told what is gone where retention moved on.
+//! Scenario: resume with `Last-Event-ID`, without repetitions. A client that is cut off anywhere reconnects with its cursor and
+//! resumes at the next event: from memory, from the log, after restarts, and with a gap if retention has moved on.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ async fn cut_off_at_every_place_a_client_gets_each_event_once() -> Result<()> {
 }
 
 #[tokio::test]
-async fn whoever_was_cut_off_before_the_first_event_comes_back_to_where_it_began() -> Result<()> {
+async fn a_client_cut_off_before_the_first_event_resumes_where_it_began() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start().await?;
     let broker = Broker::start(&nats.url(), |_| {}).await?;
@@ -104,7 +104,7 @@ async fn cursors_survive_the_death_of_broker_and_nats() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_retention_took_is_told_with_its_count_and_delivery_goes_on() -> Result<()> {
+async fn expired_events_are_declared_with_their_count_and_delivery_continues() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start().await?;
     let broker = Broker::start(&nats.url(), |c| {
@@ -124,7 +124,7 @@ async fn what_retention_took_is_told_with_its_count_and_delivery_goes_on() -> Re
     assert_eq!(gap.json()?["requested"], *cursor);
     assert_eq!(gap.json()?["resumed_at"].as_str(), gap.id.as_deref());
     assert_eq!(numbers(&mut stream, 40).await?, (60..100).collect::<Vec<_>>());
-    // The gap moved the cursor: it is told once.
+    // The gap moved the cursor, so it is declared once.
     let after_gap = Subscribe { url: url.clone(), last_event_id: gap.id, ..Subscribe::default() };
     let mut stream = EventStream::open(after_gap).await?;
     assert_eq!(stream.header("eventcast-gap"), None);

@@ -1,5 +1,6 @@
-//! Scenario: several broker instances on one bus, with the latest event on connect. Whichever broker takes the publish and
-//! whichever holds the stream, everyone gets everything, in one order, and a newcomer sees the present state at once.
+//! Scenario: several brokers on one NATS server, with the latest event on connect. Whichever broker takes the publish and
+//! whichever holds the stream, every subscriber receives everything in one order, and a new subscriber receives the present state
+//! at once.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use eventcast_tests::{
 const WAIT_TIMEOUT: Duration = Duration::from_secs(8);
 
 #[tokio::test]
-async fn what_one_broker_takes_every_broker_delivers_in_one_order() -> Result<()> {
+async fn events_of_one_broker_are_delivered_by_every_broker_in_one_order() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start().await?;
     let mut brokers = Vec::new();
@@ -95,7 +96,7 @@ async fn a_newcomer_gets_the_latest_event_on_connect() -> Result<()> {
         created(&here.events_url(""), "103", &[("topic", "price.ACME")]).await?;
         assert_eq!(stream.next_data(WAIT_TIMEOUT).await?.data, "103", "and then what changes");
         created(&here.events_url(""), "102", &[("topic", "price.ACME")]).await?;
-        // Whoever has a cursor goes on from it instead.
+        // A client with a cursor resumes from it instead.
         let mut stream = stream.reconnect().await?;
         assert_eq!(stream.next_data(WAIT_TIMEOUT).await?.data, "102");
     }

@@ -1,4 +1,4 @@
-//! How a broker ends: not ready, deaf, empty, gone; and what those who were connected have of it.
+//! The shutdown of a broker: it becomes unready, stops accepting, drains and exits; and what connected clients see of it.
 
 use std::time::Duration;
 
@@ -178,7 +178,7 @@ async fn a_post_under_way_is_finished() -> Result<()> {
 }
 
 #[tokio::test]
-async fn who_never_reads_does_not_hold_the_end() -> Result<()> {
+async fn a_client_that_never_reads_does_not_delay_the_end() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start_with("1s").await?;
     let mut broker = broker(&nats, 0, 1, 3).await?;
@@ -266,7 +266,7 @@ async fn a_second_signal_ends_at_once() -> Result<()> {
 
 /// A request may be under way for as long as its connection may live: what it asks for is not taken any more.
 #[tokio::test]
-async fn who_asks_for_a_stream_once_the_drain_has_begun_is_sent_away_at_once() -> Result<()> {
+async fn new_streams_are_rejected_at_once_during_the_drain() -> Result<()> {
     const GRACE: u64 = 8; // seconds; no request may be that late, or its connection is closed for that
     init_tracing();
     let nats = NatsServer::start().await?;

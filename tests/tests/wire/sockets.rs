@@ -1,5 +1,5 @@
-//! One socket at a time, and both sinks: clients that go, send where nothing is to be sent, never read, or ask for more than
-//! one thing; and a broker without file descriptors. `sockets_many` has the crowds.
+//! One socket at a time, with both sinks: clients that leave, send where nothing is expected, never read, or send more than one
+//! request; and a broker without file descriptors. `sockets_many` has the crowds.
 
 use std::{process::Command, time::Duration};
 
@@ -52,7 +52,7 @@ enum Leave {
 
 /// Nothing is published and no heartbeat is due: the socket alone tells.
 #[tokio::test]
-async fn who_leaves_is_noticed_without_traffic() -> Result<()> {
+async fn a_client_that_leaves_is_noticed_without_traffic() -> Result<()> {
     for shards in SHARD_COUNTS {
         let broker = BrokerWithNats::with_shards(shards, |config| {
             config.channels[0].delivery.heartbeat_seconds = 300;
@@ -90,7 +90,7 @@ async fn who_leaves_is_noticed_without_traffic() -> Result<()> {
     Ok(())
 }
 
-/// What a client sends on its stream is thrown away; a shard, who reads it, has enough after one MiB.
+/// Bytes that a client sends on its stream are discarded; a shard disconnects it after one MiB.
 #[tokio::test]
 async fn bytes_where_none_are_due_do_not_end_a_stream_until_they_are_too_many() -> Result<()> {
     for shards in SHARD_COUNTS {
@@ -123,9 +123,9 @@ async fn bytes_where_none_are_due_do_not_end_a_stream_until_they_are_too_many() 
     Ok(())
 }
 
-/// Those who never read, whatever they asked for, cost little, and nobody waits for them.
+/// Clients that never read cost little, whatever they requested, and no other client waits for them.
 #[tokio::test]
-async fn who_never_reads_is_cut_off_and_others_go_on() -> Result<()> {
+async fn a_client_that_never_reads_is_cut_off_and_others_continue() -> Result<()> {
     for shards in SHARD_COUNTS {
         let broker = BrokerWithNats::with_shards(shards, |config| {
             config.channels[0].delivery.stall_seconds = 3;
@@ -171,7 +171,7 @@ async fn who_never_reads_is_cut_off_and_others_go_on() -> Result<()> {
     Ok(())
 }
 
-/// A broker that has no file descriptors left serves those who are there, and the others when some have gone.
+/// A broker without free file descriptors serves its open connections, and new ones as soon as some are closed.
 #[tokio::test]
 async fn without_file_descriptors_streams_go_on_and_new_ones_wait() -> Result<()> {
     for shards in SHARD_COUNTS {

@@ -1,4 +1,4 @@
-//! A hundred thousand connections that come and go, in every unfinished state: nothing of them stays.
+//! A hundred thousand connections that come and go, in every unfinished state, leak nothing.
 
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ async fn visits(broker: &BrokerWithNats, count: u64) -> Result<()> {
     Ok(())
 }
 
-/// Everybody has gone, as the broker sees it: gauges, and as many open files as `files`.
+/// The broker has noticed that every client is gone: its gauges, and no more open files than `files`.
 async fn empty(broker: &BrokerWithNats, files: usize) -> Result<()> {
     for gauge in ["eventcast_subscribers", "eventcast_connections"] {
         broker.wait_for_metric(gauge, &[], WAIT_TIMEOUT, |n| n == 0.0).await?;
@@ -73,7 +73,7 @@ async fn empty(broker: &BrokerWithNats, files: usize) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_of_a_hundred_thousand_connections_stays() -> Result<()> {
+async fn a_hundred_thousand_connections_leak_nothing() -> Result<()> {
     for shards in SHARD_COUNTS {
         let broker = BrokerWithNats::with_shards(shards, |_| {}).await?;
         broker.publish_numbers(0..10, 10..=1000).await?;

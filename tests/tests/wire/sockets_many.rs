@@ -1,5 +1,5 @@
-//! Many sockets at once, and both sinks: readers that are slow and irregular, leave while they are written to, are told to go,
-//! come back all together, or want each something else. What is due comes once and in order.
+//! Many sockets at once, with both sinks: readers that are slow and irregular, leave while they are written to, are told to
+//! leave, reconnect all together, or have different filters. Every due event arrives once and in order.
 
 use std::{
     sync::{
@@ -43,9 +43,9 @@ async fn listening(broker: &BrokerWithNats, query: &str, buffer: u32) -> Result<
     Ok(stream)
 }
 
-/// Everybody's socket is full all the time, and everybody gets everything.
+/// Every socket is full all the time, and every reader receives everything.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_hundred_slow_and_irregular_readers_get_everything_once_and_in_order() -> Result<()> {
+async fn three_hundred_slow_readers_receive_everything_once_and_in_order() -> Result<()> {
     const COUNT: u64 = 300;
     for shards in SHARD_COUNTS {
         let broker = BrokerWithNats::with_shards(shards, |config| {
@@ -103,15 +103,15 @@ async fn restless(address: String, stop: Arc<AtomicBool>) -> Result<u64> {
     Ok(times)
 }
 
-/// Those who leave while they are written to take nothing from those who stay.
+/// Readers that leave while they are written to do not disturb those that stay.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn those_who_stay_do_not_notice_those_who_leave() -> Result<()> {
+async fn readers_that_stay_do_not_notice_readers_that_leave() -> Result<()> {
     for shards in SHARD_COUNTS {
         let broker = BrokerWithNats::with_shards(shards, |_| {}).await?;
         let (stop, mut leavers) = (Arc::new(AtomicBool::new(false)), JoinSet::new());
         let mut stay = JoinSet::new();
         for n in 0..20 {
-            // they sit among those who leave: whoever leaves changes the order of the others
+            // mixed with those that leave: each that leaves changes the order of the others
             for _ in 0..10 {
                 leavers.spawn(restless(broker.address().to_owned(), Arc::clone(&stop)));
             }
@@ -142,7 +142,7 @@ async fn those_who_stay_do_not_notice_those_who_leave() -> Result<()> {
     Ok(())
 }
 
-/// A channel is removed while it is served: who reads is told, who does not read is gone too.
+/// A channel is removed while it is served: readers get a closing event, clients that do not read are disconnected too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_is_removed_under_two_hundred() -> Result<()> {
     let gone = "/channels/default/gone/events";
@@ -236,7 +236,7 @@ async fn persistent(url: String, mut cursor: String, mut next: u64, end: u64) ->
     Ok(())
 }
 
-/// SIGTERM amid a storm of reconnects: a clean end within the grace, and nobody loses anything.
+/// SIGTERM amid a storm of reconnects: a clean exit within the grace period, and no client loses an event.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_drains_in_a_storm_of_reconnects_and_all_continue() -> Result<()> {
     for shards in SHARD_COUNTS {
@@ -279,14 +279,14 @@ async fn a_broker_drains_in_a_storm_of_reconnects_and_all_continue() -> Result<(
     Ok(())
 }
 
-/// An event and whom it is for.
+/// An event and its recipient.
 struct Letter {
     data: String,
     topic: Option<String>,
     kind: Option<&'static str>,
 }
 
-/// Everybody gets what the filter says, in order and nothing else, and the counts balance.
+/// Every subscriber receives the events of its filter, in order and no others, and the counts balance.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_gets_its_own_and_the_counts_balance() -> Result<()> {
     const USERS: usize = 500;

@@ -1,4 +1,4 @@
-//! Publishing past the broker: the documented subjects and headers, what breaks the rules, and what is forged.
+//! Publishing straight to NATS: the documented subjects and headers, messages that break the rules, and forged ones.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -116,7 +116,7 @@ async fn the_documented_subjects_and_headers_make_events() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_message_id_stores_once_whoever_publishes() -> Result<()> {
+async fn a_message_id_is_stored_once_by_any_publisher() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start().await?;
     let broker = small_tail(&nats).await?;
@@ -229,7 +229,7 @@ async fn forged_headers_move_neither_history_nor_cursors() -> Result<()> {
     Ok(())
 }
 
-/// A header block may begin with a status, as the server's own control messages do; whoever may publish can store that.
+/// A header block may begin with a status, as the control messages of NATS do; any publisher can store that.
 #[tokio::test]
 async fn a_forged_status_does_not_stop_the_channel() -> Result<()> {
     init_tracing();
@@ -261,7 +261,7 @@ async fn a_forged_status_does_not_stop_the_channel() -> Result<()> {
 
 /// The header of the server's own markers, on an event of a publisher.
 #[tokio::test]
-async fn a_forged_marker_is_delivered_or_told() -> Result<()> {
+async fn a_forged_marker_is_delivered_or_declared() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start().await?;
     let broker = small_tail(&nats).await?;

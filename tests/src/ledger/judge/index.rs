@@ -31,7 +31,7 @@ pub(super) enum Known<'a> {
     Elsewhere,
     /// Perhaps stored.
     Maybe(&'a Published),
-    /// Not stored, by the word of the broker, or never published.
+    /// Not stored according to the broker, or never published.
     Never,
 }
 

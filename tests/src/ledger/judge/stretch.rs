@@ -1,4 +1,4 @@
-//! What a subscriber saw of one log, and whether that is what it should have seen.
+//! What a subscriber received of one log, and whether that is what it should have received.
 
 use std::{collections::HashSet, time::Duration};
 

@@ -279,7 +279,7 @@ fn an_unknown_outcome_may_come_but_then_to_everybody() {
 }
 
 #[test]
-fn what_was_not_stored_must_not_come_and_cursors_are_given_once() {
+fn an_event_that_was_not_stored_must_not_arrive_and_cursors_are_unique() {
     let mut events = published("e", 0, 0, 9);
     events[4].fate = Fate::NotStored;
     let world = World { published: events, cuts: vec![] };

@@ -1,4 +1,4 @@
-//! Publishes the corpus at one broker, then goes on and on until it is told to stop.
+//! Publishes the corpus through one broker, then further events until it is stopped.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use tokio::{sync::watch, task::JoinHandle, time::interval};
 
 /// Types that a client has to listen to.
 pub(crate) const TYPES: &str = "order.paid,größe.größer,two words";
-/// One event so often: the restarts shall fall between some.
+/// Pause between two events: short enough that restarts happen between events.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(15);
 
 /// Types and data that ask something of a parser. The data as it is to be seen: with LF alone.

@@ -1,4 +1,4 @@
-//! What each client makes of an answer that is no stream: exactly what the table says.
+//! What each client does after a response that is no event stream: exactly what the table says.
 
 use std::{future::ready, time::Duration};
 
@@ -79,8 +79,7 @@ async fn answers() -> Result<[Answer; 3]> {
 }
 
 #[tokio::test]
-async fn after_an_answer_that_is_no_stream_clients_stop_or_return_as_the_table_says() -> Result<()>
-{
+async fn after_a_response_without_a_stream_clients_stop_or_retry_as_the_table_says() -> Result<()> {
     init_tracing();
     let folder = process::folder("eventcast-statuses-")?;
     let answers = answers().await?;

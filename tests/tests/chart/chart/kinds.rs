@@ -1,5 +1,5 @@
-//! Manifests against the types of Kubernetes, strictly: a field that a type does not have is an error, because an API
-//! server would drop it without a word. Needs no network and no cluster.
+//! Checks manifests strictly against the Kubernetes types. A field that a type does not have is an error, because an API server
+//! would drop it silently. Needs no network and no cluster.
 
 use std::collections::BTreeMap;
 

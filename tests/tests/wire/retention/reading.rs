@@ -1,4 +1,4 @@
-//! Publishing to the channels of this suite, and every way to read them.
+//! Publishes to the channels of this suite, and reads them in every way.
 
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ pub(super) async fn history(broker: &Broker, way: &str, query: &str) -> Result<V
     }
 }
 
-/// Everything that a subscriber is given up to the event that says `last`, and the gap that it was told.
+/// Everything that a subscriber receives up to the event with the data `last`, and the declared gap.
 pub(super) async fn stream(
     url: &str,
     cursor: Option<&str>,
