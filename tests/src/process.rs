@@ -45,7 +45,9 @@ pub fn built(program: &str) -> PathBuf {
     let build = "run `make t T=...`, which builds it, or `cargo build -p eventcast-broker -p eventcast-operator`";
     assert!(found.is_file(), "no {program} at {}: {build}, or set {variable}", found.display());
     let newer = newer_source(&found).expect("cargo writes which sources a program was built from");
-    assert!(newer.is_none(), "{program} is older than {}: {build}", newer.unwrap().display());
+    if let Some(source) = newer {
+        panic!("{program} is older than {}: {build}", source.display());
+    }
     found
 }
 
