@@ -9,6 +9,11 @@
 
 pub mod broker_status;
 #[cfg(feature = "kubernetes")]
+#[allow(
+    rustdoc::bare_urls,
+    rustdoc::invalid_html_tags,
+    reason = "its docs are the plain text of `kubectl explain`"
+)]
 pub mod channel;
 pub mod config;
 pub mod epoch;

@@ -2,7 +2,7 @@
 //! cannot undo (ADR 12). Pure.
 //!
 //! The operator owns every field that it declares, every list that it declares (all items), and in a pod template the fields
-//! of [`OWNED_IF_UNSET`]. Every other field belongs to the client that set it.
+//! of `OWNED_IF_UNSET`. Every other field belongs to the client that set it.
 
 use kube::core::DynamicObject;
 use serde_json::{Map, Value, json};

@@ -38,7 +38,7 @@ impl EventStream {
     /// Subscribes.
     ///
     /// # Errors
-    /// [`Refused`] for every response but a `200` with an event stream; otherwise the error of the connection.
+    /// [`Refused`](super::Refused) for every response but a `200` with an event stream; otherwise the error of the connection.
     pub async fn open(request: Subscribe) -> Result<Self> {
         let opening = async {
             match request.receive_buffer {
