@@ -64,7 +64,12 @@ async fn an_erased_event_is_gone_at_once_and_soon_everywhere() -> Result<()> {
     let nats = NatsServer::start().await?;
     let (broker, other) = (one(&nats).await?, one(&nats).await?);
     let cursors = two_users(&broker, 6).await?;
-    assert_eq!(history(&other).await?.len(), 6);
+    eventually("the other broker has all events", WAIT_TIMEOUT, || async {
+        let count = history(&other).await?.len();
+        ensure!(count == 6, "{count}");
+        Ok(())
+    })
+    .await?;
     let answer = delete(&event_url(&broker, &cursors[2])).await?;
     assert_eq!((answer.status, &answer.json), (204, &Value::Null));
     let left = ["event 0", "event 1", "event 3", "event 4", "event 5"];

@@ -87,7 +87,7 @@ async fn a_stream_never_takes_the_last_sockets() -> Result<()> {
 #[tokio::test]
 async fn a_low_limit_of_open_files_is_taken_into_account() -> Result<()> {
     let broker = BrokerWithNats::start_with_files(Some(256), |_| {}).await?;
-    ensure!(broker.log().contains("too few files"), "it says so");
+    ensure!(broker.log().contains("too few open files"), "it says so");
     let max = broker.metric("eventcast_stream_connections_max", &[]).await?;
     ensure!((100.0..200.0).contains(&max), "{max}");
     let open = fill(&broker).await?;
