@@ -60,12 +60,12 @@ async fn a_page_may_always_publish_to_its_own_server() -> Result<()> {
     }
     // a proxy has changed the host, and the browser says whose page it is
     let moved = [("Host", "broker.svc"), ("Origin", "https://example.com")];
-    let own = [moved[0], moved[1], ("Sec-Fetch-BrokerWithNats", "same-origin")];
+    let own = [moved[0], moved[1], ("Sec-Fetch-Site", "same-origin")];
     assert_eq!(post(&broker, &own).await?, 201);
     let before = stored(&broker).await?;
     for more in [
-        ("Sec-Fetch-BrokerWithNats", "cross-broker"),
-        ("Sec-Fetch-BrokerWithNats", "same-broker"),
+        ("Sec-Fetch-Site", "cross-site"),
+        ("Sec-Fetch-Site", "same-site"),
         ("X-Forwarded-Host", "example.com"),
         ("X-Forwarded-Proto", "https"),
         ("Forwarded", "host=example.com;proto=https"),
