@@ -20,10 +20,10 @@
 //! A reconciliation ([`reconcile`]) is a pipeline: parse and validate the spec ([`channel`]), ensure the stream ([`stream`]),
 //! build the objects ([`objects`]) and apply them ([`apply`]), observe them ([`observe`]), write the status ([`status`]).
 //!
-//! Pure, without I/O and clock: `broker_config`, `channel`, `drift`, `kind`, `names`, `objects`, `observe`, `quantity`, `resources`, `status`, `stream::plan`,
-//! `stream_error`. The same channel always gives the same objects. Only `apply`, `apis`, `check`, `events`, `leader`,
-//! `permissions`, `reconcile`, `schema` and `scope` call the API server, only `nats` and `stream` call NATS, and only `subscribers`
-//! calls brokers.
+//! Pure, without I/O and clock: `broker_config`, `channel`, `drift`, `kind`, `names`, `objects`, `observe`, `quantity`,
+//! `resources`, `status`, `stream::plan`, `stream_error`. The same channel always gives the same objects. Only `apis`, `apply`,
+//! `check`, `events`, `leader`, `permissions`, `reconcile`, `schema` and `scope` call the API server, only `nats` and `stream` call
+//! NATS, and only `subscribers` calls brokers.
 
 pub mod admin;
 pub mod apis;
