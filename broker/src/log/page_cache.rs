@@ -198,17 +198,16 @@ impl ChannelPages {
         self.evict_all(|_| vec![key.clone()]);
     }
 
-    /// Evicts the pages for which `is_stale` holds, given their first sequence and their content. Returns whether there were
-    /// any.
-    pub(super) fn remove_if(&self, is_stale: impl Fn(u64, &Page) -> bool) -> bool {
+    /// Evicts the pages for which `is_stale` holds, given their first sequence and their content.
+    pub(super) fn remove_if(&self, is_stale: impl Fn(u64, &Page) -> bool) {
         let stale = |key: &&Key| {
             self.cache.cache.peek(*key).is_some_and(|cached| is_stale(key.low, &cached.page))
         };
-        self.evict_all(|usage| usage.pages.values().filter(stale).cloned().collect())
+        self.evict_all(|usage| usage.pages.values().filter(stale).cloned().collect());
     }
 
-    /// Evicts the pages of this log that `select` names. Returns whether there were any.
-    fn evict_all(&self, select: impl FnOnce(&Usage) -> Vec<Key>) -> bool {
+    /// Evicts the pages of this log that `select` names.
+    fn evict_all(&self, select: impl FnOnce(&Usage) -> Vec<Key>) {
         // Declared before the lock, so dropped after it.
         let mut evicted = Vec::new();
         let mut usages = self.cache.usages.lock();
@@ -216,7 +215,6 @@ impl ChannelPages {
             let keys = select(usage);
             evicted.extend(keys.iter().filter_map(|key| self.cache.evict(usage, key)));
         }
-        !evicted.is_empty()
     }
 
     /// Evicts every page of this log and caches no more.

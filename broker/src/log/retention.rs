@@ -157,12 +157,11 @@ impl Log {
             return;
         };
         let oldest = crate::clock::now_nanos() - nanos;
-        let evicted = self.tail.evict_before(oldest);
+        self.tail.evict_before(oldest);
         let is_old = |page: &Page| page.events.first().is_some_and(|e| e.nanos < oldest);
-        let removed = self.pages.remove_if(|_, page| is_old(page));
-        if evicted || removed {
-            self.count_drop();
-        }
+        self.pages.remove_if(|_, page| is_old(page));
+        // Even if nothing was in memory: a slow reader may hold a page that the cache has evicted.
+        self.count_drop();
     }
 
     /// The state of the stream with the list of sequences that are deleted between its first and its last.

@@ -129,15 +129,13 @@ impl Tail {
     }
 
     /// Evicts events that were stored before `nanos`. The stream may still hold them: subscribers that are behind read pages.
-    /// Returns whether there were any.
-    pub(super) fn evict_before(&self, nanos: i64) -> bool {
+    pub(super) fn evict_before(&self, nanos: i64) {
         let mut removed = Vec::new();
         let mut ring = self.ring.lock();
         let kept = ring.events.iter().find(|e| e.nanos >= nanos).map(|e| e.sequence);
         let end = kept.unwrap_or(ring.high + 1);
         ring.pop_below(end, &mut removed);
         self.measure(&ring);
-        !removed.is_empty()
     }
 
     /// Stops serving, because the stream is missing. [`Tail::set_ready`] or [`Tail::begin`] ends that.
