@@ -1,8 +1,9 @@
-//! The ledger: numbered events in, what every subscriber saw out, and the proof that nothing is missing.
+//! The ledger: publishes numbered events, records what every subscriber received, and proves that nothing is missing.
 //!
-//! Publishers repeat with an idempotency key until acknowledged; subscribers with their own filters, which begin in every way
-//! there is, reconnect at random to random brokers. At the end [`judge`] (pure) states per subscriber that delivered + declared lost = published, each event
-//! once and in order. A suite injects the faults meanwhile; where it replaces the log it says so ([`Paused::new_log`]).
+//! Publishers repeat an event with its idempotency key until it is acknowledged. Subscribers have random filters and start
+//! positions, and reconnect at random to random brokers. At the end [`judge`] (pure) checks for each subscriber that delivered +
+//! declared lost = published, and that each event came once and in order. Meanwhile a suite injects faults. If it replaces the log,
+//! it reports that with [`Paused::new_log`].
 
 mod judge;
 mod note;
@@ -33,34 +34,34 @@ use crate::{cursor::Cursor, eventually};
 #[derive(Debug)]
 struct Shared {
     plan: Plan,
-    /// Events of the channel at each broker.
+    /// The URL of the channel's events at each broker.
     urls: Vec<String>,
-    /// Zero of all times in the records, by two clocks.
+    /// The start of the run, by two clocks. Times in the records are relative to it.
     began: Instant,
     began_at: jiff::Timestamp,
     /// Names this run in idempotency keys.
     run: u64,
     published: Mutex<Vec<Published>>,
-    /// Held for reading by every publish under way, for writing while publishing is paused.
+    /// Every publish in progress holds it for reading. It is held for writing while publishing is paused.
     logs: Arc<RwLock<Logs>>,
     phase: watch::Sender<Phase>,
 }
 
-/// The logs the channel has had, one after another.
+/// The logs that the channel has had, in order.
 #[derive(Debug, Default)]
 struct Logs {
     /// See [`World::cuts`].
     cuts: Vec<u64>,
 }
 
-/// What publishers and subscribers are to do.
+/// What publishers and subscribers must do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Phase {
     /// Publish, subscribe, reconnect at random.
     Running,
-    /// Publish no more; stay connected until the event with this cursor has come.
+    /// Stop publishing. Stay connected until the event with this cursor arrives.
     Ending(Option<String>),
-    /// Hand over what was seen.
+    /// Stop, and return what was received.
     Stopped,
 }
 
@@ -72,12 +73,12 @@ pub struct Ledger {
     subscribers: JoinSet<Observed>,
 }
 
-/// Publishing is paused: every publish has its outcome. Dropping this goes on.
+/// Publishing is paused, and no publish is in progress. Dropping it resumes publishing.
 #[derive(Debug)]
 pub struct Paused(OwnedRwLockWriteGuard<Logs>);
 
 impl Paused {
-    /// The log is another one from here on: it holds the events of the former one up to `surviving` (0: none).
+    /// The log was replaced. The new one has the events of the earlier one up to the sequence `surviving` (0: none).
     pub fn new_log(&mut self, surviving: u64) {
         self.0.cuts.push(surviving);
     }
@@ -108,7 +109,7 @@ impl Ledger {
         Self { shared, publishers, subscribers }
     }
 
-    /// Events that were acknowledged so far.
+    /// How many events are acknowledged.
     #[must_use]
     pub fn acknowledged(&self) -> usize {
         let published = self.shared.published.lock();
@@ -119,7 +120,7 @@ impl Ledger {
     /// Waits until `count` more events are acknowledged.
     ///
     /// # Errors
-    /// When they are not within `within`.
+    /// Fewer are acknowledged after `within`.
     pub async fn progress(&self, count: usize, within: Duration) -> Result<()> {
         let goal = self.acknowledged() + count;
         eventually(&format!("{count} more acknowledged events"), within, || {
@@ -129,7 +130,7 @@ impl Ledger {
         .await
     }
 
-    /// The log has erased the events at these sequences.
+    /// Records that the log has erased the events at these sequences.
     pub fn erased(&self, sequences: &HashSet<u64>) {
         for event in self.shared.published.lock().iter_mut() {
             if let Fate::Stored(cursor) = &event.fate
@@ -140,16 +141,16 @@ impl Ledger {
         }
     }
 
-    /// Waits until no publish is under way, and lets none begin.
+    /// Pauses publishing and waits until no publish is in progress.
     pub async fn pause(&self) -> Paused {
         Paused(self.shared.logs.clone().write_owned().await)
     }
 
-    /// Ends publishing, publishes a last event that passes every filter, waits until every subscriber has it (or `within`
-    /// has passed), and judges.
+    /// Stops publishing, publishes a last event that passes every filter, waits up to `within` until every subscriber has
+    /// received it, and judges the run.
     ///
     /// # Errors
-    /// When the last event is not acknowledged, or a task of the ledger itself fails.
+    /// The last event is not acknowledged, or a task of the ledger fails.
     pub async fn finish(mut self, within: Duration) -> Result<LedgerReport> {
         let deadline = Instant::now() + within;
         self.shared.phase.send_replace(Phase::Ending(None));

@@ -1,8 +1,9 @@
-//! The judge: pure, from what was written down to what is wrong with it.
+//! The judge: checks what subscribers recorded against what was published. Pure.
 //!
-//! A subscriber's record is cut into *stretches* where it was told that the log is another one. Within a stretch positions
-//! only grow, every due event comes once or lies in a declared gap. Which of the channel's logs a stretch read is not said by
-//! the broker; the judge takes the one that fits best, never an older one than before, and for the last stretch the last.
+//! The record of a subscriber is cut into *stretches* wherever it was told that the log was recreated. Within a stretch, positions
+//! only grow, and every due event comes once or lies in a declared gap. The broker does not say which of the channel's logs a
+//! stretch was read from. The judge chooses the one that fits best, never an older one than before, and the last one for the last
+//! stretch.
 
 mod index;
 mod reading;
@@ -45,11 +46,11 @@ fn verdict(index: &Index, observed: &Observed) -> Verdict {
     let (last, earlier) = stretches.split_last().expect("a record has at least one stretch");
     let mut got = HashSet::new();
     let mut log = 0;
-    let mut told = Vec::new(); // events of earlier logs that a reset has declared lost
+    let mut told = Vec::new(); // Events of earlier logs that a reset declared lost.
     for (number, stretch) in earlier.iter().enumerate() {
         let candidates =
             (log..=index.last_log()).map(|log| (log, stretch.judge(index, log, false)));
-        // a stretch without events fits every log: a reset is believed unless what came belies it
+        // A stretch without events fits every log: a reset is accepted unless the events received contradict it.
         let best = candidates.min_by_key(|(candidate, finding)| {
             (finding.offences.len(), number > 0 && *candidate == log)
         });
@@ -66,7 +67,7 @@ fn verdict(index: &Index, observed: &Observed) -> Verdict {
     }
     let finding = last.judge(index, index.last_log(), true);
     note(&mut verdict, &mut got, finding);
-    // what a reset declared lost but the new log still had came after all
+    // Events that a reset declared lost may still come, if the new log has them.
     let lost: HashSet<u64> = told.into_iter().filter(|number| !got.contains(number)).collect();
     verdict.due += lost.len();
     verdict.declared_lost += lost.len();

@@ -1,11 +1,11 @@
-//! From an event of the stream to an entry of the record; control events are held to their form here.
+//! Converts an event of the stream to an entry of the record, and checks the form of control events.
 
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::Seen;
 use crate::sse::Event;
 
-/// What an event means for the record.
+/// The entry for an event.
 pub(super) fn seen(event: &Event) -> Result<Seen> {
     let json = event.json()?;
     let text = |key: &str| json[key].as_str().map(str::to_owned);

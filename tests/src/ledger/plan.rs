@@ -1,4 +1,4 @@
-//! How a run looks: how many, how fast, how rude; and the topics, types and filters it draws from.
+//! The parameters of a run, and the topics, types and filters that it draws from.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use fastrand::Rng;
 use super::Start;
 use crate::filter::Filter;
 
-/// Type of the last event of a run; every filter lets it pass.
+/// The type of the last event of a run. It passes every filter.
 pub const END_TYPE: &str = "ledger.end";
 
 const TOPICS: [&str; 12] = [
@@ -45,37 +45,37 @@ const TOPIC_PATTERNS: [&str; 14] = [
 const TYPE_PATTERNS: [&str; 8] =
     ["order.*", "order.>", "order", "chat", "message", "tick", "*", "user joined"];
 
-/// A run.
+/// The parameters of a run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Publishers at once.
+    /// How many publishers there are.
     pub publishers: usize,
-    /// Mean time between two events of one publisher.
+    /// The mean time between two events of one publisher.
     pub publish_every: Duration,
-    /// How long one event is repeated.
+    /// How long a publisher repeats an event that is not acknowledged.
     pub publish_within: Duration,
-    /// Bytes of padding in an event, at most.
+    /// The most bytes of padding in an event.
     pub padding: usize,
-    /// Subscribers.
+    /// How many subscribers there are.
     pub subscribers: usize,
-    /// Whether the log keeps everything. Else subscribers begin at its end or at a cursor: what lies between the first event
-    /// that there was and the first that there is, nobody is told who does not come from there.
+    /// Whether the log keeps all events. If not, subscribers start at its end or at a cursor, because a subscriber that starts at
+    /// the beginning is not told of the events that the log has deleted.
     pub retained: bool,
-    /// Mean time until a subscriber reconnects by itself.
+    /// The mean time until a subscriber reconnects.
     pub stay: Duration,
-    /// Mean time until a subscriber begins.
+    /// The mean time until a subscriber connects first.
     pub arrive: Duration,
-    /// Share of connections that are cut as soon as they have told a cursor, before the first event.
-    pub curt: f64,
-    /// Share of subscribers on HTTP/2.
+    /// The share of connections that are cut after their first cursor, before the first event.
+    pub cut_early: f64,
+    /// The share of subscribers that use HTTP/2.
     pub http2: f64,
-    /// Share of subscribers that read their socket directly and cut it with a reset.
+    /// The share of subscribers that read their socket directly and disconnect with a reset.
     pub abrupt: f64,
-    /// Share of subscribers that stop reading now and then; they have small receive buffers.
+    /// The share of subscribers that sometimes stop reading. They have small receive buffers.
     pub slow: f64,
-    /// Share of subscribers without a filter.
+    /// The share of subscribers without a filter.
     pub unfiltered: f64,
-    /// Seed of all choices; `LEDGER_SEED` sets it.
+    /// The seed of all random choices; `LEDGER_SEED` sets it.
     pub seed: u64,
 }
 
@@ -91,7 +91,7 @@ impl Default for Plan {
             retained: true,
             stay: Duration::from_secs(4),
             arrive: Duration::from_secs(2),
-            curt: 0.2,
+            cut_early: 0.2,
             http2: 0.2,
             abrupt: 0.3,
             slow: 0.1,
@@ -102,13 +102,14 @@ impl Default for Plan {
 }
 
 impl Plan {
-    /// The choices of one publisher or subscriber, the same in every run with this seed.
+    /// The random choices of one publisher or subscriber, the same in every run with this seed.
     pub(super) fn rng(&self, role: u64, index: usize) -> Rng {
         Rng::with_seed(self.seed ^ (role << 32) ^ index as u64)
     }
 }
 
-/// A start of any kind: at `now` of the run, with the cursors that are known. A third is the beginning, where most is due.
+/// A random start position, `now` since the beginning of the run, with the cursors known so far. A third of the subscribers start
+/// at the first event, where they are due the most.
 pub(super) fn random_start(
     rng: &mut Rng,
     retained: bool,
@@ -154,8 +155,8 @@ pub fn random_filter(rng: &mut Rng) -> Filter {
     Filter { topics, types }
 }
 
-/// A duration with this mean, exponentially distributed.
-pub(super) fn around(rng: &mut Rng, mean: Duration) -> Duration {
+/// A random duration, exponentially distributed.
+pub(super) fn exponential(rng: &mut Rng, mean: Duration) -> Duration {
     mean.mul_f64(-(1.0 - rng.f64()).ln())
 }
 

@@ -1,4 +1,4 @@
-//! A publisher of the ledger: one numbered event after another, each repeated until its outcome is certain.
+//! A publisher of the ledger: publishes numbered events and repeats each one until its outcome is known.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,8 +19,8 @@ pub(super) async fn run(shared: Arc<Shared>, index: usize) {
         let (topic, kind) = (plan::random_topic(&mut rng), plan::random_type(&mut rng));
         let padding = rng.usize(..=shared.plan.padding);
         publish(&shared, &client, topic, kind, padding).await;
-        // the pace is the point here, not a condition
-        let pause = plan::around(&mut rng, shared.plan.publish_every);
+        // The pace of the publisher.
+        let pause = plan::exponential(&mut rng, shared.plan.publish_every);
         tokio::select! {
             () = sleep(pause) => {}
             ended = phase.wait_for(|phase| *phase != Phase::Running) => {
@@ -31,7 +31,7 @@ pub(super) async fn run(shared: Arc<Shared>, index: usize) {
     }
 }
 
-/// Publishes the event that ends the run, and gives its cursor.
+/// Publishes the event that ends the run, and returns its cursor.
 pub(super) async fn end(shared: &Shared) -> Result<String> {
     let kind = Some(END_TYPE.to_owned());
     match publish(shared, &client(Version::Http1), None, kind, 0).await {
@@ -70,7 +70,7 @@ async fn publish(
         Outcome::Stored { cursor, .. } => Fate::Stored(cursor),
         Outcome::Unknown => Fate::Unknown,
         Outcome::NotStored => Fate::NotStored,
-        // the ledger breaks no rule of the API
+        // The ledger violates no rule of the API.
         Outcome::Refused(answer) => {
             panic!("event {number} refused: {} {}", answer.status, answer.json)
         }

@@ -1,16 +1,16 @@
-//! What is written down while a run lasts: the input of the judge, made of plain values so that a test can write it by hand.
+//! The records of a run, which are the input of the judge. They are plain values, so that tests can write them by hand.
 
 use std::time::Duration;
 
 use crate::filter::Filter;
 
-/// Everything that was published, into one log after another.
+/// Everything that was published, into the logs of the channel in order.
 #[derive(Clone, Debug, Default)]
 pub struct World {
     /// The events.
     pub published: Vec<Published>,
-    /// Entry `k` belongs to log `k + 1`: the last sequence of log `k` that it still holds. 0 for a log that was made anew;
-    /// more for an older store that was put back.
+    /// Entry `k` belongs to log `k + 1`: the last sequence of log `k` that it has. 0 for a new log; more for an older store that was
+    /// restored.
     pub cuts: Vec<u64>,
 }
 
@@ -23,11 +23,11 @@ pub struct Published {
     pub topic: Option<String>,
     /// Its type; none: `message`.
     pub kind: Option<String>,
-    /// When the first try began.
+    /// When the first attempt began.
     pub began: Duration,
-    /// The log that was there at the time.
+    /// The log at that time.
     pub log: usize,
-    /// What became of it.
+    /// Its outcome.
     pub fate: Fate,
 }
 
@@ -44,52 +44,52 @@ impl Published {
 pub enum Fate {
     /// Acknowledged, with this cursor.
     Stored(String),
-    /// Acknowledged, with this cursor, and erased from the log later: who has not got it by then is not told.
+    /// Acknowledged, with this cursor, and erased from the log later. A subscriber that has not received it by then is not told.
     Erased(String),
-    /// Never acknowledged, perhaps stored.
+    /// Not acknowledged. It may be stored.
     Unknown,
-    /// The broker said that nothing was stored, every time.
+    /// Every attempt failed with an answer that nothing was stored.
     NotStored,
 }
 
-/// One subscriber and what it saw.
+/// A subscriber and what it received.
 #[derive(Clone, Debug)]
 pub struct Observed {
-    /// How reports call it.
+    /// Its name in reports.
     pub name: String,
-    /// What it asked for.
+    /// Its filter.
     pub filter: Filter,
-    /// Where it began.
+    /// Its start position.
     pub start: Start,
-    /// What it saw, in order, over all its connections.
+    /// What it received, in order, over all connections.
     pub seen: Vec<Seen>,
 }
 
-/// Where a subscriber asks to begin, for as long as it has no cursor. With [`Earliest`](Self::Earliest) and
-/// [`Cursor`](Self::Cursor) it is known what is due; otherwise everything after the first id that came is, and what was
-/// published after the stream was opened that gave it.
+/// The start position of a subscriber that has no cursor yet. With [`Earliest`](Self::Earliest) and [`Cursor`](Self::Cursor) it is
+/// known what is due. With the others, everything after the first id is due, and everything that was published after the stream
+/// was opened that sent this id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// Everything the log has; suites where retention is at work must not use it before they know the first sequence.
+    /// The first event of the log. Not for suites with a retention limit, where the first sequence is not known.
     Earliest,
-    /// From now on.
+    /// The end of the log.
     Latest,
-    /// Where the channel's default says.
+    /// The default of the channel.
     Default,
-    /// The newest so many that pass the filter.
+    /// The newest events that pass the filter, this many.
     Last(usize),
-    /// What was stored so long before the opening, or later.
+    /// Events stored this long before the stream was opened, or later.
     Ago(Duration),
-    /// What was stored at this time, or later.
+    /// Events stored at this time or later.
     Time(Duration),
-    /// What follows this cursor.
+    /// Events after this cursor.
     Cursor(String),
 }
 
-/// One thing a subscriber saw.
+/// One thing that a subscriber received or did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seen {
-    /// A stream was opened: the head of the answer is there.
+    /// A stream was opened: the head of the response has arrived.
     Opened {
         /// When.
         at: Duration,
@@ -109,9 +109,9 @@ pub enum Seen {
     Cursor(String),
     /// `eventcast.gap`.
     Gap {
-        /// Where the lost events begin (after it).
+        /// The lost events follow this cursor.
         requested: Option<String>,
-        /// `id:`; where delivery goes on (after it).
+        /// `id:`. Delivery resumes after this cursor.
         resumed: String,
         /// How many.
         lost: Option<u64>,
@@ -120,7 +120,7 @@ pub enum Seen {
     },
     /// The connection ended: `eventcast.closing`, or a broken socket.
     Ended(String),
-    /// The subscriber ended the connection, after it had time to be told a cursor.
+    /// The subscriber ended the connection, after it had time to receive a cursor.
     Left,
     /// Something that must never be sent.
     Violation(String),

@@ -1,14 +1,14 @@
-//! What the judge found, and how it is said.
+//! The findings of the judge, and the report about them.
 
 use std::{collections::BTreeMap, fmt};
 
-/// How many subscribers, and offences of each, a report names.
+/// How many subscribers, and how many offences of each, a report names.
 const MAX_NAMED: usize = 5;
 
-/// One thing that must not be. Sequences are of the log that was judged.
+/// A violation of the invariant. Sequences are those of the judged log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Offence {
-    /// Due, not delivered, not declared lost.
+    /// Due, but neither delivered nor declared lost.
     Missing {
         /// Number of the event.
         number: u64,
@@ -22,14 +22,14 @@ pub enum Offence {
         /// Its sequence.
         sequence: u64,
     },
-    /// Delivered, or said by `eventcast.cursor`, at a position not after the one before.
+    /// An event or `eventcast.cursor` at a position that is not after the previous one.
     OutOfOrder {
         /// Its sequence.
         sequence: u64,
         /// The position before.
         after: u64,
     },
-    /// Where `last:N` began, fewer were there than were asked for, although more would have passed before.
+    /// `last:N` started with fewer events than requested, although earlier events pass the filter.
     BeganLate {
         /// How many were asked for.
         asked: usize,
@@ -52,9 +52,9 @@ pub enum Offence {
         /// Why it was not due.
         why: String,
     },
-    /// A gap that does not fit: its count, or its place.
+    /// A gap with a wrong count or position.
     WrongGap(String),
-    /// A broken rule of the stream, or an answer that must not be.
+    /// A violated rule of the stream, or a response that must not occur.
     Violation(String),
 }
 
@@ -75,10 +75,10 @@ impl Offence {
     }
 }
 
-/// What was found about one subscriber.
+/// The findings about one subscriber.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
-    /// Who.
+    /// Its name.
     pub name: String,
     /// Events that it should have received or been told of.
     pub due: usize,
@@ -92,11 +92,11 @@ pub struct Verdict {
     pub gaps: BTreeMap<String, usize>,
     /// Streams that were opened.
     pub connections: usize,
-    /// What must not be.
+    /// Its offences.
     pub offences: Vec<Offence>,
 }
 
-/// What was found about a run.
+/// The findings about a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LedgerReport {
     /// Acknowledged events.
@@ -115,20 +115,20 @@ impl LedgerReport {
     /// Nothing missing, repeated, out of order or unexpected.
     ///
     /// # Panics
-    /// With the first few offences, when there are any.
+    /// There are offences. The message has the first few.
     pub fn assert_clean(&self) {
         assert!(self.is_clean(), "the ledger does not balance\n{self}");
         eprint!("{self}");
     }
 
-    /// As [`assert_clean`](Self::assert_clean), and nothing was declared lost either: for faults that lose nothing.
+    /// As [`assert_clean`](Self::assert_clean), and nothing was declared lost: for faults that lose nothing.
     ///
     /// # Panics
-    /// When something was.
+    /// Something was declared lost.
     pub fn assert_nothing_lost(&self) {
         self.assert_clean();
         let gaps = self.gaps();
-        assert!(gaps.is_empty(), "gaps were told, but nothing was lost: {gaps:?}\n{self}");
+        assert!(gaps.is_empty(), "gaps were declared, but nothing was lost: {gaps:?}\n{self}");
     }
 
     /// Whether there is no offence.

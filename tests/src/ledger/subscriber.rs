@@ -18,9 +18,9 @@ use crate::{
     sse::{Event, EventStream, Refused, Subscribe},
 };
 
-/// Receive buffer of slow subscribers: small, so that the broker notices.
+/// The receive buffer of slow subscribers: small, so that the broker's writes block.
 const SMALL_RECEIVE_BUFFER: u32 = 4096;
-/// Time until a stream sends a cursor, which is in its first bytes.
+/// How long a stream may take to send its first cursor, which is in its first bytes.
 const FIRST_ID_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longer than any phase of a run.
 const FOREVER: Duration = Duration::from_secs(86_400);
@@ -40,11 +40,11 @@ struct Subscriber {
     phase: watch::Receiver<Phase>,
     cursor: Option<String>,
     /// Whether the current connection has sent a cursor.
-    told: bool,
+    has_cursor: bool,
     observed: Observed,
 }
 
-/// Subscribes until the run ends, and hands over what was seen.
+/// Subscribes until the run ends, and returns what was received.
 pub(super) async fn run(shared: Arc<Shared>, index: usize) -> Observed {
     let mut rng = shared.plan.rng(2, index);
     let plan = &shared.plan;
@@ -52,7 +52,7 @@ pub(super) async fn run(shared: Arc<Shared>, index: usize) -> Observed {
     let filter = if unfiltered { Filter::default() } else { plan::random_filter(&mut rng) };
     let manner = manner(&mut rng, plan);
     let mut phase = shared.phase.subscribe();
-    let arrive = plan::around(&mut rng, plan.arrive);
+    let arrive = plan::exponential(&mut rng, plan.arrive);
     tokio::select! {
         () = sleep(arrive) => {}
         ended = phase.wait_for(|phase| *phase != Phase::Running) => drop(ended),
@@ -61,11 +61,12 @@ pub(super) async fn run(shared: Arc<Shared>, index: usize) -> Observed {
         plan::random_start(&mut rng, plan.retained, shared.began.elapsed(), &shared.cursors());
     let name = format!("subscriber {index:03} ({start:?}, {manner:?})");
     let observed = Observed { name, filter, start, seen: Vec::new() };
-    let told = false;
-    let mut subscriber = Subscriber { shared, rng, manner, phase, cursor: None, told, observed };
+    let has_cursor = false;
+    let mut subscriber =
+        Subscriber { shared, rng, manner, phase, cursor: None, has_cursor, observed };
     while subscriber.connection().await.is_continue() {
-        // as a browser waits for `retry:`, but shorter
-        let pause = plan::around(&mut subscriber.rng, Duration::from_millis(60));
+        // As a browser waits for `retry:`, but shorter.
+        let pause = plan::exponential(&mut subscriber.rng, Duration::from_millis(60));
         tokio::select! {
             () = sleep(pause) => {}
             () = stopped(&mut subscriber.phase) => break,
@@ -75,7 +76,7 @@ pub(super) async fn run(shared: Arc<Shared>, index: usize) -> Observed {
 }
 
 impl Subscriber {
-    /// One connection; breaks when the run is over for this subscriber.
+    /// Serves one connection. Breaks when the run is over for this subscriber.
     async fn connection(&mut self) -> ControlFlow<()> {
         let broker = self.rng.usize(..self.shared.urls.len());
         let request = match self.request(broker) {
@@ -89,7 +90,7 @@ impl Subscriber {
         let mut stream = match opened {
             Ok(stream) => stream,
             Err(error) => {
-                // what is refused for good must not happen to a ledger; a broker that is down must
+                // A final refusal is a violation. A broker that is down is expected.
                 let fault = error.downcast_ref::<Refused>().filter(|refused| refused.status < 500);
                 if let Some(refused) = fault {
                     self.observed.seen.push(Seen::Violation(refused.to_string()));
@@ -99,11 +100,11 @@ impl Subscriber {
         };
         let at = self.shared.began.elapsed();
         self.observed.seen.push(Seen::Opened { at, broker });
-        self.told = false;
-        let untold = Instant::now() + FIRST_ID_TIMEOUT;
-        let curt = self.rng.f64() < self.shared.plan.curt;
-        let stay = plan::around(&mut self.rng, self.shared.plan.stay);
-        let mut leave = Instant::now() + if curt { Duration::ZERO } else { stay };
+        self.has_cursor = false;
+        let cursor_deadline = Instant::now() + FIRST_ID_TIMEOUT;
+        let cut_early = self.rng.f64() < self.shared.plan.cut_early;
+        let stay = plan::exponential(&mut self.rng, self.shared.plan.stay);
+        let mut leave = Instant::now() + if cut_early { Duration::ZERO } else { stay };
         loop {
             let calm = matches!(&*self.phase.borrow(), Phase::Ending(_));
             if calm {
@@ -114,12 +115,12 @@ impl Subscriber {
             }
             tokio::select! {
                 biased;
-                () = sleep_until(leave), if self.told => {
+                () = sleep_until(leave), if self.has_cursor => {
                     drop(stream.cut());
                     self.observed.seen.push(Seen::Left);
                     return ControlFlow::Continue(());
                 }
-                () = sleep_until(untold), if !self.told => {
+                () = sleep_until(cursor_deadline), if !self.has_cursor => {
                     let text = format!("no cursor within {FIRST_ID_TIMEOUT:?}");
                     self.observed.seen.extend([Seen::Violation(text), Seen::Left]);
                     return ControlFlow::Continue(());
@@ -142,8 +143,8 @@ impl Subscriber {
                 }
             }
             if self.manner.slow && !calm && self.rng.f64() < 0.02 {
-                // being slow is the point here, not a condition
-                sleep(plan::around(&mut self.rng, Duration::from_millis(700))).await;
+                // A subscriber that reads slowly.
+                sleep(plan::exponential(&mut self.rng, Duration::from_millis(700))).await;
             }
         }
     }
@@ -177,13 +178,13 @@ impl Subscriber {
         let seen = note::seen(event);
         let seen =
             seen.unwrap_or_else(|error| Seen::Violation(format!("{error:#}: {:?}", event.raw)));
-        if !self.told && matches!(seen, Seen::Event { .. }) {
-            let text = format!("a stream tells no cursor before {:?}", event.raw);
+        if !self.has_cursor && matches!(seen, Seen::Event { .. }) {
+            let text = format!("a stream sends no cursor before {:?}", event.raw);
             self.observed.seen.push(Seen::Violation(text));
         }
         if let Some(id) = &event.id {
             self.cursor = Some(id.clone());
-            self.told = true;
+            self.has_cursor = true;
         }
         self.observed.seen.push(seen);
     }
@@ -193,7 +194,8 @@ impl Subscriber {
         ControlFlow::Continue(())
     }
 
-    /// Whether the last event of the run is behind us. By place, not by text: who began after it has a cursor without it.
+    /// Whether the last event of the run has arrived. Cursors are compared by position, not as text: a subscriber that started
+    /// after the event has a cursor without a check.
     fn arrived(&self) -> bool {
         let place = |cursor: &str| Cursor::parse(cursor).ok();
         match &*self.phase.borrow() {
@@ -207,7 +209,7 @@ impl Shared {
     /// Cursors of acknowledged events of the present log.
     fn cursors(&self) -> Vec<String> {
         let Ok(logs) = self.logs.try_read() else {
-            return Vec::new(); // it is just being replaced
+            return Vec::new(); // the log is being replaced
         };
         let published = self.published.lock();
         let present = published.iter().filter(|event| event.log == logs.cuts.len());

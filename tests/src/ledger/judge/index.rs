@@ -1,4 +1,4 @@
-//! What was published, by number and by log.
+//! An index of the published events by number and by log.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use crate::{
     ledger::{Fate, Observed, Published, Seen, World},
 };
 
-/// An event that is certainly stored.
+/// An event that is known to be stored.
 #[derive(Clone, Debug)]
 pub(super) struct Stored {
     pub(super) number: u64,
@@ -17,19 +17,19 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    /// Whether it was erased: then nobody is told of it who has not got it.
+    /// Whether it was erased. A subscriber that has not received it is then not told of it.
     pub(super) fn is_erased(&self) -> bool {
         matches!(self.event.fate, Fate::Erased(_))
     }
 }
 
-/// What is known of a number.
+/// What is known about the event with a number.
 pub(super) enum Known<'a> {
     /// Stored in this log, with what was acknowledged.
     Here(&'a Stored),
     /// Stored, but this log does not have it.
     Elsewhere,
-    /// Perhaps stored.
+    /// Its outcome is unknown.
     Maybe(&'a Published),
     /// Not stored according to the broker, or never published.
     Never,
@@ -43,7 +43,7 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// The index, and what is wrong with the acknowledgements.
+    /// Builds the index. Returns the problems of the acknowledgements, too.
     pub(super) fn new(mut world: World, observed: &[Observed]) -> (Self, Vec<String>) {
         if world.cuts.is_empty() {
             settle(&mut world, observed);
@@ -96,7 +96,7 @@ impl Index {
         &self.logs[log]
     }
 
-    /// Events that are perhaps stored.
+    /// Events with an unknown outcome.
     pub(super) fn unknown(&self) -> impl Iterator<Item = &Published> {
         self.published.values().filter(|event| event.fate == Fate::Unknown)
     }
@@ -113,8 +113,8 @@ impl Index {
     }
 }
 
-/// An event that anybody got is stored, whatever its publisher knows; then it is due to the others too. Only where the log
-/// was never replaced, else nobody can say in which it was.
+/// An event that any subscriber received is stored, even if its publisher does not know; then it is due to the others, too. Only if
+/// the log was never replaced, because otherwise it is not known which log had the event.
 fn settle(world: &mut World, observed: &[Observed]) {
     let mut sightings = HashMap::new();
     for seen in observed.iter().flat_map(|observed| &observed.seen) {

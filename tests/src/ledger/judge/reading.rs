@@ -1,5 +1,5 @@
-//! One pass over a stretch: positions only grow, and nothing comes that was not due. What did not come is seen afterwards,
-//! from what this has gathered.
+//! Reads a stretch in order: checks that positions only grow and that every event was due, and collects what is needed to find
+//! missing events afterwards.
 
 use std::collections::HashSet;
 
@@ -13,24 +13,23 @@ use crate::{
     ledger::{Offence, Seen},
 };
 
-/// How far the reading of a stretch has come.
+/// The state of reading a stretch.
 pub(super) struct Reading<'a> {
     filter: &'a Filter,
     epoch: Option<String>,
-    /// Sequence after which events are due; none until the first id has come.
+    /// The sequence after which events are due; `None` until the first id.
     pub(super) start: Option<u64>,
-    /// Sequence reached.
+    /// The sequence reached.
     pub(super) reached: u64,
-    /// Declared lost: after the first, up to and with the second.
+    /// Ranges declared lost: after the first sequence, up to and including the second.
     pub(super) gaps: Vec<(u64, u64)>,
-    /// Numbers that came.
+    /// The numbers of the events received.
     pub(super) got: HashSet<u64>,
-    /// What was found on the way.
+    /// The offences found.
     pub(super) finding: Finding,
 }
 
 impl<'a> Reading<'a> {
-    /// A pass that has seen nothing.
     pub(super) fn new(filter: &'a Filter, start: Option<u64>) -> Self {
         Self {
             filter,
@@ -43,7 +42,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Takes the next thing that was seen.
+    /// Processes the next record.
     pub(super) fn take(&mut self, index: &Index, log: usize, seen: &Seen) {
         match seen {
             Seen::Event { number, kind, cursor } => self.event(index, log, *number, kind, cursor),
@@ -123,7 +122,7 @@ impl<'a> Reading<'a> {
             None => self.reached,
         };
         self.start.get_or_insert(after);
-        // what lies between the client's position and `requested` did not pass its filter, or is missing
+        // Events between the position of the client and `requested` did not pass its filter, or are missing.
         if after < self.reached || to <= after {
             let reached = self.reached;
             let text = format!("{reason}: from {after} to {to}, but {reached} was reached");

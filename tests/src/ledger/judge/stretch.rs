@@ -1,4 +1,4 @@
-//! What a subscriber received of one log, and whether that is what it should have received.
+//! Checks what a subscriber received from one log.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -11,34 +11,34 @@ use crate::{
     ledger::{Observed, Offence, Published, Seen, Start},
 };
 
-/// Reasons after which delivery begins at the first event of the log.
+/// Gap reasons after which delivery starts at the first event of the log.
 const RESETS: [&str; 2] = ["new-incarnation", "invalid-cursor"];
 
-/// Between the clocks of the ledger and of the log.
+/// The tolerated difference between the clocks of the ledger and of the log.
 const CLOCK_TOLERANCE: Duration = Duration::from_millis(100);
 
-/// A record between two resets.
+/// The part of a record between two resets.
 pub(super) struct Stretch<'a> {
     filter: &'a Filter,
-    /// Where it was asked to begin; after a reset that is the first event of the log.
+    /// The requested start position; after a reset the first event of the log.
     start: &'a Start,
-    /// When the stream was opened that gave the first id, or should have.
+    /// When the stream was opened that sent the first id, or should have.
     opened: Duration,
     seen: &'a [Seen],
     /// The reset that began this stretch.
     reset: Option<&'a str>,
 }
 
-/// What was found in a stretch, judged by one log.
+/// The findings about a stretch, compared with one log.
 #[derive(Debug, Default)]
 pub(super) struct Finding {
-    /// Due numbers that came.
+    /// The numbers of due events that were received.
     pub(super) delivered: HashSet<u64>,
     /// Due events that were declared lost.
     pub(super) lost: usize,
-    /// Events that came though their publishers do not know.
+    /// Events that were received, although their outcome is unknown to the publisher.
     pub(super) maybe: usize,
-    /// Due numbers behind the end of the stretch: lost by the reset that ended it.
+    /// The numbers of due events after the end of the stretch. The reset that ended it declares them lost.
     pub(super) undelivered: Vec<u64>,
     pub(super) offences: Vec<Offence>,
 }
@@ -66,8 +66,8 @@ pub(super) fn cut(observed: &Observed) -> Vec<Stretch<'_>> {
     stretches
 }
 
-/// When the first stream was opened that gave an id, or that the subscriber left although it gave none. One that broke
-/// before does not count: nobody knows where it began.
+/// When the first stream was opened that sent an id, or that the subscriber ended without one. A stream that broke before its first
+/// id does not count, because its start is not known.
 fn opened(seen: &[Seen]) -> Duration {
     let mut opened = Duration::MAX;
     for seen in seen {
@@ -82,7 +82,7 @@ fn opened(seen: &[Seen]) -> Duration {
 }
 
 impl Stretch<'_> {
-    /// Judges this stretch by `log`; `last`: the log's end had to be reached.
+    /// Compares this stretch with `log`. `last`: the end of the log must have been reached.
     pub(super) fn judge(&self, index: &Index, log: usize, last: bool) -> Finding {
         let mut reading = Reading::new(self.filter, (*self.start == Start::Earliest).then_some(0));
         if let Start::Cursor(cursor) = self.start {
@@ -110,7 +110,7 @@ impl Stretch<'_> {
             } else if reading.gaps.iter().any(in_gap) {
                 finding.lost += 1;
             } else if stored.is_erased() {
-                // nobody knows any more that it was due
+                // It is not known any more whether it was due.
             } else if last || sequence <= reading.reached {
                 finding.offences.push(Offence::Missing { number, sequence });
             } else {
@@ -120,10 +120,10 @@ impl Stretch<'_> {
         finding
     }
 
-    /// Whether an event was certainly stored when, or after, what was asked for begins.
+    /// Whether an event was certainly stored at or after the requested start.
     fn asks_for(&self, event: &Published) -> bool {
         let from = match self.start {
-            Start::Earliest | Start::Cursor(_) => return false, // their places are known
+            Start::Earliest | Start::Cursor(_) => return false, // Their sequences are known.
             Start::Latest | Start::Default | Start::Last(_) => self.opened,
             Start::Ago(ago) => self.opened.saturating_sub(*ago).saturating_add(CLOCK_TOLERANCE),
             Start::Time(time) => time.saturating_add(CLOCK_TOLERANCE),
@@ -131,8 +131,8 @@ impl Stretch<'_> {
         event.began > from && self.opened < Duration::MAX
     }
 
-    /// `last:N` that began after `start`: whether it left out what it was asked for. An event that was published later than
-    /// the opening is certainly none of the newest then; all others may be.
+    /// Whether `last:N`, which started after `start`, left out events that it should have sent. An event that was published after the
+    /// opening is not one of the newest; all others may be.
     fn began_late(&self, index: &Index, log: usize, asked: usize, start: u64) -> Option<Offence> {
         let passes = |event: &Published| event.passes(self.filter);
         let (before, after): (Vec<_>, Vec<_>) =
