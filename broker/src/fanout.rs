@@ -27,7 +27,7 @@ pub(crate) struct Subscription {
     /// When the stream must end.
     pub(crate) until: Option<Instant>,
     pub(crate) settings: StreamSettings,
-    /// Frames that precede the first event.
+    /// Frames that precede the first event. The sink takes them.
     pub(crate) preamble: Bytes,
 }
 

@@ -42,12 +42,12 @@ struct Reading {
 }
 
 impl EventBody {
-    pub(crate) fn new(subscription: Subscription) -> Self {
+    pub(crate) fn new(mut subscription: Subscription) -> Self {
         let waker = Arc::clone(subscription.admission.session().waker());
         let listener = subscription.subscriber.log().tail().add_waker(waker);
         let (last_write, heartbeat) = (Instant::now(), subscription.heartbeat_interval());
         Self {
-            control: Some(subscription.preamble.clone()),
+            control: Some(std::mem::take(&mut subscription.preamble)),
             subscription,
             listener,
             reading: None,

@@ -91,8 +91,8 @@ impl ShardConnection {
         registration: Registration,
         now: u64,
     ) -> Self {
-        let Handoff { socket, head, subscription, guard } = handoff;
-        let preamble = Chunk::of(&subscription.preamble);
+        let Handoff { socket, head, mut subscription, guard } = handoff;
+        let preamble = Chunk::of(&std::mem::take(&mut subscription.preamble));
         Self {
             socket: TcpStream::from_std(socket),
             unwritten: [&head[..], preamble.wire()].concat().into(),
