@@ -9,8 +9,6 @@ use eventcast_wire::{
 };
 use tokio::time::Instant;
 
-use crate::request::Credential;
-
 /// What a client may do on a channel, and until when.
 #[derive(Clone, Debug)]
 pub(crate) struct Grant {
@@ -22,33 +20,19 @@ pub(crate) struct Grant {
     until: Option<Instant>,
 }
 
-/// The client may not do what it asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Denied {
-    /// What it presented.
-    pub(crate) credential: Option<Credential>,
-}
-
 impl Grant {
-    /// The grant of a client that presented `credential`. Tokens cannot be verified yet: every client is anonymous, and a channel
-    /// that asks for tokens is closed rather than open.
-    ///
-    /// # Errors
-    /// The grant does not allow `action`.
-    pub(crate) fn of(
-        access: &Access,
-        credential: Option<Credential>,
-        action: Action,
-    ) -> Result<Self, Denied> {
-        let anonymous = Self {
+    /// The grant of a client of the channel. Tokens cannot be verified yet: every client is anonymous, and a channel that asks for
+    /// tokens is closed rather than open.
+    pub(crate) fn anonymous(access: &Access) -> Self {
+        Self {
             subject: None,
             actions: access.anonymous.clone(),
             topics: Topics::everything(),
             until: None,
-        };
-        if anonymous.allows(action) { Ok(anonymous) } else { Err(Denied { credential }) }
+        }
     }
 
+    /// Whether the client may do `action`.
     pub(crate) fn allows(&self, action: Action) -> bool {
         self.actions.contains(&action)
     }
@@ -62,7 +46,7 @@ impl Grant {
         self.until.into_iter().chain(end).min()
     }
 
-    /// The filter of a client that asks for `asked`: the only way to one that reads a log for a client.
+    /// Narrows the filter that a client asks for to what is granted. Every filter that reads a log for a client comes from here.
     ///
     /// # Errors
     /// The client asks for topics that are not granted.

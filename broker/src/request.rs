@@ -1,7 +1,6 @@
-//! What is known of a request beside its method, target and body.
+//! What is known of a request besides its head and body.
 
-use std::net::IpAddr;
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, header};
 use tokio_util::sync::CancellationToken;

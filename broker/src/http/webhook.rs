@@ -16,7 +16,7 @@ const ALLOWED_RATE: HeaderName = HeaderName::from_static("webhook-allowed-rate")
 pub(super) fn grant(config: &ChannelConfig, request: &HeaderMap, response: &mut Response<Answer>) {
     let Some(origin) = request.get(REQUEST_ORIGIN) else { return };
     let publishing = &config.publishing;
-    if !publishing.enabled || Grant::of(&config.access, None, Action::Publish).is_err() {
+    if !publishing.enabled || !Grant::anonymous(&config.access).allows(Action::Publish) {
         return;
     }
     // The header is in requests per minute. The limit of the channel is in events per second, and a request has at least one.
