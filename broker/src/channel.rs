@@ -7,13 +7,14 @@ use eventcast_crds::config::ChannelConfig;
 use eventcast_runtime::supervise::Supervisor;
 use tokio_util::sync::CancellationToken;
 
-use crate::{log::Log, metrics::ChannelMetrics, rate_limit::RateLimit};
+use crate::{access::AccessControl, log::Log, metrics::ChannelMetrics, rate_limit::RateLimit};
 
 /// A channel that the broker serves.
 pub(crate) struct Channel {
     key: Arc<str>,
     config: ArcSwap<ChannelConfig>,
     rate_limit: ArcSwap<RateLimit>,
+    access: ArcSwap<AccessControl>,
     log: Arc<Log>,
     metrics: Arc<ChannelMetrics>,
     stop: CancellationToken,
@@ -33,9 +34,10 @@ impl Channel {
         let task = format!("log reader of {}", of.key());
         supervisor.spawn(task, &stop, async move { reader.run(of, until).await });
         let rate_limit = ArcSwap::from_pointee(RateLimit::new(&config.publishing));
+        let access = ArcSwap::from_pointee(AccessControl::new(&config.access));
         let config = ArcSwap::from_pointee(config.clone());
         let key = config.load().key().into();
-        Arc::new(Self { key, config, rate_limit, log, metrics, stop })
+        Arc::new(Self { key, config, rate_limit, access, log, metrics, stop })
     }
 
     /// `<namespace>/<name>`.
@@ -50,6 +52,11 @@ impl Channel {
     /// The rate limit for publishers.
     pub(crate) fn rate_limit(&self) -> Arc<RateLimit> {
         self.rate_limit.load_full()
+    }
+
+    /// Verifies the credentials of clients.
+    pub(crate) fn access(&self) -> Arc<AccessControl> {
+        self.access.load_full()
     }
 
     pub(crate) fn log(&self) -> &Arc<Log> {
@@ -70,6 +77,9 @@ impl Channel {
         if same_log {
             if RateLimit::differs(&old.publishing, &new.publishing) {
                 self.rate_limit.store(Arc::new(RateLimit::new(&new.publishing)));
+            }
+            if old.access != new.access {
+                self.access.store(Arc::new(AccessControl::new(&new.access)));
             }
             self.config.store(Arc::new(new.clone()));
         }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use eventcast_crds::config::{BrokerConfig, ChannelConfig, Nats, Shutdown, valid_label};
+use eventcast_crds::config::{Access, BrokerConfig, ChannelConfig, Nats, Shutdown, valid_label};
 use eventcast_runtime::supervise::Supervisor;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -91,7 +91,8 @@ fn configuration(options: &Options) -> Result<BrokerConfig, Failure> {
                 return Err(format!("--channel {namespace}/{name}: {rule}").into());
             }
         }
-        channels.push(ChannelConfig::new(namespace, name));
+        channels
+            .push(ChannelConfig { access: Access::open(), ..ChannelConfig::new(namespace, name) });
     }
     let servers = options.nats_url.iter().cloned().collect();
     let mut config = BrokerConfig {

@@ -5,9 +5,12 @@
 //! every response in one place.
 
 mod accept;
+mod access;
+mod authorize;
 mod channel;
 mod channel_request;
 mod cors;
+mod credentials;
 pub(crate) mod drafts;
 mod erase;
 mod head;
@@ -26,20 +29,19 @@ mod webhook;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use eventcast_crds::config::{Access, Action, Authority, valid_label};
+use eventcast_crds::config::{Access, Authority, valid_label};
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
 };
 use http_body_util::{Either, Empty, Full};
 use hyper::body::Incoming;
 use serde::Serialize;
 
 use crate::{
-    access::Grant,
     broker::Broker,
     channel::Channel,
     fanout::{Subscription, body::EventBody},
-    request::{Credential, RequestContext},
+    request::RequestContext,
 };
 use channel_request::ChannelRequest;
 use problem::Problem;
@@ -138,14 +140,15 @@ async fn route(
         return Ok(response);
     }
     cors::reject_foreign(access, &request)?;
-    let changes = method == Method::POST || method == Method::DELETE;
-    let action = if changes { Action::Publish } else { Action::Subscribe };
-    let grant = Grant::anonymous(access);
-    if !grant.allows(action) {
-        let credential = Credential::presented(request.headers());
-        return Err(unauthorized(access, action, credential));
-    }
     let (head, body) = request.into_parts();
+    let wanted = authorize::Wanted::of(rest, &head);
+    let grant = match authorize::grant(broker, &channel, context, &head, &wanted).await {
+        Ok(grant) => grant,
+        Err(authorize::Refused::Problem(problem)) => return Err(problem),
+        Err(authorize::Refused::Unavailable) => {
+            return Ok(subscribe::refuse_for_now(broker, &channel, "unavailable"));
+        }
+    };
     let request = ChannelRequest { broker, channel: &channel, context, grant, head };
     match (rest, &method) {
         (["events"], &Method::POST) => publish::handle(request, body).await,
@@ -154,12 +157,13 @@ async fn route(
             accept::Representation::Json => history::handle(&request).await,
         },
         (["stats"], _) if reads => stats::handle(&request).await,
+        (["access"], _) if reads => access::describe(&request),
         ([], _) if reads => channel::describe(&request).await,
         (["events"], &Method::DELETE) => erase::topics(&request).await,
         (["events", cursor], &Method::DELETE) => erase::event(&request, cursor).await,
         (["events"], _) => Err(method_not_allowed("GET, HEAD, POST, DELETE, OPTIONS")),
         (["events", _], _) => Err(method_not_allowed("DELETE, OPTIONS")),
-        (["stats"] | [], _) => Err(method_not_allowed("GET, HEAD, OPTIONS")),
+        (["stats" | "access"] | [], _) => Err(method_not_allowed("GET, HEAD, OPTIONS")),
         _ => Err(no_route()),
     }
 }
@@ -178,22 +182,6 @@ fn alive() -> Response<Answer> {
     response
 }
 
-/// `401`. A browser does not reconnect after it, which is right: nothing changes without a change of the configuration.
-fn unauthorized(access: &Access, action: Action, credential: Option<Credential>) -> Problem {
-    let (doing, field) = match action {
-        Action::Subscribe => ("Reading", "Subscribe"),
-        Action::Publish => ("Publishing", "Publish"),
-    };
-    let detail = if credential == Some(Credential::Bearer) && !access.tokens.is_empty() {
-        "The token was not checked: this version cannot verify tokens yet.".to_owned()
-    } else if access.tokens.is_empty() {
-        format!("{doing} is not allowed: add {field} to access.anonymous of the channel.")
-    } else {
-        format!("{doing} requires a token, and this version cannot verify tokens yet.")
-    };
-    Problem::new(StatusCode::UNAUTHORIZED, "no-grant", "Not allowed", detail).challenge().close()
-}
-
 /// Checks what hyper does not: the `Host` header.
 fn check_host<B>(broker: &Broker, request: &Request<B>) -> Result<(), Problem> {
     let headers = request.headers();
@@ -201,7 +189,7 @@ fn check_host<B>(broker: &Broker, request: &Request<B>) -> Result<(), Problem> {
         let detail = "There is more than one Host header. Send it once (RFC 9112, section 3.2).";
         return Err(Problem::field("Host", detail).close());
     }
-    let host = host(request);
+    let host = host(request.uri(), headers);
     if request.version() == Version::HTTP_11 && host.is_empty() {
         return Err(
             Problem::field("Host", "The Host header is missing (RFC 9112, section 3.2).").close()
@@ -232,9 +220,9 @@ fn check_host<B>(broker: &Broker, request: &Request<B>) -> Result<(), Problem> {
 }
 
 /// The authority that the client requested: that of the URI in HTTP/2, else the `Host` header.
-fn host<B>(request: &Request<B>) -> String {
-    let authority = request.uri().authority().map(ToString::to_string);
-    let header = request.headers().get(header::HOST).and_then(|h| h.to_str().ok());
+fn host(uri: &Uri, headers: &HeaderMap) -> String {
+    let authority = uri.authority().map(ToString::to_string);
+    let header = headers.get(header::HOST).and_then(|h| h.to_str().ok());
     authority.or_else(|| header.map(Into::into)).unwrap_or_default()
 }
 

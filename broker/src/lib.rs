@@ -44,6 +44,7 @@ mod request;
 mod server;
 mod sessions;
 mod sockets;
+mod watch;
 
 use std::{net::SocketAddr, sync::Arc};
 

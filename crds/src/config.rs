@@ -3,17 +3,21 @@
 //! `docs/CONFIGURATION.md` and the JSON Schema are generated from these types. The names of the keys contain the units.
 //! [`load`](load::load) parses a file with its overrides, and [`BrokerConfig::problems`] validates it.
 
+mod access;
 mod channel;
 pub mod load;
 mod nats_secret;
 mod origin;
+mod tls;
 mod validate;
 
-pub use channel::{
-    Access, Action, ChannelConfig, Delivery, Publishing, Retention, Storage, TokenIssuer,
-    valid_label,
+pub use access::{
+    Access, Action, Algorithm, ApiKeys, Cookie, KubernetesAccess, ManageRule, PublishRule, Quota,
+    SubscribeRule, Tickets, TokenIssuer,
 };
+pub use channel::{ChannelConfig, Delivery, Publishing, Retention, Storage, valid_label};
 pub use origin::{Authority, Origin, OriginPattern};
+pub use tls::{Alpn, Tls, TlsVersion};
 pub use validate::ConfigProblem;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
@@ -29,6 +33,9 @@ use serde::{Deserialize, Serialize};
 pub struct BrokerConfig {
     /// Address of the public listener.
     pub listen: SocketAddr,
+    /// TLS on a listener of its own, instead of `listen` or besides it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// Address of the admin listener: `/livez`, `/readyz`, `/metrics`, `/state`.
     pub admin: SocketAddr,
     /// Serves a demo page at `/`, and the list of channels at `/channels`.
@@ -53,6 +60,7 @@ impl Default for BrokerConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([0, 0, 0, 0], 8080)),
+            tls: None,
             admin: SocketAddr::from(([0, 0, 0, 0], 9090)),
             page: false,
             nats: Nats::default(),
@@ -281,6 +289,7 @@ impl BrokerConfig {
         // Without `..`: a new key does not compile until it is assigned to one side.
         let Self {
             listen,
+            tls,
             admin,
             page,
             nats,
@@ -294,6 +303,7 @@ impl BrokerConfig {
         let value = |v: serde_json::Result<serde_json::Value>| v.unwrap_or_default();
         BTreeMap::from([
             ("listen", value(serde_json::to_value(listen))),
+            ("tls", value(serde_json::to_value(tls))),
             ("admin", value(serde_json::to_value(admin))),
             ("page", value(serde_json::to_value(page))),
             ("nats", value(serde_json::to_value(nats))),

@@ -5,11 +5,12 @@ use std::path::Path;
 use eventcast_crds::{
     channel::{
         EventChannelSpec,
+        access::{AccessSpec, TokenSpec},
         exposure::{Exposure, ServiceKind},
     },
     config::{
-        Access, BrokerConfig, ChannelConfig, Limits, Nats, ProxyProtocol, Query, Retention,
-        Shutdown, TokenIssuer,
+        Access, ApiKeys, BrokerConfig, ChannelConfig, Limits, Nats, ProxyProtocol, Query,
+        Retention, Shutdown, TokenIssuer,
     },
 };
 use ipnet::IpNet;
@@ -30,13 +31,6 @@ const LAST_RESPONSES_SECONDS: u64 = 8;
 /// The channel, with the retention from which the stream is created.
 #[must_use]
 pub fn channel_config(namespace: &str, name: &str, spec: &EventChannelSpec) -> ChannelConfig {
-    let access = &spec.access;
-    let tokens = access.tokens.iter().enumerate().map(|(i, token)| TokenIssuer {
-        issuer: token.issuer.clone(),
-        audience: token.audience.clone(),
-        jwks_url: token.jwks_url.clone(),
-        key_file: token.key_secret.as_ref().map(|_| Path::new(KEYS_FOLDER).join(key_file(i))),
-    });
     ChannelConfig {
         namespace: namespace.into(),
         name: name.into(),
@@ -45,14 +39,56 @@ pub fn channel_config(namespace: &str, name: &str, spec: &EventChannelSpec) -> C
         retention: spec.retention.clone(),
         delivery: spec.delivery.clone(),
         publishing: spec.publishing.clone(),
-        access: Access {
-            anonymous: access.anonymous.clone(),
-            tokens: tokens.collect(),
-            allowed_origins: access.allowed_origins.clone(),
-            allowed_headers: access.allowed_headers.clone(),
-            allow_credentials: access.allow_credentials,
-        },
+        access: access(&spec.access),
     }
+}
+
+fn access(spec: &AccessSpec) -> Access {
+    let tokens = spec.tokens.iter().enumerate();
+    let folder = Path::new(KEYS_FOLDER);
+    Access {
+        anonymous: spec.anonymous.clone(),
+        anonymous_topics: spec.anonymous_topics.clone(),
+        tokens: tokens.map(|(i, token)| token_issuer(i, token)).collect(),
+        kubernetes: spec.kubernetes.clone(),
+        api_keys: spec.api_keys.as_ref().map(|_| ApiKeys { folder: folder.join(API_KEYS_FOLDER) }),
+        cookie: spec.cookie.clone(),
+        tickets: spec.tickets.clone(),
+        quotas: spec.quotas.clone(),
+        allowed_origins: spec.allowed_origins.clone(),
+        allowed_headers: spec.allowed_headers.clone(),
+        allow_credentials: spec.allow_credentials,
+    }
+}
+
+fn token_issuer(i: usize, spec: &TokenSpec) -> TokenIssuer {
+    let folder = Path::new(KEYS_FOLDER);
+    TokenIssuer {
+        issuer: spec.issuer.clone(),
+        audience: spec.audience.clone(),
+        jwks_url: spec.jwks_url.clone(),
+        key_file: spec.key_secret.as_ref().map(|_| folder.join(key_file(i))),
+        ca_file: spec.ca_secret.as_ref().map(|_| folder.join(ca_file(i))),
+        algorithms: spec.algorithms.clone(),
+        token_type: spec.token_type.clone(),
+        subject_claim: spec.subject_claim.clone(),
+        leeway_seconds: spec.leeway_seconds,
+        required_claims: spec.required_claims.clone(),
+        subscribe: spec.subscribe.clone(),
+        publish: spec.publish.clone(),
+        manage: spec.manage.clone(),
+        grants_claim: spec.grants_claim.clone(),
+        quota: spec.quota.clone(),
+    }
+}
+
+/// Folder of the API keys in that of the keys.
+pub const API_KEYS_FOLDER: &str = "api-keys";
+
+/// Name of the file with the certificate authorities of the token issuer at index `i`.
+#[must_use]
+pub fn ca_file(i: usize) -> String {
+    format!("{i}.crt")
 }
 
 /// Name of the file with the keys of the token issuer at index `i`.

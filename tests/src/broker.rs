@@ -8,7 +8,7 @@ mod setup;
 mod start;
 
 pub use cli::{Cli, Ended};
-pub use setup::{RawKeys, networks};
+pub use setup::{RawKeys, networks, open_channel};
 
 use std::{path::PathBuf, process::ExitStatus, time::Duration};
 

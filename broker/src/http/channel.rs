@@ -42,7 +42,7 @@ struct Description {
     events: Option<u64>,
     bytes: Option<u64>,
     retention: Option<Retention>,
-    subscribers: usize,
+    subscribers: Option<usize>,
 }
 
 /// `GET /channels`.
@@ -71,7 +71,8 @@ pub(super) async fn describe(request: &ChannelRequest<'_>) -> Result<Response<An
         (Some(_), true) => "live",
         (Some(_), false) => "degraded",
     };
-    let info = log.info().await.ok();
+    // Counts and cursors tell how much is published on topics that the client may not read.
+    let info = if request.grant.reads_everything() { log.info().await.ok() } else { None };
     let limit = |n: i64| Some(n).filter(|n| *n > 0);
     let (first, last) = match (&info, incarnation) {
         (Some(info), Some(i)) if info.state.messages > 0 => {
@@ -94,7 +95,10 @@ pub(super) async fn describe(request: &ChannelRequest<'_>) -> Result<Response<An
                 max_bytes: limit(i.config.max_bytes),
                 max_events: limit(i.config.max_messages),
             }),
-            subscribers: request.broker.sessions.count_of(channel.key()),
+            subscribers: request
+                .grant
+                .reads_everything()
+                .then(|| request.broker.sessions.count_of(channel.key())),
         },
     ))
 }

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use eventcast_wire::filter::Filter;
-use http::request::Parts;
+use eventcast_crds::config::Action;
+use eventcast_wire::{filter::Filter, grants::NotGranted};
+use http::{HeaderValue, request::Parts};
 
 use super::{
+    authorize::unauthorized,
     params::{Params, known::Known},
     problem::Problem,
 };
 use crate::{
-    access::Grant,
+    access::{Grant, Way},
     broker::Broker,
     channel::Channel,
     client::{Client, client_address},
@@ -22,7 +24,7 @@ pub(super) struct ChannelRequest<'a> {
     pub(super) broker: &'a Arc<Broker>,
     pub(super) channel: &'a Channel,
     pub(super) context: &'a RequestContext,
-    pub(super) grant: Grant,
+    pub(super) grant: Arc<Grant>,
     pub(super) head: Parts,
 }
 
@@ -34,7 +36,21 @@ impl ChannelRequest<'_> {
 
     /// The filter that `params` ask for, narrowed to what is granted. `past`: the request reads past events.
     pub(super) fn filter(&self, params: &Params, past: bool) -> Result<Filter, Problem> {
-        Ok(self.grant.narrow(params.filter(past)?)?)
+        let asked = params.filter(past)?;
+        self.grant.narrow(asked).map_err(|refusal| match refusal {
+            NotGranted::TooManyPatterns => refusal.into(),
+            // A browser's user may log in and get more.
+            _ if self.grant.way == Way::Anonymous => unauthorized(Action::Subscribe),
+            _ => refusal.into(),
+        })
+    }
+
+    /// The topics of `filter`, if the grant does not cover everything: percent-encoded, separated by spaces.
+    pub(super) fn narrowed_topics(&self, filter: &Filter) -> Option<HeaderValue> {
+        if self.grant.reads_everything() {
+            return None;
+        }
+        HeaderValue::try_from(filter.describe_topics()).ok()
     }
 
     /// The client that limits are counted for.

@@ -1,7 +1,7 @@
 //! CORS headers (Fetch, section 3.2), on every response including errors.
 
 use eventcast_crds::config::{Access, Authority, Origin};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
 
 use super::{Answer, empty, problem::Problem};
 use crate::access::allowed_origin;
@@ -13,7 +13,8 @@ const ALLOW_HEADERS: &str = "accept, authorization, cache-control, content-type,
     idempotency-key, eventcast-topic, eventcast-type, eventcast-source, eventcast-ttl, \
     ce-id, ce-source, ce-type, ce-specversion, ce-subject, ce-time, ce-dataschema, ce-topic, \
     traceparent, tracestate, baggage, b3, sentry-trace";
-const EXPOSE_HEADERS: &str = "eventcast-cursor, eventcast-gap, link, retry-after";
+const EXPOSE_HEADERS: &str =
+    "eventcast-cursor, eventcast-gap, eventcast-topics, link, retry-after, www-authenticate";
 /// Bytes of `Access-Control-Request-Headers` that are read.
 const MAX_REQUEST_HEADERS_BYTES: usize = 4096;
 
@@ -85,7 +86,8 @@ pub(crate) fn reject_foreign<B>(access: &Access, request: &Request<B>) -> Result
         return Ok(());
     }
     let origin = origin.to_str().unwrap_or_default();
-    if is_own(request, origin) || allowed_origin(access, origin).is_some() {
+    if is_own(request.uri(), request.headers(), origin) || allowed_origin(access, origin).is_some()
+    {
         return Ok(());
     }
     let detail = "Pages of this origin may not publish or erase. Add the origin to access.allowedOrigins of the channel.";
@@ -96,11 +98,12 @@ pub(crate) fn reject_foreign<B>(access: &Access, request: &Request<B>) -> Result
 
 /// Whether the page came from this server. Browsers say so with `Sec-Fetch-Site` (Fetch Metadata), which a page cannot forge, and
 /// which still holds if a proxy changes `Host`. Otherwise the origin must match the requested host. `X-Forwarded-*` is not trusted.
-fn is_own<B>(request: &Request<B>, origin: &str) -> bool {
-    if request.headers().get("sec-fetch-site").is_some_and(|site| site == "same-origin") {
+pub(super) fn is_own(uri: &Uri, headers: &HeaderMap, origin: &str) -> bool {
+    if headers.get("sec-fetch-site").is_some_and(|site| site == "same-origin") {
         return true;
     }
-    let (origin, host) = (origin.to_ascii_lowercase(), super::host(request).to_ascii_lowercase());
+    let (origin, host) =
+        (origin.to_ascii_lowercase(), super::host(uri, headers).to_ascii_lowercase());
     match (Origin::parse(&origin), Authority::parse(&host)) {
         (Some(origin), Some(host)) => origin.is_served_by(&host),
         _ => false,

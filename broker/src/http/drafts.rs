@@ -1,6 +1,7 @@
 //! Turns the body of a publish request into drafts, and checks the rules of events. Pure, and fuzzed.
 
 mod cloudevent;
+pub(crate) mod grant;
 mod key;
 mod ndjson;
 

@@ -1,7 +1,12 @@
 //! `DELETE …/events/{cursor}` and `DELETE …/events?topic=…`: erases events from the log. Subscribers are not notified: a client
 //! that may not read an event must not learn of it by its erasure.
 
-use eventcast_wire::{cursor::Cursor, filter::MAX_PATTERNS, topic};
+use eventcast_wire::{
+    cursor::Cursor,
+    filter::MAX_PATTERNS,
+    grants::{NotGranted, Topics},
+    topic::{self, Pattern},
+};
 use http::{Response, StatusCode};
 
 use super::{Answer, channel_request::ChannelRequest, empty, params::known, problem::Problem};
@@ -21,7 +26,9 @@ pub(super) async fn event(
             "The last segment of the path must be the cursor of an event (its id).",
         )
     })?;
-    match channel.log().erase_event(&cursor).await {
+    let grant = &request.grant;
+    let may = |topic: Option<&str>| grant.publish.as_ref().is_some_and(|p| p.topics.cover(topic));
+    match channel.log().erase_event(&cursor, may).await {
         Ok(events) => answer(channel, events, Ok(())),
         Err(error) => answer(channel, 0, Err(error)),
     }
@@ -40,6 +47,7 @@ pub(super) async fn topics(request: &ChannelRequest<'_>) -> Result<Response<Answ
     }
     let mut tokens = Vec::with_capacity(patterns.len());
     for pattern in patterns {
+        may_erase(request, pattern)?;
         let encoded = topic::encode_pattern(pattern);
         tokens.push(encoded.map_err(|why| Problem::field("topic", format!("The topic {why}.")))?);
     }
@@ -51,6 +59,17 @@ pub(super) async fn topics(request: &ChannelRequest<'_>) -> Result<Response<Answ
         }
     }
     answer(channel, events, Ok(()))
+}
+
+/// Checks that everything that `pattern` selects is granted. It is not narrowed: a client must not believe that it erased more than it
+/// did.
+fn may_erase(request: &ChannelRequest<'_>, pattern: &str) -> Result<(), Problem> {
+    let Ok(parsed) = Pattern::new(pattern) else { return Ok(()) };
+    let asked = Topics::new(vec![parsed], false);
+    if request.grant.publish.as_ref().is_some_and(|publish| publish.topics.contains(&asked)) {
+        return Ok(());
+    }
+    Err(Problem::from(NotGranted::Pattern(pattern.to_owned())))
 }
 
 /// A client that may publish may erase. If publishing over HTTP is disabled, so is erasing.

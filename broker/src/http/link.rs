@@ -14,7 +14,8 @@ pub(super) fn add_next(
     let mut query = form_urlencoded::Serializer::new(String::new());
     for (name, value) in form_urlencoded::parse(request.uri.query().unwrap_or_default().as_bytes())
     {
-        if name != parameter {
+        // A ticket in a link would outlive its use.
+        if name != parameter && name != "ticket" {
             query.append_pair(&name, &value);
         }
     }

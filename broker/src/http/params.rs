@@ -4,7 +4,7 @@ pub(crate) mod known;
 
 use eventcast_wire::{
     cursor::Cursor,
-    filter::{Filter, MAX_PATTERNS},
+    filter::{Asked, MAX_PATTERNS},
     source::{self, SourcePattern},
 };
 use http::{HeaderMap, StatusCode, Uri};
@@ -63,9 +63,9 @@ impl Params {
         }
     }
 
-    /// The filter of `topic=` and `type=`, and of `source=` and `broadcast=` in queries of past events.
-    pub(super) fn filter(&self, past: bool) -> Result<Filter, Problem> {
-        let mut filter = Filter::default();
+    /// What `topic=` and `type=`, and in queries of past events `source=` and `broadcast=`, ask for.
+    pub(super) fn filter(&self, past: bool) -> Result<Asked, Problem> {
+        let mut filter = Asked::default();
         for pattern in self.all("topic") {
             filter.add_topic(pattern).map_err(|e| bad_pattern("topic", pattern, e))?;
         }

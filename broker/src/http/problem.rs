@@ -20,7 +20,7 @@ pub(crate) struct Problem {
     more: Map<String, Value>,
     retry_after: Option<Duration>,
     allow: Option<&'static str>,
-    challenge: bool,
+    challenge: Option<&'static str>,
     close: bool,
 }
 
@@ -40,7 +40,7 @@ impl Problem {
             more: Map::new(),
             retry_after: None,
             allow: None,
-            challenge: false,
+            challenge: None,
             close: false,
         }
     }
@@ -90,8 +90,8 @@ impl Problem {
     }
 
     /// Sets `WWW-Authenticate`, which a `401` must have (RFC 9110, section 11.6.1).
-    pub(crate) fn challenge(mut self) -> Self {
-        self.challenge = true;
+    pub(crate) fn challenge(mut self, challenge: &'static str) -> Self {
+        self.challenge = Some(challenge);
         self
     }
 
@@ -129,8 +129,8 @@ impl Problem {
         if let Some(methods) = self.allow {
             headers.insert(header::ALLOW, set(methods));
         }
-        if self.challenge {
-            headers.insert(header::WWW_AUTHENTICATE, set("Bearer"));
+        if let Some(challenge) = self.challenge {
+            headers.insert(header::WWW_AUTHENTICATE, set(challenge));
         }
         if self.close {
             headers.insert(header::CONNECTION, set("close"));

@@ -158,7 +158,8 @@ async fn read(request: &ChannelRequest<'_>, body: Incoming) -> Result<Batch, Pro
     let body =
         read_body(body, format.limit(rules), expects, &mut share, &request.context.connection)
             .await?;
-    let drafts = drafts::read(format, headers, body, &defaults, rules)?;
+    let mut drafts = drafts::read(format, headers, body, &defaults, rules)?;
+    drafts::grant::apply(&mut drafts, &request.grant, format.is_batch())?;
     let deadline = Duration::from_secs(rules.deadline_seconds);
     Ok(Batch { drafts, key: defaults.key, is_list: format.is_batch(), deadline, share })
 }

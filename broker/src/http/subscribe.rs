@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use eventcast_crds::config::{Delivery, Overload};
 use eventcast_wire::{filter::Filter, frame};
 use http::{HeaderName, HeaderValue, Method, Response, header};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{
     Answer,
@@ -16,6 +16,7 @@ use super::{
     set,
 };
 use crate::{
+    access::Grant,
     broker::Broker,
     channel::Channel,
     clock::now_nanos,
@@ -31,6 +32,9 @@ const MIN_REFUSAL_RETRY_MS: u64 = 2000;
 /// The reason of a gap at the start, for clients that read headers.
 const GAP_HEADER: HeaderName = HeaderName::from_static("eventcast-gap");
 
+/// The topics of a stream that was narrowed to its grant.
+const TOPICS_HEADER: HeaderName = HeaderName::from_static("eventcast-topics");
+
 pub(super) async fn handle(request: ChannelRequest<'_>) -> Result<Response<Answer>, Problem> {
     let (broker, channel, headers) = (request.broker, request.channel, &request.head.headers);
     let config = channel.config();
@@ -39,15 +43,16 @@ pub(super) async fn handle(request: ChannelRequest<'_>) -> Result<Response<Answe
     let filter = request.filter(&params, false)?;
     let start = params.start(headers, &delivery.from, now_nanos())?;
     let settings = stream_settings(delivery, &params)?;
+    let topics = request.narrowed_topics(&filter);
     if request.head.method == Method::HEAD {
-        return Ok(stream_head(Response::new(empty())));
+        return Ok(with_topics(stream_head(Response::new(empty())), topics));
     }
     let (log, metrics) = (channel.log(), channel.metrics());
     let limits = broker.config().limits.clone();
     let admission = AdmissionRequest {
         channel: Arc::clone(channel.key()),
         client: request.client(),
-        subject: request.grant.subject.clone(),
+        subject: request.grant.identity.as_ref().map(|identity| Arc::clone(&identity.subject)),
         connection: Arc::clone(&request.context.connection),
         stall_timeout: Duration::from_secs(delivery.stall_seconds),
         limit: delivery.max_subscribers,
@@ -77,7 +82,7 @@ pub(super) async fn handle(request: ChannelRequest<'_>) -> Result<Response<Answe
     let subscription = Subscription {
         subscriber,
         admission,
-        until: request.grant.stream_end(delivery.max_age_seconds),
+        until: stream_end(&request.grant, delivery.max_age_seconds),
         settings,
         preamble: [opening, start_frame].concat().into(),
     };
@@ -85,7 +90,37 @@ pub(super) async fn handle(request: ChannelRequest<'_>) -> Result<Response<Answe
     if let Some(gap) = gap {
         response.headers_mut().insert(GAP_HEADER, HeaderValue::from_static(gap.reason.as_str()));
     }
-    Ok(response)
+    Ok(with_topics(response, topics))
+}
+
+/// Tells the client which topics it gets, if its grant allows fewer than it asked for.
+fn with_topics(mut response: Response<Answer>, topics: Option<HeaderValue>) -> Response<Answer> {
+    if let Some(topics) = topics {
+        response.headers_mut().insert(TOPICS_HEADER, topics);
+    }
+    response
+}
+
+/// When a stream that begins now must end: with its grant, or when it is `max_age_seconds` old, less up to 20 % of jitter; 0: no
+/// maximum age.
+fn stream_end(grant: &Grant, max_age_seconds: u64) -> Option<Instant> {
+    let ms = max_age_seconds * 1000;
+    let age = (ms > 0).then(|| Duration::from_millis(fastrand::u64(ms - ms / 5..=ms)));
+    let left = grant.expires.map(|at| {
+        let nanos = at.saturating_mul(1_000_000_000).saturating_sub(now_nanos());
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
+    });
+    age.into_iter().chain(left).min().map(|left| Instant::now() + left)
+}
+
+/// Refuses a stream that cannot be judged now.
+pub(super) fn refuse_for_now(
+    broker: &Broker,
+    channel: &Channel,
+    reason: &'static str,
+) -> Response<Answer> {
+    channel.metrics().rejected(reason);
+    refuse(broker.config().limits.overload, reason, &channel.config().delivery)
 }
 
 async fn resolve(

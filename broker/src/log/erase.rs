@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_nats::Request;
 use eventcast_crds::stream::epoch_of;
-use eventcast_wire::cursor::Cursor;
+use eventcast_wire::{cursor::Cursor, subject};
 use serde::{Deserialize, Serialize};
 
 use super::{Log, retention::Remove, stream::StreamError};
@@ -24,6 +24,8 @@ pub(crate) enum EraseError {
     Unavailable,
     #[error("the stream does not allow erasing events")]
     Refused,
+    #[error("the grant of the client does not cover the topic of the event")]
+    NotGranted,
 }
 
 impl EraseError {
@@ -33,6 +35,7 @@ impl EraseError {
             Self::NoSuchEvent => "no-such-event",
             Self::Unavailable => "unavailable",
             Self::Refused => "refused",
+            Self::NotGranted => "not-granted",
         }
     }
 }
@@ -62,11 +65,15 @@ struct ReplyError {
 
 impl Log {
     /// Erases the event of `cursor`; JetStream overwrites its bytes on disk. Returns the number of erased events: 0 if the event
-    /// was deleted before.
+    /// was deleted before. `may` says whether the client may erase events of a topic.
     ///
     /// # Errors
     /// See [`EraseError`].
-    pub(crate) async fn erase_event(&self, cursor: &Cursor) -> Result<u64, EraseError> {
+    pub(crate) async fn erase_event(
+        &self,
+        cursor: &Cursor,
+        may: impl Fn(Option<&str>) -> bool,
+    ) -> Result<u64, EraseError> {
         let info = self.fetch_info(ERASE_INFO_TIMEOUT).await.map_err(unavailable)?;
         if info.config.deny_delete {
             return Err(EraseError::Refused);
@@ -79,10 +86,18 @@ impl Log {
         match found.filter(|m| m.sequence == cursor.sequence) {
             None => return Ok(0),
             Some(m) if m.check() != cursor.check => return Err(EraseError::NoSuchEvent),
+            Some(m) if !self.topic_of(&m.subject).is_some_and(|topic| may(topic.as_deref())) => {
+                return Err(EraseError::NotGranted);
+            }
             Some(_) => {}
         }
         self.request_erasure("STREAM.MSG.DELETE", &DeleteOne { seq: cursor.sequence }).await?;
         Ok(1)
+    }
+
+    /// The topic of an event with `subject`; `None` if it is not a subject of the channel.
+    fn topic_of(&self, subject: &str) -> Option<Option<String>> {
+        subject::parse(&self.settings.prefix, subject).ok().map(|(_, topic)| topic)
     }
 
     /// Erases all events whose topic matches `tokens`, a topic pattern that is encoded as the tokens of a subject. Returns the

@@ -74,6 +74,15 @@ impl Families<'_> {
         IntCounterVec::new(self.opts(name, help), &[label]).map(|c| self.keep(c))
     }
 
+    fn counters2(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: [&str; 2],
+    ) -> prometheus::Result<IntCounterVec> {
+        IntCounterVec::new(self.opts(name, help), &labels).map(|c| self.keep(c))
+    }
+
     fn histogram(&mut self, name: &str, help: &str) -> prometheus::Result<Histogram> {
         Histogram::with_opts(self.histogram_opts(name, help)).map(|h| self.keep(h))
     }
@@ -97,6 +106,7 @@ pub(crate) struct ChannelMetrics {
     connects: IntCounterVec,
     disconnects: IntCounterVec,
     rejects: IntCounterVec,
+    access: IntCounterVec,
     events_skipped: IntCounterVec,
     gaps: IntCounterVec,
     tail_resets: IntCounterVec,
@@ -171,6 +181,11 @@ impl ChannelMetrics {
             )?,
             disconnects: f.counters("disconnects_total", "Streams ended, by reason.", "reason")?,
             rejects: f.counters("rejects_total", "Subscribers refused, by reason.", "reason")?,
+            access: f.counters2(
+                "access_total",
+                "Requests by the form of their credential and what came of it: granted, or the check that failed.",
+                ["way", "outcome"],
+            )?,
             events_in: f.counter("events_in_total", "Events read from the log into the tail.")?,
             events_skipped: f.counters(
                 "events_skipped_total",
@@ -235,6 +250,11 @@ impl ChannelMetrics {
     /// A subscriber was refused.
     pub(crate) fn rejected(&self, reason: &'static str) {
         self.rejects.with_label_values(&[reason]).inc();
+    }
+
+    /// A request was granted or refused.
+    pub(crate) fn access(&self, way: &str, outcome: &'static str) {
+        self.access.with_label_values(&[way, outcome]).inc();
     }
 
     /// A message in the log is not a valid event.

@@ -9,23 +9,28 @@ use crate::{
 /// The maximum number of patterns of one kind.
 pub const MAX_PATTERNS: usize = 32;
 
-/// A filter. An event passes if it matches any topic pattern (or has no topic), any type pattern and any source pattern. An empty
-/// list of patterns matches everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    topics: Vec<Pattern>,
-    types: Vec<Pattern>,
-    sources: Vec<SourcePattern>,
-    without_broadcast: bool,
+/// What [`Filter::describe_topics`] encodes.
+const HEADER_ENCODED: &percent_encoding::AsciiSet =
+    &percent_encoding::CONTROLS.add(b' ').add(b',').add(b'"').add(b'%').add(b'(').add(b')');
+
+/// What a client asks for: a filter that was not narrowed to what it may read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked(pub(crate) Filter);
+
+impl Default for Asked {
+    /// Asks for everything.
+    fn default() -> Self {
+        Self(Filter::everything())
+    }
 }
 
-impl Filter {
+impl Asked {
     /// Adds a topic pattern.
     ///
     /// # Errors
     /// `pattern` is invalid.
     pub fn add_topic(&mut self, pattern: &str) -> Result<(), BadTopic> {
-        self.topics.push(Pattern::new(pattern)?);
+        self.0.topics.push(Pattern::new(pattern)?);
         Ok(())
     }
 
@@ -34,17 +39,52 @@ impl Filter {
     /// # Errors
     /// `pattern` is invalid.
     pub fn add_type(&mut self, pattern: &str) -> Result<(), BadTopic> {
-        self.types.push(Pattern::new(pattern)?);
+        self.0.types.push(Pattern::new(pattern)?);
         Ok(())
     }
 
     /// Adds a source pattern.
     pub fn add_source(&mut self, pattern: SourcePattern) {
-        self.sources.push(pattern);
+        self.0.sources.push(pattern);
     }
 
     /// Excludes events without a topic, which otherwise pass any topic filter.
     pub fn exclude_broadcast(&mut self) {
+        self.0.without_broadcast = true;
+    }
+
+    /// The number of patterns of the kind that has the most.
+    #[must_use]
+    pub fn max_patterns(&self) -> usize {
+        self.0.topics.len().max(self.0.types.len()).max(self.0.sources.len())
+    }
+}
+
+/// A filter that a log is read with. Only [`Topics::narrow`](crate::grants::Topics::narrow) makes one of what a client asks for. An
+/// event passes if it matches any topic pattern (or has no topic), any type pattern and any source pattern. An empty
+/// list of patterns matches everything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter {
+    topics: Vec<Pattern>,
+    types: Vec<Pattern>,
+    sources: Vec<SourcePattern>,
+    without_broadcast: bool,
+}
+
+impl Filter {
+    /// Passes every event: for events that are not read for a client.
+    #[must_use]
+    pub fn everything() -> Self {
+        Self {
+            topics: Vec::new(),
+            types: Vec::new(),
+            sources: Vec::new(),
+            without_broadcast: false,
+        }
+    }
+
+    /// Excludes events without a topic.
+    pub(crate) fn exclude_broadcast(&mut self) {
         self.without_broadcast = true;
     }
 
@@ -68,6 +108,23 @@ impl Filter {
         !self.without_broadcast
     }
 
+    /// The topic patterns for a header: separated by `, `, and what a header cannot hold is percent-encoded. Events without a topic are
+    /// `(broadcast)`.
+    #[must_use]
+    pub fn describe_topics(&self) -> String {
+        let topics = self.topics.iter().filter(|p| **p != Pattern::nothing());
+        let mut described: Vec<_> = topics
+            .map(|p| percent_encoding::utf8_percent_encode(p.text(), HEADER_ENCODED).to_string())
+            .collect();
+        if self.topics.is_empty() {
+            described.push(">".into());
+        }
+        if !self.without_broadcast {
+            described.push("(broadcast)".into());
+        }
+        described.join(", ")
+    }
+
     /// Whether every event passes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -75,12 +132,6 @@ impl Filter {
             && self.types.is_empty()
             && self.sources.is_empty()
             && !self.without_broadcast
-    }
-
-    /// The number of patterns of the kind that has the most.
-    #[must_use]
-    pub fn max_patterns(&self) -> usize {
-        self.topics.len().max(self.types.len()).max(self.sources.len())
     }
 
     /// Whether `event` passes. An invalid message passes if its topic does, so that its gap is declared.
@@ -145,10 +196,10 @@ mod tests {
     }
 
     fn filter(topics: &[&str], types: &[&str]) -> Filter {
-        let mut f = Filter::default();
-        topics.iter().for_each(|t| f.add_topic(t).unwrap());
-        types.iter().for_each(|t| f.add_type(t).unwrap());
-        f
+        let mut asked = Asked::default();
+        topics.iter().for_each(|t| asked.add_topic(t).unwrap());
+        types.iter().for_each(|t| asked.add_type(t).unwrap());
+        asked.0
     }
 
     proptest! {
@@ -187,6 +238,6 @@ mod tests {
         let f = filter(&["user.42"], &["note"]);
         assert!(f.passes(&event(Kind::Invalid, Some("user.42"), None)));
         assert!(!f.passes(&event(Kind::Invalid, Some("user.43"), None)));
-        assert!(!Filter::default().passes(&event(Kind::Marker, None, None)));
+        assert!(!Filter::everything().passes(&event(Kind::Marker, None, None)));
     }
 }

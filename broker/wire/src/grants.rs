@@ -1,6 +1,9 @@
 //! Topics that a client may read, and filters narrowed to them. Pure.
 
-use crate::{filter::Filter, topic::Pattern};
+use crate::{
+    filter::{Asked, Filter},
+    topic::Pattern,
+};
 
 /// The most topic patterns of a narrowed filter.
 const MAX_NARROWED: usize = 64;
@@ -22,6 +25,9 @@ pub enum NotGranted {
     /// The combinations of what was asked for and what is granted are too many.
     #[error("too many patterns: ask for fewer topics")]
     TooManyPatterns,
+    /// Nothing is granted: no topic, and no events without one.
+    #[error("no topic is granted")]
+    Nothing,
 }
 
 impl Topics {
@@ -29,6 +35,58 @@ impl Topics {
     #[must_use]
     pub fn everything() -> Self {
         Self { patterns: None, broadcast: true }
+    }
+
+    /// Nothing at all.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self { patterns: Some(Vec::new()), broadcast: false }
+    }
+
+    /// Whether it covers every event.
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
+        self.patterns.is_none() && self.broadcast
+    }
+
+    /// The patterns of the topics that are covered, and whether events without a topic are.
+    #[must_use]
+    pub fn describe(&self) -> (Vec<&str>, bool) {
+        let patterns = match &self.patterns {
+            Some(patterns) => patterns.iter().map(Pattern::text).collect(),
+            None => vec![">"],
+        };
+        (patterns, self.broadcast)
+    }
+
+    /// Whether everything that `other` covers is covered, by single patterns: `a.*` and `a.*.>` together do not count as `a.>`.
+    #[must_use]
+    pub fn contains(&self, other: &Self) -> bool {
+        let (theirs, broadcast) = other.describe();
+        let covers = |theirs: &Pattern| {
+            self.patterns.as_ref().is_none_or(|ours| ours.iter().any(|p| p.contains(theirs)))
+        };
+        let topics = theirs.iter().all(|p| Pattern::new(p).is_ok_and(|p| covers(&p)));
+        topics && (self.broadcast || !broadcast)
+    }
+
+    /// What both cover.
+    ///
+    /// # Errors
+    /// The result has too many patterns.
+    pub fn meet(&self, other: &Self) -> Result<Self, NotGranted> {
+        let broadcast = self.broadcast && other.broadcast;
+        let patterns = match (&self.patterns, &other.patterns) {
+            (None, patterns) | (patterns, None) => patterns.clone(),
+            (Some(ours), Some(theirs)) => {
+                let met = ours.iter().flat_map(|p| theirs.iter().filter_map(|q| p.meet(q)));
+                Some(without_redundant(met.collect()))
+            }
+        };
+        if patterns.as_ref().is_some_and(|patterns| patterns.len() > MAX_NARROWED) {
+            return Err(NotGranted::TooManyPatterns);
+        }
+        Ok(Self { patterns, broadcast })
     }
 
     /// The topics that any of `patterns` selects, and events without a topic if `broadcast` says so.
@@ -52,8 +110,8 @@ impl Topics {
     ///
     /// # Errors
     /// A pattern of `asked` selects nothing that is covered, or the result has too many patterns.
-    pub fn narrow(&self, asked: Filter) -> Result<Filter, NotGranted> {
-        let mut narrowed = asked;
+    pub fn narrow(&self, asked: Asked) -> Result<Filter, NotGranted> {
+        let Asked(mut narrowed) = asked;
         if !self.broadcast {
             narrowed.exclude_broadcast();
         }
@@ -69,22 +127,34 @@ impl Topics {
             }
             patterns.extend(met);
         }
-        let all = patterns.clone();
-        let mut at = 0;
-        patterns.retain(|pattern| {
-            let (before, after) = (&all[..at], &all[at + 1..]);
-            at += 1;
-            let redundant = |p: &Pattern, or_equal: bool| {
-                p.contains(pattern) && (or_equal || !pattern.contains(p))
-            };
-            !before.iter().any(|p| redundant(p, true)) && !after.iter().any(|p| redundant(p, false))
-        });
+        let mut patterns = without_redundant(patterns);
+        if patterns.is_empty() {
+            if !narrowed.takes_broadcast() {
+                return Err(NotGranted::Nothing);
+            }
+            // A filter without patterns passes every topic.
+            patterns.push(Pattern::nothing());
+        }
         if patterns.len() > MAX_NARROWED {
             return Err(NotGranted::TooManyPatterns);
         }
         narrowed.set_topics(patterns);
         Ok(narrowed)
     }
+}
+
+/// `patterns` without those that another one contains.
+fn without_redundant(mut patterns: Vec<Pattern>) -> Vec<Pattern> {
+    let all = patterns.clone();
+    let mut at = 0;
+    patterns.retain(|pattern| {
+        let (before, after) = (&all[..at], &all[at + 1..]);
+        at += 1;
+        let redundant =
+            |p: &Pattern, or_equal: bool| p.contains(pattern) && (or_equal || !pattern.contains(p));
+        !before.iter().any(|p| redundant(p, true)) && !after.iter().any(|p| redundant(p, false))
+    });
+    patterns
 }
 
 impl Pattern {
@@ -167,31 +237,60 @@ mod tests {
         #[test]
         fn a_narrowed_filter_passes_what_was_asked_for_and_is_granted(
             asked in proptest::collection::vec(pattern(), 0..4),
-            granted in proptest::collection::vec(pattern(), 1..4),
+            granted in proptest::collection::vec(pattern(), 0..4),
             (quiet, broadcast) in any::<(bool, bool)>(),
             topic in proptest::option::of("[ab](\\.[ab]){0,3}"),
         ) {
-            let mut filter = Filter::default();
+            let mut filter = Asked::default();
             asked.iter().for_each(|p| filter.add_topic(p.text()).unwrap());
             if quiet {
                 filter.exclude_broadcast();
             }
-            let topics = Topics::new(granted, broadcast);
+            let topics = Topics::new(granted.clone(), broadcast);
             let event = event(topic.as_deref());
             if let Ok(narrowed) = topics.narrow(filter.clone()) {
-                let wanted = filter.passes(&event) && topics.cover(topic.as_deref());
+                let wanted = filter.0.passes(&event) && topics.cover(topic.as_deref());
                 prop_assert_eq!(narrowed.passes(&event), wanted);
-                prop_assert_eq!(topics.narrow(narrowed.clone()), Ok(narrowed));
+                prop_assert_eq!(topics.narrow(Asked(narrowed.clone())), Ok(narrowed));
             } else {
                 let refused = asked.iter().any(|p| topics.narrow(only(p)).is_err());
-                prop_assert!(refused, "each alone is granted");
+                prop_assert!(refused || (granted.is_empty() && (quiet || !broadcast)), "each alone is granted");
             }
-            prop_assert_eq!(Topics::everything().narrow(filter.clone()), Ok(filter));
+            prop_assert_eq!(Topics::everything().narrow(filter.clone()), Ok(filter.0));
         }
     }
 
-    fn only(pattern: &Pattern) -> Filter {
-        let mut filter = Filter::default();
+    proptest! {
+        #[test]
+        fn two_grants_meet_in_what_both_cover(
+            a in proptest::collection::vec(pattern(), 0..4),
+            b in proptest::collection::vec(pattern(), 0..4),
+            (quiet, loud) in any::<(bool, bool)>(),
+            topic in proptest::option::of("[ab](\\.[ab]){0,3}"),
+        ) {
+            let (a, b) = (Topics::new(a, quiet), Topics::new(b, loud));
+            let topic = topic.as_deref();
+            let met = a.meet(&b).unwrap();
+            prop_assert_eq!(met.cover(topic), a.cover(topic) && b.cover(topic));
+            prop_assert!(a.contains(&met) && b.contains(&met) && a.contains(&a));
+            prop_assert!(Topics::everything().contains(&a) && a.contains(&Topics::nothing()));
+            if a.contains(&b) && b.cover(topic) {
+                prop_assert!(a.cover(topic));
+            }
+        }
+    }
+
+    #[test]
+    fn a_grant_of_no_topic_is_not_one_of_every_topic() {
+        assert_eq!(Topics::nothing().narrow(Asked::default()), Err(NotGranted::Nothing));
+        let broadcasts = Topics::new(Vec::new(), true).narrow(Asked::default()).unwrap();
+        assert!(broadcasts.passes(&event(None)));
+        assert!(!broadcasts.passes(&event(Some("a"))));
+        assert!(!broadcasts.is_empty());
+    }
+
+    fn only(pattern: &Pattern) -> Asked {
+        let mut filter = Asked::default();
         filter.add_topic(pattern.text()).unwrap();
         filter
     }
@@ -202,6 +301,6 @@ mod tests {
         let refused = topics.narrow(only(&Pattern::new("user.7").unwrap()));
         assert_eq!(refused, Err(NotGranted::Pattern("user.7".into())));
         let narrowed = topics.narrow(only(&Pattern::new("user.*").unwrap())).unwrap();
-        assert_eq!(narrowed, only(&Pattern::new("user.42").unwrap()));
+        assert_eq!(narrowed, only(&Pattern::new("user.42").unwrap()).0);
     }
 }

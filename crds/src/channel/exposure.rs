@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::config::{Alpn, Tls, TlsVersion};
+
 /// How clients reach the brokers: through a Service, and from outside the cluster through an Ingress, a Gateway or both.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -17,6 +19,9 @@ pub struct Exposure {
     /// Creates an HTTPRoute (Gateway API) for the path of the channel, without timeouts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gateway: Option<GatewaySpec>,
+    /// Serves TLS on port 8443 of the Service, instead of plain HTTP or besides it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSpec>,
     /// Serves a demo page at / of the Service, for kubectl port-forward. Ingress and Gateway forward only the path of the channel.
     pub page: bool,
     /// Networks of the proxies whose X-Forwarded-For determines the client's address, such as 10.0.0.0/8; [] trusts no proxy. If not set:
@@ -28,6 +33,29 @@ pub struct Exposure {
     /// Whether the load balancer starts every connection with a PROXY protocol header (version 1 or 2). Brokers close connections without
     /// the header, and connections from outside trustedProxies.
     pub proxy_protocol: bool,
+}
+
+/// TLS of the brokers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TlsSpec {
+    /// Secret of type kubernetes.io/tls in the channel's namespace. Brokers read it again when it changes.
+    #[schemars(length(min = 1, max = 253))]
+    pub secret_name: String,
+    /// Lowest version of TLS.
+    #[serde(default)]
+    pub min_version: TlsVersion,
+    /// Protocols that are offered to clients. Browsers choose h2 if it is there.
+    #[serde(default = "default_alpn")]
+    #[schemars(length(min = 1, max = 2))]
+    pub alpn: Vec<Alpn>,
+    /// Whether port 80 of the Service serves plain HTTP as well. Ingress and Gateway need it.
+    #[serde(default)]
+    pub plaintext: bool,
+}
+
+fn default_alpn() -> Vec<Alpn> {
+    Tls::default().alpn
 }
 
 /// The Service in front of the brokers.

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Access;
+
 /// A channel. A running broker reloads all keys except `namespace`, `name`, `stream` and `subjectPrefix`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -26,7 +28,7 @@ pub struct ChannelConfig {
     /// Publishing over HTTP: limits and allowed types.
     #[serde(default)]
     pub publishing: Publishing,
-    /// Who may subscribe and publish, and from which web pages.
+    /// Who may subscribe, publish and manage, and from which web pages.
     #[serde(default)]
     pub access: Access,
 }
@@ -180,60 +182,6 @@ impl Default for Publishing {
             types: Vec::new(),
         }
     }
-}
-
-/// An action on a channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Action {
-    /// Reading: subscriptions, history, statistics and the description of the channel.
-    Subscribe,
-    /// Publishing events.
-    Publish,
-}
-
-/// Who may subscribe and publish, and from which web pages.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Access {
-    /// Actions that need no token.
-    pub anonymous: Vec<Action>,
-    /// Issuers of tokens for all other actions. Tokens are not verified yet: until then, these actions are answered with `401`.
-    pub tokens: Vec<TokenIssuer>,
-    /// Origins of web pages that may use the channel (CORS): one origin (`https://app.example.com`), all subdomains of a domain
-    /// (`https://*.example.com`, which does not include `https://example.com`), or all origins (`*`).
-    pub allowed_origins: Vec<String>,
-    /// Request headers that these pages may send, besides those of the broker's API and of tracing.
-    pub allowed_headers: Vec<String>,
-    /// Whether these pages may send cookies and other credentials.
-    pub allow_credentials: bool,
-}
-
-impl Default for Access {
-    fn default() -> Self {
-        Self {
-            anonymous: vec![Action::Subscribe, Action::Publish],
-            tokens: Vec::new(),
-            allowed_origins: Vec::new(),
-            allowed_headers: Vec::new(),
-            allow_credentials: false,
-        }
-    }
-}
-
-/// An issuer of JSON Web Tokens (RFC 7519). Exactly one of `jwksUrl` and `keyFile` must be set.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct TokenIssuer {
-    /// Required value of the claim `iss`.
-    pub issuer: String,
-    /// Required value in the claim `aud`.
-    pub audience: String,
-    /// URL of the issuer's JWK set (RFC 7517).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub jwks_url: Option<String>,
-    /// File with the issuer's JWK set (RFC 7517).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key_file: Option<std::path::PathBuf>,
 }
 
 /// Whether `s` is a DNS label, as namespaces and names of channels must be.

@@ -1,10 +1,10 @@
 //! Validates the values of a configuration. Reports all problems at once, so that they can be fixed in one go.
 
+mod access;
+
 use std::{collections::HashSet, fmt};
 
-use super::{
-    Authority, BrokerConfig, ChannelConfig, Memory, OriginPattern, ProxyProtocol, valid_label,
-};
+use super::{Authority, BrokerConfig, ChannelConfig, Memory, ProxyProtocol, Tls, valid_label};
 
 /// Minimum size of the tail of one channel.
 const MIN_TAIL_BYTES: usize = 64 << 10;
@@ -104,6 +104,9 @@ impl BrokerConfig {
             s.grace_seconds >= s.delay_seconds + s.drain_seconds,
             "must be at least delaySeconds + drainSeconds",
         );
+        if let Some(tls) = &self.tls {
+            tls.problems(&mut p);
+        }
         p.check("channels", !self.channels.is_empty(), "must have at least one channel");
         let (mut names, mut streams) = (HashSet::new(), HashSet::new());
         for (i, c) in self.channels.iter().enumerate() {
@@ -134,6 +137,17 @@ impl Memory {
             all < MIN_TAIL_BYTES || all >= wanted,
             format!("{all} is too little for {channels} channels: must be at least {wanted}"),
         );
+    }
+}
+
+impl Tls {
+    fn problems(&self, p: &mut Problems) {
+        for (key, file) in
+            [("tls.certificateFile", &self.certificate_file), ("tls.keyFile", &self.key_file)]
+        {
+            p.check(key, !file.as_os_str().is_empty(), "must be set");
+        }
+        p.check("tls.alpn", !self.alpn.is_empty(), "must have at least one of h2 and http/1.1");
     }
 }
 
@@ -186,43 +200,11 @@ impl ChannelConfig {
         for (i, pattern) in u.types.iter().enumerate() {
             p.check(
                 at(&format!("publishing.types[{i}]")),
-                is_type_pattern(pattern),
+                is_pattern(pattern),
                 "must be up to 16 segments joined by dots, such as order.paid, order.* or order.>, with > only as the last one",
             );
         }
-        let a = &self.access;
-        let any = a.allowed_origins.iter().any(|o| o == "*");
-        p.check(
-            at("access.allowCredentials"),
-            !(any && a.allow_credentials),
-            "* with credentials would let every web page act as its user: list the origins",
-        );
-        for (i, token) in a.tokens.iter().enumerate() {
-            let at = |key: &str| at(&format!("access.tokens[{i}]{key}"));
-            p.check(at(".issuer"), !token.issuer.is_empty(), "must not be empty");
-            p.check(at(".audience"), !token.audience.is_empty(), "must not be empty");
-            p.check(
-                at(""),
-                token.jwks_url.is_some() != token.key_file.is_some(),
-                "set exactly one of jwksUrl and keyFile",
-            );
-        }
-        for (i, origin) in a.allowed_origins.iter().enumerate() {
-            p.check(
-                at(&format!("access.allowedOrigins[{i}]")),
-                origin == "*" || OriginPattern::parse(origin).is_some(),
-                "must be scheme://host[:port] in lower case without a path, such as https://app.example.com; https://*.example.com \
-                 for all subdomains; or *",
-            );
-        }
-        for (i, name) in a.allowed_headers.iter().enumerate() {
-            p.check(
-                at(&format!("access.allowedHeaders[{i}]")),
-                (1..=64).contains(&name.len())
-                    && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)),
-                "must be the name of a header, such as X-Tenant",
-            );
-        }
+        self.access.problems(&at("access"), p);
     }
 }
 
@@ -236,9 +218,9 @@ fn is_start_position(s: &str) -> bool {
         || s.strip_prefix('-').is_some_and(ago)
 }
 
-/// Whether `s` is a pattern of types: up to 16 segments joined by dots, where `*` matches one segment and a last `>` the rest. The broker
+/// Whether `s` is a pattern of types or topics: up to 16 segments joined by dots, where `*` matches one segment and a last `>` the rest. The broker
 /// parses patterns by the same rules; a pattern that it cannot parse would never match.
-fn is_type_pattern(s: &str) -> bool {
+fn is_pattern(s: &str) -> bool {
     let segments = || s.split('.');
     s.len() <= 256
         && segments().count() <= 16

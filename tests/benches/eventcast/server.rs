@@ -10,9 +10,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use eventcast_crds::config::{BrokerConfig, ChannelConfig};
+use eventcast_crds::config::BrokerConfig;
 use eventcast_tests::{
-    broker::Broker,
+    broker::{Broker, open_channel},
     eventually,
     nats::NatsServer,
     ports,
@@ -200,7 +200,7 @@ fn configure(config: &mut BrokerConfig, shards: Option<usize>) {
     config.limits.connections = PLENTY;
     config.limits.subscribers = PLENTY;
     config.limits.subscribers_per_address = PLENTY;
-    config.channels.push(ChannelConfig::new("default", Channel::Small.name()));
+    config.channels.push(open_channel("default", Channel::Small.name()));
 }
 
 fn free_address() -> Result<SocketAddr> {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::{Context as _, Result};
-use eventcast_crds::config::{BrokerConfig, ChannelConfig, Shutdown};
+use eventcast_crds::config::{Access, BrokerConfig, ChannelConfig, Shutdown};
 use ipnet::IpNet;
 use serde_json::Value;
 
@@ -16,7 +16,7 @@ pub(super) fn defaults(nats: &str) -> Result<BrokerConfig> {
         listen: ([127, 0, 0, 1], ports[0]).into(),
         admin: ([127, 0, 0, 1], ports[1]).into(),
         shutdown: Shutdown { delay_seconds: 0, drain_seconds: 1, grace_seconds: 5 },
-        channels: vec![ChannelConfig::new("default", "demo")],
+        channels: vec![open_channel("default", "demo")],
         ..BrokerConfig::default()
     };
     config.nats.servers = nats.split(',').map(str::to_owned).collect();
@@ -26,6 +26,12 @@ pub(super) fn defaults(nats: &str) -> Result<BrokerConfig> {
         config.fanout.shards = Some(shards.parse()?);
     }
     Ok(config)
+}
+
+/// A channel that everyone may read and publish to.
+#[must_use]
+pub fn open_channel(namespace: &str, name: &str) -> ChannelConfig {
+    ChannelConfig { access: Access::open(), ..ChannelConfig::new(namespace, name) }
 }
 
 /// Keys that are written into the configuration file although its types do not have them, by their JSON pointer: for tests of

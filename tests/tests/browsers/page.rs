@@ -4,9 +4,9 @@
 use std::{future::ready, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use eventcast_crds::config::{BrokerConfig, ChannelConfig};
+use eventcast_crds::config::BrokerConfig;
 use eventcast_tests::{
-    broker::Broker,
+    broker::{Broker, open_channel},
     clients::{Adapter, Client, Entry, entries},
     eventually,
     http::publish,
@@ -52,7 +52,7 @@ fn two_channels(config: &mut BrokerConfig) {
     // less than the small channel keeps, so that what it lost is lost here too
     config.memory.tail_events = 16;
     config.channels[0].delivery.retry_milliseconds = 1000;
-    let mut small = ChannelConfig::new("default", "small");
+    let mut small = open_channel("default", "small");
     small.retention.max_events = 20;
     config.channels.push(small);
 }

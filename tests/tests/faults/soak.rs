@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use async_nats::jetstream::stream::Stream;
 use eventcast_crds::config::{BrokerConfig, ChannelConfig};
 use eventcast_tests::{
-    broker::Broker,
+    broker::{Broker, open_channel},
     cursor::Cursor,
     http::{Answer, Version, client},
     init_tracing,
@@ -186,7 +186,7 @@ async fn some_cursors(url: &str, rng: &mut Rng) -> Result<Vec<String>> {
 }
 
 fn channel(name: &str) -> ChannelConfig {
-    let mut channel = ChannelConfig::new("default", name);
+    let mut channel = open_channel("default", name);
     match name {
         "age" => {
             channel.retention.max_age_seconds = 10;

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use eventcast_crds::config::ChannelConfig;
 use eventcast_tests::{
+    broker::open_channel,
     cursor::Cursor,
     eventually,
     http::{Http1Connection, Publish, Version},
@@ -283,7 +283,7 @@ async fn a13_nothing_lands_outside_the_prefix_of_the_channel() -> Result<()> {
 #[tokio::test]
 async fn a14_any_last_event_id_gets_a_stream_and_a_gap() -> Result<()> {
     let broker = BrokerWithNats::start(|config| {
-        config.channels.push(ChannelConfig::new("default", "other"));
+        config.channels.push(open_channel("default", "other"));
     })
     .await?;
     let other = "/channels/default/other/events";

@@ -3,12 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use eventcast_crds::{
-    broker_status::{self, BrokerStatus},
-    config::ChannelConfig,
-};
+use eventcast_crds::broker_status::{self, BrokerStatus};
 use eventcast_tests::{
-    broker::Broker,
+    broker::{Broker, open_channel},
     eventually,
     http::{Version, client},
     init_tracing,
@@ -23,7 +20,7 @@ async fn the_status_endpoint_counts_the_subscribers_of_each_channel() -> Result<
     init_tracing();
     let nats = NatsServer::start().await?;
     let broker = Broker::start(&nats.url(), |config| {
-        config.channels.push(ChannelConfig::new("shop", "orders"));
+        config.channels.push(open_channel("shop", "orders"));
     })
     .await?;
     let status = async || {

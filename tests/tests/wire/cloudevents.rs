@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use async_nats::HeaderMap;
-use eventcast_crds::config::{Action, ChannelConfig};
+use eventcast_crds::config::Action;
 use eventcast_tests::{
+    broker::open_channel,
     eventually,
     http::{Publish, Version},
     wire::{BrokerWithNats, EVENTS, HTTP_VERSIONS, RawResponse},
@@ -204,7 +205,7 @@ async fn knative_gets_a_success_without_a_body_and_the_cursor_in_a_header() -> R
 #[tokio::test]
 async fn a_webhook_sender_is_told_whether_it_may_send_and_how_fast() -> Result<()> {
     let broker = BrokerWithNats::start(|config| {
-        let channel = |name| ChannelConfig::new("default", name);
+        let channel = |name| open_channel("default", name);
         let (mut slow, mut shut, mut reading) =
             (channel("slow"), channel("shut"), channel("reading"));
         slow.publishing.max_events_per_second = 5;

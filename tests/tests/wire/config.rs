@@ -3,9 +3,8 @@
 use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use eventcast_crds::config::ChannelConfig;
 use eventcast_tests::{
-    broker::{Broker, Cli, Ended, RawKeys},
+    broker::{Broker, Cli, Ended, RawKeys, open_channel},
     eventually,
     http::{Answer, Version, client, publish},
     init_tracing,
@@ -289,7 +288,7 @@ async fn channels_come_and_go_while_it_runs() -> Result<()> {
     let (demo, extra) = (broker.events_url(""), broker.url("/channels/default/extra/events"));
     let mut stays = EventStream::connect(&demo, None).await?;
     assert_eq!(publish(&extra, "too early", &[]).await?.status, 404);
-    let extra_channel = ChannelConfig::new("default", "extra");
+    let extra_channel = open_channel("default", "extra");
     broker.reconfigure(|config| config.channels.push(extra_channel.clone()))?;
     reloads(&broker, "applied", 1).await?;
     let mut goes = EventStream::connect(&extra, None).await?;
@@ -360,7 +359,7 @@ async fn many_channels_live_in_one_process() -> Result<()> {
     let nats = NatsServer::start_with("1s").await?;
     let broker = Broker::start(&nats.url(), |config| {
         let channel = |i| {
-            let mut channel = ChannelConfig::new("many", &format!("c{i}"));
+            let mut channel = open_channel("many", &format!("c{i}"));
             channel.retention.max_bytes = 1 << 20;
             channel
         };

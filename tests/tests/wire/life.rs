@@ -38,7 +38,7 @@ impl Patient {
         let file = folder.path().join("config.yaml");
         fs::write(
             &file,
-            "channels: [{namespace: default, name: demo}]\n\
+            "channels: [{namespace: default, name: demo, access: {anonymous: [Subscribe, Publish]}}]\n\
              shutdown: {delaySeconds: 1, drainSeconds: 1, graceSeconds: 5}\n",
         )?;
         let faults = FaultFile::new(folder.path());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use eventcast_crds::config::ChannelConfig;
 use eventcast_tests::{
-    broker::Broker,
+    broker::{Broker, open_channel},
     eventually,
     http::{Publish, Version, client},
     init_tracing,
@@ -20,7 +20,7 @@ const WAIT_TIMEOUT: Duration = Duration::from_secs(15);
 const KIB: f64 = 1024.0;
 
 fn channels(names: &[&str]) -> Vec<ChannelConfig> {
-    names.iter().map(|name| ChannelConfig::new("default", name)).collect()
+    names.iter().map(|name| open_channel("default", name)).collect()
 }
 
 fn url(broker: &Broker, channel: &str, query: &str) -> String {

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use eventcast_crds::config::{BrokerConfig, ChannelConfig};
+use eventcast_crds::config::BrokerConfig;
 use eventcast_tests::{
-    broker::Broker,
+    broker::{Broker, open_channel},
     eventually,
     http::{Publish, Version, client, publish},
     init_tracing,
@@ -244,7 +244,7 @@ async fn scrape(broker: &Broker) -> Result<String> {
 async fn a_removed_channel_leaves_no_series_and_returns_at_zero() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start().await?;
-    let extra_channel = ChannelConfig::new("default", "extra");
+    let extra_channel = open_channel("default", "extra");
     let mut broker = broker(&nats, |config| config.channels.push(extra_channel.clone())).await?;
     let extra = broker.url("/channels/default/extra/events");
     publish(&extra, "one", &[]).await?;

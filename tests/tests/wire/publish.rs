@@ -321,7 +321,7 @@ async fn a_batch_beyond_the_rate_limit_is_rejected_and_not_stored() -> Result<()
 }
 
 #[tokio::test]
-async fn what_is_not_anonymous_is_nobodys_while_tokens_are_not_verified() -> Result<()> {
+async fn what_is_not_anonymous_requires_a_credential() -> Result<()> {
     init_tracing();
     let nats = NatsServer::start().await?;
     let reading = Broker::start(&nats.url(), |c| {
@@ -333,7 +333,7 @@ async fn what_is_not_anonymous_is_nobodys_while_tokens_are_not_verified() -> Res
     let refused = send(Publish::new("x").header("Origin", "https://app.example"), &reading).await?;
     assert_eq!(
         (refused.status, &refused.json["type"]),
-        (401, &"urn:eventcast:problem:no-grant".into())
+        (401, &"urn:eventcast:problem:credential-required".into())
     );
     let closed = Broker::start(&nats.url(), |c| {
         c.channels[0].access.anonymous = Vec::new();
@@ -341,7 +341,7 @@ async fn what_is_not_anonymous_is_nobodys_while_tokens_are_not_verified() -> Res
             issuer: "i".into(),
             audience: "a".into(),
             jwks_url: Some("https://i.example/keys".into()),
-            key_file: None,
+            ..TokenIssuer::default()
         }];
     })
     .await?;
@@ -350,7 +350,7 @@ async fn what_is_not_anonymous_is_nobodys_while_tokens_are_not_verified() -> Res
         let answer =
             client(Version::Http1).get(url).header("Authorization", "Bearer x").send().await?;
         assert_eq!(answer.status(), 401, "{path}");
-        assert_eq!(answer.headers()["www-authenticate"], "Bearer");
+        assert_eq!(answer.headers()["www-authenticate"], "Bearer error=\"invalid_token\"");
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use anyhow::{Result, ensure};
 use async_nats::jetstream::stream::Config as StreamConfig;
 use eventcast_crds::config::ChannelConfig;
 use eventcast_tests::{
-    broker::Broker,
+    broker::{Broker, open_channel},
     eventually,
     http::{Version, client, publish},
     init_tracing,
@@ -38,7 +38,7 @@ async fn nats_with_a_bad_channel() -> Result<NatsServer> {
 }
 
 fn demo_and_bad() -> Vec<ChannelConfig> {
-    ["demo", "bad"].map(|name| ChannelConfig::new("default", name)).into()
+    ["demo", "bad"].map(|name| open_channel("default", name)).into()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

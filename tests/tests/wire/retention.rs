@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use async_nats::jetstream::stream::Stream;
-use eventcast_crds::config::{ChannelConfig, Retention};
+use eventcast_crds::config::Retention;
 use eventcast_tests::{
-    broker::Broker,
+    broker::{Broker, open_channel},
     eventually,
     http::{Answer, Version, client},
     init_tracing,
@@ -37,7 +37,7 @@ fn max_age(seconds: u64) -> Retention {
 /// Two brokers: one holds everything in its tail, the other next to nothing.
 async fn brokers(nats: &NatsServer) -> Result<[Broker; 2]> {
     let channel = |way: &&str| {
-        let mut channel = ChannelConfig::new("default", way);
+        let mut channel = open_channel("default", way);
         match *way {
             "age" => channel.retention = max_age(8),
             "count" => channel.retention.max_events = 310,

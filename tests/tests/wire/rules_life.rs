@@ -4,8 +4,9 @@
 use std::{net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use eventcast_crds::config::{ChannelConfig, Shutdown};
+use eventcast_crds::config::Shutdown;
 use eventcast_tests::{
+    broker::open_channel,
     eventually,
     http::{Version, client},
     ports,
@@ -24,7 +25,7 @@ const WAIT_TIMEOUT: Duration = Duration::from_secs(8);
 #[tokio::test]
 async fn r15_a_removed_channel_says_so_in_band_and_then_refuses_for_good() -> Result<()> {
     let mut broker = BrokerWithNats::start(|config| {
-        config.channels.push(ChannelConfig::new("default", "gone"));
+        config.channels.push(open_channel("default", "gone"));
     })
     .await?;
     let target = "/channels/default/gone/events";

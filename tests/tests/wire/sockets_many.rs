@@ -10,8 +10,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use eventcast_crds::config::ChannelConfig;
 use eventcast_tests::{
+    broker::open_channel,
     eventually,
     filter::Filter,
     http::{Http1Connection, Publish, Version},
@@ -148,7 +148,7 @@ async fn a_channel_is_removed_under_two_hundred() -> Result<()> {
     let gone = "/channels/default/gone/events";
     for shards in SHARD_COUNTS {
         let mut broker = BrokerWithNats::with_shards(shards, |config| {
-            let mut gone = ChannelConfig::new("default", "gone");
+            let mut gone = open_channel("default", "gone");
             gone.delivery.stall_seconds = 3;
             config.channels.push(gone);
         })

@@ -1,6 +1,6 @@
 //! Batches of pages and rings against the plain rule: what passes, its chunks one after the other, cut anywhere.
 
-use eventcast_wire::{cursor::Check, event::Kind, frame::Chunk};
+use eventcast_wire::{cursor::Check, event::Kind, filter::Asked, frame::Chunk, grants::Topics};
 use proptest::prelude::*;
 
 use super::*;
@@ -51,12 +51,12 @@ fn events(large: bool) -> impl Strategy<Value = Vec<Event>> {
 fn filter() -> impl Strategy<Value = Filter> {
     let topics = prop_oneof![Just(Vec::new()), proptest::collection::vec("[ab*](\\.[ab*])?", 1..3)];
     (topics, any::<bool>()).prop_map(|(topics, quiet)| {
-        let mut filter = Filter::default();
+        let mut filter = Asked::default();
         topics.iter().for_each(|t| filter.add_topic(t).unwrap());
         if quiet && !topics.is_empty() {
             filter.exclude_broadcast();
         }
-        filter
+        Topics::everything().narrow(filter).unwrap()
     })
 }
 

@@ -248,7 +248,7 @@ impl ChannelFanout {
         unwritable: &mut Vec<Unwritable>,
     ) {
         let Some(pass) = &mut self.pass else { return };
-        let no_filter = Filter::default();
+        let no_filter = Filter::everything();
         let all = pass.batch.slices(&no_filter);
         for _ in 0..max_writes {
             let (key, unfiltered) = if let Some(key) = self.unfiltered.next() {

@@ -27,6 +27,17 @@ pub(super) fn of_cloudevent(source: &str, id: &str) -> String {
     bounded(format!("ce {} {}", escaped(source), escaped(id)))
 }
 
+/// The key of an authenticated publisher: nobody else has the same, so that nobody can suppress an event of theirs by using its key
+/// first. No other key has two spaces and begins so.
+pub(super) fn scoped(issuer: &str, subject: &str, key: &str) -> String {
+    let mut hash = Sha256::new();
+    hash.update((issuer.len() as u64).to_be_bytes());
+    hash.update(issuer.as_bytes());
+    hash.update(subject.as_bytes());
+    let scope: String = hash.finalize().iter().take(12).map(|b| format!("{b:02x}")).collect();
+    bounded(format!("scope {scope} {key}"))
+}
+
 /// Percent-encodes `text`: no spaces or control characters, and different texts stay different.
 fn escaped(text: &str) -> String {
     form_urlencoded::byte_serialize(text.as_bytes()).collect()

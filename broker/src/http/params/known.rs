@@ -46,13 +46,14 @@ pub(crate) const ERASE_EVENT: Known =
     Known { resource: "erasing one event", params: &[], cursor: false, headers: &[] };
 pub(crate) const CHANNEL: Known =
     Known { resource: "the description of a channel", params: &[], cursor: false, headers: &[] };
+pub(crate) const ACCESS: Known =
+    Known { resource: "the grant of a client", params: &[], cursor: false, headers: &[] };
 pub(crate) const CHANNELS: Known =
     Known { resource: "the list of channels", params: &[], cursor: false, headers: &[] };
 
-/// Parameters that are ignored. Clients add them to any URL: jQuery's cache buster, padding that polyfills request for old
-/// browsers, and tokens, which this version does not read anywhere.
-const IGNORED_PARAMS: [&str; 6] =
-    ["_", "access_token", "authorization", "evs_preamble", "padding", "ticket"];
+/// Parameters of every resource: those that name a credential, which [`credentials`](crate::http::credentials) reads, and those that
+/// are ignored because clients add them to any URL: jQuery's cache buster, and padding that polyfills request for old browsers.
+const COMMON_PARAMS: [&str; 5] = ["_", "credentials", "evs_preamble", "padding", "ticket"];
 /// Characters of an unknown name that are echoed to the client.
 const MAX_ECHOED_NAME_CHARS: usize = 64;
 
@@ -72,7 +73,7 @@ impl Known {
     ) -> Result<(), Problem> {
         let is_known = |name: &str| {
             self.params.contains(&name)
-                || IGNORED_PARAMS.contains(&name)
+                || COMMON_PARAMS.contains(&name)
                 || (self.cursor && is_cursor(name))
         };
         if let Some(unknown) = params.find(|name| !is_known(name)) {
@@ -163,7 +164,7 @@ mod tests {
 
     #[test]
     fn parameters_that_clients_add_by_themselves_are_ignored() {
-        for name in IGNORED_PARAMS {
+        for name in COMMON_PARAMS {
             for known in
                 [&SUBSCRIBE, &HISTORY, &STATS, &PUBLISH, &ERASE, &ERASE_EVENT, &CHANNEL, &CHANNELS]
             {

@@ -45,6 +45,13 @@ impl From<EraseError> for Problem {
                 "NATS did not confirm the erasure. Retry after Retry-After: repeating an erasure is safe.",
             )
             .retry_after(QUERY_RETRY_AFTER),
+            EraseError::NotGranted => Self::new(
+                StatusCode::FORBIDDEN,
+                error.label(),
+                "Not granted",
+                "The grant of this client does not cover the topic of this event.",
+            )
+            .challenge("Bearer error=\"insufficient_scope\""),
             EraseError::Refused => Self::new(
                 StatusCode::CONFLICT,
                 "erasure-refused",
@@ -108,8 +115,9 @@ impl From<NotGranted> for Problem {
     fn from(refusal: NotGranted) -> Self {
         let detail = format!("The grant does not allow this request: {refusal}.");
         match refusal {
-            NotGranted::Pattern(_) => {
+            NotGranted::Pattern(_) | NotGranted::Nothing => {
                 Self::new(StatusCode::FORBIDDEN, "not-granted", "Not granted", detail)
+                    .challenge("Bearer error=\"insufficient_scope\"")
             }
             NotGranted::TooManyPatterns => Self::field("topic", detail),
         }

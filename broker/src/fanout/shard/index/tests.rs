@@ -5,7 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use eventcast_wire::{cursor::Check, frame::Chunk, source::SourcePattern};
+use eventcast_wire::{
+    cursor::Check, filter::Asked, frame::Chunk, grants::Topics, source::SourcePattern,
+};
 use proptest::prelude::*;
 
 use super::*;
@@ -18,14 +20,14 @@ fn filter() -> impl Strategy<Value = Arc<Filter>> {
     };
     let sources = proptest::collection::vec("[xy]", 0..2);
     (names(), names(), sources, any::<bool>()).prop_map(|(topics, types, sources, quiet)| {
-        let mut filter = Filter::default();
+        let mut filter = Asked::default();
         topics.iter().for_each(|t| filter.add_topic(t).unwrap());
         types.iter().for_each(|t| filter.add_type(t).unwrap());
         sources.iter().for_each(|s| filter.add_source(SourcePattern::parse(s).unwrap()));
         if quiet {
             filter.exclude_broadcast();
         }
-        Arc::new(filter)
+        Arc::new(Topics::everything().narrow(filter).unwrap())
     })
 }
 

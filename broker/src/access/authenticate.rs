@@ -1,0 +1,41 @@
+//! Verifies what a request presents.
+
+use std::sync::Arc;
+
+use eventcast_crds::config::Access;
+
+use super::{
+    credential::{Credential, Denied, Invalid},
+    grant::Grant,
+};
+
+/// The access control of one channel, for one version of its configuration.
+pub(crate) struct AccessControl {
+    anonymous: Arc<Grant>,
+}
+
+impl AccessControl {
+    pub(crate) fn new(config: &Access) -> Self {
+        Self { anonymous: Arc::new(Grant::anonymous(config)) }
+    }
+
+    /// The grant of a client that presents `credential`. Never that of an anonymous client, if there is a credential.
+    ///
+    /// # Errors
+    /// The credential does not hold, or cannot be judged now.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub(crate) async fn authenticate(
+        &self,
+        credential: Credential<'_>,
+    ) -> Result<Arc<Grant>, Denied> {
+        match credential {
+            Credential::None => Ok(Arc::clone(&self.anonymous)),
+            Credential::Bearer(_) | Credential::Ticket(_) | Credential::Cookie(_) => {
+                let detail = "The channel accepts no credential of this form.";
+                Err(Invalid::new("form", detail).into())
+            }
+        }
+    }
+}

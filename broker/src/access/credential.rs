@@ -1,0 +1,67 @@
+//! Credentials as clients present them, and why they do not hold.
+
+use std::time::Duration;
+
+/// The beginning of every ticket.
+pub(crate) const TICKET_PREFIX: &str = "evt_";
+/// The beginning of every API key.
+pub(crate) const API_KEY_PREFIX: &str = "evk_";
+
+/// A credential, not verified.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Credential<'a> {
+    /// None was presented.
+    None,
+    /// A token or a key in `Authorization: Bearer` (RFC 6750).
+    Bearer(&'a str),
+    /// A ticket in the query.
+    Ticket(&'a str),
+    /// A token or a ticket in a cookie that the URL asks for.
+    Cookie(&'a str),
+}
+
+impl Credential<'_> {
+    /// Its form, before it is verified: the label of metrics.
+    pub(crate) fn form(&self) -> &'static str {
+        match self {
+            Self::None => "anonymous",
+            Self::Bearer(text) if text.starts_with(API_KEY_PREFIX) => "api-key",
+            Self::Ticket(_) => "ticket",
+            Self::Cookie(text) if text.starts_with(TICKET_PREFIX) => "ticket",
+            Self::Bearer(_) | Self::Cookie(_) => "token",
+        }
+    }
+}
+
+/// Why a client has no grant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Denied {
+    /// The credential was judged and does not hold.
+    Invalid(Invalid),
+    /// It cannot be judged now: keys were never loaded, or another service is away. Says what is missing.
+    Unavailable(&'static str),
+    /// Too many credentials of this client were refused.
+    TooMany(Duration),
+}
+
+/// The check that a credential failed. Clients are told, but never a value of theirs.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub(crate) struct Invalid {
+    /// The name of the check, for clients and metrics.
+    pub(crate) check: &'static str,
+    /// What is wrong, and what to do.
+    pub(crate) detail: String,
+}
+
+impl Invalid {
+    pub(crate) fn new(check: &'static str, detail: impl Into<String>) -> Self {
+        Self { check, detail: detail.into() }
+    }
+}
+
+impl From<Invalid> for Denied {
+    fn from(invalid: Invalid) -> Self {
+        Self::Invalid(invalid)
+    }
+}

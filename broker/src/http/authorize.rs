@@ -1,0 +1,135 @@
+//! The grant of a request: its credential is verified, and what it wants must be granted at all.
+
+use std::sync::Arc;
+
+use eventcast_crds::config::Action;
+use http::{Method, StatusCode, request::Parts};
+
+use super::{
+    accept,
+    credentials::{self, Presented, Rejected},
+    problem::Problem,
+};
+use crate::{
+    access::{Denied, Grant, Way},
+    broker::Broker,
+    channel::Channel,
+    request::RequestContext,
+};
+
+/// What a request wants.
+pub(super) struct Wanted {
+    /// `None`: what every client may do.
+    action: Option<Action>,
+    /// Whether it wants a stream. A browser does not reconnect after an error status, so it is told in another way to come later.
+    stream: bool,
+}
+
+impl Wanted {
+    /// What a request to the resource `rest` of a channel wants.
+    pub(super) fn of(rest: &[&str], head: &Parts) -> Self {
+        let changes = head.method == Method::POST || head.method == Method::DELETE;
+        let action = match rest {
+            ["access"] => None,
+            ["subscribers", ..] => Some(Action::Manage),
+            ["tickets", ..] => Some(Action::Subscribe),
+            _ if changes => Some(Action::Publish),
+            _ => Some(Action::Subscribe),
+        };
+        let stream = *rest == ["events"]
+            && !changes
+            && matches!(accept::negotiate(&head.headers), Ok(accept::Representation::Stream));
+        Self { action, stream }
+    }
+}
+
+/// Why a request has no grant.
+pub(super) enum Refused {
+    Problem(Problem),
+    /// A stream that cannot be judged now.
+    Unavailable,
+}
+
+/// The grant of the request, if it covers what is wanted.
+pub(super) async fn grant(
+    broker: &Arc<Broker>,
+    channel: &Channel,
+    context: &RequestContext,
+    head: &Parts,
+    wanted: &Wanted,
+) -> Result<Arc<Grant>, Refused> {
+    let config = channel.config();
+    let refuse = |way: &str, check: &'static str, problem: Problem| {
+        channel.metrics().access(way, check);
+        Refused::Problem(problem)
+    };
+    let presented = match Presented::of(&config.access, head) {
+        Ok(presented) => presented,
+        Err(Rejected::Problem(problem)) => return Err(refuse("unknown", "form", problem)),
+        Err(Rejected::Denied(denied)) => {
+            return Err(refuse("unknown", label(&denied), credentials::problem(&denied)));
+        }
+    };
+    let credential = presented.credential();
+    _ = (broker, context);
+    let grant = match channel.access().authenticate(credential).await {
+        Ok(grant) => grant,
+        Err(Denied::Unavailable(what)) if wanted.stream => {
+            channel.metrics().access(credential.form(), "unavailable");
+            tracing::debug!(what, "a credential cannot be checked now");
+            return Err(Refused::Unavailable);
+        }
+        Err(denied) => {
+            return Err(refuse(credential.form(), label(&denied), credentials::problem(&denied)));
+        }
+    };
+    let way = grant.way.as_str();
+    match wanted.action.filter(|action| !grant.allows(*action)) {
+        None => {
+            channel.metrics().access(way, "granted");
+            Ok(grant)
+        }
+        Some(action) if grant.way == Way::Anonymous => {
+            Err(refuse(way, "no-credential", unauthorized(action)))
+        }
+        Some(action) => Err(refuse(way, "not-granted", forbidden(action))),
+    }
+}
+
+fn label(denied: &Denied) -> &'static str {
+    match denied {
+        Denied::Invalid(invalid) => invalid.check,
+        Denied::Unavailable(_) => "unavailable",
+        Denied::TooMany(_) => "too-many",
+    }
+}
+
+fn doing(action: Action) -> (&'static str, &'static str) {
+    match action {
+        Action::Subscribe => ("Reading this channel", "subscribe"),
+        Action::Publish => ("Publishing to this channel", "publish"),
+        Action::Manage => ("Managing this channel", "manage"),
+    }
+}
+
+/// `401`: a credential is required. A browser does not reconnect after it.
+pub(super) fn unauthorized(action: Action) -> Problem {
+    let (doing, _) = doing(action);
+    let detail = format!(
+        "{doing} requires a credential: send Authorization: Bearer with a token or an API key, or a ticket. What needs none is listed \
+         in access.anonymous of the channel."
+    );
+    Problem::new(StatusCode::UNAUTHORIZED, "credential-required", "Credential required", detail)
+        .challenge("Bearer")
+        .close()
+}
+
+/// `403`: the credential is good, but does not grant this.
+fn forbidden(action: Action) -> Problem {
+    let (doing, verb) = doing(action);
+    let detail =
+        format!("{doing} is not granted to this client: its credential has no grant to {verb}.");
+    Problem::new(StatusCode::FORBIDDEN, "not-granted", "Not granted", detail)
+        .challenge("Bearer error=\"insufficient_scope\"")
+        .close()
+}

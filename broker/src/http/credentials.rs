@@ -1,0 +1,200 @@
+//! Finds the credential of a request.
+//!
+//! A request has at most one: `Authorization: Bearer`, or `ticket=` in the query, or a cookie if the query has `credentials=cookie`. A
+//! cookie counts only where the URL asks for it, because browsers add cookies to the requests of foreign pages.
+
+use eventcast_crds::config::Access;
+use http::{HeaderMap, StatusCode, header, request::Parts};
+
+use super::{cors, problem::Problem};
+use crate::access::{Credential, Denied, Invalid, allowed_origin};
+
+/// Bytes of a credential.
+const MAX_CREDENTIAL_BYTES: usize = 8 << 10;
+
+/// What a request carries that may be a credential, taken out of its head.
+#[derive(Default)]
+pub(super) struct Presented {
+    bearer: Option<String>,
+    ticket: Option<String>,
+    cookie: Option<String>,
+}
+
+/// Why a request has no credential that could be verified.
+pub(super) enum Rejected {
+    /// The request is wrong, whatever the credential.
+    Problem(Problem),
+    /// There should be one, or it cannot be one.
+    Denied(Denied),
+}
+
+impl From<Problem> for Rejected {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+impl From<Invalid> for Rejected {
+    fn from(invalid: Invalid) -> Self {
+        Self::Denied(invalid.into())
+    }
+}
+
+impl Presented {
+    /// Reads the credential of a request with `head`.
+    pub(super) fn of(access: &Access, head: &Parts) -> Result<Self, Rejected> {
+        let mut found = Self { bearer: bearer(&head.headers)?, ..Self::default() };
+        let query = form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes());
+        for (name, value) in query {
+            match &*name {
+                "ticket" if found.ticket.is_some() => return Err(two_credentials().into()),
+                "access_token" | "authorization" => {
+                    let detail = "A token in the URL is not accepted, because URLs are logged. Send Authorization: Bearer, or \
+                         take a ticket (POST …/tickets) and send it as ticket=.";
+                    return Err(Invalid::new("token-in-url", detail).into());
+                }
+                "ticket" => found.ticket = Some(value.into_owned()),
+                "credentials" if value != "cookie" => {
+                    return Err(Problem::field("credentials", "credentials must be cookie.").into());
+                }
+                "credentials" => {
+                    allow_cookie(access, head)?;
+                    found.cookie = Some(cookie(&head.headers, &access.cookie.name)?);
+                }
+                _ => {}
+            }
+        }
+        // A header wins over a cookie, which the browser adds by itself. Both of them and a ticket were written by the client.
+        if found.bearer.is_some() && found.ticket.is_some()
+            || found.ticket.is_some() && found.cookie.is_some()
+        {
+            return Err(two_credentials().into());
+        }
+        for credential in [&found.bearer, &found.ticket, &found.cookie].into_iter().flatten() {
+            if credential.len() > MAX_CREDENTIAL_BYTES {
+                return Err(Invalid::new("form", "The credential is longer than 8 KiB.").into());
+            }
+        }
+        Ok(found)
+    }
+
+    pub(super) fn credential(&self) -> Credential<'_> {
+        match (&self.bearer, &self.ticket, &self.cookie) {
+            (Some(token), _, _) => Credential::Bearer(token),
+            (None, Some(ticket), _) => Credential::Ticket(ticket),
+            (None, None, Some(cookie)) => Credential::Cookie(cookie),
+            (None, None, None) => Credential::None,
+        }
+    }
+}
+
+fn two_credentials() -> Problem {
+    let detail = "The request has more than one credential. Send one: Authorization, or ticket= in the query.";
+    Problem::field("Authorization", detail).close()
+}
+
+/// The token of `Authorization: Bearer` (RFC 6750, section 2.1). The scheme is case-insensitive.
+fn bearer(headers: &HeaderMap) -> Result<Option<String>, Rejected> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(two_credentials().into());
+    }
+    let form = || Invalid::new("form", "Authorization must be: Bearer, one space, and a token.");
+    let text = value.to_str().map_err(|_| form())?;
+    let (scheme, token) = text.split_once(' ').ok_or_else(form)?;
+    let token = token.trim_matches(' ');
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(Invalid::new("scheme", "Only the scheme Bearer is accepted.").into());
+    }
+    if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic() && b != b',') {
+        return Err(form().into());
+    }
+    Ok(Some(token.to_owned()))
+}
+
+/// Checks that the page that makes the request may use its cookie.
+fn allow_cookie(access: &Access, head: &Parts) -> Result<(), Rejected> {
+    let text = |name: &str| head.headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    let refused = |why: &str| {
+        let detail = format!("A cookie is not accepted from this page: {why}.");
+        Invalid::new("origin", detail)
+    };
+    // Navigation, images, forms and scripts need no permission of ours to send a request; EventSource and fetch do.
+    if matches!(text("sec-fetch-mode"), Some("navigate" | "no-cors" | "websocket" | "?")) {
+        return Err(refused("use EventSource or fetch with CORS").into());
+    }
+    match text("origin") {
+        Some(origin) if cors::is_own(&head.uri, &head.headers, origin) => Ok(()),
+        Some(origin) if allowed_origin(access, origin).is_some_and(|allowed| allowed != "*") => {
+            Ok(())
+        }
+        Some(_) => Err(refused("add its origin to access.allowedOrigins of the channel").into()),
+        None if !head.method.is_safe() => Err(refused("the request has no Origin").into()),
+        None if matches!(text("sec-fetch-site"), None | Some("same-origin" | "none")) => Ok(()),
+        None => Err(refused("it is on another site").into()),
+    }
+}
+
+/// The value of the cookie `name`. Names are compared byte by byte: more lenient parsing lets another host set one that passes for it.
+fn cookie(headers: &HeaderMap, name: &str) -> Result<String, Invalid> {
+    let mut found = None;
+    for line in headers.get_all(header::COOKIE) {
+        let pairs = line.as_bytes().split(|b| *b == b';');
+        for pair in pairs {
+            let pair = pair.trim_ascii();
+            let Some(at) = pair.iter().position(|b| *b == b'=') else { continue };
+            if &pair[..at] != name.as_bytes() {
+                continue;
+            }
+            if found.is_some() {
+                let detail = "The cookie was sent more than once, so another host may have set it. Delete the cookies of this site.";
+                return Err(Invalid::new("cookie-twice", detail));
+            }
+            found = Some(pair[at + 1..].to_vec());
+        }
+    }
+    let value = found.filter(|value| !value.is_empty()).ok_or_else(|| {
+        Invalid::new(
+            "no-cookie",
+            "The URL has credentials=cookie, but the request has no such cookie. Log in again.",
+        )
+    })?;
+    let value = String::from_utf8(value).ok().filter(|v| v.bytes().all(|b| b.is_ascii_graphic()));
+    value.ok_or_else(|| Invalid::new("form", "The cookie is not a token."))
+}
+
+/// The problem of a request without a grant.
+pub(super) fn problem(denied: &Denied) -> Problem {
+    match denied {
+        Denied::Invalid(invalid) => {
+            let title = "Credential not accepted";
+            Problem::new(
+                StatusCode::UNAUTHORIZED,
+                "invalid-credential",
+                title,
+                invalid.detail.clone(),
+            )
+            .with("check", invalid.check)
+            .challenge("Bearer error=\"invalid_token\"")
+        }
+        Denied::Unavailable(what) => {
+            let detail = format!(
+                "The credential cannot be checked at the moment: {what}. Retry after Retry-After."
+            );
+            let wait = std::time::Duration::from_millis(fastrand::u64(2000..6000));
+            Problem::unavailable("unavailable", detail).retry_after(wait)
+        }
+        Denied::TooMany(wait) => {
+            let detail =
+                "Too many credentials of this client were not accepted. Retry after Retry-After.";
+            Problem::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too-many-refusals",
+                "Too many refusals",
+                detail,
+            )
+            .retry_after(*wait)
+        }
+    }
+}
