@@ -57,7 +57,12 @@ fn status(broker: &Broker) -> BrokerStatus {
             subscribers: count(&metrics.subscribers),
             catching_up: count(&metrics.catching_up),
             live: metrics.live.get() == 1,
+            access: open.access().problems(),
         }
     });
-    BrokerStatus { version: env!("CARGO_PKG_VERSION").into(), channels: reports.collect() }
+    BrokerStatus {
+        version: env!("CARGO_PKG_VERSION").into(),
+        channels: reports.collect(),
+        certificate: None,
+    }
 }

@@ -17,6 +17,9 @@ pub struct BrokerStatus {
     pub version: String,
     /// The channels of its configuration, ordered by name.
     pub channels: Vec<ChannelReport>,
+    /// What is wrong with the certificate of the public listener.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<AccessProblem>,
 }
 
 /// The state of one channel in a broker.
@@ -31,6 +34,60 @@ pub struct ChannelReport {
     pub catching_up: u64,
     /// Whether the broker follows the head of the log.
     pub live: bool,
+    /// What is wrong with the channel's credentials and keys.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub access: Vec<AccessProblem>,
+}
+
+/// A problem of keys, certificates or rights that keeps credentials from being judged, or soon will.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AccessProblem {
+    /// What has the problem: `issuer https://login.example.com/`, `api keys`, `certificate`, `kubernetes`.
+    pub what: String,
+    /// The kind of problem.
+    pub reason: AccessReason,
+    /// Details for people, without anything secret: a host and a class of error, a file name, a date.
+    pub detail: String,
+}
+
+/// Kinds of problems of credentials. They are reasons of the condition `AccessReady` and labels of a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum AccessReason {
+    /// A file that a Secret should provide is missing.
+    SecretMissing,
+    /// Keys cannot be parsed, or none of them can be used.
+    KeysInvalid,
+    /// Keys were never loaded from their URL.
+    KeysUnreachable,
+    /// Keys were loaded, but not for 15 minutes. The last ones are used for 24 hours.
+    KeysStale,
+    /// The API server does not let the broker review tokens or access.
+    NoReviewRights,
+    /// The certificate cannot be used: the last good one stays.
+    CertificateInvalid,
+    /// The certificate expires within 14 days.
+    CertificateExpiring,
+    /// A kind that this version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+impl AccessReason {
+    /// The reason as conditions and metrics show it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SecretMissing => "SecretMissing",
+            Self::KeysInvalid => "KeysInvalid",
+            Self::KeysUnreachable => "KeysUnreachable",
+            Self::KeysStale => "KeysStale",
+            Self::NoReviewRights => "NoReviewRights",
+            Self::CertificateInvalid => "CertificateInvalid",
+            Self::CertificateExpiring => "CertificateExpiring",
+            Self::Unknown => "Unknown",
+        }
+    }
 }
 
 impl BrokerStatus {
@@ -52,8 +109,10 @@ mod tests {
             subscribers: 3,
             catching_up: 1,
             live: true,
+            access: Vec::new(),
         };
-        let status = BrokerStatus { version: "1.2.3".into(), channels: vec![report] };
+        let channels = vec![report];
+        let status = BrokerStatus { version: "1.2.3".into(), channels, certificate: None };
         let text = r#"{"version":"1.2.3","channels":[{"channel":"shop/orders","subscribers":3,"catchingUp":1,"live":true}]}"#;
         assert_eq!(serde_json::to_string(&status).unwrap(), text);
     }

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use eventcast_crds::config::Access;
+use eventcast_crds::{broker_status::AccessProblem, config::Access};
 
 use super::{
     credential::{Credential, Denied, Invalid},
     grant::Grant,
 };
+use crate::client::Client;
 
 /// The access control of one channel, for one version of its configuration.
 pub(crate) struct AccessControl {
@@ -17,6 +18,11 @@ pub(crate) struct AccessControl {
 impl AccessControl {
     pub(crate) fn new(config: &Access) -> Self {
         Self { anonymous: Arc::new(Grant::anonymous(config)) }
+    }
+
+    /// What is wrong with the keys of this channel.
+    pub(crate) fn problems(&self) -> Vec<AccessProblem> {
+        Vec::new()
     }
 
     /// The grant of a client that presents `credential`. Never that of an anonymous client, if there is a credential.
@@ -29,6 +35,7 @@ impl AccessControl {
     pub(crate) async fn authenticate(
         &self,
         credential: Credential<'_>,
+        _client: Client,
     ) -> Result<Arc<Grant>, Denied> {
         match credential {
             Credential::None => Ok(Arc::clone(&self.anonymous)),

@@ -14,6 +14,7 @@ use crate::{
     access::{Denied, Grant, Way},
     broker::Broker,
     channel::Channel,
+    client::{Client, client_address},
     request::RequestContext,
 };
 
@@ -71,8 +72,9 @@ pub(super) async fn grant(
         }
     };
     let credential = presented.credential();
-    _ = (broker, context);
-    let grant = match channel.access().authenticate(credential).await {
+    let trusted = &broker.config().limits.trusted_proxies;
+    let client = Client::of(client_address(context.peer, &head.headers, trusted));
+    let grant = match channel.access().authenticate(credential, client).await {
         Ok(grant) => grant,
         Err(Denied::Unavailable(what)) if wanted.stream => {
             channel.metrics().access(credential.form(), "unavailable");
