@@ -5,19 +5,19 @@ use std::path::Path;
 use eventcast_crds::{
     channel::{
         EventChannelSpec,
-        access::{AccessSpec, TokenSpec},
-        exposure::{Exposure, ServiceKind},
+        access::{AccessSpec, SecretKey, TokenSpec},
+        exposure::{Exposure, ServiceKind, TlsSpec},
     },
     config::{
         Access, ApiKeys, BrokerConfig, ChannelConfig, Limits, Nats, ProxyProtocol, Query,
-        Retention, Shutdown, TokenIssuer,
+        Retention, Shutdown, Tls, TokenIssuer,
     },
 };
 use ipnet::IpNet;
 
 use crate::{
     resources,
-    settings::{KEYS_FOLDER, NATS_FOLDER, Settings},
+    settings::{API_KEYS_FOLDER, KEYS_FOLDER, NATS_FOLDER, Settings, TLS_FOLDER},
 };
 
 /// Name of the configuration file, which is also its key in the ConfigMap.
@@ -44,14 +44,13 @@ pub fn channel_config(namespace: &str, name: &str, spec: &EventChannelSpec) -> C
 }
 
 fn access(spec: &AccessSpec) -> Access {
-    let tokens = spec.tokens.iter().enumerate();
-    let folder = Path::new(KEYS_FOLDER);
+    let api_keys = spec.api_keys.as_ref();
     Access {
         anonymous: spec.anonymous.clone(),
         anonymous_topics: spec.anonymous_topics.clone(),
-        tokens: tokens.map(|(i, token)| token_issuer(i, token)).collect(),
+        tokens: spec.tokens.iter().map(token_issuer).collect(),
         kubernetes: spec.kubernetes.clone(),
-        api_keys: spec.api_keys.as_ref().map(|_| ApiKeys { folder: folder.join(API_KEYS_FOLDER) }),
+        api_keys: api_keys.map(|_| ApiKeys { folder: API_KEYS_FOLDER.into() }),
         cookie: spec.cookie.clone(),
         tickets: spec.tickets.clone(),
         quotas: spec.quotas.clone(),
@@ -61,14 +60,14 @@ fn access(spec: &AccessSpec) -> Access {
     }
 }
 
-fn token_issuer(i: usize, spec: &TokenSpec) -> TokenIssuer {
-    let folder = Path::new(KEYS_FOLDER);
+fn token_issuer(spec: &TokenSpec) -> TokenIssuer {
+    let file = |secret: &SecretKey| Path::new(KEYS_FOLDER).join(key_path(secret));
     TokenIssuer {
         issuer: spec.issuer.clone(),
         audience: spec.audience.clone(),
         jwks_url: spec.jwks_url.clone(),
-        key_file: spec.key_secret.as_ref().map(|_| folder.join(key_file(i))),
-        ca_file: spec.ca_secret.as_ref().map(|_| folder.join(ca_file(i))),
+        key_file: spec.key_secret.as_ref().map(file),
+        ca_file: spec.ca_secret.as_ref().map(file),
         algorithms: spec.algorithms.clone(),
         token_type: spec.token_type.clone(),
         subject_claim: spec.subject_claim.clone(),
@@ -82,19 +81,23 @@ fn token_issuer(i: usize, spec: &TokenSpec) -> TokenIssuer {
     }
 }
 
-/// Folder of the API keys in that of the keys.
-pub const API_KEYS_FOLDER: &str = "api-keys";
-
-/// Name of the file with the certificate authorities of the token issuer at index `i`.
+/// Path of a key of a Secret below [`KEYS_FOLDER`]. It names the Secret and not the place of the issuer in the spec: after a change of
+/// the spec, running brokers read the new configuration before the new files, and must not take the keys of one issuer for another's.
 #[must_use]
-pub fn ca_file(i: usize) -> String {
-    format!("{i}.crt")
+pub fn key_path(secret: &SecretKey) -> String {
+    format!("{}/{}", secret.name, secret.key)
 }
 
-/// Name of the file with the keys of the token issuer at index `i`.
-#[must_use]
-pub fn key_file(i: usize) -> String {
-    format!("{i}.jwks")
+fn tls(spec: &TlsSpec) -> Tls {
+    let folder = Path::new(TLS_FOLDER);
+    Tls {
+        certificate_file: folder.join("tls.crt"),
+        key_file: folder.join("tls.key"),
+        min_version: spec.min_version,
+        alpn: spec.alpn.clone(),
+        plaintext: spec.plaintext,
+        ..Tls::default()
+    }
 }
 
 /// The configuration file of the brokers. It leaves out the retention: the operator manages the stream, so that a change of the
@@ -110,6 +113,7 @@ pub fn broker_config(
     let budget = resources::memory_budget(&spec.brokers).unwrap_or_default();
     BrokerConfig {
         page: spec.exposure.page,
+        tls: spec.exposure.tls.as_ref().map(tls),
         nats: Nats { create_streams: false, ..settings.nats.mounted_at(Path::new(NATS_FOLDER)) },
         memory: budget.memory,
         limits: Limits {

@@ -12,6 +12,7 @@ mod network_policy;
 mod pod_disruption_budget;
 mod pod_monitor;
 mod pod_template;
+mod pod_volumes;
 mod secret;
 mod service;
 mod service_account;

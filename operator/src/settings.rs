@@ -37,6 +37,10 @@ pub const NATS_FOLDER: &str = "/etc/eventcast/nats";
 pub const CONFIG_FOLDER: &str = "/etc/eventcast/config";
 /// Mount path of the token issuers' keys in a broker's pod.
 pub const KEYS_FOLDER: &str = "/etc/eventcast/keys";
+/// Mount path of the API keys in a broker's pod.
+pub const API_KEYS_FOLDER: &str = "/etc/eventcast/api-keys";
+/// Mount path of the certificate of the public listener in a broker's pod.
+pub const TLS_FOLDER: &str = "/etc/eventcast/tls";
 
 /// Which optional APIs the cluster serves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -35,6 +35,14 @@ pub struct Exposure {
     pub proxy_protocol: bool,
 }
 
+impl Exposure {
+    /// Whether brokers serve plain HTTP.
+    #[must_use]
+    pub fn serves_plaintext(&self) -> bool {
+        self.tls.as_ref().is_none_or(|tls| tls.plaintext)
+    }
+}
+
 /// TLS of the brokers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -88,8 +88,73 @@ pub const RULES: &[Rule] = &[
     ),
     rule(
         "spec.access",
+        "!('Manage' in self.anonymous)",
+        "access.anonymous: Manage always needs a credential: remove it",
+    ),
+    rule(
+        "spec.access",
+        "!has(self.anonymousTopics) || self.anonymousTopics.all(t, t.matches('^([^.[:cntrl:]]+[.]){0,15}[^.[:cntrl:]]+$') && !t.matches('(^|[.])>[.]'))",
+        "access.anonymousTopics must be up to 16 segments joined by dots, such as news.sport, news.* or news.>, with > only as the last one",
+    ),
+    rule(
+        "spec.access",
         "self.tokens.all(t, has(t.jwksUrl) != has(t.keySecret))",
         "access.tokens: set exactly one of jwksUrl and keySecret",
+    ),
+    rule(
+        "spec.access",
+        "self.tokens.all(t, !has(t.jwksUrl) || (t.jwksUrl.matches('^[!-~]+$') && t.jwksUrl.matches('^(https://([^@/?#{}:[]|[[])[^@/?#{}]*|http://(localhost|127[.]0[.]0[.]1|[[]::1[]])(:[0-9]{1,5})?)([/?][^#{}]*)?$')))",
+        "access.tokens.jwksUrl must be https://host/path without user, password and fragment; http only for localhost, 127.0.0.1 or [::1]",
+    ),
+    rule(
+        "spec.access",
+        "self.tokens.all(t, !has(t.caSecret) || has(t.jwksUrl))",
+        "access.tokens.caSecret has the certificate authorities of jwksUrl: remove it, or set jwksUrl",
+    ),
+    rule(
+        "spec.access",
+        "self.tokens.all(t, (!has(t.keySecret) || t.keySecret.key.matches('^([-_a-zA-Z0-9]|[.][-_a-zA-Z0-9])[-._a-zA-Z0-9]*$')) && (!has(t.caSecret) || t.caSecret.key.matches('^([-_a-zA-Z0-9]|[.][-_a-zA-Z0-9])[-._a-zA-Z0-9]*$')))",
+        "access.tokens: the key of keySecret and caSecret must be the key of a Secret, such as jwks.json: A-Z a-z 0-9 - _ and dots",
+    ),
+    rule(
+        "spec.access",
+        "self.tokens.all(t, self.tokens.exists_one(u, u.issuer == t.issuer && u.audience == t.audience))",
+        "access.tokens: two entries have the same issuer and audience: merge them",
+    ),
+    rule(
+        "spec.access",
+        "self.tokens.all(t, (!has(t.subscribe) || t.subscribe.topics.all(p, p.matches('^(([{][^{}]+[}]|[^.{}[:cntrl:]]+)[.]){0,15}([{][^{}]+[}]|[^.{}[:cntrl:]]+)$') && !p.matches('(^|[.])>[.]'))) && (!has(t.publish) || t.publish.topics.all(p, p.matches('^(([{][^{}]+[}]|[^.{}[:cntrl:]]+)[.]){0,15}([{][^{}]+[}]|[^.{}[:cntrl:]]+)$') && !p.matches('(^|[.])>[.]'))))",
+        "access.tokens: topics must be patterns in which a claim in braces is a whole segment, such as user.{sub}, orders.* or team.{groups}.>",
+    ),
+    rule(
+        "spec.access",
+        "self.tokens.all(t, !has(t.publish) || !has(t.publish.types) || t.publish.types.all(p, p.matches('^([^.[:cntrl:]]+[.]){0,15}[^.[:cntrl:]]+$') && !p.matches('(^|[.])>[.]')))",
+        "access.tokens.publish.types must be segments joined by dots, such as order.paid, order.* or order.>, with > only as the last one",
+    ),
+    rule(
+        "spec.access",
+        "self.tokens.all(t, !has(t.manage) || t.manage.requiredClaims.size() > 0)",
+        "access.tokens.manage.requiredClaims must have at least one claim: otherwise every user of the issuer could disconnect others",
+    ),
+    rule(
+        "spec.access",
+        "self.tokens.all(t, !has(t.quota) || (has(self.quotas) && self.quotas.exists(q, q.name == t.quota)))",
+        "access.tokens.quota must be the name of one of access.quotas",
+    ),
+    rule(
+        "spec.access",
+        "!has(self.quotas) || self.quotas.all(q, q.name != '' && self.quotas.exists_one(r, r.name == q.name))",
+        "access.quotas must have different names, which are not empty",
+    ),
+    rule(
+        "spec.access",
+        "!has(self.tickets) || self.tickets.maxSeconds == 0 || self.tickets.maxSeconds >= 30",
+        "access.tickets.maxSeconds must be from 30 to 3600, or 0 for no tickets",
+    ),
+    rule(
+        "spec.access",
+        "!has(self.cookie) || self.cookie.name.matches('^[-!#$%&*+.^_`|~0-9A-Za-z]+$')",
+        "access.cookie.name must be the name of a cookie, such as __Host-eventcast",
     ),
     rule(
         "spec.brokers",
@@ -115,6 +180,11 @@ pub const RULES: &[Rule] = &[
         "spec.exposure",
         "!self.proxyProtocol || (has(self.trustedProxies) && self.trustedProxies.size() > 0)",
         "exposure.proxyProtocol needs exposure.trustedProxies: set it to the networks of the load balancer",
+    ),
+    rule(
+        "spec.exposure",
+        "!has(self.tls) || self.tls.plaintext || (!has(self.ingress) && !has(self.gateway))",
+        "exposure.ingress and exposure.gateway reach the brokers by plain HTTP: set exposure.tls.plaintext to true, or remove them",
     ),
     rule(
         "spec.exposure.ingress.host",

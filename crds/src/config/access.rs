@@ -254,18 +254,21 @@ impl Default for Tickets {
 
 /// Limits for each subject of a class, over all brokers of the channel. 0: no limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase")]
 pub struct Quota {
     /// Name of the class.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
     /// Open streams.
+    #[serde(default)]
     #[schemars(range(max = 1_000_000))]
     pub streams: u32,
     /// New streams in a minute.
+    #[serde(default)]
     #[schemars(range(max = 1_000_000))]
     pub connects_per_minute: u32,
     /// Published events in a second.
+    #[serde(default)]
     #[schemars(range(max = 1_000_000))]
     pub publishes_per_second: u32,
 }

@@ -15,9 +15,11 @@ use crate::{channel::Channel, settings::Settings};
 
 const DNS_PORT: u16 = 53;
 const NATS_PORT: u16 = 4222;
+/// Of the Service `kubernetes`, and of the API servers behind it: some network plugins look at the one, some at the other.
+const API_SERVER_PORTS: [u16; 2] = [443, 6443];
 
-/// Ingress to both ports of the broker; egress to DNS, NATS and the keys of token issuers. Egress is limited by port only, because
-/// NATS and the issuers may be outside the cluster.
+/// Ingress to the ports of the broker; egress to DNS, NATS, the keys of token issuers, and the API server if it verifies tokens. Egress
+/// is limited by port only, because NATS and the issuers may be outside the cluster.
 ///
 /// `None` if the operator creates no NetworkPolicies.
 pub(super) fn build(channel: &Channel, settings: &Settings) -> Option<NetworkPolicy> {
@@ -28,6 +30,13 @@ pub(super) fn build(channel: &Channel, settings: &Settings) -> Option<NetworkPol
         settings.nats.servers.iter().map(|server| port_of(server, NATS_PORT)).collect();
     let key_urls = channel.spec.access.tokens.iter().filter_map(|t| t.jwks_url.as_deref());
     ports.extend(key_urls.map(|url| port_of(url, default_port(url))));
+    if channel.spec.access.kubernetes.is_some() {
+        ports.extend(API_SERVER_PORTS);
+    }
+    let exposure = &channel.spec.exposure;
+    let public =
+        [exposure.serves_plaintext().then_some("http"), exposure.tls.as_ref().map(|_| "https")];
+    let listens = public.into_iter().flatten().chain(["admin"]);
     let named = |name: &str| port("TCP", IntOrString::String(name.into()));
     let numbered = |protocol, number: u16| port(protocol, IntOrString::Int(i32::from(number)));
     let dns = vec![numbered("UDP", DNS_PORT), numbered("TCP", DNS_PORT)];
@@ -42,7 +51,7 @@ pub(super) fn build(channel: &Channel, settings: &Settings) -> Option<NetworkPol
             pod_selector: Some(pod_selector(channel)),
             policy_types: Some(vec!["Ingress".into(), "Egress".into()]),
             ingress: Some(vec![NetworkPolicyIngressRule {
-                ports: Some(vec![named("http"), named("admin")]),
+                ports: Some(listens.map(named).collect()),
                 ..NetworkPolicyIngressRule::default()
             }]),
             egress: Some(vec![egress(dns), egress(servers)]),
@@ -65,7 +74,7 @@ fn default_port(url: &str) -> u16 {
 /// The port of a URL or of `host:port`.
 fn port_of(address: &str, default: u16) -> u16 {
     let authority = address.split_once("://").map_or(address, |(_, rest)| rest);
-    let authority = authority.split('/').next().unwrap_or_default();
+    let authority = authority.split(['/', '?']).next().unwrap_or_default();
     let port = authority.rsplit_once(':').map(|(_, port)| port);
     port.and_then(|port| port.parse().ok()).unwrap_or(default)
 }
@@ -82,6 +91,7 @@ mod tests {
             ("tls://nats.example.com", 4222),
             ("nats://[::1]:4222", 4222),
             ("https://issuer.example/keys:1", 4222),
+            ("https://issuer.example:8443?keys", 8443),
         ] {
             assert_eq!(port_of(address, 4222), expected, "{address}");
         }

@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use k8s_openapi::{
     DeepMerge,
     api::core::v1::{
-        Capabilities, ConfigMapVolumeSource, Container, ContainerPort, HTTPGetAction, KeyToPath,
-        LocalObjectReference, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
-        ProjectedVolumeSource, SeccompProfile, SecretProjection, SecretVolumeSource,
-        SecurityContext, TopologySpreadConstraint, Volume, VolumeMount, VolumeProjection,
+        Capabilities, Container, ContainerPort, HTTPGetAction, LocalObjectReference,
+        PodSecurityContext, PodSpec, PodTemplateSpec, Probe, SeccompProfile, SecurityContext,
+        TopologySpreadConstraint, VolumeMount,
     },
     apimachinery::pkg::util::intstr::IntOrString,
 };
@@ -16,12 +15,12 @@ use kube::core::ObjectMeta;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::{Inputs, pod_selector};
+use super::{Inputs, pod_selector, pod_volumes};
 use crate::{
-    broker_config::{CONFIG_FILE, key_file},
+    broker_config::CONFIG_FILE,
     channel::Channel,
     names, resources,
-    settings::{CONFIG_FOLDER, Credentials, KEYS_FOLDER, NATS_FOLDER},
+    settings::{CONFIG_FOLDER, Credentials},
 };
 
 /// User and group of the images.
@@ -55,6 +54,7 @@ fn pod(channel: &Channel, inputs: Inputs<'_>, grace_seconds: u64) -> PodSpec {
     let pull_secrets = inputs.settings.pull_secrets.iter();
     let pull_secrets: Vec<_> =
         pull_secrets.map(|name| LocalObjectReference { name: name.clone() }).collect();
+    let (volumes, mounts) = pod_volumes::build(channel, inputs.credentials).into_iter().unzip();
     PodSpec {
         service_account_name: Some(channel.object_name()),
         automount_service_account_token: Some(false),
@@ -72,8 +72,8 @@ fn pod(channel: &Channel, inputs: Inputs<'_>, grace_seconds: u64) -> PodSpec {
             ..PodSecurityContext::default()
         }),
         topology_spread_constraints: Some(spread),
-        containers: vec![container(channel, inputs)],
-        volumes: Some(volumes(channel, inputs.credentials)),
+        containers: vec![container(channel, inputs, mounts)],
+        volumes: Some(volumes),
         node_selector: (!brokers.node_selector.is_empty()).then(|| brokers.node_selector.clone()),
         tolerations: (!brokers.tolerations.is_empty()).then(|| brokers.tolerations.clone()),
         priority_class_name: brokers.priority_class_name.clone(),
@@ -95,19 +95,25 @@ fn spread_constraint(channel: &Channel, key: &str) -> TopologySpreadConstraint {
     }
 }
 
-fn container(channel: &Channel, inputs: Inputs<'_>) -> Container {
+fn container(channel: &Channel, inputs: Inputs<'_>, mounts: Vec<VolumeMount>) -> Container {
     let settings = inputs.settings;
     let port = |name: &str, number| ContainerPort {
         name: Some(name.into()),
         container_port: number,
         ..ContainerPort::default()
     };
+    let exposure = &channel.spec.exposure;
+    let public = [
+        exposure.serves_plaintext().then(|| port("http", 8080)),
+        exposure.tls.as_ref().map(|_| port("https", 8443)),
+    ];
+    let ports = public.into_iter().flatten().chain([port("admin", 9090)]).collect();
     Container {
         name: names::BROKER_CONTAINER.into(),
         image: Some(channel.image(&settings.broker_image).to_owned()),
         image_pull_policy: Some(settings.pull_policy.clone()),
         args: Some(vec!["run".into(), "--config".into(), format!("{CONFIG_FOLDER}/{CONFIG_FILE}")]),
-        ports: Some(vec![port("http", 8080), port("admin", 9090)]),
+        ports: Some(ports),
         resources: Some(resources::container_resources(&channel.spec.brokers)),
         // Independent of NATS: a restart would not bring NATS back.
         liveness_probe: Some(probe("/livez", 10, 3)),
@@ -122,7 +128,7 @@ fn container(channel: &Channel, inputs: Inputs<'_>) -> Container {
             }),
             ..SecurityContext::default()
         }),
-        volume_mounts: Some(volume_mounts(channel, inputs.credentials)),
+        volume_mounts: Some(mounts),
         ..Container::default()
     }
 }
@@ -141,77 +147,12 @@ fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {
     }
 }
 
-fn volumes(channel: &Channel, credentials: &Credentials) -> Vec<Volume> {
-    let mut volumes = vec![Volume {
-        name: "config".into(),
-        config_map: Some(ConfigMapVolumeSource {
-            name: channel.object_name(),
-            ..ConfigMapVolumeSource::default()
-        }),
-        ..Volume::default()
-    }];
-    if !credentials.is_empty() {
-        volumes.push(Volume {
-            name: "nats".into(),
-            secret: Some(SecretVolumeSource {
-                secret_name: Some(channel.object_name()),
-                ..SecretVolumeSource::default()
-            }),
-            ..Volume::default()
-        });
-    }
-    let keys = issuer_keys(channel);
-    if !keys.is_empty() {
-        volumes.push(Volume {
-            name: "keys".into(),
-            projected: Some(ProjectedVolumeSource {
-                sources: Some(keys),
-                ..ProjectedVolumeSource::default()
-            }),
-            ..Volume::default()
-        });
-    }
-    volumes
-}
-
-/// One file for each token issuer whose keys are in a Secret.
-fn issuer_keys(channel: &Channel) -> Vec<VolumeProjection> {
-    let issuers = channel.spec.access.tokens.iter().enumerate();
-    let keys = issuers.filter_map(|(i, token)| {
-        let secret = token.key_secret.as_ref()?;
-        let item = KeyToPath { key: secret.key.clone(), path: key_file(i), ..KeyToPath::default() };
-        Some(VolumeProjection {
-            secret: Some(SecretProjection {
-                name: secret.name.clone(),
-                items: Some(vec![item]),
-                ..SecretProjection::default()
-            }),
-            ..VolumeProjection::default()
-        })
-    });
-    keys.collect()
-}
-
-fn volume_mounts(channel: &Channel, credentials: &Credentials) -> Vec<VolumeMount> {
-    let mount = |name: &str, path: &str| VolumeMount {
-        name: name.into(),
-        mount_path: path.into(),
-        read_only: Some(true),
-        ..VolumeMount::default()
-    };
-    let mut mounts = vec![mount("config", CONFIG_FOLDER)];
-    if !credentials.is_empty() {
-        mounts.push(mount("nats", NATS_FOLDER));
-    }
-    if channel.spec.access.tokens.iter().any(|t| t.key_secret.is_some()) {
-        mounts.push(mount("keys", KEYS_FOLDER));
-    }
-    mounts
-}
-
 /// SHA-256 of what a broker reads only at its start, so that no other change restarts the brokers. The first 8 bytes in hexadecimal.
 fn restart_hash(channel: &Channel, credentials: &Credentials) -> String {
-    let text = json!([channel.broker.restart_part(), credentials]).to_string();
+    let mut config = channel.broker.restart_part();
+    // A key that is not set counts as one that an older version of the operator did not know.
+    config.retain(|_, value| !value.is_null());
+    let text = json!([config, credentials]).to_string();
     let digest = Sha256::digest(text.as_bytes());
     digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,5 +1,6 @@
 //! The Service in front of the brokers.
 
+use eventcast_crds::channel::exposure::Exposure;
 use k8s_openapi::{
     api::core::v1::{Service, ServicePort, ServiceSpec},
     apimachinery::pkg::util::intstr::IntOrString,
@@ -9,6 +10,10 @@ use kube::core::ObjectMeta;
 use super::metadata;
 use crate::{channel::Channel, names};
 
+/// Ports of the Service. A port has the name of the container's port.
+const HTTP: (&str, i32) = ("http", 80);
+const HTTPS: (&str, i32) = ("https", 443);
+
 pub(super) fn build(channel: &Channel) -> Service {
     let service = &channel.spec.exposure.service;
     let annotations = (!service.annotations.is_empty()).then(|| service.annotations.clone());
@@ -17,16 +22,23 @@ pub(super) fn build(channel: &Channel) -> Service {
         spec: Some(ServiceSpec {
             type_: Some(service.kind.as_str().into()),
             selector: Some(names::selector(&channel.name)),
-            ports: Some(vec![ServicePort {
-                name: Some("http".into()),
-                port: 80,
-                target_port: Some(IntOrString::String("http".into())),
-                protocol: Some("TCP".into()),
-                app_protocol: Some("http".into()),
-                ..ServicePort::default()
-            }]),
+            ports: Some(ports(&channel.spec.exposure)),
             ..ServiceSpec::default()
         }),
         ..Service::default()
     }
+}
+
+fn ports(exposure: &Exposure) -> Vec<ServicePort> {
+    let http = exposure.serves_plaintext().then_some(HTTP);
+    let https = exposure.tls.as_ref().map(|_| HTTPS);
+    let port = |(name, port): (&str, i32)| ServicePort {
+        name: Some(name.into()),
+        port,
+        target_port: Some(IntOrString::String(name.into())),
+        protocol: Some("TCP".into()),
+        app_protocol: Some(name.into()),
+        ..ServicePort::default()
+    };
+    http.into_iter().chain(https).map(port).collect()
 }

@@ -26,6 +26,13 @@ spec:
     tokens:
     - {issuer: 'https://issuer.example', audience: shop, jwksUrl: 'https://issuer.example:8443/keys'}
     - {issuer: local, audience: shop, keySecret: {name: keys, key: jwks.json}}
+    - issuer: https://internal.example
+      audience: shop
+      jwksUrl: https://internal.example/keys
+      caSecret: {name: keys, key: ca.crt}
+      subscribe: {topics: ['user.{sub}']}
+    kubernetes: {audience: eventcast}
+    apiKeys: {secretName: orders-publishers}
   brokers:
     autoscaling: {minReplicas: 2, maxReplicas: 6, cpuPercent: 70, subscribersPerBroker: 20000}
     image: registry.example/broker:pinned
@@ -46,6 +53,7 @@ spec:
     service: {type: LoadBalancer, annotations: {a: b}}
     ingress: {host: events.example.com, className: nginx, tlsSecretName: cert, annotations: {haproxy.org/timeout-server: 2h}}
     gateway: {parentRefs: [{name: web, namespace: infra, sectionName: https}], hostnames: [gw.example.com], tls: true}
+    tls: {secretName: orders-tls, minVersion: '1.3', plaintext: true}
     trustedProxies: [10.0.0.0/8]
     proxyProtocol: true
 ";
@@ -134,6 +142,8 @@ fn only_changes_that_need_a_restart_change_the_pod_template() {
         "spec: {publishing: {maxEventsPerSecond: 5, types: [a]}}",
         "spec: {exposure: {trustedProxies: [10.0.0.0/8]}}",
         "spec: {brokers: {replicas: 3}}",
+        "spec: {access: {anonymous: [Subscribe], tickets: {maxSeconds: 60}}}",
+        "spec: {access: {tokens: [{issuer: i, audience: a, jwksUrl: 'https://i/keys'}]}}",
     ] {
         assert_eq!(template(same, &BTreeMap::new()), before, "{same}");
     }
@@ -142,6 +152,10 @@ fn only_changes_that_need_a_restart_change_the_pod_template() {
         "spec: {brokers: {image: x}}",
         "spec: {brokers: {resources: {limits: {memory: 1Gi}}}}",
         "spec: {brokers: {drainSeconds: 99}}",
+        "spec: {access: {tokens: [{issuer: i, audience: a, keySecret: {name: s, key: k}}]}}",
+        "spec: {access: {apiKeys: {secretName: s}}}",
+        "spec: {access: {kubernetes: {}}}",
+        "spec: {exposure: {tls: {secretName: s}}}",
     ] {
         assert_ne!(template(other, &BTreeMap::new()), before, "{other}");
     }
@@ -165,4 +179,72 @@ fn a_pod_has_the_time_to_drain() {
     assert!(s.grace_seconds >= s.delay_seconds + s.drain_seconds);
     assert_eq!(deployment["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"], 0);
     assert!(deployment["spec"].get("replicas").is_none(), "owned by another field manager");
+}
+
+#[test]
+fn a_listener_is_in_the_service_the_pod_and_the_network_policy_or_in_none() {
+    let names = |ports: &Value| -> Vec<String> {
+        let ports = ports.as_array().into_iter().flatten();
+        let name =
+            |port: &Value| port["name"].as_str().or(port["port"].as_str()).map(str::to_owned);
+        ports.filter_map(name).filter(|name| name != "admin").collect()
+    };
+    for (exposure, expected) in [
+        ("", &["http"][..]),
+        ("tls: {secretName: s}", &["https"]),
+        ("tls: {secretName: s, plaintext: true}", &["http", "https"]),
+    ] {
+        let (channel, settings) = channel(&format!("spec: {{exposure: {{{exposure}}}}}"));
+        let secret = BTreeMap::new();
+        let inputs = Inputs { settings: &settings, credentials: &secret };
+        let built = |kind| build(kind, &channel, inputs).unwrap();
+        let deployment = built(Kind::Deployment);
+        let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+        let policy = built(Kind::NetworkPolicy);
+        assert_eq!(names(&built(Kind::Service)["spec"]["ports"]), expected, "{exposure}");
+        assert_eq!(names(&container["ports"]), expected, "{exposure}");
+        assert_eq!(names(&policy["spec"]["ingress"][0]["ports"]), expected, "{exposure}");
+        assert_eq!(container["readinessProbe"]["httpGet"]["port"], "admin");
+        let tls = channel.broker.tls.as_ref();
+        assert_eq!(tls.is_some(), expected.contains(&"https"));
+        assert_eq!(tls.is_none_or(|tls| tls.plaintext), expected.contains(&"http"));
+    }
+}
+
+#[test]
+fn a_key_of_a_secret_has_one_file_whatever_the_order_of_the_issuers() {
+    let files = |issuers: [(&str, &str); 2]| {
+        let token = |(issuer, key)| {
+            format!("{{issuer: {issuer}, audience: a, keySecret: {{name: keys, key: {key}}}}}")
+        };
+        let tokens = issuers.map(token).join(", ");
+        let (channel, settings) = channel(&format!("spec: {{access: {{tokens: [{tokens}]}}}}"));
+        let secret = BTreeMap::new();
+        let inputs = Inputs { settings: &settings, credentials: &secret };
+        let deployment = build(Kind::Deployment, &channel, inputs).unwrap();
+        let volumes = &deployment["spec"]["template"]["spec"]["volumes"];
+        let volumes = volumes.as_array().unwrap();
+        let keys = volumes.iter().find(|volume| volume["name"] == "keys").unwrap();
+        let sources = keys["projected"]["sources"].as_array().unwrap();
+        assert_eq!(sources.len(), 1, "a path that is there twice is rejected");
+        assert_eq!(sources[0]["secret"]["optional"], true);
+        let items = sources[0]["secret"]["items"].as_array().unwrap().clone();
+        let access = &channel.broker.channels[0].access;
+        let of = |issuer: &str| {
+            let token = access.tokens.iter().find(|token| token.issuer == issuer).unwrap();
+            token.key_file.clone().unwrap().display().to_string()
+        };
+        (items, of("one"), of("two"))
+    };
+    let (items, one, two) = files([("one", "a.pem"), ("two", "b.pem")]);
+    assert_eq!(items[0], json!({"key": "a.pem", "path": "keys/a.pem"}));
+    assert_eq!(one, "/etc/eventcast/keys/keys/a.pem");
+    let (_, first, second) = files([("two", "b.pem"), ("one", "a.pem")]);
+    assert_eq!(
+        (one, two),
+        (first, second),
+        "running brokers would take one issuer's keys for another's"
+    );
+    let (items, _, _) = files([("one", "a.pem"), ("two", "a.pem")]);
+    assert_eq!(items.len(), 1);
 }

@@ -22,12 +22,14 @@ pub fn url(channel: &Channel, cluster_domain: &str, load_balancer: Option<&str>)
     } else if let Some((gateway, host)) = gateway {
         format!("{}://{host}", scheme(gateway.tls))
     } else if let Some(address) = load_balancer {
+        let direct = scheme(exposure.tls.is_some());
         match address.parse::<Ipv6Addr>() {
-            Ok(address) => format!("http://[{address}]"),
-            Err(_) => format!("http://{address}"),
+            Ok(address) => format!("{direct}://[{address}]"),
+            Err(_) => format!("{direct}://{address}"),
         }
     } else {
-        format!("http://{}.{}.svc.{cluster_domain}", channel.object_name(), channel.namespace)
+        let direct = scheme(exposure.tls.is_some());
+        format!("{direct}://{}.{}.svc.{cluster_domain}", channel.object_name(), channel.namespace)
     };
     format!("{base}{}/events", channel.path())
 }
@@ -69,6 +71,21 @@ mod tests {
             ),
             ("", Some("2001:db8::7"), "http://[2001:db8::7]/channels/shop/orders/events"),
             ("", Some("lb.example"), "http://lb.example/channels/shop/orders/events"),
+            (
+                "tls: {secretName: t}",
+                None,
+                "https://orders-broker.shop.svc.cluster.local/channels/shop/orders/events",
+            ),
+            (
+                "tls: {secretName: t, plaintext: true}",
+                Some("1.2.3.4"),
+                "https://1.2.3.4/channels/shop/orders/events",
+            ),
+            (
+                "tls: {secretName: t, plaintext: true}, ingress: {host: a.example}",
+                None,
+                "http://a.example/channels/shop/orders/events",
+            ),
             // no client can open a wildcard host name
             ("ingress: {host: '*.example'}", Some("x"), "http://x/channels/shop/orders/events"),
             (

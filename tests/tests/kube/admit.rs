@@ -14,6 +14,8 @@ use kube::{
 };
 use serde_json::{Value, json};
 
+use crate::admit_access;
+
 /// Of a channel in YAML.
 const MANIFEST_HEAD: &str =
     "apiVersion: eventcast.dev/v1alpha1\nkind: EventChannel\nmetadata: {name: a}";
@@ -23,7 +25,7 @@ fn object(name: &str, spec: &Value) -> Value {
 }
 
 /// A name and a spec.
-type Named = (&'static str, Value);
+pub(crate) type Named = (&'static str, Value);
 
 /// For each rule: a part of its message, a name and spec that keep it, and ones that break it.
 fn tables() -> Vec<(&'static str, Named, Named)> {
@@ -193,7 +195,9 @@ async fn every_rule_accepts_valid_and_rejects_invalid_objects_with_its_message()
         async move { anyhow::Ok(api.create(&dry, &channel?).await) }
     };
     let mut proved = Vec::new();
-    for (message, (good_name, good), (bad_name, bad)) in tables() {
+    for (message, (good_name, good), (bad_name, bad)) in
+        tables().into_iter().chain(admit_access::tables())
+    {
         create(good_name, &good)
             .await?
             .map_err(|e| anyhow::anyhow!("{message}: {good} is refused: {e}"))?;

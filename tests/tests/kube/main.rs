@@ -1,6 +1,7 @@
 //! The operator and the EventChannel definition with a real API server and NATS.
 
 mod admit;
+mod admit_access;
 mod harness_kube;
 mod life_operator;
 mod reconcile_brokers;

@@ -1,0 +1,151 @@
+//! The volumes of the brokers' pods, and where they are mounted.
+//!
+//! The Secrets of a channel are optional: a missing one must not keep brokers from starting, because they serve everybody whose
+//! credentials need no key of it. The kubelet adds it to running pods when it appears. Brokers read changed files again, so only a
+//! Secret that the spec adds or removes changes the pod template.
+
+use std::collections::BTreeMap;
+
+use eventcast_crds::channel::access::SecretKey;
+use k8s_openapi::api::core::v1::{
+    ConfigMapProjection, ConfigMapVolumeSource, DownwardAPIProjection, DownwardAPIVolumeFile,
+    KeyToPath, ObjectFieldSelector, ProjectedVolumeSource, SecretProjection, SecretVolumeSource,
+    ServiceAccountTokenProjection, Volume, VolumeMount, VolumeProjection,
+};
+
+use crate::{
+    broker_config::key_path,
+    channel::Channel,
+    settings::{API_KEYS_FOLDER, CONFIG_FOLDER, Credentials, KEYS_FOLDER, NATS_FOLDER, TLS_FOLDER},
+};
+
+/// Where Kubernetes clients look for the credentials of their pod.
+const SERVICE_ACCOUNT_FOLDER: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+/// Life of the token for the API server, as Kubernetes sets it. The kubelet renews it at 80 %.
+const TOKEN_SECONDS: i64 = 3607;
+
+/// The volumes, each with its mount.
+pub(super) fn build(channel: &Channel, credentials: &Credentials) -> Vec<(Volume, VolumeMount)> {
+    let mut volumes = vec![(config(channel), CONFIG_FOLDER)];
+    if !credentials.is_empty() {
+        volumes.push((secret("nats", channel.object_name(), None), NATS_FOLDER));
+    }
+    let access = &channel.spec.access;
+    let keys = issuer_keys(channel);
+    if !keys.is_empty() {
+        volumes.push((projected("keys", keys), KEYS_FOLDER));
+    }
+    if let Some(keys) = &access.api_keys {
+        volumes.push((secret("api-keys", keys.secret_name.clone(), Some(true)), API_KEYS_FOLDER));
+    }
+    if let Some(tls) = &channel.spec.exposure.tls {
+        volumes.push((certificate(&tls.secret_name), TLS_FOLDER));
+    }
+    if access.kubernetes.is_some() {
+        volumes.push((api_server(), SERVICE_ACCOUNT_FOLDER));
+    }
+    let mounted = |(volume, path): (Volume, &str)| {
+        let mount = VolumeMount {
+            name: volume.name.clone(),
+            mount_path: path.into(),
+            read_only: Some(true),
+            ..VolumeMount::default()
+        };
+        (volume, mount)
+    };
+    volumes.into_iter().map(mounted).collect()
+}
+
+fn config(channel: &Channel) -> Volume {
+    let source =
+        ConfigMapVolumeSource { name: channel.object_name(), ..ConfigMapVolumeSource::default() };
+    Volume { name: "config".into(), config_map: Some(source), ..Volume::default() }
+}
+
+fn secret(name: &str, secret_name: String, optional: Option<bool>) -> Volume {
+    let source = SecretVolumeSource {
+        secret_name: Some(secret_name),
+        optional,
+        ..SecretVolumeSource::default()
+    };
+    Volume { name: name.into(), secret: Some(source), ..Volume::default() }
+}
+
+fn projected(name: &str, sources: Vec<VolumeProjection>) -> Volume {
+    let source =
+        ProjectedVolumeSource { sources: Some(sources), ..ProjectedVolumeSource::default() };
+    Volume { name: name.into(), projected: Some(source), ..Volume::default() }
+}
+
+fn item(key: &str, path: String) -> KeyToPath {
+    KeyToPath { key: key.into(), path, ..KeyToPath::default() }
+}
+
+fn optional_secret(name: &str, items: Vec<KeyToPath>) -> VolumeProjection {
+    VolumeProjection {
+        secret: Some(SecretProjection {
+            name: name.into(),
+            items: Some(items),
+            optional: Some(true),
+        }),
+        ..VolumeProjection::default()
+    }
+}
+
+/// One source for each Secret, with the keys that token issuers name. Two issuers may name the same one: the API server rejects a
+/// path that is there twice.
+fn issuer_keys(channel: &Channel) -> Vec<VolumeProjection> {
+    let tokens = channel.spec.access.tokens.iter();
+    let mut secrets: BTreeMap<&str, Vec<&SecretKey>> = BTreeMap::new();
+    for secret in tokens.flat_map(|token| token.key_secret.iter().chain(&token.ca_secret)) {
+        let keys = secrets.entry(&secret.name).or_default();
+        if !keys.contains(&secret) {
+            keys.push(secret);
+        }
+    }
+    let source = |(name, keys): (&str, Vec<&SecretKey>)| {
+        let items = keys.into_iter().map(|secret| item(&secret.key, key_path(secret)));
+        optional_secret(name, items.collect())
+    };
+    secrets.into_iter().map(source).collect()
+}
+
+/// Only the certificate and its key: some issuers add a certificate authority or a keystore to the Secret.
+fn certificate(secret_name: &str) -> Volume {
+    let items = ["tls.crt", "tls.key"].map(|key| item(key, key.into()));
+    projected("tls", vec![optional_secret(secret_name, items.to_vec())])
+}
+
+/// What Kubernetes mounts with `automountServiceAccountToken`. Only brokers that ask the API server about tokens need it.
+fn api_server() -> Volume {
+    let token = VolumeProjection {
+        service_account_token: Some(ServiceAccountTokenProjection {
+            expiration_seconds: Some(TOKEN_SECONDS),
+            path: "token".into(),
+            ..ServiceAccountTokenProjection::default()
+        }),
+        ..VolumeProjection::default()
+    };
+    let authorities = VolumeProjection {
+        config_map: Some(ConfigMapProjection {
+            name: "kube-root-ca.crt".into(),
+            items: Some(vec![item("ca.crt", "ca.crt".into())]),
+            ..ConfigMapProjection::default()
+        }),
+        ..VolumeProjection::default()
+    };
+    let namespace = VolumeProjection {
+        downward_api: Some(DownwardAPIProjection {
+            items: Some(vec![DownwardAPIVolumeFile {
+                path: "namespace".into(),
+                field_ref: Some(ObjectFieldSelector {
+                    api_version: Some("v1".into()),
+                    field_path: "metadata.namespace".into(),
+                }),
+                ..DownwardAPIVolumeFile::default()
+            }]),
+        }),
+        ..VolumeProjection::default()
+    };
+    projected("api-server", vec![token, authorities, namespace])
+}
