@@ -34,7 +34,7 @@ impl Channel {
         let task = format!("log reader of {}", of.key());
         supervisor.spawn(task, &stop, async move { reader.run(of, until).await });
         let rate_limit = ArcSwap::from_pointee(RateLimit::new(&config.publishing));
-        let access = ArcSwap::from_pointee(AccessControl::new(&config.access));
+        let access = ArcSwap::from_pointee(AccessControl::new(config));
         let config = ArcSwap::from_pointee(config.clone());
         let key = config.load().key().into();
         Arc::new(Self { key, config, rate_limit, access, log, metrics, stop })
@@ -79,7 +79,7 @@ impl Channel {
                 self.rate_limit.store(Arc::new(RateLimit::new(&new.publishing)));
             }
             if old.access != new.access {
-                self.access.store(Arc::new(AccessControl::new(&new.access)));
+                self.access.store(Arc::new(AccessControl::new(new)));
             }
             self.config.store(Arc::new(new.clone()));
         }

@@ -29,8 +29,7 @@ use limits::LimitsSpec;
 use status::EventChannelStatus;
 use stream::{DeletionPolicy, StreamSpec};
 
-/// API group, and prefix of labels and annotations.
-pub const GROUP: &str = "eventcast.dev";
+pub use crate::GROUP;
 
 /// Annotation that pauses reconciliation if its value is `true`: the operator leaves the channel, its stream and its objects as they
 /// are.

@@ -19,3 +19,6 @@ pub mod config;
 pub mod epoch;
 #[cfg(feature = "nats")]
 pub mod stream;
+
+/// API group of the EventChannel, and prefix of labels and annotations. Roles name it, too.
+pub const GROUP: &str = "eventcast.dev";
