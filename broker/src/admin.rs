@@ -63,6 +63,6 @@ fn status(broker: &Broker) -> BrokerStatus {
     BrokerStatus {
         version: env!("CARGO_PKG_VERSION").into(),
         channels: reports.collect(),
-        certificate: None,
+        certificate: broker.certificates.as_ref().and_then(|certificates| certificates.problem()),
     }
 }

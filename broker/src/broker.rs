@@ -21,10 +21,16 @@ use crate::{
     readiness::Readiness,
     sessions::Sessions,
     sockets::Sockets,
+    tls::Certificates,
 };
 
 /// How long a query waits for a slot and for its share of the answer budget.
 const QUERY_SLOT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// TLS handshakes at once. The others wait: more at once would only take memory, and the processors are busy with these.
+const HANDSHAKES: usize = 256;
+/// Of these, handshakes of one client, who may leave them half-open.
+const CLIENT_HANDSHAKES: usize = 32;
 
 /// Channels that `/readyz` names at most.
 const MAX_NAMED_CHANNELS: usize = 5;
@@ -74,6 +80,10 @@ pub(crate) struct Broker {
     /// KiB of publish requests, until their events are acknowledged.
     pub(crate) bodies: Arc<Budget>,
     pub(crate) sockets: Arc<Sockets>,
+    /// The certificate of the public listener, if it has TLS.
+    pub(crate) certificates: Option<Arc<Certificates>>,
+    /// TLS handshakes in progress.
+    pub(crate) handshakes: Arc<Budget>,
     readiness: Mutex<Readiness>,
     supervisor: Supervisor,
     stop: CancellationToken,
@@ -85,6 +95,7 @@ impl Broker {
         nats: Arc<Nats>,
         metrics: Arc<Metrics>,
         sockets: Arc<Sockets>,
+        certificates: Option<Arc<Certificates>>,
         shards: Shards,
         supervisor: Supervisor,
         stop: CancellationToken,
@@ -105,6 +116,8 @@ impl Broker {
                 &metrics.answer_kib,
             ),
             queries: budget(query.concurrent, query.concurrent / 2, &metrics.queries),
+            handshakes: budget(HANDSHAKES, CLIENT_HANDSHAKES, &metrics.handshakes_in_progress),
+            certificates,
             sockets,
             shards,
             channels: ArcSwap::default(),

@@ -14,6 +14,7 @@
 //! - `fanout`: subscribers, and the sinks that write to them.
 //! - `query`: bounded scans for history and statistics.
 //! - `http`, `server`: requests and sockets. Only these modules, and `fanout::body`, use hyper as a server.
+//! - `tls`, `watch`: the certificate of the public listener, and TLS without sockets; files that change.
 //! - `sessions`, `access`, `delivery`: open streams, what they may read, and the ledger of what they received.
 //! - `broker`, `channel`: what a running broker holds; `client`, `budget`, `rate_limit`, `sockets`: its limits.
 //! - `reload`, `readiness`, `drain`, `admin`, `dev`: startup, configuration and shutdown of the process.
@@ -44,6 +45,7 @@ mod request;
 mod server;
 mod sessions;
 mod sockets;
+mod tls;
 mod watch;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -60,7 +62,9 @@ use crate::{
     log::{ConnectError, Nats},
     metrics::Metrics,
     reload::{ConfigSource, ValidConfig},
+    server::Endpoint,
     sockets::Sockets,
+    tls::Certificates,
 };
 
 /// Connections that may wait to be accepted. Linux caps it at `net.core.somaxconn`, 4096 by default.
@@ -68,14 +72,16 @@ const LISTEN_BACKLOG: u32 = 4096;
 
 /// The listening sockets of a broker.
 pub struct Listeners {
-    /// For clients.
-    pub public: TcpListener,
+    /// For clients without TLS, unless there is only TLS.
+    pub plain: Option<TcpListener>,
+    /// For clients with TLS.
+    pub tls: Option<TcpListener>,
     /// For probes and metrics.
     pub admin: TcpListener,
 }
 
 impl Listeners {
-    /// Binds both addresses of `config`.
+    /// Binds the addresses of `config`.
     ///
     /// # Errors
     /// An address is in use or cannot be bound. The message says what to do.
@@ -83,13 +89,17 @@ impl Listeners {
         let bind = |address, key: &str| {
             listen(address).map_err(|e| match e.kind() {
                 std::io::ErrorKind::AddrInUse => {
-                    format!("{address} is in use: stop what listens there, or choose another address with --{key}")
+                    format!("{address} is in use: stop what listens there, or choose another address with {key}")
                 }
-                _ => format!("cannot listen on {address}: {e}; choose another address with --{key}"),
+                _ => format!("cannot listen on {address}: {e}; choose another address with {key}"),
             })
         };
-        let public = bind(config.listen, "listen")?;
-        Ok(Self { public, admin: bind(config.admin, "admin")? })
+        let is_plain = config.tls.as_ref().is_none_or(|tls| tls.plaintext);
+        Ok(Self {
+            plain: is_plain.then(|| bind(config.listen, "--listen")).transpose()?,
+            tls: config.tls.as_ref().map(|tls| bind(tls.listen, "tls.listen")).transpose()?,
+            admin: bind(config.admin, "--admin")?,
+        })
     }
 }
 
@@ -113,6 +123,14 @@ pub async fn check_nats(config: &BrokerConfig) -> Vec<String> {
     match connected.await {
         Ok(nats) => nats.problems(&config.nats, &config.channels).await,
         Err(message) => vec![message],
+    }
+}
+
+/// Reads the certificate files of `config`. Returns one message per problem.
+pub async fn check_certificate(config: &BrokerConfig) -> Vec<String> {
+    match &config.tls {
+        Some(tls) => tls::check(tls).await,
+        None => Vec::new(),
     }
 }
 
@@ -140,11 +158,13 @@ pub async fn run(
     let shards = config.fanout.shards.unwrap_or(cores);
     let sockets = Sockets::new(server::capacity(&config.limits, shards)?, Arc::clone(&metrics));
     let shards = Shards::start(shards, &supervisor, &metrics.shard_restarts)?;
+    let certificates = config.tls.clone().map(|tls| Certificates::new(tls, Arc::clone(&metrics)));
     let broker = Broker::new(
         config.clone(),
         Arc::clone(&nats),
         metrics,
         sockets,
+        certificates,
         shards,
         supervisor.clone(),
         stop.clone(),
@@ -158,15 +178,26 @@ pub async fn run(
     let sessions = Arc::clone(&broker.sessions);
     let stalls = async move { sessions.watch_stalls().await };
     supervisor.spawn("stall watcher", &stop, stop.clone().run_until_cancelled_owned(stalls));
-    let (stop_accepting, drain) = (phases.stop_accepting.clone(), phases.drain.clone());
-    let accept = server::accept(
-        listeners.public,
-        Arc::clone(&broker),
-        stop_accepting,
-        drain,
-        connections.clone(),
-    );
-    supervisor.spawn("public listener", &phases.stop_accepting, accept);
+    let accept = |listener, endpoint| {
+        let (stop, drain) = (phases.stop_accepting.clone(), phases.drain.clone());
+        server::accept(listener, endpoint, Arc::clone(&broker), stop, drain, connections.clone())
+    };
+    if let Some(listener) = listeners.plain {
+        let accept = accept(listener, Endpoint::Plain);
+        supervisor.spawn("public listener", &phases.stop_accepting, accept);
+    }
+    if let (Some(listener), Some(certificates)) = (listeners.tls, &broker.certificates) {
+        let files = certificates.read().await;
+        let accept = accept(listener, Endpoint::Tls(Arc::clone(certificates)));
+        supervisor.spawn("TLS listener", &phases.stop_accepting, accept);
+        let certificates = Arc::clone(certificates);
+        let follow = async move { certificates.follow(files).await };
+        supervisor.spawn(
+            "certificate files",
+            &stop,
+            stop.clone().run_until_cancelled_owned(follow),
+        );
+    }
     let reload = reload_on_change(Arc::clone(&broker), source, text, shutdown.clone());
     supervisor.spawn("configuration reload", &shutdown, reload);
 

@@ -48,8 +48,12 @@ async fn check(source: &ConfigSource, nats: bool) -> Result<(), Failure> {
     if !problems.is_empty() {
         return Err(Failure::usage(problems.join("\n")));
     }
+    let config = source.read().await.map_err(Failure::usage)?.config;
+    let problems = eventcast_broker::check_certificate(&config).await;
+    if !problems.is_empty() {
+        return Err(Failure::failed(problems.join("\n")));
+    }
     if nats {
-        let config = source.read().await.map_err(Failure::usage)?.config;
         let problems = eventcast_broker::check_nats(&config).await;
         if !problems.is_empty() {
             return Err(Failure::failed(problems.join("\n")));
@@ -63,7 +67,11 @@ async fn check(source: &ConfigSource, nats: bool) -> Result<(), Failure> {
     reason = "scripts and tests read the addresses from standard output"
 )]
 fn announce(listeners: &Listeners) -> std::io::Result<()> {
-    println!("listening on http://{}", listeners.public.local_addr()?);
+    for (scheme, listener) in [("https", &listeners.tls), ("http", &listeners.plain)] {
+        if let Some(listener) = listener {
+            println!("listening on {scheme}://{}", listener.local_addr()?);
+        }
+    }
     println!("admin on http://{}", listeners.admin.local_addr()?);
     Ok(())
 }

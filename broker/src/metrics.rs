@@ -38,6 +38,12 @@ pub(crate) struct Metrics {
     pub(crate) stream_connections_max: IntGauge,
     connections_refused: IntCounterVec,
     connections_evicted: IntCounterVec,
+    handshakes: IntCounterVec,
+    /// TLS handshakes in progress.
+    pub(crate) handshakes_in_progress: IntGauge,
+    /// When the certificate of the public listener expires, in Unix time; 0 without one.
+    pub(crate) certificate_expiry: IntGauge,
+    certificate_reloads: IntCounterVec,
     /// KiB of publish requests in memory.
     pub(crate) body_kib: IntGauge,
     /// KiB of responses that clients have not read yet.
@@ -105,6 +111,16 @@ impl Metrics {
             "Connections evicted because sockets ran short, by phase.",
             &["phase"],
         )?;
+        let handshakes = counters(
+            "tls_handshakes_total",
+            "TLS handshakes that have ended, by outcome.",
+            &["outcome"],
+        )?;
+        let certificate_reloads = counters(
+            "certificate_reloads_total",
+            "Contents of the certificate files, by what became of them.",
+            &["outcome"],
+        )?;
         // Exported from the start: a rate needs an initial zero.
         for (counter, label) in [
             (&connections_refused, "limit"),
@@ -113,6 +129,15 @@ impl Metrics {
             (&connections_evicted, "head"),
             (&connections_evicted, "body"),
             (&connections_evicted, "unread"),
+            (&handshakes, "full"),
+            (&handshakes, "resumed"),
+            (&handshakes, "failed"),
+            (&handshakes, "timeout"),
+            (&handshakes, "ended"),
+            (&handshakes, "plaintext"),
+            (&handshakes, "no-certificate"),
+            (&certificate_reloads, "applied"),
+            (&certificate_reloads, "rejected"),
         ] {
             counter.with_label_values(&[label]);
         }
@@ -133,6 +158,16 @@ impl Metrics {
             )?,
             connections_refused,
             connections_evicted,
+            handshakes,
+            handshakes_in_progress: gauge(
+                "tls_handshakes_in_progress",
+                "TLS handshakes in progress.",
+            )?,
+            certificate_expiry: gauge(
+                "certificate_expiry_seconds",
+                "When the certificate of the public listener expires, in Unix time; 0 without one.",
+            )?,
+            certificate_reloads,
             body_kib: gauge("body_kibibytes", "Publish requests in memory, in KiB.")?,
             answer_kib: gauge(
                 "answer_kibibytes",
@@ -210,6 +245,16 @@ impl Metrics {
     /// A connection is closed to make room.
     pub(crate) fn connections_evicted(&self, phase: &'static str) {
         self.connections_evicted.with_label_values(&[phase]).inc();
+    }
+
+    /// A TLS handshake has ended.
+    pub(crate) fn handshakes(&self, outcome: &'static str) {
+        self.handshakes.with_label_values(&[outcome]).inc();
+    }
+
+    /// The certificate files were read, at the start or because they have changed.
+    pub(crate) fn certificate_reloads(&self, outcome: &'static str) {
+        self.certificate_reloads.with_label_values(&[outcome]).inc();
     }
 
     /// All metrics in the Prometheus text format.

@@ -9,6 +9,7 @@ mod linger;
 mod overflow;
 mod proxy_header;
 mod refusal;
+mod tls_handshake;
 mod transport;
 
 use std::{io, sync::Arc, time::Duration};
@@ -24,6 +25,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     broker::Broker,
     sockets::{Capacity, TooFewFiles},
+    tls::Certificates,
 };
 use overflow::Overflow;
 
@@ -35,19 +37,29 @@ const ACK_TIMEOUT: Duration = Duration::from_secs(45);
 /// How long to wait after a failed accept.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
+/// What a listener serves.
+#[derive(Clone)]
+pub(crate) enum Endpoint {
+    /// HTTP without TLS.
+    Plain,
+    /// TLS with one of these certificates.
+    Tls(Arc<Certificates>),
+}
+
 /// Accepts until `stop`, then closes the listener. After `drain`, connections complete their requests and close.
 ///
 /// # Errors
 /// The listener is broken.
 pub(crate) async fn accept(
     listener: TcpListener,
+    endpoint: Endpoint,
     broker: Arc<Broker>,
     stop: CancellationToken,
     drain: CancellationToken,
     connections: TaskTracker,
 ) -> io::Result<()> {
     let sockets = &broker.sockets;
-    let overflow = Overflow::new(Arc::clone(&broker));
+    let overflow = Overflow::new(Arc::clone(&broker), endpoint.clone());
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -72,6 +84,7 @@ pub(crate) async fn accept(
         match sockets.admit(peer, tracked.clone()) {
             Some(guard) => drop(tokio::spawn(handshake::serve(
                 socket,
+                endpoint.clone(),
                 Arc::clone(&broker),
                 drain.clone(),
                 guard,

@@ -6,14 +6,16 @@
 //! first state to the second, and reaching the head moves it back.
 //!
 //! [`event_loop`] is the loop of one thread, [`channel_fanout`] writes to the caught-up subscribers of a channel, [`connection`] is
-//! one socket, [`inbox`] receives from other threads, [`timer_wheel`] keeps deadlines.
+//! one connection, [`inbox`] receives from other threads, [`timer_wheel`] keeps deadlines.
 
 mod channel_fanout;
 mod connection;
 mod event_loop;
 mod inbox;
 mod index;
+mod socket;
 mod timer_wheel;
+mod tls_socket;
 mod unfiltered;
 
 use std::{
@@ -40,7 +42,7 @@ use self::{
     inbox::{Inbox, Message},
 };
 use super::Subscription;
-use crate::sockets::ConnectionGuard;
+use crate::{sockets::ConnectionGuard, tls::TlsState};
 
 /// How long a shard waits to restart after its first failure. The delay grows with each further one.
 const FIRST_RESTART_DELAY: Duration = Duration::from_millis(100);
@@ -52,6 +54,8 @@ type Key = u32;
 pub(crate) struct Handoff {
     /// Non-blocking.
     pub(crate) socket: TcpStream,
+    /// The state of TLS, if the connection uses it.
+    pub(crate) tls: Option<Box<TlsState>>,
     /// The head of the response, as it is written.
     pub(crate) head: Bytes,
     pub(crate) subscription: Subscription,

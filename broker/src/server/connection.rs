@@ -2,6 +2,7 @@
 
 use std::{future::Future, net::IpAddr, time::Duration};
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::transport::Transport;
@@ -20,6 +21,8 @@ pub(super) struct ServedConnection {
     /// The other end of the connection, or the client that the PROXY protocol names.
     pub(super) peer: IpAddr,
     pub(super) guard: ConnectionGuard,
+    /// When its first request head must be complete, if that does not depend on when it begins.
+    pub(super) first_head_by: Option<Instant>,
 }
 
 /// Runs `future` until it ends or `kill` is cancelled.

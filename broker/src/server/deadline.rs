@@ -18,19 +18,28 @@ use crate::sockets::Connection;
 pub(super) struct Deadline {
     connection: Arc<Connection>,
     idle: Duration,
+    first_head_by: Option<Instant>,
     timer: Pin<Box<Sleep>>,
 }
 
 impl Deadline {
-    pub(super) fn new(connection: Arc<Connection>, idle: Duration) -> Self {
-        Self { connection, idle, timer: Box::pin(sleep_until(Instant::now() + HEAD_TIMEOUT)) }
+    pub(super) fn new(
+        connection: Arc<Connection>,
+        idle: Duration,
+        first_head_by: Option<Instant>,
+    ) -> Self {
+        let timer = Box::pin(sleep_until(Instant::now() + HEAD_TIMEOUT));
+        Self { connection, idle, first_head_by, timer }
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            let Some(deadline) = self.connection.deadline(HEAD_TIMEOUT, self.idle) else {
+            let Some(mut deadline) = self.connection.deadline(HEAD_TIMEOUT, self.idle) else {
                 return Poll::Pending;
             };
+            if let Some(by) = self.first_head_by.filter(|_| !self.connection.had_request()) {
+                deadline = deadline.min(by);
+            }
             // Moved back only when it fires, so that a busy connection does not touch the timer wheel.
             if self.timer.deadline() > deadline {
                 self.timer.as_mut().reset(deadline);

@@ -1,17 +1,19 @@
-//! The beginning of a connection: the PROXY protocol where it is required, then HTTP/1.1 or, by its preface, HTTP/2.
+//! The beginning of a connection: the PROXY protocol where it is required, TLS on its listener, then HTTP/1.1 or HTTP/2, by ALPN or
+//! by its preface.
 
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use eventcast_crds::config::ProxyProtocol;
 use tokio::{
     net::TcpStream,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    Endpoint,
     connection::{HEAD_TIMEOUT, PREFACE, ServedConnection},
-    http1, http2, proxy_header,
+    http1, http2, proxy_header, tls_handshake,
     transport::Transport,
 };
 use crate::{broker::Broker, client::is_trusted, sockets::ConnectionGuard};
@@ -19,21 +21,32 @@ use crate::{broker::Broker, client::is_trusted, sockets::ConnectionGuard};
 /// How often a part of the HTTP/2 preface is looked at again: the socket stays readable, and cannot tell that more has arrived.
 const PREFACE_POLL_INTERVAL: Duration = Duration::from_millis(5);
 
+/// A connection whose protocol is known.
+struct Begun {
+    transport: Transport,
+    client: IpAddr,
+    is_http2: bool,
+}
+
 /// Serves `socket` until it ends or a shard has taken it over. After `drain`, requests under way are completed.
 pub(super) async fn serve(
-    mut socket: TcpStream,
+    socket: TcpStream,
+    endpoint: Endpoint,
     broker: Arc<Broker>,
     drain: CancellationToken,
     guard: ConnectionGuard,
 ) {
     let connection = Arc::clone(guard.connection());
+    let by = Instant::now() + HEAD_TIMEOUT;
     let begun = tokio::select! {
-        begun = timeout(HEAD_TIMEOUT, begin(&mut socket, &broker, connection.peer())) => begun,
+        begun = begin(socket, &endpoint, &broker, connection.peer(), by) => begun,
         () = connection.evicted() => return,
         () = drain.cancelled() => return,
     };
-    let Ok(Some((peer, is_http2))) = begun else { return };
-    let served = ServedConnection { transport: Transport::Plain(socket), peer, guard };
+    let Some(Begun { transport, client: peer, is_http2 }) = begun else { return };
+    // A handshake and a head together have the time of a head.
+    let first_head_by = matches!(endpoint, Endpoint::Tls(_)).then_some(by);
+    let served = ServedConnection { transport, peer, guard, first_head_by };
     if is_http2 {
         http2::serve(served, broker, drain).await;
     } else {
@@ -41,21 +54,42 @@ pub(super) async fn serve(
     }
 }
 
-/// Reads the client's address and whether it uses HTTP/2.
-async fn begin(socket: &mut TcpStream, broker: &Broker, peer: IpAddr) -> Option<(IpAddr, bool)> {
+/// Reads everything before the first request, until `by`.
+async fn begin(
+    mut socket: TcpStream,
+    endpoint: &Endpoint,
+    broker: &Broker,
+    peer: IpAddr,
+    by: Instant,
+) -> Option<Begun> {
+    let client = timeout_at(by, client(&mut socket, broker, peer)).await.ok()??;
+    match endpoint {
+        Endpoint::Plain => {
+            let is_http2 = timeout_at(by, is_http2(&socket)).await.ok()?.ok()?;
+            Some(Begun { transport: Transport::Plain(socket), client, is_http2 })
+        }
+        Endpoint::Tls(certificates) => {
+            let stream = tls_handshake::accept(socket, certificates, broker, client, by).await?;
+            let is_http2 = stream.is_http2();
+            Some(Begun { transport: Transport::Tls(Box::new(stream)), client, is_http2 })
+        }
+    }
+}
+
+/// The address of the client.
+async fn client(socket: &mut TcpStream, broker: &Broker, peer: IpAddr) -> Option<IpAddr> {
     let config = broker.config();
     let limits = &config.limits;
-    let client = match limits.proxy_protocol {
-        ProxyProtocol::Off => peer,
+    match limits.proxy_protocol {
+        ProxyProtocol::Off => Some(peer),
         ProxyProtocol::Required if !is_trusted(peer, &limits.trusted_proxies) => {
-            return refuse(broker, peer, "its address is not in limits.trustedProxies");
+            refuse(broker, peer, "its address is not in limits.trustedProxies")
         }
         ProxyProtocol::Required => match proxy_header::read(socket).await {
-            Ok(client) => client.unwrap_or(peer),
-            Err(error) => return refuse(broker, peer, &error.to_string()),
+            Ok(client) => Some(client.unwrap_or(peer)),
+            Err(error) => refuse(broker, peer, &error.to_string()),
         },
-    };
-    Some((client, is_http2(socket).await.ok()?))
+    }
 }
 
 /// Refuses a connection without a valid PROXY header where one is required.

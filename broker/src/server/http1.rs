@@ -22,7 +22,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
-use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+use tokio::io::AsyncWriteExt as _;
 use tokio_util::sync::CancellationToken;
 
 use self::observer::{Http1Observer, Progress};
@@ -31,7 +31,7 @@ use super::{
     deadline::Deadline,
     linger::{self, LINGER, SHORT_LINGER},
     refusal,
-    transport::Observed,
+    transport::{Observed, Transport},
 };
 use crate::{
     broker::Broker,
@@ -86,12 +86,12 @@ enum End {
 
 /// Serves a connection until it ends or a shard has taken it over.
 pub(super) async fn serve(served: ServedConnection, broker: Arc<Broker>, drain: CancellationToken) {
-    let ServedConnection { transport, peer, guard } = served;
+    let ServedConnection { transport, peer, guard, first_head_by } = served;
     let connection = Arc::clone(guard.connection());
     let progress = Progress::new();
     let observer = Http1Observer::new(Arc::clone(&connection), Arc::clone(&progress));
     let idle = Duration::from_secs(broker.config().limits.idle_seconds);
-    let mut deadline = Deadline::new(Arc::clone(&connection), idle);
+    let mut deadline = Deadline::new(Arc::clone(&connection), idle, first_head_by);
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
@@ -135,18 +135,18 @@ pub(super) async fn serve(served: ServedConnection, broker: Arc<Broker>, drain: 
             })
         })
         .await;
-        let socket = serving.into_parts().io.into_inner().transport.into_socket();
+        let transport = serving.into_parts().io.into_inner().transport;
         match end {
-            End::Close(last) => linger::close(socket, &last, LINGER).await,
-            End::Evicted(last) => linger::close(socket, &last, SHORT_LINGER).await,
-            End::Returned(Ok(())) => shut_down(socket).await,
+            End::Close(last) => linger::close(transport, &last, LINGER).await,
+            End::Evicted(last) => linger::close(transport, &last, SHORT_LINGER).await,
+            End::Returned(Ok(())) => shut_down(transport).await,
             End::Returned(Err(error)) => {
                 if let Some(Stream { headers, subscription }) = Detached::taken_from(&error) {
                     let subscription = *subscription;
-                    match socket.into_std() {
-                        Ok(socket) => {
+                    match transport.into_socket() {
+                        Ok((socket, tls)) => {
                             let head = head(&headers);
-                            broker.shards.give(Handoff { socket, head, subscription, guard });
+                            broker.shards.give(Handoff { socket, tls, head, subscription, guard });
                         }
                         Err(error) => {
                             tracing::warn!(%error, "failed to take a socket from the runtime");
@@ -156,7 +156,7 @@ pub(super) async fn serve(served: ServedConnection, broker: Arc<Broker>, drain: 
                 }
                 tracing::debug!(%peer, error = %Chain(&error), "connection ended with an error");
                 if error.is_parse() {
-                    linger::close(socket, &[], LINGER).await;
+                    linger::close(transport, &[], LINGER).await;
                 }
             }
         }
@@ -189,8 +189,8 @@ async fn answer(
 }
 
 /// Closes the sending side, as hyper does at the end of a connection.
-async fn shut_down(mut socket: TcpStream) {
-    if let Err(error) = socket.shutdown().await {
+async fn shut_down(mut transport: Transport) {
+    if let Err(error) = transport.shutdown().await {
         tracing::trace!(%error, "the client closed the socket first");
     }
 }

@@ -98,7 +98,7 @@ impl Drop for RequestGuard {
 
 /// Serves a connection until it ends. After `drain`, or when the connection is evicted, until its requests have ended.
 pub(super) async fn serve(served: ServedConnection, broker: Arc<Broker>, drain: CancellationToken) {
-    let ServedConnection { transport, peer, guard } = served;
+    let ServedConnection { transport, peer, guard, first_head_by } = served;
     let connection = Arc::clone(guard.connection());
     let idle = Duration::from_secs(broker.config().limits.idle_seconds);
     let head_bytes = u32::try_from(hyper_head_bytes(&broker)).unwrap_or(u32::MAX);
@@ -128,7 +128,7 @@ pub(super) async fn serve(served: ServedConnection, broker: Arc<Broker>, drain: 
     let observer = Http2Observer::new(Arc::clone(&connection));
     let io = TokioIo::new(Observed { transport, observer });
     let mut serving = pin!(builder.serve_connection(io, service));
-    let mut deadline = Deadline::new(Arc::clone(&connection), idle);
+    let mut deadline = Deadline::new(Arc::clone(&connection), idle, first_head_by);
     let leaving = async {
         tokio::select! {
             () = drain.cancelled() => {}

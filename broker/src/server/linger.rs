@@ -4,8 +4,7 @@
 use std::time::Duration;
 
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     time::timeout,
 };
 
@@ -16,7 +15,11 @@ pub(super) const SHORT_LINGER: Duration = Duration::from_millis(100);
 const MAX_LINGER_BYTES: usize = 1 << 20;
 
 /// Writes `last`, closes the sending side, and discards input for at most `linger`.
-pub(super) async fn close(mut socket: TcpStream, last: &[u8], linger: Duration) {
+pub(super) async fn close(
+    mut socket: impl AsyncRead + AsyncWrite + Unpin,
+    last: &[u8],
+    linger: Duration,
+) {
     let closing = async {
         socket.write_all(last).await?;
         socket.shutdown().await?;

@@ -7,11 +7,12 @@ use tokio::{net::TcpStream, sync::Semaphore, time::timeout};
 use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
 
 use super::{
+    Endpoint,
     handshake::{self, is_http2},
     linger::{self, LINGER},
     refusal,
 };
-use crate::broker::Broker;
+use crate::{broker::Broker, tls};
 
 /// The most connections beyond the limit that wait at a time.
 const MAX_WAITING: usize = 32;
@@ -23,12 +24,13 @@ const FIRST_BYTES_TIMEOUT: Duration = Duration::from_millis(500);
 /// Serves connections beyond the limit.
 pub(super) struct Overflow {
     broker: Arc<Broker>,
+    endpoint: Endpoint,
     slots: Arc<Semaphore>,
 }
 
 impl Overflow {
-    pub(super) fn new(broker: Arc<Broker>) -> Self {
-        Self { broker, slots: Arc::new(Semaphore::new(MAX_WAITING)) }
+    pub(super) fn new(broker: Arc<Broker>, endpoint: Endpoint) -> Self {
+        Self { broker, endpoint, slots: Arc::new(Semaphore::new(MAX_WAITING)) }
     }
 
     /// Takes a connection that was not admitted.
@@ -39,13 +41,17 @@ impl Overflow {
         tracked: TaskTrackerToken,
         drain: CancellationToken,
     ) {
-        let broker = Arc::clone(&self.broker);
+        let (broker, endpoint) = (Arc::clone(&self.broker), self.endpoint.clone());
         let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
             broker.metrics.connections_refused("limit");
             // The buffer of a new socket has room for this. If the client has sent a request already, the response may be lost
             // with the connection. Not tokio's write, which first waits until the socket is reported writable.
-            let written =
-                socket.into_std().and_then(|mut s| s.write_all(&refusal::of_connection()));
+            let last = match endpoint {
+                Endpoint::Plain => refusal::of_connection(),
+                // An answer would take a handshake, which is what there is no room for.
+                Endpoint::Tls(_) => tls::ALERT.into(),
+            };
+            let written = socket.into_std().and_then(|mut s| s.write_all(&last));
             if let Err(error) = written {
                 tracing::trace!(%error, "a client beyond the limit closed its socket first");
             }
@@ -55,16 +61,17 @@ impl Overflow {
             let admitted = broker.sockets.admit_within(ADMISSION_TIMEOUT, peer, tracked).await;
             if let Some(guard) = admitted {
                 drop(slot);
-                return handshake::serve(socket, broker, drain, guard).await;
+                return handshake::serve(socket, endpoint, broker, drain, guard).await;
             }
             broker.metrics.connections_refused("limit");
-            let http2 =
-                matches!(timeout(FIRST_BYTES_TIMEOUT, is_http2(&socket)).await, Ok(Ok(true)));
-            if http2 {
-                linger::close(socket, refusal::GO_AWAY, LINGER).await;
-            } else {
-                linger::close(socket, &refusal::of_connection(), LINGER).await;
-            }
+            let last = match endpoint {
+                Endpoint::Tls(_) => tls::ALERT.into(),
+                Endpoint::Plain => match timeout(FIRST_BYTES_TIMEOUT, is_http2(&socket)).await {
+                    Ok(Ok(true)) => refusal::GO_AWAY.into(),
+                    _ => refusal::of_connection(),
+                },
+            };
+            linger::close(socket, &last, LINGER).await;
             drop(slot);
         });
     }

@@ -44,6 +44,14 @@ pub(super) fn of_slow_head() -> Bytes {
     bytes(Problem::new(status, "head-timeout", "Request timeout", detail))
 }
 
+/// The response to plain HTTP on a listener for TLS.
+pub(super) fn of_plaintext() -> Bytes {
+    let detail =
+        "This port serves HTTPS, and the request came without TLS: use https:// in the URL.";
+    let status = StatusCode::BAD_REQUEST;
+    bytes(Problem::new(status, "https-required", "HTTPS required", detail))
+}
+
 /// The response to a connection beyond the limit.
 pub(super) fn of_connection() -> Bytes {
     let detail = "The broker has no connection left (limits.connections). Retry after Retry-After.";

@@ -12,23 +12,82 @@ use tokio::{
     net::TcpStream,
 };
 
+use crate::tls::{TlsState, TlsStream};
+
 /// What carries a connection.
 pub(super) enum Transport {
     /// TCP without TLS.
     Plain(TcpStream),
+    Tls(Box<TlsStream>),
 }
 
 impl Transport {
-    /// The socket, for a shard or a lingering close.
-    pub(super) fn into_socket(self) -> TcpStream {
+    /// The socket, and the state of TLS, for a shard.
+    pub(super) fn into_socket(self) -> io::Result<(std::net::TcpStream, Option<Box<TlsState>>)> {
         match self {
-            Self::Plain(socket) => socket,
+            Self::Plain(socket) => Ok((socket.into_std()?, None)),
+            Self::Tls(stream) => {
+                let (socket, tls) = stream.into_parts();
+                Ok((socket.into_std()?, Some(Box::new(tls))))
+            }
+        }
+    }
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, buf),
         }
     }
 
-    fn stream(&mut self) -> Pin<&mut TcpStream> {
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
         match self {
-            Self::Plain(socket) => Pin::new(socket),
+            Self::Plain(socket) => socket.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
         }
     }
 }
@@ -67,7 +126,7 @@ impl<O: Observer> AsyncRead for Observed<O> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let read = self.transport.stream().poll_read(cx, buf);
+        let read = Pin::new(&mut self.transport).poll_read(cx, buf);
         let bytes = &buf.filled()[before..];
         if !bytes.is_empty() {
             self.observer.on_read(bytes);
@@ -85,7 +144,7 @@ impl<O: Observer> AsyncWrite for Observed<O> {
         if self.observer.on_write(buf) {
             return Poll::Ready(Ok(buf.len()));
         }
-        self.transport.stream().poll_write(cx, buf)
+        Pin::new(&mut self.transport).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -96,27 +155,25 @@ impl<O: Observer> AsyncWrite for Observed<O> {
         if self.observer.on_write(bufs.first().map_or(&[], |b| b)) {
             return Poll::Ready(Ok(bufs.iter().map(|b| b.len()).sum()));
         }
-        self.transport.stream().poll_write_vectored(cx, bufs)
+        Pin::new(&mut self.transport).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.transport {
-            Transport::Plain(socket) => socket.is_write_vectored(),
-        }
+        self.transport.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Self { transport, observer } = &mut *self;
         while let Some(rest) = observer.replacement().filter(|rest| rest.has_remaining()) {
-            let written = ready!(transport.stream().poll_write(cx, rest))?;
+            let written = ready!(Pin::new(&mut *transport).poll_write(cx, rest))?;
             rest.advance(written);
         }
-        ready!(transport.stream().poll_flush(cx))?;
+        ready!(Pin::new(&mut *transport).poll_flush(cx))?;
         observer.on_flushed();
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.transport.stream().poll_shutdown(cx)
+        Pin::new(&mut self.transport).poll_shutdown(cx)
     }
 }

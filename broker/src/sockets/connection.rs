@@ -179,6 +179,11 @@ impl Connection {
         matches!(self.phase(), Phase::Idle | Phase::Head | Phase::Unread)
     }
 
+    /// Whether it has had a request.
+    pub(crate) fn had_request(&self) -> bool {
+        self.had_request.load(Relaxed)
+    }
+
     /// Whether there are requests in progress.
     pub(crate) fn has_requests(&self) -> bool {
         self.requests.load(Relaxed) > 0

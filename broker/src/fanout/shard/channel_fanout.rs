@@ -19,9 +19,7 @@ use self::{
     pass::{Pass, Selection, truncate_to_one_write},
 };
 use super::{
-    Key,
-    connection::{ShardConnection, WriteOutcome},
-    index::Index,
+    Key, connection::ShardConnection, index::Index, socket::WriteOutcome,
     unfiltered::UnfilteredMembers,
 };
 use crate::{

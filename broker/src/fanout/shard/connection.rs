@@ -1,19 +1,20 @@
 //! One connection of a shard: its socket, what is left of the last write, and its deadlines.
 
-use std::{
-    io::{ErrorKind, IoSlice, Read, Write},
-    task::Waker,
-    time::Duration,
-};
+use std::{io::IoSlice, task::Waker, time::Duration};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use eventcast_wire::{
     closing::CloseReason,
     frame::{Chunk, LAST_CHUNK},
 };
 use mio::net::TcpStream;
 
-use super::{Handoff, inbox::LoadGuard};
+use super::{
+    Handoff,
+    inbox::LoadGuard,
+    socket::{self, ClientInput, WriteOutcome},
+    tls_socket::TlsSocket,
+};
 use crate::{
     fanout::{Subscriber, Subscription, batch::Batch},
     sockets::ConnectionGuard,
@@ -22,31 +23,10 @@ use crate::{
 /// The most bytes that a client may send after its request. They are discarded.
 const MAX_INPUT_BYTES: usize = 1 << 20;
 
-/// The outcome of a write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum WriteOutcome {
-    /// Everything was written.
-    Complete,
-    /// So many bytes were written, fewer than all: the socket buffer is full.
-    Partial(usize),
-    /// The client has disconnected.
-    Disconnected,
-}
-
-/// What a client has sent after its request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ClientInput {
-    /// Nothing more than it may.
-    Acceptable,
-    /// It closed, reset or half-closed the connection.
-    Disconnected,
-    /// More than [`MAX_INPUT_BYTES`].
-    TooMuch,
-}
-
 /// One connection, which carries one stream.
 pub(super) struct ShardConnection {
     pub(super) socket: TcpStream,
+    tls: Option<Box<TlsSocket>>,
     pub(super) subscription: Subscription,
     pub(super) registration: Registration,
     /// It is a member of its channel's fan-out and at the head of the log.
@@ -91,10 +71,11 @@ impl ShardConnection {
         registration: Registration,
         now: u64,
     ) -> Self {
-        let Handoff { socket, head, mut subscription, guard } = handoff;
+        let Handoff { socket, tls, head, mut subscription, guard } = handoff;
         let preamble = Chunk::of(&std::mem::take(&mut subscription.preamble));
         Self {
             socket: TcpStream::from_std(socket),
+            tls: tls.map(|state| Box::new(TlsSocket::new(*state))),
             unwritten: [&head[..], preamble.wire()].concat().into(),
             heartbeat: subscription.heartbeat_interval(),
             subscription,
@@ -122,21 +103,49 @@ impl ShardConnection {
         self.subscription.subscriber.filter().is_empty()
     }
 
+    /// Whether something is left of earlier writes.
+    pub(super) fn has_unwritten(&self) -> bool {
+        !self.unwritten.is_empty() || self.has_unsent()
+    }
+
+    /// Whether there are encrypted bytes to write, such as an answer of TLS.
+    pub(super) fn has_unsent(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.has_unsent())
+    }
+
     /// Writes what is left.
     pub(super) fn flush(&mut self) -> WriteOutcome {
-        let outcome =
-            write(&mut self.socket, &[IoSlice::new(&self.unwritten)], self.unwritten.len());
-        match outcome {
-            WriteOutcome::Complete => self.unwritten = Bytes::new(),
-            WriteOutcome::Partial(n) => self.unwritten.advance(n),
-            WriteOutcome::Disconnected => {}
+        if let Some(tls) = &mut self.tls {
+            let outcome = tls.flush(&mut self.socket);
+            if outcome != WriteOutcome::Complete {
+                return outcome;
+            }
         }
-        outcome
+        if !self.unwritten.is_empty() {
+            let unwritten = std::mem::take(&mut self.unwritten);
+            let outcome = self.write(&[IoSlice::new(&unwritten)], unwritten.len());
+            if let WriteOutcome::Partial(n) = outcome {
+                self.unwritten = unwritten.slice(n..);
+            }
+            if outcome != WriteOutcome::Complete {
+                return outcome;
+            }
+        }
+        match &mut self.tls {
+            Some(tls) if self.closing => {
+                tls.close_notify();
+                tls.flush(&mut self.socket)
+            }
+            _ => WriteOutcome::Complete,
+        }
     }
 
     /// Writes `slices` of `bytes` in all. Nothing may be left of an earlier write.
     pub(super) fn write(&mut self, slices: &[IoSlice<'_>], bytes: usize) -> WriteOutcome {
-        write(&mut self.socket, slices, bytes)
+        match &mut self.tls {
+            None => socket::write(&mut self.socket, slices, bytes),
+            Some(tls) => tls.write(&mut self.socket, slices, bytes),
+        }
     }
 
     /// After a partial write of `written` bytes of what passes the filter: moves the cursor over the last event that was begun,
@@ -151,21 +160,19 @@ impl ShardConnection {
 
     /// Reads and discards what the client sends.
     pub(super) fn discard_input(&mut self) -> ClientInput {
-        let mut buffer = [0; 16 << 10];
-        loop {
-            match self.socket.read(&mut buffer) {
-                Ok(0) => return ClientInput::Disconnected,
-                Ok(n) => {
-                    self.input_bytes += n;
-                    if self.input_bytes > MAX_INPUT_BYTES {
-                        return ClientInput::TooMuch;
-                    }
-                }
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return ClientInput::Acceptable,
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return ClientInput::Disconnected,
+        let Self { socket, tls, input_bytes, .. } = self;
+        let input = socket::read(socket, |bytes| {
+            *input_bytes += bytes.len();
+            match tls {
+                _ if *input_bytes > MAX_INPUT_BYTES => ClientInput::TooMuch,
+                None => ClientInput::Acceptable,
+                Some(tls) => tls.receive(bytes),
             }
+        });
+        if let (ClientInput::Disconnected, Some(tls)) = (input, tls) {
+            tls.flush(socket); // the client may be there to read why
         }
+        input
     }
 
     /// Ends the stream with the closing frames.
@@ -180,22 +187,5 @@ impl ShardConnection {
         let frame = self.subscription.heartbeat();
         self.unwritten = Chunk::of(&frame).wire().clone();
         self.heartbeat = self.subscription.heartbeat_interval();
-    }
-}
-
-fn write(socket: &mut TcpStream, slices: &[IoSlice<'_>], bytes: usize) -> WriteOutcome {
-    loop {
-        let wrote = match slices {
-            [one] => socket.write(one),
-            many => socket.write_vectored(many),
-        };
-        return match wrote {
-            Ok(n) if n == bytes => WriteOutcome::Complete,
-            Ok(0) => WriteOutcome::Disconnected,
-            Ok(n) => WriteOutcome::Partial(n),
-            Err(e) if e.kind() == ErrorKind::WouldBlock => WriteOutcome::Partial(0),
-            Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-            Err(_) => WriteOutcome::Disconnected,
-        };
     }
 }

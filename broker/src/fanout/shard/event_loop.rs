@@ -20,8 +20,9 @@ use self::deadlines::{Deadline, next_deadline};
 use super::{
     Handoff, Key,
     channel_fanout::{ChannelFanout, Connections},
-    connection::{ClientInput, Registration, ShardConnection},
+    connection::{Registration, ShardConnection},
     inbox::{INBOX, Inbox, LoadGuard, Message, Wakeup, shard_waker},
+    socket::ClientInput,
     timer_wheel::TimerWheel,
 };
 use crate::fanout::Subscriber;
@@ -107,6 +108,9 @@ impl EventLoop {
     fn add(&mut self, handoff: Handoff, load: LoadGuard, registry: &Registry) {
         self.last_generation = self.last_generation.wrapping_add(1);
         let generation = self.last_generation;
+        if handoff.tls.as_ref().is_some_and(|tls| tls.ended) {
+            return; // the client has closed the connection after its request
+        }
         let now = self.now();
         let entry = self.connections.vacant_entry();
         let index = entry.key();
@@ -224,6 +228,8 @@ impl EventLoop {
         }
         if ready.is_writable() && connection.blocked_since.take().is_some() {
             self.schedule(key);
+        } else if connection.blocked_since.is_none() && connection.has_unsent() {
+            self.flush(key);
         }
     }
 

@@ -7,10 +7,7 @@ use eventcast_wire::closing::CloseReason;
 use tokio::time::Instant;
 
 use super::{EventLoop, millis};
-use crate::fanout::shard::{
-    Key,
-    connection::{ShardConnection, WriteOutcome},
-};
+use crate::fanout::shard::{Key, connection::ShardConnection, socket::WriteOutcome};
 
 /// A deadline that is not met is checked again after this many milliseconds at the earliest.
 const RECHECK_DELAY: u64 = 1000;
@@ -76,7 +73,7 @@ impl EventLoop {
             channel.settle(key, connection);
         } else if connection.closing
             || connection.blocked_since.is_some()
-            || !connection.unwritten.is_empty()
+            || connection.has_unwritten()
         {
             return;
         }

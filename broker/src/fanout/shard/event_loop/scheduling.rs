@@ -15,7 +15,7 @@ use crate::fanout::{
     shard::{
         Key,
         channel_fanout::{LogPoll, Unwritable},
-        connection::WriteOutcome,
+        socket::WriteOutcome,
     },
 };
 
@@ -103,7 +103,7 @@ impl EventLoop {
         if connection.caught_up || connection.blocked_since.is_some() {
             return false;
         }
-        if !connection.unwritten.is_empty() {
+        if connection.has_unwritten() {
             return self.flush(key);
         }
         if connection.closing {

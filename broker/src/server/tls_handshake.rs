@@ -1,0 +1,116 @@
+//! The TLS handshake of a connection, within limits: of time, of handshakes at once, and of those for one client. So half-open
+//! handshakes of one client hold nobody else up.
+
+use std::{future::pending, io, net::IpAddr, time::Duration};
+
+use tokio::{
+    net::TcpStream,
+    sync::Notify,
+    time::{Instant, timeout, timeout_at},
+};
+
+use super::{
+    linger::{self, LINGER, SHORT_LINGER},
+    refusal,
+};
+use crate::{
+    broker::Broker,
+    client::Client,
+    tls::{self, AcceptError, Certificates, TlsStream},
+};
+
+/// How long the first message of a client may take to begin, and then to be complete.
+const CLIENT_HELLO_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why there is no connection.
+enum Refused {
+    /// The client did not complete the handshake in time.
+    TooSlow,
+    /// It closed the connection.
+    Ended,
+    /// It does not speak TLS.
+    Plaintext,
+    /// The files of the configuration have no usable certificate.
+    NoCertificate,
+    /// The client and we have no version in common, for example, or it does not trust the certificate.
+    Failed(AcceptError),
+}
+
+impl Refused {
+    fn as_str(&self) -> &'static str {
+        match self {
+            Self::TooSlow => "timeout",
+            Self::Ended => "ended",
+            Self::Plaintext => "plaintext",
+            Self::NoCertificate => "no-certificate",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
+impl From<io::Error> for Refused {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Completes the handshake until `by`, and counts its outcome.
+pub(super) async fn accept(
+    socket: TcpStream,
+    certificates: &Certificates,
+    broker: &Broker,
+    client: IpAddr,
+    by: Instant,
+) -> Option<TlsStream> {
+    let accepted = timeout_at(by, begin(socket, certificates, broker, client)).await;
+    match accepted.unwrap_or(Err(Refused::TooSlow)) {
+        Ok(stream) => {
+            broker.metrics.handshakes(if stream.is_resumed() { "resumed" } else { "full" });
+            Some(stream)
+        }
+        Err(refused) => {
+            broker.metrics.handshakes(refused.as_str());
+            if let Refused::Failed(error) = refused {
+                tracing::debug!(%client, %error, "TLS handshake failed");
+            }
+            None
+        }
+    }
+}
+
+async fn begin(
+    socket: TcpStream,
+    certificates: &Certificates,
+    broker: &Broker,
+    client: IpAddr,
+) -> Result<TlsStream, Refused> {
+    let mut first = [0];
+    // Whoever sends nothing holds no slot.
+    let peeked = timeout(CLIENT_HELLO_TIMEOUT, socket.peek(&mut first)).await;
+    if peeked.map_err(|_| Refused::TooSlow)?? == 0 {
+        return Err(Refused::Ended);
+    }
+    if first[0].is_ascii_uppercase() {
+        linger::close(socket, &refusal::of_plaintext(), LINGER).await;
+        return Err(Refused::Plaintext);
+    }
+    let _slot = broker.handshakes.take(Client::of(client), 1).await;
+    let Some(config) = certificates.current() else {
+        linger::close(socket, tls::ALERT, SHORT_LINGER).await;
+        return Err(Refused::NoCertificate);
+    };
+    let answered = Notify::new();
+    let too_slow = async {
+        if timeout(CLIENT_HELLO_TIMEOUT, answered.notified()).await.is_ok() {
+            pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        accepted = TlsStream::accept(socket, config, || answered.notify_one()) => match accepted {
+            Ok(stream) => Ok(stream),
+            Err(AcceptError::Ended) => Err(Refused::Ended),
+            Err(error) => Err(Refused::Failed(error)),
+        },
+        () = too_slow => Err(Refused::TooSlow),
+    }
+}
