@@ -11,9 +11,12 @@ mod jwt;
 mod kubernetes;
 mod origins;
 mod rules;
+mod seal;
 mod template;
+mod tickets;
 
 pub(crate) use authenticate::AccessControl;
 pub(crate) use credential::{Credential, Denied, Invalid};
 pub(crate) use grant::{Grant, PublishGrant, Way};
 pub(crate) use origins::allowed_origin;
+pub(crate) use tickets::{AnotherClient, Renewal, TicketRequest, patterns};

@@ -15,6 +15,7 @@ use crate::{
     budget::{Budget, Share},
     channel::Channel,
     client::Client,
+    cluster::Store,
     fanout::shard::Shards,
     log::{Log, Nats, PageCache, TailBudget},
     metrics::Metrics,
@@ -213,7 +214,9 @@ impl Broker {
         self.config.store(Arc::new(new));
         for channel in removed {
             let streams = self.sessions.select(&channel, None);
-            streams.iter().for_each(|session| session.close(CloseReason::ChannelRemoved));
+            for session in streams {
+                session.close(CloseReason::ChannelRemoved);
+            }
             tracing::info!(channel, "closed the log of the channel");
         }
     }
@@ -222,6 +225,8 @@ impl Broker {
         let metrics = self.metrics.channel(&config.key());
         let nats = Arc::clone(&self.nats);
         let log = Log::open(config, budget, nats, &self.pages, Arc::clone(&metrics));
-        Channel::open(config, log, metrics, &self.supervisor, self.stop.child_token())
+        let store = Store::new(Arc::clone(&self.nats), &config.namespace, &config.name);
+        let stop = self.stop.child_token();
+        Channel::open(config, log, metrics, &self.sessions, store, &self.supervisor, stop)
     }
 }

@@ -7,7 +7,14 @@ use eventcast_crds::config::ChannelConfig;
 use eventcast_runtime::supervise::Supervisor;
 use tokio_util::sync::CancellationToken;
 
-use crate::{access::AccessControl, log::Log, metrics::ChannelMetrics, rate_limit::RateLimit};
+use crate::{
+    access::AccessControl,
+    cluster::{SharedState, Store},
+    log::Log,
+    metrics::ChannelMetrics,
+    rate_limit::RateLimit,
+    sessions::Sessions,
+};
 
 /// A channel that the broker serves.
 pub(crate) struct Channel {
@@ -15,6 +22,8 @@ pub(crate) struct Channel {
     config: ArcSwap<ChannelConfig>,
     rate_limit: ArcSwap<RateLimit>,
     access: ArcSwap<AccessControl>,
+    shared: Arc<SharedState>,
+    store: Store,
     log: Arc<Log>,
     metrics: Arc<ChannelMetrics>,
     stop: CancellationToken,
@@ -27,6 +36,8 @@ impl Channel {
         config: &ChannelConfig,
         log: Arc<Log>,
         metrics: Arc<ChannelMetrics>,
+        sessions: &Arc<Sessions>,
+        store: Store,
         supervisor: &Supervisor,
         stop: CancellationToken,
     ) -> Arc<Self> {
@@ -34,10 +45,18 @@ impl Channel {
         let task = format!("log reader of {}", of.key());
         supervisor.spawn(task, &stop, async move { reader.run(of, until).await });
         let rate_limit = ArcSwap::from_pointee(RateLimit::new(&config.publishing));
-        let access = ArcSwap::from_pointee(AccessControl::new(config));
+        let key: Arc<str> = config.key().into();
+        let shared = Arc::new(SharedState::new());
+        let access = ArcSwap::from_pointee(AccessControl::new(config, &shared));
+        let following = Arc::clone(&shared).follow(store.clone(), {
+            let sessions = Arc::clone(sessions);
+            let key = Arc::clone(&key);
+            move |record| sessions.apply(&key, record)
+        });
+        let task = format!("shared state of {key}");
+        supervisor.spawn(task, &stop, stop.clone().run_until_cancelled_owned(following));
         let config = ArcSwap::from_pointee(config.clone());
-        let key = config.load().key().into();
-        Arc::new(Self { key, config, rate_limit, access, log, metrics, stop })
+        Arc::new(Self { key, config, rate_limit, access, shared, store, log, metrics, stop })
     }
 
     /// `<namespace>/<name>`.
@@ -57,6 +76,16 @@ impl Channel {
     /// Verifies the credentials of clients.
     pub(crate) fn access(&self) -> Arc<AccessControl> {
         self.access.load_full()
+    }
+
+    /// What the brokers of the channel share.
+    pub(crate) fn shared(&self) -> &Arc<SharedState> {
+        &self.shared
+    }
+
+    /// Writes what the brokers of the channel share.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
     }
 
     pub(crate) fn log(&self) -> &Arc<Log> {
@@ -79,7 +108,8 @@ impl Channel {
                 self.rate_limit.store(Arc::new(RateLimit::new(&new.publishing)));
             }
             if old.access != new.access {
-                self.access.store(Arc::new(AccessControl::new(new)));
+                let access = AccessControl::new(new, &self.shared);
+                self.access.store(Arc::new(access));
             }
             self.config.store(Arc::new(new.clone()));
         }

@@ -11,3 +11,8 @@ pub(crate) fn now_nanos() -> i64 {
 pub(crate) fn has_expired(event: &Event) -> bool {
     event.expires.is_some() && event.expired_at(now_nanos())
 }
+
+/// Milliseconds since 1970.
+pub(crate) fn now_millis() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}

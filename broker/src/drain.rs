@@ -59,7 +59,9 @@ pub(crate) async fn shed(mut streams: Vec<Arc<Session>>, duration: Duration, rea
     let mut closed = 0;
     while closed < streams.len() {
         let target = due(streams.len(), began.elapsed(), duration);
-        streams[closed..target].iter().for_each(|session| session.close(reason));
+        for session in &streams[closed..target] {
+            session.close(reason);
+        }
         closed = target;
         sleep_until((Instant::now() + SHED_INTERVAL).min(began + duration + SHED_INTERVAL)).await;
     }

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use eventcast_wire::{closing::CloseReason, frame};
 use tokio::time::Instant;
 
-use crate::sessions::Admission;
+use crate::{access::Renewal, sessions::Admission};
 
 pub(crate) use settings::{HeartbeatStyle, StreamSettings, jittered_retry};
 pub(crate) use subscriber::{Step, Subscriber};
@@ -24,8 +24,12 @@ pub(crate) use subscriber::{Step, Subscriber};
 pub(crate) struct Subscription {
     pub(crate) subscriber: Subscriber,
     pub(crate) admission: Admission,
-    /// When the stream must end.
-    pub(crate) until: Option<Instant>,
+    /// When the stream reaches its maximum age.
+    pub(crate) max_age_end: Option<Instant>,
+    /// Where the client can renew its grant.
+    pub(crate) renewal: Option<Renewal>,
+    /// The end of the grant that the client was told of.
+    pub(crate) noticed: Option<Instant>,
     pub(crate) settings: StreamSettings,
     /// Frames that precede the first event. The sink takes them.
     pub(crate) preamble: Bytes,
@@ -34,8 +38,39 @@ pub(crate) struct Subscription {
 impl Subscription {
     /// Why the stream must end at `now`, if it must.
     pub(crate) fn close_reason(&self, now: Instant) -> Option<CloseReason> {
-        let expired = || self.until.is_some_and(|until| now >= until);
-        self.admission.session().close_reason().or_else(|| expired().then_some(CloseReason::MaxAge))
+        let session = self.admission.session();
+        let passed = |end: Option<Instant>| end.is_some_and(|end| now >= end);
+        let expired = || passed(session.grant_end().end()).then_some(CloseReason::Expired);
+        let old = || passed(self.max_age_end).then_some(CloseReason::MaxAge);
+        session.close_reason().or_else(expired).or_else(old)
+    }
+
+    /// When the stream ends, or its client is to be told that its grant will.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let grant = self.admission.session().grant_end();
+        let end = grant.end();
+        let notice = grant.notice().filter(|_| self.noticed != end);
+        [self.max_age_end, end, notice].into_iter().flatten().min()
+    }
+
+    /// Whether the client is to be told at `now` that its grant will end, and was not.
+    pub(crate) fn is_notice_due(&self, now: Instant) -> bool {
+        let grant = self.admission.session().grant_end();
+        self.noticed != grant.end() && grant.notice().is_some_and(|notice| now >= notice)
+    }
+
+    /// The notice that the grant will end, if it is due. The client can then renew its credential.
+    pub(crate) fn expiry_notice(&mut self, now: Instant) -> Option<Bytes> {
+        if !self.is_notice_due(now) {
+            return None;
+        }
+        let end = self.admission.session().grant_end().end()?;
+        self.noticed = Some(end);
+        let left = end.saturating_duration_since(now);
+        let at = jiff::Timestamp::now() + jiff::SignedDuration::try_from(left).ok()?;
+        let renew = self.renewal.as_ref().and_then(Renewal::path);
+        let in_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+        Some(frame::expiring(&format!("{at:.3}"), in_ms, renew.as_deref()))
     }
 
     /// How long the stream may be silent this time.

@@ -22,8 +22,11 @@ pub(crate) mod problem;
 mod publish;
 mod query_answer;
 mod range;
+mod small_body;
 mod stats;
 mod subscribe;
+mod subscribers;
+mod tickets;
 mod webhook;
 
 use std::sync::Arc;
@@ -161,9 +164,14 @@ async fn route(
         ([], _) if reads => channel::describe(&request).await,
         (["events"], &Method::DELETE) => erase::topics(&request).await,
         (["events", cursor], &Method::DELETE) => erase::event(&request, cursor).await,
+        (["tickets"], &Method::POST) => tickets::issue(&request, body).await,
+        (["renewals", sealed], &Method::POST) => tickets::renew(&request, sealed).await,
+        (["subscribers"], &Method::DELETE) => subscribers::disconnect(&request).await,
         (["events"], _) => Err(method_not_allowed("GET, HEAD, POST, DELETE, OPTIONS")),
         (["events", _], _) => Err(method_not_allowed("DELETE, OPTIONS")),
         (["stats" | "access"] | [], _) => Err(method_not_allowed("GET, HEAD, OPTIONS")),
+        (["tickets"] | ["renewals", _], _) => Err(method_not_allowed("POST, OPTIONS")),
+        (["subscribers"], _) => Err(method_not_allowed("GET, HEAD, DELETE, OPTIONS")),
         _ => Err(no_route()),
     }
 }

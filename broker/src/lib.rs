@@ -27,6 +27,7 @@ mod channel;
 mod client;
 mod clock;
 mod cloudevent;
+mod cluster;
 mod delivery;
 pub mod dev;
 mod drain;
@@ -34,6 +35,7 @@ mod fanout;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod http;
+mod identity;
 mod log;
 mod media_type;
 mod metrics;

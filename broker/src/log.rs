@@ -38,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use attach::age_seconds;
 pub(crate) use connect::{ConnectError, Nats};
+pub(crate) use direct::{ReadError, ReplyEnd, read_batch};
 pub(crate) use erase::EraseError;
 pub(crate) use page::Page;
 pub(crate) use page_cache::PageCache;

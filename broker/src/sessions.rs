@@ -1,6 +1,8 @@
 //! Every open stream of this process: the limits that admit it, its identity, a handle to close it, the stall timeout.
 
 mod admission;
+mod changes;
+mod grant_end;
 mod session;
 
 use std::{
@@ -15,10 +17,11 @@ use parking_lot::Mutex;
 use slab::Slab;
 use tokio::time::{Instant, interval};
 
-use crate::{client::Client, metrics::ChannelMetrics};
+use crate::{client::Client, identity::RandomId, metrics::ChannelMetrics};
 
 pub(crate) use admission::{Admission, AdmissionRequest, Refusal};
-pub(crate) use session::{Session, SessionId};
+pub(crate) use grant_end::GrantEnd;
+pub(crate) use session::{Session, SessionInfo};
 
 /// How often stalled streams are looked for.
 const STALL_CHECK_INTERVAL: Duration = Duration::from_millis(500);
@@ -36,7 +39,7 @@ struct Registry {
     sessions: Slab<Arc<Session>>,
     per_client: HashMap<Client, usize>,
     by_channel: HashMap<Arc<str>, ChannelSessions>,
-    last_id: u64,
+    by_id: HashMap<RandomId, HashSet<usize>>,
 }
 
 /// The streams of one channel, as keys of the registry.
@@ -61,14 +64,12 @@ impl Sessions {
         limits: &Limits,
         metrics: Arc<ChannelMetrics>,
     ) -> Result<Admission, Refusal> {
-        let AdmissionRequest { channel, client, subject, connection, stall_timeout, limit, kill } =
-            request;
+        let AdmissionRequest { session: info, client, connection, grant_left, limit } = request;
         let mut registry = self.registry.lock();
-        registry.check(&channel, &client, limits, limit)?;
+        registry.check(&info.channel, &client, limits, limit)?;
         let stream = connection.open_stream().ok_or(Refusal::Connections)?;
-        registry.last_id += 1;
-        let id = SessionId(registry.last_id);
-        let session = Arc::new(Session::new(id, channel, subject, stall_timeout, kill));
+        let grant_end = GrantEnd::new(self.began, grant_left);
+        let session = Arc::new(Session::new(info, client, grant_end));
         let key = registry.insert(Arc::clone(&session), client);
         drop(registry);
         Ok(Admission::new(Arc::clone(self), session, key, client, metrics, stream))
@@ -98,6 +99,14 @@ impl Sessions {
             None => Some(&sessions.all),
         });
         keys.into_iter().flatten().map(|key| Arc::clone(&registry.sessions[*key])).collect()
+    }
+
+    /// The streams with this id of a session, or of the ticket that they came with.
+    pub(crate) fn with_id(&self, channel: &str, id: RandomId) -> Vec<Arc<Session>> {
+        let registry = self.registry.lock();
+        let keys = registry.by_id.get(&id).into_iter().flatten();
+        let found = keys.map(|key| &registry.sessions[*key]);
+        found.filter(|session| **session.channel() == *channel).map(Arc::clone).collect()
     }
 
     /// Refuses new streams from now on. Returns every stream that was admitted, in no order.
@@ -166,6 +175,9 @@ impl Registry {
         if let Some(subject) = session.subject() {
             of_channel.by_subject.entry(Arc::clone(subject)).or_default().insert(key);
         }
+        for id in [session.info().id, session.info().renewal] {
+            self.by_id.entry(id).or_default().insert(key);
+        }
         entry.insert(session);
         key
     }
@@ -176,6 +188,14 @@ impl Registry {
             *count -= 1;
             if *count == 0 {
                 self.per_client.remove(client);
+            }
+        }
+        for id in [session.info().id, session.info().renewal] {
+            if let Some(keys) = self.by_id.get_mut(&id) {
+                keys.remove(&key);
+                if keys.is_empty() {
+                    self.by_id.remove(&id);
+                }
             }
         }
         let Some(of_channel) = self.by_channel.get_mut(&**session.channel()) else { return };

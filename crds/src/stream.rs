@@ -1,5 +1,7 @@
 //! The JetStream stream of a channel. The operator creates and updates it, or the broker with `nats.createStreams`. Pure.
 
+pub mod access;
+
 use std::{collections::HashMap, hash::Hasher as _, time::Duration};
 
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, StorageType};

@@ -15,7 +15,11 @@ pub(crate) enum Credential<'a> {
     /// A token or a key in `Authorization: Bearer` (RFC 6750).
     Bearer(&'a str),
     /// A ticket in the query.
-    Ticket(&'a str),
+    Ticket {
+        text: &'a str,
+        /// Whether the request has a cursor, as a client that reconnects does.
+        has_cursor: bool,
+    },
     /// A token or a ticket in a cookie that the URL asks for.
     Cookie(&'a str),
 }
@@ -26,7 +30,7 @@ impl Credential<'_> {
         match self {
             Self::None => "anonymous",
             Self::Bearer(text) if text.starts_with(API_KEY_PREFIX) => "api-key",
-            Self::Ticket(_) => "ticket",
+            Self::Ticket { .. } => "ticket",
             Self::Cookie(text) if text.starts_with(TICKET_PREFIX) => "ticket",
             Self::Bearer(_) | Self::Cookie(_) => "token",
         }

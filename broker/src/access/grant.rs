@@ -9,6 +9,8 @@ use eventcast_wire::{
     topic::Pattern,
 };
 
+use crate::identity::{Identity, RandomId};
+
 /// How a client proved who it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Way {
@@ -38,15 +40,6 @@ impl Way {
             Self::Kubernetes => "kubernetes",
         }
     }
-}
-
-/// Who a client is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Identity {
-    /// Who says so: the `iss` of a token, `api-keys`, or `kubernetes`.
-    pub(crate) issuer: Arc<str>,
-    /// The name of the client there.
-    pub(crate) subject: Arc<str>,
 }
 
 /// What a client may publish.
@@ -118,6 +111,8 @@ pub(crate) struct Grant {
     pub(crate) expires: Option<i64>,
     /// The class of its quota.
     pub(crate) quota: Option<Arc<str>>,
+    /// The ticket that it came with, and when that was issued.
+    pub(crate) ticket: Option<(RandomId, i64)>,
 }
 
 impl Grant {
@@ -142,6 +137,7 @@ impl Grant {
             issued_at: None,
             expires: None,
             quota: None,
+            ticket: None,
         }
     }
 

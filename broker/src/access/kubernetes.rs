@@ -35,8 +35,9 @@ use self::{
 };
 use super::{
     credential::{Denied, Invalid},
-    grant::{Grant, Identity, PublishGrant, Way},
+    grant::{Grant, PublishGrant, Way},
 };
+use crate::identity::Identity;
 
 /// How long a verified token is not verified again.
 const TOKEN_TTL: Duration = Duration::from_secs(60);
@@ -217,5 +218,6 @@ fn grant(verdict: &Verdict, claims: &Unverified, now: i64) -> Grant {
         issued_at: claims.issued_at,
         expires: Some(claims.expires.min(now.saturating_add(GRANT_SECONDS))),
         quota: None,
+        ticket: None,
     }
 }

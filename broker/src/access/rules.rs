@@ -7,9 +7,10 @@ use eventcast_wire::{grants::Topics, topic::Pattern};
 use serde_json::Value;
 
 use super::{
-    grant::{Grant, Identity, PublishGrant, Way},
+    grant::{Grant, PublishGrant, Way},
     template::{self, Claims},
 };
+use crate::identity::Identity;
 
 /// Patterns that one kind of grant may have.
 const MAX_PATTERNS: usize = 32;
@@ -29,6 +30,7 @@ pub(super) fn grant(issuer: &TokenIssuer, subject: &str, claims: &Claims) -> Gra
         issued_at: None,
         expires: None,
         quota: issuer.quota.as_deref().map(Arc::from),
+        ticket: None,
     }
 }
 

@@ -71,11 +71,11 @@ impl EventBody {
         self.last_write + self.heartbeat
     }
 
-    /// Ready when a heartbeat is due or the stream must end.
+    /// Ready when a heartbeat is due, or the end of the stream or of its grant needs attention.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let due = self.heartbeat_due();
-            let next = self.subscription.until.map_or(due, |until| due.min(until));
+            let next = self.subscription.next_deadline().map_or(due, |next| due.min(next));
             // Moved back only when it fires, so that a busy stream does not touch the timer wheel.
             if self.timer.deadline() > next {
                 self.timer.as_mut().reset(next);
@@ -105,6 +105,10 @@ impl EventBody {
             if let Some(reason) = self.subscription.close_reason(Instant::now()) {
                 self.ended = true;
                 self.control = Some(self.subscription.close(reason));
+                continue;
+            }
+            if let Some(notice) = self.subscription.expiry_notice(Instant::now()) {
+                self.control = Some(notice);
                 continue;
             }
             if let Some(frame) = self.next_event() {

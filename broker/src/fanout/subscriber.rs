@@ -65,11 +65,11 @@ impl Subscriber {
     pub(crate) fn new(
         log: Arc<Log>,
         metrics: Arc<ChannelMetrics>,
-        filter: Filter,
+        filter: Arc<Filter>,
         position: Position,
         incarnation: Incarnation,
     ) -> Self {
-        let (epoch, filter) = (incarnation.epoch, Arc::new(filter));
+        let epoch = incarnation.epoch;
         let behind = Some(Counted::new(&metrics.catching_up));
         Self { log, metrics, filter, position, epoch, acknowledged: position, load: None, behind }
     }

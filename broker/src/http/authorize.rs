@@ -33,7 +33,7 @@ impl Wanted {
         let action = match rest {
             ["access"] => None,
             ["subscribers", ..] => Some(Action::Manage),
-            ["tickets", ..] => Some(Action::Subscribe),
+            ["tickets" | "renewals", ..] => Some(Action::Subscribe),
             _ if changes => Some(Action::Publish),
             _ => Some(Action::Subscribe),
         };

@@ -4,9 +4,10 @@
 //! cookie counts only where the URL asks for it, because browsers add cookies to the requests of foreign pages.
 
 use eventcast_crds::config::Access;
+use eventcast_wire::cursor::Cursor;
 use http::{HeaderMap, StatusCode, header, request::Parts};
 
-use super::{cors, problem::Problem};
+use super::{cors, params::known, problem::Problem};
 use crate::access::{Credential, Denied, Invalid, allowed_origin};
 
 /// Bytes of a credential.
@@ -17,6 +18,7 @@ const MAX_CREDENTIAL_BYTES: usize = 8 << 10;
 pub(super) struct Presented {
     bearer: Option<String>,
     ticket: Option<String>,
+    has_cursor: bool,
     cookie: Option<String>,
 }
 
@@ -43,7 +45,12 @@ impl From<Invalid> for Rejected {
 impl Presented {
     /// Reads the credential of a request with `head`.
     pub(super) fn of(access: &Access, head: &Parts) -> Result<Self, Rejected> {
-        let mut found = Self { bearer: bearer(&head.headers)?, ..Self::default() };
+        let last_event_id = head.headers.get("last-event-id").and_then(|value| value.to_str().ok());
+        let mut found = Self {
+            bearer: bearer(&head.headers)?,
+            has_cursor: last_event_id.is_some_and(is_position),
+            ..Self::default()
+        };
         let query = form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes());
         for (name, value) in query {
             match &*name {
@@ -60,6 +67,9 @@ impl Presented {
                 "credentials" => {
                     allow_cookie(access, head)?;
                     found.cookie = Some(cookie(&head.headers, &access.cookie.name)?);
+                }
+                name if name == "from" || known::is_cursor(name) => {
+                    found.has_cursor |= is_position(&value);
                 }
                 _ => {}
             }
@@ -81,11 +91,17 @@ impl Presented {
     pub(super) fn credential(&self) -> Credential<'_> {
         match (&self.bearer, &self.ticket, &self.cookie) {
             (Some(token), _, _) => Credential::Bearer(token),
-            (None, Some(ticket), _) => Credential::Ticket(ticket),
+            (None, Some(ticket), _) => {
+                Credential::Ticket { text: ticket, has_cursor: self.has_cursor }
+            }
             (None, None, Some(cookie)) => Credential::Cookie(cookie),
             (None, None, None) => Credential::None,
         }
     }
+}
+
+fn is_position(text: &str) -> bool {
+    text.trim().parse::<Cursor>().is_ok()
 }
 
 fn two_credentials() -> Problem {

@@ -16,13 +16,13 @@ use super::{
     set,
 };
 use crate::{
-    access::Grant,
     broker::Broker,
     channel::Channel,
-    clock::now_nanos,
+    clock::{now_millis, now_nanos},
     fanout::{HeartbeatStyle, StreamSettings, Subscriber, Subscription, jittered_retry},
+    identity::RandomId,
     log::{Resolved, Start, Unavailable},
-    sessions::AdmissionRequest,
+    sessions::{AdmissionRequest, SessionInfo},
 };
 
 /// How long the log may take to resolve the start position.
@@ -49,15 +49,8 @@ pub(super) async fn handle(request: ChannelRequest<'_>) -> Result<Response<Answe
     }
     let (log, metrics) = (channel.log(), channel.metrics());
     let limits = broker.config().limits.clone();
-    let admission = AdmissionRequest {
-        channel: Arc::clone(channel.key()),
-        client: request.client(),
-        subject: request.grant.identity.as_ref().map(|identity| Arc::clone(&identity.subject)),
-        connection: Arc::clone(&request.context.connection),
-        stall_timeout: Duration::from_secs(delivery.stall_seconds),
-        limit: delivery.max_subscribers,
-        kill: request.context.kill.clone(),
-    };
+    let filter = Arc::new(filter);
+    let admission = admission_request(&request, &filter);
     let mut admission = match broker.sessions.admit(admission, &limits, Arc::clone(metrics)) {
         Ok(admission) => admission,
         Err(refusal) => {
@@ -71,6 +64,7 @@ pub(super) async fn handle(request: ChannelRequest<'_>) -> Result<Response<Answe
         return Ok(refuse(limits.overload, "unavailable", delivery));
     };
     admission.begin(start.label());
+    let session = admission.session().info().id;
     let mut subscriber =
         Subscriber::new(Arc::clone(log), Arc::clone(metrics), filter, position, incarnation);
     // A client that is cut off before its first event must resume where it began (docs/adr/0002).
@@ -82,7 +76,9 @@ pub(super) async fn handle(request: ChannelRequest<'_>) -> Result<Response<Answe
     let subscription = Subscription {
         subscriber,
         admission,
-        until: stream_end(&request.grant, delivery.max_age_seconds),
+        max_age_end: max_age_end(delivery.max_age_seconds),
+        renewal: channel.access().tickets().renewal_of(&request.grant, session),
+        noticed: None,
         settings,
         preamble: [opening, start_frame].concat().into(),
     };
@@ -101,16 +97,39 @@ fn with_topics(mut response: Response<Answer>, topics: Option<HeaderValue>) -> R
     response
 }
 
-/// When a stream that begins now must end: with its grant, or when it is `max_age_seconds` old, less up to 20 % of jitter; 0: no
-/// maximum age.
-fn stream_end(grant: &Grant, max_age_seconds: u64) -> Option<Instant> {
+/// When a stream that begins now reaches its maximum age, less up to 20 % of jitter; 0: never.
+fn max_age_end(max_age_seconds: u64) -> Option<Instant> {
     let ms = max_age_seconds * 1000;
     let age = (ms > 0).then(|| Duration::from_millis(fastrand::u64(ms - ms / 5..=ms)));
-    let left = grant.expires.map(|at| {
-        let nanos = at.saturating_mul(1_000_000_000).saturating_sub(now_nanos());
-        Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
-    });
-    age.into_iter().chain(left).min().map(|left| Instant::now() + left)
+    age.map(|age| Instant::now() + age)
+}
+
+fn admission_request(request: &ChannelRequest<'_>, filter: &Arc<Filter>) -> AdmissionRequest {
+    let config = request.channel.config();
+    let grant = &request.grant;
+    let id = RandomId::generate();
+    let now = now_millis();
+    let left = |at: i64| {
+        Duration::from_millis(
+            u64::try_from(at.saturating_mul(1000).saturating_sub(now)).unwrap_or(0),
+        )
+    };
+    AdmissionRequest {
+        session: SessionInfo {
+            id,
+            channel: Arc::clone(request.channel.key()),
+            identity: grant.identity.clone(),
+            renewal: grant.ticket.map_or(id, |(ticket, _)| ticket),
+            filter: Arc::clone(filter),
+            began_at: now,
+            stall_timeout: Duration::from_secs(config.delivery.stall_seconds),
+            kill: request.context.kill.clone(),
+        },
+        client: request.client(),
+        connection: Arc::clone(&request.context.connection),
+        grant_left: grant.expires.map(left),
+        limit: config.delivery.max_subscribers,
+    }
 }
 
 /// Refuses a stream that cannot be judged now.

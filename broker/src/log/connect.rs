@@ -141,13 +141,28 @@ impl Nats {
         }
     }
 
+    /// JetStream for what brokers share ([`crate::cluster`]).
+    pub(crate) fn state(&self) -> &jetstream::Context {
+        &self.history
+    }
+
+    /// Whether streams are created by brokers.
+    pub(crate) fn creates_streams(&self) -> bool {
+        self.create_streams
+    }
+
+    /// Counts the connections so far. A change means that the connection was lost in between.
+    pub(crate) fn connections(&self) -> watch::Receiver<u64> {
+        self.connected.clone()
+    }
+
     /// Whether the connected server is older than the oldest supported version.
     pub(super) fn is_too_old(&self) -> bool {
         nats::check_version(&self.tail.client().server_info().version).is_err()
     }
 
     /// Waits for the tail's connection. Without one, the client queues requests without a time limit.
-    pub(super) async fn wait_for_connection(&self) {
+    pub(crate) async fn wait_for_connection(&self) {
         let mut connected = self.connected.clone();
         while self.tail.client().connection_state() != State::Connected {
             // The state and the event may change in either order, so check again from time to time.
@@ -164,7 +179,7 @@ impl Nats {
         self.reached.fetch_or(up, Relaxed) || up
     }
 
-    pub(super) fn can_read(&self) -> bool {
+    pub(crate) fn can_read(&self) -> bool {
         self.history.client().connection_state() == State::Connected
     }
 

@@ -8,7 +8,7 @@ use eventcast_wire::cursor::Check;
 use futures_util::StreamExt;
 use tokio::time::timeout;
 
-use super::{Log, message};
+use super::{Log, Nats, message};
 
 /// How long a replica may take to send the next message of a reply.
 const DIRECT_GET_TIMEOUT: Duration = Duration::from_secs(1);
@@ -18,13 +18,13 @@ const LEADER_GET_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_REPLY_BYTES: u32 = 1 << 20;
 
 /// A stored message.
-pub(super) struct RawMessage {
-    pub(super) sequence: u64,
+pub(crate) struct RawMessage {
+    pub(crate) sequence: u64,
     /// When it was stored, in nanoseconds since 1970.
     pub(super) nanos: i64,
-    pub(super) subject: String,
+    pub(crate) subject: String,
     pub(super) headers: Option<HeaderMap>,
-    pub(super) payload: Bytes,
+    pub(crate) payload: Bytes,
 }
 
 impl RawMessage {
@@ -36,7 +36,7 @@ impl RawMessage {
 
 /// What a replica said at the end of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ReplyEnd {
+pub(crate) enum ReplyEnd {
     /// The replica has this many more messages.
     Pending(u64),
     /// The replica has no message at or after the requested sequence.
@@ -45,7 +45,7 @@ pub(super) enum ReplyEnd {
 
 /// Why a read failed. Every failure may be retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum ReadError {
+pub(crate) enum ReadError {
     #[error("NATS did not answer in time")]
     Timeout,
     #[error("a part of the reply was lost")]
@@ -72,53 +72,19 @@ impl Log {
     ) -> Result<(Vec<RawMessage>, ReplyEnd), ReadError> {
         let query =
             format!(r#"{{"seq":{sequence},"batch":{batch},"max_bytes":{MAX_REPLY_BYTES}}}"#);
-        let mut reply = self.direct_get(query).await?;
-        let (mut messages, mut previous) = (Vec::new(), 0);
-        loop {
-            let m = next(&mut reply).await?;
-            let last = || number(&m, "Nats-Last-Sequence");
-            match m.status.map(|s| s.as_u16()) {
-                None => {
-                    if last()? != previous {
-                        return Err(ReadError::Chain);
-                    }
-                    let raw = raw(m)?;
-                    previous = raw.sequence;
-                    messages.push(raw);
-                }
-                Some(204) if last()? != previous => return Err(ReadError::Chain),
-                Some(204) => {
-                    return Ok((messages, ReplyEnd::Pending(number(&m, "Nats-Num-Pending")?)));
-                }
-                Some(404) => return Ok((messages, ReplyEnd::NotFound)),
-                Some(status) => return Err(ReadError::Status(status)),
-            }
-        }
+        read_batch(&self.nats, &self.settings.stream, query).await
     }
 
     /// The sequence of the first message stored at `time` (RFC 3339) or later, from any replica.
     pub(super) async fn first_since(&self, time: &str) -> Result<Option<u64>, ReadError> {
         let query = format!(r#"{{"start_time":"{time}","batch":1}}"#);
-        let mut reply = self.direct_get(query).await?;
+        let mut reply = direct_get(&self.nats, &self.settings.stream, query).await?;
         let m = next(&mut reply).await?;
         match m.status.map(|s| s.as_u16()) {
             None => Ok(Some(raw(m)?.sequence)),
             Some(404 | 204) => Ok(None),
             Some(status) => Err(ReadError::Status(status)),
         }
-    }
-
-    async fn direct_get(&self, query: String) -> Result<Subscriber, ReadError> {
-        if !self.nats.can_read() {
-            return Err(ReadError::Disconnected);
-        }
-        let client = self.nats.history.client();
-        let inbox = client.new_inbox();
-        let reply = client.subscribe(inbox.clone()).await.map_err(|_| ReadError::Disconnected)?;
-        let subject = format!("$JS.API.DIRECT.GET.{}", self.settings.stream);
-        let sent = client.publish_with_reply(subject, inbox, query.into()).await;
-        sent.map_err(|_| ReadError::Disconnected)?;
-        Ok(reply)
     }
 
     /// The first message at or after `sequence`, from the leader.
@@ -160,6 +126,50 @@ impl Log {
             |q| q < state.first_sequence || (q <= state.last_sequence && deleted.contains(&q));
         Ok((low..=high).all(is_deleted))
     }
+}
+
+/// Reads the messages that `query` asks for, from any replica of `stream`. The chain of `Nats-Last-Sequence` headers proves that no part
+/// of the reply was lost. It does not prove that the replica has every message.
+pub(crate) async fn read_batch(
+    nats: &Nats,
+    stream: &str,
+    query: String,
+) -> Result<(Vec<RawMessage>, ReplyEnd), ReadError> {
+    let mut reply = direct_get(nats, stream, query).await?;
+    let (mut messages, mut previous) = (Vec::new(), 0);
+    loop {
+        let m = next(&mut reply).await?;
+        let last = || number(&m, "Nats-Last-Sequence");
+        match m.status.map(|s| s.as_u16()) {
+            None => {
+                if last()? != previous {
+                    return Err(ReadError::Chain);
+                }
+                let raw = raw(m)?;
+                previous = raw.sequence;
+                messages.push(raw);
+            }
+            Some(204) if last()? != previous => return Err(ReadError::Chain),
+            Some(204) => {
+                return Ok((messages, ReplyEnd::Pending(number(&m, "Nats-Num-Pending")?)));
+            }
+            Some(404) => return Ok((messages, ReplyEnd::NotFound)),
+            Some(status) => return Err(ReadError::Status(status)),
+        }
+    }
+}
+
+async fn direct_get(nats: &Nats, stream: &str, query: String) -> Result<Subscriber, ReadError> {
+    if !nats.can_read() {
+        return Err(ReadError::Disconnected);
+    }
+    let client = nats.history.client();
+    let inbox = client.new_inbox();
+    let reply = client.subscribe(inbox.clone()).await.map_err(|_| ReadError::Disconnected)?;
+    let subject = format!("$JS.API.DIRECT.GET.{stream}");
+    let sent = client.publish_with_reply(subject, inbox, query.into()).await;
+    sent.map_err(|_| ReadError::Disconnected)?;
+    Ok(reply)
 }
 
 async fn next(reply: &mut Subscriber) -> Result<Message, ReadError> {

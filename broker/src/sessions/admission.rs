@@ -2,29 +2,23 @@
 
 use std::{sync::Arc, time::Duration};
 
-use eventcast_wire::closing::CloseReason;
-use tokio_util::sync::CancellationToken;
-
-use super::{Session, Sessions};
+use super::{Session, SessionInfo, Sessions};
 use crate::{
     client::Client,
     metrics::ChannelMetrics,
     sockets::{Connection, StreamGuard},
 };
+use eventcast_wire::closing::CloseReason;
 
 /// A stream that asks to be admitted.
 pub(crate) struct AdmissionRequest {
-    /// The key of the channel.
-    pub(crate) channel: Arc<str>,
+    pub(crate) session: SessionInfo,
     pub(crate) client: Client,
-    /// Who subscribes, if the client was authenticated.
-    pub(crate) subject: Option<Arc<str>>,
     pub(crate) connection: Arc<Connection>,
-    pub(crate) stall_timeout: Duration,
+    /// How long its grant lasts from now; `None`: without end.
+    pub(crate) grant_left: Option<Duration>,
     /// The most streams of the channel; 0: no limit of its own.
     pub(crate) limit: usize,
-    /// Ends the connection or HTTP/2 stream below the body.
-    pub(crate) kill: CancellationToken,
 }
 
 /// Why a stream is refused.
@@ -117,7 +111,7 @@ impl Drop for Admission {
             let reason = self.session.close_reason().unwrap_or(CloseReason::Client);
             self.metrics.disconnected(reason);
             tracing::debug!(
-                session = %self.session.id(),
+                session = %self.session.info().id,
                 channel = &**self.session.channel(),
                 reason = reason.as_str(),
                 "stream ended"

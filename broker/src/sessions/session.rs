@@ -1,7 +1,6 @@
 //! One open stream, as the rest of the broker sees it.
 
 use std::{
-    fmt,
     sync::{
         Arc,
         atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
@@ -9,66 +8,79 @@ use std::{
     time::Duration,
 };
 
-use eventcast_wire::closing::CloseReason;
+use eventcast_wire::{closing::CloseReason, filter::Filter};
 use futures_util::task::AtomicWaker;
 use tokio_util::sync::CancellationToken;
 
-/// Names a session within this process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct SessionId(pub(super) u64);
+use super::GrantEnd;
+use crate::{
+    client::Client,
+    identity::{Identity, RandomId},
+};
 
-impl fmt::Display for SessionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
+/// What a stream is admitted with.
+pub(crate) struct SessionInfo {
+    pub(crate) id: RandomId,
+    /// The key of its channel.
+    pub(crate) channel: Arc<str>,
+    /// Who subscribed, if the client was authenticated.
+    pub(crate) identity: Option<Identity>,
+    /// What a renewal of its grant names: its ticket, or the session itself.
+    pub(crate) renewal: RandomId,
+    /// What it may read and asked for.
+    pub(crate) filter: Arc<Filter>,
+    /// When it began, in milliseconds since 1970.
+    pub(crate) began_at: i64,
+    /// How long the socket may accept nothing.
+    pub(crate) stall_timeout: Duration,
+    /// Ends the connection or HTTP/2 stream below the body.
+    pub(crate) kill: CancellationToken,
 }
 
 /// The identity of a stream, and a handle to end it.
 pub(crate) struct Session {
-    id: SessionId,
-    channel: Arc<str>,
-    /// Who subscribed, if the client was authenticated.
-    subject: Option<Arc<str>>,
+    info: SessionInfo,
+    client: Client,
+    grant_end: GrantEnd,
     waker: Arc<AtomicWaker>,
     /// A [`CloseReason`] as its code; 0 while the stream is to go on.
     close_reason: AtomicU8,
     /// When hyper took a frame and has not asked for another one since, in milliseconds of the registry; 0: it has asked.
     unread_since: AtomicU64,
-    stall_timeout: Duration,
-    kill: CancellationToken,
 }
 
 impl Session {
-    pub(super) fn new(
-        id: SessionId,
-        channel: Arc<str>,
-        subject: Option<Arc<str>>,
-        stall_timeout: Duration,
-        kill: CancellationToken,
-    ) -> Self {
+    pub(super) fn new(info: SessionInfo, client: Client, grant_end: GrantEnd) -> Self {
         Self {
-            id,
-            channel,
-            subject,
+            info,
+            client,
+            grant_end,
             waker: Arc::default(),
             close_reason: AtomicU8::new(0),
             unread_since: AtomicU64::new(0),
-            stall_timeout,
-            kill,
         }
     }
 
-    pub(crate) fn id(&self) -> SessionId {
-        self.id
+    pub(crate) fn info(&self) -> &SessionInfo {
+        &self.info
     }
 
-    /// The key of its channel.
-    pub(crate) fn channel(&self) -> &Arc<str> {
-        &self.channel
+    /// The client that limits are counted for.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
     }
 
-    pub(crate) fn subject(&self) -> Option<&Arc<str>> {
-        self.subject.as_ref()
+    /// When its grant ends.
+    pub(crate) fn grant_end(&self) -> &GrantEnd {
+        &self.grant_end
+    }
+
+    pub(super) fn channel(&self) -> &Arc<str> {
+        &self.info.channel
+    }
+
+    pub(super) fn subject(&self) -> Option<&Arc<str>> {
+        self.info.identity.as_ref().map(|identity| &identity.subject)
     }
 
     /// Wakes the sink.
@@ -78,7 +90,7 @@ impl Session {
 
     /// How long the socket may accept nothing.
     pub(crate) fn stall_timeout(&self) -> Duration {
-        self.stall_timeout
+        self.info.stall_timeout
     }
 
     /// Why the stream is to end, once [`close`](Self::close) was called.
@@ -86,21 +98,23 @@ impl Session {
         CloseReason::from_code(self.close_reason.load(Relaxed))
     }
 
-    /// Ends the stream: its sink sends the closing frames as soon as it runs. The first reason counts.
-    pub(crate) fn close(&self, reason: CloseReason) {
-        if self.close_reason.compare_exchange(0, reason as u8, Relaxed, Relaxed).is_ok() {
+    /// Ends the stream: its sink sends the closing frames as soon as it runs. The first reason counts. Returns whether this was it.
+    pub(crate) fn close(&self, reason: CloseReason) -> bool {
+        let first = self.close_reason.compare_exchange(0, reason as u8, Relaxed, Relaxed).is_ok();
+        if first {
             self.waker.wake();
         }
+        first
     }
 
     /// Ends the connection or HTTP/2 stream below the body, without closing frames.
     pub(super) fn kill(&self) {
-        self.kill.cancel();
+        self.info.kill.cancel();
     }
 
     pub(super) fn is_stalled(&self, now: u64) -> bool {
         let since = self.unread_since.load(Relaxed);
-        since != 0 && Duration::from_millis(now.saturating_sub(since)) > self.stall_timeout
+        since != 0 && Duration::from_millis(now.saturating_sub(since)) > self.info.stall_timeout
     }
 
     /// Sets since when hyper holds a frame; 0: it asks for the next one.

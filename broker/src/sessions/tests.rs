@@ -1,19 +1,29 @@
 //! The registry: limits, the index by channel and subject, the drain.
 
+use eventcast_wire::filter::Filter;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::identity::Identity;
 
 fn client(last: u8) -> Client {
     Client::of([192, 0, 2, last].into())
 }
 
 fn add(registry: &mut Registry, channel: &str, subject: Option<&str>, from: u8) -> usize {
-    registry.last_id += 1;
-    let id = SessionId(registry.last_id);
-    let (channel, subject) = (channel.into(), subject.map(Into::into));
-    let session =
-        Session::new(id, channel, subject, Duration::from_secs(1), CancellationToken::new());
+    let id = RandomId::generate();
+    let identity = subject.map(|subject| Identity { issuer: "i".into(), subject: subject.into() });
+    let info = SessionInfo {
+        id,
+        channel: channel.into(),
+        identity,
+        renewal: id,
+        filter: Arc::new(Filter::everything()),
+        began_at: 0,
+        stall_timeout: Duration::from_secs(1),
+        kill: CancellationToken::new(),
+    };
+    let session = Session::new(info, client(from), GrantEnd::new(Instant::now(), None));
     registry.insert(Arc::new(session), client(from))
 }
 
@@ -27,7 +37,10 @@ fn sessions_are_found_by_channel_and_subject_until_they_end() {
             .into()
     };
     let ids = |channel: &str, subject: Option<&str>| {
-        let mut ids: Vec<_> = sessions.select(channel, subject).iter().map(|s| s.id().0).collect();
+        let found = sessions.select(channel, subject);
+        let registry = sessions.registry.lock();
+        let number = |s: &Arc<Session>| registry.by_id[&s.info().id].iter().next().unwrap() + 1;
+        let mut ids: Vec<_> = found.iter().map(number).collect();
         ids.sort_unstable();
         ids
     };
@@ -43,6 +56,7 @@ fn sessions_are_found_by_channel_and_subject_until_they_end() {
     keys[1..].iter().for_each(|key| sessions.remove(*key, &client(1)));
     let registry = sessions.registry.lock();
     assert!(registry.by_channel.is_empty() && registry.per_client.is_empty(), "nothing is left");
+    assert!(registry.by_id.is_empty(), "nor here");
 }
 
 #[test]

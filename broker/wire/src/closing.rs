@@ -16,16 +16,25 @@ pub enum CloseReason {
     ChannelRemoved = 4,
     /// The client sent more data than a few bytes, on a stream that only the server writes to.
     UnexpectedInput = 5,
+    /// The client's grant has ended.
+    Expired = 6,
+    /// The client's grant was revoked.
+    Revoked = 7,
+    /// The client renewed its grant, and the new one does not cover the stream.
+    GrantChanged = 8,
 }
 
 impl CloseReason {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 9] = [
         Self::Client,
         Self::Draining,
         Self::MaxAge,
         Self::Stalled,
         Self::ChannelRemoved,
         Self::UnexpectedInput,
+        Self::Expired,
+        Self::Revoked,
+        Self::GrantChanged,
     ];
 
     /// The reason as clients and metrics see it.
@@ -38,6 +47,9 @@ impl CloseReason {
             Self::Stalled => "stalled",
             Self::ChannelRemoved => "channel-removed",
             Self::UnexpectedInput => "unexpected-input",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+            Self::GrantChanged => "grant-changed",
         }
     }
 

@@ -98,6 +98,19 @@ pub fn heartbeat(time: &str) -> Bytes {
     control("heartbeat", &Data { time }, None).into()
 }
 
+/// Tells the client that its grant ends at `expires_at` (RFC 3339), in `in_ms` milliseconds, and where it can renew it: a path to
+/// which it posts with a fresh credential; `None` if it cannot.
+#[must_use]
+pub fn expiring(expires_at: &str, in_ms: u64, renew: Option<&str>) -> Bytes {
+    #[derive(Serialize)]
+    struct Data<'a> {
+        expires_at: &'a str,
+        in_ms: u64,
+        renew: Option<&'a str>,
+    }
+    control("expiring", &Data { expires_at, in_ms, renew }, None).into()
+}
+
 /// Announces that the server closes the stream.
 #[must_use]
 pub fn closing(reason: &str, retry_ms: u64) -> Bytes {

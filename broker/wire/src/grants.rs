@@ -43,6 +43,12 @@ impl Topics {
         Self { patterns: Some(Vec::new()), broadcast: false }
     }
 
+    /// The same topics, without events that have none.
+    #[must_use]
+    pub fn without_broadcast(self) -> Self {
+        Self { broadcast: false, ..self }
+    }
+
     /// Whether it covers every event.
     #[must_use]
     pub fn is_everything(&self) -> bool {
@@ -120,7 +126,8 @@ impl Topics {
         if narrowed.topics().is_empty() {
             patterns.clone_from(granted);
         }
-        for pattern in narrowed.topics() {
+        // What was narrowed to no topic stays so.
+        for pattern in narrowed.topics().iter().filter(|p| **p != Pattern::nothing()) {
             let met: Vec<_> = granted.iter().filter_map(|p| p.meet(pattern)).collect();
             if met.is_empty() {
                 return Err(NotGranted::Pattern(pattern.text().to_owned()));

@@ -8,7 +8,13 @@ use std::{
     thread,
 };
 
-use tracing_subscriber::EnvFilter;
+use tracing::{Level, Metadata};
+use tracing_subscriber::{
+    EnvFilter, Layer as _,
+    filter::{FilterExt as _, filter_fn},
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
 
 use crate::supervise::message;
 
@@ -36,17 +42,26 @@ pub fn panics() -> u64 {
 /// `filter` is invalid.
 pub fn start(filter: &str, format: LogFormat) -> Result<(), String> {
     let filter = EnvFilter::try_new(filter).map_err(|e| format!("--log: {e}"))?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let layer = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
-    match format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().init(),
-    }
+    let layer = match format {
+        LogFormat::Text => layer.boxed(),
+        LogFormat::Json => layer.json().boxed(),
+    };
+    let layer = layer.with_filter(filter.and(filter_fn(|event| !may_show_secrets(event))));
+    tracing_subscriber::registry().with(layer).init();
     panic::set_hook(Box::new(log_panic));
     Ok(())
+}
+
+/// Whether an event of a library may have keys and tokens in it. It is not logged, whatever level is asked for.
+fn may_show_secrets(event: &Metadata<'_>) -> bool {
+    // async-nats logs messages at trace, h2 logs heads at debug.
+    const LIMITS: [(&str, Level); 2] = [("async_nats", Level::DEBUG), ("h2", Level::INFO)];
+    let library = event.target().split("::").next().unwrap_or_default();
+    LIMITS.iter().any(|(name, most)| library == *name && *event.level() > *most)
 }
 
 /// Counts a panic and logs it in the format of the log, whether it is caught or not.

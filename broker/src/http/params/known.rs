@@ -48,6 +48,16 @@ pub(crate) const CHANNEL: Known =
     Known { resource: "the description of a channel", params: &[], cursor: false, headers: &[] };
 pub(crate) const ACCESS: Known =
     Known { resource: "the grant of a client", params: &[], cursor: false, headers: &[] };
+pub(crate) const TICKETS: Known =
+    Known { resource: "taking a ticket", params: &[], cursor: false, headers: &[] };
+pub(crate) const RENEWALS: Known =
+    Known { resource: "renewing a grant", params: &[], cursor: false, headers: &[] };
+pub(crate) const DISCONNECT: Known = Known {
+    resource: "disconnecting subscribers",
+    params: &["subject", "session"],
+    cursor: false,
+    headers: &[],
+};
 pub(crate) const CHANNELS: Known =
     Known { resource: "the list of channels", params: &[], cursor: false, headers: &[] };
 
@@ -59,7 +69,7 @@ const MAX_ECHOED_NAME_CHARS: usize = 64;
 
 /// Whether a parameter is a spelling of `lastEventId`. Polyfills and Mercure use different cases, with or without `-` and `_`; one
 /// polyfill adds the prefix `evs_`.
-pub(super) fn is_cursor(name: &str) -> bool {
+pub(crate) fn is_cursor(name: &str) -> bool {
     let plain = name.to_ascii_lowercase().replace(['-', '_'], "");
     plain == "lasteventid" || plain == "evslasteventid"
 }

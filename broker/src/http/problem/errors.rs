@@ -8,6 +8,7 @@ use http::StatusCode;
 use super::Problem;
 use crate::{
     broker::TooManyQueries,
+    cluster::NotStored,
     log::{EraseError, PublishError, Unavailable},
 };
 
@@ -108,6 +109,14 @@ impl From<&PublishError> for Problem {
                 Self::new(StatusCode::BAD_GATEWAY, "refused", "Not stored", format!("{error}."))
             }
         }
+    }
+}
+
+impl From<NotStored> for Problem {
+    fn from(_: NotStored) -> Self {
+        let detail =
+            "Nothing was changed, because NATS did not confirm it. Retry after Retry-After.";
+        Self::unavailable("unavailable", detail).retry_after(QUERY_RETRY_AFTER)
     }
 }
 

@@ -3,7 +3,7 @@
 //! A connection has one entry in the timer wheel for its next heartbeat or the end of its stream, replaced only when it fires, and
 //! one more while its socket buffer is full.
 
-use eventcast_wire::closing::CloseReason;
+use eventcast_wire::{closing::CloseReason, frame::Chunk};
 use tokio::time::Instant;
 
 use super::{EventLoop, millis};
@@ -51,10 +51,15 @@ impl EventLoop {
             let channel = &self.channels[connection.registration.channel as usize];
             connection.last_write = channel.last_write(key, connection);
         }
-        if connection.subscription.close_reason(Instant::now()).is_some() {
+        let clock = Instant::now();
+        if connection.subscription.close_reason(clock).is_some() {
             self.leave_index(key);
-        } else if now >= heartbeat_due(connection) {
-            self.send_heartbeat(key);
+        } else {
+            let heartbeat = now >= heartbeat_due(connection);
+            let notice = connection.subscription.is_notice_due(clock);
+            if (heartbeat || notice) && self.is_between_events(key) {
+                self.send_control(key, clock);
+            }
         }
         if let Some(connection) = self.connections.get(key as usize) {
             let next = next_deadline(connection, now);
@@ -62,23 +67,30 @@ impl EventLoop {
         }
     }
 
-    /// Sends a heartbeat, unless events are about to be written anyway.
-    fn send_heartbeat(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key as usize) else { return };
-        if connection.caught_up {
-            let channel = &self.channels[connection.registration.channel as usize];
-            if channel.is_pending(key, connection) {
-                return;
-            }
-            channel.settle(key, connection);
-        } else if connection.closing
-            || connection.blocked_since.is_some()
-            || connection.has_unwritten()
-        {
-            return;
+    /// Whether a control frame can be written now: no event is about to be written, nor a part of one.
+    fn is_between_events(&mut self, key: Key) -> bool {
+        let Some(connection) = self.connections.get_mut(key as usize) else { return false };
+        if !connection.caught_up {
+            // Also while it catches up: its filter may exclude everything in a long past.
+            return !connection.closing
+                && connection.blocked_since.is_none()
+                && !connection.has_unwritten();
         }
-        // Also while it catches up: its filter may exclude everything in a long past.
-        connection.queue_heartbeat();
+        let channel = &self.channels[connection.registration.channel as usize];
+        if channel.is_pending(key, connection) {
+            return false;
+        }
+        channel.settle(key, connection);
+        true
+    }
+
+    /// Sends the notice that the grant will end, if it is due, else a heartbeat.
+    fn send_control(&mut self, key: Key, clock: Instant) {
+        let Some(connection) = self.connections.get_mut(key as usize) else { return };
+        match connection.subscription.expiry_notice(clock) {
+            Some(notice) => connection.unwritten = Chunk::of(&notice).wire().clone(),
+            None => connection.queue_heartbeat(),
+        }
         self.flush(key);
     }
 
@@ -128,10 +140,10 @@ fn heartbeat_due(connection: &ShardConnection) -> u64 {
     connection.last_write + millis(connection.heartbeat)
 }
 
-/// When the connection needs attention next: its heartbeat, or the end of its stream.
+/// When the connection needs attention next: its heartbeat, the end of its stream, or the notice of the end of its grant.
 pub(super) fn next_deadline(connection: &ShardConnection, now: u64) -> u64 {
-    let left =
-        connection.subscription.until.map(|until| until.saturating_duration_since(Instant::now()));
+    let next = connection.subscription.next_deadline();
+    let left = next.map(|next| next.saturating_duration_since(Instant::now()));
     let stream_end = left.map_or(u64::MAX, |left| now + millis(left) + 1);
     heartbeat_due(connection).max(now + RECHECK_DELAY).min(stream_end.max(now + END_RECHECK_DELAY))
 }

@@ -1,0 +1,115 @@
+//! Keeps the shared state of a channel up to date.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, interval, sleep},
+};
+
+use super::{
+    records::{Record, Revocation, Revoked},
+    state::SharedState,
+    store::{NotStored, Store},
+};
+use crate::clock::now_millis;
+
+/// How often everything is read again.
+const READ_INTERVAL: Duration = Duration::from_secs(60);
+/// How long to wait after a failure.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
+const LAST_REASON: &str = "the shared state of access could not be read; it is read again";
+
+impl SharedState {
+    /// Follows the stream until the future is dropped. `on_change` is called after each record was taken over.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub(crate) async fn follow(self: Arc<Self>, store: Store, on_change: impl Fn(&Record)) {
+        let mut needed = self.needed();
+        let mut connected = store.nats().connections();
+        loop {
+            wait_for(&mut needed, true).await;
+            connected.mark_unchanged();
+            store.nats().wait_for_connection().await;
+            // First subscribed, then read: what is stored in between comes twice, which changes nothing.
+            let Some(mut changes) = store.subscribe().await else {
+                sleep(RETRY_DELAY).await;
+                continue;
+            };
+            let mut tick = interval(READ_INTERVAL);
+            tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                tokio::select! {
+                    _ = tick.tick() => self.read(&store, &on_change).await,
+                    () = self.wanted() => self.read(&store, &on_change).await,
+                    _ = connected.changed() => self.read(&store, &on_change).await,
+                    record = store.next(&mut changes) => match record {
+                        Some(Some(record)) => {
+                            self.apply(&record);
+                            on_change(&record);
+                        }
+                        Some(None) => tracing::debug!("ignored an access record of an unknown form"),
+                        None => break,
+                    },
+                    () = wait_for(&mut needed, false) => break,
+                }
+            }
+        }
+    }
+
+    async fn read(&self, store: &Store, on_change: &impl Fn(&Record)) {
+        loop {
+            let read = store.read(|record| {
+                self.apply(&record);
+                on_change(&record);
+            });
+            match read.await {
+                Ok(()) => break,
+                Err(error) => {
+                    tracing::debug!(%error, LAST_REASON);
+                    // Without the stream there is nothing to know, and no key for tickets.
+                    if store.is_missing().await && store.create().await == Ok(false) {
+                        break;
+                    }
+                    sleep(RETRY_DELAY).await;
+                }
+            }
+        }
+        self.prune();
+        self.ensure_key(store).await;
+        self.was_read();
+    }
+
+    /// Makes the key of today, if tickets may be issued.
+    async fn ensure_key(&self, store: &Store) {
+        let today = u32::try_from(now_millis() / 86_400_000).unwrap_or(0);
+        if !self.wants_keys() || self.has_key(today) {
+            return;
+        }
+        match store.make_key(today).await {
+            // It is republished, or was read by another broker first: either way it is read at once.
+            Ok(()) | Err(NotStored::Exists) => {
+                let read = store.read(|record| self.apply(&record));
+                if let Err(error) = read.await {
+                    tracing::debug!(%error, LAST_REASON);
+                }
+            }
+            Err(error) => tracing::debug!(%error, "the key of tickets of today was not made"),
+        }
+    }
+}
+
+/// Waits until the state is needed, or is not.
+async fn wait_for(needed: &mut watch::Receiver<bool>, value: bool) {
+    if needed.wait_for(|needed| *needed == value).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+impl Revocation {
+    /// Revokes what began before now.
+    pub(crate) fn now(what: Revoked) -> Self {
+        Self { what, before: now_millis() }
+    }
+}

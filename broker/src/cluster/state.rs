@@ -1,0 +1,235 @@
+//! What a broker knows of a channel's keys, revocations and renewals.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
+
+use parking_lot::RwLock;
+use tokio::{
+    sync::{Notify, watch},
+    time::{Duration, Instant, timeout},
+};
+
+use super::records::{KEY_LIFE, REVOCATION_LIFE, Record, Renewal, Revocation, Revoked, TicketKey};
+use crate::{
+    clock::now_millis,
+    identity::{Identity, RandomId},
+};
+
+/// A key is used for new tickets this long after it was seen, so that all brokers have it.
+const KEY_SETTLING_TIME: Duration = Duration::from_secs(30);
+/// Between two readings that an unknown key asks for.
+const UNKNOWN_KEY_COOLDOWN: Duration = Duration::from_secs(1);
+/// How long a request waits for such a reading.
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The state that the brokers of one channel share.
+pub(crate) struct SharedState {
+    known: RwLock<Known>,
+    /// Counts the complete readings of the stream. The state is known after the first.
+    readings: watch::Sender<u64>,
+    /// Asks for a reading now.
+    wanted: Notify,
+    last_wanted: RwLock<Option<Instant>>,
+    /// Whether the channel has credentials that need this state. Otherwise nothing is read.
+    needed: watch::Sender<bool>,
+    /// Whether tickets may be issued, for which there must be a key.
+    tickets: AtomicBool,
+}
+
+#[derive(Default)]
+struct Known {
+    keys: BTreeMap<u32, (TicketKey, Instant)>,
+    /// The time before which everything is revoked, in milliseconds since 1970.
+    revocations: HashMap<Revoked, i64>,
+    renewals: HashMap<RandomId, Renewal>,
+}
+
+impl SharedState {
+    pub(crate) fn new() -> Self {
+        Self {
+            known: RwLock::default(),
+            readings: watch::channel(0).0,
+            wanted: Notify::new(),
+            last_wanted: RwLock::default(),
+            needed: watch::channel(false).0,
+            tickets: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether the state was read. Before that, no credential can be judged.
+    pub(crate) fn is_known(&self) -> bool {
+        *self.readings.borrow() > 0
+    }
+
+    /// Waits for the first reading, for a while. Returns whether the state is known.
+    pub(crate) async fn wait_until_known(&self) -> bool {
+        let mut readings = self.readings.subscribe();
+        let first = timeout(READ_TIMEOUT, readings.wait_for(|n| *n > 0)).await;
+        matches!(first, Ok(Ok(_)))
+    }
+
+    /// Says whether the state is needed, and whether tickets may be issued.
+    pub(crate) fn set_needed(&self, needed: bool, tickets: bool) {
+        self.tickets.store(tickets, Relaxed);
+        self.needed.send_replace(needed);
+    }
+
+    pub(super) fn needed(&self) -> watch::Receiver<bool> {
+        self.needed.subscribe()
+    }
+
+    pub(super) fn wants_keys(&self) -> bool {
+        self.tickets.load(Relaxed)
+    }
+
+    /// Completes when a reading is asked for.
+    pub(super) async fn wanted(&self) {
+        self.wanted.notified().await;
+    }
+
+    pub(crate) fn was_read(&self) {
+        self.readings.send_modify(|n| *n += 1);
+    }
+
+    /// Takes a record over. The order of records of one subject does not matter, and repeating one changes nothing.
+    pub(crate) fn apply(&self, record: &Record) {
+        let mut known = self.known.write();
+        match record {
+            Record::Key(key) => {
+                known.keys.entry(key.day).or_insert_with(|| (key.clone(), Instant::now()));
+            }
+            Record::Revocation(Revocation { what, before }) => {
+                let at = known.revocations.entry(what.clone()).or_insert(*before);
+                *at = (*at).max(*before);
+            }
+            Record::Renewal(renewal) => {
+                let newer =
+                    known.renewals.get(&renewal.id).is_none_or(|old| old.until <= renewal.until);
+                if newer {
+                    known.renewals.insert(renewal.id, renewal.clone());
+                }
+            }
+        }
+    }
+
+    /// Forgets what has expired.
+    pub(super) fn prune(&self) {
+        let now = now_millis();
+        let mut known = self.known.write();
+        let today = u32::try_from(now / 86_400_000).unwrap_or(0);
+        let days = u32::try_from(KEY_LIFE.as_secs() / 86_400).unwrap_or(2);
+        known.keys.retain(|day, _| day + days >= today);
+        let oldest = now - i64::try_from(REVOCATION_LIFE.as_millis()).unwrap_or(0);
+        known.revocations.retain(|_, before| *before > oldest);
+        known.renewals.retain(|_, renewal| renewal.until.saturating_mul(1000) > now);
+    }
+
+    /// The newest key that all brokers know, or the newest of all if there is none.
+    pub(crate) fn current_key(&self) -> Option<TicketKey> {
+        let known = self.known.read();
+        let settled = |seen: &Instant| seen.elapsed() >= KEY_SETTLING_TIME;
+        let newest = known.keys.values().rev().find(|(_, seen)| settled(seen));
+        newest.or_else(|| known.keys.values().next_back()).map(|(key, _)| key.clone())
+    }
+
+    pub(super) fn has_key(&self, day: u32) -> bool {
+        self.known.read().keys.contains_key(&day)
+    }
+
+    /// The key of `day`. One that is unknown is looked for in the stream, once in a while.
+    pub(crate) async fn key(&self, day: u32) -> Option<TicketKey> {
+        let known = || self.known.read().keys.get(&day).map(|(key, _)| key.clone());
+        if let Some(key) = known() {
+            return Some(key);
+        }
+        let may_read = {
+            let mut last = self.last_wanted.write();
+            let may = last.is_none_or(|at| at.elapsed() >= UNKNOWN_KEY_COOLDOWN);
+            if may {
+                *last = Some(Instant::now());
+            }
+            may
+        };
+        if may_read {
+            let mut readings = self.readings.subscribe();
+            readings.mark_unchanged();
+            self.wanted.notify_one();
+            if timeout(READ_TIMEOUT, readings.changed()).await.is_err() {
+                return None;
+            }
+        }
+        known()
+    }
+
+    /// Whether what was issued to `subject` at `issued_at`, in seconds since 1970, is revoked. If that time is unknown, any revocation
+    /// counts.
+    pub(crate) fn is_revoked(&self, subject: &str, issued_at: Option<i64>) -> bool {
+        let before = self.revoked_before(&Revoked::Subject(subject.into()));
+        before.is_some_and(|before| issued_at.is_none_or(|at| at <= before / 1000))
+    }
+
+    /// The time before which `what` is revoked, in milliseconds since 1970.
+    pub(crate) fn revoked_before(&self, what: &Revoked) -> Option<i64> {
+        let known = self.known.read();
+        if known.revocations.is_empty() { None } else { known.revocations.get(what).copied() }
+    }
+
+    /// The renewal of `id` for `identity`.
+    pub(crate) fn renewal(&self, id: RandomId, identity: &Identity) -> Option<Renewal> {
+        let known = self.known.read();
+        known.renewals.get(&id).filter(|renewal| renewal.identity == *identity).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(day: u32) -> Record {
+        Record::Key(TicketKey { day, key: [1; 32] })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_key_is_used_once_all_brokers_have_it() {
+        let state = SharedState::new();
+        assert!(state.current_key().is_none());
+        state.apply(&key(10));
+        assert_eq!(state.current_key().map(|k| k.day), Some(10), "there is no other");
+        tokio::time::advance(KEY_SETTLING_TIME).await;
+        state.apply(&key(11));
+        assert_eq!(state.current_key().map(|k| k.day), Some(10));
+        tokio::time::advance(KEY_SETTLING_TIME).await;
+        state.apply(&key(11));
+        assert_eq!(state.current_key().map(|k| k.day), Some(11));
+    }
+
+    #[test]
+    fn the_latest_revocation_counts() {
+        let state = SharedState::new();
+        let revoke = |before| {
+            Record::Revocation(Revocation { what: Revoked::Subject("ann".into()), before })
+        };
+        assert!(!state.is_revoked("ann", None));
+        state.apply(&revoke(5000));
+        state.apply(&revoke(3000));
+        assert!(state.is_revoked("ann", Some(5)) && state.is_revoked("ann", None));
+        assert!(!state.is_revoked("ann", Some(6)) && !state.is_revoked("bob", None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn unknown_keys_cause_one_reading_in_a_while() {
+        let state = SharedState::new();
+        let reader = async {
+            state.wanted().await;
+            state.apply(&key(7));
+            state.was_read();
+        };
+        let (found, ()) = tokio::join!(state.key(7), reader);
+        assert_eq!(found.map(|k| k.day), Some(7));
+        let began = Instant::now();
+        assert!(state.key(8).await.is_none(), "within the cooldown");
+        assert_eq!(began.elapsed(), Duration::ZERO, "nothing was waited for");
+    }
+}

@@ -1,0 +1,54 @@
+//! What records of other brokers do to open streams: revocations close them, and renewals move the ends of their grants.
+
+use eventcast_wire::closing::CloseReason;
+use tokio::time::Duration;
+
+use super::{Session, Sessions};
+use crate::{
+    access::patterns,
+    clock::now_millis,
+    cluster::{Record, Renewal, Revocation, Revoked},
+};
+
+impl Sessions {
+    /// Applies `record` of the channel with the key `channel`.
+    pub(crate) fn apply(&self, channel: &str, record: &Record) {
+        match record {
+            Record::Key(_) => {}
+            Record::Revocation(revocation) => {
+                self.revoke(channel, revocation);
+            }
+            Record::Renewal(renewal) => {
+                for session in self.with_id(channel, renewal.id) {
+                    session.renew(renewal);
+                }
+            }
+        }
+    }
+
+    /// Closes the streams that `revocation` ends. Returns how many it closed.
+    pub(crate) fn revoke(&self, channel: &str, revocation: &Revocation) -> usize {
+        let selected = match &revocation.what {
+            Revoked::Subject(subject) => self.select(channel, Some(subject)),
+            Revoked::Id(id) => self.with_id(channel, *id),
+        };
+        let ended = selected.iter().filter(|s| s.info().began_at <= revocation.before);
+        ended.filter(|session| session.close(CloseReason::Revoked)).count()
+    }
+}
+
+impl Session {
+    /// Moves the end of the grant, if the new one still covers the stream; otherwise the client is to reconnect with it.
+    fn renew(&self, renewal: &Renewal) {
+        if self.info().identity.as_ref() != Some(&renewal.identity) {
+            return;
+        }
+        let granted = patterns(&renewal.topics, renewal.broadcast);
+        if !granted.contains(&self.info().filter.covered()) {
+            self.close(CloseReason::GrantChanged);
+            return;
+        }
+        let left = renewal.until.saturating_mul(1000).saturating_sub(now_millis());
+        self.grant_end().set(Duration::from_millis(u64::try_from(left).unwrap_or(0)));
+    }
+}
