@@ -5,18 +5,25 @@
 
 mod api_keys;
 mod authenticate;
+mod cache;
 mod credential;
 mod grant;
 mod jwt;
+mod keys;
 mod kubernetes;
 mod origins;
+mod refusals;
 mod rules;
 mod seal;
 mod template;
 mod tickets;
+mod tokens;
 
+pub(crate) use api_keys::{Minted, Permissions, mint};
 pub(crate) use authenticate::AccessControl;
 pub(crate) use credential::{Credential, Denied, Invalid};
 pub(crate) use grant::{Grant, PublishGrant, Way};
+pub(crate) use jwt::crypto::install as install_crypto;
+pub(crate) use keys::Tasks;
 pub(crate) use origins::allowed_origin;
 pub(crate) use tickets::{AnotherClient, Renewal, TicketRequest, patterns};

@@ -3,7 +3,11 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Parser, Subcommand};
-use eventcast_broker::{dev, reload::ConfigSource};
+use eventcast_broker::{
+    commands::{key, token},
+    dev,
+    reload::ConfigSource,
+};
 use eventcast_crds::config::load::Override;
 use eventcast_runtime::{program::Failure, telemetry::LogFormat};
 
@@ -29,6 +33,10 @@ pub(crate) enum Command {
     Dev(dev::Options),
     /// Check a configuration file and exit. Unknown keys are errors.
     Check(CheckArgs),
+    /// Make an API key: prints the key, and the entry of the Secret that lets it in.
+    Key(key::Options),
+    /// For development only: sign a token with the secret of a key file, which is made if it is missing.
+    Token(token::Options),
 }
 
 #[derive(clap::Args)]

@@ -8,7 +8,7 @@ use eventcast_runtime::supervise::Supervisor;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    access::AccessControl,
+    access::{AccessControl, Tasks},
     cluster::{SharedState, Store},
     log::Log,
     metrics::ChannelMetrics,
@@ -22,6 +22,8 @@ pub(crate) struct Channel {
     config: ArcSwap<ChannelConfig>,
     rate_limit: ArcSwap<RateLimit>,
     access: ArcSwap<AccessControl>,
+    /// What the tasks of access control run under.
+    tasks: Tasks,
     shared: Arc<SharedState>,
     store: Store,
     log: Arc<Log>,
@@ -47,7 +49,9 @@ impl Channel {
         let rate_limit = ArcSwap::from_pointee(RateLimit::new(&config.publishing));
         let key: Arc<str> = config.key().into();
         let shared = Arc::new(SharedState::new());
-        let access = ArcSwap::from_pointee(AccessControl::new(config, &shared));
+        let tasks = Tasks { supervisor: supervisor.clone(), stop: stop.clone() };
+        let access = AccessControl::new(config, &shared, None, &tasks);
+        let access = ArcSwap::from_pointee(access);
         let following = Arc::clone(&shared).follow(store.clone(), {
             let sessions = Arc::clone(sessions);
             let key = Arc::clone(&key);
@@ -56,7 +60,7 @@ impl Channel {
         let task = format!("shared state of {key}");
         supervisor.spawn(task, &stop, stop.clone().run_until_cancelled_owned(following));
         let config = ArcSwap::from_pointee(config.clone());
-        Arc::new(Self { key, config, rate_limit, access, shared, store, log, metrics, stop })
+        Arc::new(Self { key, config, rate_limit, access, tasks, shared, store, log, metrics, stop })
     }
 
     /// `<namespace>/<name>`.
@@ -108,7 +112,8 @@ impl Channel {
                 self.rate_limit.store(Arc::new(RateLimit::new(&new.publishing)));
             }
             if old.access != new.access {
-                let access = AccessControl::new(new, &self.shared);
+                let access =
+                    AccessControl::new(new, &self.shared, Some(&self.access()), &self.tasks);
                 self.access.store(Arc::new(access));
             }
             self.config.store(Arc::new(new.clone()));

@@ -18,6 +18,7 @@
 //! - `sessions`, `access`, `delivery`: open streams, what they may read, and the ledger of what they received.
 //! - `broker`, `channel`: what a running broker holds; `client`, `budget`, `rate_limit`, `sockets`: its limits.
 //! - `reload`, `readiness`, `drain`, `admin`, `dev`: startup, configuration and shutdown of the process.
+//! - `commands`: the other commands of the program: API keys, and tokens for development.
 
 mod access;
 mod admin;
@@ -28,6 +29,7 @@ mod client;
 mod clock;
 mod cloudevent;
 mod cluster;
+pub mod commands;
 mod delivery;
 pub mod dev;
 mod drain;
@@ -148,6 +150,7 @@ pub async fn run(
     supervisor: Supervisor,
     shutdown: CancellationToken,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    access::install_crypto()?;
     let metrics = Metrics::new()?;
     let ValidConfig { config, unknown, text } = first;
     report_unknown_keys(&metrics, &unknown);

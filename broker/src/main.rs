@@ -5,7 +5,12 @@ mod args;
 use std::process::ExitCode;
 
 use clap::Parser;
-use eventcast_broker::{Listeners, dev, reload::ConfigSource};
+use eventcast_broker::{
+    Listeners,
+    commands::{key, token},
+    dev,
+    reload::ConfigSource,
+};
 use eventcast_runtime::{
     program::{self, Failure},
     supervise::Supervisor,
@@ -37,6 +42,8 @@ async fn dispatch(command: Command, shutdown: CancellationToken) -> Result<(), F
             let ended = eventcast_broker::run(first, source, listeners, supervisor, shutdown);
             ended.await.map_err(Failure::failed)
         }
+        Command::Key(options) => print(&key::run(&options).map_err(Failure::usage)?),
+        Command::Token(options) => print(&token::run(&options).map_err(Failure::usage)?),
         Command::Dev(options) => dev::run(options, shutdown).await.map_err(Failure::failed),
     }
 }
@@ -59,6 +66,12 @@ async fn check(source: &ConfigSource, nats: bool) -> Result<(), Failure> {
             return Err(Failure::failed(problems.join("\n")));
         }
     }
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the result of the command")]
+fn print(text: &str) -> Result<(), Failure> {
+    print!("{text}");
     Ok(())
 }
 

@@ -3,9 +3,11 @@
 //! They are polled, for the reason that the configuration is ([`crate::reload`]).
 
 use std::{
+    collections::BTreeMap,
     io::{self, Read as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tokio::time::{MissedTickBehavior, interval};
@@ -47,7 +49,8 @@ impl WatchedFiles {
     }
 }
 
-fn read(path: &Path) -> Content {
+/// Reads a file once.
+pub(crate) fn read(path: &Path) -> Content {
     let read = || {
         let mut content = Vec::new();
         std::fs::File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut content)?;
@@ -57,4 +60,72 @@ fn read(path: &Path) -> Content {
         Ok::<_, io::Error>(content)
     };
     read().map_err(|error| error.kind())
+}
+
+/// The files of a folder and what was last read of them. Hidden files, with which the kubelet replaces all others at once, are left out.
+pub(crate) struct WatchedFolder {
+    path: PathBuf,
+    /// The most files that are read; of more, the first by name.
+    limit: usize,
+    /// Names, sizes, times of change and inodes at the last look: the files are read again only if these differ.
+    seen: Option<Listing>,
+}
+
+type Listing = Result<BTreeMap<String, (u64, SystemTime, u64)>, io::ErrorKind>;
+
+impl WatchedFolder {
+    pub(crate) fn new(path: PathBuf, limit: usize) -> Self {
+        Self { path, limit, seen: None }
+    }
+
+    /// Reads all files.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub(crate) fn read(&mut self) -> Result<BTreeMap<String, Content>, io::ErrorKind> {
+        let listing = self.list();
+        let names = listing.as_ref().map(|files| files.keys()).map_err(|kind| *kind)?;
+        let files = names.map(|name| (name.clone(), read(&self.path.join(name)))).collect();
+        self.seen = Some(listing);
+        Ok(files)
+    }
+
+    /// Waits until a file is added, removed or changed, and returns all.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub(crate) async fn changed(&mut self) -> Result<BTreeMap<String, Content>, io::ErrorKind> {
+        let mut tick = interval(POLL_INTERVAL);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            let listing = self.list();
+            if self.seen.as_ref() != Some(&listing) {
+                self.seen = Some(listing);
+                return self.read();
+            }
+        }
+    }
+
+    fn list(&self) -> Listing {
+        let list = || {
+            let mut files = BTreeMap::new();
+            for entry in std::fs::read_dir(&self.path)? {
+                let Ok(name) = entry?.file_name().into_string() else { continue };
+                if name.starts_with('.') {
+                    continue;
+                }
+                // Entries of a Secret are symbolic links.
+                let Ok(meta) = std::fs::metadata(self.path.join(&name)) else { continue };
+                if meta.is_file() {
+                    files.insert(name, (meta.len(), meta.modified()?, meta.ino()));
+                }
+            }
+            while files.len() > self.limit {
+                files.pop_last();
+            }
+            Ok::<_, io::Error>(files)
+        };
+        list().map_err(|error| error.kind())
+    }
 }

@@ -1,42 +1,61 @@
-//! Verifies what a request presents.
+//! Verifies what a request presents: each form of credential has a verifier of its own.
 
 use std::sync::Arc;
 
 use eventcast_crds::{broker_status::AccessProblem, config::ChannelConfig};
+use tokio::time::Instant;
 
 use super::{
-    credential::{Credential, Denied, Invalid, TICKET_PREFIX},
+    api_keys::ApiKeyring,
+    credential::{API_KEY_PREFIX, Credential, Denied, Invalid, TICKET_PREFIX},
     grant::{Grant, Way},
+    keys::Tasks,
     kubernetes::ServiceAccounts,
+    refusals::Refusals,
     tickets::Tickets,
+    tokens::Tokens,
 };
 use crate::{client::Client, cluster::SharedState};
 
 /// The access control of one channel, for one version of its configuration.
 pub(crate) struct AccessControl {
     anonymous: Arc<Grant>,
+    tokens: Tokens,
+    api_keys: Option<Arc<ApiKeyring>>,
     service_accounts: Option<Arc<ServiceAccounts>>,
     tickets: Arc<Tickets>,
     state: Arc<SharedState>,
     has_tickets: bool,
+    refusals: Arc<Refusals>,
 }
 
 impl AccessControl {
-    /// The access control of a channel whose brokers share `state`.
-    pub(crate) fn new(config: &ChannelConfig, state: &Arc<SharedState>) -> Self {
+    /// The access control of a channel whose brokers share `state`, for a new version of its configuration. What did not change since
+    /// `previous` stays loaded.
+    pub(crate) fn new(
+        config: &ChannelConfig,
+        state: &Arc<SharedState>,
+        previous: Option<&Self>,
+        tasks: &Tasks,
+    ) -> Self {
         let access = &config.access;
         let has_credentials =
             !access.tokens.is_empty() || access.kubernetes.is_some() || access.api_keys.is_some();
         let has_tickets = has_credentials && access.tickets.max_seconds > 0;
         state.set_needed(has_credentials, has_tickets);
+        let known_keys = previous.and_then(|previous| previous.api_keys.clone());
+        let refusals = previous.map(|previous| Arc::clone(&previous.refusals));
         let service_accounts = access.kubernetes.as_ref();
         Self {
             anonymous: Arc::new(Grant::anonymous(access)),
+            tokens: Tokens::new(access, previous.map(|previous| &previous.tokens), tasks),
+            api_keys: access.api_keys.as_ref().map(|keys| ApiKeyring::of(keys, known_keys, tasks)),
             service_accounts: service_accounts
                 .map(|access| ServiceAccounts::new(access, &config.namespace, &config.name)),
             tickets: Arc::new(Tickets::new(Arc::clone(state), config.key().into())),
             state: Arc::clone(state),
             has_tickets,
+            refusals: refusals.unwrap_or_else(|| Arc::new(Refusals::new())),
         }
     }
 
@@ -47,7 +66,10 @@ impl AccessControl {
 
     /// What is wrong with the keys of this channel.
     pub(crate) fn problems(&self) -> Vec<AccessProblem> {
-        self.service_accounts.iter().filter_map(|accounts| accounts.problem()).collect()
+        let mut problems = self.tokens.problems();
+        problems.extend(self.api_keys.iter().filter_map(|keys| keys.problem()));
+        problems.extend(self.service_accounts.iter().filter_map(|accounts| accounts.problem()));
+        problems
     }
 
     /// The grant of a client that presents `credential`. Never that of an anonymous client, if there is a credential.
@@ -60,42 +82,105 @@ impl AccessControl {
     pub(crate) async fn authenticate(
         &self,
         credential: Credential<'_>,
-        _client: Client,
+        client: Client,
     ) -> Result<Arc<Grant>, Denied> {
-        let grant = match credential {
-            Credential::None => return Ok(Arc::clone(&self.anonymous)),
-            Credential::Ticket { text, has_cursor } if self.has_tickets => {
-                return self.tickets.verify(text, !has_cursor).await;
-            }
-            Credential::Cookie(text) if self.has_tickets && text.starts_with(TICKET_PREFIX) => {
-                return self.tickets.verify(text, false).await;
-            }
-            Credential::Bearer(token) if let Some(accounts) = &self.service_accounts => {
-                accounts.verify(token).await?
-            }
-            Credential::Bearer(_) | Credential::Ticket { .. } | Credential::Cookie(_) => {
-                let detail = "The channel accepts no credential of this form.";
-                return Err(Invalid::new("form", detail).into());
-            }
+        if credential == Credential::None {
+            return Ok(Arc::clone(&self.anonymous));
+        }
+        let recognised = self.recognise(credential);
+        // A client that shares its address with a bad one is not held up, once it is known.
+        if recognised.is_none() {
+            self.refusals.check(client, Instant::now()).map_err(Denied::TooMany)?;
+        }
+        let judged = match recognised {
+            Some(grant) => Ok(grant),
+            None => self.judge(credential).await,
         };
-        self.check_revoked(&grant).await?;
-        Ok(grant)
+        let outcome = match judged {
+            Ok(grant) => self.check_revoked(&grant).await.map(|()| grant),
+            denied => denied,
+        };
+        if matches!(outcome, Err(Denied::Invalid(_))) {
+            self.refusals.count(client, Instant::now());
+        }
+        outcome
     }
 
-    /// Checks that what was issued to the subject of `grant` is not revoked. API keys are not: they are removed.
+    /// The grant of a credential that is known to be good, or is told without much work.
+    fn recognise(&self, credential: Credential<'_>) -> Option<Arc<Grant>> {
+        match credential {
+            Credential::Bearer(key) if key.starts_with(API_KEY_PREFIX) => {
+                self.api_keys.as_ref()?.verify(key).ok()
+            }
+            Credential::Bearer(token) => self
+                .tokens
+                .recognise(token)
+                .or_else(|| self.service_accounts.as_ref()?.recognise(token)),
+            Credential::Cookie(token) => self.tokens.recognise(token),
+            Credential::None | Credential::Ticket { .. } => None,
+        }
+    }
+
+    async fn judge(&self, credential: Credential<'_>) -> Result<Arc<Grant>, Denied> {
+        match credential {
+            Credential::None => Ok(Arc::clone(&self.anonymous)),
+            Credential::Bearer(key) if key.starts_with(API_KEY_PREFIX) => match &self.api_keys {
+                Some(keys) => keys.verify(key),
+                None => Err(not_accepted("API keys")),
+            },
+            Credential::Ticket { text, .. } | Credential::Cookie(text)
+                if text.starts_with(API_KEY_PREFIX) =>
+            {
+                let detail = "An API key is accepted in Authorization: Bearer alone. If it was in a URL, replace it: URLs are logged.";
+                Err(Invalid::new("form", detail).into())
+            }
+            Credential::Ticket { text, has_cursor } if self.has_tickets => {
+                self.tickets.verify(text, !has_cursor).await
+            }
+            Credential::Cookie(text) if self.has_tickets && text.starts_with(TICKET_PREFIX) => {
+                self.tickets.verify(text, false).await
+            }
+            Credential::Ticket { .. } => Err(not_accepted("tickets")),
+            Credential::Bearer(text) | Credential::Cookie(text)
+                if text.starts_with(TICKET_PREFIX) =>
+            {
+                Err(not_accepted("tickets in this place"))
+            }
+            // A service account's token has the cluster as its issuer. If the channel lists that as one, its keys and rules count.
+            Credential::Bearer(token)
+                if let Some(accounts) = &self.service_accounts
+                    && !self.tokens.has_issuer_of(token) =>
+            {
+                accounts.verify(token).await
+            }
+            Credential::Bearer(token) | Credential::Cookie(token) => {
+                self.tokens.verify(token).await
+            }
+        }
+    }
+
+    /// Checks that what was issued to the subject of `grant` is not revoked. API keys are not: they are removed. Tickets were checked with
+    /// the time of their own issue.
     ///
     /// # Errors
     /// It is revoked, or revocations were not read yet.
     async fn check_revoked(&self, grant: &Grant) -> Result<(), Denied> {
-        let Some(identity) = grant.identity.as_ref().filter(|_| grant.way != Way::ApiKey) else {
+        let is_checked = !matches!(grant.way, Way::ApiKey | Way::Ticket);
+        let Some(identity) = grant.identity.as_ref().filter(|_| is_checked) else {
             return Ok(());
         };
         if !self.state.wait_until_known().await {
             return Err(Denied::Unavailable("the state that brokers share was not read yet"));
         }
         if self.state.is_revoked(&identity.subject, grant.issued_at) {
-            return Err(Invalid::new("revoked", "The credential was revoked: log in again.").into());
+            let detail = "The credential was revoked: log in again.";
+            return Err(Invalid::new("revoked", detail).of(&identity.subject).into());
         }
         Ok(())
     }
+}
+
+/// The channel is not configured for this form of credential.
+fn not_accepted(form: &str) -> Denied {
+    Invalid::new("form", format!("The channel does not accept {form}.")).into()
 }

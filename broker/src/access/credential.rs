@@ -56,11 +56,18 @@ pub(crate) struct Invalid {
     pub(crate) check: &'static str,
     /// What is wrong, and what to do.
     pub(crate) detail: String,
+    /// Whose credential it is, if that is certain: for the log, not for the client.
+    pub(crate) subject: Option<Box<str>>,
 }
 
 impl Invalid {
     pub(crate) fn new(check: &'static str, detail: impl Into<String>) -> Self {
-        Self { check, detail: detail.into() }
+        Self { check, detail: detail.into(), subject: None }
+    }
+
+    /// The same for a client that is known to be `subject`.
+    pub(crate) fn of(self, subject: &str) -> Self {
+        Self { subject: Some(subject.into()), ..self }
     }
 }
 

@@ -39,15 +39,22 @@ pub(super) fn has_claims(required: &BTreeMap<String, String>, claims: &Claims) -
     required.iter().all(|(claim, value)| template::values(claim, claims).contains(value))
 }
 
-fn subscribe(rule: Option<&SubscribeRule>, own: Option<&Value>, claims: &Claims) -> Option<Topics> {
+/// What may be read by a rule and by a claim of the token's own.
+pub(super) fn subscribe(
+    rule: Option<&SubscribeRule>,
+    own: Option<&Value>,
+    claims: &Claims,
+) -> Option<Topics> {
     let of_claim = listed(own, "subscribe");
-    let broadcast = rule.is_some_and(|rule| rule.broadcast) || of_claim.is_some();
+    // A rule that says no to events without a topic holds for the claim, too.
+    let broadcast = rule.map_or(of_claim.is_some(), |rule| rule.broadcast);
     let templates = rule.map(|rule| &rule.topics);
     (rule.is_some() || of_claim.is_some())
         .then(|| Topics::new(topics(templates, of_claim, claims), broadcast))
 }
 
-fn publish(
+/// What may be published by a rule and by a claim of the token's own.
+pub(super) fn publish(
     rule: Option<&PublishRule>,
     own: Option<&Value>,
     claims: &Claims,
@@ -60,6 +67,10 @@ fn publish(
     let templates = rule.map(|rule| &rule.topics);
     let mut types: Vec<_> = rule.map(|rule| rule.types.clone()).unwrap_or_default();
     let of_types = listed(own, "types");
+    if own.and_then(|own| own.get("types")).is_some() && of_types.is_none() {
+        // Types that cannot be read must not become all types.
+        return None;
+    }
     // Topics and types are one rectangle: a rule for all types stays one, and a claim without types does not widen a rule with some.
     if rule.is_none() || !types.is_empty() {
         types.extend(of_types.clone().unwrap_or_default());
@@ -93,8 +104,102 @@ fn topics(
     of_rule.chain(of_claim).take(MAX_PATTERNS).collect()
 }
 
-/// A list of texts in a claim that grants.
+/// A list of texts in a claim that grants; `None` if it is anything else.
 fn listed(own: Option<&Value>, key: &str) -> Option<Vec<String>> {
     let list = own?.get(key)?.as_array()?;
-    Some(list.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+    list.iter().map(|text| text.as_str().map(str::to_owned)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn of(issuer: Value, claims: Value) -> Grant {
+        let mut full = json!({"issuer": "i", "audience": "a", "grantsClaim": "grants"});
+        full.as_object_mut().unwrap().extend(issuer.as_object().cloned().unwrap());
+        let issuer: TokenIssuer = serde_json::from_value(full).unwrap();
+        grant(&issuer, "s", &claims.as_object().cloned().unwrap())
+    }
+
+    fn readable(grant: &Grant) -> Option<(Vec<&str>, bool)> {
+        grant.subscribe.as_ref().map(Topics::describe)
+    }
+
+    #[test]
+    fn an_issuer_without_rules_grants_nothing() {
+        let none = of(json!({}), json!({"sub": "s"}));
+        assert_eq!((none.subscribe, none.publish, none.manage), (None, None, false));
+        let useless = of(json!({}), json!({"grants": [1, "x"]}));
+        assert_eq!((useless.subscribe, useless.publish), (None, None));
+    }
+
+    #[test]
+    fn a_claim_adds_topics_to_the_rule() {
+        let rule = json!({"subscribe": {"topics": ["user.{sub}"]}});
+        let both = of(rule.clone(), json!({"sub": "7", "grants": {"subscribe": ["a.*", "b..c"]}}));
+        assert_eq!(readable(&both), Some((vec!["user.7", "a.*"], true)));
+        let literal = of(json!({}), json!({"sub": "7", "grants": {"subscribe": ["user.{sub}"]}}));
+        assert_eq!(readable(&literal), Some((vec!["user.{sub}"], true)), "it is no template");
+        let closed = json!({"subscribe": {"topics": ["a"], "broadcast": false}});
+        let closed = of(closed, json!({"grants": {"subscribe": ["b"]}}));
+        assert_eq!(readable(&closed), Some((vec!["a", "b"], false)));
+        let without = of(rule, json!({}));
+        assert_eq!(readable(&without), Some((vec![], true)), "broadcasts alone");
+    }
+
+    #[test]
+    fn a_claim_does_not_widen_the_types_of_a_rule_and_is_not_guessed() {
+        let check = |issuer: &Value, grants: Value, topic: &str, kind: &str| {
+            let grant = of(issuer.clone(), json!({"grants": grants}));
+            grant.publish.is_some_and(|publish| publish.check(Some(topic), kind).is_ok())
+        };
+        let rule = json!({"publish": {"topics": ["a"], "types": ["x"]}});
+        assert!(check(&rule, json!({"publish": ["b"]}), "b", "x"));
+        assert!(!check(&rule, json!({"publish": ["b"]}), "b", "y"));
+        assert!(check(&rule, json!({"publish": ["b"], "types": ["y"]}), "b", "y"));
+        let no_rule = json!({});
+        assert!(check(&no_rule, json!({"publish": ["b"]}), "b", "y"));
+        assert!(!check(&no_rule, json!({"publish": ["b"], "types": ["x"]}), "b", "y"));
+        for unreadable in [json!("x"), json!([1]), json!(null), json!({}), json!(["x..y"])] {
+            assert!(!check(&no_rule, json!({"publish": ["b"], "types": unreadable}), "b", "y"));
+        }
+        let forced = json!({"publish": {"topics": ["a"], "source": "/users/{sub}"}});
+        assert!(!check(&forced, json!({}), "a", "x"), "a source without its claim");
+        let silent = of(no_rule, json!({"grants": {"publish": ["b"]}}));
+        assert!(silent.publish.unwrap().check(None, "x").is_err(), "broadcasts are not implied");
+    }
+
+    #[test]
+    fn managing_needs_its_claims_or_the_claim_that_grants() {
+        let rule = json!({"manage": {"requiredClaims": {"roles": "admin"}}});
+        assert!(of(rule.clone(), json!({"roles": ["user", "admin"]})).manage);
+        assert!(!of(rule.clone(), json!({"roles": ["administrator"]})).manage);
+        assert!(!of(rule, json!({"grants": {"manage": "true"}})).manage);
+        assert!(!of(json!({"manage": {"requiredClaims": {}}}), json!({})).manage);
+        assert!(of(json!({}), json!({"grants": {"manage": true}})).manage);
+    }
+
+    proptest! {
+        /// Whatever a subject is called, it reads its own topic and nobody else's.
+        #[test]
+        fn a_subject_reads_its_own_topic_alone(sub in ".{0,12}|[*>.%]{1,3}", other in "[a-z]{1,6}") {
+            let grant = of(json!({"subscribe": {"topics": ["user.{sub}"]}}), json!({"sub": &sub}));
+            let topics = grant.subscribe.unwrap();
+            let foreign = format!("user.{other}");
+            prop_assert!(sub == other || !topics.cover(Some(&foreign)), "{sub:?} reads {foreign}");
+            prop_assert!(!topics.cover(Some("user.a.b")) && !topics.cover(Some("user")));
+            prop_assert!(topics.describe().0.len() <= 1);
+        }
+
+        /// However long the lists are, a grant is bounded.
+        #[test]
+        fn a_grant_is_bounded(groups in proptest::collection::vec("[a-z]{1,3}", 0..80)) {
+            let rule = json!({"subscribe": {"topics": ["{groups}.{groups}", "t.{groups}"]}});
+            let grant = of(rule, json!({"groups": groups, "grants": {"subscribe": groups}}));
+            prop_assert!(grant.subscribe.unwrap().describe().0.len() <= MAX_PATTERNS);
+        }
+    }
 }

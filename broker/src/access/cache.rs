@@ -1,0 +1,122 @@
+//! What was found out about tokens: publishers and reconnecting clients present the same one again and again.
+//!
+//! Good and refused tokens are kept apart, so that a flood of bad ones does not evict the good. Tokens are known by their SHA-256. What is
+//! known of a token is forgotten when any keys change (`generation`); a change of the configuration makes a new cache.
+
+use std::{sync::Arc, time::Duration};
+
+use quick_cache::sync::Cache;
+use ring::digest;
+use tokio::time::Instant;
+
+use super::{credential::Invalid, grant::Grant};
+
+/// Good tokens.
+const MAX_GOOD: usize = 16_384;
+/// How long a good token is not verified again, in seconds.
+const GOOD_SECONDS: i64 = 60;
+/// Refused tokens.
+const MAX_REFUSED: usize = 4096;
+/// How long a refused token is not verified again.
+const REFUSED_TIME: Duration = Duration::from_secs(10);
+
+/// What a token is known by.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct TokenId([u8; 32]);
+
+impl TokenId {
+    pub(super) fn of(token: &str) -> Self {
+        let mut id = [0; 32];
+        id.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
+        Self(id)
+    }
+}
+
+#[derive(Clone)]
+struct Good {
+    grant: Arc<Grant>,
+    /// Seconds since 1970.
+    until: i64,
+    generation: u64,
+}
+
+#[derive(Clone)]
+struct Refused {
+    invalid: Arc<Invalid>,
+    until: Instant,
+    generation: u64,
+}
+
+/// The tokens that were verified lately.
+pub(super) struct TokenCache {
+    good: Cache<TokenId, Good>,
+    refused: Cache<TokenId, Refused>,
+}
+
+impl TokenCache {
+    pub(super) fn new() -> Self {
+        Self { good: Cache::new(MAX_GOOD), refused: Cache::new(MAX_REFUSED) }
+    }
+
+    /// The grant of a good token, at `now` in seconds since 1970.
+    pub(super) fn good(&self, id: TokenId, generation: u64, now: i64) -> Option<Arc<Grant>> {
+        let found = self.good.get(&id)?;
+        (found.generation == generation && now < found.until).then_some(found.grant)
+    }
+
+    pub(super) fn keep_good(&self, id: TokenId, generation: u64, grant: &Arc<Grant>, now: i64) {
+        let until = now.saturating_add(GOOD_SECONDS).min(grant.expires.unwrap_or(i64::MAX));
+        self.good.insert(id, Good { grant: Arc::clone(grant), until, generation });
+    }
+
+    /// Why a token was refused.
+    pub(super) fn refused(&self, id: TokenId, generation: u64) -> Option<Invalid> {
+        let found = self.refused.get(&id)?;
+        let is_known = found.generation == generation && Instant::now() < found.until;
+        is_known.then(|| (*found.invalid).clone())
+    }
+
+    pub(super) fn keep_refused(&self, id: TokenId, generation: u64, invalid: &Invalid) {
+        let invalid = Arc::new(invalid.clone());
+        let until = Instant::now() + REFUSED_TIME;
+        self.refused.insert(id, Refused { invalid, until, generation });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use eventcast_crds::config::Access;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_known_ends_with_time_the_token_and_the_keys() {
+        let (cache, id) = (TokenCache::new(), TokenId::of("a"));
+        let grant = Grant { expires: Some(1030), ..Grant::anonymous(&Access::open()) };
+        cache.keep_good(id, 1, &Arc::new(grant.clone()), 1000);
+        assert!(cache.good(id, 1, 1029).is_some());
+        assert!(cache.good(id, 1, 1030).is_none(), "the token has expired");
+        assert!(cache.good(id, 2, 1001).is_none(), "keys have changed");
+        assert!(cache.good(TokenId::of("b"), 1, 1001).is_none(), "another token");
+        cache.keep_good(id, 1, &Arc::new(Grant { expires: Some(9000), ..grant }), 1000);
+        assert!(cache.good(id, 1, 1059).is_some() && cache.good(id, 1, 1060).is_none());
+
+        cache.keep_refused(id, 1, &Invalid::new("signature", ""));
+        assert_eq!(cache.refused(id, 1).map(|i| i.check), Some("signature"));
+        assert_eq!(cache.refused(id, 2), None, "keys have changed");
+        tokio::time::advance(REFUSED_TIME).await;
+        assert_eq!(cache.refused(id, 1), None);
+    }
+
+    #[test]
+    fn refused_tokens_do_not_evict_good_ones() {
+        let cache = TokenCache::new();
+        let (good, grant) = (TokenId::of("good"), Arc::new(Grant::anonymous(&Access::open())));
+        cache.keep_good(good, 0, &grant, 0);
+        for i in 0..2 * MAX_GOOD {
+            cache.keep_refused(TokenId::of(&i.to_string()), 0, &Invalid::new("form", ""));
+        }
+        assert!(cache.good(good, 0, 1).is_some());
+        assert!(cache.refused.len() <= MAX_REFUSED);
+    }
+}

@@ -1,0 +1,181 @@
+//! The keys of token issuers: how they are read, chosen and kept up to date.
+//!
+//! Keys belong to an issuer of the configuration: a key of one never verifies a token of another, whatever their names.
+
+mod file;
+mod jwk;
+mod pem;
+mod state;
+
+use std::{path::PathBuf, sync::Arc};
+
+use eventcast_crds::{broker_status::AccessProblem, config::TokenIssuer};
+use eventcast_runtime::supervise::Supervisor;
+use jsonwebtoken::{Algorithm, DecodingKey};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use self::state::KeyState;
+
+/// Keys that a set may have.
+const MAX_KEYS: usize = 100;
+
+/// A key that verifies signatures.
+pub(super) struct Key {
+    /// Its `kid`. Keys in PEM have none.
+    id: Option<String>,
+    /// The algorithms that fit its kind, and its JWK's `alg` if it has one.
+    algorithms: Vec<Algorithm>,
+    key: DecodingKey,
+}
+
+impl Key {
+    pub(super) fn verifying_key(&self) -> &DecodingKey {
+        &self.key
+    }
+}
+
+/// The keys of an issuer.
+pub(super) struct KeySet {
+    keys: Vec<Key>,
+    /// Whether the keys have no names because their format has none, so that every one that fits is tried.
+    is_pem: bool,
+}
+
+/// Why no key of a set verifies a token.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NoKey {
+    /// No key has the `kid`.
+    Unknown,
+    /// The token has no `kid`, and none or several keys fit.
+    Ambiguous,
+    /// The key with the `kid` is for other algorithms.
+    OtherAlgorithm,
+}
+
+/// Where the content of a key set comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    File,
+    /// Whoever answers at the URL is not to be trusted with secrets that sign.
+    Url,
+}
+
+impl KeySet {
+    /// Reads a JWK set, or keys in PEM from a file. Keys that cannot be used are left out.
+    ///
+    /// # Errors
+    /// The content cannot be read, or no key in it can be used. Says what to do, and nothing of the content.
+    fn parse(content: &[u8], origin: Origin) -> Result<Self, &'static str> {
+        let is_pem =
+            origin == Origin::File && content.trim_ascii_start().starts_with(b"-----BEGIN");
+        let keys = if is_pem { pem::keys(content)? } else { jwk::keys(content, origin)? };
+        if keys.is_empty() {
+            return Err(
+                "it has no key that can be used: RSA of 2048 bits or more, P-256, P-384 or Ed25519, with use sig or none; in a file \
+                 also oct of 32 bytes or more",
+            );
+        }
+        Ok(Self { keys, is_pem })
+    }
+
+    /// How many keys can be used.
+    pub(super) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// The keys that may have signed a token with the header `kid` and `algorithm`: one, or all that fit if the keys have no names.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(super) fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<Vec<&Key>, NoKey> {
+        let by_name = kid.filter(|_| !self.is_pem);
+        let named: Vec<_> = self
+            .keys
+            .iter()
+            .filter(|key| by_name.is_none() || key.id.as_deref() == by_name)
+            .collect();
+        if named.is_empty() {
+            return Err(NoKey::Unknown);
+        }
+        let fitting: Vec<_> =
+            named.into_iter().filter(|key| key.algorithms.contains(&algorithm)).collect();
+        match fitting.len() {
+            0 if by_name.is_some() || self.is_pem => Err(NoKey::OtherAlgorithm),
+            1 => Ok(fitting),
+            _ if self.is_pem => Ok(fitting),
+            _ => Err(NoKey::Ambiguous),
+        }
+    }
+}
+
+/// Where an issuer's keys come from. Issuers that have this in common share their keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct KeySource {
+    issuer: String,
+    url: Option<String>,
+    file: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
+}
+
+impl KeySource {
+    fn of(issuer: &TokenIssuer) -> Self {
+        Self {
+            issuer: issuer.issuer.clone(),
+            url: issuer.jwks_url.clone(),
+            file: issuer.key_file.clone(),
+            ca_file: issuer.ca_file.clone(),
+        }
+    }
+}
+
+/// What the tasks that keep keys up to date run under.
+#[derive(Clone)]
+pub(crate) struct Tasks {
+    pub(crate) supervisor: Supervisor,
+    pub(crate) stop: CancellationToken,
+}
+
+/// The keys of one issuer, kept up to date until this is dropped.
+pub(super) struct IssuerKeys {
+    source: KeySource,
+    state: Arc<KeyState>,
+    _stop: DropGuard,
+}
+
+impl IssuerKeys {
+    /// The keys of `issuer`: those of `known` if they have the same source, so that they stay loaded.
+    pub(super) fn of(issuer: &TokenIssuer, known: &[Arc<Self>], tasks: &Tasks) -> Arc<Self> {
+        let source = KeySource::of(issuer);
+        if let Some(same) = known.iter().find(|keys| keys.source == source) {
+            return Arc::clone(same);
+        }
+        let stop = tasks.stop.child_token();
+        let is_watched = source.file.is_some();
+        let state = Arc::new(if is_watched { KeyState::watched() } else { KeyState::default() });
+        let name = format!("keys of {}", issuer.issuer);
+        if let Some(path) = &source.file {
+            // At once: a broker with files has keys before its first request.
+            file::load(path, &state);
+            let watch = file::watch(path.clone(), Arc::clone(&state));
+            let watch = stop.clone().run_until_cancelled_owned(watch);
+            tasks.supervisor.spawn(name, &stop, watch);
+        }
+        Arc::new(Self { source, state, _stop: stop.drop_guard() })
+    }
+
+    /// The keys; `None` if they were never loaded, or too long ago.
+    pub(super) fn get(&self) -> Option<Arc<KeySet>> {
+        self.state.keys()
+    }
+
+    /// Changes whenever the keys do.
+    pub(super) fn generation(&self) -> u64 {
+        self.state.generation()
+    }
+
+    /// What is wrong with the keys.
+    pub(super) fn problem(&self) -> Option<AccessProblem> {
+        let (reason, detail) = self.state.problem()?;
+        Some(AccessProblem { what: format!("issuer {}", self.source.issuer), reason, detail })
+    }
+}

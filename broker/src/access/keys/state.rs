@@ -1,0 +1,112 @@
+//! What is known of an issuer's keys: the last good ones, and why newer ones could not be had.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use eventcast_crds::broker_status::AccessReason;
+use parking_lot::Mutex;
+use ring::digest;
+use tokio::time::Instant;
+
+use super::KeySet;
+
+/// How long keys are used that cannot be loaded any more.
+const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
+/// The age of keys that cannot be loaded any more from which it is a problem.
+const STALE_AGE: Duration = Duration::from_secs(15 * 60);
+
+/// Why keys could not be loaded. The detail names hosts, files and kinds of errors, and nothing of the content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) reason: AccessReason,
+    pub(super) detail: String,
+}
+
+struct Loaded {
+    keys: Arc<KeySet>,
+    /// SHA-256 of the content, to tell whether it changed.
+    digest: [u8; 32],
+}
+
+#[derive(Default)]
+struct Progress {
+    /// When the keys were last known to be those of the issuer.
+    confirmed: Option<Instant>,
+    failure: Option<Failure>,
+}
+
+/// The keys of one issuer.
+#[derive(Default)]
+pub(super) struct KeyState {
+    /// Whether every change of the source is noticed at once, so that keys do not grow old while it does not change.
+    is_watched: bool,
+    loaded: ArcSwapOption<Loaded>,
+    progress: Mutex<Progress>,
+    generation: AtomicU64,
+}
+
+impl KeyState {
+    /// The keys of a source whose changes are noticed at once.
+    pub(super) fn watched() -> Self {
+        Self { is_watched: true, ..Self::default() }
+    }
+
+    /// The keys; `None` if they were never loaded, or too long ago.
+    pub(super) fn keys(&self) -> Option<Arc<KeySet>> {
+        let loaded = self.loaded.load();
+        let loaded = loaded.as_ref()?;
+        self.age().filter(|age| *age < MAX_AGE).map(|_| Arc::clone(&loaded.keys))
+    }
+
+    /// How long ago the keys were known to be those of the issuer; `None` if they were never loaded.
+    pub(super) fn age(&self) -> Option<Duration> {
+        let progress = self.progress.lock();
+        let is_current = self.is_watched && progress.failure.is_none();
+        progress.confirmed.map(|at| if is_current { Duration::ZERO } else { at.elapsed() })
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// The keys are those in `content`. They replace the earlier ones: a key that was removed is no key any more.
+    pub(super) fn succeeded(&self, keys: KeySet, content: &[u8]) {
+        let mut digest = [0; 32];
+        digest.copy_from_slice(digest::digest(&digest::SHA256, content).as_ref());
+        let is_same = self.loaded.load().as_ref().is_some_and(|loaded| loaded.digest == digest);
+        if !is_same {
+            self.loaded.store(Some(Arc::new(Loaded { keys: Arc::new(keys), digest })));
+            self.generation.fetch_add(1, Ordering::AcqRel);
+        }
+        *self.progress.lock() = Progress { confirmed: Some(Instant::now()), failure: None };
+    }
+
+    /// The keys could not be loaded: the last good ones are kept for a time.
+    pub(super) fn failed(&self, failure: Failure) {
+        let mut progress = self.progress.lock();
+        if self.is_watched && progress.failure.is_none() && progress.confirmed.is_some() {
+            progress.confirmed = Some(Instant::now());
+        }
+        progress.failure = Some(failure);
+    }
+
+    /// What people should be told: keys that cannot be used, or have not been confirmed for long.
+    pub(super) fn problem(&self) -> Option<(AccessReason, String)> {
+        let progress = self.progress.lock();
+        let failure = progress.failure.clone()?;
+        let age = progress.confirmed.map(|at| at.elapsed());
+        let reason = match (failure.reason, age) {
+            // Of a URL, a passing failure is no problem.
+            (AccessReason::KeysUnreachable, Some(age)) if age < STALE_AGE => return None,
+            (AccessReason::KeysUnreachable, Some(age)) if age < MAX_AGE => AccessReason::KeysStale,
+            (reason, _) => reason,
+        };
+        Some((reason, failure.detail))
+    }
+}

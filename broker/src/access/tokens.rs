@@ -1,0 +1,128 @@
+//! The tokens of a channel's issuers: whose rules and keys a token is judged by, and what was found out before.
+
+use std::sync::Arc;
+
+use eventcast_crds::{
+    broker_status::AccessProblem,
+    config::{Access, TokenIssuer},
+};
+
+use super::{
+    cache::{TokenCache, TokenId},
+    credential::{Denied, Invalid},
+    grant::Grant,
+    jwt::{Refusal, Unverified},
+    keys::{IssuerKeys, Tasks},
+};
+use crate::clock;
+
+/// An issuer of the configuration with its keys.
+struct Issuer {
+    config: TokenIssuer,
+    keys: Arc<IssuerKeys>,
+}
+
+/// Verifies the tokens of the issuers of one channel, for one version of its configuration.
+pub(super) struct Tokens {
+    issuers: Vec<Issuer>,
+    cache: TokenCache,
+}
+
+impl Tokens {
+    /// For the issuers of `access`. Those of `previous` whose keys have the same source keep them.
+    pub(super) fn new(access: &Access, previous: Option<&Self>, tasks: &Tasks) -> Self {
+        let mut known: Vec<_> = previous
+            .map(|previous| {
+                previous.issuers.iter().map(|issuer| Arc::clone(&issuer.keys)).collect()
+            })
+            .unwrap_or_default();
+        let issuers = access.tokens.iter().map(|config| {
+            let keys = IssuerKeys::of(config, &known, tasks);
+            known.push(Arc::clone(&keys));
+            Issuer { config: config.clone(), keys }
+        });
+        Self { issuers: issuers.collect(), cache: TokenCache::new() }
+    }
+
+    /// The grant of a token that was verified lately.
+    pub(super) fn recognise(&self, token: &str) -> Option<Arc<Grant>> {
+        self.cache.good(TokenId::of(token), self.generation(), clock::now_seconds())
+    }
+
+    /// Whether a token, which is not verified, names one of the issuers.
+    pub(super) fn has_issuer_of(&self, token: &str) -> bool {
+        Unverified::parse(token).is_ok_and(|token| self.issuer(&token).is_ok())
+    }
+
+    /// Verifies a token.
+    ///
+    /// # Errors
+    /// It does not hold, or keys are missing.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub(super) async fn verify(&self, token: &str) -> Result<Arc<Grant>, Denied> {
+        // Before the keys are read: if they change meanwhile, what is kept is forgotten.
+        let (id, generation) = (TokenId::of(token), self.generation());
+        if let Some(invalid) = self.cache.refused(id, generation) {
+            return Err(invalid.into());
+        }
+        let now = clock::now_seconds();
+        match self.judge(token, now).await {
+            Ok(grant) => {
+                let grant = Arc::new(grant);
+                self.cache.keep_good(id, generation, &grant, now);
+                Ok(grant)
+            }
+            Err(denied) => {
+                // What time or new keys may change is found out again. No signature is verified for it.
+                if let Denied::Invalid(invalid) = &denied
+                    && !matches!(invalid.check, "unknown-key" | "not-yet-valid")
+                {
+                    self.cache.keep_refused(id, generation, invalid);
+                }
+                Err(denied)
+            }
+        }
+    }
+
+    async fn judge(&self, token: &str, now: i64) -> Result<Grant, Denied> {
+        let token = Unverified::parse(token)?;
+        let issuer = self.issuer(&token)?;
+        let verify = || {
+            let keys = issuer.keys.get().ok_or(NO_KEYS)?;
+            Ok::<_, Denied>(token.verify(&issuer.config, &keys, now))
+        };
+        match verify()? {
+            Ok(grant) => Ok(grant),
+            Err(Refusal::Invalid(invalid) | Refusal::UnknownKey(invalid)) => Err(invalid.into()),
+        }
+    }
+
+    /// The issuer whose rules and keys apply: the one that the token names. Of several entries with this name, the first with an audience of
+    /// the token, so that a token for none of them fails on its audience.
+    fn issuer(&self, token: &Unverified<'_>) -> Result<&Issuer, Invalid> {
+        let name = token.issuer()?;
+        let named = || self.issuers.iter().filter(|issuer| issuer.config.issuer == name);
+        let meant = named().find(|issuer| token.names_audience(&issuer.config.audience));
+        meant.or_else(|| named().next()).ok_or_else(|| {
+            let detail = "The token is from an issuer (iss) that the channel does not know. It must be one of access.tokens, letter by \
+                          letter.";
+            Invalid::new("issuer", detail)
+        })
+    }
+
+    fn generation(&self) -> u64 {
+        self.issuers.iter().map(|issuer| issuer.keys.generation()).sum()
+    }
+
+    /// What is wrong with the keys of each issuer.
+    pub(super) fn problems(&self) -> Vec<AccessProblem> {
+        let mut problems: Vec<_> =
+            self.issuers.iter().filter_map(|issuer| issuer.keys.problem()).collect();
+        problems.dedup();
+        problems
+    }
+}
+
+const NO_KEYS: Denied = Denied::Unavailable("the keys of the token's issuer were not loaded yet");

@@ -1,0 +1,4 @@
+//! Commands that make credentials.
+
+pub mod key;
+pub mod token;
