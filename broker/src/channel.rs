@@ -1,5 +1,7 @@
 //! A channel that the broker serves: its configuration, which may change, and its log.
 
+mod answers;
+
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -9,12 +11,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     access::{AccessControl, Tasks},
-    cluster::{SharedState, Store},
+    cluster::{Cluster, Store},
     log::Log,
     metrics::ChannelMetrics,
     rate_limit::RateLimit,
     sessions::Sessions,
 };
+
+pub(crate) use answers::{Disconnected, Subscribers};
 
 /// A channel that the broker serves.
 pub(crate) struct Channel {
@@ -24,8 +28,8 @@ pub(crate) struct Channel {
     access: ArcSwap<AccessControl>,
     /// What the tasks of access control run under.
     tasks: Tasks,
-    shared: Arc<SharedState>,
-    store: Store,
+    cluster: Cluster,
+    subscribers: Subscribers,
     log: Arc<Log>,
     metrics: Arc<ChannelMetrics>,
     stop: CancellationToken,
@@ -48,19 +52,39 @@ impl Channel {
         supervisor.spawn(task, &stop, async move { reader.run(of, until).await });
         let rate_limit = ArcSwap::from_pointee(RateLimit::new(&config.publishing));
         let key: Arc<str> = config.key().into();
-        let shared = Arc::new(SharedState::new());
+        let cluster = Cluster::new(store);
+        let state = &cluster.state;
         let tasks = Tasks { supervisor: supervisor.clone(), stop: stop.clone() };
-        let access = AccessControl::new(config, &shared, None, &tasks);
+        let access = AccessControl::new(config, state, None, &tasks);
         let access = ArcSwap::from_pointee(access);
-        let following = Arc::clone(&shared).follow(store.clone(), {
-            let sessions = Arc::clone(sessions);
-            let key = Arc::clone(&key);
+        let subscribers = Subscribers {
+            channel: Arc::clone(&key),
+            sessions: Arc::clone(sessions),
+            log: Arc::clone(&log),
+            state: Arc::clone(state),
+        };
+        let following = Arc::clone(state).follow(cluster.store.clone(), {
+            let (sessions, key) = (Arc::clone(sessions), Arc::clone(&key));
             move |record| sessions.apply(&key, record)
         });
+        let answering = Arc::clone(&cluster.messages).run(Arc::clone(state), subscribers.clone());
         let task = format!("shared state of {key}");
         supervisor.spawn(task, &stop, stop.clone().run_until_cancelled_owned(following));
+        let task = format!("messages to other brokers of {key}");
+        supervisor.spawn(task, &stop, stop.clone().run_until_cancelled_owned(answering));
         let config = ArcSwap::from_pointee(config.clone());
-        Arc::new(Self { key, config, rate_limit, access, tasks, shared, store, log, metrics, stop })
+        Arc::new(Self {
+            key,
+            config,
+            rate_limit,
+            access,
+            tasks,
+            cluster,
+            subscribers,
+            log,
+            metrics,
+            stop,
+        })
     }
 
     /// `<namespace>/<name>`.
@@ -82,14 +106,14 @@ impl Channel {
         self.access.load_full()
     }
 
-    /// What the brokers of the channel share.
-    pub(crate) fn shared(&self) -> &Arc<SharedState> {
-        &self.shared
+    /// What the brokers of the channel share, and how they talk to each other.
+    pub(crate) fn cluster(&self) -> &Cluster {
+        &self.cluster
     }
 
-    /// Writes what the brokers of the channel share.
-    pub(crate) fn store(&self) -> &Store {
-        &self.store
+    /// The open streams of this broker.
+    pub(crate) fn subscribers(&self) -> &Subscribers {
+        &self.subscribers
     }
 
     pub(crate) fn log(&self) -> &Arc<Log> {
@@ -113,7 +137,7 @@ impl Channel {
             }
             if old.access != new.access {
                 let access =
-                    AccessControl::new(new, &self.shared, Some(&self.access()), &self.tasks);
+                    AccessControl::new(new, &self.cluster.state, Some(&self.access()), &self.tasks);
                 self.access.store(Arc::new(access));
             }
             self.config.store(Arc::new(new.clone()));

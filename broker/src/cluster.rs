@@ -4,16 +4,40 @@
 //! subscribes to what is republished, and reads everything when it has connected and once a minute. While NATS is away, what is
 //! known holds.
 //!
-//! [`records`] are the messages, [`state`] is what a broker knows of a channel, [`store`] reads and writes the stream, [`follow`]
-//! keeps the state up to date.
+//! They also ask each other directly: for lists of subscribers, to disconnect some, and for the counts of quotas.
+//!
+//! [`records`] are the stored messages, [`state`] is what a broker knows of a channel, [`store`] reads and writes the stream, [`follow`]
+//! keeps the state up to date. [`messages`] are what brokers ask and tell each other, [`quotas`] what they count.
 
 mod follow;
+mod messages;
+mod quotas;
 mod records;
 mod state;
 mod store;
 
+use std::sync::Arc;
+
+pub(crate) use messages::{Answers, Messages, Question};
+pub(crate) use quotas::{Exceeded, Quotas, StreamPermit};
 #[cfg(test)]
 pub(crate) use records::TicketKey;
 pub(crate) use records::{Record, Renewal, Revocation, Revoked};
 pub(crate) use state::SharedState;
 pub(crate) use store::{NotStored, Store};
+
+/// What one channel needs of all this.
+pub(crate) struct Cluster {
+    pub(crate) state: Arc<SharedState>,
+    pub(crate) store: Store,
+    pub(crate) quotas: Arc<Quotas>,
+    pub(crate) messages: Arc<Messages>,
+}
+
+impl Cluster {
+    pub(crate) fn new(store: Store) -> Self {
+        let quotas = Arc::default();
+        let messages = Arc::new(Messages::new(&store, &quotas));
+        Self { state: Arc::new(SharedState::new()), store, quotas, messages }
+    }
+}

@@ -166,6 +166,7 @@ async fn route(
         (["events", cursor], &Method::DELETE) => erase::event(&request, cursor).await,
         (["tickets"], &Method::POST) => tickets::issue(&request, body).await,
         (["renewals", sealed], &Method::POST) => tickets::renew(&request, sealed).await,
+        (["subscribers"], _) if reads => subscribers::list(&request).await,
         (["subscribers"], &Method::DELETE) => subscribers::disconnect(&request).await,
         (["events"], _) => Err(method_not_allowed("GET, HEAD, POST, DELETE, OPTIONS")),
         (["events", _], _) => Err(method_not_allowed("DELETE, OPTIONS")),

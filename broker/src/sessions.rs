@@ -3,6 +3,7 @@
 mod admission;
 mod changes;
 mod grant_end;
+mod listing;
 mod session;
 
 use std::{
@@ -21,6 +22,7 @@ use crate::{client::Client, identity::RandomId, metrics::ChannelMetrics};
 
 pub(crate) use admission::{Admission, AdmissionRequest, Refusal};
 pub(crate) use grant_end::GrantEnd;
+pub(crate) use listing::{ListRequest, Listing, MAX_LISTED};
 pub(crate) use session::{Session, SessionInfo};
 
 /// How often stalled streams are looked for.
@@ -64,7 +66,8 @@ impl Sessions {
         limits: &Limits,
         metrics: Arc<ChannelMetrics>,
     ) -> Result<Admission, Refusal> {
-        let AdmissionRequest { session: info, client, connection, grant_left, limit } = request;
+        let AdmissionRequest { session: info, client, connection, grant_left, limit, quota } =
+            request;
         let mut registry = self.registry.lock();
         registry.check(&info.channel, &client, limits, limit)?;
         let stream = connection.open_stream().ok_or(Refusal::Connections)?;
@@ -72,7 +75,7 @@ impl Sessions {
         let session = Arc::new(Session::new(info, client, grant_end));
         let key = registry.insert(Arc::clone(&session), client);
         drop(registry);
-        Ok(Admission::new(Arc::clone(self), session, key, client, metrics, stream))
+        Ok(Admission::new(Arc::clone(self), session, key, client, metrics, stream, quota))
     }
 
     /// How many streams a channel has.
@@ -107,6 +110,13 @@ impl Sessions {
         let keys = registry.by_id.get(&id).into_iter().flatten();
         let found = keys.map(|key| &registry.sessions[*key]);
         found.filter(|session| **session.channel() == *channel).map(Arc::clone).collect()
+    }
+
+    /// The ticket that the session `id` came with.
+    pub(crate) fn ticket_of(&self, channel: &str, id: RandomId) -> Option<RandomId> {
+        let found = self.with_id(channel, id);
+        let session = found.iter().find(|session| session.info().id == id)?;
+        Some(session.info().renewal).filter(|renewal| *renewal != id)
     }
 
     /// Refuses new streams from now on. Returns every stream that was admitted, in no order.

@@ -2,10 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{
-    sync::watch,
-    time::{MissedTickBehavior, interval, sleep},
-};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::{
     records::{Record, Revocation, Revoked},
@@ -26,10 +23,9 @@ impl SharedState {
     /// # Cancel safety
     /// Safe.
     pub(crate) async fn follow(self: Arc<Self>, store: Store, on_change: impl Fn(&Record)) {
-        let mut needed = self.needed();
         let mut connected = store.nats().connections();
         loop {
-            wait_for(&mut needed, true).await;
+            self.wait_until_needed(true).await;
             connected.mark_unchanged();
             store.nats().wait_for_connection().await;
             // First subscribed, then read: what is stored in between comes twice, which changes nothing.
@@ -52,7 +48,7 @@ impl SharedState {
                         Some(None) => tracing::debug!("ignored an access record of an unknown form"),
                         None => break,
                     },
-                    () = wait_for(&mut needed, false) => break,
+                    () = self.wait_until_needed(false) => break,
                 }
             }
         }
@@ -97,13 +93,6 @@ impl SharedState {
             }
             Err(error) => tracing::debug!(%error, "the key of tickets of today was not made"),
         }
-    }
-}
-
-/// Waits until the state is needed, or is not.
-async fn wait_for(needed: &mut watch::Receiver<bool>, value: bool) {
-    if needed.wait_for(|needed| *needed == value).await.is_err() {
-        std::future::pending::<()>().await;
     }
 }
 

@@ -76,8 +76,12 @@ impl SharedState {
         self.needed.send_replace(needed);
     }
 
-    pub(super) fn needed(&self) -> watch::Receiver<bool> {
-        self.needed.subscribe()
+    /// Waits until the state is needed, or is not.
+    pub(super) async fn wait_until_needed(&self, value: bool) {
+        let mut needed = self.needed.subscribe();
+        if needed.wait_for(|needed| *needed == value).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     pub(super) fn wants_keys(&self) -> bool {

@@ -7,7 +7,7 @@ use async_nats::jetstream::{
     context::{CreateStreamErrorKind, GetStreamErrorKind, PublishErrorKind},
     message::PublishMessage,
 };
-use eventcast_crds::stream::access::{self, CHANGED_PREFIX, STORED_PREFIX, STREAM};
+use eventcast_crds::stream::access::{self, CHANGED_PREFIX, CONTROL_PREFIX, STORED_PREFIX, STREAM};
 use futures_util::StreamExt as _;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::time::timeout;
@@ -43,6 +43,15 @@ pub(crate) struct Store {
 impl Store {
     pub(crate) fn new(nats: Arc<Nats>, namespace: &str, name: &str) -> Self {
         Self { nats, channel: format!("{namespace}.{name}") }
+    }
+
+    pub(super) fn client(&self) -> async_nats::Client {
+        self.jetstream().client()
+    }
+
+    /// The prefix of the subjects under which brokers of the channel ask and tell each other.
+    pub(super) fn control_prefix(&self) -> String {
+        format!("{CONTROL_PREFIX}.{}", self.channel)
     }
 
     pub(super) fn nats(&self) -> &Nats {

@@ -63,6 +63,8 @@ impl EventBody {
         let subscriber = &mut self.subscription.subscriber;
         let reading = self.reading.take().filter(|r| r.drops == subscriber.log().drops())?;
         let (frame, taken) = subscriber.take_one(&reading.batch, reading.taken)?;
+        let sequence = subscriber.position().sequence;
+        self.subscription.admission.session().reached(sequence);
         self.reading = Some(Reading { taken, ..reading });
         Some(frame)
     }
@@ -127,7 +129,12 @@ impl EventBody {
                 }
                 Poll::Ready(Step::Gap(frame)) => self.control = Some(frame),
                 Poll::Ready(Step::Advanced) => {}
-                Poll::Ready(Step::AtHead) | Poll::Pending => {
+                Poll::Ready(Step::AtHead) => {
+                    self.subscription.admission.session().reached_head();
+                    ready!(self.poll_timer(cx));
+                    continue;
+                }
+                Poll::Pending => {
                     ready!(self.poll_timer(cx));
                     continue;
                 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use eventcast_crds::config::Action;
+use eventcast_crds::config::{Action, Quota};
 use eventcast_wire::{filter::Filter, grants::NotGranted};
 use http::{HeaderValue, request::Parts};
 
@@ -16,6 +16,7 @@ use crate::{
     broker::Broker,
     channel::Channel,
     client::{Client, client_address},
+    identity::Identity,
     request::RequestContext,
 };
 
@@ -51,6 +52,14 @@ impl ChannelRequest<'_> {
             return None;
         }
         HeaderValue::try_from(filter.describe_topics()).ok()
+    }
+
+    /// The identity of the client and the quota of its class, if it has one.
+    pub(super) fn quota(&self) -> Option<(Identity, Quota)> {
+        let class = self.grant.quota.as_deref()?;
+        let config = self.channel.config();
+        let quota = config.access.quotas.iter().find(|quota| quota.name == class)?;
+        Some((self.grant.identity.clone()?, quota.clone()))
     }
 
     /// The client that limits are counted for.

@@ -77,6 +77,9 @@ pub(super) async fn handle(
     match read(&request, body).await {
         Ok(batch) => {
             counts.uncounted = batch.drafts.len();
+            take_quota(&request, batch.drafts.len()).inspect_err(|_| {
+                counts.count("throttled", batch.drafts.len());
+            })?;
             let stored = store(channel, batch, &mut counts).await?;
             Ok(if replies { without_body(stored) } else { stored })
         }
@@ -86,6 +89,20 @@ pub(super) async fn handle(
             Err(problem)
         }
     }
+}
+
+/// Counts `events` in the quota of the client, if it has one.
+fn take_quota(request: &ChannelRequest<'_>, events: usize) -> Result<(), Problem> {
+    let Some((identity, quota)) = request.quota() else { return Ok(()) };
+    let quotas = &request.channel.cluster().quotas;
+    quotas.publish(&identity, &quota, events, Instant::now()).map_err(|exceeded| {
+        let detail =
+            "The quota of this client is used up (access.quotas). Retry after Retry-After.";
+        let wait = exceeded.wait + Duration::from_millis(fastrand::u64(0..1000));
+        Problem::new(StatusCode::TOO_MANY_REQUESTS, "quota", "Quota exceeded", detail)
+            .with("limit", exceeded.limit)
+            .retry_after(wait)
+    })
 }
 
 /// Counts each event of a request once. Events that are not counted when this is dropped were abandoned: the publisher

@@ -19,6 +19,7 @@ use crate::{
     broker::Broker,
     channel::Channel,
     clock::{now_millis, now_nanos},
+    cluster::{Exceeded, StreamPermit},
     fanout::{HeartbeatStyle, StreamSettings, Subscriber, Subscription, jittered_retry},
     identity::RandomId,
     log::{Resolved, Start, Unavailable},
@@ -51,6 +52,14 @@ pub(super) async fn handle(request: ChannelRequest<'_>) -> Result<Response<Answe
     let limits = broker.config().limits.clone();
     let filter = Arc::new(filter);
     let admission = admission_request(&request, &filter);
+    let permit = match admit_within_quota(&request) {
+        Ok(permit) => permit,
+        Err(exceeded) => {
+            metrics.rejected("quota");
+            return Ok(refuse_after(limits.overload, "quota", quota_retry(&exceeded)));
+        }
+    };
+    let admission = AdmissionRequest { quota: permit, ..admission };
     let mut admission = match broker.sessions.admit(admission, &limits, Arc::clone(metrics)) {
         Ok(admission) => admission,
         Err(refusal) => {
@@ -129,7 +138,21 @@ fn admission_request(request: &ChannelRequest<'_>, filter: &Arc<Filter>) -> Admi
         connection: Arc::clone(&request.context.connection),
         grant_left: grant.expires.map(left),
         limit: config.delivery.max_subscribers,
+        quota: None,
     }
+}
+
+/// A permit of the quota of the client, if it has one.
+fn admit_within_quota(request: &ChannelRequest<'_>) -> Result<Option<StreamPermit>, Exceeded> {
+    let Some((identity, quota)) = request.quota() else { return Ok(None) };
+    let quotas = &request.channel.cluster().quotas;
+    quotas.admit(&identity, &quota, Instant::now()).map(Some)
+}
+
+/// The reconnect delay, in milliseconds, of a client whose quota is used up: it and its other tabs try again at different times.
+fn quota_retry(exceeded: &Exceeded) -> u64 {
+    let ms = u64::try_from(exceeded.wait.as_millis()).unwrap_or(30_000);
+    fastrand::u64(ms..=2 * ms)
 }
 
 /// Refuses a stream that cannot be judged now.
@@ -170,6 +193,10 @@ fn stream_settings(delivery: &Delivery, params: &Params) -> Result<StreamSetting
 /// R13).
 fn refuse(overload: Overload, reason: &'static str, delivery: &Delivery) -> Response<Answer> {
     let retry = jittered_retry(delivery.retry_milliseconds.max(MIN_REFUSAL_RETRY_MS));
+    refuse_after(overload, reason, retry)
+}
+
+fn refuse_after(overload: Overload, reason: &'static str, retry: u64) -> Response<Answer> {
     match overload {
         Overload::Retry => {
             let frames = [frame::opening(retry), frame::closing(reason, retry)].concat();

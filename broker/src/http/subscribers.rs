@@ -1,15 +1,47 @@
-//! `DELETE …/subscribers?subject=` or `?session=`: ends streams on all brokers, and refuses the credentials that they were opened with.
+//! `GET …/subscribers` lists the open streams of all brokers; `DELETE …/subscribers?subject=` or `?session=` ends some of them, and
+//! refuses the credentials that they were opened with.
 
 use http::{Response, StatusCode};
 use serde::Serialize;
 
 use super::{Answer, channel_request::ChannelRequest, json, params::known, problem::Problem};
-use crate::cluster::{Record, Revocation, Revoked};
+use crate::{
+    channel::Disconnected as Closed,
+    cluster::{NotStored, Question, Record, Revocation, Revoked},
+    sessions::{ListRequest, Listing, MAX_LISTED},
+};
+
+/// Streams that are listed if the client names no `limit`.
+const DEFAULT_LISTED: usize = 100;
+
+/// `brokers` is how many answered, this one included.
+#[derive(Serialize)]
+struct List {
+    #[serde(flatten)]
+    listing: Listing,
+    brokers: usize,
+}
 
 #[derive(Serialize)]
 struct Disconnected {
-    /// Streams that this broker closed.
     closed: usize,
+    brokers: usize,
+}
+
+pub(super) async fn list(request: &ChannelRequest<'_>) -> Result<Response<Answer>, Problem> {
+    let params = request.params(&known::SUBSCRIBERS)?;
+    let limit = params.number("limit", DEFAULT_LISTED, 0, MAX_LISTED)?;
+    let asked = ListRequest { subject: params.one("subject")?.map(str::to_owned), limit };
+    let channel = request.channel;
+    let mut listing = channel.subscribers().list(&asked);
+    let others: Vec<Listing> = channel.cluster().messages.ask(Question::List, &asked).await;
+    let brokers = 1 + others.len();
+    for other in others {
+        listing.total += other.total;
+        listing.subscribers.extend(other.subscribers);
+    }
+    listing.subscribers.truncate(limit);
+    Ok(json(StatusCode::OK, &List { listing, brokers }))
 }
 
 pub(super) async fn disconnect(request: &ChannelRequest<'_>) -> Result<Response<Answer>, Problem> {
@@ -25,11 +57,25 @@ pub(super) async fn disconnect(request: &ChannelRequest<'_>) -> Result<Response<
             return Err(Problem::field("subject", detail));
         }
     };
-    let channel = request.channel;
+    let (channel, cluster) = (request.channel, request.channel.cluster());
+    if !cluster.messages.can_ask() {
+        return Err(NotStored::Unavailable.into());
+    }
     let revocation = Revocation::now(what);
-    let record = Record::Revocation(revocation.clone());
-    channel.store().put(&record).await?;
-    channel.shared().apply(&record);
-    let closed = request.broker.sessions.revoke(channel.key(), &revocation);
-    Ok(json(StatusCode::OK, &Disconnected { closed }))
+    let mut answers = vec![channel.subscribers().disconnect(&revocation)];
+    answers.extend(cluster.messages.ask::<Closed>(Question::Disconnect, &revocation).await);
+    // For brokers that did not answer, and for those that start later.
+    cluster.store.put(&Record::Revocation(revocation)).await?;
+    for ticket in answers.iter().filter_map(|answer| answer.ticket) {
+        let revocation = Revocation::now(Revoked::Id(ticket));
+        cluster.store.put(&Record::Revocation(revocation)).await?;
+    }
+    let closed = answers.iter().map(|answer| answer.closed).sum::<usize>();
+    tracing::info!(
+        channel = &**channel.key(),
+        by = request.grant.identity.as_ref().map(|identity| &*identity.subject),
+        closed,
+        "disconnected subscribers"
+    );
+    Ok(json(StatusCode::OK, &Disconnected { closed, brokers: answers.len() }))
 }

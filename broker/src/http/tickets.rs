@@ -83,7 +83,7 @@ pub(super) async fn issue(
     let ticket = TicketRequest { identity, topics, seconds };
     let tickets = Arc::clone(request.channel.access().tickets());
     // The key of the day may be on its way.
-    request.channel.shared().wait_until_known().await;
+    request.channel.cluster().state.wait_until_known().await;
     let issued =
         tickets.issue(&request.grant, ticket).map_err(|denied| credentials::problem(&denied))?;
     let path = format!("/channels/{}", request.channel.key());
@@ -118,9 +118,9 @@ pub(super) async fn renew(
     })?;
     let expires_at = time(record.until);
     let record = Record::Renewal(record);
-    channel.store().put(&record).await?;
+    channel.cluster().store.put(&record).await?;
     // Here at once; on other brokers when the record reaches them.
-    channel.shared().apply(&record);
+    channel.cluster().state.apply(&record);
     request.broker.sessions.apply(channel.key(), &record);
     Ok(json(StatusCode::OK, &Renewed { expires_at }))
 }

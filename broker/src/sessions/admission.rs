@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{Session, SessionInfo, Sessions};
 use crate::{
     client::Client,
+    cluster::StreamPermit,
     metrics::ChannelMetrics,
     sockets::{Connection, StreamGuard},
 };
@@ -19,6 +20,8 @@ pub(crate) struct AdmissionRequest {
     pub(crate) grant_left: Option<Duration>,
     /// The most streams of the channel; 0: no limit of its own.
     pub(crate) limit: usize,
+    /// Counts the stream in the quota of its subject.
+    pub(crate) quota: Option<StreamPermit>,
 }
 
 /// Why a stream is refused.
@@ -67,6 +70,7 @@ pub(crate) struct Admission {
     /// The stream has begun, so that its end is counted.
     began: bool,
     _stream: StreamGuard,
+    _quota: Option<StreamPermit>,
 }
 
 impl Admission {
@@ -77,9 +81,11 @@ impl Admission {
         client: Client,
         metrics: Arc<ChannelMetrics>,
         stream: StreamGuard,
+        quota: Option<StreamPermit>,
     ) -> Self {
         metrics.subscribers.inc();
-        Self { sessions, session, key, client, metrics, began: false, _stream: stream }
+        let began = false;
+        Self { sessions, session, key, client, metrics, began, _stream: stream, _quota: quota }
     }
 
     /// Counts the beginning of the stream. `start` is the kind of its start position.

@@ -47,7 +47,12 @@ pub(crate) struct Session {
     close_reason: AtomicU8,
     /// When hyper took a frame and has not asked for another one since, in milliseconds of the registry; 0: it has asked.
     unread_since: AtomicU64,
+    /// The sequence that it has reached; [`AT_HEAD`] if it gets events as they come.
+    position: AtomicU64,
 }
+
+/// The position of a stream that follows the head of the log.
+const AT_HEAD: u64 = u64::MAX;
 
 impl Session {
     pub(super) fn new(info: SessionInfo, client: Client, grant_end: GrantEnd) -> Self {
@@ -58,6 +63,7 @@ impl Session {
             waker: Arc::default(),
             close_reason: AtomicU8::new(0),
             unread_since: AtomicU64::new(0),
+            position: AtomicU64::new(AT_HEAD),
         }
     }
 
@@ -81,6 +87,24 @@ impl Session {
 
     pub(super) fn subject(&self) -> Option<&Arc<str>> {
         self.info.identity.as_ref().map(|identity| &identity.subject)
+    }
+
+    /// The sink follows the head of the log from now on.
+    pub(crate) fn reached_head(&self) {
+        self.position.store(AT_HEAD, Relaxed);
+    }
+
+    /// The sink has reached `sequence` and is behind the head.
+    pub(crate) fn reached(&self, sequence: u64) {
+        self.position.store(sequence, Relaxed);
+    }
+
+    /// Sequences between its position and `head`.
+    pub(crate) fn lag(&self, head: u64) -> u64 {
+        match self.position.load(Relaxed) {
+            AT_HEAD => 0,
+            position => head.saturating_sub(position),
+        }
     }
 
     /// Wakes the sink.

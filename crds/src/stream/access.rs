@@ -2,7 +2,8 @@
 //! creates it, or a broker with `nats.createStreams`.
 //!
 //! Only the last message of a subject is kept, and each message has a time to live. What is stored is republished, so that brokers need
-//! no consumer. Only brokers may publish to or read the subjects below [`STORED_PREFIX`] and [`CHANGED_PREFIX`].
+//! no consumer. Only brokers may publish to or read the subjects below
+//! [`STORED_PREFIX`], [`CHANGED_PREFIX`] and [`CONTROL_PREFIX`].
 
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Republish, StorageType};
 
@@ -12,6 +13,9 @@ pub const STREAM: &str = "EVENTCAST_ACCESS";
 pub const STORED_PREFIX: &str = "eventcast.state";
 /// Prefix of the subjects under which NATS publishes what was stored.
 pub const CHANGED_PREFIX: &str = "eventcast.access";
+
+/// Prefix of the subjects under which brokers ask and tell each other; nothing below it is stored.
+pub const CONTROL_PREFIX: &str = "eventcast.ctl";
 
 /// Most bytes of the stream: about 300,000 records. Beyond it, NATS refuses records rather than dropping a revocation.
 const MAX_BYTES: i64 = 64 << 20;

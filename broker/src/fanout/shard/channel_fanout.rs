@@ -152,6 +152,7 @@ impl ChannelFanout {
             self.index.insert(key, filter);
         }
         connection.caught_up = true;
+        connection.subscription.admission.session().reached_head();
     }
 
     /// Removes a member and gives it its own cursor.
@@ -170,6 +171,7 @@ impl ChannelFanout {
         }
         connection.pending_events = 0;
         connection.caught_up = false;
+        connection.note_position();
     }
 
     /// Removes every member and gives each its own cursor. There must be no pass.
@@ -180,6 +182,7 @@ impl ChannelFanout {
             if let Some(connection) = connections.get_mut(*key as usize) {
                 self.settle(*key, connection);
                 connection.caught_up = false;
+                connection.note_position();
             }
         }
         self.unfiltered = UnfilteredMembers::default();

@@ -98,6 +98,12 @@ impl ShardConnection {
         &mut self.subscription.subscriber
     }
 
+    /// Tells the session where its cursor is.
+    pub(super) fn note_position(&self) {
+        let sequence = self.subscription.subscriber.position().sequence;
+        self.subscription.admission.session().reached(sequence);
+    }
+
     /// Whether it gets every event of its channel.
     pub(super) fn is_unfiltered(&self) -> bool {
         self.subscription.subscriber.filter().is_empty()

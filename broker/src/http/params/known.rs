@@ -52,6 +52,12 @@ pub(crate) const TICKETS: Known =
     Known { resource: "taking a ticket", params: &[], cursor: false, headers: &[] };
 pub(crate) const RENEWALS: Known =
     Known { resource: "renewing a grant", params: &[], cursor: false, headers: &[] };
+pub(crate) const SUBSCRIBERS: Known = Known {
+    resource: "the list of subscribers",
+    params: &["subject", "limit"],
+    cursor: false,
+    headers: &[],
+};
 pub(crate) const DISCONNECT: Known = Known {
     resource: "disconnecting subscribers",
     params: &["subject", "session"],

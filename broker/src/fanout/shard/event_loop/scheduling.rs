@@ -153,10 +153,12 @@ impl EventLoop {
                             connection.last_write = now;
                         }
                         connection.subscriber().wrote(&batch, slices.events);
+                        connection.note_position();
                         true
                     }
                     WriteOutcome::Partial(written) => {
                         connection.keep_rest(&batch, written);
+                        connection.note_position();
                         self.block(key);
                         false
                     }

@@ -1,0 +1,230 @@
+//! What the brokers of a channel ask and tell each other directly, over plain NATS: counts for quotas, lists of subscribers, and
+//! disconnections. Subjects are `eventcast.ctl.<namespace>.<name>.{quota,list,disconnect}`.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::{Client, Message, Subscriber};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
+
+use super::{
+    quotas::{Counts, Quotas, SubjectHash},
+    state::SharedState,
+    store::Store,
+};
+use crate::identity::RandomId;
+
+/// How often changed counts are told.
+const TELL_INTERVAL: Duration = Duration::from_millis(500);
+/// How often something is told, so that others know that this broker is there.
+const PRESENCE_INTERVAL: Duration = Duration::from_secs(2);
+/// How often all counts are told.
+const TELL_ALL_INTERVAL: Duration = Duration::from_secs(30);
+/// How long the other brokers may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+/// Counts in one message.
+const MAX_COUNTS: usize = 20_000;
+/// Bytes of one count: a hash and three numbers.
+const COUNT_BYTES: usize = 8 + 3 * 4;
+/// Bytes before the counts: the id of the broker, and whether they are all.
+const HEAD_BYTES: usize = 24 + 1;
+
+/// Asks and tells the other brokers of one channel.
+pub(crate) struct Messages {
+    client: Client,
+    store: Store,
+    prefix: String,
+    broker: RandomId,
+    quotas: Arc<Quotas>,
+}
+
+/// What a broker does when another one asks it. Answers are JSON.
+pub(crate) trait Answers: Send + Sync {
+    /// The answer to a list.
+    fn list(&self, request: &[u8]) -> Option<Vec<u8>>;
+    /// Disconnects, and the answer to it.
+    fn disconnect(&self, request: &[u8]) -> Option<Vec<u8>>;
+}
+
+/// What others are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Question {
+    List,
+    Disconnect,
+}
+
+impl Question {
+    fn subject(self) -> &'static str {
+        match self {
+            Self::List => "list",
+            Self::Disconnect => "disconnect",
+        }
+    }
+}
+
+impl Messages {
+    pub(crate) fn new(store: &Store, quotas: &Arc<Quotas>) -> Self {
+        Self {
+            client: store.client(),
+            prefix: store.control_prefix(),
+            store: store.clone(),
+            broker: RandomId::generate(),
+            quotas: Arc::clone(quotas),
+        }
+    }
+
+    /// Whether others can be asked.
+    pub(crate) fn can_ask(&self) -> bool {
+        self.store.nats().can_read()
+    }
+
+    /// Asks all other brokers, and returns the answers that came in time. Waits no longer when all that are known have answered.
+    pub(crate) async fn ask<T: DeserializeOwned>(
+        &self,
+        question: Question,
+        request: &impl Serialize,
+    ) -> Vec<T> {
+        let (deadline, mut answers) = (Instant::now() + ANSWER_TIMEOUT, Vec::new());
+        let known = self.quotas.peers(Instant::now());
+        let inbox = self.client.new_inbox();
+        let asked = async {
+            let request = serde_json::to_vec(request).ok()?;
+            let replies = self.client.subscribe(inbox.clone()).await.ok()?;
+            let subject = format!("{}.{}", self.prefix, question.subject());
+            let mut headers = async_nats::HeaderMap::new();
+            headers.insert(BROKER_HEADER, self.broker.to_string());
+            let sent =
+                self.client.publish_with_reply_and_headers(subject, inbox, headers, request.into());
+            sent.await.ok()?;
+            Some(replies)
+        };
+        let Some(mut replies) = asked.await else { return answers };
+        while answers.len() < known {
+            match timeout_at(deadline, replies.next()).await {
+                // A status: nobody listens.
+                Ok(Some(reply)) if reply.status.is_some() => break,
+                Ok(Some(reply)) => answers.extend(serde_json::from_slice(&reply.payload).ok()),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        answers
+    }
+
+    /// Answers and tells until the future is dropped.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub(crate) async fn run(self: Arc<Self>, state: Arc<SharedState>, answers: impl Answers) {
+        loop {
+            state.wait_until_needed(true).await;
+            let Ok(mut messages) = self.client.subscribe(format!("{}.*", self.prefix)).await else {
+                sleep(PRESENCE_INTERVAL).await;
+                continue;
+            };
+            tokio::select! {
+                () = self.serve(&mut messages, &answers) => {}
+                () = state.wait_until_needed(false) => {}
+            }
+        }
+    }
+
+    async fn serve(&self, messages: &mut Subscriber, answers: &impl Answers) {
+        let mut tick = interval(TELL_INTERVAL);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut told, mut told_all) = (None::<Instant>, None::<Instant>);
+        loop {
+            tokio::select! {
+                message = messages.next() => match message {
+                    Some(message) => {
+                        if self.on_message(message, answers).await {
+                            // A broker that was not known knows nothing of ours.
+                            told_all = None;
+                        }
+                    }
+                    None => return,
+                },
+                _ = tick.tick() => {
+                    let now = Instant::now();
+                    let is_due = |at: Option<Instant>, every| at.is_none_or(|at| now - at >= every);
+                    let all = is_due(told_all, TELL_ALL_INTERVAL);
+                    let counts = self.quotas.to_tell(all, now);
+                    if !counts.is_empty() || all || is_due(told, PRESENCE_INTERVAL) {
+                        self.tell(all, &counts).await;
+                        told = Some(now);
+                        told_all = if all { Some(now) } else { told_all };
+                    }
+                }
+            }
+        }
+    }
+
+    async fn tell(&self, all: bool, counts: &[(SubjectHash, Counts)]) {
+        let mut chunks = counts.chunks(MAX_COUNTS);
+        let first = self.encode(all, chunks.next().unwrap_or_default());
+        let rest = chunks.map(|chunk| self.encode(false, chunk));
+        for message in std::iter::once(first).chain(rest) {
+            if let Err(error) = self.client.publish(format!("{}.quota", self.prefix), message).await
+            {
+                tracing::debug!(%error, "failed to tell other brokers the counts of quotas");
+            }
+        }
+    }
+
+    fn encode(&self, all: bool, counts: &[(SubjectHash, Counts)]) -> Bytes {
+        let mut out = Vec::with_capacity(HEAD_BYTES + counts.len() * COUNT_BYTES);
+        out.extend_from_slice(self.broker.to_string().as_bytes());
+        out.push(u8::from(all));
+        for (subject, counts) in counts {
+            out.extend_from_slice(&subject.to_be_bytes());
+            for number in [counts.streams, counts.connects, counts.publishes] {
+                out.extend_from_slice(&number.to_be_bytes());
+            }
+        }
+        out.into()
+    }
+
+    /// Handles a message. Returns whether it is the first of its broker.
+    async fn on_message(&self, message: Message, answers: &impl Answers) -> bool {
+        let kind = message.subject.rsplit('.').next().unwrap_or_default();
+        if kind == "quota" {
+            let Some((broker, all, counts)) = decode(&message.payload) else { return false };
+            if broker == self.broker {
+                return false;
+            }
+            return self.quotas.heard(broker, all, &counts, Instant::now());
+        }
+        let from = message.headers.as_ref().and_then(|headers| headers.get(BROKER_HEADER));
+        if from.is_some_and(|from| from.as_str() == self.broker.to_string()) {
+            return false;
+        }
+        let answer = match kind {
+            "list" => answers.list(&message.payload),
+            "disconnect" => answers.disconnect(&message.payload),
+            _ => None,
+        };
+        if let (Some(answer), Some(reply)) = (answer, message.reply)
+            && let Err(error) = self.client.publish(reply, answer.into()).await
+        {
+            tracing::debug!(%error, "failed to answer another broker");
+        }
+        false
+    }
+}
+
+/// The broker that asks: it does not answer itself.
+const BROKER_HEADER: &str = "Eventcast-Broker";
+
+fn decode(message: &[u8]) -> Option<(RandomId, bool, Vec<(SubjectHash, Counts)>)> {
+    let (head, counts) = message.split_at_checked(HEAD_BYTES)?;
+    let broker = std::str::from_utf8(&head[..HEAD_BYTES - 1]).ok()?.parse().ok()?;
+    let number = |bytes: &[u8]| Some(u32::from_be_bytes(bytes.try_into().ok()?));
+    let counts = counts.chunks_exact(COUNT_BYTES).map(|count| {
+        let subject = SubjectHash::from_be_bytes(count[..8].try_into().ok()?);
+        let (streams, connects, publishes) =
+            (number(&count[8..12])?, number(&count[12..16])?, number(&count[16..])?);
+        Some((subject, Counts { streams, connects, publishes }))
+    });
+    Some((broker, head[HEAD_BYTES - 1] == 1, counts.collect::<Option<_>>()?))
+}

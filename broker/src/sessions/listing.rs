@@ -1,0 +1,83 @@
+//! Lists of open streams, for who manages a channel.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Session, Sessions};
+
+/// Streams that one list has at most.
+pub(crate) const MAX_LISTED: usize = 1000;
+/// Characters of the topics of one stream.
+const MAX_TOPICS_CHARS: usize = 200;
+
+/// What a list asks for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ListRequest {
+    pub(crate) subject: Option<String>,
+    pub(crate) limit: usize,
+}
+
+/// The streams of one broker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Listing {
+    /// All streams that fit the request, listed or not.
+    pub(crate) total: usize,
+    pub(crate) subscribers: Vec<Listed>,
+}
+
+/// One stream in a list.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Listed {
+    session: String,
+    issuer: Option<String>,
+    subject: Option<String>,
+    address: String,
+    topics: String,
+    since: String,
+    /// When its grant ends.
+    until: Option<String>,
+    /// Sequences that it is behind the head of the log; 0: it gets events as they come.
+    lag: u64,
+    /// The host name of its broker.
+    replica: String,
+}
+
+impl Sessions {
+    /// Lists streams of the channel with the key `channel`, whose log ends at the sequence `head`.
+    pub(crate) fn list(&self, channel: &str, request: &ListRequest, head: u64) -> Listing {
+        let selected = self.select(channel, request.subject.as_deref());
+        let limit = request.limit.min(MAX_LISTED);
+        let replica = std::env::var("HOSTNAME").unwrap_or_default();
+        let listed = selected.iter().take(limit).map(|s| listed(s, head, &replica));
+        Listing { total: selected.len(), subscribers: listed.collect() }
+    }
+}
+
+fn listed(session: &Arc<Session>, head: u64, replica: &str) -> Listed {
+    let info = session.info();
+    let text = |text: &Arc<str>| text.to_string();
+    let mut topics: String =
+        info.filter.describe_topics().chars().take(MAX_TOPICS_CHARS + 1).collect();
+    if topics.chars().count() > MAX_TOPICS_CHARS {
+        topics.pop();
+        topics.push('…');
+    }
+    let since = jiff::Timestamp::from_millisecond(info.began_at).unwrap_or_default();
+    let until = session.grant_end().end().map(|end| {
+        let left = end.saturating_duration_since(tokio::time::Instant::now());
+        let at = jiff::Timestamp::now() + jiff::SignedDuration::try_from(left).unwrap_or_default();
+        format!("{at:.0}")
+    });
+    Listed {
+        session: info.id.to_string(),
+        issuer: info.identity.as_ref().map(|identity| text(&identity.issuer)),
+        subject: info.identity.as_ref().map(|identity| text(&identity.subject)),
+        address: session.client().to_string(),
+        topics,
+        since: format!("{since:.0}"),
+        until,
+        lag: session.lag(head),
+        replica: replica.to_owned(),
+    }
+}
