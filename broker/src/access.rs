@@ -4,6 +4,7 @@
 //! before anything is read or stored. A credential that is presented and does not hold is never treated as if it were absent.
 
 mod api_keys;
+pub(crate) mod audit;
 mod authenticate;
 mod cache;
 mod credential;

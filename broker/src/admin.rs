@@ -37,6 +37,9 @@ fn answer(broker: &Broker, unready: &CancellationToken, path: &str) -> Option<An
             let (bytes, pages) = broker.pages.size();
             broker.metrics.page_cache_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
             broker.metrics.page_cache_pages.set(i64::try_from(pages).unwrap_or(i64::MAX));
+            for channel in broker.channels().values() {
+                channel.access().export(channel.metrics());
+            }
             text(StatusCode::OK, broker.metrics.render())
         }
         broker_status::PATH => match serde_json::to_vec(&status(broker)) {

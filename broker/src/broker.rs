@@ -155,6 +155,12 @@ impl Broker {
             return Err("not connected to NATS yet".into());
         }
         let channels = self.channels.load();
+        // Without keys a broker that starts could judge no token, while the one that it replaces can.
+        if !self.readiness.lock().was_ready()
+            && let Some(keys) = channels.values().find_map(|channel| channel.access().awaited())
+        {
+            return Err(format!("waiting for {keys}"));
+        }
         let starting: Vec<&str> = channels
             .iter()
             .filter(|(_, channel)| channel.log().tail().incarnation().is_none())

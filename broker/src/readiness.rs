@@ -24,6 +24,11 @@ pub(crate) struct Readiness {
 }
 
 impl Readiness {
+    /// Whether the broker was ready before.
+    pub(crate) fn was_ready(&self) -> bool {
+        self.was_ready
+    }
+
     /// Notes that the logs of `readable` of `all` channels can be read at `now`. Returns whether the broker is ready.
     pub(crate) fn update(&mut self, readable: usize, all: usize, now: Instant) -> bool {
         let can_serve = readable > 0 || all == 0;

@@ -15,7 +15,7 @@ use super::{
     tickets::Tickets,
     tokens::Tokens,
 };
-use crate::{client::Client, cluster::SharedState};
+use crate::{client::Client, cluster::SharedState, metrics::ChannelMetrics};
 
 /// The access control of one channel, for one version of its configuration.
 pub(crate) struct AccessControl {
@@ -70,6 +70,18 @@ impl AccessControl {
         problems.extend(self.api_keys.iter().filter_map(|keys| keys.problem()));
         problems.extend(self.service_accounts.iter().filter_map(|accounts| accounts.problem()));
         problems
+    }
+
+    /// What a broker that starts should wait for before it is ready.
+    pub(crate) fn awaited(&self) -> Option<String> {
+        self.tokens.awaited().map(|issuer| format!("the keys of {issuer}"))
+    }
+
+    /// Shows the state of the keys in `metrics`.
+    pub(crate) fn export(&self, metrics: &ChannelMetrics) {
+        let keys = self.api_keys.iter().map(|keys| ("api-keys", keys.len(), None));
+        metrics.access_keys(self.tokens.loaded().chain(keys));
+        metrics.access_problems(&self.problems());
     }
 
     /// The grant of a client that presents `credential`. Never that of an anonymous client, if there is a credential.

@@ -2,22 +2,32 @@
 //!
 //! Keys belong to an issuer of the configuration: a key of one never verifies a token of another, whatever their names.
 
+mod address;
+mod fetch;
 mod file;
 mod jwk;
 mod pem;
+mod refresh;
 mod state;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use eventcast_crds::{broker_status::AccessProblem, config::TokenIssuer};
 use eventcast_runtime::supervise::Supervisor;
 use jsonwebtoken::{Algorithm, DecodingKey};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use self::state::KeyState;
+use self::{
+    fetch::KeyUrl,
+    refresh::{Demand, Refetch},
+    state::KeyState,
+};
 
 /// Keys that a set may have.
 const MAX_KEYS: usize = 100;
+/// How long a broker that starts waits for the keys of an issuer before it is ready.
+const FIRST_LOAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A key that verifies signatures.
 pub(super) struct Key {
@@ -139,7 +149,21 @@ pub(crate) struct Tasks {
 pub(super) struct IssuerKeys {
     source: KeySource,
     state: Arc<KeyState>,
+    /// For keys from a URL.
+    demand: Option<Arc<Demand>>,
+    began: Instant,
     _stop: DropGuard,
+}
+
+/// What is known of a key that a token names and the issuer does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// The keys were loaded again: look once more.
+    Reloaded,
+    /// The issuer has no such key.
+    Certain,
+    /// The keys could not be loaded again: the issuer may have it.
+    Uncertain,
 }
 
 impl IssuerKeys {
@@ -150,17 +174,68 @@ impl IssuerKeys {
             return Arc::clone(same);
         }
         let stop = tasks.stop.child_token();
-        let is_watched = source.file.is_some();
-        let state = Arc::new(if is_watched { KeyState::watched() } else { KeyState::default() });
         let name = format!("keys of {}", issuer.issuer);
-        if let Some(path) = &source.file {
-            // At once: a broker with files has keys before its first request.
-            file::load(path, &state);
-            let watch = file::watch(path.clone(), Arc::clone(&state));
-            let watch = stop.clone().run_until_cancelled_owned(watch);
-            tasks.supervisor.spawn(name, &stop, watch);
+        let (state, demand) = match (&source.file, &source.url) {
+            (Some(path), _) => {
+                let state = Arc::new(KeyState::watched());
+                // At once: a broker with files has keys before its first request.
+                file::load(path, &state);
+                let watch = file::watch(path.clone(), Arc::clone(&state));
+                let watch = stop.clone().run_until_cancelled_owned(watch);
+                tasks.supervisor.spawn(name, &stop, watch);
+                (state, None)
+            }
+            (None, url) => {
+                let (state, demand) = <(Arc<KeyState>, Arc<Demand>)>::default();
+                let url = url.as_deref().and_then(|url| KeyUrl::new(url, source.ca_file.clone()));
+                if let Some(url) = url {
+                    let fetch = move || {
+                        let url = url.clone();
+                        async move { url.fetch().await }
+                    };
+                    let refresh =
+                        refresh::keep_fresh(Arc::clone(&state), Arc::clone(&demand), fetch);
+                    let refresh = stop.clone().run_until_cancelled_owned(refresh);
+                    tasks.supervisor.spawn(name, &stop, refresh);
+                }
+                (state, Some(demand))
+            }
+        };
+        let (began, _stop) = (Instant::now(), stop.drop_guard());
+        Arc::new(Self { source, state, demand, began, _stop })
+    }
+
+    /// What to make of a key that the keys do not have.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub(super) async fn missing(&self) -> Missing {
+        let refetch = match &self.demand {
+            Some(demand) => demand.refetch().await,
+            None => Refetch::TooEarly,
+        };
+        match refetch {
+            Refetch::Busy => Missing::Uncertain,
+            Refetch::Ended | Refetch::TooEarly if !self.state.is_certain() => Missing::Uncertain,
+            Refetch::Ended => Missing::Reloaded,
+            Refetch::TooEarly => Missing::Certain,
         }
-        Arc::new(Self { source, state, _stop: stop.drop_guard() })
+    }
+
+    /// Whether a broker that starts should wait for the keys.
+    pub(super) fn is_awaited(&self) -> bool {
+        let is_url = self.demand.is_some();
+        is_url && self.state.age().is_none() && self.began.elapsed() < FIRST_LOAD_TIMEOUT
+    }
+
+    /// The issuer.
+    pub(super) fn issuer(&self) -> &str {
+        &self.source.issuer
+    }
+
+    /// How long ago the keys were last known to be those of the issuer.
+    pub(super) fn age(&self) -> Option<Duration> {
+        self.state.age()
     }
 
     /// The keys; `None` if they were never loaded, or too long ago.

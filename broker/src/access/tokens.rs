@@ -1,6 +1,6 @@
 //! The tokens of a channel's issuers: whose rules and keys a token is judged by, and what was found out before.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use eventcast_crds::{
     broker_status::AccessProblem,
@@ -12,7 +12,7 @@ use super::{
     credential::{Denied, Invalid},
     grant::Grant,
     jwt::{Refusal, Unverified},
-    keys::{IssuerKeys, Tasks},
+    keys::{IssuerKeys, Missing, Tasks},
 };
 use crate::clock;
 
@@ -95,7 +95,14 @@ impl Tokens {
         };
         match verify()? {
             Ok(grant) => Ok(grant),
-            Err(Refusal::Invalid(invalid) | Refusal::UnknownKey(invalid)) => Err(invalid.into()),
+            Err(Refusal::Invalid(invalid)) => Err(invalid.into()),
+            Err(Refusal::UnknownKey(unknown)) => match issuer.keys.missing().await {
+                Missing::Certain => Err(unknown.into()),
+                Missing::Uncertain => Err(KEYS_AWAY),
+                Missing::Reloaded => verify()?.map_err(|refusal| match refusal {
+                    Refusal::Invalid(invalid) | Refusal::UnknownKey(invalid) => invalid.into(),
+                }),
+            },
         }
     }
 
@@ -116,6 +123,19 @@ impl Tokens {
         self.issuers.iter().map(|issuer| issuer.keys.generation()).sum()
     }
 
+    /// The first issuer whose keys a broker that starts should wait for.
+    pub(super) fn awaited(&self) -> Option<&str> {
+        self.issuers.iter().map(|issuer| &issuer.keys).find(|k| k.is_awaited()).map(|k| k.issuer())
+    }
+
+    /// The name of each issuer, the number of its keys, and how long ago they were known to be right.
+    pub(super) fn loaded(&self) -> impl Iterator<Item = (&str, usize, Option<Duration>)> {
+        self.issuers.iter().map(|issuer| {
+            let keys = &issuer.keys;
+            (keys.issuer(), keys.get().map_or(0, |keys| keys.len()), keys.age())
+        })
+    }
+
     /// What is wrong with the keys of each issuer.
     pub(super) fn problems(&self) -> Vec<AccessProblem> {
         let mut problems: Vec<_> =
@@ -125,4 +145,6 @@ impl Tokens {
     }
 }
 
+const KEYS_AWAY: Denied =
+    Denied::Unavailable("the token names a new key, and the keys of its issuer cannot be loaded");
 const NO_KEYS: Denied = Denied::Unavailable("the keys of the token's issuer were not loaded yet");

@@ -11,7 +11,7 @@ use super::{
     problem::Problem,
 };
 use crate::{
-    access::{Denied, Grant, Way},
+    access::{Denied, Grant, Way, audit},
     broker::Broker,
     channel::Channel,
     client::{Client, client_address},
@@ -60,16 +60,22 @@ pub(super) async fn grant(
     wanted: &Wanted,
 ) -> Result<Arc<Grant>, Refused> {
     let config = channel.config();
-    let refuse = |way: &str, check: &'static str, problem: Problem| {
+    let refuse = |way: &str, check: &'static str, subject: Option<&str>, problem: Problem| {
         channel.metrics().access(way, check);
+        audit::refused(channel.key(), way, check, subject);
         Refused::Problem(problem)
+    };
+    let deny = |way: &str, denied: &Denied| {
+        let subject = match denied {
+            Denied::Invalid(invalid) => invalid.subject.as_deref(),
+            Denied::Unavailable(_) | Denied::TooMany(_) => None,
+        };
+        refuse(way, label(denied), subject, credentials::problem(denied))
     };
     let presented = match Presented::of(&config.access, head) {
         Ok(presented) => presented,
-        Err(Rejected::Problem(problem)) => return Err(refuse("unknown", "form", problem)),
-        Err(Rejected::Denied(denied)) => {
-            return Err(refuse("unknown", label(&denied), credentials::problem(&denied)));
-        }
+        Err(Rejected::Problem(problem)) => return Err(refuse("unknown", "form", None, problem)),
+        Err(Rejected::Denied(denied)) => return Err(deny("unknown", &denied)),
     };
     let credential = presented.credential();
     let trusted = &broker.config().limits.trusted_proxies;
@@ -81,20 +87,22 @@ pub(super) async fn grant(
             tracing::debug!(what, "a credential cannot be checked now");
             return Err(Refused::Unavailable);
         }
-        Err(denied) => {
-            return Err(refuse(credential.form(), label(&denied), credentials::problem(&denied)));
-        }
+        Err(denied) => return Err(deny(credential.form(), &denied)),
     };
     let way = grant.way.as_str();
     match wanted.action.filter(|action| !grant.allows(*action)) {
         None => {
             channel.metrics().access(way, "granted");
+            audit::granted(channel.key(), &grant);
             Ok(grant)
         }
         Some(action) if grant.way == Way::Anonymous => {
-            Err(refuse(way, "no-credential", unauthorized(action)))
+            Err(refuse(way, "no-credential", None, unauthorized(action)))
         }
-        Some(action) => Err(refuse(way, "not-granted", forbidden(action))),
+        Some(action) => {
+            let subject = grant.identity.as_ref().map(|identity| &*identity.subject);
+            Err(refuse(way, "not-granted", subject, forbidden(action)))
+        }
     }
 }
 

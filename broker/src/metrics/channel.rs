@@ -3,11 +3,12 @@
 //! Each channel has metric families of its own with its name as a constant label. So all of its series are removed at once, and a
 //! holder of them cannot create one again.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use eventcast_crds::broker_status::AccessProblem;
 use eventcast_wire::{closing::CloseReason, event::BadEvent, gap::GapReason};
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     core::{Collector, Desc},
     proto::MetricFamily,
 };
@@ -61,6 +62,15 @@ impl Families<'_> {
         IntGauge::with_opts(self.opts(name, help)).map(|g| self.keep(g))
     }
 
+    fn gauges(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> prometheus::Result<IntGaugeVec> {
+        IntGaugeVec::new(self.opts(name, help), labels).map(|g| self.keep(g))
+    }
+
     fn counter(&mut self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
         IntCounter::with_opts(self.opts(name, help)).map(|c| self.keep(c))
     }
@@ -107,6 +117,9 @@ pub(crate) struct ChannelMetrics {
     disconnects: IntCounterVec,
     rejects: IntCounterVec,
     access: IntCounterVec,
+    access_keys: IntGaugeVec,
+    access_keys_age: IntGaugeVec,
+    access_problem: IntGaugeVec,
     events_skipped: IntCounterVec,
     gaps: IntCounterVec,
     tail_resets: IntCounterVec,
@@ -186,6 +199,21 @@ impl ChannelMetrics {
                 "Requests by the form of their credential and what came of it: granted, or the check that failed.",
                 ["way", "outcome"],
             )?,
+            access_keys: f.gauges(
+                "access_keys",
+                "Keys of an issuer of tokens that can be used, and API keys.",
+                &["issuer"],
+            )?,
+            access_keys_age: f.gauges(
+                "access_keys_age_seconds",
+                "Seconds since the keys of an issuer were last known to be right.",
+                &["issuer"],
+            )?,
+            access_problem: f.gauges(
+                "access_problem",
+                "1 for each problem of keys and rights that keeps credentials from being judged, or soon will.",
+                &["what", "reason"],
+            )?,
             events_in: f.counter("events_in_total", "Events read from the log into the tail.")?,
             events_skipped: f.counters(
                 "events_skipped_total",
@@ -250,6 +278,32 @@ impl ChannelMetrics {
     /// A subscriber was refused.
     pub(crate) fn rejected(&self, reason: &'static str) {
         self.rejects.with_label_values(&[reason]).inc();
+    }
+
+    /// Replaces the numbers of keys: the name of each issuer, how many it has, and how old they are.
+    pub(crate) fn access_keys<'a>(
+        &self,
+        issuers: impl Iterator<Item = (&'a str, usize, Option<Duration>)>,
+    ) {
+        self.access_keys.reset();
+        self.access_keys_age.reset();
+        for (issuer, keys, age) in issuers {
+            let keys = i64::try_from(keys).unwrap_or(i64::MAX);
+            self.access_keys.with_label_values(&[issuer]).add(keys);
+            if let Some(age) = age {
+                let age = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
+                self.access_keys_age.with_label_values(&[issuer]).set(age);
+            }
+        }
+    }
+
+    /// Replaces the problems of keys and rights.
+    pub(crate) fn access_problems(&self, problems: &[AccessProblem]) {
+        self.access_problem.reset();
+        for problem in problems {
+            let labels = [&*problem.what, problem.reason.as_str()];
+            self.access_problem.with_label_values(&labels).set(1);
+        }
     }
 
     /// A request was granted or refused.

@@ -75,6 +75,11 @@ impl KeyState {
         self.generation.load(Ordering::Acquire)
     }
 
+    /// Whether the last attempt to load the keys was successful, so that a key that is missing is no key of the issuer.
+    pub(super) fn is_certain(&self) -> bool {
+        self.progress.lock().failure.is_none()
+    }
+
     /// The keys are those in `content`. They replace the earlier ones: a key that was removed is no key any more.
     pub(super) fn succeeded(&self, keys: KeySet, content: &[u8]) {
         let mut digest = [0; 32];
@@ -100,12 +105,11 @@ impl KeyState {
     pub(super) fn problem(&self) -> Option<(AccessReason, String)> {
         let progress = self.progress.lock();
         let failure = progress.failure.clone()?;
-        let age = progress.confirmed.map(|at| at.elapsed());
-        let reason = match (failure.reason, age) {
-            // Of a URL, a passing failure is no problem.
-            (AccessReason::KeysUnreachable, Some(age)) if age < STALE_AGE => return None,
-            (AccessReason::KeysUnreachable, Some(age)) if age < MAX_AGE => AccessReason::KeysStale,
-            (reason, _) => reason,
+        let reason = match progress.confirmed.map(|at| at.elapsed()) {
+            // A file is wrong until somebody mends it; a server may be back at the next fetch.
+            Some(age) if !self.is_watched && age < STALE_AGE => return None,
+            Some(age) if !self.is_watched && age < MAX_AGE => AccessReason::KeysStale,
+            _ => failure.reason,
         };
         Some((reason, failure.detail))
     }
