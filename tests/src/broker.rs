@@ -21,6 +21,7 @@ use crate::{
     http::{Version, client},
     metrics::Metrics,
     process::{self, Process},
+    tls::KeyFiles,
 };
 
 /// Time until a started broker is ready.
@@ -35,7 +36,11 @@ pub struct Broker {
     /// Its limit of open files, where it is not the one of the tests.
     files: Option<u32>,
     process: Option<Process>,
+    /// The certificate of a broker that a whole suite uses over TLS.
+    _key_files: Option<KeyFiles>,
     public: String,
+    /// Address of the listener with TLS, if there is one.
+    secure: Option<String>,
     admin: String,
 }
 
@@ -79,6 +84,8 @@ impl Broker {
     fn prepare(nats: &str, change: impl FnOnce(&mut BrokerConfig)) -> Result<Self> {
         let folder = process::folder("eventcast-broker-")?;
         let mut config = setup::defaults(nats)?;
+        let key_files = setup::key_files()?;
+        config.tls = key_files.as_ref().map(KeyFiles::config);
         change(&mut config);
         Ok(Self {
             folder,
@@ -86,12 +93,14 @@ impl Broker {
             raw: RawKeys::new(),
             files: None,
             process: None,
+            _key_files: key_files,
             public: String::new(),
+            secure: None,
             admin: String::new(),
         })
     }
 
-    /// `http://127.0.0.1:PORT` + `path`.
+    /// `http://127.0.0.1:PORT` + `path`; `https` if there is only TLS.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.public)
@@ -113,7 +122,16 @@ impl Broker {
     /// `127.0.0.1:PORT` of the public listener.
     #[must_use]
     pub fn address(&self) -> &str {
-        self.public.trim_start_matches("http://")
+        self.public.trim_start_matches("http://").trim_start_matches("https://")
+    }
+
+    /// `127.0.0.1:PORT` of the listener with TLS.
+    ///
+    /// # Panics
+    /// When it has none.
+    #[must_use]
+    pub fn secure_address(&self) -> &str {
+        self.secure.as_deref().expect("the broker has no TLS")
     }
 
     /// `kill -9`.

@@ -10,14 +10,27 @@ pub use raw::{Head, Http1Connection};
 
 use reqwest::redirect::Policy;
 
-/// Version of HTTP, without TLS.
+use crate::tls;
+
+/// Version of HTTP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Version {
     /// HTTP/1.1.
     #[default]
     Http1,
-    /// HTTP/2 with prior knowledge.
+    /// HTTP/2: by prior knowledge, or with TLS by ALPN.
     Http2,
+}
+
+impl Version {
+    /// Its name in ALPN.
+    #[must_use]
+    pub const fn alpn(self) -> &'static str {
+        match self {
+            Self::Http1 => "http/1.1",
+            Self::Http2 => "h2",
+        }
+    }
 }
 
 /// A client with its own connection pool.
@@ -31,5 +44,6 @@ pub fn client(version: Version) -> reqwest::Client {
         Version::Http1 => builder.http1_only(),
         Version::Http2 => builder.http2_prior_knowledge(),
     };
+    let builder = builder.use_preconfigured_tls(tls::client_config(&[version.alpn()]));
     builder.build().expect("constant options are valid")
 }

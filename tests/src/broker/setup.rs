@@ -7,7 +7,7 @@ use eventcast_crds::config::{Access, BrokerConfig, ChannelConfig, Shutdown};
 use ipnet::IpNet;
 use serde_json::Value;
 
-use crate::{ports, process};
+use crate::{ports, process, tls::KeyFiles};
 
 /// What a test gets without asking.
 pub(super) fn defaults(nats: &str) -> Result<BrokerConfig> {
@@ -26,6 +26,11 @@ pub(super) fn defaults(nats: &str) -> Result<BrokerConfig> {
         config.fanout.shards = Some(shards.parse()?);
     }
     Ok(config)
+}
+
+/// A certificate, where the suites run over TLS.
+pub(super) fn key_files() -> Result<Option<KeyFiles>> {
+    std::env::var_os("EVENTCAST_TEST_TLS").map(|_| KeyFiles::new()).transpose()
 }
 
 /// A channel that everyone may read and publish to.

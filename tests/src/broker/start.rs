@@ -1,4 +1,4 @@
-//! From a configuration to a broker that answers: the file, the process, the two lines it prints, `/readyz`.
+//! From a configuration to a broker that answers: the file, the process, the lines it prints, `/readyz`.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -9,6 +9,7 @@ use crate::{
     eventually,
     http::{Version, client},
     process::{self, Process},
+    tls,
 };
 
 impl Broker {
@@ -33,7 +34,7 @@ impl Broker {
         fs::rename(&new, self.config_file()).context("failed to write the configuration")
     }
 
-    /// Starts the process and learns its addresses from the two lines it prints.
+    /// Starts the process and learns its addresses from the lines it prints.
     pub(super) async fn run(&mut self) -> Result<()> {
         let file = self.config_file();
         let broker = setup::binary();
@@ -60,10 +61,20 @@ impl Broker {
         })
         .await
         .flatten();
-        let (public, admin) = lines.with_context(|| self.ending())?;
-        (self.public, self.admin) = (format!("http://{public}"), format!("http://{admin}"));
+        let Addresses { plain, secure, admin } = lines.with_context(|| self.ending())?;
+        self.admin = format!("http://{admin}");
+        self.public = match (&plain, &secure) {
+            (Some(plain), _) => format!("http://{plain}"),
+            (None, Some(secure)) => {
+                tls::register(secure);
+                format!("https://{secure}")
+            }
+            (None, None) => return Err(anyhow!("it does not listen")),
+        };
+        self.secure = secure;
         // the next life listens where this one does
-        let (listen, admin) = (public.parse()?, admin.parse()?);
+        let listen = plain.map_or(Ok(self.config.listen), |plain| plain.parse())?;
+        let admin = admin.parse()?;
         if (self.config.listen, self.config.admin) == (listen, admin) {
             return Ok(());
         }
@@ -76,12 +87,22 @@ impl Broker {
     }
 }
 
-/// The public and the admin address, from the two lines that a broker prints.
-fn addresses(stdout: &str) -> Option<(String, String)> {
+/// Where a broker listens.
+struct Addresses {
+    plain: Option<String>,
+    secure: Option<String>,
+    admin: String,
+}
+
+/// The addresses, from the lines that a broker prints; that of the admin listener is the last one.
+fn addresses(stdout: &str) -> Option<Addresses> {
     let line = |mark: &str| {
         let mut lines = stdout.lines();
-        let address = lines.find_map(|line| line.strip_prefix(mark)?.strip_prefix("http://"));
-        address.map(str::to_owned)
+        lines.find_map(|line| line.strip_prefix(mark).map(str::to_owned))
     };
-    Some((line("listening on ")?, line("admin on ")?))
+    Some(Addresses {
+        plain: line("listening on http://"),
+        secure: line("listening on https://"),
+        admin: line("admin on http://")?,
+    })
 }

@@ -5,11 +5,12 @@ use std::{io, time::Duration};
 use anyhow::{Context as _, Result, bail, ensure};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpSocket, TcpStream},
+    net::TcpSocket,
     time::timeout,
 };
 
-use super::body::Framing;
+use super::{Version, body::Framing};
+use crate::tls::Socket;
 
 /// How long a connection waits for bytes that must arrive.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,7 +36,7 @@ impl Head {
 /// A connection.
 #[derive(Debug)]
 pub struct Http1Connection {
-    stream: TcpStream,
+    stream: Socket,
     buffer: Vec<u8>,
     framing: Framing,
 }
@@ -61,7 +62,19 @@ impl Http1Connection {
         let connecting = socket.connect(address.parse().context("not an address")?);
         let stream = timeout(READ_TIMEOUT, connecting).await??;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::new(), framing: Framing::Ended })
+        let handshake = timeout(READ_TIMEOUT, Socket::of(stream, Version::Http1.alpn()));
+        Ok(Self::over(handshake.await.context("no handshake")??))
+    }
+
+    /// Uses a connected socket.
+    #[must_use]
+    pub fn over(stream: Socket) -> Self {
+        Self { stream, buffer: Vec::new(), framing: Framing::Ended }
+    }
+
+    /// The socket, for what lies below HTTP.
+    pub fn socket(&mut self) -> &mut Socket {
+        &mut self.stream
     }
 
     /// Writes bytes as they stand.
@@ -69,7 +82,11 @@ impl Http1Connection {
     /// # Errors
     /// When the connection is gone.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) -> Result<()> {
-        Ok(timeout(READ_TIMEOUT, self.stream.write_all(bytes.as_ref())).await??)
+        let writing = async {
+            self.stream.write_all(bytes.as_ref()).await?;
+            self.stream.flush().await
+        };
+        Ok(timeout(READ_TIMEOUT, writing).await??)
     }
 
     /// Closes the sending half.
@@ -172,7 +189,7 @@ impl Http1Connection {
     /// # Errors
     /// When the socket cannot be told so.
     pub fn cut(self) -> Result<()> {
-        Ok(self.stream.set_zero_linger()?)
+        Ok(self.stream.tcp().set_zero_linger()?)
     }
 
     async fn fill(&mut self) -> io::Result<usize> {

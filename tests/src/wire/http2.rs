@@ -1,4 +1,4 @@
-//! HTTP/2 with prior knowledge, below what a client library would hide: windows, resets, settings.
+//! HTTP/2 with prior knowledge, or with TLS by ALPN, below what a client library would hide: windows, resets, settings.
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
@@ -7,13 +7,16 @@ use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use tokio::{net::TcpStream, task::JoinHandle, time::timeout};
 
 use super::{READ_TIMEOUT, RawResponse, Source};
-use crate::http::Head;
+use crate::{
+    http::{Head, Version},
+    tls::Socket,
+};
 
 /// A connection.
 #[derive(Debug)]
 pub struct Http2Connection {
     sender: SendRequest<Bytes>,
-    address: String,
+    base: String,
     /// Ends with what ended the connection.
     pub connection: JoinHandle<Result<(), h2::Error>>,
 }
@@ -29,6 +32,7 @@ impl Http2Connection {
         let mut settings = Builder::new();
         // a test may leave hundreds of streams unread, and one of them for good
         settings.data_frame_budget(1 << 30).initial_connection_window_size(64 << 20);
+        let socket = timeout(READ_TIMEOUT, Socket::of(socket, Version::Http2.alpn())).await??;
         Self::over(socket, &settings).await
     }
 
@@ -36,11 +40,13 @@ impl Http2Connection {
     ///
     /// # Errors
     /// When the other side does not speak HTTP/2.
-    pub async fn over(socket: TcpStream, settings: &Builder) -> Result<Self> {
-        let address = socket.peer_addr()?.to_string();
+    pub async fn over(socket: impl Into<Socket>, settings: &Builder) -> Result<Self> {
+        let socket = socket.into();
+        let authority = socket.tcp().peer_addr()?;
+        let base = format!("{}://{authority}", if socket.is_secure() { "https" } else { "http" });
         let (sender, connection) =
             timeout(READ_TIMEOUT, settings.handshake::<_, Bytes>(socket)).await??;
-        Ok(Self { sender, address, connection: tokio::spawn(connection) })
+        Ok(Self { sender, base, connection: tokio::spawn(connection) })
     }
 
     /// Sends a request and reads the head of its answer.
@@ -74,7 +80,7 @@ impl Http2Connection {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<h2::client::ResponseFuture> {
-        let uri: Uri = format!("http://{}{target}", self.address).parse()?;
+        let uri: Uri = format!("{}{target}", self.base).parse()?;
         let mut request = Request::new(());
         *request.method_mut() = Method::from_bytes(method.as_bytes())?;
         *request.uri_mut() = uri;

@@ -42,3 +42,6 @@ mod sockets;
 mod sockets_leak;
 mod sockets_many;
 mod straight_to_nats;
+mod tls_certificates;
+mod tls_handshakes;
+mod tls_streams;
