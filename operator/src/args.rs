@@ -84,6 +84,10 @@ pub struct CommonArgs {
     /// Whether to elect a leader among the replicas of the operator.
     #[arg(long, env = "EVENTCAST_LEADER_ELECTION", default_value_t = true, action = clap::ArgAction::Set)]
     pub leader_election: bool,
+    /// ClusterRoleBinding whose subjects are the brokers that may verify tokens of Kubernetes service accounts. If empty, channels with
+    /// access.kubernetes cannot verify them.
+    #[arg(long, env = "EVENTCAST_TOKEN_REVIEW_BINDING")]
+    token_review_binding: Option<String>,
 }
 
 /// Arguments of `run`.
@@ -166,6 +170,12 @@ impl CommonArgs {
         }
     }
 
+    /// The ClusterRoleBinding that lets brokers verify tokens of service accounts.
+    #[must_use]
+    pub fn token_review_binding(&self) -> Option<String> {
+        self.token_review_binding.clone().filter(|name| !name.is_empty())
+    }
+
     /// The namespaces to watch; all if empty.
     #[must_use]
     pub fn namespaces(&self) -> Vec<String> {
@@ -196,6 +206,7 @@ impl RunArgs {
             trusted_proxies: self.trusted_proxies.iter().flatten().copied().collect(),
             network_policies: self.network_policies,
             pod_monitors: self.pod_monitors,
+            token_review_binding: self.common.token_review_binding(),
         }
     }
 

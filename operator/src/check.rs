@@ -34,7 +34,8 @@ pub async fn find_missing_permissions(
 ) -> Result<Vec<String>, kube::Error> {
     let apis = apis::discover(client).await;
     let needed = || permissions::in_watched_namespaces(settings, apis);
-    let mut missing = Vec::new();
+    let in_cluster = permissions::in_cluster(settings);
+    let mut missing = permissions::find_missing(client, None, in_cluster).await?;
     if namespaces.watched.is_empty() {
         missing.extend(permissions::find_missing(client, None, needed()).await?);
     }

@@ -20,9 +20,11 @@ use tokio::{sync::watch, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    access_reports::AccessReports,
     apis,
     apply::Applier,
     backoff::Backoff,
+    broker_visits,
     events::Events,
     leader::Fence,
     metrics::Metrics,
@@ -31,7 +33,7 @@ use crate::{
     schema::Schema,
     scope::{Requests, Scope},
     settings::{OptionalApis, Settings},
-    subscribers,
+    token_reviewers,
 };
 
 /// Requests for one channel within this time become one reconciliation.
@@ -77,7 +79,7 @@ pub struct Operator {
 impl Operator {
     /// Reconciles until `stop`. Running reconciliations continue in `reconciles`.
     pub async fn run(&self, stop: CancellationToken) {
-        let backoff = Arc::new(Backoff::default());
+        let (backoff, reports) = (Arc::new(Backoff::default()), Arc::new(AccessReports::default()));
         while !stop.is_cancelled() {
             let apis = apis::discover(&self.client).await;
             let restart = stop.child_token();
@@ -86,8 +88,9 @@ impl Operator {
                 names => names.iter().cloned().map(Some).collect(),
             };
             let schema_changes = watch::Sender::new(0_u64);
-            let scopes =
-                namespaces.into_iter().map(|namespace| self.scope(namespace, apis, &backoff));
+            let scopes = namespaces
+                .into_iter()
+                .map(|namespace| self.scope(namespace, apis, &backoff, &reports));
             let scopes: Vec<_> = scopes.collect();
             let contexts: Vec<_> = scopes.iter().map(|(ctx, _)| Arc::clone(ctx)).collect();
             let caches: Vec<_> = contexts.iter().map(|ctx| Arc::clone(&ctx.scope)).collect();
@@ -98,7 +101,16 @@ impl Operator {
                 tokio::select! {
                     () = self.watch_definitions(apis, &schema_changes) => {}
                     () = self.count_channels(&contexts) => {}
-                    () = subscribers::run(&self.fence, &self.metrics, &caches) => {}
+                    () = broker_visits::run(&self.fence, &self.metrics, &caches, &reports) => {}
+                    () = token_reviewers::run(
+                        &self.client,
+                        self.settings.token_review_binding.as_deref(),
+                        &self.fence,
+                        &self.metrics,
+                        &caches,
+                        &reports,
+                        self.resync,
+                    ) => {}
                     () = restart.cancelled() => {}
                 }
                 restart.cancel();
@@ -112,8 +124,10 @@ impl Operator {
         namespace: Option<String>,
         apis: OptionalApis,
         backoff: &Arc<Backoff>,
+        reports: &Arc<AccessReports>,
     ) -> (Arc<Context>, Requests) {
-        let (scope, requests) = Scope::watch(self.client.clone(), namespace, apis, &self.metrics);
+        let (client, settings) = (self.client.clone(), &*self.settings);
+        let (scope, requests) = Scope::watch(client, namespace, apis, settings, &self.metrics);
         let context = Context {
             settings: Arc::clone(&self.settings),
             scope,
@@ -127,6 +141,7 @@ impl Operator {
             events: Events::new(self.client.clone(), self.identity.clone()),
             metrics: Arc::clone(&self.metrics),
             backoff: Arc::clone(backoff),
+            access_reports: Arc::clone(reports),
             schema: Arc::clone(&self.schema),
             resync: self.resync,
         };

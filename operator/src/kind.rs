@@ -7,8 +7,12 @@ use kube::core::{ApiResource, GroupVersionKind};
 /// A kind of object that a channel owns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
-    /// Identity of the broker pods, without any permission.
+    /// Identity of the broker pods.
     ServiceAccount,
+    /// The right to ask what a service account may do on the channel.
+    Role,
+    /// Gives the brokers that right.
+    RoleBinding,
     /// The broker's configuration.
     ConfigMap,
     /// Credentials for NATS.
@@ -33,8 +37,10 @@ pub enum Kind {
 
 impl Kind {
     /// In the order of application: what pods mount comes before the pods.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::ServiceAccount,
+        Self::Role,
+        Self::RoleBinding,
         Self::ConfigMap,
         Self::Secret,
         Self::Service,
@@ -52,6 +58,8 @@ impl Kind {
     pub const fn names(self) -> (&'static str, &'static str, &'static str, &'static str) {
         match self {
             Self::ServiceAccount => ("", "v1", "ServiceAccount", "serviceaccounts"),
+            Self::Role => ("rbac.authorization.k8s.io", "v1", "Role", "roles"),
+            Self::RoleBinding => ("rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings"),
             Self::ConfigMap => ("", "v1", "ConfigMap", "configmaps"),
             Self::Secret => ("", "v1", "Secret", "secrets"),
             Self::Service => ("", "v1", "Service", "services"),
@@ -100,7 +108,9 @@ impl Kind {
     pub const fn is_prunable(self) -> bool {
         matches!(
             self,
-            Self::NetworkPolicy
+            Self::Role
+                | Self::RoleBinding
+                | Self::NetworkPolicy
                 | Self::PodDisruptionBudget
                 | Self::HorizontalPodAutoscaler
                 | Self::Ingress

@@ -6,14 +6,14 @@
 //! main
 //! run
 //! admin  args  check  controller
-//! reconcile  subscribers
+//! broker_visits  reconcile  token_reviewers
 //! events
 //! apply  observe  stream
 //! objects
 //! channel
 //! apis  broker_config  nats  permissions  schema  scope
 //! drift  leader  metrics  resources  stream_error
-//! backoff  settings  status
+//! access_reports  backoff  settings  status
 //! kind  names  quantity
 //! ```
 //!
@@ -22,15 +22,17 @@
 //!
 //! Pure, without I/O and clock: `broker_config`, `channel`, `drift`, `kind`, `names`, `objects`, `observe`, `quantity`,
 //! `resources`, `status`, `stream::plan`, `stream_error`. The same channel always gives the same objects. Only `apis`, `apply`,
-//! `check`, `events`, `leader`, `permissions`, `reconcile`, `schema` and `scope` call the API server, only `nats` and `stream` call
-//! NATS, and only `subscribers` calls brokers.
+//! `check`, `events`, `leader`, `permissions`, `reconcile`, `schema`, `scope` and `token_reviewers` call the API server, only `nats` and
+//! `stream` call NATS, and only `broker_visits` calls brokers.
 
+pub mod access_reports;
 pub mod admin;
 pub mod apis;
 pub mod apply;
 pub mod args;
 pub mod backoff;
 pub mod broker_config;
+pub mod broker_visits;
 pub mod channel;
 pub mod check;
 pub mod controller;
@@ -54,4 +56,4 @@ pub mod settings;
 pub mod status;
 pub mod stream;
 pub mod stream_error;
-pub mod subscribers;
+pub mod token_reviewers;

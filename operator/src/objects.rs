@@ -13,6 +13,7 @@ mod pod_disruption_budget;
 mod pod_monitor;
 mod pod_template;
 mod pod_volumes;
+mod review_rights;
 mod secret;
 mod service;
 mod service_account;
@@ -42,6 +43,8 @@ pub struct Inputs<'a> {
 pub fn build(kind: Kind, channel: &Channel, inputs: Inputs<'_>) -> Option<Value> {
     match kind {
         Kind::ServiceAccount => Some(json!(service_account::build(channel))),
+        Kind::Role => review_rights::role(channel).map(|o| json!(o)),
+        Kind::RoleBinding => review_rights::role_binding(channel).map(|o| json!(o)),
         Kind::ConfigMap => Some(json!(config_map::build(channel))),
         Kind::Secret => secret::build(channel, inputs.credentials).map(|o| json!(o)),
         Kind::Service => Some(json!(service::build(channel))),

@@ -1,5 +1,7 @@
-//! Derives the conditions `Available` and `Exposed` from the objects of a channel. Pure: cached objects in, conditions out.
+//! Derives the conditions `Available`, `Exposed` and `AccessReady` from the objects and the reports of a channel. Pure: cached objects in,
+//! conditions out.
 
+pub mod access;
 pub mod address;
 
 use k8s_openapi::api::{

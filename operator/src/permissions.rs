@@ -19,6 +19,8 @@ pub struct Permission {
     pub group: &'static str,
     /// Resource, with a subresource after a slash.
     pub resource: String,
+    /// The only object; `None` for all.
+    pub name: Option<String>,
     /// Verb of the API server, such as `patch`.
     pub verb: &'static str,
 }
@@ -28,20 +30,29 @@ pub struct Permission {
 pub fn in_watched_namespaces(settings: &Settings, apis: OptionalApis) -> Vec<Permission> {
     let mut all = Vec::new();
     let mut add = |group, resource: &str, verbs: &[&'static str]| {
-        all.extend(verbs.iter().map(|verb| Permission { group, resource: resource.into(), verb }));
+        all.extend(verbs.iter().map(|verb| Permission {
+            group,
+            resource: resource.into(),
+            name: None,
+            verb,
+        }));
     };
     add("eventcast.dev", "eventchannels", &["list", "watch", "patch"]);
     add("eventcast.dev", "eventchannels/status", &["patch"]);
-    for kind in Kind::ALL.into_iter().filter(|kind| apis.serve(*kind)) {
+    for kind in Kind::ALL.into_iter().filter(|kind| apis.serve(*kind) && settings.manages(*kind)) {
         let (group, _, _, plural) = kind.names();
         if kind.is_watched() {
             add(group, plural, &["get", "list", "watch", "create", "patch"]);
-        } else if settings.has_credentials() {
+        } else {
             add(group, plural, &["get", "create", "patch"]);
         }
         if kind.is_prunable() {
             add(group, plural, &["delete"]);
         }
+    }
+    if settings.token_review_binding.is_some() {
+        // Kubernetes lets nobody give a right that he does not have.
+        add("authorization.k8s.io", "localsubjectaccessreviews", &["create"]);
     }
     add("apps", "deployments/scale", &["patch"]);
     add("", "pods", &["list", "watch"]);
@@ -49,10 +60,35 @@ pub fn in_watched_namespaces(settings: &Settings, apis: OptionalApis) -> Vec<Per
     all
 }
 
+/// Permissions that are needed in the whole cluster, whatever namespaces are watched.
+#[must_use]
+pub fn in_cluster(settings: &Settings) -> Vec<Permission> {
+    let Some(binding) = &settings.token_review_binding else { return Vec::new() };
+    let change = Permission {
+        group: "rbac.authorization.k8s.io",
+        resource: "clusterrolebindings".into(),
+        name: Some(binding.clone()),
+        verb: "patch",
+    };
+    // Kubernetes lets nobody give a right that he does not have.
+    let review = Permission {
+        group: "authentication.k8s.io",
+        resource: "tokenreviews".into(),
+        name: None,
+        verb: "create",
+    };
+    vec![change, review]
+}
+
 /// Permissions that leader election needs in the operator's own namespace.
 #[must_use]
 pub fn in_own_namespace() -> Vec<Permission> {
-    let lease = |verb| Permission { group: "coordination.k8s.io", resource: "leases".into(), verb };
+    let lease = |verb| Permission {
+        group: "coordination.k8s.io",
+        resource: "leases".into(),
+        name: None,
+        verb,
+    };
     ["get", "create", "update"].map(lease).to_vec()
 }
 
@@ -67,12 +103,13 @@ pub async fn find_missing(
 ) -> Result<Vec<String>, kube::Error> {
     let api: Api<SelfSubjectAccessReview> = Api::all(client.clone());
     let mut missing = Vec::new();
-    for Permission { group, resource, verb } in needed {
-        let (name, subresource) =
+    for Permission { group, resource, name: object, verb } in needed {
+        let (plural, subresource) =
             resource.split_once('/').map_or((&*resource, None), |(n, s)| (n, Some(s)));
         let attributes = ResourceAttributes {
             group: Some(group.into()),
-            resource: Some(name.into()),
+            resource: Some(plural.into()),
+            name: object.clone(),
             subresource: subresource.map(Into::into),
             verb: Some(verb.into()),
             namespace: namespace.map(Into::into),
@@ -89,7 +126,8 @@ pub async fn find_missing(
         if !review.status.is_some_and(|s| s.allowed) {
             let group = if group.is_empty() { "core" } else { group };
             let place = namespace.map_or("all namespaces".into(), |n| format!("namespace {n}"));
-            missing.push(format!("{verb} {resource} ({group}) in {place}"));
+            let object = object.map(|name| format!(" {name}")).unwrap_or_default();
+            missing.push(format!("{verb} {resource}{object} ({group}) in {place}"));
         }
     }
     Ok(missing)

@@ -27,6 +27,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use crate::{
+    access_reports::AccessReports,
     apply::Applier,
     backoff::Backoff,
     channel::Channel,
@@ -65,6 +66,8 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// Retry delays.
     pub backoff: Arc<Backoff>,
+    /// What brokers report about keys and certificates.
+    pub access_reports: Arc<AccessReports>,
     /// How the installed CRD and the operator's CRD differ.
     pub schema: Arc<Schema>,
     /// Interval at which every channel is reconciled even if nothing changed.
@@ -219,6 +222,7 @@ async fn reject(
         stream_ready: waiting(),
         available: waiting(),
         exposed: waiting(),
+        access_ready: Some(waiting()),
         stream: None,
         brokers: None,
         url: None,
@@ -307,6 +311,9 @@ fn observe(
         available = ConditionState::waiting_for("a stream that belongs to this channel");
     }
     let service = object(Kind::Service).and_then(|o| parse_object::<Service>(&o));
+    let key = (channel.namespace.clone(), channel.name.clone());
+    let reported = ctx.access_reports.problems(&key);
+    let review_failure = ctx.access_reports.review_failure();
     let load_balancer = service.as_ref().and_then(observe::load_balancer);
     let domain = &ctx.settings.cluster_domain;
     Facts {
@@ -314,6 +321,7 @@ fn observe(
         stream_ready,
         available,
         exposed: observe::exposed(channel, ctx.scope.apis, object(Kind::HttpRoute).as_deref()),
+        access_ready: observe::access::ready(channel, reported.as_ref(), review_failure.as_deref()),
         stream,
         brokers: Some(brokers),
         url: Some(observe::address::url(channel, domain, load_balancer.as_deref())),

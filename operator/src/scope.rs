@@ -22,15 +22,21 @@ use kube::{
     },
 };
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
 
 use crate::{
     drift,
     kind::Kind,
     metrics::Metrics,
     names::{CHANNEL_LABEL, MANAGED_SELECTOR},
-    settings::OptionalApis,
+    settings::{OptionalApis, Settings},
 };
+
+/// Requests of other tasks that wait for the reconcile queue.
+const REQUEST_QUEUE: usize = 256;
 
 /// The input of a reconcile queue.
 pub type Requests = BoxStream<'static, Result<ReconcileRequest<DynamicObject>, watcher::Error>>;
@@ -51,9 +57,11 @@ pub struct Scope {
     client: Client,
     /// All channels.
     pub channels: Store<DynamicObject>,
+    channels_listed: watch::Receiver<bool>,
     /// The broker pods, without the fields that the operator does not read.
     pub pods: Store<Pod>,
     objects: HashMap<Kind, Store<DynamicObject>>,
+    requested: mpsc::Sender<ReconcileRequest<DynamicObject>>,
 }
 
 impl Scope {
@@ -63,6 +71,7 @@ impl Scope {
         client: Client,
         namespace: Option<String>,
         apis: OptionalApis,
+        settings: &Settings,
         metrics: &Arc<Metrics>,
     ) -> (Arc<Self>, Requests) {
         let resource = channels_resource();
@@ -71,18 +80,25 @@ impl Scope {
         let writer = Writer::new(resource.clone());
         let channels = writer.as_reader();
         let api = dynamic(&client, namespace.as_deref(), &resource);
-        let events = watch(api, watcher::Config::default(), "EventChannel", metrics, trim);
-        let own = events.default_backoff().reflect(writer).touched_objects();
-        requests.push(trigger_self(own, resource.clone()).boxed());
+        let events = events_of(api, watcher::Config::default(), "EventChannel", metrics, trim);
+        let (listed, channels_listed) = watch::channel(false);
+        let own = events.default_backoff().reflect(writer).inspect(move |event| {
+            if matches!(event, Ok(watcher::Event::InitDone)) {
+                listed.send_replace(true);
+            }
+        });
+        requests.push(trigger_self(own.touched_objects(), resource.clone()).boxed());
 
         let mut objects = HashMap::new();
-        for kind in Kind::ALL.into_iter().filter(|kind| kind.is_watched() && apis.serve(*kind)) {
+        let exists =
+            |kind: &Kind| kind.is_watched() && apis.serve(*kind) && settings.manages(*kind);
+        for kind in Kind::ALL.into_iter().filter(exists) {
             let owned = kind.resource();
             let writer = Writer::new(owned.clone());
             objects.insert(kind, writer.as_reader());
             let api = dynamic(&client, namespace.as_deref(), &owned);
             let config = watcher::Config::default().labels(MANAGED_SELECTOR);
-            let events = watch(api, config, kind.as_str(), metrics, trim);
+            let events = events_of(api, config, kind.as_str(), metrics, trim);
             let touched = events.default_backoff().reflect(writer).touched_objects();
             let channels = channels_of(resource.clone());
             requests.push(trigger_with(touched, channels).boxed());
@@ -95,7 +111,7 @@ impl Scope {
             None => Api::all(client.clone()),
         };
         let config = watcher::Config::default().labels(MANAGED_SELECTOR);
-        let events = watch(api, config, "Pod", metrics, trim_pod);
+        let events = events_of(api, config, "Pod", metrics, trim_pod);
         let touched = events.default_backoff().reflect(writer).touched_objects();
         let channel = move |pod: Pod| {
             let name = pod.labels().get(CHANNEL_LABEL)?;
@@ -105,7 +121,14 @@ impl Scope {
         };
         requests.push(trigger_with(touched, channel).boxed());
 
-        let scope = Self { namespace, apis, client, channels, pods, objects };
+        let (requested, receiver) = mpsc::channel(REQUEST_QUEUE);
+        let others = futures_util::stream::unfold(receiver, |mut receiver| async move {
+            Some((receiver.recv().await?, receiver))
+        });
+        requests.push(others.map(Ok).boxed());
+
+        let scope =
+            Self { namespace, apis, client, channels, channels_listed, pods, objects, requested };
         (Arc::new(scope), futures_util::stream::select_all(requests).boxed())
     }
 
@@ -119,6 +142,15 @@ impl Scope {
                 && self.channels.wait_until_ready().await.is_ok()
         };
         timeout(limit, synced).await.unwrap_or(false)
+    }
+
+    /// Waits until the cache of channels is complete. Unlike [`wait_synced`](Self::wait_synced), any task may wait: a store of kube wakes
+    /// only the last one, and that must be the reconciliation.
+    pub async fn wait_channels_listed(&self) {
+        if self.channels_listed.clone().wait_for(|listed| *listed).await.is_err() {
+            // The watches have ended. The cache stays incomplete.
+            future::pending::<()>().await;
+        }
     }
 
     /// The cached object of a channel. Always `None` for a Secret, which is not watched.
@@ -167,12 +199,24 @@ impl Scope {
         }
     }
 
+    /// Whether `namespace` is watched.
+    #[must_use]
+    pub fn covers(&self, namespace: &str) -> bool {
+        self.namespace.as_deref().is_none_or(|own| own == namespace)
+    }
+
     /// Whether the channel certainly does not exist. False in a namespace that is not watched.
     #[must_use]
     pub fn is_deleted(&self, namespace: &str, name: &str) -> bool {
-        let watched = self.namespace.as_deref().is_none_or(|own| own == namespace);
         let key = ObjectRef::new_with(name, channels_resource()).within(namespace);
-        watched && self.channels.get(&key).is_none()
+        self.covers(namespace) && self.channels.get(&key).is_none()
+    }
+
+    /// Requests a reconciliation of a channel. Waits while the queue is full.
+    pub async fn request(&self, namespace: &str, channel: &str) {
+        let channel = ObjectRef::<DynamicObject>::new_with(channel, channels_resource());
+        // It fails only when the queue has ended, with all other requests.
+        drop(self.requested.send(ReconcileRequest::from(channel.within(namespace))).await);
     }
 
     /// One request for every channel.
@@ -222,7 +266,7 @@ fn channels_of(
 }
 
 /// A watch that counts and logs its failures. `trim` removes fields from each object before it is cached.
-fn watch<K>(
+fn events_of<K>(
     api: Api<K>,
     config: watcher::Config,
     kind: &'static str,

@@ -29,6 +29,8 @@ pub struct Settings {
     pub network_policies: bool,
     /// Whether to create a PodMonitor for each channel, if the cluster serves that API.
     pub pod_monitors: bool,
+    /// The ClusterRoleBinding that lets brokers verify tokens of service accounts. `None` if the operator may not change one.
+    pub token_review_binding: Option<String>,
 }
 
 /// Mount path of the NATS credentials in a broker's pod.
@@ -69,7 +71,7 @@ pub type Credentials = BTreeMap<String, ByteString>;
 impl Settings {
     /// Settings for `check`, which connects to NATS and checks permissions. Objects cannot be built from them.
     #[must_use]
-    pub fn nats_only(nats: Nats) -> Self {
+    pub fn for_check(nats: Nats, token_review_binding: Option<String>) -> Self {
         Self {
             broker_image: String::new(),
             pull_policy: String::new(),
@@ -80,6 +82,7 @@ impl Settings {
             trusted_proxies: Vec::new(),
             network_policies: false,
             pod_monitors: false,
+            token_review_binding,
         }
     }
 
@@ -87,6 +90,16 @@ impl Settings {
     #[must_use]
     pub fn has_credentials(&self) -> bool {
         !self.nats.secret_files().is_empty()
+    }
+
+    /// Whether the operator creates objects of `kind`, and has the permissions for it.
+    #[must_use]
+    pub fn manages(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Secret => self.has_credentials(),
+            Kind::Role | Kind::RoleBinding => self.token_review_binding.is_some(),
+            _ => true,
+        }
     }
 
     /// Reads the credential files.

@@ -19,6 +19,8 @@ pub mod conditions {
     pub const EXPOSED: &str = "Exposed";
     /// All of the above.
     pub const READY: &str = "Ready";
+    /// Credentials can be judged. Not a part of `Ready`: it concerns only clients whose credentials need what is missing.
+    pub const ACCESS_READY: &str = "AccessReady";
     /// Reconciliation is paused by the annotation.
     pub const PAUSED: &str = "Paused";
 }
@@ -96,6 +98,40 @@ pub mod reasons {
     pub const NO_GATEWAY_API: &str = "GatewayApiMissing";
     /// A Gateway rejected the HTTPRoute.
     pub const ROUTE_NOT_ACCEPTED: &str = "RouteNotAccepted";
+    /// Brokers have the keys and the certificate that they need.
+    pub const ACCESS_READY: &str = "AccessReady";
+    /// The channel needs no keys.
+    pub const NOTHING_TO_VERIFY: &str = "NothingToVerify";
+    /// A Secret, or a key of it, is missing.
+    pub const SECRET_MISSING: &str = "SecretMissing";
+    /// Keys cannot be parsed, or none of them can be used.
+    pub const KEYS_INVALID: &str = "KeysInvalid";
+    /// Keys were never loaded from their URL.
+    pub const KEYS_UNREACHABLE: &str = "KeysUnreachable";
+    /// Keys were not loaded for a while. The last ones are used.
+    pub const KEYS_STALE: &str = "KeysStale";
+    /// Brokers may not ask the API server about tokens.
+    pub const NO_REVIEW_RIGHTS: &str = "NoReviewRights";
+    /// The certificate cannot be used.
+    pub const CERTIFICATE_INVALID: &str = "CertificateInvalid";
+    /// The certificate expires soon.
+    pub const CERTIFICATE_EXPIRING: &str = "CertificateExpiring";
+    /// The tokens of an issuer grant nothing.
+    pub const TOKENS_GRANT_NOTHING: &str = "TokensGrantNothing";
+    /// A problem that a newer broker reports.
+    pub const OTHER_ACCESS_PROBLEM: &str = "Unknown";
+    /// The reasons of `AccessReady` that brokers report.
+    pub const OF_BROKERS: [&str; 9] = [
+        ACCESS_READY,
+        SECRET_MISSING,
+        KEYS_INVALID,
+        KEYS_UNREACHABLE,
+        KEYS_STALE,
+        NO_REVIEW_RIGHTS,
+        CERTIFICATE_INVALID,
+        CERTIFICATE_EXPIRING,
+        OTHER_ACCESS_PROBLEM,
+    ];
     /// All conditions are true.
     pub const READY: &str = "Ready";
     /// The state is unknown, because another step must succeed first.
@@ -152,6 +188,8 @@ pub struct Facts {
     pub available: ConditionState,
     /// State of the condition `Exposed`.
     pub exposed: ConditionState,
+    /// State of the condition `AccessReady`; `None` if it is unknown and the old one stays.
+    pub access_ready: Option<ConditionState>,
     /// The stream; `None` if NATS could not be asked.
     pub stream: Option<StreamStatus>,
     /// The brokers; `None` if the spec is invalid.
@@ -190,7 +228,9 @@ pub fn status(
         (conditions::EXPOSED, &facts.exposed),
     ];
     let ready = ready(&parts);
-    let all = parts.into_iter().chain([(conditions::READY, &ready)]);
+    let access = facts.access_ready.clone().unwrap_or_else(|| kept_access(old));
+    let all =
+        parts.into_iter().chain([(conditions::READY, &ready), (conditions::ACCESS_READY, &access)]);
     let brokers = facts.brokers.as_ref();
     EventChannelStatus {
         conditions: all.map(|(type_, c)| condition(old, type_, c, generation, now)).collect(),
@@ -256,6 +296,22 @@ fn with_conditions(
 #[must_use]
 pub fn has_reason(status: &EventChannelStatus, type_: &str, reason: &str) -> bool {
     status.conditions.iter().any(|c| c.type_ == type_ && c.reason == reason)
+}
+
+/// The condition `AccessReady` while no broker has answered since the operator started: the old one, whose reason is still one of the
+/// brokers'.
+fn kept_access(old: &EventChannelStatus) -> ConditionState {
+    let old = old.conditions.iter().find(|c| c.type_ == conditions::ACCESS_READY);
+    let kept = old.and_then(|old| {
+        let reason = reasons::OF_BROKERS.iter().find(|reason| **reason == old.reason)?;
+        let status = match &*old.status {
+            "True" => Some(true),
+            "False" => Some(false),
+            _ => return None,
+        };
+        Some(ConditionState { status, reason, message: old.message.clone(), is_transient: false })
+    });
+    kept.unwrap_or_else(|| ConditionState::waiting_for("a broker that reports its keys"))
 }
 
 /// The condition `Ready`: the first false condition decides, else the first unknown one.

@@ -15,6 +15,7 @@
   "TRUSTED_PROXIES" (join "," $v.brokers.trustedProxies)
   "NETWORK_POLICIES" $v.brokers.networkPolicies
   "POD_MONITORS" $v.brokers.podMonitors
+  "TOKEN_REVIEW_BINDING" (include "eventcast.tokenReviewer" .)
   "ADMIN" "0.0.0.0:9090"
   "LEADER_ELECTION" $v.leaderElection
   "CONCURRENCY" $v.concurrency

@@ -1,3 +1,8 @@
+{{/* Name of the ClusterRole and ClusterRoleBinding that let brokers verify tokens; empty if they may not. */}}
+{{- define "eventcast.tokenReviewer" -}}
+{{- if and .Values.rbac.create .Values.rbac.kubernetesIdentities }}{{ include "eventcast.fullname" . }}-token-reviewer{{ end }}
+{{- end }}
+
 {{/* The permissions of the operator in the namespaces that it watches. */}}
 {{- define "eventcast.rbac.rules" -}}
 # channels: the operator writes finalizers and status, never the spec
@@ -30,6 +35,15 @@
 - apiGroups: [{{ $group }}]
   resources: [{{ $resources }}]
   verbs: [get, list, watch, create, patch, delete]
+{{- end }}
+{{- if .Values.rbac.kubernetesIdentities }}
+# lets brokers ask what a service account may do on their channel; Kubernetes lets nobody give a right that he does not have
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [roles, rolebindings]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [authorization.k8s.io]
+  resources: [localsubjectaccessreviews]
+  verbs: [create]
 {{- end }}
 {{- if include "eventcast.nats.secret" . }}
 # copies of the NATS credentials; the operator never lists Secrets

@@ -17,6 +17,7 @@ pub(crate) fn channel(rest: &str) -> (Channel, Settings) {
         trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
         network_policies: true,
         pod_monitors: true,
+        token_review_binding: Some("eventcast-token-reviewer".into()),
     };
     let channel = Channel::new(&event_channel(rest), &settings).expect("a valid channel");
     (channel, settings)

@@ -1,4 +1,4 @@
-//! The identity of the broker pods. It has no permissions, and no token is mounted.
+//! The identity of the broker pods. Its token is mounted and it has a right only if they ask the API server about tokens.
 
 use k8s_openapi::api::core::v1::ServiceAccount;
 

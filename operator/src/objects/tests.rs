@@ -10,6 +10,7 @@ use k8s_openapi::{
         core::v1::{ConfigMap, Secret, Service, ServiceAccount},
         networking::v1::{Ingress, NetworkPolicy},
         policy::v1::PodDisruptionBudget,
+        rbac::v1::{Role, RoleBinding},
     },
 };
 use serde::de::DeserializeOwned;
@@ -80,6 +81,8 @@ fn objects_have_only_fields_that_kubernetes_knows() {
         for (kind, object) in all(&channel, &settings, &secret) {
             match kind {
                 Kind::ServiceAccount => strict::<ServiceAccount>(&object),
+                Kind::Role => strict::<Role>(&object),
+                Kind::RoleBinding => strict::<RoleBinding>(&object),
                 Kind::ConfigMap => strict::<ConfigMap>(&object),
                 Kind::Secret => strict::<Secret>(&object),
                 Kind::Service => strict::<Service>(&object),

@@ -24,9 +24,7 @@ pub(super) async fn apply_objects(
     let inputs = Inputs { settings: &ctx.settings, credentials: &credentials };
     let mut failure: Option<ConditionState> = None;
     for kind in Kind::ALL {
-        // Without credentials the operator has no permission for Secrets.
-        let is_unused_secret = kind == Kind::Secret && !ctx.settings.has_credentials();
-        if !ctx.scope.apis.serve(kind) || is_unused_secret {
+        if !ctx.scope.apis.serve(kind) || !ctx.settings.manages(kind) {
             continue;
         }
         let desired = objects::build(kind, channel, inputs);

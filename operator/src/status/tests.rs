@@ -10,6 +10,7 @@ fn facts() -> Facts {
         stream_ready: met(),
         available: met(),
         exposed: met(),
+        access_ready: Some(met()),
         stream: None,
         brokers: Some(Brokers { desired: 3, replicas: 3, ready: 2, ..Brokers::default() }),
         url: Some("http://x/events".into()),
@@ -31,7 +32,7 @@ fn a_reconciliation_without_news_changes_nothing() {
     assert_eq!(first, second, "not even a time");
     assert_eq!(first.brokers.as_deref(), Some("2/3"));
     let types: Vec<_> = first.conditions.iter().map(|c| &*c.type_).collect();
-    assert_eq!(types, ["Accepted", "StreamReady", "Available", "Exposed", "Ready"]);
+    assert_eq!(types, ["Accepted", "StreamReady", "Available", "Exposed", "Ready", "AccessReady"]);
     assert!(first.conditions.iter().all(|c| c.observed_generation == Some(1)));
 }
 
@@ -95,4 +96,21 @@ fn a_paused_channel_keeps_its_status() {
 fn long_messages_are_truncated_between_characters() {
     let long = truncated(&"ä".repeat(5000));
     assert!(long.len() <= 4100 && long.ends_with('…'));
+}
+
+#[test]
+fn problems_of_access_do_not_make_a_channel_unready_and_stay_until_a_broker_answers() {
+    let bad = ConditionState::failed(reasons::KEYS_INVALID, "issuer a: no key");
+    let broken = Facts { access_ready: Some(bad), ..facts() };
+    let first = status(&EventChannelStatus::default(), Some(1), &broken, at(1));
+    assert_eq!(find(&first, "Ready").status, "True");
+    assert_eq!(find(&first, "AccessReady").status, "False");
+    let silent = Facts { access_ready: None, ..facts() };
+    assert_eq!(status(&first, Some(1), &silent, at(2)), first, "after a restart of the operator");
+    let new = status(&EventChannelStatus::default(), Some(1), &silent, at(1));
+    assert_eq!(find(&new, "AccessReady").status, "Unknown");
+    // A channel that needed no keys says nothing about one that does.
+    let open = ConditionState::met(reasons::NOTHING_TO_VERIFY, "");
+    let open = status(&new, Some(1), &Facts { access_ready: Some(open), ..facts() }, at(2));
+    assert_eq!(find(&status(&open, Some(2), &silent, at(3)), "AccessReady").status, "Unknown");
 }

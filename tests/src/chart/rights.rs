@@ -22,15 +22,25 @@ pub fn listing(manifests: &[Value]) -> String {
                 for rule in manifest["rules"].as_array().into_iter().flatten() {
                     for (group, resource) in resources(rule) {
                         let group = if group.is_empty() { "core" } else { group };
-                        line(format!("  {group}/{resource}: {}", words(&rule["verbs"]).join(" ")));
+                        let names = words(&rule["resourceNames"]).join(" ");
+                        let only = if names.is_empty() { names } else { format!(" of {names}") };
+                        let verbs = words(&rule["verbs"]).join(" ");
+                        line(format!("  {group}/{resource}: {verbs}{only}"));
                     }
                 }
             }
             "RoleBinding" | "ClusterRoleBinding" => {
-                let subject = &manifest["subjects"][0];
-                let (role, account) = (&manifest["roleRef"], text(subject, "/name"));
+                let role = &manifest["roleRef"];
                 let role = format!("{}/{}", text(role, "/kind"), text(role, "/name"));
-                line(format!("{title}: {account} of {} is {role}", text(subject, "/namespace")));
+                match manifest["subjects"].as_array().map(Vec::as_slice) {
+                    Some([subject]) => {
+                        let (account, namespace) =
+                            (text(subject, "/name"), text(subject, "/namespace"));
+                        line(format!("{title}: {account} of {namespace} is {role}"));
+                    }
+                    None => line(format!("{title}: whom the operator names is {role}")),
+                    Some(subjects) => line(format!("{title}: {subjects:?} are {role}")),
+                }
             }
             _ => {}
         }

@@ -22,12 +22,13 @@ fn every_pod_is_admitted_where_nothing_is_allowed() -> Result<()> {
 
 #[test]
 fn the_rights_are_those_of_the_list() -> Result<()> {
-    let combinations: [(&str, &[&str]); 3] = [
-        ("cluster", &[]),
+    let combinations: [(&str, &[&str]); 4] = [
         (
-            "namespaces",
-            &["--set", "watchNamespaces={team-a,team-b}", "--set", "rbac.aggregate=false"],
+            "no-identities",
+            &["--set", "rbac.kubernetesIdentities=false", "--set", "rbac.clientRoles=false"],
         ),
+        ("cluster", &[]),
+        ("namespaces", &["--set", "watchNamespaces={team-a,team-b},rbac.aggregate=false"]),
         ("credentials", &["--set", "nats.auth.password=x"]),
     ];
     for (name, options) in combinations {

@@ -56,12 +56,16 @@ async fn an_image_that_cannot_be_pulled_is_reported_with_its_name() -> Result<()
 }
 
 #[tokio::test]
-async fn a_broker_runs_on_the_configuration_that_was_written_for_it_and_its_subscribers_are_counted()
+async fn a_broker_runs_on_its_written_configuration_and_reports_subscribers_and_missing_keys()
 -> Result<()> {
     init_tracing();
     let ns = TestNamespace::start().await?;
-    ns.apply("orders", json!({"delivery": {"heartbeatSeconds": 7}})).await?;
+    let issuer = json!({"issuer": "https://login.example", "audience": "orders",
+        "keySecret": {"name": "absent", "key": "jwks.json"}, "subscribe": {"topics": ["user.{sub}"]}});
+    let access = json!({"anonymous": ["Subscribe"], "tokens": [issuer]});
+    ns.apply("orders", json!({"delivery": {"heartbeatSeconds": 7}, "access": access})).await?;
     ns.settled("orders").await?;
+    ns.condition("orders", "AccessReady", "Unknown", "Blocked").await?;
     let map = ns.object::<ConfigMap>("orders", |_| true).await?;
     let text = map.data.context("no data")?.remove("broker.yaml").context("no configuration")?;
     let written = load::load(&text, &[])?.config;
@@ -89,6 +93,11 @@ async fn a_broker_runs_on_the_configuration_that_was_written_for_it_and_its_subs
     ns.condition("orders", "Ready", "True", "Ready").await?;
     let status = ns.api::<EventChannel>().get("orders").await?.status.unwrap_or_default();
     assert_eq!(status.subscribers, Some(3));
+    // and its problems are those of the channel, which serves clients without a token all the same
+    let condition = ns.condition("orders", "AccessReady", "False", "SecretMissing").await?;
+    assert!(condition.message.contains("https://login.example"), "{}", condition.message);
+    ns.condition("orders", "Ready", "True", "Ready").await?;
+    ensure!(ns.events("orders").await?.contains(&"SecretMissing".to_owned()), "no Event");
     Ok(())
 }
 

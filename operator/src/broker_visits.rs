@@ -1,10 +1,14 @@
-//! Counts the subscribers of each channel for `status.subscribers`: asks every broker for its status once a minute, and writes the
-//! sum if it changed.
+//! Asks every broker for its status once a minute: for `status.subscribers`, and for the condition `AccessReady`.
 //!
-//! If one broker of a channel does not answer, the sum is unknown and the last one stays. So it is during a rolling upgrade from a
-//! broker that has no status endpoint yet: the number stands still until all brokers of the channel are upgraded.
+//! The number of subscribers is written if the sum changed. If one broker of a channel does not answer, the sum is unknown and the last
+//! one stays. So it is during a rolling upgrade from a broker that has no status endpoint yet: the number stands still until all brokers of
+//! the channel are upgraded. Problems of keys and certificates go to [`AccessReports`]; a channel with news is reconciled.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use eventcast_crds::broker_status::{self, BrokerStatus};
@@ -17,21 +21,22 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt;
+use kube::{ResourceExt, core::DynamicObject};
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 
 use crate::{
+    access_reports::{AccessReports, ChannelKey, Problems},
     leader::Fence,
     metrics::Metrics,
     names::{BROKER_CONTAINER, CHANNEL_LABEL, SUBSCRIBERS_MANAGER},
     scope::Scope,
 };
 
-/// Interval of the counts. Each change of a status wakes every client that watches channels.
-const COUNT_INTERVAL: Duration = Duration::from_secs(60);
-/// Delay of the first count. Short, because people look at a new channel.
-const FIRST_COUNT_DELAY: Duration = Duration::from_secs(10);
+/// Interval of the visits. Each change of a status wakes every client that watches channels.
+const VISIT_INTERVAL: Duration = Duration::from_secs(60);
+/// Delay of the first visit. Short, because people look at a new channel.
+const FIRST_VISIT_DELAY: Duration = Duration::from_secs(10);
 /// How long one broker may take to answer.
 const BROKER_TIMEOUT: Duration = Duration::from_secs(3);
 /// Brokers that are asked at the same time.
@@ -41,34 +46,69 @@ const MAX_ANSWER_BYTES: usize = 1 << 20;
 
 type Http = HttpClient<HttpConnector, Empty<Bytes>>;
 
-/// Counts until the future is dropped.
-pub async fn run(fence: &Fence, metrics: &Metrics, scopes: &[Arc<Scope>]) {
+/// Visits until the future is dropped.
+pub async fn run(fence: &Fence, metrics: &Metrics, scopes: &[Arc<Scope>], reports: &AccessReports) {
     let http: Http = HttpClient::builder(TokioExecutor::new())
         .pool_max_idle_per_host(0)
         .build(HttpConnector::new());
-    sleep(FIRST_COUNT_DELAY).await;
+    sleep(FIRST_VISIT_DELAY).await;
     loop {
+        let (mut problems, mut channels) = (HashMap::new(), BTreeSet::new());
         for scope in scopes {
-            count(&http, fence, metrics, scope).await;
+            let answers = visit(&http, scope).await;
+            write_counts(&answers, fence, metrics, scope).await;
+            problems.extend(collect_problems(&answers));
+            let state = scope.channels.state();
+            channels.extend(state.iter().map(|raw| key(raw)));
         }
-        sleep(COUNT_INTERVAL).await;
+        for (namespace, name) in reports.replace(problems, &channels) {
+            for scope in scopes.iter().filter(|scope| scope.covers(&namespace)) {
+                scope.request(&namespace, &name).await;
+            }
+        }
+        sleep(VISIT_INTERVAL).await;
     }
 }
 
-async fn count(http: &Http, fence: &Fence, metrics: &Metrics, scope: &Scope) {
+/// The answer of one broker of a channel. `None` if it does not answer, has no status endpoint, or does not serve the channel.
+type Answer = (ChannelKey, Option<Report>);
+
+/// What one broker says about a channel.
+#[derive(Debug, PartialEq, Eq)]
+struct Report {
+    subscribers: i64,
+    problems: Problems,
+}
+
+/// Asks all brokers of a scope.
+async fn visit(http: &Http, scope: &Scope) -> Vec<Answer> {
     let brokers: Vec<_> = scope.pods.state().iter().filter_map(|pod| endpoint(pod)).collect();
     let requests = stream::iter(brokers).map(|(channel, url)| async move {
-        let count = request_count(http, &url, &format!("{}/{}", channel.0, channel.1)).await;
-        (channel, count)
+        let report = request_report(http, &url, &format!("{}/{}", channel.0, channel.1)).await;
+        (channel, report)
     });
-    let answers: Vec<_> = requests.buffer_unordered(MAX_CONCURRENT_REQUESTS).collect().await;
-    let mut sums: BTreeMap<(String, String), Option<i64>> = BTreeMap::new();
-    for (channel, answer) in answers {
+    requests.buffer_unordered(MAX_CONCURRENT_REQUESTS).collect().await
+}
+
+/// The problems of each channel that at least one broker reported about.
+fn collect_problems(answers: &[Answer]) -> HashMap<ChannelKey, Problems> {
+    let mut all: HashMap<ChannelKey, Problems> = HashMap::new();
+    for (channel, report) in answers {
+        if let Some(report) = report {
+            all.entry(channel.clone()).or_default().extend(report.problems.iter().cloned());
+        }
+    }
+    all
+}
+
+async fn write_counts(answers: &[Answer], fence: &Fence, metrics: &Metrics, scope: &Scope) {
+    let mut sums: BTreeMap<&ChannelKey, Option<i64>> = BTreeMap::new();
+    for (channel, report) in answers {
         let sum = sums.entry(channel).or_insert(Some(0));
-        *sum = sum.zip(answer).map(|(a, b)| a + b);
+        *sum = sum.zip(report.as_ref()).map(|(sum, report)| sum + report.subscribers);
     }
     for raw in scope.channels.state() {
-        let key = (raw.namespace().unwrap_or_default(), raw.name_any());
+        let key = key(&raw);
         let Some(sum) = sums.get(&key).copied().unwrap_or(Some(0)) else { continue };
         let written = raw.data.pointer("/status/subscribers").and_then(serde_json::Value::as_i64);
         // No status is written for a new channel without subscribers.
@@ -85,8 +125,12 @@ async fn count(http: &Http, fence: &Fence, metrics: &Metrics, scope: &Scope) {
     }
 }
 
+fn key(raw: &DynamicObject) -> ChannelKey {
+    (raw.namespace().unwrap_or_default(), raw.name_any())
+}
+
 /// The channel of a running broker (namespace and name), and the URL of its status.
-fn endpoint(pod: &Pod) -> Option<((String, String), String)> {
+fn endpoint(pod: &Pod) -> Option<(ChannelKey, String)> {
     let status = pod.status.as_ref()?;
     let address = status.pod_ip.as_ref().filter(|_| status.phase.as_deref() == Some("Running"))?;
     let containers = &pod.spec.as_ref()?.containers;
@@ -98,11 +142,14 @@ fn endpoint(pod: &Pod) -> Option<((String, String), String)> {
     Some(((pod.namespace()?, channel), format!("http://{address}:{port}{}", broker_status::PATH)))
 }
 
-/// Open streams of `channel` in the broker at `url`. `None` if the broker does not answer, has no status endpoint, or does not serve the
-/// channel.
-async fn request_count(http: &Http, url: &str, channel: &str) -> Option<i64> {
+/// What the broker at `url` says about `channel`.
+async fn request_report(http: &Http, url: &str, channel: &str) -> Option<Report> {
     let status = timeout(BROKER_TIMEOUT, request_status(http, url)).await.ok()??;
-    i64::try_from(status.channel(channel)?.subscribers).ok()
+    let report = status.channel(channel)?;
+    Some(Report {
+        subscribers: i64::try_from(report.subscribers).ok()?,
+        problems: report.access.iter().chain(&status.certificate).cloned().collect(),
+    })
 }
 
 async fn request_status(http: &Http, url: &str) -> Option<BrokerStatus> {
@@ -125,7 +172,7 @@ mod tests {
     use super::*;
 
     /// Asks a broker that answers with `status` and `body`.
-    async fn asked(status: &str, body: &str) -> Option<i64> {
+    async fn asked(status: &str, body: &str) -> Option<Report> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}{}", listener.local_addr().unwrap(), broker_status::PATH);
         let length = body.len();
@@ -139,21 +186,39 @@ mod tests {
             socket.write_all(response.as_bytes()).await.unwrap();
         };
         let http: Http = HttpClient::builder(TokioExecutor::new()).build(HttpConnector::new());
-        tokio::join!(request_count(&http, &url, "ns/demo"), serve).0
+        tokio::join!(request_report(&http, &url, "ns/demo"), serve).0
     }
 
     #[tokio::test]
-    async fn only_a_report_about_the_channel_gives_a_number() {
+    async fn only_a_report_about_the_channel_counts() {
         let report = |channel: &str| {
             format!(
                 r#"{{"version":"1.0.0","channels":[{{"channel":"{channel}","subscribers":3,"catchingUp":0,"live":true}}]}}"#
             )
         };
-        assert_eq!(asked("200 OK", &report("ns/demo")).await, Some(3));
+        let expected = Report { subscribers: 3, problems: Problems::new() };
+        assert_eq!(asked("200 OK", &report("ns/demo")).await, Some(expected));
         assert_eq!(asked("200 OK", &report("ns/other")).await, None);
         assert_eq!(asked("404 Not Found", "/livez, /readyz and /metrics are here\n").await, None);
         assert_eq!(asked("503 Service Unavailable", &report("ns/demo")).await, None);
         assert_eq!(asked("200 OK", "no JSON").await, None);
+    }
+
+    #[tokio::test]
+    async fn problems_of_a_channel_and_of_the_certificate_are_collected_once() {
+        let text = r#"{"version":"1.0.0",
+            "channels":[{"channel":"ns/demo","subscribers":0,"catchingUp":0,"live":true,
+                "access":[{"what":"issuer a","reason":"KeysStale","detail":"d"}]}],
+            "certificate":{"what":"certificate","reason":"FromTheFuture","detail":"d"}}"#;
+        let key = ("ns".to_owned(), "demo".to_owned());
+        let mut answers = vec![(("ns".to_owned(), "silent".to_owned()), None)];
+        for _ in 0..2 {
+            answers.push((key.clone(), asked("200 OK", text).await));
+        }
+        let problems = collect_problems(&answers);
+        let found: Vec<_> = problems[&key].iter().map(|p| (&*p.what, p.reason.as_str())).collect();
+        assert_eq!(found, [("certificate", "Unknown"), ("issuer a", "KeysStale")]);
+        assert_eq!(problems.len(), 1, "a broker that does not answer reports nothing");
     }
 
     #[test]
