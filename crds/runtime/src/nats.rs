@@ -1,11 +1,15 @@
 //! Connection options for NATS from the configuration.
 
-use std::path::Path;
+mod credentials;
 
-use async_nats::{ConnectOptions, ServerAddr};
+use std::{future::ready, path::Path};
+
+use async_nats::{AuthError, ConnectOptions, ServerAddr};
 
 use eventcast_crds::config::Nats;
 use semver::Version;
+
+use credentials::Credentials;
 
 /// The oldest supported nats-server. Batch direct get and per-message TTLs require it; older versions deadlock or lose pending
 /// writes.
@@ -51,6 +55,12 @@ pub enum NatsConfigError {
         #[source]
         source: std::io::Error,
     },
+    /// A file is no credentials file.
+    #[error("{path} is not a NATS credentials file with a user JWT and a seed")]
+    Credentials {
+        /// The path of the file.
+        path: String,
+    },
 }
 
 /// Parses the addresses of the configured servers.
@@ -67,26 +77,22 @@ pub fn servers(config: &Nats) -> Result<Vec<ServerAddr>, NatsConfigError> {
     config.servers.iter().map(parse).collect()
 }
 
-/// Builds connection options with the current content of the credential and certificate files of `config`.
+/// Builds connection options. The files of `config` with credentials and certificates are read at each connection: a changed file is
+/// used at the next reconnect. (The client itself reads those with certificates.)
 ///
 /// # Errors
 /// A file cannot be read.
 pub async fn options(config: &Nats) -> Result<ConnectOptions, NatsConfigError> {
-    let mut options = ConnectOptions::new();
-    if let Some(user) = &config.user {
-        let password = match &config.password_file {
-            Some(path) => read(path).await?,
-            None => String::new(),
-        };
-        options = options.user_and_password(user.clone(), password);
-    }
-    if let Some(path) = &config.token_file {
-        options = options.token(read(path).await?);
-    }
-    if let Some(path) = &config.credentials_file {
-        let source = options.credentials_file(path).await;
-        options = source.map_err(|source| unreadable(path, source))?;
-    }
+    let mut options = match Credentials::of(config) {
+        None => ConnectOptions::new(),
+        Some(credentials) => {
+            // What is wrong at the start is an error of the configuration.
+            credentials.authenticate(&[])?;
+            ConnectOptions::with_auth_callback(move |nonce| {
+                ready(credentials.authenticate(&nonce).map_err(AuthError::new))
+            })
+        }
+    };
     // The client reads these files itself, at each connection, but reports only "IO error".
     for path in [&config.ca_file, &config.certificate_file, &config.key_file].into_iter().flatten()
     {
