@@ -4,14 +4,19 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use eventcast_tests::{broker::Broker, http::created, init_tracing, nats::NatsServer};
-use reqwest::Client;
+use eventcast_tests::{
+    broker::Broker,
+    http::{Version, client, created},
+    init_tracing,
+    nats::NatsServer,
+};
 use serde_json::Value;
 
 const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 async fn get(url: &str) -> Result<Value> {
-    let answer = Client::new().get(url).header("Accept", "application/json").send().await?;
+    let answer =
+        client(Version::Http1).get(url).header("Accept", "application/json").send().await?;
     let (status, body) = (answer.status(), answer.text().await?);
     ensure!(status == 200, "{url}: {status} {body}");
     Ok(serde_json::from_str(&body)?)
@@ -88,8 +93,11 @@ async fn pages_of_either_order_add_up_to_everything() -> Result<()> {
         let mut url = broker.events_url(&format!("limit=7&order={order}&type=order.>"));
         let (mut seen, mut pages) = (Vec::new(), 0);
         loop {
-            let answer =
-                Client::new().get(&url).header("Accept", "application/json").send().await?;
+            let answer = client(Version::Http1)
+                .get(&url)
+                .header("Accept", "application/json")
+                .send()
+                .await?;
             let link =
                 answer.headers().get("link").map(|l| l.to_str().map(str::to_owned)).transpose()?;
             let page: Value = answer.json().await?;
@@ -143,7 +151,7 @@ async fn counting_more_than_one_request_may_scan_goes_on_where_it_ended() -> Res
     let broker = Broker::start(&nats.url(), |c| c.query.scan_events = 256).await?;
     let lines: String =
         (0..900).map(|n| format!("{{\"data\":{n},\"type\":\"t{}\"}}\n", n % 4)).collect();
-    let answer = Client::new()
+    let answer = client(Version::Http1)
         .post(broker.events_url(""))
         .header("Content-Type", "application/x-ndjson")
         .body(lines)

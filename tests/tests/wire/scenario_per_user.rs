@@ -6,12 +6,12 @@ use std::time::Duration;
 use anyhow::Result;
 use eventcast_tests::{
     broker::Broker,
-    http::created,
+    http::{Version, client, created},
     init_tracing,
     nats::NatsServer,
     sse::{EventStream, Subscribe},
 };
-use reqwest::{Client, Method};
+use reqwest::Method;
 
 const WAIT_TIMEOUT: Duration = Duration::from_secs(8);
 const APP: &str = "https://app.example.com";
@@ -128,7 +128,8 @@ async fn pages_of_another_origin_read_and_publish_with_credentials_where_they_ar
     })
     .await?;
     let from = async |origin: &str, method: Method, body: &'static str| {
-        let request = Client::new().request(method, broker.events_url("")).header("Origin", origin);
+        let request =
+            client(Version::Http1).request(method, broker.events_url("")).header("Origin", origin);
         request.header("Access-Control-Request-Method", "POST").body(body).send().await
     };
     let allowed = |answer: &reqwest::Response| {
@@ -155,7 +156,7 @@ async fn pages_of_another_origin_read_and_publish_with_credentials_where_they_ar
 
     let stranger = from("https://evil.example", Method::POST, "from elsewhere").await?;
     assert_eq!((stranger.status().as_u16(), allowed(&stranger)), (403, (None, None)));
-    let history = Client::new()
+    let history = client(Version::Http1)
         .get(broker.events_url(""))
         .header("Accept", "application/json")
         .header("Origin", "null")

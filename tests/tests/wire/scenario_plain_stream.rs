@@ -7,12 +7,11 @@ use anyhow::{Result, ensure};
 use eventcast_tests::{
     broker::Broker,
     eventually,
-    http::{Publish, created},
+    http::{Publish, Version, client, created},
     init_tracing,
     nats::NatsServer,
     sse::EventStream,
 };
-use reqwest::Client;
 use tokio::time::{Instant, timeout};
 
 const WAIT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -44,7 +43,7 @@ async fn events_of_every_form_arrive_as_they_are_published() -> Result<()> {
     for body in bodies {
         created(&url, body, &[]).await?;
     }
-    Publish::new("typed").kind("order.paid").send(&Client::new(), &url).await?;
+    Publish::new("typed").kind("order.paid").send(&client(Version::Http1), &url).await?;
     for body in bodies {
         let event = stream.next_data(WAIT_TIMEOUT).await?;
         assert_eq!(event.data, body.replace("\r\n", "\n").replace('\r', "\n"));

@@ -14,7 +14,10 @@ use super::{NatsConfigError, unreadable};
 /// How a client of NATS authenticates.
 #[derive(Clone, Debug)]
 pub(super) enum Credentials {
-    Password { user: String, file: Option<PathBuf> },
+    Password {
+        user: String,
+        file: Option<PathBuf>,
+    },
     Token(PathBuf),
     /// A JWT and the seed of its key.
     UserJwt(PathBuf),
