@@ -35,6 +35,8 @@ pub struct Broker {
     raw: RawKeys,
     /// Its limit of open files, where it is not the one of the tests.
     files: Option<u32>,
+    /// Its log filter, where it is not the default.
+    log_filter: Option<&'static str>,
     process: Option<Process>,
     /// The certificate of a broker that a whole suite uses over TLS.
     _key_files: Option<KeyFiles>,
@@ -80,6 +82,23 @@ impl Broker {
         Ok(broker)
     }
 
+    /// As [`start`](Self::start), with a log filter.
+    ///
+    /// # Errors
+    /// When it is not ready in time.
+    pub async fn start_with_log(
+        nats: &str,
+        log: &'static str,
+        change: impl FnOnce(&mut BrokerConfig),
+    ) -> Result<Self> {
+        let mut broker = Self::prepare(nats, change)?;
+        broker.log_filter = Some(log);
+        broker.write()?;
+        broker.run().await?;
+        broker.ready(START_TIMEOUT).await?;
+        Ok(broker)
+    }
+
     /// A broker that was not started yet.
     fn prepare(nats: &str, change: impl FnOnce(&mut BrokerConfig)) -> Result<Self> {
         let folder = process::folder("eventcast-broker-")?;
@@ -92,6 +111,7 @@ impl Broker {
             config,
             raw: RawKeys::new(),
             files: None,
+            log_filter: None,
             process: None,
             _key_files: key_files,
             public: String::new(),
@@ -183,9 +203,17 @@ impl Broker {
     /// # Errors
     /// When it is not ready in time.
     pub async fn restart(&mut self) -> Result<()> {
-        self.kill9()?;
-        self.run().await?;
+        self.relaunch().await?;
         self.ready(START_TIMEOUT).await
+    }
+
+    /// As [`restart`](Self::restart), but waits only until it listens.
+    ///
+    /// # Errors
+    /// When it does not listen in time.
+    pub async fn relaunch(&mut self) -> Result<()> {
+        self.kill9()?;
+        self.run().await
     }
 
     /// Scrapes `/metrics`.

@@ -17,6 +17,7 @@ pub mod fault;
 pub mod filter;
 pub mod golden;
 pub mod http;
+pub mod issuer;
 pub mod kube;
 pub mod ledger;
 pub mod link;

@@ -39,6 +39,9 @@ impl Broker {
         let file = self.config_file();
         let broker = setup::binary();
         let mut arguments = vec![Path::new("run"), Path::new("--config"), &file];
+        if let Some(filter) = self.log_filter {
+            arguments.extend([Path::new("--log"), Path::new(filter)]);
+        }
         let (mut program, limit) =
             (broker.clone(), self.files.map(|n| format!("--nofile={n}:{n}")));
         if let Some(limit) = &limit {

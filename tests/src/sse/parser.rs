@@ -11,7 +11,7 @@ use super::Event;
 /// Control events that carry a cursor; the others must not.
 const WITH_ID: [&str; 2] = ["eventcast.cursor", "eventcast.gap"];
 /// Control events that carry none.
-const WITHOUT_ID: [&str; 2] = ["eventcast.heartbeat", "eventcast.closing"];
+const WITHOUT_ID: [&str; 3] = ["eventcast.heartbeat", "eventcast.closing", "eventcast.expiring"];
 
 /// What a stream consists of.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,6 +2,11 @@
 //!
 //! The numbers of rules (R1 to R24) and attacks (A1 to A35) are in the names of their tests.
 
+mod access_ends;
+mod access_grants;
+mod access_manage;
+mod access_pages;
+mod access_tickets;
 mod attacks_bytes;
 mod attacks_half_open;
 mod attacks_http2;

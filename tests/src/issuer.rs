@@ -1,0 +1,132 @@
+//! An issuer of JSON Web Tokens with a secret in a key file, and requests that carry its tokens.
+
+use std::{
+    path::PathBuf,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::Result;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
+use eventcast_crds::config::{ManageRule, PublishRule, SubscribeRule, TokenIssuer};
+use ring::hmac;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{
+    http::{Answer, Version, client},
+    process,
+    sse::{EventStream, Subscribe},
+};
+
+/// The issuer and the audience of all tokens.
+const ISSUER: &str = "https://issuer.example/";
+const AUDIENCE: &str = "eventcast";
+
+/// An issuer.
+#[derive(Debug)]
+pub struct Issuer {
+    folder: TempDir,
+    secret: [u8; 32],
+}
+
+impl Issuer {
+    /// One with a new secret.
+    ///
+    /// # Errors
+    /// When its key file cannot be written.
+    pub fn new() -> Result<Self> {
+        let issuer = Self { folder: process::folder("eventcast-issuer-")?, secret: rand_secret() };
+        let key =
+            json!({"kty": "oct", "kid": "1", "alg": "HS256", "k": BASE64.encode(issuer.secret)});
+        std::fs::write(issuer.key_file(), json!({"keys": [key]}).to_string())?;
+        Ok(issuer)
+    }
+
+    fn key_file(&self) -> PathBuf {
+        self.folder.path().join("keys.json")
+    }
+
+    /// How a channel trusts it: every subject reads and publishes `user.{sub}` and reads broadcasts; who has the role `admin` manages.
+    #[must_use]
+    pub fn trusted(&self) -> TokenIssuer {
+        let topics = vec!["user.{sub}".to_owned()];
+        let role = [("role".to_owned(), "admin".to_owned())];
+        TokenIssuer {
+            issuer: ISSUER.into(),
+            audience: AUDIENCE.into(),
+            key_file: Some(self.key_file()),
+            leeway_seconds: 0,
+            subscribe: Some(SubscribeRule { topics: topics.clone(), broadcast: true }),
+            publish: Some(PublishRule { topics, ..PublishRule::default() }),
+            manage: Some(ManageRule { required_claims: role.into() }),
+            grants_claim: Some("grants".into()),
+            ..TokenIssuer::default()
+        }
+    }
+
+    /// A token for `subject` that lives `seconds`, with `more` claims.
+    #[must_use]
+    pub fn token(&self, subject: &str, seconds: i64, more: Value) -> String {
+        let mut claims = json!({
+            "iss": ISSUER, "aud": AUDIENCE, "sub": subject, "iat": now(), "exp": now() + seconds,
+        });
+        if let (Value::Object(claims), Value::Object(more)) = (&mut claims, more) {
+            claims.extend(more);
+        }
+        let head = BASE64.encode(r#"{"alg":"HS256","kid":"1"}"#);
+        let text = format!("{head}.{}", BASE64.encode(claims.to_string()));
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.secret);
+        format!("{text}.{}", BASE64.encode(hmac::sign(&key, text.as_bytes())))
+    }
+
+    /// A token for a user, good for ten minutes.
+    #[must_use]
+    pub fn user(&self, subject: &str) -> String {
+        self.token(subject, 600, json!({}))
+    }
+
+    /// A token for who reads, publishes and manages everything.
+    #[must_use]
+    pub fn admin(&self) -> String {
+        let grants = json!({"subscribe": [">"], "publish": [">"], "broadcast": true});
+        self.token("admin", 600, json!({"role": "admin", "grants": grants}))
+    }
+}
+
+fn rand_secret() -> [u8; 32] {
+    std::array::from_fn(|_| fastrand::u8(..))
+}
+
+/// Seconds since 1970.
+#[must_use]
+pub fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// The header that carries a token.
+#[must_use]
+pub fn bearer(token: &str) -> (String, String) {
+    ("Authorization".into(), format!("Bearer {token}"))
+}
+
+/// Subscribes with a token.
+///
+/// # Errors
+/// As [`EventStream::open`].
+pub async fn subscribe(url: &str, token: &str, version: Version) -> Result<EventStream> {
+    let headers = vec![bearer(token)];
+    EventStream::open(Subscribe { url: url.into(), version, headers, ..Subscribe::default() }).await
+}
+
+/// A request with a token and, for POST, a JSON body.
+///
+/// # Errors
+/// When no response arrives.
+pub async fn request(method: &str, url: &str, token: &str, body: Option<Value>) -> Result<Answer> {
+    let mut request = client(Version::Http1).request(method.parse()?, url).bearer_auth(token);
+    if let Some(body) = body {
+        request = request.body(body.to_string());
+    }
+    Answer::read(request.send().await?).await
+}
