@@ -15,7 +15,8 @@ use crate::clock::now_millis;
 const READ_INTERVAL: Duration = Duration::from_secs(60);
 /// How long to wait after a failure.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
-const LAST_REASON: &str = "the shared state of access could not be read; it is read again";
+/// Failures in a row after which it is said: a reconnect takes some.
+const FAILURES_TO_WARN: u32 = 10;
 
 impl SharedState {
     /// Follows the stream until the future is dropped. `on_change` is called after each record was taken over.
@@ -55,7 +56,7 @@ impl SharedState {
     }
 
     async fn read(&self, store: &Store, on_change: &impl Fn(&Record)) {
-        loop {
+        for failures in 1_u32.. {
             let read = store.read(|record| {
                 self.apply(&record);
                 on_change(&record);
@@ -63,7 +64,10 @@ impl SharedState {
             match read.await {
                 Ok(()) => break,
                 Err(error) => {
-                    tracing::debug!(%error, LAST_REASON);
+                    if failures == FAILURES_TO_WARN {
+                        tracing::warn!(%error, "the records that brokers share cannot be read, and until then no token is \
+                            judged: check the NATS permissions for EVENTCAST_ACCESS (docs/OPERATIONS.md)");
+                    }
                     // Without the stream there is nothing to know, and no key for tickets.
                     if store.is_missing().await && store.create().await == Ok(false) {
                         break;
@@ -88,7 +92,7 @@ impl SharedState {
             Ok(()) | Err(NotStored::Exists) => {
                 let read = store.read(|record| self.apply(&record));
                 if let Err(error) = read.await {
-                    tracing::debug!(%error, LAST_REASON);
+                    tracing::debug!(%error, "the new key of tickets was not read");
                 }
             }
             Err(error) => tracing::debug!(%error, "the key of tickets of today was not made"),

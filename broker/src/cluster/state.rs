@@ -58,12 +58,7 @@ impl SharedState {
         }
     }
 
-    /// Whether the state was read. Before that, no credential can be judged.
-    pub(crate) fn is_known(&self) -> bool {
-        *self.readings.borrow() > 0
-    }
-
-    /// Waits for the first reading, for a while. Returns whether the state is known.
+    /// Waits for the first reading, for a while. Returns whether the state is known: before that, no credential can be judged.
     pub(crate) async fn wait_until_known(&self) -> bool {
         let mut readings = self.readings.subscribe();
         let first = timeout(READ_TIMEOUT, readings.wait_for(|n| *n > 0)).await;
