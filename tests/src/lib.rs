@@ -2,12 +2,14 @@
 //!
 //! - processes: [`nats`] (one server, a cluster of three), [`broker`] (the built binary), [`link`] (a connection that can be cut), [`fault`] (faults inside a program),
 //!   [`kube`] (an API server), over [`process`] and [`ports`]; [`operator`] (the built binary; [`namespace`]: with all it needs), [`e2e`] (a whole cluster, as its user has it);
+//! - credentials: [`access`] (tokens of any shape, key sets, a real OpenID provider);
 //! - clients: [`http`] (bytes and publishing), [`sse`] (a strict event stream), [`metrics`] (scrapes), [`sinks`] (the broker's two sinks), [`tls`] (certificates, clients with TLS);
 //! - checks: [`ledger`] (delivered + declared lost = published), with [`filter`] and [`cursor`], which share no code with
 //!   the broker; [`chart`] renders and checks the Helm chart; [`golden`] compares generated text with files.
 //!
 //! Tests wait for conditions, not for time to pass: [`eventually`].
 
+pub mod access;
 pub mod broker;
 pub mod chart;
 pub mod clients;

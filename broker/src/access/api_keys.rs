@@ -226,4 +226,30 @@ mod tests {
         assert_eq!(outcome(&keyring, &mint("a").unwrap().key), "unavailable");
         assert_eq!(keyring.problem().unwrap().reason, AccessReason::SecretMissing);
     }
+
+    /// The time of a refusal must not tell how much of a guess is right.
+    #[test]
+    fn a_refusal_takes_the_same_time_however_much_of_the_key_is_right() {
+        let right = mint("a").unwrap();
+        let keyring = keyring(&[("a", format!(r#"{{"sha256":"{}"}}"#, right.sha256))]);
+        let secret = &right.key["evk_a_".len()..][..43];
+        let guess = |length: usize| {
+            let filler = if secret.as_bytes()[length] == b'x' { "y" } else { "x" };
+            form::with_secret("a", &format!("{}{}", &secret[..length], filler.repeat(43 - length)))
+        };
+        let guesses = [0, 21, 42].map(guess);
+        // Interleaved, and the fastest of many rounds: other programs only ever add time.
+        let mut fastest = [std::time::Duration::MAX; 3];
+        for _ in 0..300 {
+            for (best, guess) in fastest.iter_mut().zip(&guesses) {
+                let began = std::time::Instant::now();
+                for _ in 0..10 {
+                    assert!(keyring.verify(guess).is_err());
+                }
+                *best = (*best).min(began.elapsed());
+            }
+        }
+        let (least, most) = (fastest.iter().min().unwrap(), fastest.iter().max().unwrap());
+        assert!(*most < least.mul_f64(1.2), "{fastest:?}");
+    }
 }

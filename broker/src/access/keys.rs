@@ -254,3 +254,34 @@ impl IssuerKeys {
         Some(AccessProblem { what: format!("issuer {}", self.source.issuer), reason, detail })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{advance, sleep};
+
+    use super::*;
+
+    fn issuer(url: &str) -> TokenIssuer {
+        TokenIssuer { issuer: "i".into(), jwks_url: Some(url.into()), ..TokenIssuer::default() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_broker_waits_for_keys_for_a_limited_time_and_keeps_those_with_the_same_source() {
+        let stop = CancellationToken::new();
+        let tasks = Tasks { supervisor: Supervisor::default(), stop: stop.clone() };
+        // Nothing listens there.
+        let first = IssuerKeys::of(&issuer("http://127.0.0.1:1/"), &[], &tasks);
+        assert!(first.is_awaited());
+        advance(FIRST_LOAD_TIMEOUT).await;
+        assert!(!first.is_awaited());
+        let known = [Arc::clone(&first)];
+        let narrowed = TokenIssuer { leeway_seconds: 1, ..issuer("http://127.0.0.1:1/") };
+        assert!(Arc::ptr_eq(&first, &IssuerKeys::of(&narrowed, &known, &tasks)));
+        let moved = IssuerKeys::of(&issuer("http://127.0.0.1:2/"), &known, &tasks);
+        assert!(!Arc::ptr_eq(&first, &moved) && moved.is_awaited());
+        let state = Arc::downgrade(&first.state);
+        drop((first, known, moved));
+        sleep(Duration::from_millis(10)).await;
+        assert_eq!(state.strong_count(), 0, "the task of an issuer ends with it");
+    }
+}

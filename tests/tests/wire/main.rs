@@ -2,12 +2,15 @@
 //!
 //! The numbers of rules (R1 to R24) and attacks (A1 to A35) are in the names of their tests.
 
+mod access_api_keys;
 mod access_docs;
 mod access_ends;
 mod access_grants;
+mod access_key_urls;
 mod access_manage;
 mod access_pages;
 mod access_tickets;
+mod access_tokens;
 mod attacks_bytes;
 mod attacks_half_open;
 mod attacks_http2;

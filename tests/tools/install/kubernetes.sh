@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2154 # root and tools are those of install.sh
-# An API server with its store for the suites of the operator, kubectl, helm, promtool, and what a node of Kubernetes needs:
+# An API server with its store for the suites of the operator, kubectl, helm, promtool, an OpenID provider, and what a node of Kubernetes needs:
 # built from the Go module proxy, or from Debian. Sourced by install.sh.
 
 modules=$root/tests/tools/go # `go install` takes no module with `replace`s: those are built from modules of our own
@@ -7,6 +7,7 @@ modules=$root/tests/tools/go # `go install` takes no module with `replace`s: tho
 kubernetes=$(awk 'NF > 1 && $(NF - 1) == "k8s.io/kubernetes" { print $NF }' "$modules/kubernetes/go.mod")
 helm=v3.22.0
 coredns=v1.12.4
+oidc=v3.52.0
 IFS=. read -r _ kubernetes_minor _ <<<"$kubernetes"
 
 # Without these an API server takes itself for v0.0.0, and helm takes every cluster for 1.20.
@@ -24,6 +25,7 @@ recipe_of() {
     kube-apiserver) module=kubernetes package=k8s.io/kubernetes/cmd/$1 flags+=" $kubernetes_stamp" minutes=3 ;;
     kube*) module=kubernetes package=k8s.io/kubernetes/cmd/$1 flags+=" $kubernetes_stamp" ;;
     helm) package=helm.sh/helm/v3/cmd/helm@$helm flags+=" $helm_stamp" ;;
+    oidc-server) package=github.com/zitadel/oidc/v3/example/server@$oidc ;; # a real OpenID provider, for tests of tokens
     coredns) package=github.com/coredns/coredns@$coredns minutes=2 ;;
   esac
 }
@@ -61,6 +63,8 @@ build() {
         go build -trimpath -buildvcs=false -ldflags "$flags" -o "$folder/$program" "$package"
     else
       quietly env CGO_ENABLED=0 GOBIN="$folder" go install -trimpath -ldflags "$flags" "$package"
+      # named after the last part of its package
+      [[ -e $folder/$program ]] || mv "$folder/$(basename "${package%@*}")" "$folder/$program"
     fi
     mv "$folder/$program" "$tools/bin/$program"
     stamp "$tools/bin/.$program.stamp" <(recipe_text)
@@ -73,6 +77,9 @@ install_apiserver() { build etcd kube-apiserver; }
 
 have_kubectl() { are_built kubectl; }
 install_kubectl() { build kubectl; }
+
+have_oidc_server() { are_built oidc-server; }
+install_oidc_server() { build oidc-server; }
 
 have_helm() { are_built helm; }
 install_helm() { build helm; }

@@ -39,10 +39,16 @@ pub(crate) fn mint(id: &str) -> Option<Minted> {
         let characters = fair.map(|byte| char::from(BASE62[usize::from(byte % 62)]));
         secret.extend(characters.take(SECRET_LENGTH - secret.len()));
     }
-    let body = format!("{API_KEY_PREFIX}{id}_{secret}");
-    let key = format!("{body}{}", checksum(&body));
+    let key = with_secret(id, &secret);
     let sha256 = hash(&key).iter().map(|byte| format!("{byte:02x}")).collect();
     Some(Minted { key, sha256 })
+}
+
+/// The key with this random part.
+pub(super) fn with_secret(id: &str, secret: &str) -> String {
+    let body = format!("{API_KEY_PREFIX}{id}_{secret}");
+    let checksum = checksum(&body);
+    body + &checksum
 }
 
 /// The id in an API key; `None` if the text is none.
