@@ -27,9 +27,6 @@ pub(crate) enum Way {
 }
 
 impl Way {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Anonymous, Self::Token, Self::Ticket, Self::ApiKey, Self::Kubernetes];
-
     /// The label of metrics and log lines.
     pub(crate) fn as_str(self) -> &'static str {
         match self {

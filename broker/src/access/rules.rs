@@ -117,6 +117,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "shorter calls")]
     fn of(issuer: Value, claims: Value) -> Grant {
         let mut full = json!({"issuer": "i", "audience": "a", "grantsClaim": "grants"});
         full.as_object_mut().unwrap().extend(issuer.as_object().cloned().unwrap());

@@ -92,6 +92,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "shorter calls")]
     fn claims(value: Value) -> Claims {
         value.as_object().cloned().unwrap_or_default()
     }

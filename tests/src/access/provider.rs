@@ -94,18 +94,18 @@ impl OidcProvider {
         let metadata = self.metadata().await?;
         let endpoint = |name: &str| metadata[name].as_str().context("no such endpoint");
         let authorize = http.get(endpoint("authorization_endpoint")?).query(&query);
-        let login = self.location(authorize.send().await?)?;
+        let login = self.location(&authorize.send().await?)?;
         let (_, request) = login.split_once("authRequestID=").context("no login page")?;
         let form = [("username", USER.0), ("password", USER.1), ("id", request)];
         let login = http.post(format!("{}login/username", self.issuer)).form(&form);
-        let back = self.location(login.send().await?)?;
-        let callback = self.location(http.get(back).send().await?)?;
+        let back = self.location(&login.send().await?)?;
+        let callback = self.location(&http.get(back).send().await?)?;
         let (_, code) = callback.split_once("code=").context("no code")?;
         let code = code.split('&').next().unwrap_or_default();
         exchange(&http, endpoint("token_endpoint")?, code).await
     }
 
-    fn location(&self, answer: Response) -> Result<String> {
+    fn location(&self, answer: &Response) -> Result<String> {
         let location = answer.headers().get("location").and_then(|value| value.to_str().ok());
         let location = location.with_context(|| format!("no redirect: {answer:?}"))?;
         Ok(match location.strip_prefix('/') {

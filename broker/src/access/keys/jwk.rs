@@ -38,7 +38,7 @@ fn key(jwk: Value, origin: Origin) -> Option<Key> {
                 .key_operations
                 .as_ref()
                 .is_none_or(|operations| operations.contains(&KeyOperations::Verify));
-    if !for_signatures || jwk.algorithm_kind_is_secret() && origin == Origin::Url {
+    if !for_signatures || is_secret(&jwk) && origin == Origin::Url {
         return None;
     }
     let key = DecodingKey::from_jwk(&jwk).ok()?;
@@ -51,20 +51,14 @@ fn key(jwk: Value, origin: Origin) -> Option<Key> {
     (!algorithms.is_empty()).then_some(Key { id, algorithms, key })
 }
 
-trait Kind {
-    fn algorithm_kind_is_secret(&self) -> bool;
-}
-
-impl Kind for Jwk {
-    fn algorithm_kind_is_secret(&self) -> bool {
-        matches!(self.algorithm, AlgorithmParameters::OctetKey(_))
-    }
+fn is_secret(jwk: &Jwk) -> bool {
+    matches!(jwk.algorithm, AlgorithmParameters::OctetKey(_))
 }
 
 /// The algorithms that fit a key; `None` if the key is not well made.
 fn algorithms(parameters: &AlgorithmParameters, key: &DecodingKey) -> Option<Vec<Algorithm>> {
     use jsonwebtoken::DecodingKeyKind::{RsaModulusExponent, SecretOrDer};
-    let fits = match (parameters, key.kind()) {
+    match (parameters, key.kind()) {
         (AlgorithmParameters::RSA(_), RsaModulusExponent { n, .. }) => {
             RSA_BITS.contains(&bits(n)).then(|| AlgorithmFamily::Rsa.algorithms().to_vec())
         }
@@ -82,8 +76,7 @@ fn algorithms(parameters: &AlgorithmParameters, key: &DecodingKey) -> Option<Vec
                 .then(|| vec![Algorithm::EdDSA])
         }
         _ => None,
-    };
-    fits
+    }
 }
 
 /// Bits of an unsigned number, the most significant byte first.
