@@ -1,5 +1,7 @@
 // What the page knows of docs/HTTP.md: addresses, parameters, problems.
 
+import { authorization, tokenOf } from "./page-credential.js";
+
 const PATIENCE_MS = 20000;
 
 export class Problem extends Error {
@@ -45,13 +47,17 @@ export async function readProblem(response) {
   } catch {
     // A proxy in between may have answered in its own words; the status is all there is then.
   }
-  return new Problem(response.status, typeof body === "object" && body !== null ? body : {});
+  const after = Number(response.headers.get("retry-after")) || undefined;
+  return new Problem(response.status, { retry_after: after, ...(typeof body === "object" ? body : {}) });
 }
 
-async function ask(address, options = {}) {
+// With the token of the channel, if there is one.
+async function ask(channel, address, { headers = {}, ...options } = {}) {
   let response;
   try {
-    response = await fetch(address, { cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS), ...options });
+    response = await fetch(address, {
+      cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS), headers: { accept: "application/json", ...headers, ...authorization(channel) }, ...options,
+    });
   } catch (error) {
     const detail = error.name === "TimeoutError"
       ? "No answer came in time. Browsers open at most 6 connections to one origin over HTTP/1.1: another tab with subscribers may hold them all."
@@ -66,12 +72,20 @@ async function ask(address, options = {}) {
   }
 }
 
-const json = { headers: { accept: "application/json" } };
+export const listChannels = async () => (await ask(null, absolute("channels"))).channels ?? [];
+export const readChannel = (channel) => ask(channel, channelAddress(channel));
+export const readHistory = (channel, parameters) => ask(channel, streamAddress(channel, parameters));
+export const readStats = (channel, parameters) => ask(channel, withParameters(`${channelAddress(channel)}/stats`, parameters));
 
-export const listChannels = async () => (await ask(absolute("channels"), json)).channels ?? [];
-export const readChannel = (channel) => ask(channelAddress(channel), json);
-export const readHistory = (channel, parameters) => ask(streamAddress(channel, parameters), json);
-export const readStats = (channel, parameters) => ask(withParameters(`${channelAddress(channel)}/stats`, parameters), json);
+export const readAccess = (channel) => ask(channel, `${channelAddress(channel)}/access`);
+export const takeTicket = (channel) => ask(channel, `${channelAddress(channel)}/tickets`, { method: "POST" });
+
+// path: as a notice names it. The token goes to renewals of this channel and nowhere else.
+export function renewGrant(channel, path) {
+  const id = /\/renewals\/([\w-]+)$/.exec(path)?.[1];
+  if (!id) throw new Problem(0, { title: "Not an answer of the broker", detail: "The notice has no address to renew at." });
+  return ask(channel, `${channelAddress(channel)}/renewals/${id}`, { method: "POST" });
+}
 
 export function looksLikeJson(text) {
   try {
@@ -91,20 +105,20 @@ export function publishRequest(channel, { topic, type, source, ttl, key, data })
   return { address: streamAddress(channel, parameters), key: key || null, data };
 }
 
-function post({ address, key }, contentType, body) {
+function post(channel, { address, key }, contentType, body) {
   const headers = { "content-type": contentType };
   if (key) headers["idempotency-key"] = key;
-  return ask(address, { method: "POST", headers, body });
+  return ask(channel, address, { method: "POST", headers, body });
 }
 
 export function publish(channel, draft) {
   const request = publishRequest(channel, draft);
-  return post(request, looksLikeJson(draft.data) ? "application/json" : "text/plain; charset=utf-8", draft.data);
+  return post(channel, request, looksLikeJson(draft.data) ? "application/json" : "text/plain; charset=utf-8", draft.data);
 }
 
 export function publishBatch(channel, draft, items) {
   const lines = items.map((data) => JSON.stringify({ data }));
-  return post(publishRequest(channel, draft), "application/x-ndjson", `${lines.join("\n")}\n`);
+  return post(channel, publishRequest(channel, draft), "application/x-ndjson", `${lines.join("\n")}\n`);
 }
 
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
@@ -113,7 +127,10 @@ export function curlCommand(channel, draft) {
   const { address, key, data } = publishRequest(channel, draft);
   // curl takes -d @name for a file.
   const body = `${data.startsWith("@") ? "--data-raw" : "-d"} ${quoted(data)}`;
-  const header = key ? ` \\\n  -H ${quoted(`Idempotency-Key: ${key}`)}` : "";
+  const headers = key ? [quoted(`Idempotency-Key: ${key}`)] : [];
+  // The name of the token and not the token: commands are shown, copied and kept by shells.
+  if (tokenOf(channel)) headers.unshift('"Authorization: Bearer $TOKEN"');
+  const header = headers.map((text) => ` \\\n  -H ${text}`).join("");
   // Dots, colons and slashes may stand in a query as they are; %2F in an example only frightens.
   const readable = address.replaceAll("%2F", "/").replaceAll("%3A", ":");
   return `curl ${body}${header} \\\n  ${quoted(readable)}`;

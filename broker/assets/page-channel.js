@@ -8,6 +8,9 @@ const LIST_MS = 15000;
 const LABEL = "[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?";
 const HASH = new RegExp(`^#(${LABEL})/(${LABEL})$`);
 
+// What an answer without the state of the channel says about it.
+const STATES = { 401: "no access", 403: "no access", 404: "not found" };
+
 const keyOf = ({ namespace, name }) => `${namespace}/${name}`;
 
 function fromHash() {
@@ -95,7 +98,7 @@ export function startChannels({ onChange }) {
       } catch (problem) {
         if (channel !== current) return;
         stateProblem = `${keyOf(channel)}: ${problem.detail || problem.title}`;
-        showState({ state: problem.status === 404 ? "not found" : "unreachable" });
+        showState({ state: STATES[problem.status] ?? "unreachable" });
       }
       tell();
     }

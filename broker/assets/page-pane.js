@@ -1,7 +1,9 @@
 // One subscriber: its filters, its stream, and what came through.
 
 import { filterParameters, streamAddress } from "./page-api.js";
+import { Carrier } from "./page-carrier.js";
 import { duration, enable, isEnabled, setText } from "./page-dom.js";
+import { Ending } from "./page-ending.js";
 import { EventRows } from "./page-rows.js";
 import { EventStream } from "./page-stream.js";
 
@@ -13,6 +15,7 @@ export class Pane {
   #parts = {};
   #channel = null;
   #stream = null;
+  #ending = null;
   #rows;
   #counts = { events: 0, gaps: 0 };
   #heartbeatAt = null;
@@ -24,7 +27,7 @@ export class Pane {
     this.element = template.content.firstElementChild.cloneNode(true);
     const part = (name) => this.element.querySelector(`[data-testid="pane-${name}"], [data-part="${name}"]`);
     for (const name of ["name", "state", "connect", "disconnect", "close", "filters", "user", "topics", "types", "from",
-      "count", "reconnects", "gaps", "heartbeat", "pulse", "cursor", "detail", "events", "empty"]) this.#parts[name] = part(name);
+      "count", "reconnects", "gaps", "heartbeat", "pulse", "until", "cursor", "detail", "events", "empty"]) this.#parts[name] = part(name);
     const { name, connect, disconnect, close, filters, events } = this.#parts;
     setText(name, label);
     this.element.setAttribute("aria-label", label);
@@ -52,6 +55,20 @@ export class Pane {
     this.#begin(true);
   }
 
+  // The channel has another token. The same client goes on where it is; another one must not see what this one saw.
+  useToken(isSameClient) {
+    if (!isSameClient) this.#begin(this.#stream?.state !== "closed" || this.#stream.refused);
+    else if (this.#stream?.refused) this.#connect();
+    else this.#ending?.renew();
+  }
+
+  // Streams carry their credential in another way.
+  reconnect() {
+    if (this.#stream === null || (this.#stream.state === "closed" && !this.#stream.refused)) return;
+    this.#stream.close();
+    this.#connect();
+  }
+
   end() {
     clearTimeout(this.#flush);
     this.#stream?.close();
@@ -68,6 +85,7 @@ export class Pane {
     this.#counts = { events: 0, gaps: 0 };
     this.#heartbeatAt = null;
     this.#stream = null;
+    this.#ending = null;
     if (this.#channel) this.#stream = this.#newStream();
     if (connect) this.#connect();
     this.#show();
@@ -78,7 +96,9 @@ export class Pane {
     const parameters = filterParameters({ user: user.value, topics: topics.value, types: types.value });
     if (from.value.trim()) parameters.set("from", from.value.trim());
     parameters.set("heartbeat", "event");
-    const stream = new EventStream(streamAddress(this.#channel, parameters), {
+    const carrier = new Carrier(this.#channel);
+    this.#ending = new Ending(carrier, () => stream === this.#stream && this.#show());
+    const stream = new EventStream(streamAddress(this.#channel, parameters), carrier, {
       // A stream that was replaced may still have a word to say, which is nobody's business any more.
       state: () => stream === this.#stream && this.#stateChanged(),
       event: (event) => stream === this.#stream && this.#event(event),
@@ -92,6 +112,7 @@ export class Pane {
 
   #stateChanged() {
     this.#since = Date.now();
+    this.#ending.reset();
     if (this.#stream.state !== "open") this.#heartbeatAt = null;
     this.#show();
   }
@@ -101,6 +122,7 @@ export class Pane {
       this.#heartbeatAt = Date.now();
       this.#beat();
     } else {
+      if (event.type === "eventcast.expiring") this.#ending.noticed(event.data);
       if (event.type === "eventcast.gap") this.#counts.gaps += 1;
       if (!event.type.startsWith("eventcast.")) this.#counts.events += 1;
       this.#rows.add(event);
@@ -122,8 +144,11 @@ export class Pane {
 
   // Once a second, for what changes by time alone.
   tick() {
-    const { heartbeat, detail } = this.#parts;
+    const { heartbeat, until, detail } = this.#parts;
     setText(heartbeat, this.#heartbeatAt === null ? "–" : `${duration(Math.max(0, (Date.now() - this.#heartbeatAt) / 1000))} ago`);
+    const left = this.#stream?.state === "open" ? this.#ending.seconds() : null;
+    until.parentElement.hidden = left === null;
+    setText(until, left === null ? "–" : `in ${duration(left)}`);
     const text = this.#detail();
     detail.hidden = text === "";
     setText(detail, text);
@@ -139,7 +164,7 @@ export class Pane {
       const seconds = stream.retryAt === null ? 0 : Math.ceil((stream.retryAt - Date.now()) / 1000);
       return `${capital(stream.reason)}. ${seconds > 0 ? `Next attempt in ${duration(seconds)}.` : "Trying again."}`;
     }
-    return stream.state === "closed" ? capital(stream.reason) : "";
+    return stream.state === "closed" ? capital(stream.reason) : this.#ending.text();
   }
 
   #show() {

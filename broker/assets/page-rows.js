@@ -1,6 +1,6 @@
 // The list of what a subscriber was sent, newest first, bounded.
 
-import { clock, dataView, el, number, plural, typeChip } from "./page-dom.js";
+import { clock, dataView, duration, el, number, plural, typeChip } from "./page-dom.js";
 
 const MOST_ROWS = 200;
 
@@ -60,25 +60,32 @@ function controlRow(event) {
     head(event, el("span", { class: "type", title: event.type }, name)), el("p", {}, text));
 }
 
-const REASONS = {
+const GAPS = {
   expired: "retention moved on",
   "new-incarnation": "the log was recreated or lost its newest events",
   "invalid-cursor": "the cursor is not one of this channel",
   "invalid-event": "an event published straight to NATS broke the rules",
+};
+
+const ENDS = {
   draining: "the broker shuts down",
   "max-age": "the connection has lived long enough",
   overloaded: "a limit is reached",
-  unavailable: "the log cannot be reached",
+  unavailable: "the log or the credential cannot be checked now",
   "channel-removed": "the channel was removed",
+  expired: "the grant has ended",
+  revoked: "the grant was revoked",
+  "grant-changed": "the renewed grant does not cover this stream",
+  quota: "this client has too many streams",
 };
 
-export const reasonText = (reason) => REASONS[reason] ?? String(reason);
+export const endText = (reason) => ENDS[reason] ?? String(reason);
 
 export function gapText({ lost, reason }) {
   const count = Number.isFinite(lost)
     ? `${plural(lost, "event")} of the channel ${lost === 1 ? "is" : "are"} not to be had`
     : "Events are not to be had, nobody knows how many";
-  return `${count}: ${reasonText(reason)}.`;
+  return `${count}: ${GAPS[reason] ?? reason}.`;
 }
 
 function explain({ type, data }) {
@@ -91,7 +98,10 @@ function explain({ type, data }) {
   if (type === "eventcast.gap") return { name: "gap", text: gapText(body), tone: "warn" };
   if (type === "eventcast.closing") {
     const back = Number.isFinite(body.retry_ms) ? `, come back after ${number(body.retry_ms)} ms` : "";
-    return { name: "closing", text: `The broker ends this stream: ${reasonText(body.reason)}${back}.`, tone: "notable" };
+    return { name: "closing", text: `The broker ends this stream: ${endText(body.reason)}${back}.`, tone: "notable" };
+  }
+  if (type === "eventcast.expiring") {
+    return { name: "expiring", text: `The grant of this stream ends in ${duration(Math.round(body.in_ms / 1000))}.`, tone: "notable" };
   }
   if (type === "eventcast.cursor") return { name: "cursor", text: "The cursor moved here without an event.", tone: "" };
   return { name: type, text: data, tone: "" };

@@ -110,6 +110,7 @@ export function startSend({ onStored }) {
       result.hidden = true;
       show();
     },
+    useToken: show,
   };
 }
 

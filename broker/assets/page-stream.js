@@ -1,7 +1,8 @@
 // A subscription that comes back by itself: what EventSource does, and in addition every type, what goes on in between,
 // and a watch over silence.
 
-import { readProblem } from "./page-api.js";
+import { Problem, readProblem } from "./page-api.js";
+import { endText } from "./page-rows.js";
 import { SseParser } from "./page-sse.js";
 
 const FIRST_RETRY_MS = 3000;
@@ -12,10 +13,21 @@ const LONGEST_TIMER_MS = 2 ** 31 - 1;
 const SILENCE_MS = 50000;
 
 class Lost extends Error {
-  constructor(reason, { final = false, retryAfterMs = null } = {}) {
+  constructor(reason, { final = false, refused = false, retryAfterMs = null } = {}) {
     super(reason);
     this.final = final;
+    this.refused = refused;
     this.retryAfterMs = retryAfterMs;
+  }
+
+  static by(problem) {
+    const { status, title, detail, retry_after: seconds } = problem;
+    return new Lost([status ? `${status} ${title}` : title, detail].filter(Boolean).join(": "), {
+      // What was judged does not change by asking again. 429 asks to come later.
+      final: status >= 400 && status < 500 && status !== 429,
+      refused: status === 401 || status === 403,
+      retryAfterMs: seconds > 0 ? seconds * 1000 : null,
+    });
   }
 }
 
@@ -27,17 +39,21 @@ export class EventStream {
   reason = "";
   // When the next attempt comes, while waiting for it.
   retryAt = null;
+  // Whether the broker refused the credential, or asked for one.
+  refused = false;
 
   #address;
+  #carrier;
   #handlers;
   #run = null;
   #retryMs = FIRST_RETRY_MS;
   #failures = 0;
   #everOpen = false;
 
-  // address: absolute, without a cursor. handlers: state(stream), event({type, data, cursor})
-  constructor(address, handlers) {
+  // address: absolute, without a cursor. carrier: puts the credential into requests. handlers: state(stream), event({type, data, cursor})
+  constructor(address, carrier, handlers) {
     this.#address = address;
+    this.#carrier = carrier;
     this.#handlers = handlers;
   }
 
@@ -46,6 +62,7 @@ export class EventStream {
     if (this.state === "open" || this.state === "connecting") return;
     this.#run?.abort();
     this.#failures = 0;
+    this.refused = false;
     this.#run = new AbortController();
     this.#set("connecting");
     this.#keepOpen(this.#run.signal);
@@ -69,9 +86,11 @@ export class EventStream {
         await this.#connection(signal);
         lost = new Lost("the stream ended");
       } catch (error) {
-        lost = error instanceof Lost ? error : new Lost("the connection was lost");
+        if (error instanceof Lost) lost = error;
+        else lost = error instanceof Problem ? Lost.by(error) : new Lost("the connection was lost");
       }
       if (signal.aborted) return;
+      this.refused = lost.refused;
       if (lost.final) return this.close(lost.message);
       const delay = this.#delay(lost);
       this.#set("reconnecting", lost.message, Date.now() + delay);
@@ -116,23 +135,23 @@ export class EventStream {
   }
 
   async #request(signal) {
-    const address = new URL(this.#address);
-    if (this.cursor) address.searchParams.set("lastEventId", this.cursor);
-    // no-store: two panes with one filter have one address, and the browser's cache would let the second wait for the first.
-    const response = await fetch(address, { headers: { accept: "text/event-stream" }, cache: "no-store", signal });
+    let response = await this.#get(signal);
+    // Its ticket may have ended where its token has not. EventSource would stop here, and its page would take another ticket.
+    if (response.status === 401 && this.#carrier.forgetTicket()) response = await this.#get(signal);
     if (response.status === 204) throw new Lost("the broker has no more for us (204)", { final: true });
-    if (response.status !== 200) {
-      const problem = await readProblem(response);
-      const after = Number(response.headers.get("retry-after"));
-      throw new Lost([`${problem.status} ${problem.title}`, problem.detail].filter(Boolean).join(": "), {
-        final: response.status < 500,
-        retryAfterMs: after > 0 ? after * 1000 : null,
-      });
-    }
+    if (response.status !== 200) throw Lost.by(await readProblem(response));
     if (!/^text\/event-stream\s*(;|$)/i.test(response.headers.get("content-type") ?? "")) {
       throw new Lost("the answer is not an event stream", { final: true });
     }
     return response;
+  }
+
+  async #get(signal) {
+    const address = new URL(this.#address);
+    const headers = await this.#carrier.prepare(address);
+    if (this.cursor) address.searchParams.set("lastEventId", this.cursor);
+    // no-store: two panes with one filter have one address, and the browser's cache would let the second wait for the first.
+    return fetch(address, { headers: { accept: "text/event-stream", ...headers }, cache: "no-store", signal });
   }
 
   async #read(body, heard) {
@@ -166,7 +185,7 @@ export class EventStream {
 
 function closingReason(data) {
   try {
-    return String(JSON.parse(data).reason);
+    return endText(JSON.parse(data).reason);
   } catch {
     return "no reason given";
   }

@@ -46,5 +46,7 @@ export function startWatch() {
       channel = next;
       panes.forEach((pane) => pane.use(next));
     },
+    useToken: (isSameClient) => panes.forEach((pane) => pane.useToken(isSameClient)),
+    reconnect: () => panes.forEach((pane) => pane.reconnect()),
   };
 }

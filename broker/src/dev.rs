@@ -1,5 +1,6 @@
 //! `eventcast-broker dev`: a broker with its own nats-server, on a data directory that survives restarts, and a channel to try.
 
+mod access;
 mod nats;
 
 use std::{
@@ -10,13 +11,17 @@ use std::{
 
 use eventcast_crds::config::{Access, BrokerConfig, ChannelConfig, Nats, Shutdown, valid_label};
 use eventcast_runtime::supervise::Supervisor;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    task::spawn_blocking,
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Listeners,
     reload::{ConfigSource, ValidConfig},
 };
+use access::{Commands, Issuer, Mode};
 use nats::NatsChild;
 
 /// Options of `eventcast-broker dev`.
@@ -31,7 +36,10 @@ pub struct Options {
     /// Address of metrics and probes.
     #[arg(long, env = "EVENTCAST_ADMIN", default_value = "127.0.0.1:9090")]
     pub admin: SocketAddr,
-    /// Directory for the events. Default: $XDG_STATE_HOME/eventcast or ~/.local/state/eventcast.
+    /// Who may use the channels: everyone (`open`), or only requests with a token (`closed`). Tokens are printed.
+    #[arg(long, env = "EVENTCAST_ACCESS", default_value = "open")]
+    pub access: Mode,
+    /// Directory for the events, and for the key of tokens. Default: $XDG_STATE_HOME/eventcast or ~/.local/state/eventcast.
     #[arg(long, env = "EVENTCAST_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
     /// Use this NATS server instead of starting one.
@@ -55,6 +63,15 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Fa
     let mut config = configuration(&options)?;
     let listeners = Listeners::bind(&config).await?;
     let supervisor = Supervisor::default();
+    let issuer = match options.access {
+        Mode::Open => None,
+        Mode::Closed => Some(issuer(&options).await?),
+    };
+    if let Some(issuer) = &issuer {
+        for channel in &mut config.channels {
+            channel.access = issuer.access();
+        }
+    }
     let child = match &options.nats_url {
         Some(_) => None,
         None => Some(NatsChild::start(&options, &supervisor).await?),
@@ -67,8 +84,8 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Fa
         return Err(problems.join("\n").into());
     }
     let source = ConfigSource { file: None, overrides: Vec::new() };
-    let announcement =
-        tokio::spawn(announce(config.clone(), child.as_ref().map(NatsChild::describe)));
+    let nats = child.as_ref().map(NatsChild::describe);
+    let announcement = tokio::spawn(announce(config.clone(), nats, issuer));
     let first = ValidConfig { config, unknown: Vec::new(), text: String::new() };
     let served = crate::run(first, source, listeners, supervisor, shutdown).await;
     announcement.abort();
@@ -76,6 +93,20 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Fa
         child.stop().await;
     }
     served
+}
+
+/// The issuer of tokens, whose key is in the data directory.
+async fn issuer(options: &Options) -> Result<Issuer, Failure> {
+    let folder = nats::data_folder(options)?;
+    let issuer = spawn_blocking(move || {
+        std::fs::create_dir_all(&folder).map_err(|error| {
+            let folder = folder.display();
+            format!("cannot use {folder}: {error}; choose another directory with --data-dir")
+        })?;
+        let folder = folder.canonicalize().map_err(|error| error.to_string())?;
+        Issuer::new(&folder)
+    });
+    Ok(issuer.await??)
 }
 
 fn configuration(options: &Options) -> Result<BrokerConfig, Failure> {
@@ -119,7 +150,7 @@ fn configuration(options: &Options) -> Result<BrokerConfig, Failure> {
 
 /// Prints the addresses once the broker is ready.
 #[expect(clippy::print_stdout, reason = "for the user at the terminal")]
-async fn announce(config: BrokerConfig, nats: Option<String>) {
+async fn announce(config: BrokerConfig, nats: Option<String>, issuer: Option<Issuer>) {
     let ready = async {
         while !is_ready(config.admin).await {
             sleep(Duration::from_millis(50)).await;
@@ -134,12 +165,14 @@ async fn announce(config: BrokerConfig, nats: Option<String>) {
         return;
     };
     let events = format!("http://{host}/channels/{}/{}/events", channel.namespace, channel.name);
+    let commands = Commands::new(issuer.as_ref(), &events);
     println!("\nEventcast is running.\n");
     println!("  page       http://{host}/");
-    println!("  subscribe  curl -N '{events}'");
-    println!("  publish    curl -d 'hello' '{events}'");
+    println!("  subscribe  {}", commands.subscribe);
+    println!("  publish    {}", commands.publish);
     println!("  metrics    http://{}/metrics", config.admin);
     println!("  NATS       {}", nats.unwrap_or_else(|| config.nats.servers.join(", ")));
+    println!("\n{}", access::notice(issuer.as_ref(), host));
     println!("\nPress Ctrl-C to stop. Events are kept.\n");
 }
 

@@ -44,10 +44,7 @@ impl NatsChild {
     pub(super) async fn start(options: &Options, supervisor: &Supervisor) -> Result<Self, Failure> {
         let program = find(options.nats_server.as_deref())?;
         check_version(&program).await?;
-        let folder = match &options.data_dir {
-            Some(folder) => folder.clone(),
-            None => default_folder()?,
-        };
+        let folder = data_folder(options)?;
         let (folder, lock) = spawn_blocking(move || create_and_lock(&folder)).await??;
         stop_orphan(&folder).await;
         let (child, port) = start_on_a_port(&program, &folder).await?;
@@ -105,7 +102,14 @@ async fn check_version(program: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn default_folder() -> Result<PathBuf, Failure> {
+/// The data directory.
+///
+/// # Errors
+/// None is given, and there is no home directory.
+pub(super) fn data_folder(options: &Options) -> Result<PathBuf, Failure> {
+    if let Some(folder) = &options.data_dir {
+        return Ok(folder.clone());
+    }
     let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
     let home = || std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".local/state"));
     let base = state.or_else(home).ok_or("HOME is not set: use --data-dir")?;

@@ -21,11 +21,15 @@ const FILES: &[(&str, &str, &str)] = files! {
     "" => "index.html", "text/html; charset=utf-8";
     "page.css" => "page.css", "text/css; charset=utf-8";
     "page.js" => "page.js", JAVASCRIPT;
+    "page-access.js" => "page-access.js", JAVASCRIPT;
     "page-api.js" => "page-api.js", JAVASCRIPT;
+    "page-carrier.js" => "page-carrier.js", JAVASCRIPT;
     "page-channel.js" => "page-channel.js", JAVASCRIPT;
     "page-chart.js" => "page-chart.js", JAVASCRIPT;
+    "page-credential.js" => "page-credential.js", JAVASCRIPT;
     "page-demo.js" => "page-demo.js", JAVASCRIPT;
     "page-dom.js" => "page-dom.js", JAVASCRIPT;
+    "page-ending.js" => "page-ending.js", JAVASCRIPT;
     "page-history.js" => "page-history.js", JAVASCRIPT;
     "page-pane.js" => "page-pane.js", JAVASCRIPT;
     "page-rows.js" => "page-rows.js", JAVASCRIPT;

@@ -7,6 +7,9 @@ import puppeteer from 'puppeteer-core'
 
 const BLANK = { contentType: 'text/html', body: '<!doctype html><title>eventcast</title>' }
 
+// Sites of their own, all on this machine: browsers judge cookies by the names of hosts.
+const SITES = ['www.app.test', 'events.app.test', 'evil.app.test', 'partner.test', 'evil.test']
+
 const KINDS = {
   chromium: {
     binaries: ['chromium', 'chromium-browser', 'google-chrome'],
@@ -14,11 +17,11 @@ const KINDS = {
       pipe: true,
       args: [
         '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-        '--disable-component-update', '--disable-sync',
+        '--disable-component-update', '--disable-sync', '--host-resolver-rules=MAP *.test 127.0.0.1',
       ],
     },
   },
-  firefox: { binaries: ['firefox-esr', 'firefox'], options: { browser: 'firefox' } },
+  firefox: { binaries: ['firefox-esr', 'firefox'], options: { browser: 'firefox', extraPrefsFirefox: { 'network.dns.localDomains': SITES.join() } } },
 }
 
 /** The browser's program: $EVENTCAST_CHROMIUM or $EVENTCAST_FIREFOX, or the first of its names on the PATH. */
@@ -46,6 +49,7 @@ export async function launch(kind, options = {}) {
     executablePath: fileURLToPath(new URL('browser.sh', import.meta.url)),
     headless: true,
     timeout: 60_000,
+    acceptInsecureCerts: true, // certificates of the tests' own authority
     ...KINDS[kind].options,
     ...options,
     env: { ...process.env, BROWSER_BINARY: binary(kind) },

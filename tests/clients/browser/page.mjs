@@ -1,135 +1,11 @@
 // Drives the page of the broker; run by browser.mjs as `page.mjs BROKER OTHER`: the page is of BROKER, and OTHER is another
 // broker on the same bus. Both serve default/demo and default/small, which keeps 20 events.
 //
-// JSON lines on stdout: {"step": "…", "ms": 7} after each that passed, {"ask": "kill"} and {"ask": "restart"} for what only the
-// test can do to BROKER. The first step that fails ends the script with an error.
+// JSON lines on stdout: those of driver.mjs, and {"ask": "kill"} and {"ask": "restart"} for what only the test can do to BROKER.
 import assert from 'node:assert/strict'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { setTimeout } from 'node:timers/promises'
+import { Driver, emit, id, runSteps } from './driver.mjs'
 
-const PATIENCE_MS = 20_000
 const HOSTILE = '<img src=x onerror="window.hostile = 1"><script>window.hostile = 2</script>\n&amp;'
-
-const emit = line => process.stdout.write(`${JSON.stringify(line)}\n`)
-const id = name => `[data-testid="${name}"]`
-
-/** Runs in the page: all of it that the steps look at. */
-function look() {
-  const all = (node, name) => [...node.querySelectorAll(`[data-testid="${name}"]`)]
-  const text = (node, name) => all(node, name)[0]?.textContent ?? null
-  const row = node => ({
-    type: node.dataset.type, cursor: node.dataset.cursor,
-    data: node.querySelector('.data')?.textContent ?? node.querySelector('p').textContent,
-  })
-  const part = name => text(document, name)
-  return {
-    hash: location.hash,
-    hostile: window.hostile ?? null,
-    strangers: document.querySelectorAll('main img, main script, main b').length,
-    violations: window.violations,
-    channels: [...document.querySelectorAll('#channel option')].map(option => option.value),
-    notice: document.getElementById('notice').hidden ? '' : part('notice'),
-    facts: { state: part('channel-state'), events: part('channel-events'), last: part('channel-last'), kept: part('channel-retention') },
-    full: document.getElementById('add-pane').getAttribute('aria-disabled') === 'true',
-    panes: all(document, 'pane').map(pane => ({
-      state: text(pane, 'pane-state'), count: Number(text(pane, 'pane-count')), reconnects: Number(text(pane, 'pane-reconnects')),
-      gaps: Number(text(pane, 'pane-gaps')), cursor: text(pane, 'pane-cursor'), detail: text(pane, 'pane-detail'),
-      rows: all(pane, 'event-row').map(row), control: all(pane, 'control-row').map(row),
-    })),
-    sent: document.getElementById('send-result').hidden ? null : {
-      tone: document.getElementById('send-result').className, text: part('send-result'), cursor: part('send-cursor'),
-      duplicate: part('send-duplicate'), invalid: document.getElementById('send-type').getAttribute('aria-invalid'),
-    },
-    curl: part('curl'),
-    history: {
-      note: part('history-note'), page: part('history-page'), rows: all(document, 'history-row').map(tr => tr.dataset.cursor),
-      data: all(document, 'history-row').map(tr => tr.querySelector('.data').textContent),
-      next: document.getElementById('history-next').getAttribute('aria-disabled') !== 'true',
-    },
-    stats: { total: part('stats-total'), note: part('stats-note'), types: part('stats-top-types') },
-  }
-}
-
-class Driver {
-  errors = []
-
-  constructor(page, broker, other) {
-    Object.assign(this, { page, broker, other })
-    page.on('pageerror', error => this.errors.push(String(error)))
-    page.on('console', message => {
-      // A refused connection and a status 4xx are told there too; the steps that cause them want them.
-      if (message.type() === 'error' && !message.text().startsWith('Failed to load resource')) this.errors.push(message.text())
-    })
-  }
-
-  /** Waits until `holds(what look() sees)` is true, and gives what was seen. */
-  async until(holds) {
-    const deadline = Date.now() + PATIENCE_MS
-    for (;;) {
-      const seen = await this.page.evaluate(look)
-      let why = 'it does not hold'
-      try {
-        if (holds(seen)) return seen
-      } catch (error) {
-        why = error.message
-      }
-      if (Date.now() > deadline) throw new Error(`${holds}: ${why}\n${JSON.stringify(seen, null, 1)}`)
-      await setTimeout(50)
-    }
-  }
-
-  async fill(selector, text) {
-    await this.page.locator(selector).fill(text)
-  }
-
-  /** Presses a button of the page, or of one pane. */
-  async press(name, pane) {
-    const box = pane === undefined ? this.page : (await this.page.$$(id('pane')))[pane]
-    const button = await box.$(id(name))
-    await button.click()
-  }
-
-  /** Fills a field of a pane, as somebody at the keyboard. */
-  async filter(pane, name, text) {
-    const field = await (await this.page.$$(id('pane')))[pane].$(id(`pane-${name}`))
-    await field.click({ count: 3 })
-    await this.page.keyboard.type(text)
-    await this.page.keyboard.press('Enter')
-  }
-
-  /** Sends by the form and gives the cursor. */
-  async send({ target = 'broadcast', user = '', type = '', data }) {
-    await this.page.select(id('send-target'), target)
-    if (user) await this.fill(id('send-user'), user)
-    await this.fill(id('send-type'), type)
-    await this.fill(id('send-data'), data)
-    const before = (await this.page.evaluate(look)).sent?.cursor
-    await this.press('send')
-    const { sent } = await this.until(seen => seen.sent !== null && seen.sent.cursor !== before)
-    assert.match(sent.tone, /good/, sent.text)
-    return sent.cursor
-  }
-
-  /** Publishes at the other broker. */
-  async publish(channel, texts) {
-    const response = await fetch(`${this.other}/channels/${channel}/events`, {
-      method: 'POST', headers: { 'Content-Type': 'application/x-ndjson' },
-      body: texts.map(data => JSON.stringify({ data })).join('\n'),
-    })
-    assert.equal(response.status, 201, await response.clone().text())
-    return (await response.json()).events.map(event => event.cursor)
-  }
-
-  async events(channel) {
-    return (await (await fetch(`${this.other}/channels/${channel}`)).json()).events
-  }
-
-  async channel(name) {
-    await this.page.select(id('channel'), name)
-    return this.until(seen => seen.hash === `#${name}` && seen.panes.every(pane => pane.state === 'open') && seen.facts.state === 'live')
-  }
-}
 
 const texts = pane => pane.rows.map(row => row.data).reverse()
 const unique = list => new Set(list).size === list.length
@@ -281,24 +157,5 @@ const STEPS = {
 }
 
 export default async function run({ browser, args: [broker, other] }) {
-  const page = await browser.newPage()
-  await page.setViewport({ width: 1400, height: 1000 })
-  await page.evaluateOnNewDocument(() => {
-    window.violations = []
-    document.addEventListener('securitypolicyviolation', event => window.violations.push(`${event.violatedDirective} ${event.blockedURI}`))
-  })
-  const driver = new Driver(page, broker, other)
-  await page.goto(`${broker}/`, { waitUntil: 'load' })
-  for (const [name, step] of Object.entries(STEPS)) {
-    const begun = Date.now()
-    try {
-      await step(driver)
-      assert.deepEqual(driver.errors, [], 'errors of the page')
-      assert.deepEqual((await page.evaluate(look)).violations, [], 'violations of its policy')
-    } catch (error) {
-      await page.screenshot({ path: join(tmpdir(), 'failed.png'), fullPage: true })
-      throw new Error(`${name}: ${error.message}`, { cause: error })
-    }
-    emit({ step: name, ms: Date.now() - begun })
-  }
+  await runSteps(new Driver(await browser.newPage(), broker, other), STEPS)
 }

@@ -3,26 +3,22 @@
 
 use std::{future::ready, time::Duration};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use eventcast_crds::config::BrokerConfig;
 use eventcast_tests::{
     broker::{Broker, open_channel},
-    clients::{Adapter, Client, Entry, entries},
+    clients::{Adapter, Client},
     eventually,
     http::publish,
     init_tracing,
     nats::NatsServer,
     ports, process,
 };
-use serde_json::Value;
-use tokio::time::{Instant, sleep};
 
-/// The whole script.
-const SCRIPT_TIMEOUT: Duration = Duration::from_secs(120);
+use super::script::{Script, browser};
+
 /// The start of a browser included.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often the script is asked for what it wants.
-const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What the script goes through, so that none can be left out unseen.
 const STEPS: [&str; 14] = [
@@ -42,11 +38,6 @@ const STEPS: [&str; 14] = [
     "demo traffic flows and stops",
 ];
 
-fn browser(name: &str) -> Result<Entry> {
-    let found = entries("browser")?.into_iter().find(|entry| entry.name == name);
-    found.with_context(|| format!("clients.json has no {name}"))
-}
-
 fn two_channels(config: &mut BrokerConfig) {
     config.page = true;
     // less than the small channel keeps, so that what it lost is lost here too
@@ -59,40 +50,20 @@ fn two_channels(config: &mut BrokerConfig) {
 
 async fn the_page_works(name: &str) -> Result<()> {
     init_tracing();
-    let mut entry = browser(name)?;
     let folder = process::folder("eventcast-page-")?;
     let nats = NatsServer::start().await?;
     let mut broker = Broker::start(&nats.url(), two_channels).await?;
     let other = Broker::start(&nats.url(), two_channels).await?;
-    let script = entry.command.last_mut().context("no script")?;
-    *script = script.replace("eventsource.mjs", "page.mjs");
-    let mut driver =
-        Adapter::start(&entry, &[&broker.url(""), &other.url("")], &[], folder.path())?;
-
-    let (mut steps, deadline) = (Vec::new(), Instant::now() + SCRIPT_TIMEOUT);
-    loop {
-        let ended = driver.exited()?;
-        for line in driver.text_lines()? {
-            let line: Value = serde_json::from_str(&line).with_context(|| line.clone())?;
-            match (line["step"].as_str(), line["ask"].as_str()) {
-                (Some(step), None) => steps.push(step.to_owned()),
-                (None, Some("kill")) => broker.kill9()?,
-                (None, Some("restart")) => broker.restart().await?,
-                _ => bail!("what does the script want? {line}"),
-            }
+    let arguments = [&*broker.url(""), &other.url("")];
+    let mut script = Script::start(name, "page.mjs", &arguments, folder.path())?;
+    while let Some(ask) = script.next_ask().await? {
+        match &*ask {
+            "kill" => broker.kill9()?,
+            "restart" => broker.restart().await?,
+            _ => bail!("what is {ask}?"),
         }
-        if let Some(status) = ended {
-            ensure!(status.success(), "{name} after {steps:?}:\n{}", driver.stderr());
-            break;
-        }
-        ensure!(
-            Instant::now() < deadline,
-            "{name}: not within {SCRIPT_TIMEOUT:?}, after {steps:?}"
-        );
-        sleep(POLL_INTERVAL).await;
     }
-    ensure!(steps == STEPS, "{steps:?}");
-    Ok(())
+    script.took(&STEPS)
 }
 
 #[tokio::test]

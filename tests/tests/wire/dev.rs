@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -12,6 +13,7 @@ use eventcast_tests::{
     eventually,
     http::{Version, client, publish, publish_retrying},
     init_tracing,
+    issuer::{request, subscribe},
     nats::NatsServer,
     ports,
     process::{self, Process},
@@ -145,6 +147,7 @@ async fn the_printed_addresses_work() -> Result<()> {
 
     let url = dev.events()?;
     assert_eq!(dev.printed("publish")?, format!("curl -d 'hello' '{url}'"));
+    assert!(dev.printed("Everyone")?.starts_with("on this machine may read and publish."));
     assert!(dev.printed("NATS")?.contains(&*dev.data().to_string_lossy()));
     let mut stream = EventStream::connect(&url, None).await?;
     let answer = publish(&url, "hello", &[]).await?;
@@ -306,5 +309,58 @@ async fn runs_that_start_together_keep_their_events_apart() -> Result<()> {
     let history = client(Version::Http1).get(two.events()?).header("Accept", "application/json");
     let page: serde_json::Value = history.send().await?.json().await?;
     assert_eq!(page["events"], serde_json::json!([]), "they share a log");
+    Ok(())
+}
+
+/// A closed `dev` accepts the tokens that it prints and those of the printed command, also after a restart.
+#[tokio::test]
+async fn closed_channels_require_the_printed_tokens() -> Result<()> {
+    init_tracing();
+    let mut dev = Dev::new()?;
+    dev.start(dev.command().env("EVENTCAST_ACCESS", "closed")).await?;
+    let (user, admin) = (dev.printed("user 42")?, dev.printed("admin")?);
+    let channel = format!("http://{}/channels/default/demo", dev.listen);
+    let url = format!("{channel}/events");
+    let header = format!("-H 'Authorization: Bearer {user}'");
+    assert_eq!(dev.printed("subscribe")?, format!("curl -N {header} '{url}'"));
+    let command = format!("curl -d 'hello' {header} '{url}?topic=user.42'");
+    assert_eq!(dev.printed("publish")?, command);
+    assert_eq!(client(Version::Http1).get(&url).send().await?.status(), 401);
+    assert_eq!(publish(&url, "anonymous", &[]).await?.status, 401);
+
+    let mut stream = subscribe(&url, &user, Version::Http1).await?;
+    let send = async |token: &str, topic: &str| {
+        let body = Some(serde_json::json!({"to": topic}));
+        Ok::<_, anyhow::Error>(request("POST", &format!("{url}{topic}"), token, body).await?.status)
+    };
+    assert_eq!(send(&user, "?topic=user.43").await?, 403);
+    for topic in ["?topic=user.43", "?topic=a.b", "?topic=public.a", ""] {
+        assert_eq!(send(&admin, topic).await?, 201, "{topic:?}");
+    }
+    assert_eq!(send(&user, "?topic=user.42").await?, 201);
+    for topic in ["?topic=public.a", "", "?topic=user.42"] {
+        let event = stream.next_data(WAIT_TIMEOUT).await?;
+        assert_eq!(event.data, format!(r#"{{"to":"{topic}"}}"#));
+    }
+    assert_eq!(request("GET", &format!("{channel}/subscribers"), &user, None).await?.status, 403);
+    let listed = request("GET", &format!("{channel}/subscribers"), &admin, None).await?;
+    assert_eq!((listed.status, &listed.json["total"]), (200, &serde_json::json!(1)));
+    assert_eq!(request("POST", &format!("{channel}/tickets"), &user, None).await?.status, 201);
+    let foreign = client(Version::Http1).get(&url).bearer_auth(&user).header("Host", "a.example");
+    assert!(foreign.send().await?.status().is_client_error(), "a host that is not this machine");
+
+    let program = ["-c".to_owned(), dev.printed("another")?];
+    let mut another = Process::spawn("another", Path::new("sh"), &program, dev.folder.path())?;
+    assert!(another.wait_exit(WAIT_TIMEOUT).await?.success(), "{}", another.stderr());
+    let token = another.stdout();
+    let grant = request("GET", &format!("{channel}/access"), token.trim(), None).await?;
+    let topics = serde_json::json!(["user.43", "public.>"]);
+    assert_eq!((grant.status, &grant.json["subscribe"]["topics"]), (200, &topics));
+    let keys = fs::metadata(dev.data().join("token-keys.json"))?;
+    assert_eq!(keys.permissions().mode() & 0o777, 0o600, "others could sign tokens");
+
+    dev.stop().await?;
+    dev.start(dev.command().arg("--access").arg("closed")).await?;
+    assert_eq!(send(&user, "?topic=user.42").await?, 201, "the key is kept");
     Ok(())
 }

@@ -95,3 +95,17 @@ async fn a_channel_that_is_none_is_refused() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn a_key_file_without_a_secret_is_refused() -> Result<()> {
+    init_tracing();
+    let dev = Dev::new()?;
+    let keys = dev.data().join("token-keys.json");
+    fs::create_dir(dev.data())?;
+    fs::write(&keys, "{}")?;
+    let command = dev.command().with_nats().arg("--access").arg("closed");
+    refused(command, &["token-keys.json", "no secret (oct)", "it is made"]).await?;
+    assert!(!dev.data().join("nats.pid").exists(), "a server was started for nothing");
+    assert_eq!(fs::read_to_string(&keys)?, "{}", "it is left alone");
+    Ok(())
+}
