@@ -30,6 +30,7 @@ test: ## Everything: units, properties, suites on real parts, real clients
 	@$(STAGE) "install what slow tests need" $(TOOLS) all
 	@$(STAGE) "slow tests" $(NEXTEST) -E 'not ($(FAST))'
 	@$(STAGE) "slow tests without shards" env EVENTCAST_TEST_SHARDS=0 $(NEXTEST) --profile hyper
+	@$(STAGE) "slow tests over TLS" env EVENTCAST_TEST_TLS=1 $(NEXTEST) --profile tls
 	@tests/tools/slowest.sh
 
 t: ## The tests whose path contains T, with what they run and need: make t T=retention

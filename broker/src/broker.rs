@@ -96,12 +96,13 @@ impl Broker {
         nats: Arc<Nats>,
         metrics: Arc<Metrics>,
         sockets: Arc<Sockets>,
-        certificates: Option<Arc<Certificates>>,
         shards: Shards,
         supervisor: Supervisor,
         stop: CancellationToken,
     ) -> Arc<Self> {
         let (limits, query) = (&config.limits, &config.query);
+        let certificates =
+            config.tls.clone().map(|tls| Certificates::new(tls, Arc::clone(&metrics)));
         let budget = |total: usize, per_client: usize, gauge: &IntGauge| {
             Budget::new(total, per_client, gauge.clone())
         };

@@ -68,7 +68,6 @@ use crate::{
     reload::{ConfigSource, ValidConfig},
     server::Endpoint,
     sockets::Sockets,
-    tls::Certificates,
 };
 
 /// Connections that may wait to be accepted. Linux caps it at `net.core.somaxconn`, 4096 by default.
@@ -163,13 +162,11 @@ pub async fn run(
     let shards = config.fanout.shards.unwrap_or(cores);
     let sockets = Sockets::new(server::capacity(&config.limits, shards)?, Arc::clone(&metrics));
     let shards = Shards::start(shards, &supervisor, &metrics.shard_restarts)?;
-    let certificates = config.tls.clone().map(|tls| Certificates::new(tls, Arc::clone(&metrics)));
     let broker = Broker::new(
         config.clone(),
         Arc::clone(&nats),
         metrics,
         sockets,
-        certificates,
         shards,
         supervisor.clone(),
         stop.clone(),

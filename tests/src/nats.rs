@@ -37,6 +37,8 @@ pub struct NatsServer {
     folder: TempDir,
     name: String,
     port: u16,
+    /// User and password that it requires.
+    login: Option<(String, String)>,
     process: Option<Process>,
 }
 
@@ -71,7 +73,7 @@ impl NatsServer {
              max_file_store: 16GB, max_memory_store: 256MB }}\n{more}\n"
         );
         fs::write(folder.path().join("nats.conf"), config)?;
-        Ok(Self { folder, name: name.to_owned(), port, process: None })
+        Ok(Self { folder, name: name.to_owned(), port, login: None, process: None })
     }
 
     /// `nats://127.0.0.1:PORT`.
@@ -91,7 +93,7 @@ impl NatsServer {
     /// # Errors
     /// When the server does not answer within two seconds.
     pub async fn client(&self) -> Result<Client> {
-        connect(&[self.url()]).await
+        connect(&[self.url()], self.login.clone()).await
     }
 
     /// JetStream over a new connection.
@@ -132,6 +134,22 @@ impl NatsServer {
     pub async fn restart(&mut self) -> Result<()> {
         self.launch()?;
         self.answers().await
+    }
+
+    /// Restarts it so that it requires this user and password, and no earlier one.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn restart_with_password(&mut self, user: &str, password: &str) -> Result<()> {
+        let file = self.folder.path().join("nats.conf");
+        let config = fs::read_to_string(&file)?;
+        let mut lines: Vec<_> =
+            config.lines().filter(|line| !line.starts_with("authorization")).collect();
+        let login = format!("authorization {{ user: {user:?}, password: {password:?} }}\n");
+        lines.push(&login);
+        fs::write(&file, lines.join("\n"))?;
+        self.login = Some((user.to_owned(), password.to_owned()));
+        self.restart().await
     }
 
     /// Pauses it (`SIGSTOP`): connections stay open, nothing is answered.

@@ -74,7 +74,8 @@ impl Certificates {
         let (reason, detail) = match (&state.rejected, state.expires) {
             (Some(rejected), _) => rejected.clone(),
             (None, Some(expires)) if expires <= soon() => {
-                let detail = format!("the certificate expires at {expires}: renew it");
+                let verb = if expires <= Timestamp::now() { "expired" } else { "expires" };
+                let detail = format!("the certificate {verb} at {expires}: renew it");
                 (AccessReason::CertificateExpiring, detail)
             }
             _ => return None,

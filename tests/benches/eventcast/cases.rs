@@ -15,6 +15,7 @@ mod small;
 mod stalled;
 mod storm;
 mod targeted;
+mod tls;
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
@@ -49,6 +50,8 @@ pub(crate) enum Case {
     Publish,
     /// Fan-out over HTTP/2.
     Http2,
+    /// Fan-out over TLS, and handshakes.
+    Tls,
 }
 
 impl Case {
@@ -69,6 +72,7 @@ impl Case {
             Self::Storm => storm::round(bench, round),
             Self::Publish => publish::round(bench),
             Self::Http2 => http2::round(bench),
+            Self::Tls => tls::round(bench),
         }
     }
 }
@@ -102,7 +106,12 @@ impl Bench {
     }
 
     fn broker_with(&self, shards: Option<usize>, sync: Sync) -> Result<Server> {
-        self.block_on(Server::broker(shards, sync))
+        self.block_on(Server::broker(shards, sync, false))
+    }
+
+    /// The broker with TLS beside plaintext, for fan-out.
+    fn broker_with_tls(&self) -> Result<Server> {
+        self.block_on(Server::broker(self.options.shards(), Sync::Seldom, true))
     }
 
     /// Waits until the server counts so many subscribers, where it counts them.

@@ -7,10 +7,12 @@ mod http2;
 mod publisher;
 mod scan;
 pub(crate) mod tally;
+mod tls;
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpStream},
+    sync::Arc,
     time::Duration,
 };
 
@@ -24,6 +26,7 @@ use rustix::{
     fd::OwnedFd,
     io::Errno,
 };
+use rustls::{ClientConfig, ClientConnection};
 use socket2::{Domain, Socket, Type};
 use tokio::time::Instant;
 
@@ -48,6 +51,8 @@ const PUBLISHERS: u64 = 1 << 32;
 /// Readers and publishers of one server.
 pub(crate) struct Load {
     address: SocketAddr,
+    /// Where subscribers connect with TLS, and how.
+    tls: Option<(SocketAddr, Arc<ClientConfig>)>,
     epoll: OwnedFd,
     events: Vec<epoll::Event>,
     buffer: Vec<u8>,
@@ -65,6 +70,7 @@ pub(crate) struct Load {
 
 struct Connection {
     socket: TcpStream,
+    tls: Option<Box<ClientConnection>>,
     wire: Wire,
     /// Index of its first subscriber.
     first: usize,
@@ -84,6 +90,7 @@ impl Load {
     pub(crate) fn new(address: SocketAddr, size: usize) -> Result<Self> {
         Ok(Self {
             address,
+            tls: None,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             events: Vec::with_capacity(256),
             buffer: vec![0; 256 << 10],
@@ -95,6 +102,11 @@ impl Load {
             answers: 0,
             tally: Tally::default(),
         })
+    }
+
+    /// Subscribers connect to `address` with TLS from now on.
+    pub(crate) fn use_tls(&mut self, address: SocketAddr) {
+        self.tls = Some((address, tls::config()));
     }
 
     /// Connects subscribers, one for each request, and waits until all are answered.
@@ -128,10 +140,17 @@ impl Load {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         let last = u8::try_from(index / PER_ADDRESS + 1).context("too many readers")?;
         socket.bind(&SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0)).into())?;
-        socket.connect(&self.address.into()).context("a subscriber cannot connect")?;
-        let socket: TcpStream = socket.into();
+        let address = self.tls.as_ref().map_or(self.address, |(address, _)| *address);
+        socket.connect(&address.into()).context("a subscriber cannot connect")?;
+        let mut socket: TcpStream = socket.into();
         socket.set_nodelay(true)?;
-        (&socket).write_all(request)?;
+        let tls = match &self.tls {
+            Some((_, config)) => Some(tls::connect(config, &mut socket, request)?),
+            None => {
+                socket.write_all(request)?;
+                None
+            }
+        };
         socket.set_nonblocking(true)?;
         if !matches!(wire, Wire::Deaf) {
             let token = EventData::new_u64(index as u64);
@@ -139,7 +158,7 @@ impl Load {
         }
         let first = self.subscribers.len();
         self.subscribers.resize(first + streams, Subscriber::new());
-        self.connections.push(Connection { socket, wire, first });
+        self.connections.push(Connection { socket, tls, wire, first });
         Ok(())
     }
 
@@ -260,6 +279,14 @@ impl Load {
             Err(error) => return Err(error).context("a subscriber's connection broke"),
         };
         let now = Instant::now();
+        let decrypted;
+        let bytes = match &mut connection.tls {
+            Some(session) => {
+                decrypted = tls::decrypt(session, bytes)?;
+                &decrypted[..]
+            }
+            None => bytes,
+        };
         let mut feed = |stream: usize, bytes: &[u8]| {
             let subscriber = &mut subscribers[connection.first + stream];
             let mut scan = subscriber.scan;

@@ -10,13 +10,14 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use eventcast_crds::config::BrokerConfig;
+use eventcast_crds::config::{BrokerConfig, Tls};
 use eventcast_tests::{
     broker::{Broker, open_channel},
     eventually,
     nats::NatsServer,
     ports,
     process::{self, Process},
+    tls::KeyFiles,
 };
 use tempfile::TempDir;
 
@@ -46,7 +47,7 @@ pub(crate) struct Server {
 
 enum Kind {
     Floor(Child),
-    Broker { broker: Box<Broker>, nats: Box<NatsServer> },
+    Broker { broker: Box<Broker>, nats: Box<NatsServer>, _files: Option<KeyFiles> },
     Nchan(Child),
 }
 
@@ -90,19 +91,33 @@ impl Server {
     }
 
     /// The broker with a nats-server of its own; `shards` as in its configuration, or as it sees fit.
-    pub(crate) async fn broker(shards: Option<usize>, sync: Sync) -> Result<Self> {
+    /// With `tls` it has a listener with TLS, too.
+    pub(crate) async fn broker(shards: Option<usize>, sync: Sync, tls: bool) -> Result<Self> {
         let nats = match sync {
             Sync::Always => NatsServer::start().await?,
             Sync::Seldom => NatsServer::start_with("1m").await?,
         };
-        let broker = Broker::start(&nats.url(), |config| configure(config, shards)).await?;
+        let files = tls.then(KeyFiles::new).transpose()?;
+        let broker = Broker::start(&nats.url(), |config| {
+            configure(config, shards);
+            config.tls = files.as_ref().map(|files| Tls { plaintext: true, ..files.config() });
+        })
+        .await?;
         let (address, pid) = (broker.address().parse()?, broker.pid()?);
-        let kind = Kind::Broker { broker: Box::new(broker), nats: Box::new(nats) };
+        let kind = Kind::Broker { broker: Box::new(broker), nats: Box::new(nats), _files: files };
         Ok(Self { kind, address, pid })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The listener with TLS.
+    pub(crate) fn secure_address(&self) -> Result<SocketAddr> {
+        match &self.kind {
+            Kind::Broker { broker, .. } => Ok(broker.secure_address().parse()?),
+            _ => anyhow::bail!("no broker, no TLS"),
+        }
     }
 
     /// Processor time so far. Only for a server that has nothing left to do.

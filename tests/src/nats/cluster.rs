@@ -68,7 +68,7 @@ impl NatsCluster {
     /// # Errors
     /// When none does.
     pub async fn client(&self) -> Result<Client> {
-        connect(&self.urls()).await
+        connect(&self.urls(), None).await
     }
 
     /// JetStream over a new connection to any node.

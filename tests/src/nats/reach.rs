@@ -7,13 +7,17 @@ use async_nats::{Client, ConnectOptions};
 
 use crate::{process, repository};
 
-/// A connection to any of `urls`.
-pub(super) async fn connect(urls: &[String]) -> Result<Client> {
+/// A connection to any of `urls`, with this user and password.
+pub(super) async fn connect(urls: &[String], login: Option<(String, String)>) -> Result<Client> {
     let addresses: Vec<async_nats::ServerAddr> =
         urls.iter().map(|url| url.parse()).collect::<Result<_, _>>()?;
     let options = ConnectOptions::new()
         .connection_timeout(Duration::from_secs(2))
         .request_timeout(Some(Duration::from_secs(2)));
+    let options = match login {
+        Some((user, password)) => options.user_and_password(user, password),
+        None => options,
+    };
     options.connect(addresses).await.context("failed to connect to NATS")
 }
 

@@ -30,6 +30,7 @@ mod limits_memory;
 mod limits_sockets;
 mod memory;
 mod metrics;
+mod nats_credentials;
 mod publish;
 mod publish_counts;
 mod readiness;

@@ -1,10 +1,6 @@
 //! TLS: versions and protocols, and what clients may not do to the handshakes of others.
 
-use std::{
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use eventcast_crds::config::{Overload, ProxyProtocol, TlsVersion};
@@ -22,7 +18,7 @@ use rustls::{
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 const WAIT_TIMEOUT: Duration = Duration::from_secs(8);

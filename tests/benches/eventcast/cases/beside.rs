@@ -36,6 +36,8 @@ pub(super) struct Plan {
     /// Number of the first event.
     pub(super) first: u32,
     pub(super) size: usize,
+    /// Whether the readers use TLS.
+    pub(super) tls: bool,
 }
 
 /// It runs until [`finish`](Self::finish).
@@ -63,6 +65,9 @@ impl Beside {
             let (server, stop, phase) = (Arc::clone(server), Arc::clone(&stop), Arc::clone(&phase));
             move || {
                 let mut load = Load::new(server.address(), plan.size)?;
+                if plan.tls {
+                    load.use_tls(server.secure_address()?);
+                }
                 load.subscribe(
                     (0..plan.readers).map(|_| server.subscribe(plan.channel, plan.query, None)),
                 )?;

@@ -31,11 +31,13 @@ pub(super) struct Plan {
     pub(super) streams: Option<u32>,
     /// Whether subscribers filter, by filters that let everything pass.
     pub(super) filters: bool,
+    /// Whether subscribers use TLS.
+    pub(super) tls: bool,
 }
 
 impl Plan {
     pub(super) fn new(subscribers: u32, groups: u32) -> Self {
-        Self { subscribers, groups, burst: 1, size: 100, streams: None, filters: false }
+        Self { subscribers, groups, burst: 1, size: 100, streams: None, filters: false, tls: false }
     }
 }
 
@@ -63,6 +65,9 @@ impl Plan {
             load.send_and_wait(&self.event(server, 0), 1)?; // nobody is there yet
         }
         let (rss, kernel) = (server.rss()?, tcp_memory()?);
+        if self.tls {
+            load.use_tls(server.secure_address()?);
+        }
         self.subscribe(server, &mut load)?;
         bench.subscribed(server, self.subscribers as usize)?;
         std::thread::sleep(SETTLE);

@@ -53,6 +53,7 @@ fn run(
         per_second: 50,
         first: 1,
         size: SIZE,
+        tls: false,
     };
     let beside = Beside::start(server, plan)?;
     thread::sleep(length / 2);

@@ -129,6 +129,7 @@ impl Storm<'_> {
             per_second: LIVE_PER_SECOND,
             first: self.depth + 1,
             size: SIZE,
+            tls: false,
         };
         let live = Beside::start(server, plan)?;
         thread::sleep(quiet);
