@@ -36,7 +36,7 @@ use crate::{
     leader::{Fence, NotLeader},
     metrics::Metrics,
     nats::NatsLink,
-    observe,
+    observe::{self, access::AccessFacts},
     schema::Schema,
     scope::{Scope, channels_resource},
     settings::Settings,
@@ -171,13 +171,19 @@ async fn run_steps(raw: &DynamicObject, ctx: &Context) -> Result<Action, Error> 
 
     let (stream_ready, stream) = ensure_stream(raw, &channel, ctx, old.stream.is_some()).await;
     let is_foreign = stream_ready.reason == reasons::NOT_OWNED;
+    let shared_state = stream::access::ensure(&ctx.nats, &ctx.fence, &channel).await;
+    let shared_state = shared_state.err().map(|error| error.condition);
     // Brokers would serve the events of another channel.
     let apply_failure = if is_foreign { None } else { apply_objects(raw, &channel, ctx).await };
     let accepted = apply_failure.unwrap_or_else(|| accepted(&ctx.schema, &unknown));
-    let facts = observe(&channel, ctx, accepted, stream_ready, stream);
+    let access_ready = access_ready(&channel, ctx, shared_state.as_ref());
+    let facts = observe(&channel, ctx, accepted, stream_ready, access_ready, stream);
     let new = status::status(&old, raw.metadata.generation, &facts, Timestamp::now());
     write_status(raw, ctx, &old, new).await?;
-    next_action(raw, ctx, &old, &[&facts.accepted, &facts.stream_ready])
+    // Other problems of access are brokers' to resolve.
+    let access = facts.access_ready.as_ref().filter(|access| access.is_transient);
+    let conditions = [Some(&facts.accepted), Some(&facts.stream_ready), access];
+    next_action(raw, ctx, &old, &conditions.into_iter().flatten().collect::<Vec<_>>())
 }
 
 /// Decides when to reconcile again. Brokers that are not ready yet need no retry: the watch reports when they are.
@@ -292,12 +298,30 @@ fn stream_ready(
     ConditionState::met(reasons::STREAM_READY, message)
 }
 
+/// The condition `AccessReady`. `shared_state` is why the stream of what brokers share is not there.
+fn access_ready(
+    channel: &Channel,
+    ctx: &Context,
+    shared_state: Option<&ConditionState>,
+) -> Option<ConditionState> {
+    let key = (channel.namespace.clone(), channel.name.clone());
+    let reported = ctx.access_reports.problems(&key);
+    let review_failure = ctx.access_reports.review_failure();
+    let facts = AccessFacts {
+        reported: reported.as_ref(),
+        review_failure: review_failure.as_deref(),
+        shared_state,
+    };
+    observe::access::ready(channel, facts)
+}
+
 /// Collects the facts for the status from the caches.
 fn observe(
     channel: &Channel,
     ctx: &Context,
     accepted: ConditionState,
     stream_ready: ConditionState,
+    access_ready: Option<ConditionState>,
     stream: Option<StreamStatus>,
 ) -> Facts {
     let name = channel.object_name();
@@ -311,9 +335,6 @@ fn observe(
         available = ConditionState::waiting_for("a stream that belongs to this channel");
     }
     let service = object(Kind::Service).and_then(|o| parse_object::<Service>(&o));
-    let key = (channel.namespace.clone(), channel.name.clone());
-    let reported = ctx.access_reports.problems(&key);
-    let review_failure = ctx.access_reports.review_failure();
     let load_balancer = service.as_ref().and_then(observe::load_balancer);
     let domain = &ctx.settings.cluster_domain;
     Facts {
@@ -321,7 +342,7 @@ fn observe(
         stream_ready,
         available,
         exposed: observe::exposed(channel, ctx.scope.apis, object(Kind::HttpRoute).as_deref()),
-        access_ready: observe::access::ready(channel, reported.as_ref(), review_failure.as_deref()),
+        access_ready,
         stream,
         brokers: Some(brokers),
         url: Some(observe::address::url(channel, domain, load_balancer.as_deref())),

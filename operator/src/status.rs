@@ -116,6 +116,8 @@ pub mod reasons {
     pub const CERTIFICATE_INVALID: &str = "CertificateInvalid";
     /// The certificate expires soon.
     pub const CERTIFICATE_EXPIRING: &str = "CertificateExpiring";
+    /// The stream of what brokers share about credentials does not exist.
+    pub const NO_SHARED_STATE: &str = "NoSharedState";
     /// The tokens of an issuer grant nothing.
     pub const TOKENS_GRANT_NOTHING: &str = "TokensGrantNothing";
     /// A problem that a newer broker reports.

@@ -3,7 +3,7 @@
 //! A stream is never deleted or recreated to make a change: if JetStream cannot change the stream, the condition says so, and
 //! the data stays.
 
-mod access;
+pub mod access;
 pub mod plan;
 
 use std::time::Duration;
@@ -91,7 +91,6 @@ pub async fn ensure(
     existed: bool,
     is_deleted: impl Fn(&str, &str) -> bool,
 ) -> Result<EnsuredStream, StreamError> {
-    access::ensure(nats, fence, channel).await?;
     let owner = StreamOwner::new(channel, cluster);
     let epoch = Epoch::mint(fastrand::u64(..));
     let mut desired = desired_config(&channel.config, &epoch);

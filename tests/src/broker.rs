@@ -10,7 +10,11 @@ mod start;
 pub use cli::{Cli, Ended};
 pub use setup::{RawKeys, networks, open_channel};
 
-use std::{path::PathBuf, process::ExitStatus, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitStatus,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use eventcast_crds::config::BrokerConfig;
@@ -37,6 +41,8 @@ pub struct Broker {
     files: Option<u32>,
     /// Its log filter, where it is not the default.
     log_filter: Option<&'static str>,
+    /// Environment variables that the tests do not have.
+    variables: Vec<String>,
     process: Option<Process>,
     /// The certificate of a broker that a whole suite uses over TLS.
     _key_files: Option<KeyFiles>,
@@ -99,6 +105,23 @@ impl Broker {
         Ok(broker)
     }
 
+    /// As [`start`](Self::start), with a kubeconfig for its requests to the API server.
+    ///
+    /// # Errors
+    /// When it is not ready in time.
+    pub async fn start_with_kubeconfig(
+        nats: &str,
+        kubeconfig: &Path,
+        change: impl FnOnce(&mut BrokerConfig),
+    ) -> Result<Self> {
+        let mut broker = Self::prepare(nats, change)?;
+        broker.variables.push(format!("KUBECONFIG={}", kubeconfig.display()));
+        broker.write()?;
+        broker.run().await?;
+        broker.ready(START_TIMEOUT).await?;
+        Ok(broker)
+    }
+
     /// A broker that was not started yet.
     fn prepare(nats: &str, change: impl FnOnce(&mut BrokerConfig)) -> Result<Self> {
         let folder = process::folder("eventcast-broker-")?;
@@ -112,6 +135,7 @@ impl Broker {
             raw: RawKeys::new(),
             files: None,
             log_filter: None,
+            variables: Vec::new(),
             process: None,
             _key_files: key_files,
             public: String::new(),

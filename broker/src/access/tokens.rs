@@ -49,9 +49,12 @@ impl Tokens {
         self.cache.good(TokenId::of(token), self.generation(), clock::now_seconds())
     }
 
-    /// Whether a token, which is not verified, names one of the issuers.
+    /// Whether a token, which is not verified, names one of the issuers and its audience.
     pub(super) fn has_issuer_of(&self, token: &str) -> bool {
-        Unverified::parse(token).is_ok_and(|token| self.issuer(&token).is_ok())
+        let Ok(token) = Unverified::parse(token) else { return false };
+        let Ok(name) = token.issuer() else { return false };
+        let mut named = self.issuers.iter().filter(|issuer| issuer.config.issuer == name);
+        named.any(|issuer| token.names_audience(&issuer.config.audience))
     }
 
     /// Verifies a token.

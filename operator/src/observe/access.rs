@@ -10,10 +10,11 @@ use crate::{
 };
 
 /// Reasons, the worst first.
-const BY_SEVERITY: [&str; 9] = [
+const BY_SEVERITY: [&str; 10] = [
     reasons::SECRET_MISSING,
     reasons::KEYS_INVALID,
     reasons::CERTIFICATE_INVALID,
+    reasons::NO_SHARED_STATE,
     reasons::NO_REVIEW_RIGHTS,
     reasons::KEYS_UNREACHABLE,
     reasons::KEYS_STALE,
@@ -22,14 +23,21 @@ const BY_SEVERITY: [&str; 9] = [
     reasons::OTHER_ACCESS_PROBLEM,
 ];
 
-/// The condition, from the spec and from what the brokers report. `reported` is `None` if no broker has answered yet: then the
-/// condition stays as it is, for which the result is `None`. `review_failure` is why brokers have no right to verify tokens.
+/// What the condition depends on besides the spec.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AccessFacts<'a> {
+    /// What the brokers report. `None` if none has answered yet.
+    pub reported: Option<&'a Problems>,
+    /// Why brokers have no right to verify tokens of service accounts.
+    pub review_failure: Option<&'a str>,
+    /// Why the stream of what brokers share is not there.
+    pub shared_state: Option<&'a ConditionState>,
+}
+
+/// The condition. `None` if it stays as it is, because no broker has answered yet.
 #[must_use]
-pub fn ready(
-    channel: &Channel,
-    reported: Option<&Problems>,
-    review_failure: Option<&str>,
-) -> Option<ConditionState> {
+pub fn ready(channel: &Channel, facts: AccessFacts<'_>) -> Option<ConditionState> {
+    let AccessFacts { reported, review_failure, shared_state } = facts;
     let access = &channel.spec.access;
     let mut problems: Vec<(&'static str, String)> = Vec::new();
     for problem in reported.into_iter().flatten() {
@@ -40,6 +48,10 @@ pub fn ready(
         if !is_reported {
             problems.push((reasons::NO_REVIEW_RIGHTS, format!("kubernetes: {cause}")));
         }
+    }
+    if let Some(failure) = shared_state {
+        let text = format!("revocations and tickets: {}", failure.message);
+        problems.push((reasons::NO_SHARED_STATE, text));
     }
     let idle = access.tokens.iter().filter(|token| {
         token.subscribe.is_none()
@@ -60,7 +72,10 @@ pub fn ready(
         let texts = problems.iter().map(|(reason, text)| {
             if reason == worst { text.clone() } else { format!("{reason}: {text}") }
         });
-        return Some(ConditionState::failed(worst, texts.collect::<Vec<_>>().join("; ")));
+        return Some(ConditionState {
+            is_transient: shared_state.is_some_and(|failure| failure.is_transient),
+            ..ConditionState::failed(worst, texts.collect::<Vec<_>>().join("; "))
+        });
     }
     let verifies_nothing = access.tokens.is_empty()
         && access.kubernetes.is_none()
@@ -110,7 +125,12 @@ mod tests {
         failure: Option<&str>,
     ) -> Option<(Option<bool>, String, String)> {
         let (channel, _) = channel(&format!("spec: {{access: {{{access}}}}}"));
-        let state = ready(&channel, reported.as_ref(), failure)?;
+        let facts = AccessFacts {
+            reported: reported.as_ref(),
+            review_failure: failure,
+            ..AccessFacts::default()
+        };
+        let state = ready(&channel, facts)?;
         Some((state.status, state.reason.to_owned(), state.message))
     }
 
@@ -152,6 +172,16 @@ mod tests {
         let twice = Problems::from([problem("kubernetes", AccessReason::NoReviewRights)]);
         let (_, _, message) = found("kubernetes: {}", Some(twice), Some("no binding")).unwrap();
         assert_eq!(message, "kubernetes: cause", "once is enough");
+    }
+
+    #[test]
+    fn a_missing_stream_is_reported_and_retried() {
+        let (channel, _) = channel("spec: {access: {kubernetes: {}}}");
+        let failure = ConditionState::transient(reasons::QUOTA_EXCEEDED, "full");
+        let facts = AccessFacts { shared_state: Some(&failure), ..AccessFacts::default() };
+        let state = ready(&channel, facts).unwrap();
+        assert_eq!((state.reason, state.is_transient), (reasons::NO_SHARED_STATE, true));
+        assert_eq!(state.message, "revocations and tickets: full");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! From a configuration to a broker that answers: the file, the process, the lines it prints, `/readyz`.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
@@ -38,21 +38,26 @@ impl Broker {
     pub(super) async fn run(&mut self) -> Result<()> {
         let file = self.config_file();
         let broker = setup::binary();
-        let mut arguments = vec![Path::new("run"), Path::new("--config"), &file];
+        let mut command: Vec<PathBuf> = vec![broker, "run".into(), "--config".into(), file];
         if let Some(filter) = self.log_filter {
-            arguments.extend([Path::new("--log"), Path::new(filter)]);
+            command.extend(["--log".into(), filter.into()]);
         }
-        let (mut program, limit) =
-            (broker.clone(), self.files.map(|n| format!("--nofile={n}:{n}")));
-        if let Some(limit) = &limit {
-            arguments.splice(0..0, [Path::new(limit), &broker]);
-            program = process::find_on_path("prlimit").context("prlimit is part of util-linux")?;
+        if let Some(limit) = self.files {
+            let prlimit =
+                process::find_on_path("prlimit").context("prlimit is part of util-linux")?;
+            command.splice(0..0, [prlimit, format!("--nofile={limit}:{limit}").into()]);
         }
+        if !self.variables.is_empty() {
+            let env = process::find_on_path("env").context("env is part of coreutils")?;
+            let variables = self.variables.iter().map(PathBuf::from);
+            command.splice(0..0, [env].into_iter().chain(variables));
+        }
+        let (program, arguments) = command.split_first().context("no program")?;
         let out = self.folder.path().join("broker.out");
         if out.exists() {
             fs::remove_file(&out)?; // the lines of an earlier life
         }
-        let process = Process::spawn("broker", &program, &arguments, self.folder.path())?;
+        let process = Process::spawn("broker", program, arguments, self.folder.path())?;
         let process = self.process.insert(process);
         let lines = eventually("the broker listens", START_TIMEOUT, || {
             let lines = match process.exited() {

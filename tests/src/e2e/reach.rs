@@ -37,12 +37,32 @@ impl Reach {
         if eventually("the Service answers", CONNECT_TIMEOUT, || answers(url(own))).await.is_ok() {
             return Ok(Self { channel: url(own), forwarding: None });
         }
-        let port = ports::reserve(1)?[0];
+        Self::forwarded(cluster, namespace, channel, "http", 80).await
+    }
+
+    /// The TLS port of the Service, which has a certificate for `127.0.0.1` from the authority of the tests.
+    ///
+    /// # Errors
+    /// When nothing answers there.
+    pub async fn by_tls(cluster: &Cluster, namespace: &str, channel: &str) -> Result<Self> {
+        Self::forwarded(cluster, namespace, channel, "https", 443).await
+    }
+
+    async fn forwarded(
+        cluster: &Cluster,
+        namespace: &str,
+        channel: &str,
+        scheme: &str,
+        service_port: u16,
+    ) -> Result<Self> {
+        let (port, service) = (ports::reserve(1)?[0], format!("service/{channel}-broker"));
         let mut command = Command::new(&cluster.kubectl);
-        command.args(["-n", namespace, "port-forward", &service, &format!("{port}:80")]);
+        let ports = format!("{port}:{service_port}");
+        command.args(["-n", namespace, "port-forward", &service, &ports]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
         let forwarding = Some(tokio::spawn(forward(command)));
-        let reach = Self { channel: url(([127, 0, 0, 1], port).into()), forwarding };
+        let channel = format!("{scheme}://127.0.0.1:{port}/channels/{namespace}/{channel}");
+        let reach = Self { channel, forwarding };
         eventually("the forwarded port answers", FORWARD_TIMEOUT, || {
             answers(reach.channel.clone())
         })

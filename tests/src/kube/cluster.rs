@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use k8s_openapi::api::{
-    authentication::v1::TokenRequest,
+    authentication::v1::{TokenRequest, TokenRequestSpec},
     core::v1::{Namespace, ServiceAccount},
 };
 use kube::{
@@ -74,13 +74,26 @@ impl Cluster {
         connect(self.with_token(&token)?).await
     }
 
-    /// A token of a ServiceAccount, good for an hour.
+    /// A token of a ServiceAccount for the API server, good for an hour.
     ///
     /// # Errors
     /// When there is no such ServiceAccount.
     pub async fn token(&self, namespace: &str, service_account: &str) -> Result<String> {
+        self.token_with(namespace, service_account, TokenRequestSpec::default()).await
+    }
+
+    /// A token of a ServiceAccount with the audiences, the life and the pod of `spec`.
+    ///
+    /// # Errors
+    /// When there is no such ServiceAccount or pod.
+    pub async fn token_with(
+        &self,
+        namespace: &str,
+        service_account: &str,
+        spec: TokenRequestSpec,
+    ) -> Result<String> {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client().await?, namespace);
-        let request = TokenRequest::default();
+        let request = TokenRequest { spec, ..TokenRequest::default() };
         let parameters = PostParams::default();
         let answer = accounts.create_token_request(service_account, &parameters, &request).await;
         let answer =

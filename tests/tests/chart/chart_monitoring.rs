@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, fmt::Write as _, fs, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
+use eventcast_crds::config::TokenIssuer;
 use eventcast_tests::{
     broker::Broker,
     chart::{self, find, monitoring, promql::Known},
@@ -162,6 +163,13 @@ async fn exercised(enough: impl Fn(&Known) -> Result<()>) -> Result<Known> {
         config.memory.tail_events = 16;
         config.channels[0].retention.max_events = 60;
         config.channels[0].delivery.max_subscribers = 1;
+        // keys that are not there
+        config.channels[0].access.tokens = vec![TokenIssuer {
+            issuer: "https://login.example".into(),
+            audience: "demo".into(),
+            key_file: Some("absent.jwks".into()),
+            ..TokenIssuer::default()
+        }];
     })
     .await?;
     let url = broker.events_url("");

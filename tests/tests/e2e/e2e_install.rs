@@ -21,9 +21,9 @@ const CHANNEL: &str = "demo";
 /// Its Deployment and Service.
 const BROKER: &str = "demo-broker";
 /// For what takes a pod or two.
-const WAIT_TIMEOUT: Duration = Duration::from_secs(120);
+pub(crate) const WAIT_TIMEOUT: Duration = Duration::from_secs(120);
 /// For events.
-const EVENT_TIMEOUT: Duration = Duration::from_secs(40);
+pub(crate) const EVENT_TIMEOUT: Duration = Duration::from_secs(40);
 /// Events between two faults.
 const EVENTS_BETWEEN_FAULTS: usize = 150;
 
@@ -182,7 +182,7 @@ async fn what_is_uninstalled_leaves_channels_serving_and_finds_them_again() -> R
 }
 
 /// A namespace with the channel of the example, ready. Its name is new: streams outlive their channels.
-async fn a_channel(cluster: &Cluster, purpose: &str) -> Result<String> {
+pub(crate) async fn a_channel(cluster: &Cluster, purpose: &str) -> Result<String> {
     let namespace = format!("e2e-{purpose}-{:06x}", fastrand::u32(..1 << 24));
     cluster.restricted_namespace(&namespace).await?;
     apply_channel(cluster, &namespace).await?;
@@ -199,7 +199,7 @@ async fn apply_channel(cluster: &Cluster, namespace: &str) -> Result<()> {
 }
 
 /// Gives back what the scenario took, the room in NATS included.
-async fn leave(cluster: &Cluster, namespace: &str) -> Result<()> {
+pub(crate) async fn leave(cluster: &Cluster, namespace: &str) -> Result<()> {
     patch(cluster, namespace, "{\"spec\":{\"deletionPolicy\":\"Delete\"}}").await?;
     // the operator guards the deletion from then on
     cluster
@@ -213,7 +213,7 @@ async fn leave(cluster: &Cluster, namespace: &str) -> Result<()> {
     Ok(())
 }
 
-async fn patch(cluster: &Cluster, namespace: &str, change: &str) -> Result<()> {
+pub(crate) async fn patch(cluster: &Cluster, namespace: &str, change: &str) -> Result<()> {
     cluster.kubectl(&["-n", namespace, "patch", "evch/demo", "--type=merge", "-p", change]).await?;
     Ok(())
 }

@@ -1,3 +1,4 @@
 //! The chart installed in a whole cluster: `make e2e`.
 
+mod e2e_access;
 mod e2e_install;

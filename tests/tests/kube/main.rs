@@ -3,6 +3,7 @@
 mod admit;
 mod admit_access;
 mod harness_kube;
+mod identities;
 mod life_operator;
 mod reconcile_brokers;
 mod reconcile_drift;

@@ -10,9 +10,7 @@ use eventcast_crds::{
 use http::{Method, Request, header};
 use k8s_openapi::api::{
     authentication::v1::{TokenReview, TokenReviewSpec},
-    authorization::v1::{
-        LocalSubjectAccessReview, ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
-    },
+    authorization::v1::{LocalSubjectAccessReview, ResourceAttributes, SubjectAccessReviewSpec},
 };
 use kube::{Client, Config, core::ObjectMeta};
 use parking_lot::Mutex;
@@ -139,8 +137,7 @@ impl ApiServer {
         let path = format!(
             "/apis/authorization.k8s.io/v1/namespaces/{namespace}/localsubjectaccessreviews"
         );
-        // The answer has the fields of every review of access.
-        let review: SubjectAccessReview = self.ask(Some(namespace), &path, &review).await?;
+        let review: LocalSubjectAccessReview = self.ask(Some(namespace), &path, &review).await?;
         Ok(review.status.is_some_and(|status| status.allowed && status.denied != Some(true)))
     }
 

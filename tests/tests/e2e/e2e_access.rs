@@ -1,0 +1,97 @@
+//! Access and TLS on a real cluster: identities of service accounts, and a certificate from a Secret.
+
+use anyhow::{Result, ensure};
+use eventcast_tests::{
+    e2e::{Reach, scenario},
+    eventually,
+    http::{Publish, Version, client, created},
+    sse::EventStream,
+    tls::Issued,
+};
+use serde_json::json;
+
+use crate::e2e_install::{EVENT_TIMEOUT, WAIT_TIMEOUT, a_channel, leave, patch};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a cluster: make e2e"]
+async fn a_service_account_publishes_after_one_role_binding() -> Result<()> {
+    scenario(async |cluster| {
+        cluster.install().await?;
+        let namespace = a_channel(cluster, "identity").await?;
+        let kubectl = async |arguments: &[&str]| {
+            cluster.kubectl(&[&["-n", &namespace], arguments].concat()).await
+        };
+        patch(
+            cluster,
+            &namespace,
+            r#"{"spec": {"access": {"anonymous": ["Subscribe"], "kubernetes": {"audience": "eventcast"}}}}"#,
+        )
+        .await?;
+        cluster
+            .wait(&namespace, "rolebinding/demo-broker", "jsonpath={.roleRef.name}=demo-broker", WAIT_TIMEOUT)
+            .await?;
+        kubectl(&["rollout", "status", "deployment/demo-broker", "--timeout=180s"]).await?;
+        kubectl(&["create", "serviceaccount", "shop"]).await?;
+        let token = kubectl(&["create", "token", "shop", "--audience=eventcast"]).await?;
+        let bearer = format!("Bearer {}", token.trim());
+        let reach = Reach::to(cluster, &namespace, "demo").await?;
+        let url = reach.events("");
+        let publishes = |status: u16| {
+            let publish = Publish::new("hello").header("Authorization", &bearer);
+            let url = &url;
+            async move {
+                let answer = publish.send(&client(Version::Http1), url).await?;
+                ensure!(answer.status == status, "{} {}", answer.status, answer.json);
+                anyhow::Ok(())
+            }
+        };
+        // Its token is good, and nobody has allowed it anything.
+        eventually("the account may not publish", WAIT_TIMEOUT, || publishes(403)).await?;
+        let account = format!("--serviceaccount={namespace}:shop");
+        let role = "--clusterrole=eventcast-publisher";
+        kubectl(&["create", "rolebinding", "shop-publishes", role, &account]).await?;
+        eventually("the account may publish", WAIT_TIMEOUT, || publishes(201)).await?;
+        cluster.wait(&namespace, "evch/demo", "condition=AccessReady", WAIT_TIMEOUT).await?;
+        leave(cluster, &namespace).await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a cluster: make e2e"]
+async fn a_certificate_that_comes_later_is_served_without_a_restart() -> Result<()> {
+    scenario(async |cluster| {
+        cluster.install().await?;
+        let namespace = a_channel(cluster, "tls").await?;
+        let tls = r#"{"spec": {"exposure": {"tls": {"secretName": "demo-tls", "plaintext": true}}}}"#;
+        patch(cluster, &namespace, tls).await?;
+        let port = "jsonpath={.spec.ports[1].port}=443";
+        cluster.wait(&namespace, "service/demo-broker", port, WAIT_TIMEOUT).await?;
+        // The Secret does not exist: brokers start all the same, and say what they lack.
+        let rolled = ["-n", &namespace, "rollout", "status", "deployment/demo-broker", "--timeout=180s"];
+        cluster.kubectl(&rolled).await?;
+        cluster.wait(&namespace, "evch/demo", "condition=AccessReady=False", WAIT_TIMEOUT).await?;
+        let plain = Reach::to(cluster, &namespace, "demo").await?;
+        created(&plain.events(""), "plain", &[]).await?;
+
+        let issued = Issued::new()?;
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "demo-tls"}, "type": "kubernetes.io/tls",
+            "stringData": {"tls.crt": issued.certificate, "tls.key": issued.key},
+        });
+        cluster.apply(&namespace, &secret.to_string()).await?;
+        let secure = eventually("the brokers serve TLS", WAIT_TIMEOUT, || {
+            Reach::by_tls(cluster, &namespace, "demo")
+        })
+        .await?;
+        let mut stream = EventStream::connect(&secure.events("from=earliest"), None).await?;
+        ensure!(stream.next_data(EVENT_TIMEOUT).await?.data == "plain", "another event");
+        created(&secure.events(""), "secret", &[]).await?;
+        ensure!(stream.next_data(EVENT_TIMEOUT).await?.data == "secret", "another event");
+        let url = format!("jsonpath={{.status.url}}=https://demo-broker.{namespace}.svc.cluster.local/channels/{namespace}/demo/events");
+        cluster.wait(&namespace, "evch/demo", &url, WAIT_TIMEOUT).await?;
+        cluster.wait(&namespace, "evch/demo", "condition=AccessReady", WAIT_TIMEOUT).await?;
+        leave(cluster, &namespace).await
+    })
+    .await
+}
