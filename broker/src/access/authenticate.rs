@@ -15,7 +15,7 @@ use super::{
     tickets::Tickets,
     tokens::Tokens,
 };
-use crate::{client::Client, cluster::SharedState, metrics::ChannelMetrics};
+use crate::{client::Client, clock::now_seconds, cluster::SharedState, metrics::ChannelMetrics};
 
 /// The access control of one channel, for one version of its configuration.
 pub(crate) struct AccessControl {
@@ -110,6 +110,10 @@ impl AccessControl {
             None => self.judge(credential).await,
         };
         let outcome = match judged {
+            // On the second of its end a credential does not hold any more (RFC 7519, section 4.1.4).
+            Ok(grant) if grant.expires.is_some_and(|at| at <= now_seconds()) => {
+                Err(Invalid::new("expired", "The credential has expired. Get a new one.").into())
+            }
             Ok(grant) => self.check_revoked(&grant).await.map(|()| grant),
             denied => denied,
         };

@@ -2,7 +2,6 @@
 
 use crate::{
     event::{Event, Kind},
-    grants::Topics,
     source::SourcePattern,
     topic::{BadTopic, Pattern},
 };
@@ -107,17 +106,6 @@ impl Filter {
     /// Whether events without a topic pass.
     pub fn takes_broadcast(&self) -> bool {
         !self.without_broadcast
-    }
-
-    /// The topics that pass it.
-    #[must_use]
-    pub fn covered(&self) -> Topics {
-        let broadcast = self.takes_broadcast();
-        if self.topics.is_empty() {
-            return Topics::new(vec![Pattern::everything()], broadcast);
-        }
-        let topics = self.topics.iter().filter(|p| **p != Pattern::nothing());
-        Topics::new(topics.cloned().collect(), broadcast)
     }
 
     /// The topic patterns for a header: separated by `, `, and what a header cannot hold is percent-encoded. Events without a topic are

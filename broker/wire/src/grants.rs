@@ -150,6 +150,19 @@ impl Topics {
     }
 }
 
+impl Filter {
+    /// The topics that pass it.
+    #[must_use]
+    pub fn covered(&self) -> Topics {
+        let broadcast = self.takes_broadcast();
+        if self.topics().is_empty() {
+            return Topics { patterns: None, broadcast };
+        }
+        let topics = self.topics().iter().filter(|p| **p != Pattern::nothing());
+        Topics::new(topics.cloned().collect(), broadcast)
+    }
+}
+
 /// `patterns` without those that another one contains.
 fn without_redundant(mut patterns: Vec<Pattern>) -> Vec<Pattern> {
     let all = patterns.clone();

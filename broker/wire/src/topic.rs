@@ -130,11 +130,6 @@ impl fmt::Debug for Pattern {
 }
 
 impl Pattern {
-    /// The pattern that selects every topic.
-    pub(crate) fn everything() -> Self {
-        Self { text: ">".into(), literal: false }
-    }
-
     /// The pattern that selects nothing: no topic has a control character.
     pub(crate) fn nothing() -> Self {
         Self { text: "\0".into(), literal: true }
