@@ -121,15 +121,11 @@ mod tests {
 
     fn found(
         access: &str,
-        reported: Option<Problems>,
+        reported: Option<&Problems>,
         failure: Option<&str>,
     ) -> Option<(Option<bool>, String, String)> {
         let (channel, _) = channel(&format!("spec: {{access: {{{access}}}}}"));
-        let facts = AccessFacts {
-            reported: reported.as_ref(),
-            review_failure: failure,
-            ..AccessFacts::default()
-        };
+        let facts = AccessFacts { reported, review_failure: failure, ..AccessFacts::default() };
         let state = ready(&channel, facts)?;
         Some((state.status, state.reason.to_owned(), state.message))
     }
@@ -146,7 +142,7 @@ mod tests {
     #[test]
     fn a_channel_with_keys_waits_for_its_brokers() {
         assert_eq!(found(KEYS, None, None), None);
-        let (status, reason, _) = found(KEYS, Some(Problems::new()), None).unwrap();
+        let (status, reason, _) = found(KEYS, Some(&Problems::new()), None).unwrap();
         assert_eq!((status, &*reason), (Some(true), reasons::ACCESS_READY));
     }
 
@@ -156,7 +152,7 @@ mod tests {
             problem("certificate", AccessReason::CertificateExpiring),
             problem("issuer https://i", AccessReason::KeysInvalid),
         ]);
-        let (status, reason, message) = found(KEYS, Some(reported), None).unwrap();
+        let (status, reason, message) = found(KEYS, Some(&reported), None).unwrap();
         assert_eq!((status, &*reason), (Some(false), reasons::KEYS_INVALID));
         assert_eq!(message, "issuer https://i: cause; CertificateExpiring: certificate: cause");
     }
@@ -170,7 +166,7 @@ mod tests {
         let (_, reason, message) = found("kubernetes: {}", None, Some("no binding")).unwrap();
         assert_eq!((&*reason, &*message), (reasons::NO_REVIEW_RIGHTS, "kubernetes: no binding"));
         let twice = Problems::from([problem("kubernetes", AccessReason::NoReviewRights)]);
-        let (_, _, message) = found("kubernetes: {}", Some(twice), Some("no binding")).unwrap();
+        let (_, _, message) = found("kubernetes: {}", Some(&twice), Some("no binding")).unwrap();
         assert_eq!(message, "kubernetes: cause", "once is enough");
     }
 

@@ -40,124 +40,124 @@ pub(crate) fn tables() -> Vec<(&'static str, Named, Named)> {
         of(
             "access.tokens.jwksUrl must be",
             spec(
-                issuer(json!({"jwksUrl": "https://i.example:8443/keys?x=1"})),
-                issuer(json!({"jwksUrl": "http://i.example/keys"})),
+                issuer(&json!({"jwksUrl": "https://i.example:8443/keys?x=1"})),
+                issuer(&json!({"jwksUrl": "http://i.example/keys"})),
             ),
         ),
         of(
             "access.tokens.jwksUrl must be",
             spec(
-                issuer(json!({"jwksUrl": "http://localhost:5556/keys"})),
-                issuer(json!({"jwksUrl": "https://user:p@i.example/keys"})),
+                issuer(&json!({"jwksUrl": "http://localhost:5556/keys"})),
+                issuer(&json!({"jwksUrl": "https://user:p@i.example/keys"})),
             ),
         ),
         of(
             "access.tokens.jwksUrl must be",
             spec(
-                issuer(json!({"jwksUrl": "http://[::1]/keys"})),
-                issuer(json!({"jwksUrl": "https:///keys"})),
+                issuer(&json!({"jwksUrl": "http://[::1]/keys"})),
+                issuer(&json!({"jwksUrl": "https:///keys"})),
             ),
         ),
         of(
             "access.tokens.jwksUrl must be",
             spec(
-                issuer(json!({"jwksUrl": "https://[2001:db8::7]:1/keys"})),
-                issuer(json!({"jwksUrl": "https://i.example/{iss}"})),
+                issuer(&json!({"jwksUrl": "https://[2001:db8::7]:1/keys"})),
+                issuer(&json!({"jwksUrl": "https://i.example/{iss}"})),
             ),
         ),
         of(
             "access.tokens.jwksUrl must be",
             spec(
-                issuer(json!({"jwksUrl": "https://i"})),
-                issuer(json!({"jwksUrl": "https://i.example/#a"})),
+                issuer(&json!({"jwksUrl": "https://i"})),
+                issuer(&json!({"jwksUrl": "https://i.example/#a"})),
             ),
         ),
         of(
             "remove it, or set jwksUrl",
             spec(
-                issuer(json!({"caSecret": {"name": "s", "key": "ca.crt"}})),
+                issuer(&json!({"caSecret": {"name": "s", "key": "ca.crt"}})),
                 issuer(
-                    json!({"jwksUrl": null, "keySecret": {"name": "s", "key": "k"}, "caSecret": {"name": "s", "key": "ca.crt"}}),
+                    &json!({"jwksUrl": null, "keySecret": {"name": "s", "key": "k"}, "caSecret": {"name": "s", "key": "ca.crt"}}),
                 ),
             ),
         ),
         of(
             "must be the key of a Secret",
             spec(
-                issuer(json!({"jwksUrl": null, "keySecret": {"name": "s", "key": ".jwks"}})),
-                issuer(json!({"jwksUrl": null, "keySecret": {"name": "s", "key": "a/b"}})),
+                issuer(&json!({"jwksUrl": null, "keySecret": {"name": "s", "key": ".jwks"}})),
+                issuer(&json!({"jwksUrl": null, "keySecret": {"name": "s", "key": "a/b"}})),
             ),
         ),
         of(
             "must be the key of a Secret",
             spec(
-                issuer(json!({"jwksUrl": null, "keySecret": {"name": "s", "key": "jwks.json"}})),
-                issuer(json!({"jwksUrl": null, "keySecret": {"name": "s", "key": "..data"}})),
+                issuer(&json!({"jwksUrl": null, "keySecret": {"name": "s", "key": "jwks.json"}})),
+                issuer(&json!({"jwksUrl": null, "keySecret": {"name": "s", "key": "..data"}})),
             ),
         ),
         of(
             "must be the key of a Secret",
             spec(
-                issuer(json!({"jwksUrl": null, "keySecret": {"name": "s", "key": "a..b_-"}})),
-                issuer(json!({"jwksUrl": null, "keySecret": {"name": "s", "key": ".."}})),
+                issuer(&json!({"jwksUrl": null, "keySecret": {"name": "s", "key": "a..b_-"}})),
+                issuer(&json!({"jwksUrl": null, "keySecret": {"name": "s", "key": ".."}})),
             ),
         ),
         of(
             "the same issuer and audience",
             spec(
-                json!({"access": {"tokens": [token(json!({})), token(json!({"audience": "b"}))]}}),
-                json!({"access": {"tokens": [token(json!({})), token(json!({"quota": null}))]}}),
+                json!({"access": {"tokens": [token(&json!({})), token(&json!({"audience": "b"}))]}}),
+                json!({"access": {"tokens": [token(&json!({})), token(&json!({"quota": null}))]}}),
             ),
         ),
         of(
             "a claim in braces is a whole segment",
             spec(
                 issuer(
-                    json!({"subscribe": {"topics": ["user.{sub}", "{realm_access.roles}.>", "a.*"]}}),
+                    &json!({"subscribe": {"topics": ["user.{sub}", "{realm_access.roles}.>", "a.*"]}}),
                 ),
-                issuer(json!({"subscribe": {"topics": ["user{sub}"]}})),
+                issuer(&json!({"subscribe": {"topics": ["user{sub}"]}})),
             ),
         ),
         of(
             "a claim in braces is a whole segment",
             spec(
-                issuer(json!({"publish": {"topics": ["team.{groups}.>"]}})),
-                issuer(json!({"publish": {"topics": ["user.{}"]}})),
+                issuer(&json!({"publish": {"topics": ["team.{groups}.>"]}})),
+                issuer(&json!({"publish": {"topics": ["user.{}"]}})),
             ),
         ),
         of(
             "a claim in braces is a whole segment",
             spec(
-                issuer(json!({"subscribe": {"topics": []}})),
-                issuer(json!({"subscribe": {"topics": ["{sub}x"]}})),
+                issuer(&json!({"subscribe": {"topics": []}})),
+                issuer(&json!({"subscribe": {"topics": ["{sub}x"]}})),
             ),
         ),
         of(
             "a claim in braces is a whole segment",
             spec(
-                issuer(json!({"publish": {"topics": []}})),
-                issuer(json!({"publish": {"topics": [">.{sub}"]}})),
+                issuer(&json!({"publish": {"topics": []}})),
+                issuer(&json!({"publish": {"topics": [">.{sub}"]}})),
             ),
         ),
         of(
             "access.tokens.publish.types must be",
             spec(
-                issuer(json!({"publish": {"topics": [], "types": ["order.*"]}})),
-                issuer(json!({"publish": {"topics": [], "types": ["order."]}})),
+                issuer(&json!({"publish": {"topics": [], "types": ["order.*"]}})),
+                issuer(&json!({"publish": {"topics": [], "types": ["order."]}})),
             ),
         ),
         of(
             "must have at least one claim",
             spec(
-                issuer(json!({"manage": {"requiredClaims": {"role": "admin"}}})),
-                issuer(json!({"manage": {"requiredClaims": {}}})),
+                issuer(&json!({"manage": {"requiredClaims": {"role": "admin"}}})),
+                issuer(&json!({"manage": {"requiredClaims": {}}})),
             ),
         ),
         of(
             "must be the name of one of access.quotas",
             spec(
-                json!({"access": {"quotas": [{"name": "users"}], "tokens": [token(json!({"quota": "users"}))]}}),
-                issuer(json!({"quota": "users"})),
+                json!({"access": {"quotas": [{"name": "users"}], "tokens": [token(&json!({"quota": "users"}))]}}),
+                issuer(&json!({"quota": "users"})),
             ),
         ),
         of(
@@ -199,7 +199,7 @@ pub(crate) fn tables() -> Vec<(&'static str, Named, Named)> {
 }
 
 /// An issuer of tokens with `more` fields; null removes one.
-fn token(more: Value) -> Value {
+fn token(more: &Value) -> Value {
     let mut token = json!({"issuer": "i", "audience": "a", "jwksUrl": "https://i/keys"});
     for (key, value) in more.as_object().into_iter().flatten() {
         token[key] = value.clone();
@@ -209,6 +209,6 @@ fn token(more: Value) -> Value {
 }
 
 /// A channel with one issuer.
-fn issuer(more: Value) -> Value {
+fn issuer(more: &Value) -> Value {
     json!({"access": {"tokens": [token(more)]}})
 }
