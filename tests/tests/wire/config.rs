@@ -79,7 +79,9 @@ async fn a_key_has_one_spelling_in_every_message() -> Result<()> {
             "channels[0].access.allowedOrigins[0]",
         ),
         (
-            channel("access: {tokens: [{issuer: i, audience: a, jwksUrl: j, kid: 1}]}"),
+            channel(
+                "access: {tokens: [{issuer: i, audience: a, jwksUrl: 'https://i.example/keys', kid: 1}]}",
+            ),
             "channels[0].access.tokens[0].kid",
         ),
         (channel("publishing: {types: ['>.paid']}"), "channels[0].publishing.types[0]"),
@@ -176,7 +178,8 @@ async fn a_running_broker_obeys_its_overrides() -> Result<()> {
     let nats = NatsServer::start().await?;
     let (folder, ports) = (process::folder("eventcast-run-")?, ports::reserve(2)?);
     let file = folder.path().join("config.yaml");
-    fs::write(&file, format!("{VALID}listen: 127.0.0.1:1\nlimits: {{overload: status}}"))?;
+    let open = VALID.replace("name: demo", "name: demo, access: {anonymous: [Subscribe]}");
+    fs::write(&file, format!("{open}listen: 127.0.0.1:1\nlimits: {{overload: status}}"))?;
     let nats = format!("nats={{servers: ['{}'], createStreams: true}}", nats.url());
     let address = format!("127.0.0.1:{}", ports[0]);
     let command = Cli::new(&["run", "--listen", &address, "--set", &nats, "--admin"])
