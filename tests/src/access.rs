@@ -4,10 +4,12 @@
 mod key_server;
 mod provider;
 mod signing;
+mod token_broker;
 
 pub use key_server::{KeyServer, Reply};
 pub use provider::OidcProvider;
 pub use signing::{SigningKey, jwk_set, unsigned};
+pub use token_broker::{TokenBroker, replace_file, start_with};
 
 use anyhow::Result;
 use eventcast_crds::config::{Access, PublishRule, SubscribeRule, TokenIssuer};

@@ -151,11 +151,16 @@ fn grant(issuer: &TokenIssuer, claims: &Claims, now: i64) -> Result<Grant, Inval
         return Err(Invalid::new("not-yet-valid", detail));
     }
     let expires = claims::seconds(claims, "exp").ok_or_else(|| missing("exp"))?;
+    let expires = expires.saturating_add(leeway);
+    // The crate accepts the last second; a stream that began then would end at once, and its client would never be refused.
+    if expires <= now {
+        return Err(refusal(ErrorKind::ExpiredSignature));
+    }
     let subject = claims::subject(issuer, claims)?;
     claims::require(issuer, claims).map_err(|invalid| invalid.of(&subject))?;
     let mut grant = rules::grant(issuer, &subject, claims);
     grant.issued_at = issued_at;
-    grant.expires = Some(expires.saturating_add(leeway));
+    grant.expires = Some(expires);
     Ok(grant)
 }
 
@@ -244,5 +249,26 @@ fn jwt_algorithm(algorithm: eventcast_crds::config::Algorithm) -> Algorithm {
         Configured::ES256 => Algorithm::ES256,
         Configured::ES384 => Algorithm::ES384,
         Configured::EdDSA => Algorithm::EdDSA,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_token_ends_at_the_second_at_which_its_grant_does() {
+        let issuer = TokenIssuer { leeway_seconds: 30, ..TokenIssuer::default() };
+        let of = |exp: Value, now| {
+            let claims = json!({"iss": "i", "sub": "s", "iat": 990, "exp": exp});
+            grant(&issuer, claims.as_object().unwrap(), now).map_err(|invalid| invalid.check)
+        };
+        let good = of(json!(1000), 1029).unwrap();
+        assert_eq!((good.expires, good.issued_at), (Some(1030), Some(990)));
+        assert_eq!(of(json!(1000), 1030).err(), Some("expired"));
+        assert_eq!(of(json!(1000), 959).err(), Some("not-yet-valid"), "issued in the future");
+        assert_eq!(of(json!(u64::MAX), 1000).unwrap().expires, Some(i64::MAX));
     }
 }

@@ -5,8 +5,10 @@ use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use eventcast_crds::config::{Access, ApiKeys, TokenIssuer};
 use eventcast_tests::{
-    access::{SigningKey, claims, claims_with, issuer, judge, judge_token, jwk_set, only},
-    broker::{Cli, networks},
+    access::{
+        SigningKey, claims, claims_with, issuer, judge, judge_token, jwk_set, only, start_with,
+    },
+    broker::Cli,
     eventually,
     http::Version,
     process,
@@ -15,14 +17,6 @@ use eventcast_tests::{
 use serde_json::{Value, json};
 
 const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
-
-async fn start(access: Access) -> Result<BrokerWithNats> {
-    BrokerWithNats::start(|config| {
-        config.limits.trusted_proxies = networks(["127.0.0.0/8"]);
-        config.channels[0].access = access;
-    })
-    .await
-}
 
 fn with_keys(folder: &Path) -> Access {
     Access { api_keys: Some(ApiKeys { folder: folder.into() }), ..Access::default() }
@@ -61,7 +55,7 @@ async fn an_api_key_counts_while_its_entry_is_there() -> Result<()> {
     let folder = process::folder("eventcast-api-keys-")?;
     let folder = folder.path();
     let ci = make_key(folder, "ci", &["--publish", "orders.*", "--types", "created"]).await?;
-    let broker = start(with_keys(folder)).await?;
+    let broker = start_with(with_keys(folder)).await?;
     wait_for(&broker, &ci, (200, "ci")).await?;
     let late = make_key(folder, "late", &["--subscribe", ">", "--manage"]).await?;
     wait_for(&broker, &late, (200, "late")).await?;
@@ -139,7 +133,7 @@ async fn a_token_for_development_is_accepted_with_its_key_file() -> Result<()> {
         key_file: Some(keys.clone()),
         ..issuer()
     };
-    let broker = start(only(vec![issuer])).await?;
+    let broker = start_with(only(vec![issuer])).await?;
     for token in [first, sign().await?] {
         let judged = judge_token(broker.address(), Version::Http1, &token).await?;
         assert_eq!(judged, (200, "ann".into()));
@@ -209,7 +203,7 @@ async fn every_endpoint_asks_for_the_right_grant() -> Result<()> {
         ..of_keys.clone()
     };
     let access = Access { tokens: vec![of_keys, nothing], ..with_keys(&keys) };
-    let broker = start(access).await?;
+    let broker = start_with(access).await?;
     let endpoints: [(&str, &str, &str); 9] = [
         ("GET", "/events", "text/event-stream"),
         ("GET", "/events", "application/json"),
@@ -275,7 +269,7 @@ async fn a_refusal_names_the_check_and_never_a_value() -> Result<()> {
         required_claims: [("tenant".to_owned(), "blue".to_owned())].into(),
         ..issuer()
     };
-    let broker = start(only(vec![issuer])).await?;
+    let broker = start_with(only(vec![issuer])).await?;
     let canary = "canary-7c1f";
     let bad = [
         claims_with(&json!({"iss": canary})),

@@ -10,13 +10,13 @@ use eventcast_crds::{
 use eventcast_tests::{
     access::{
         ISSUER, KeyServer, OidcProvider, Reply, SigningKey, claims, claims_with, issuer,
-        judge_token, only,
+        judge_token, only, start_with,
     },
     broker::{Broker, networks},
     eventually,
     http::{Version, client},
     nats::NatsServer,
-    wire::{BrokerWithNats, EVENTS, HTTP_VERSIONS, RawResponse},
+    wire::{EVENTS, HTTP_VERSIONS, RawResponse},
 };
 use futures_util::future::join_all;
 use serde_json::json;
@@ -27,14 +27,6 @@ const WAIT_TIMEOUT: Duration = Duration::from_secs(25);
 /// An issuer whose keys are those of `server`.
 fn fetched(server: &KeyServer) -> TokenIssuer {
     TokenIssuer { jwks_url: Some(server.url()), ca_file: Some(server.ca_file()), ..issuer() }
-}
-
-async fn start(issuers: Vec<TokenIssuer>) -> Result<BrokerWithNats> {
-    BrokerWithNats::start(|config| {
-        config.limits.trusted_proxies = networks(["127.0.0.0/8"]);
-        config.channels[0].access = only(issuers);
-    })
-    .await
 }
 
 /// A broker that is not ready, because it waits for keys.
@@ -166,7 +158,7 @@ async fn t13_t15_t16_keys_that_cannot_be_loaded_are_reported_and_heal() -> Resul
 async fn t12_t13_a_rotation_replaces_the_keys_and_a_later_failure_keeps_them() -> Result<()> {
     let (old, new) = (SigningKey::es256("old"), SigningKey::rs256("new"));
     let server = KeyServer::start(Reply::keys(&[&old])).await?;
-    let broker = start(vec![fetched(&server)]).await?;
+    let broker = start_with(only(vec![fetched(&server)])).await?;
     let (of_old, of_new) = (old.sign(&claims("ann")), new.sign(&claims("ann")));
     expect(&broker, &of_old, (200, "ann")).await?;
     server.set(Reply::keys(&[&new]));
@@ -193,7 +185,7 @@ async fn t12_t13_a_rotation_replaces_the_keys_and_a_later_failure_keeps_them() -
 async fn an_unknown_key_cannot_be_judged_while_the_server_fails() -> Result<()> {
     let (old, new) = (SigningKey::es256("old"), SigningKey::es256("new"));
     let server = KeyServer::start(Reply::keys(&[&old])).await?;
-    let broker = start(vec![fetched(&server)]).await?;
+    let broker = start_with(only(vec![fetched(&server)])).await?;
     server.set(Reply::Html);
     expect(&broker, &new.sign(&claims("ann")), (503, "")).await?;
     expect(&broker, &old.sign(&claims("ann")), (200, "ann")).await?;
@@ -208,7 +200,7 @@ async fn t14_a_flood_of_unknown_keys_causes_one_fetch_in_half_a_minute() -> Resu
     let (old, new, evil) =
         (SigningKey::es256("old"), SigningKey::es256("new"), SigningKey::ed25519("x"));
     let server = KeyServer::start(Reply::keys(&[&old])).await?;
-    let broker = start(vec![fetched(&server)]).await?;
+    let broker = start_with(only(vec![fetched(&server)])).await?;
     let address = broker.address();
     let forged = |i: usize| evil.sign_with(&json!({"kid": format!("k{i}")}), &claims("ann"));
     let began = Instant::now();
@@ -250,7 +242,7 @@ async fn a_token_of_a_real_provider_is_accepted() -> Result<()> {
         jwks_url: Some(metadata["jwks_uri"].as_str().context("no jwks_uri")?.into()),
         ..issuer()
     };
-    let broker = start(vec![of_provider]).await?;
+    let broker = start_with(only(vec![of_provider])).await?;
     let token = provider.log_in().await?;
     for version in HTTP_VERSIONS {
         let judged = judge_token(broker.address(), version, &token).await?;

@@ -3,6 +3,7 @@
 //! The numbers of rules (R1 to R24) and attacks (A1 to A35) are in the names of their tests.
 
 mod access_api_keys;
+mod access_claims;
 mod access_docs;
 mod access_ends;
 mod access_grants;
