@@ -189,7 +189,7 @@ impl Messages {
     async fn on_message(&self, message: Message, answers: &impl Answers) -> bool {
         let kind = message.subject.rsplit('.').next().unwrap_or_default();
         if kind == "quota" {
-            let Some((broker, all, counts)) = decode(&message.payload) else { return false };
+            let Some(Told { broker, all, counts }) = decode(&message.payload) else { return false };
             if broker == self.broker {
                 return false;
             }
@@ -216,7 +216,14 @@ impl Messages {
 /// The broker that asks: it does not answer itself.
 const BROKER_HEADER: &str = "Eventcast-Broker";
 
-fn decode(message: &[u8]) -> Option<(RandomId, bool, Vec<(SubjectHash, Counts)>)> {
+/// Counts that a broker tells, and whether they are all of its counts.
+struct Told {
+    broker: RandomId,
+    all: bool,
+    counts: Vec<(SubjectHash, Counts)>,
+}
+
+fn decode(message: &[u8]) -> Option<Told> {
     let (head, counts) = message.split_at_checked(HEAD_BYTES)?;
     let broker = std::str::from_utf8(&head[..HEAD_BYTES - 1]).ok()?.parse().ok()?;
     let number = |bytes: &[u8]| Some(u32::from_be_bytes(bytes.try_into().ok()?));
@@ -226,5 +233,5 @@ fn decode(message: &[u8]) -> Option<(RandomId, bool, Vec<(SubjectHash, Counts)>)
             (number(&count[8..12])?, number(&count[12..16])?, number(&count[16..])?);
         Some((subject, Counts { streams, connects, publishes }))
     });
-    Some((broker, head[HEAD_BYTES - 1] == 1, counts.collect::<Option<_>>()?))
+    Some(Told { broker, all: head[HEAD_BYTES - 1] == 1, counts: counts.collect::<Option<_>>()? })
 }

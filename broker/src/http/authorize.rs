@@ -8,7 +8,7 @@ use http::{Method, StatusCode, request::Parts};
 use super::{
     accept,
     credentials::{self, Presented, Rejected},
-    problem::Problem,
+    problem::{Challenge, Problem},
 };
 use crate::{
     access::{Denied, Grant, Way, audit},
@@ -130,7 +130,7 @@ pub(super) fn unauthorized(action: Action) -> Problem {
          in access.anonymous of the channel."
     );
     Problem::new(StatusCode::UNAUTHORIZED, "credential-required", "Credential required", detail)
-        .challenge("Bearer")
+        .challenge(Challenge::Bare)
         .close()
 }
 
@@ -140,6 +140,6 @@ fn forbidden(action: Action) -> Problem {
     let detail =
         format!("{doing} is not granted to this client: its credential has no grant to {verb}.");
     Problem::new(StatusCode::FORBIDDEN, "not-granted", "Not granted", detail)
-        .challenge("Bearer error=\"insufficient_scope\"")
+        .challenge(Challenge::InsufficientScope)
         .close()
 }

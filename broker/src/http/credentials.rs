@@ -7,7 +7,11 @@ use eventcast_crds::config::Access;
 use eventcast_wire::cursor::Cursor;
 use http::{HeaderMap, StatusCode, header, request::Parts};
 
-use super::{cors, params::known, problem::Problem};
+use super::{
+    cors,
+    params::known,
+    problem::{Challenge, Problem},
+};
 use crate::access::{Credential, Denied, Invalid, allowed_origin};
 
 /// Bytes of a credential.
@@ -192,7 +196,7 @@ pub(super) fn problem(denied: &Denied) -> Problem {
                 invalid.detail.clone(),
             )
             .with("check", invalid.check)
-            .challenge("Bearer error=\"invalid_token\"")
+            .challenge(Challenge::InvalidToken)
         }
         Denied::Unavailable(what) => {
             let detail = format!(

@@ -20,8 +20,29 @@ pub(crate) struct Problem {
     more: Map<String, Value>,
     retry_after: Option<Duration>,
     allow: Option<&'static str>,
-    challenge: Option<&'static str>,
+    challenge: Option<Challenge>,
     close: bool,
+}
+
+/// The value of `WWW-Authenticate` (RFC 6750, section 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Challenge {
+    /// No credential was presented.
+    Bare,
+    /// The credential does not hold.
+    InvalidToken,
+    /// It holds, and does not grant this.
+    InsufficientScope,
+}
+
+impl Challenge {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Bare => "Bearer",
+            Self::InvalidToken => "Bearer error=\"invalid_token\"",
+            Self::InsufficientScope => "Bearer error=\"insufficient_scope\"",
+        }
+    }
 }
 
 impl Problem {
@@ -90,7 +111,7 @@ impl Problem {
     }
 
     /// Sets `WWW-Authenticate`, which a `401` must have (RFC 9110, section 11.6.1).
-    pub(crate) fn challenge(mut self, challenge: &'static str) -> Self {
+    pub(crate) fn challenge(mut self, challenge: Challenge) -> Self {
         self.challenge = Some(challenge);
         self
     }
@@ -130,7 +151,7 @@ impl Problem {
             headers.insert(header::ALLOW, set(methods));
         }
         if let Some(challenge) = self.challenge {
-            headers.insert(header::WWW_AUTHENTICATE, set(challenge));
+            headers.insert(header::WWW_AUTHENTICATE, set(challenge.as_str()));
         }
         if self.close {
             headers.insert(header::CONNECTION, set("close"));

@@ -8,8 +8,12 @@ use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Answer, channel_request::ChannelRequest, credentials, empty, json, params::known,
-    problem::Problem, small_body,
+    Answer,
+    channel_request::ChannelRequest,
+    credentials, empty, json,
+    params::known,
+    problem::{Challenge, Problem},
+    small_body,
 };
 use crate::{
     access::{AnotherClient, Grant, TicketRequest, Way},
@@ -187,7 +191,7 @@ fn topics(grant: &Grant, body: &Body) -> Result<Topics, Problem> {
     let detail = "The grant of this client does not cover all topics of the ticket.";
     Err(Problem::new(StatusCode::FORBIDDEN, "not-granted", "Not granted", detail)
         .with("field", "topics")
-        .challenge("Bearer error=\"insufficient_scope\""))
+        .challenge(Challenge::InsufficientScope))
 }
 
 /// `204` with the ticket in a cookie of this host, so that no URL has it. To a page of another site it must be `SameSite=None`, and is

@@ -16,6 +16,9 @@ use reqwest::Response;
 const STATS: &str = "/channels/default/demo/stats?credentials=cookie";
 const PAGE: &str = "https://app.example.com";
 
+/// Names and values.
+type Headers<'a> = &'a [(&'a str, &'a str)];
+
 async fn broker(nats: &NatsServer, issuer: &Issuer) -> Result<Broker> {
     let token = issuer.trusted();
     Broker::start(&nats.url(), |config| {
@@ -31,7 +34,7 @@ async fn broker(nats: &NatsServer, issuer: &Issuer) -> Result<Broker> {
     .await
 }
 
-async fn get(broker: &Broker, path: &str, headers: &[(&str, &str)]) -> Result<Response> {
+async fn get(broker: &Broker, path: &str, headers: Headers<'_>) -> Result<Response> {
     let mut request = client(Version::Http1).get(broker.url(path)).timeout(Duration::from_secs(5));
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -50,7 +53,7 @@ async fn g34_a_cookie_counts_where_the_url_and_the_page_say_so() -> Result<()> {
     let named_otherwise = cookie.replacen("__Host-", "\u{a0}__Host-", 1).replace('\u{a0}', "$");
     let expired = format!("__Host-eventcast={}", issuer.token("ann", -60, serde_json::json!({})));
     let own = format!("http://{}", broker.address());
-    let cases: [(&[(&str, &str)], u16, &str); 18] = [
+    let cases: [(Headers<'_>, u16, &str); 18] = [
         (&[("cookie", &cookie)], 200, "not a browser"),
         (&[("cookie", &cookie), ("origin", PAGE)], 200, "an allowed page"),
         (&[("cookie", &cookie), ("origin", &own)], 200, "a page of this server"),

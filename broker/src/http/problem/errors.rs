@@ -5,7 +5,7 @@ use std::time::Duration;
 use eventcast_wire::grants::NotGranted;
 use http::StatusCode;
 
-use super::Problem;
+use super::{Challenge, Problem};
 use crate::{
     broker::TooManyQueries,
     cluster::NotStored,
@@ -52,7 +52,7 @@ impl From<EraseError> for Problem {
                 "Not granted",
                 "The grant of this client does not cover the topic of this event.",
             )
-            .challenge("Bearer error=\"insufficient_scope\""),
+            .challenge(Challenge::InsufficientScope),
             EraseError::Refused => Self::new(
                 StatusCode::CONFLICT,
                 "erasure-refused",
@@ -126,7 +126,7 @@ impl From<NotGranted> for Problem {
         match refusal {
             NotGranted::Pattern(_) | NotGranted::Nothing => {
                 Self::new(StatusCode::FORBIDDEN, "not-granted", "Not granted", detail)
-                    .challenge("Bearer error=\"insufficient_scope\"")
+                    .challenge(Challenge::InsufficientScope)
             }
             NotGranted::TooManyPatterns => Self::field("topic", detail),
         }
