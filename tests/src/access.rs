@@ -1,4 +1,4 @@
-//! Credentials for tests: tokens of any shape ([`SigningKey`], [`Token`]), and an identity provider whose key set does what a test wants
+//! Credentials for tests: tokens of any shape ([`SigningKey`]), and an identity provider whose key set does what a test wants
 //! ([`KeyServer`]).
 
 mod key_server;
