@@ -27,9 +27,11 @@ async fn a_service_account_publishes_after_one_role_binding() -> Result<()> {
             r#"{"spec": {"access": {"anonymous": ["Subscribe"], "kubernetes": {"audience": "eventcast"}}}}"#,
         )
         .await?;
-        cluster
-            .wait(&namespace, "rolebinding/demo-broker", "jsonpath={.roleRef.name}=demo-broker", WAIT_TIMEOUT)
-            .await?;
+        eventually("the brokers may ask about access", WAIT_TIMEOUT, || async {
+            ensure!(cluster.has(&namespace, "rolebinding/demo-broker").await?, "no RoleBinding");
+            anyhow::Ok(())
+        })
+        .await?;
         kubectl(&["rollout", "status", "deployment/demo-broker", "--timeout=180s"]).await?;
         kubectl(&["create", "serviceaccount", "shop"]).await?;
         let token = kubectl(&["create", "token", "shop", "--audience=eventcast"]).await?;
@@ -65,8 +67,12 @@ async fn a_certificate_that_comes_later_is_served_without_a_restart() -> Result<
         let namespace = a_channel(cluster, "tls").await?;
         let tls = r#"{"spec": {"exposure": {"tls": {"secretName": "demo-tls", "plaintext": true}}}}"#;
         patch(cluster, &namespace, tls).await?;
-        let port = "jsonpath={.spec.ports[1].port}=443";
-        cluster.wait(&namespace, "service/demo-broker", port, WAIT_TIMEOUT).await?;
+        eventually("the Service has a port for TLS", WAIT_TIMEOUT, || async {
+            let service = cluster.get(&namespace, "service/demo-broker").await?;
+            ensure!(service["spec"]["ports"][1]["port"] == 443, "{}", service["spec"]["ports"]);
+            anyhow::Ok(())
+        })
+        .await?;
         // The Secret does not exist: brokers start all the same, and say what they lack.
         let rolled = ["-n", &namespace, "rollout", "status", "deployment/demo-broker", "--timeout=180s"];
         cluster.kubectl(&rolled).await?;
