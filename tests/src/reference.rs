@@ -59,8 +59,10 @@ fn code(value: &Value) -> String {
     if value.is_null() { String::new() } else { format!("`{value}`") }
 }
 
-/// Follows a reference into the definitions.
+/// Follows a reference into the definitions, also that of a property that may be `null`.
 fn resolve<'a>(root: &'a Value, at: &'a Value) -> &'a Value {
+    let some = at["anyOf"].as_array().into_iter().flatten().find(|one| one["$ref"].is_string());
+    let at = some.unwrap_or(at);
     match at["$ref"].as_str().and_then(|r| r.strip_prefix("#/$defs/")) {
         Some(name) => &root["$defs"][name],
         None => at,
