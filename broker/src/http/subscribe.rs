@@ -131,6 +131,7 @@ fn admission_request(request: &ChannelRequest<'_>, filter: &Arc<Filter>) -> Admi
             renewal: grant.ticket.map_or(id, |(ticket, _)| ticket),
             filter: Arc::clone(filter),
             began_at: now,
+            issued_at: grant.issued_at,
             stall_timeout: Duration::from_secs(config.delivery.stall_seconds),
             kill: request.context.kill.clone(),
         },

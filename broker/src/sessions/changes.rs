@@ -32,12 +32,22 @@ impl Sessions {
             Revoked::Subject(subject) => self.select(channel, Some(subject)),
             Revoked::Id(id) => self.with_id(channel, *id),
         };
-        let ended = selected.iter().filter(|s| s.info().began_at <= revocation.before);
+        let ended = selected.iter().filter(|session| session.is_ended_by(revocation));
         ended.filter(|session| session.close(CloseReason::Revoked)).count()
     }
 }
 
 impl Session {
+    /// Whether `revocation` ends it, given that it names it. A revocation of a subject spares what was issued later, by the same rule as
+    /// for credentials: it is read again from time to time, and the clocks of brokers differ.
+    fn is_ended_by(&self, revocation: &Revocation) -> bool {
+        match (&revocation.what, self.info().issued_at) {
+            (Revoked::Id(_), _) => true,
+            (Revoked::Subject(_), Some(issued_at)) => issued_at <= revocation.before / 1000,
+            (Revoked::Subject(_), None) => self.info().began_at <= revocation.before,
+        }
+    }
+
     /// Moves the end of the grant, if the new one still covers the stream; otherwise the client is to reconnect with it.
     fn renew(&self, renewal: &Renewal) {
         if self.info().identity.as_ref() != Some(&renewal.identity) {

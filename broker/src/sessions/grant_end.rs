@@ -9,6 +9,9 @@ const MAX_NOTICE: Duration = Duration::from_secs(60);
 /// The notice comes this part of the grant's life before its end, at most.
 const NOTICE_PART: u32 = 5;
 
+/// Ends that differ by fewer milliseconds are the same: the clock that they are computed with has no more digits.
+const SAME_END: u64 = 1000;
+
 /// When the grant of a stream ends. Any thread may move it: the sink sees it at the next deadline that it has armed.
 pub(crate) struct GrantEnd {
     /// What the times count from.
@@ -35,6 +38,11 @@ impl GrantEnd {
         let lead = millis((left / NOTICE_PART).min(MAX_NOTICE));
         let lead = fastrand::u64(lead - lead / 10..=lead);
         let end = now.saturating_add(millis(left)).max(1);
+        // The same renewal is read again from time to time.
+        let current = self.end.load(Relaxed);
+        if current > 0 && end.abs_diff(current) < SAME_END {
+            return;
+        }
         self.notice.store(end - lead.min(end), Relaxed);
         self.end.store(end, Relaxed);
     }
@@ -64,6 +72,7 @@ mod tests {
     async fn the_notice_comes_a_fifth_or_a_minute_before_the_end() {
         let origin = Instant::now();
         assert_eq!(GrantEnd::new(origin, None).end(), None);
+        assert!(GrantEnd::new(origin, Some(Duration::ZERO)).end().is_some(), "it has ended");
         for (life, lead) in [(10, 2), (3600, 60)] {
             let life = Duration::from_secs(life);
             let grant = GrantEnd::new(origin, Some(life));
@@ -81,5 +90,8 @@ mod tests {
         grant.set(Duration::from_secs(100));
         assert_eq!(grant.end().unwrap() - Instant::now(), Duration::from_secs(100));
         assert!(grant.notice().unwrap() - Instant::now() >= Duration::from_secs(80));
+        let before = (grant.end(), grant.notice());
+        grant.set(Duration::from_millis(100_010));
+        assert_eq!((grant.end(), grant.notice()), before, "the same renewal, read again");
     }
 }

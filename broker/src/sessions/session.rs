@@ -31,6 +31,8 @@ pub(crate) struct SessionInfo {
     pub(crate) filter: Arc<Filter>,
     /// When it began, in milliseconds since 1970.
     pub(crate) began_at: i64,
+    /// When its credential was issued, in seconds since 1970.
+    pub(crate) issued_at: Option<i64>,
     /// How long the socket may accept nothing.
     pub(crate) stall_timeout: Duration,
     /// Ends the connection or HTTP/2 stream below the body.

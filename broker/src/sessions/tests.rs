@@ -20,6 +20,7 @@ fn add(registry: &mut Registry, channel: &str, subject: Option<&str>, from: u8) 
         renewal: id,
         filter: Arc::new(Filter::everything()),
         began_at: 0,
+        issued_at: None,
         stall_timeout: Duration::from_secs(1),
         kill: CancellationToken::new(),
     };
