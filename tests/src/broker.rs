@@ -202,7 +202,7 @@ impl Broker {
     /// # Errors
     /// When it does not run.
     pub fn pause(&self) -> Result<()> {
-        self.running()?.signal(Signal::STOP)
+        self.running()?.pause()
     }
 
     /// Ends [`pause`](Self::pause).

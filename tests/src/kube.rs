@@ -101,7 +101,7 @@ impl ApiServer {
     /// # Errors
     /// When it does not run.
     pub fn pause(&self) -> Result<()> {
-        self.signal(Signal::STOP)
+        self.apiserver.as_ref().context("the API server does not run")?.pause()
     }
 
     /// Ends [`pause`](Self::pause).

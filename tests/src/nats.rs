@@ -157,7 +157,7 @@ impl NatsServer {
     /// # Errors
     /// When it does not run.
     pub fn pause(&self) -> Result<()> {
-        self.signal(Signal::STOP)
+        self.process.as_ref().with_context(|| format!("{} does not run", self.name))?.pause()
     }
 
     /// Ends [`pause`](Self::pause).

@@ -75,6 +75,13 @@ pub struct Process {
     stderr: PathBuf,
 }
 
+/// Whether a thread is stopped by a signal, or has ended.
+fn is_stopped(task: &Path) -> bool {
+    let stat = std::fs::read_to_string(task.join("stat")).unwrap_or_default();
+    // The state follows the name, which is in parentheses and may contain any character.
+    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['T', 't', 'Z', 'X']))
+}
+
 impl Process {
     /// Starts `program`; its output is appended to `<name>.out` and `<name>.log` in `folder`.
     ///
@@ -119,6 +126,21 @@ impl Process {
     pub fn signal(&self, signal: Signal) -> Result<()> {
         let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).context("no such pid")?;
         kill_process(pid, signal).with_context(|| format!("failed to signal {}", self.name))
+    }
+
+    /// Pauses it (`SIGSTOP`), and waits until every thread stands still: the signal takes its time, in which a request is answered.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn pause(&self) -> Result<()> {
+        self.signal(Signal::STOP)?;
+        let tasks = format!("/proc/{}/task", self.pid());
+        while !std::fs::read_dir(&tasks)?
+            .all(|task| task.is_ok_and(|task| is_stopped(&task.path())))
+        {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     /// `kill -9`, and waits until it is gone. A process that ended before is no error.
