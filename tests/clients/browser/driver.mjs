@@ -89,11 +89,11 @@ export class Driver {
     await this.page.locator(selector).fill(text)
   }
 
-  /** Presses a button of the page, or of one pane. */
+  /** Presses a button of the page, or of one pane, once it stands still: what appears above it moves it away from the pointer. */
   async press(name, pane) {
     const box = pane === undefined ? this.page : (await this.page.$$(id('pane')))[pane]
     const button = await box.$(id(name))
-    await button.click()
+    await button.asLocator().click()
   }
 
   /** Fills a field of a pane, as somebody at the keyboard. */
