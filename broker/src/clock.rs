@@ -21,3 +21,8 @@ pub(crate) fn has_expired(event: &Event) -> bool {
 pub(crate) fn now_millis() -> i64 {
     jiff::Timestamp::now().as_millisecond()
 }
+
+/// A time in seconds since 1970 as RFC 3339; `None` if no calendar has it.
+pub(crate) fn rfc3339(seconds: i64) -> Option<String> {
+    jiff::Timestamp::from_second(seconds).ok().map(|at| at.to_string())
+}

@@ -4,6 +4,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 /// Who a client is, once its credential was verified.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -13,6 +14,17 @@ pub(crate) struct Identity {
     pub(crate) issuer: Arc<str>,
     /// The name of the client there.
     pub(crate) subject: Arc<str>,
+}
+
+impl Identity {
+    /// SHA-256 of both texts. Different identities have different ones: the length of the first comes before it.
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update((self.issuer.len() as u64).to_be_bytes());
+        hash.update(self.issuer.as_bytes());
+        hash.update(self.subject.as_bytes());
+        hash.finalize().into()
+    }
 }
 
 /// An identity as it is written.

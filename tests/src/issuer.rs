@@ -1,18 +1,14 @@
 //! An issuer of JSON Web Tokens with a secret in a key file, and requests that carry its tokens.
 
-use std::{
-    path::PathBuf,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::path::PathBuf;
 
 use anyhow::Result;
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use eventcast_crds::config::{ManageRule, PublishRule, SubscribeRule, TokenIssuer};
-use ring::hmac;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
+    access::{SigningKey, jwk_set, now},
     http::{Answer, Version, client},
     process,
     sse::{EventStream, Subscribe},
@@ -26,7 +22,7 @@ const AUDIENCE: &str = "eventcast";
 #[derive(Debug)]
 pub struct Issuer {
     folder: TempDir,
-    secret: [u8; 32],
+    key: SigningKey,
 }
 
 impl Issuer {
@@ -35,10 +31,10 @@ impl Issuer {
     /// # Errors
     /// When its key file cannot be written.
     pub fn new() -> Result<Self> {
-        let issuer = Self { folder: process::folder("eventcast-issuer-")?, secret: rand_secret() };
-        let key =
-            json!({"kty": "oct", "kid": "1", "alg": "HS256", "k": BASE64.encode(issuer.secret)});
-        std::fs::write(issuer.key_file(), json!({"keys": [key]}).to_string())?;
+        let secret: [u8; 32] = std::array::from_fn(|_| fastrand::u8(..));
+        let key = SigningKey::hs256("1", &secret);
+        let issuer = Self { folder: process::folder("eventcast-issuer-")?, key };
+        std::fs::write(issuer.key_file(), jwk_set(&[&issuer.key]).to_string())?;
         Ok(issuer)
     }
 
@@ -73,10 +69,7 @@ impl Issuer {
         if let (Value::Object(claims), Value::Object(more)) = (&mut claims, more) {
             claims.extend(more);
         }
-        let head = BASE64.encode(r#"{"alg":"HS256","kid":"1"}"#);
-        let text = format!("{head}.{}", BASE64.encode(claims.to_string()));
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.secret);
-        format!("{text}.{}", BASE64.encode(hmac::sign(&key, text.as_bytes())))
+        self.key.sign(&claims)
     }
 
     /// A token for a user, good for ten minutes.
@@ -91,17 +84,6 @@ impl Issuer {
         let grants = json!({"subscribe": [">"], "publish": [">"], "broadcast": true});
         self.token("admin", 600, json!({"role": "admin", "grants": grants}))
     }
-}
-
-fn rand_secret() -> [u8; 32] {
-    std::array::from_fn(|_| fastrand::u8(..))
-}
-
-/// Seconds since 1970.
-#[must_use]
-pub fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// The header that carries a token.

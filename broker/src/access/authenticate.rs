@@ -39,8 +39,7 @@ impl AccessControl {
         tasks: &Tasks,
     ) -> Self {
         let access = &config.access;
-        let has_credentials =
-            !access.tokens.is_empty() || access.kubernetes.is_some() || access.api_keys.is_some();
+        let has_credentials = access.accepts_credentials();
         let has_tickets = has_credentials && access.tickets.max_seconds > 0;
         state.set_needed(has_credentials, has_tickets);
         let known_keys = previous.and_then(|previous| previous.api_keys.clone());

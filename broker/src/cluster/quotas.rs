@@ -8,7 +8,6 @@ use std::{collections::HashMap, sync::Arc};
 
 use eventcast_crds::config::Quota;
 use parking_lot::Mutex;
-use sha2::{Digest as _, Sha256};
 use tokio::time::{Duration, Instant};
 
 use crate::identity::{Identity, RandomId};
@@ -262,12 +261,7 @@ impl Quotas {
 }
 
 fn hash(identity: &Identity) -> SubjectHash {
-    let mut hash = Sha256::new();
-    hash.update((identity.issuer.len() as u64).to_be_bytes());
-    hash.update(identity.issuer.as_bytes());
-    hash.update(identity.subject.as_bytes());
-    let hash = hash.finalize();
-    hash.iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+    identity.digest().iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use http::{Response, StatusCode};
 use serde::Serialize;
 
 use super::{Answer, channel_request::ChannelRequest, json, params::known, problem::Problem};
-use crate::access::Way;
+use crate::{access::Way, clock::rfc3339};
 
 #[derive(Serialize)]
 struct Access<'a> {
@@ -52,10 +52,7 @@ pub(super) fn describe(request: &ChannelRequest<'_>) -> Result<Response<Answer>,
                 Publishing { topics, types, broadcast, source: publish.source.as_deref() }
             }),
             manage: grant.manage,
-            expires_at: grant
-                .expires
-                .and_then(|at| jiff::Timestamp::from_second(at).ok())
-                .map(|at| at.to_string()),
+            expires_at: grant.expires.and_then(rfc3339),
         },
     ))
 }

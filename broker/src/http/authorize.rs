@@ -14,7 +14,7 @@ use crate::{
     access::{Denied, Grant, Way, audit},
     broker::Broker,
     channel::Channel,
-    client::{Client, client_address},
+    client::Client,
     request::RequestContext,
 };
 
@@ -79,7 +79,7 @@ pub(super) async fn grant(
     };
     let credential = presented.credential();
     let trusted = &broker.config().limits.trusted_proxies;
-    let client = Client::of(client_address(context.peer, &head.headers, trusted));
+    let client = Client::of_request(context.peer, &head.headers, trusted);
     let grant = match channel.access().authenticate(credential, client).await {
         Ok(grant) => grant,
         Err(Denied::Unavailable(what)) if wanted.stream => {

@@ -15,7 +15,7 @@ use crate::{
     access::{Grant, Way},
     broker::Broker,
     channel::Channel,
-    client::{Client, client_address},
+    client::Client,
     identity::Identity,
     request::RequestContext,
 };
@@ -46,7 +46,7 @@ impl ChannelRequest<'_> {
         })
     }
 
-    /// The topics of `filter`, if the grant does not cover everything: percent-encoded, separated by spaces.
+    /// The topics of `filter`, if the grant does not cover everything: percent-encoded, separated by commas.
     pub(super) fn narrowed_topics(&self, filter: &Filter) -> Option<HeaderValue> {
         if self.grant.reads_everything() {
             return None;
@@ -65,6 +65,6 @@ impl ChannelRequest<'_> {
     /// The client that limits are counted for.
     pub(super) fn client(&self) -> Client {
         let trusted = &self.broker.config().limits.trusted_proxies;
-        Client::of(client_address(self.context.peer, &self.head.headers, trusted))
+        Client::of_request(self.context.peer, &self.head.headers, trusted)
     }
 }

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     access::{AnotherClient, Grant, TicketRequest, Way},
+    clock::rfc3339,
     cluster::Record,
     identity::Identity,
 };
@@ -100,7 +101,7 @@ pub(super) async fn issue(
             url: format!("{path}/events?ticket={}", issued.ticket),
             renew: issued.renewal.map(|renewal| format!("{path}/renewals/{renewal}")),
             ticket: issued.ticket,
-            expires_at: time(issued.expires),
+            expires_at: rfc3339(issued.expires).unwrap_or_default(),
         },
     ))
 }
@@ -120,7 +121,7 @@ pub(super) async fn renew(
         let detail = "The stream or ticket belongs to another client. Renew it with a credential of the same issuer and subject.";
         Problem::new(StatusCode::FORBIDDEN, "another-client", "Another client", detail)
     })?;
-    let expires_at = time(record.until);
+    let expires_at = rfc3339(record.until).unwrap_or_default();
     let record = Record::Renewal(record);
     channel.cluster().store.put(&record).await?;
     // Here at once; on other brokers when the record reaches them.
@@ -213,9 +214,4 @@ fn as_cookie(
     response.headers_mut().insert(header::SET_COOKIE, cookie);
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
-}
-
-/// A time in seconds since 1970 as RFC 3339.
-fn time(seconds: i64) -> String {
-    jiff::Timestamp::from_second(seconds).map(|at| at.to_string()).unwrap_or_default()
 }

@@ -49,6 +49,12 @@ pub struct Access {
 }
 
 impl Access {
+    /// Whether any credential can be accepted, besides none.
+    #[must_use]
+    pub fn accepts_credentials(&self) -> bool {
+        !self.tokens.is_empty() || self.kubernetes.is_some() || self.api_keys.is_some()
+    }
+
     /// Access for everyone to read and publish.
     #[must_use]
     pub fn open() -> Self {

@@ -7,12 +7,6 @@ use eventcast_crds::stream::access::{STREAM, desired_config};
 use super::{check_leader, create, read_info, update};
 use crate::{channel::Channel, leader::Fence, nats::NatsLink, stream_error::StreamError};
 
-/// Whether the brokers of the channel need the stream: without a credential there is nothing to revoke and no ticket to issue.
-fn is_needed(channel: &Channel) -> bool {
-    let access = &channel.spec.access;
-    !access.tokens.is_empty() || access.kubernetes.is_some() || access.api_keys.is_some()
-}
-
 /// Creates the stream if `channel` needs it, or corrects it. It is stored by as many NATS servers as the log of the channel that
 /// has the most.
 ///
@@ -22,7 +16,8 @@ fn is_needed(channel: &Channel) -> bool {
 /// # Cancel safety
 /// A request that was sent may still take effect. The next reconciliation finds the result.
 pub async fn ensure(nats: &NatsLink, fence: &Fence, channel: &Channel) -> Result<(), StreamError> {
-    if !is_needed(channel) {
+    // Without a credential there is nothing to revoke and no ticket to issue.
+    if !channel.config.access.accepts_credentials() {
         return Ok(());
     }
     let desired = desired_config(channel.config.retention.replicas);
@@ -74,7 +69,7 @@ mod tests {
             ("tokens: [{issuer: i, audience: a, jwksUrl: 'https://i/k'}]", true),
         ] {
             let (channel, _) = channel(&format!("spec: {{access: {{{access}}}}}"));
-            assert_eq!(is_needed(&channel), expected, "{access}");
+            assert_eq!(channel.config.access.accepts_credentials(), expected, "{access}");
         }
     }
 

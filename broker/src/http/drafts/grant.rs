@@ -22,7 +22,7 @@ pub(crate) fn apply(drafts: &mut [Draft], grant: &Grant, is_batch: bool) -> Resu
             draft.source = Some(source.to_string());
         }
         if let Some(identity) = &grant.identity {
-            draft.key = key::scoped(&identity.issuer, &identity.subject, &draft.key);
+            draft.key = key::scoped(identity, &draft.key);
         }
     }
     Ok(())

@@ -4,6 +4,8 @@
 use eventcast_wire::event::MAX_NAME_BYTES;
 use sha2::{Digest as _, Sha256};
 
+use crate::identity::Identity;
+
 /// Bytes of a key. The server keeps keys in memory for the whole deduplication window.
 const MAX_KEY_BYTES: usize = 256;
 
@@ -29,12 +31,8 @@ pub(super) fn of_cloudevent(source: &str, id: &str) -> String {
 
 /// The key of an authenticated publisher: nobody else has the same, so that nobody can suppress an event of theirs by using its key
 /// first. No other key has two spaces and begins so.
-pub(super) fn scoped(issuer: &str, subject: &str, key: &str) -> String {
-    let mut hash = Sha256::new();
-    hash.update((issuer.len() as u64).to_be_bytes());
-    hash.update(issuer.as_bytes());
-    hash.update(subject.as_bytes());
-    let scope: String = hash.finalize().iter().take(12).map(|b| format!("{b:02x}")).collect();
+pub(super) fn scoped(publisher: &Identity, key: &str) -> String {
+    let scope: String = publisher.digest().iter().take(12).map(|b| format!("{b:02x}")).collect();
     bounded(format!("scope {scope} {key}"))
 }
 
