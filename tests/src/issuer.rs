@@ -1,4 +1,4 @@
-//! An issuer of JSON Web Tokens with a secret in a key file, and requests that carry its tokens.
+//! An issuer of JSON Web Tokens with its keys in a file, and requests that carry its tokens.
 
 use std::path::PathBuf;
 
@@ -32,7 +32,14 @@ impl Issuer {
     /// When its key file cannot be written.
     pub fn new() -> Result<Self> {
         let secret: [u8; 32] = std::array::from_fn(|_| fastrand::u8(..));
-        let key = SigningKey::hs256("1", &secret);
+        Self::with_key(SigningKey::hs256("1", &secret))
+    }
+
+    /// One that signs with `key`.
+    ///
+    /// # Errors
+    /// When its key file cannot be written.
+    pub fn with_key(key: SigningKey) -> Result<Self> {
         let issuer = Self { folder: process::folder("eventcast-issuer-")?, key };
         std::fs::write(issuer.key_file(), jwk_set(&[&issuer.key]).to_string())?;
         Ok(issuer)

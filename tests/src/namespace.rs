@@ -247,16 +247,23 @@ impl TestNamespace {
         Ok(())
     }
 
-    /// The reasons of a channel's Events.
+    /// Waits for an Event of a channel with a reason: the operator sends Events after it has written the status.
     ///
     /// # Errors
-    /// When they cannot be read.
-    pub async fn events(&self, name: &str) -> Result<Vec<String>> {
+    /// When there is none in time; the error lists the reasons there are.
+    pub async fn event(&self, name: &str, reason: &str) -> Result<()> {
         let api: Api<k8s_openapi::api::events::v1::Event> = self.api();
-        let all = api.list(&kube::api::ListParams::default()).await?;
         let of = |e: &k8s_openapi::api::events::v1::Event| {
             e.regarding.as_ref().and_then(|r| r.name.as_deref()) == Some(name)
         };
-        Ok(all.items.into_iter().filter(of).filter_map(|e| e.reason).collect())
+        let what = format!("the Event {reason} of {name}");
+        let found = eventually(&what, WAIT_TIMEOUT, || async {
+            let all = api.list(&kube::api::ListParams::default()).await?;
+            let reasons: Vec<_> =
+                all.items.into_iter().filter(of).filter_map(|e| e.reason).collect();
+            ensure!(reasons.iter().any(|r| r == reason), "its Events are {reasons:?}");
+            anyhow::Ok(())
+        });
+        found.await
     }
 }

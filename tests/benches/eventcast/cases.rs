@@ -3,12 +3,14 @@
 //!
 //! A round that delivers less or other than what was published is an error, whatever its figures.
 
+mod access;
 mod beside;
 mod bursts;
 mod fan_out;
 mod fanout;
 mod filters;
 mod http2;
+mod newcomers;
 mod publish;
 mod saturation;
 mod small;
@@ -19,12 +21,13 @@ mod tls;
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
+use eventcast_tests::issuer::Issuer;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
     options::Options,
     report::Reading,
-    server::{Server, Sync},
+    server::{Server, Setup, Sync},
 };
 
 /// A case, by its name on the command line.
@@ -52,6 +55,8 @@ pub(crate) enum Case {
     Http2,
     /// Fan-out over TLS, and handshakes.
     Tls,
+    /// Fan-out to subscribers with tokens, connections with tokens, refused tokens, the list of subscribers.
+    Access,
 }
 
 impl Case {
@@ -73,6 +78,7 @@ impl Case {
             Self::Publish => publish::round(bench),
             Self::Http2 => http2::round(bench),
             Self::Tls => tls::round(bench),
+            Self::Access => access::round(bench),
         }
     }
 }
@@ -106,12 +112,20 @@ impl Bench {
     }
 
     fn broker_with(&self, shards: Option<usize>, sync: Sync) -> Result<Server> {
-        self.block_on(Server::broker(shards, sync, false))
+        self.block_on(Server::broker(Setup { shards, sync, tls: false, issuer: None }))
     }
 
     /// The broker with TLS beside plaintext, for fan-out.
     fn broker_with_tls(&self) -> Result<Server> {
-        self.block_on(Server::broker(self.options.shards(), Sync::Seldom, true))
+        let (shards, sync) = (self.options.shards(), Sync::Seldom);
+        self.block_on(Server::broker(Setup { shards, sync, tls: true, issuer: None }))
+    }
+
+    /// The broker where tokens of an issuer count, for fan-out.
+    fn broker_with_issuer(&self, issuer: &Issuer) -> Result<Server> {
+        let (shards, sync) = (self.options.shards(), Sync::Seldom);
+        let issuer = Some(issuer.trusted());
+        self.block_on(Server::broker(Setup { shards, sync, tls: false, issuer }))
     }
 
     /// Waits until the server counts so many subscribers, where it counts them.

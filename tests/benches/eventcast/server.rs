@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use eventcast_crds::config::{BrokerConfig, Tls};
+use eventcast_crds::config::{BrokerConfig, Tls, TokenIssuer};
 use eventcast_tests::{
     broker::{Broker, open_channel},
     eventually,
@@ -36,6 +36,17 @@ pub(crate) enum Sync {
     Always,
     /// Now and then: fan-out is to be measured, not the disk.
     Seldom,
+}
+
+/// What a broker is started with.
+pub(crate) struct Setup {
+    /// As in its configuration, or as it sees fit.
+    pub(crate) shards: Option<usize>,
+    pub(crate) sync: Sync,
+    /// Whether it has a listener with TLS, too.
+    pub(crate) tls: bool,
+    /// Whose tokens count in its channel, which is open to clients without one.
+    pub(crate) issuer: Option<TokenIssuer>,
 }
 
 /// A running server.
@@ -90,16 +101,16 @@ impl Server {
         Ok(Self { kind: kind(Child { process, _folder: folder }), address, pid })
     }
 
-    /// The broker with a nats-server of its own; `shards` as in its configuration, or as it sees fit.
-    /// With `tls` it has a listener with TLS, too.
-    pub(crate) async fn broker(shards: Option<usize>, sync: Sync, tls: bool) -> Result<Self> {
-        let nats = match sync {
+    /// The broker with a nats-server of its own.
+    pub(crate) async fn broker(setup: Setup) -> Result<Self> {
+        let nats = match setup.sync {
             Sync::Always => NatsServer::start().await?,
             Sync::Seldom => NatsServer::start_with("1m").await?,
         };
-        let files = tls.then(KeyFiles::new).transpose()?;
+        let files = setup.tls.then(KeyFiles::new).transpose()?;
         let broker = Broker::start(&nats.url(), |config| {
-            configure(config, shards);
+            configure(config, setup.shards);
+            config.channels[0].access.tokens.extend(setup.issuer);
             config.tls = files.as_ref().map(|files| Tls { plaintext: true, ..files.config() });
         })
         .await?;

@@ -95,11 +95,7 @@ async fn a_deletion_waits_for_nats_and_can_be_let_go() -> Result<()> {
         ns.delete(name).await?;
     }
     for name in ["waits", "leaves"] {
-        eventually("the Event that says what to do", WAIT_TIMEOUT, || async {
-            ensure!(ns.events(name).await?.contains(&"FinalizerBlocked".to_owned()), "not told");
-            anyhow::Ok(())
-        })
-        .await?;
+        ns.event(name, "FinalizerBlocked").await?;
     }
     let patch = json!({"spec": {"deletionPolicy": "Retain"}});
     ns.api::<EventChannel>().patch("leaves", &PatchParams::default(), &Patch::Merge(patch)).await?;
@@ -142,7 +138,7 @@ async fn a_stream_of_somebody_else_is_taken_only_where_the_channel_says_so() -> 
     assert_eq!(adopted.subjects.len(), 3, "{:?}", adopted.subjects);
     assert!(adopted.allow_direct);
     assert_eq!(messages(&ns, "LEGACY").await?, 1);
-    assert!(ns.events("orders").await?.contains(&"StreamAdopted".to_owned()));
+    ns.event("orders", "StreamAdopted").await?;
 
     // Another channel's stream cannot be adopted, whatever the policy.
     ns.apply("thief", json!({"stream": {"name": "LEGACY", "adoptionPolicy": "Adopt"}})).await?;
@@ -188,9 +184,5 @@ async fn a_deleted_stream_is_recreated_and_its_loss_is_reported() -> Result<()> 
         anyhow::Ok(())
     })
     .await?;
-    eventually("the Event", WAIT_TIMEOUT, || async {
-        ensure!(ns.events("orders").await?.contains(&"StreamRecreated".to_owned()), "not told");
-        anyhow::Ok(())
-    })
-    .await
+    ns.event("orders", "StreamRecreated").await
 }

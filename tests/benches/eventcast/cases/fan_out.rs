@@ -1,6 +1,6 @@
 //! The measurement that several cases share: events to everyone, one group after the other has arrived everywhere.
 
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 use anyhow::{Result, ensure};
 use tokio::time::Instant;
@@ -9,7 +9,7 @@ use super::{Bench, blame};
 use crate::{
     load::{Load, tally::due},
     measure::{quantile, tcp_memory},
-    server::{Channel, Server},
+    server::{Channel, Server, text::authorized},
 };
 
 /// Events before the first that is measured.
@@ -29,15 +29,34 @@ pub(super) struct Plan {
     pub(super) size: usize,
     /// Streams on each connection of HTTP/2; none: HTTP/1.1.
     pub(super) streams: Option<u32>,
-    /// Whether subscribers filter, by filters that let everything pass.
-    pub(super) filters: bool,
+    pub(super) subscription: Subscription,
     /// Whether subscribers use TLS.
     pub(super) tls: bool,
 }
 
+/// What subscribers ask for. Every event reaches all of them.
+#[derive(Clone, Debug)]
+pub(super) enum Subscription {
+    Everything,
+    /// Each has filters of its own by topic and type, as users have; the events pass them.
+    Filters,
+    /// Each asks for the topic of a user; the events are broadcasts.
+    User,
+    /// Each presents a token, and asks for what that grants; the events are broadcasts.
+    Token(Rc<[String]>),
+}
+
 impl Plan {
     pub(super) fn new(subscribers: u32, groups: u32) -> Self {
-        Self { subscribers, groups, burst: 1, size: 100, streams: None, filters: false, tls: false }
+        Self {
+            subscribers,
+            groups,
+            burst: 1,
+            size: 100,
+            streams: None,
+            subscription: Subscription::Everything,
+            tls: false,
+        }
     }
 }
 
@@ -105,9 +124,7 @@ impl Plan {
 
     fn subscribe(&self, server: &Server, load: &mut Load) -> Result<()> {
         let Some(streams) = self.streams else {
-            let queries = (0..self.subscribers).map(|index| self.query(index));
-            let requests = queries.map(|query| server.subscribe(Channel::Main, &query, None));
-            return load.subscribe(requests);
+            return load.subscribe((0..self.subscribers).map(|index| self.request(server, index)));
         };
         for first in (0..self.subscribers).step_by(streams as usize) {
             let all = first..(first + streams).min(self.subscribers);
@@ -118,13 +135,27 @@ impl Plan {
         Ok(())
     }
 
-    /// Each filter is another, as those of users are, and all of them let the events pass.
     fn query(&self, index: u32) -> String {
-        if self.filters { format!("topic=a.*&topic=user.{index}&type=x") } else { String::new() }
+        match self.subscription {
+            Subscription::Everything | Subscription::Token(_) => String::new(),
+            Subscription::Filters => format!("topic=a.*&topic=user.{index}&type=x"),
+            Subscription::User => format!("topic=user.{index}"),
+        }
+    }
+
+    fn request(&self, server: &Server, index: u32) -> Vec<u8> {
+        let request = server.subscribe(Channel::Main, &self.query(index), None);
+        match &self.subscription {
+            Subscription::Token(tokens) => authorized(&request, &tokens[index as usize]),
+            _ => request,
+        }
     }
 
     fn event(&self, server: &Server, number: u32) -> Vec<u8> {
-        let query = if self.filters { "topic=a.b&type=x" } else { "" };
+        let query = match self.subscription {
+            Subscription::Filters => "topic=a.b&type=x",
+            _ => "",
+        };
         server.event(Channel::Main, query, number, self.size)
     }
 

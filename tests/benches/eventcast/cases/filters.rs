@@ -2,7 +2,10 @@
 
 use anyhow::Result;
 
-use super::{Bench, fan_out::Plan};
+use super::{
+    Bench,
+    fan_out::{Plan, Subscription},
+};
 use crate::{
     report::{Reading, Target, Unit},
     server::Sync,
@@ -10,7 +13,7 @@ use crate::{
 
 pub(super) fn round(bench: &Bench) -> Result<Vec<Reading>> {
     let (subscribers, groups) = bench.options.size((200, 50), (5_000, 150));
-    let plan = Plan { filters: true, ..Plan::new(subscribers, groups) };
+    let plan = Plan { subscription: Subscription::Filters, ..Plan::new(subscribers, groups) };
     let case = format!("filters {subscribers}");
     let floor = plan.run(bench, &bench.floor()?)?;
     let ours = plan.run(bench, &bench.broker(Sync::Seldom)?)?;

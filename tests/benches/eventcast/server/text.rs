@@ -29,6 +29,12 @@ pub(crate) fn get(target: &str, cursor: Option<&str>) -> Vec<u8> {
         .into_bytes()
 }
 
+/// A request with a token.
+pub(crate) fn authorized(request: &[u8], token: &str) -> Vec<u8> {
+    let head = request.strip_suffix(b"\r\n").unwrap_or(request);
+    [head, b"Authorization: Bearer ", token.as_bytes(), b"\r\n\r\n"].concat()
+}
+
 /// A request with a body.
 pub(crate) fn post(target: &str, kind: &str, body: &str) -> Vec<u8> {
     let length = body.len();
