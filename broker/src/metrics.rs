@@ -16,7 +16,9 @@ use std::{
 
 use eventcast_runtime::telemetry;
 use parking_lot::Mutex;
-use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{
+    Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
 
 use channel::Series;
 
@@ -26,14 +28,14 @@ pub(crate) use channel::ChannelMetrics;
 pub(crate) struct Metrics {
     registry: Registry,
     channels: Mutex<Channels>,
-    /// Open sockets of the public listener.
-    pub(crate) connections: IntGauge,
+    /// Open sockets of the public listeners.
+    pub(crate) connections: ByTls,
     /// The most sockets of the public listener.
     pub(crate) connections_max: IntGauge,
     /// The most open streams.
     pub(crate) subscribers_max: IntGauge,
     /// Connections that carry streams.
-    pub(crate) stream_connections: IntGauge,
+    pub(crate) stream_connections: ByTls,
     /// The most connections that carry streams.
     pub(crate) stream_connections_max: IntGauge,
     connections_refused: IntCounterVec,
@@ -73,6 +75,24 @@ pub(crate) struct Metrics {
     panics_added: AtomicU64,
 }
 
+/// A gauge of connections with and without TLS.
+pub(crate) struct ByTls {
+    plain: IntGauge,
+    tls: IntGauge,
+}
+
+impl ByTls {
+    fn new(gauges: &IntGaugeVec) -> Self {
+        let of = |tls: &str| gauges.with_label_values(&[tls]);
+        Self { plain: of("false"), tls: of("true") }
+    }
+
+    /// The gauge of connections with TLS, or of those without.
+    pub(crate) fn of(&self, is_tls: bool) -> &IntGauge {
+        if is_tls { &self.tls } else { &self.plain }
+    }
+}
+
 /// The channels whose series are served.
 #[derive(Default)]
 struct Channels {
@@ -92,6 +112,10 @@ impl Metrics {
         let gauge = |name: &str, help: &str| {
             let g = IntGauge::new(format!("eventcast_{name}"), help)?;
             registry.register(Box::new(g.clone())).map(|()| g)
+        };
+        let by_tls = |name: &str, help: &str| {
+            let g = IntGaugeVec::new(Opts::new(format!("eventcast_{name}"), help), &["tls"])?;
+            registry.register(Box::new(g.clone())).map(|()| ByTls::new(&g))
         };
         let counter = |name: &str, help: &str| {
             let c = IntCounter::new(format!("eventcast_{name}"), help)?;
@@ -142,7 +166,10 @@ impl Metrics {
             counter.with_label_values(&[label]);
         }
         Ok(Arc::new(Self {
-            connections: gauge("connections", "Open sockets of the public listener.")?,
+            connections: by_tls(
+                "connections",
+                "Open sockets of the public listeners, with TLS and without.",
+            )?,
             connections_max: gauge(
                 "connections_max",
                 "The most open sockets: limits.connections, or fewer if the limit of open files is lower.",
@@ -151,7 +178,10 @@ impl Metrics {
                 "subscribers_max",
                 "The most open streams: limits.subscribers.",
             )?,
-            stream_connections: gauge("stream_connections", "Connections that carry streams.")?,
+            stream_connections: by_tls(
+                "stream_connections",
+                "Connections that carry streams, with TLS and without.",
+            )?,
             stream_connections_max: gauge(
                 "stream_connections_max",
                 "The most connections that carry streams; the others are reserved for requests.",

@@ -46,6 +46,12 @@ pub(crate) enum Endpoint {
     Tls(Arc<Certificates>),
 }
 
+impl Endpoint {
+    fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+}
+
 /// Accepts until `stop`, then closes the listener. After `drain`, connections complete their requests and close.
 ///
 /// # Errors
@@ -81,7 +87,7 @@ pub(crate) async fn accept(
         }
         sockets.make_room();
         let tracked = connections.token();
-        match sockets.admit(peer, tracked.clone()) {
+        match sockets.admit(peer, endpoint.is_tls(), tracked.clone()) {
             Some(guard) => drop(tokio::spawn(handshake::serve(
                 socket,
                 endpoint.clone(),

@@ -91,15 +91,16 @@ impl Sockets {
     pub(crate) fn admit(
         self: &Arc<Self>,
         peer: IpAddr,
+        is_tls: bool,
         tracked: TaskTrackerToken,
     ) -> Option<ConnectionGuard> {
         let mut open = self.open.lock();
         if open.len() >= self.capacity.sockets {
             return None;
         }
-        let connection = Connection::new(peer, self);
+        let connection = Connection::new(peer, is_tls, self);
         let key = open.insert(Arc::clone(&connection));
-        let _open = Counted::new(&self.metrics.connections);
+        let _open = Counted::new(self.metrics.connections.of(is_tls));
         Some(ConnectionGuard { connection, key, _tracked: tracked, _open })
     }
 
@@ -111,13 +112,14 @@ impl Sockets {
         self: &Arc<Self>,
         limit: Duration,
         peer: IpAddr,
+        is_tls: bool,
         tracked: TaskTrackerToken,
     ) -> Option<ConnectionGuard> {
         let _waiting = WaitingGuard::new(&self.waiting);
         let admitted = async {
             loop {
                 let freed = self.freed.notified();
-                if let Some(guard) = self.admit(peer, tracked.clone()) {
+                if let Some(guard) = self.admit(peer, is_tls, tracked.clone()) {
                     return guard;
                 }
                 self.make_room();
@@ -162,19 +164,19 @@ impl Sockets {
     }
 
     /// Counts one more connection that carries streams. Returns false if streams may not use another one.
-    fn reserve_for_stream(&self) -> bool {
+    fn reserve_for_stream(&self, is_tls: bool) -> bool {
         let mut taken = self.with_streams.lock();
         let room = *taken < self.capacity.for_streams;
         if room {
             *taken += 1;
-            self.metrics.stream_connections.inc();
+            self.metrics.stream_connections.of(is_tls).inc();
         }
         room
     }
 
-    fn release_from_streams(&self) {
+    fn release_from_streams(&self, is_tls: bool) {
         *self.with_streams.lock() -= 1;
-        self.metrics.stream_connections.dec();
+        self.metrics.stream_connections.of(is_tls).dec();
     }
 }
 

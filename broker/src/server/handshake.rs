@@ -45,7 +45,7 @@ pub(super) async fn serve(
     };
     let Some(Begun { transport, client: peer, is_http2 }) = begun else { return };
     // A handshake and a head together have the time of a head.
-    let first_head_by = matches!(endpoint, Endpoint::Tls(_)).then_some(by);
+    let first_head_by = endpoint.is_tls().then_some(by);
     let served = ServedConnection { transport, peer, guard, first_head_by };
     if is_http2 {
         http2::serve(served, broker, drain).await;

@@ -58,7 +58,9 @@ impl Overflow {
             return;
         };
         tokio::spawn(async move {
-            let admitted = broker.sockets.admit_within(ADMISSION_TIMEOUT, peer, tracked).await;
+            let is_tls = endpoint.is_tls();
+            let admitted =
+                broker.sockets.admit_within(ADMISSION_TIMEOUT, peer, is_tls, tracked).await;
             if let Some(guard) = admitted {
                 drop(slot);
                 return handshake::serve(socket, endpoint, broker, drain, guard).await;

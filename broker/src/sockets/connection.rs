@@ -54,6 +54,7 @@ impl Phase {
 /// A connection of the public listener. Its observer, the handlers and the streams report what happens on it.
 pub(crate) struct Connection {
     peer: IpAddr,
+    is_tls: bool,
     sockets: Arc<Sockets>,
     /// Requests whose responses have not ended.
     requests: AtomicUsize,
@@ -71,9 +72,10 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(peer: IpAddr, sockets: &Arc<Sockets>) -> Arc<Self> {
+    pub(super) fn new(peer: IpAddr, is_tls: bool, sockets: &Arc<Sockets>) -> Arc<Self> {
         Arc::new(Self {
             peer,
+            is_tls,
             requests: AtomicUsize::new(0),
             bodies: AtomicUsize::new(0),
             unread: AtomicUsize::new(0),
@@ -199,7 +201,7 @@ impl Connection {
     /// Opens a stream on this connection; `None` if streams may not use another connection.
     pub(crate) fn open_stream(self: &Arc<Self>) -> Option<StreamGuard> {
         let mut streams = self.streams.lock();
-        if *streams == 0 && !self.sockets.reserve_for_stream() {
+        if *streams == 0 && !self.sockets.reserve_for_stream(self.is_tls) {
             return None;
         }
         *streams += 1;
@@ -245,7 +247,7 @@ impl Drop for StreamGuard {
         *streams -= 1;
         if *streams == 0 {
             self.0.touch();
-            self.0.sockets.release_from_streams();
+            self.0.sockets.release_from_streams(self.0.is_tls);
         }
     }
 }

@@ -166,6 +166,19 @@ fn only_http_server_one_sink_and_one_client_of_the_broker_know_hyper() -> Result
 }
 
 #[test]
+fn only_tls_and_one_client_of_the_broker_know_rustls() -> Result<()> {
+    let may = [
+        "broker/src/tls.rs",
+        "broker/src/tls/",
+        "broker/src/access/keys/fetch.rs", // the client that fetches the keys of token issuers
+    ];
+    forbid("broker/src", "rustls is known in tls and access/keys/fetch.rs alone", |source, path| {
+        matches!(path[0], "rustls" | "tokio_rustls" | "rustls_native_certs")
+            && !may.iter().any(|place| source.file.starts_with(place))
+    })
+}
+
+#[test]
 fn a_circle_is_found_with_its_lines() {
     let path = |segments: &str, module: &[&str], line| CodePath {
         segments: segments.split("::").map(str::to_owned).collect(),

@@ -236,7 +236,12 @@ async fn a_stalled_reader_is_closed_and_every_event_is_accounted_for() -> Result
     let stalled = [("reason", "stalled")];
     let all = |n| n == 15.0;
     broker.wait_for_metric("eventcast_disconnects_total", &stalled, WAIT_TIMEOUT, all).await?;
-    broker.wait_for_metric("eventcast_connections", &[], WAIT_TIMEOUT, |n| n == 1.0).await?;
+    for (tls, open) in [("true", 1.0), ("false", 0.0)] {
+        for gauge in ["eventcast_connections", "eventcast_stream_connections"] {
+            let labels = [("tls", tls)];
+            broker.wait_for_metric(gauge, &labels, WAIT_TIMEOUT, |n| n == open).await?;
+        }
+    }
     let metrics = broker.metrics().await?;
     let outcome = |name| metrics.metric("eventcast_subscriber_events_total", &[("outcome", name)]);
     ensure!(outcome("delivered") >= 120.0, "{} delivered", outcome("delivered"));
