@@ -23,7 +23,7 @@ pub(crate) use quotas::{Exceeded, Quotas, StreamPermit};
 #[cfg(test)]
 pub(crate) use records::TicketKey;
 pub(crate) use records::{Record, Renewal, Revocation, Revoked};
-pub(crate) use state::SharedState;
+pub(crate) use state::{SharedState, Unread};
 pub(crate) use store::{NotStored, Store};
 
 /// What one channel needs of all this.

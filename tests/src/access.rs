@@ -1,11 +1,13 @@
 //! Credentials for tests: tokens of any shape ([`SigningKey`]), and an identity provider whose key set does what a test wants
 //! ([`KeyServer`]).
 
+mod api_keys;
 mod key_server;
 mod provider;
 mod signing;
 mod token_broker;
 
+pub use api_keys::make_key;
 pub use key_server::{KeyServer, Reply};
 pub use provider::OidcProvider;
 pub use signing::{SigningKey, jwk_set, unsigned};

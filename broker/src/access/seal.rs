@@ -13,7 +13,7 @@ use ring::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::credential::{Denied, Invalid, TICKET_PREFIX};
-use crate::cluster::SharedState;
+use crate::cluster::{SharedState, Unread};
 
 const VERSION: u8 = 1;
 const HEAD_BYTES: usize = 1 + 4;
@@ -91,7 +91,10 @@ impl Sealer {
         if !self.state.wait_until_known().await {
             return Err(Denied::Unavailable("the state that brokers share was not read yet"));
         }
-        let Some(key) = self.state.key(day).await else {
+        let key = self.state.key(day).await;
+        let key =
+            key.map_err(|Unread| Denied::Unavailable("the keys of tickets cannot be read"))?;
+        let Some(key) = key else {
             let detail = "Its key is not known (any more): take a new one.";
             return Err(Invalid::new("unknown-key", detail).into());
         };

@@ -31,12 +31,17 @@ pub(crate) struct SharedState {
     readings: watch::Sender<u64>,
     /// Asks for a reading now.
     wanted: Notify,
-    last_wanted: RwLock<Option<Instant>>,
+    /// When a reading was last asked for, and how many there had been.
+    last_wanted: RwLock<Option<(Instant, u64)>>,
     /// Whether the channel has credentials that need this state. Otherwise nothing is read.
     needed: watch::Sender<bool>,
     /// Whether tickets may be issued, for which there must be a key.
     tickets: AtomicBool,
 }
+
+/// The stream could not be read in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unread;
 
 #[derive(Default)]
 struct Known {
@@ -137,29 +142,39 @@ impl SharedState {
         self.known.read().keys.contains_key(&day)
     }
 
-    /// The key of `day`. One that is unknown is looked for in the stream, once in a while.
-    pub(crate) async fn key(&self, day: u32) -> Option<TicketKey> {
+    /// The key of `day`, if there is one. One that is unknown is looked for in the stream, once in a while.
+    ///
+    /// # Errors
+    /// It is unknown, and the stream cannot be read now.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub(crate) async fn key(&self, day: u32) -> Result<Option<TicketKey>, Unread> {
         let known = || self.known.read().keys.get(&day).map(|(key, _)| key.clone());
         if let Some(key) = known() {
-            return Some(key);
+            return Ok(Some(key));
         }
-        let may_read = {
+        let mut readings = self.readings.subscribe();
+        let before = {
             let mut last = self.last_wanted.write();
-            let may = last.is_none_or(|at| at.elapsed() >= UNKNOWN_KEY_COOLDOWN);
-            if may {
-                *last = Some(Instant::now());
+            match *last {
+                // The reading that another request has asked for does as well.
+                Some((at, before)) if at.elapsed() < UNKNOWN_KEY_COOLDOWN => before,
+                _ => {
+                    let before = *readings.borrow();
+                    *last = Some((Instant::now(), before));
+                    self.wanted.notify_one();
+                    before
+                }
             }
-            may
         };
-        if may_read {
-            let mut readings = self.readings.subscribe();
-            readings.mark_unchanged();
-            self.wanted.notify_one();
-            if timeout(READ_TIMEOUT, readings.changed()).await.is_err() {
-                return None;
-            }
+        let read = timeout(READ_TIMEOUT, readings.wait_for(|n| *n > before)).await;
+        let was_read = matches!(read, Ok(Ok(_)));
+        drop(read);
+        match known() {
+            None if !was_read => Err(Unread),
+            key => Ok(key),
         }
-        known()
     }
 
     /// Whether what was issued to `subject` at `issued_at`, in seconds since 1970, is revoked. If that time is unknown, any revocation
@@ -226,9 +241,32 @@ mod tests {
             state.was_read();
         };
         let (found, ()) = tokio::join!(state.key(7), reader);
-        assert_eq!(found.map(|k| k.day), Some(7));
+        assert_eq!(found.map(|found| found.map(|k| k.day)), Ok(Some(7)));
         let began = Instant::now();
-        assert!(state.key(8).await.is_none(), "within the cooldown");
+        assert_eq!(state.key(8).await, Ok(None), "within the cooldown");
         assert_eq!(began.elapsed(), Duration::ZERO, "nothing was waited for");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_that_come_together_wait_for_one_reading() {
+        let state = SharedState::new();
+        let reader = async {
+            state.wanted().await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            state.apply(&key(7));
+            state.was_read();
+        };
+        let (one, two, ()) = tokio::join!(state.key(7), state.key(7), reader);
+        assert!(matches!((one, two), (Ok(Some(_)), Ok(Some(_)))), "both find it");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_cannot_be_looked_up_is_not_one_that_is_missing() {
+        let state = SharedState::new();
+        for _ in 0..2 {
+            assert_eq!(state.key(7).await, Err(Unread), "nobody reads");
+        }
+        state.was_read();
+        assert_eq!(tokio::join!(state.key(7), async { state.was_read() }).0, Ok(None));
     }
 }

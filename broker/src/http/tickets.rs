@@ -136,7 +136,8 @@ fn authenticated(grant: &Grant) -> Result<&Identity, Problem> {
         Some(identity) if grant.way != Way::Ticket => Ok(identity),
         Some(_) => {
             let detail = "A ticket cannot be used for this. Send the credential that the ticket was taken with.";
-            Err(Problem::new(StatusCode::FORBIDDEN, "not-granted", "Not granted", detail))
+            Err(Problem::new(StatusCode::FORBIDDEN, "not-granted", "Not granted", detail)
+                .challenge(Challenge::InsufficientScope))
         }
         None => Err(super::authorize::unauthorized(eventcast_crds::config::Action::Subscribe)),
     }
@@ -152,7 +153,8 @@ fn of_another(
     if !grant.manage {
         let detail = "A ticket for another subject requires a credential with the grant to manage the channel.";
         return Err(Problem::new(StatusCode::FORBIDDEN, "not-granted", "Not granted", detail)
-            .with("field", "subject"));
+            .with("field", "subject")
+            .challenge(Challenge::InsufficientScope));
     }
     if body.topics.is_none() {
         let detail = "A ticket for another subject must name its topics.";

@@ -48,9 +48,14 @@ impl Session {
         }
     }
 
-    /// Moves the end of the grant, if the new one still covers the stream; otherwise the client is to reconnect with it.
+    /// Moves the end of the grant, if the new one still covers the stream; otherwise the client is to reconnect with it. An earlier
+    /// renewal may be read after a later one: while the later one is stored, or from a stream that was restored.
     fn renew(&self, renewal: &Renewal) {
-        if self.info().identity.as_ref() != Some(&renewal.identity) {
+        let left = renewal.until.saturating_mul(1000).saturating_sub(now_millis());
+        let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
+        if self.info().identity.as_ref() != Some(&renewal.identity)
+            || self.grant_end().is_after(left)
+        {
             return;
         }
         let granted = patterns(&renewal.topics, renewal.broadcast);
@@ -58,7 +63,6 @@ impl Session {
             self.close(CloseReason::GrantChanged);
             return;
         }
-        let left = renewal.until.saturating_mul(1000).saturating_sub(now_millis());
-        self.grant_end().set(Duration::from_millis(u64::try_from(left).unwrap_or(0)));
+        self.grant_end().set(left);
     }
 }

@@ -47,6 +47,12 @@ impl GrantEnd {
         self.end.store(end, Relaxed);
     }
 
+    /// Whether the grant ends later than `left` from now.
+    pub(super) fn is_after(&self, left: Duration) -> bool {
+        let now = millis(self.origin.elapsed());
+        self.end.load(Relaxed) >= now.saturating_add(millis(left)).saturating_add(SAME_END)
+    }
+
     /// When the grant ends.
     pub(crate) fn end(&self) -> Option<Instant> {
         let end = self.end.load(Relaxed);
@@ -93,5 +99,8 @@ mod tests {
         let before = (grant.end(), grant.notice());
         grant.set(Duration::from_millis(100_010));
         assert_eq!((grant.end(), grant.notice()), before, "the same renewal, read again");
+        assert!(!grant.is_after(Duration::from_millis(100_010)), "the same renewal");
+        assert!(grant.is_after(Duration::from_secs(90)) && grant.is_after(Duration::ZERO));
+        assert!(!grant.is_after(Duration::from_secs(110)), "a later one");
     }
 }

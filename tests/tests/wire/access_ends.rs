@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use eventcast_crds::config::Access;
+use eventcast_crds::{
+    config::Access,
+    stream::access::{STORED_PREFIX, STREAM},
+};
 use eventcast_tests::{
     broker::Broker,
     http::Version,
@@ -85,6 +88,14 @@ async fn g26_a_grant_is_renewed_on_any_broker() -> Result<()> {
     let renewed = request("POST", &url, &issuer.token("ann", 8, json!({})), None).await?;
     ensure!(renewed.status == 200 && renewed.json["expires_at"].is_string(), "{}", renewed.json);
     let renewed_at = Instant::now();
+    // An earlier renewal that is read after it changes nothing: a stream that was restored has such.
+    let jetstream = nats.jetstream().await?;
+    let renewals = format!("{STORED_PREFIX}.default.demo.u.*");
+    let stream_of_brokers = jetstream.get_stream(STREAM).await?;
+    let stored = stream_of_brokers.get_last_raw_message_by_subject(&renewals).await?;
+    let mut earlier: Value = serde_json::from_slice(&stored.payload)?;
+    earlier["until"] = json!(earlier["until"].as_i64().context("no end")? - 5);
+    jetstream.publish(stored.subject, earlier.to_string().into()).await?.await?;
     let again = notice(&mut stream).await?;
     ensure!(
         again["in_ms"].as_u64().is_some_and(|ms| ms <= 1700),
