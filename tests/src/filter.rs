@@ -3,13 +3,15 @@
 //! Segments are separated by `.`; `*` stands for one, a last `>` for one or more. An event without a topic passes any topic
 //! filter; an event without a type has the type `message`.
 
-/// What a subscriber asks for; an empty list asks for everything.
+/// What a subscriber asks for, and what it may read; an empty list is everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// Values of `topic=`.
     pub topics: Vec<String>,
     /// Values of `type=`.
     pub types: Vec<String>,
+    /// Patterns of the topics that are granted. They are not in the query.
+    pub granted: Vec<String>,
 }
 
 impl Filter {
@@ -20,7 +22,13 @@ impl Filter {
             None => true,
             Some(topic) => any(&self.topics, topic),
         };
-        topic_passes && any(&self.types, kind.unwrap_or("message"))
+        topic_passes && any(&self.types, kind.unwrap_or("message")) && self.grants(topic)
+    }
+
+    /// Whether a subscriber may read an event with this topic. Broadcasts are granted.
+    #[must_use]
+    pub fn grants(&self, topic: Option<&str>) -> bool {
+        topic.is_none_or(|topic| any(&self.granted, topic))
     }
 
     /// The filter as query parameters.
@@ -74,12 +82,26 @@ mod tests {
 
     #[test]
     fn broadcasts_pass_topics_but_not_types() {
-        let filter = Filter { topics: vec!["user.1".into()], types: vec!["order.*".into()] };
+        let filter = Filter {
+            topics: vec!["user.1".into()],
+            types: vec!["order.*".into()],
+            ..Filter::default()
+        };
         assert!(filter.passes(None, Some("order.paid")));
         assert!(filter.passes(Some("user.1"), Some("order.paid")));
         assert!(!filter.passes(Some("user.2"), Some("order.paid")));
         assert!(!filter.passes(None, None));
-        let messages = Filter { topics: vec![], types: vec!["message".into()] };
+        let messages = Filter { types: vec!["message".into()], ..Filter::default() };
         assert!(messages.passes(Some("x"), None) && messages.passes(None, Some("message")));
+    }
+
+    #[test]
+    fn what_is_not_granted_does_not_pass() {
+        let granted = vec!["user.1".into(), "orders.>".into()];
+        let filter = Filter { topics: vec!["user.*".into()], granted, ..Filter::default() };
+        assert!(filter.passes(Some("user.1"), None) && filter.passes(None, None));
+        assert!(!filter.passes(Some("user.2"), None), "asked for, not granted");
+        assert!(!filter.passes(Some("orders.eu"), None), "granted, not asked for");
+        assert!(filter.grants(Some("orders.eu")) && !filter.grants(Some("user.2")));
     }
 }

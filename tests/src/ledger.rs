@@ -4,7 +4,11 @@
 //! positions, and reconnect at random to random brokers. At the end [`judge`] (pure) checks for each subscriber that delivered +
 //! declared lost = published, and that each event came once and in order. Meanwhile a suite injects faults. If it replaces the log,
 //! it reports that with [`Paused::new_log`].
+//!
+//! With [`Plan::issuer`], some subscribers have grants that end during the run. Nothing else is delivered to them than what is granted,
+//! and they miss nothing of it, whether they renew their grants or come back with new tokens.
 
+mod credential;
 mod judge;
 mod note;
 mod plan;
@@ -18,7 +22,14 @@ pub use plan::{END_TYPE, Plan, random_filter};
 pub use record::{Fate, Observed, Published, Seen, Start, World};
 pub use report::{LedgerReport, Offence, Verdict};
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use parking_lot::Mutex;
@@ -45,6 +56,10 @@ struct Shared {
     /// Every publish in progress holds it for reading. It is held for writing while publishing is paused.
     logs: Arc<RwLock<Logs>>,
     phase: watch::Sender<Phase>,
+    /// Grants that were renewed.
+    renewed: AtomicUsize,
+    /// Streams that ended because their grants did.
+    expired: AtomicUsize,
 }
 
 /// The logs that the channel has had, in order.
@@ -97,6 +112,8 @@ impl Ledger {
             published: Mutex::default(),
             logs: Arc::default(),
             phase: watch::Sender::new(Phase::Running),
+            renewed: AtomicUsize::new(0),
+            expired: AtomicUsize::new(0),
             plan,
         });
         let (mut publishers, mut subscribers) = (JoinSet::new(), JoinSet::new());
@@ -146,12 +163,26 @@ impl Ledger {
         Paused(self.shared.logs.clone().write_owned().await)
     }
 
+    /// Waits until a grant was renewed and another has expired, if subscribers have grants: a run without either proves nothing.
+    async fn grants_ended(&self, within: Duration) -> Result<()> {
+        if self.shared.plan.issuer.is_none() {
+            return Ok(());
+        }
+        eventually("a grant is renewed and another expires", within, || {
+            let have = [&self.shared.renewed, &self.shared.expired].map(|n| n.load(Relaxed));
+            let all = have.iter().all(|n| *n > 0);
+            std::future::ready(all.then_some(()).context(format!("{have:?}")))
+        })
+        .await
+    }
+
     /// Stops publishing, publishes a last event that passes every filter, waits up to `within` until every subscriber has
     /// received it, and judges the run.
     ///
     /// # Errors
-    /// The last event is not acknowledged, or a task of the ledger fails.
+    /// The last event is not acknowledged, a task of the ledger fails, or no grant has ended although there are some.
     pub async fn finish(mut self, within: Duration) -> Result<LedgerReport> {
+        self.grants_ended(within).await?;
         let deadline = Instant::now() + within;
         self.shared.phase.send_replace(Phase::Ending(None));
         while let Some(ended) = self.publishers.join_next().await {

@@ -14,7 +14,7 @@ mod tests;
 use std::collections::HashSet;
 
 use self::{index::Index, stretch::Finding};
-use super::{Fate, LedgerReport, Observed, Offence, Seen, Verdict, World};
+use super::{Fate, LedgerReport, Observed, Offence, Seen, Verdict, World, note};
 
 /// Judges a run.
 #[must_use]
@@ -39,7 +39,9 @@ fn verdict(index: &Index, observed: &Observed) -> Verdict {
             Seen::Opened { .. } => verdict.connections += 1,
             Seen::Violation(text) => verdict.offences.push(Offence::Violation(text.clone())),
             Seen::Gap { reason, .. } => *verdict.gaps.entry(reason.clone()).or_default() += 1,
-            _ => {}
+            Seen::Renewed => verdict.renewed += 1,
+            Seen::Ended(why) if why == note::EXPIRED => verdict.expired += 1,
+            Seen::Ended(_) | Seen::Event { .. } | Seen::Cursor(_) | Seen::Left => {}
         }
     }
     let stretches = stretch::cut(observed);
@@ -60,13 +62,13 @@ fn verdict(index: &Index, observed: &Observed) -> Verdict {
         }
         log = chosen;
         told.extend(finding.undelivered.iter().copied());
-        note(&mut verdict, &mut got, finding);
+        add(&mut verdict, &mut got, finding);
     }
     if !earlier.is_empty() && log == index.last_log() {
         verdict.offences.push(needless(log));
     }
     let finding = last.judge(index, index.last_log(), true);
-    note(&mut verdict, &mut got, finding);
+    add(&mut verdict, &mut got, finding);
     // Events that a reset declared lost may still come, if the new log has them.
     let lost: HashSet<u64> = told.into_iter().filter(|number| !got.contains(number)).collect();
     verdict.due += lost.len();
@@ -79,7 +81,7 @@ fn needless(log: usize) -> Offence {
 }
 
 /// Adds what one stretch says; events that came again in a later log count once.
-fn note(verdict: &mut Verdict, got: &mut HashSet<u64>, finding: Finding) {
+fn add(verdict: &mut Verdict, got: &mut HashSet<u64>, finding: Finding) {
     let new = finding.delivered.iter().filter(|number| got.insert(**number)).count();
     verdict.delivered += new;
     verdict.maybe += finding.maybe;

@@ -5,6 +5,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use super::Seen;
 use crate::sse::Event;
 
+/// Why a stream ended whose grant has.
+pub(super) const EXPIRED: &str = "closing: expired";
+
 /// The entry for an event.
 pub(super) fn seen(event: &Event) -> Result<Seen> {
     let json = event.json()?;

@@ -1,11 +1,14 @@
 //! The parameters of a run, and the topics, types and filters that it draws from.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use fastrand::Rng;
 
 use super::Start;
-use crate::filter::Filter;
+use crate::{
+    filter::{Filter, matches},
+    issuer::Issuer,
+};
 
 /// The type of the last event of a run. It passes every filter.
 pub const END_TYPE: &str = "ledger.end";
@@ -75,6 +78,12 @@ pub struct Plan {
     pub slow: f64,
     /// The share of subscribers without a filter.
     pub unfiltered: f64,
+    /// Who issues the tokens of subscribers with a grant. The channel trusts it, and is open to everybody else. `None`: nobody has a
+    /// token.
+    pub issuer: Option<Arc<Issuer>>,
+    /// The share of subscribers with a grant, if there is an issuer. They read what it covers, and it ends every few seconds: they
+    /// renew it, or open a new stream with a new token.
+    pub granted: f64,
     /// The seed of all random choices; `LEDGER_SEED` sets it.
     pub seed: u64,
 }
@@ -96,6 +105,8 @@ impl Default for Plan {
             abrupt: 0.3,
             slow: 0.1,
             unfiltered: 0.3,
+            issuer: None,
+            granted: 0.2,
             seed: seed.unwrap_or_else(|| fastrand::u64(..)),
         }
     }
@@ -152,7 +163,16 @@ pub fn random_filter(rng: &mut Rng) -> Filter {
     if !types.is_empty() {
         types.push(END_TYPE.to_owned());
     }
-    Filter { topics, types }
+    Filter { topics, types, granted: Vec::new() }
+}
+
+/// Narrows what `filter` asks for to what is `granted`. A pattern that has nothing in common with it is left out, because the broker
+/// refuses it.
+pub(super) fn narrow(filter: &mut Filter, granted: Vec<String>) {
+    let is_granted = |topic: &str| granted.iter().any(|pattern| matches(pattern, topic));
+    let overlaps = |asked: &str| TOPICS.iter().any(|t| matches(asked, t) && is_granted(t));
+    filter.topics.retain(|asked| overlaps(asked));
+    filter.granted = granted;
 }
 
 /// A random duration, exponentially distributed.

@@ -120,6 +120,8 @@ pub enum Seen {
     },
     /// The connection ended: `eventcast.closing`, or a broken socket.
     Ended(String),
+    /// The subscriber has renewed its grant.
+    Renewed,
     /// The subscriber ended the connection, after it had time to receive a cursor.
     Left,
     /// Something that must never be sent.

@@ -52,6 +52,13 @@ pub enum Offence {
         /// Why it was not due.
         why: String,
     },
+    /// Delivered although the subscriber may not read its topic.
+    NotGranted {
+        /// Number of the event.
+        number: u64,
+        /// Its topic.
+        topic: String,
+    },
     /// A gap with a wrong count or position.
     WrongGap(String),
     /// A violated rule of the stream, or a response that must not occur.
@@ -69,6 +76,7 @@ impl Offence {
             Self::BeganLate { .. } => "began late",
             Self::WrongCursor { .. } => "wrong cursor",
             Self::Unexpected { .. } => "unexpected",
+            Self::NotGranted { .. } => "not granted",
             Self::WrongGap(_) => "wrong gap",
             Self::Violation(_) => "violation",
         }
@@ -92,6 +100,10 @@ pub struct Verdict {
     pub gaps: BTreeMap<String, usize>,
     /// Streams that were opened.
     pub connections: usize,
+    /// How often its grant was renewed.
+    pub renewed: usize,
+    /// How often its grant expired.
+    pub expired: usize,
     /// Its offences.
     pub offences: Vec<Offence>,
 }
@@ -157,7 +169,8 @@ impl fmt::Display for LedgerReport {
         writeln!(
             f,
             "ledger: {} acknowledged, {} unknown, {} not stored; {} subscribers over {} connections: \
-             {} due = {} delivered + {} declared lost + {} missing; {} maybe; gaps {:?}",
+             {} due = {} delivered + {} declared lost + {} missing; {} maybe; gaps {:?}; \
+             grants {} renewed, {} expired",
             self.acknowledged,
             self.unknown,
             self.not_stored,
@@ -169,6 +182,8 @@ impl fmt::Display for LedgerReport {
             self.sum(|v| v.due - v.delivered - v.declared_lost),
             self.sum(|v| v.maybe),
             self.gaps(),
+            self.sum(|v| v.renewed),
+            self.sum(|v| v.expired),
         )?;
         for problem in self.problems.iter().take(MAX_NAMED) {
             writeln!(f, "  publishing: {problem}")?;

@@ -1,16 +1,24 @@
 //! A subscriber of the ledger: it stays for a while, disconnects in different ways, and reconnects to any broker with its cursor.
 //! It records what it receives and judges nothing.
 
-use std::{ops::ControlFlow, sync::Arc, time::Duration};
+use std::{
+    ops::ControlFlow,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use fastrand::Rng;
 use tokio::{
     sync::watch,
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{Fate, Observed, Phase, Plan, Published, Seen, Shared, Start, note, plan};
+use super::{
+    Fate, Observed, Phase, Plan, Published, Seen, Shared, Start,
+    credential::{Credential, Renewal, now},
+    note, plan,
+};
 use crate::{
     cursor::Cursor,
     filter::Filter,
@@ -22,6 +30,15 @@ use crate::{
 const SMALL_RECEIVE_BUFFER: u32 = 4096;
 /// How long a stream may take to send its first cursor, which is in its first bytes.
 const FIRST_ID_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long after the end of its grant an event may reach a subscriber that reads all the time, in milliseconds: the machine may have
+/// other things to do.
+const LATE_MS: i64 = 10_000;
+/// How much earlier than its grant a stream may end, in milliseconds.
+const EARLY_MS: i64 = 500;
+/// The share of clients that look at their token before they send it. The others learn from the response that it has ended.
+const PRUDENT: f64 = 0.7;
+/// The share of notices that a client renews its grant at.
+const RENEWS: f64 = 0.6;
 /// Longer than any phase of a run.
 const FOREVER: Duration = Duration::from_secs(86_400);
 
@@ -33,10 +50,23 @@ struct Manner {
     slow: bool,
 }
 
+/// When the grant of an open stream ends, in milliseconds since 1970. A renewal may not have reached the broker of the stream in time,
+/// so that there is an earliest and a latest end.
+#[derive(Clone, Copy)]
+struct GrantEnd {
+    earliest: i64,
+    latest: i64,
+}
+
 struct Subscriber {
     shared: Arc<Shared>,
     rng: Rng,
     manner: Manner,
+    credential: Option<Credential>,
+    /// That of the current connection.
+    grant_end: Option<GrantEnd>,
+    /// The broker of the current connection.
+    broker: usize,
     phase: watch::Receiver<Phase>,
     cursor: Option<String>,
     /// Whether the current connection has sent a cursor.
@@ -49,7 +79,12 @@ pub(super) async fn run(shared: Arc<Shared>, index: usize) -> Observed {
     let mut rng = shared.plan.rng(2, index);
     let plan = &shared.plan;
     let unfiltered = rng.f64() < plan.unfiltered;
-    let filter = if unfiltered { Filter::default() } else { plan::random_filter(&mut rng) };
+    let mut filter = if unfiltered { Filter::default() } else { plan::random_filter(&mut rng) };
+    let issuer = plan.issuer.as_ref().filter(|_| rng.f64() < plan.granted);
+    let credential = issuer.map(|issuer| Credential::draw(issuer, &mut rng));
+    if let Some(credential) = &credential {
+        plan::narrow(&mut filter, credential.granted());
+    }
     let manner = manner(&mut rng, plan);
     let mut phase = shared.phase.subscribe();
     let arrive = plan::exponential(&mut rng, plan.arrive);
@@ -59,11 +94,19 @@ pub(super) async fn run(shared: Arc<Shared>, index: usize) -> Observed {
     }
     let start =
         plan::random_start(&mut rng, plan.retained, shared.began.elapsed(), &shared.cursors());
-    let name = format!("subscriber {index:03} ({start:?}, {manner:?})");
-    let observed = Observed { name, filter, start, seen: Vec::new() };
-    let has_cursor = false;
-    let mut subscriber =
-        Subscriber { shared, rng, manner, phase, cursor: None, has_cursor, observed };
+    let name = format!("subscriber {index:03} ({start:?}, {manner:?}, {filter:?})");
+    let mut subscriber = Subscriber {
+        shared,
+        rng,
+        manner,
+        credential,
+        grant_end: None,
+        broker: 0,
+        phase,
+        cursor: None,
+        has_cursor: false,
+        observed: Observed { name, filter, start, seen: Vec::new() },
+    };
     while subscriber.connection().await.is_continue() {
         // As a browser waits for `retry:`, but shorter.
         let pause = plan::exponential(&mut subscriber.rng, Duration::from_millis(60));
@@ -79,10 +122,17 @@ impl Subscriber {
     /// Serves one connection. Breaks when the run is over for this subscriber.
     async fn connection(&mut self) -> ControlFlow<()> {
         let broker = self.rng.usize(..self.shared.urls.len());
+        self.broker = broker;
+        if let Some(credential) = self.credential.as_mut().filter(|c| c.has_ended())
+            && self.rng.f64() < PRUDENT
+        {
+            credential.refresh(&mut self.rng);
+        }
         let request = match self.request(broker) {
             Ok(request) => request,
             Err(error) => return self.end(format!("{error:#}")),
         };
+        let had_ended = self.credential.as_ref().is_some_and(Credential::has_ended);
         let opened = tokio::select! {
             opened = EventStream::open(request) => opened,
             () = stopped(&mut self.phase) => return ControlFlow::Break(()),
@@ -90,14 +140,21 @@ impl Subscriber {
         let mut stream = match opened {
             Ok(stream) => stream,
             Err(error) => {
-                // A final refusal is a violation. A broker that is down is expected.
-                let fault = error.downcast_ref::<Refused>().filter(|refused| refused.status < 500);
-                if let Some(refused) = fault {
-                    self.observed.seen.push(Seen::Violation(refused.to_string()));
-                }
-                return self.end(format!("{error:#}"));
+                let why = match error.downcast_ref::<Refused>() {
+                    Some(refused) if self.is_expiry(refused) => note::EXPIRED.to_owned(),
+                    _ => format!("{error:#}"),
+                };
+                return self.end(why);
             }
         };
+        if had_ended {
+            let text = "a token that had ended opened a stream".to_owned();
+            self.observed.seen.push(Seen::Violation(text));
+        }
+        self.grant_end = self.credential.as_ref().map(|credential| {
+            let end = credential.end();
+            GrantEnd { earliest: end, latest: end }
+        });
         let at = self.shared.began.elapsed();
         self.observed.seen.push(Seen::Opened { at, broker });
         self.has_cursor = false;
@@ -126,6 +183,7 @@ impl Subscriber {
                     return ControlFlow::Continue(());
                 }
                 event = stream.next() => match event {
+                    Ok(Some(event)) if self.is_notice(&event) => self.answer(&event).await,
                     Ok(Some(event)) => self.take(&event),
                     Ok(None) => return self.end("closed".to_owned()),
                     Err(error) if error.is::<reqwest::Error>() || error.is::<std::io::Error>() => {
@@ -158,7 +216,7 @@ impl Subscriber {
             last_event_id: self.cursor.clone(),
             version: self.manner.version,
             receive_buffer: self.manner.receive_buffer,
-            headers: Vec::new(),
+            headers: self.credential.iter().map(Credential::header).collect(),
         })
     }
 
@@ -186,12 +244,104 @@ impl Subscriber {
             self.cursor = Some(id.clone());
             self.has_cursor = true;
         }
-        self.observed.seen.push(seen);
+        self.observed.seen.extend(self.at_wrong_time(&seen));
+        self.record(seen);
+    }
+
+    /// The violation, if something comes after the grant of the stream, or its end before that.
+    fn at_wrong_time(&self, seen: &Seen) -> Option<Seen> {
+        let after = |time: i64| now() - time;
+        let text = match (seen, self.grant_end) {
+            (Seen::Event { .. }, Some(end)) if !self.manner.slow && after(end.latest) > LATE_MS => {
+                format!("an event came {} ms after the end of the grant", after(end.latest))
+            }
+            (Seen::Ended(why), Some(end))
+                if why == note::EXPIRED && after(end.earliest) < -EARLY_MS =>
+            {
+                format!("expired {} ms before the end of the grant", -after(end.earliest))
+            }
+            (Seen::Ended(why), None) if why == note::EXPIRED => "no grant could expire".to_owned(),
+            (Seen::Ended(why), _) if why.contains("revoked") || why.contains("grant-changed") => {
+                format!("{why}, but the grant is the same")
+            }
+            _ => return None,
+        };
+        Some(Seen::Violation(text))
+    }
+
+    /// Whether a refusal is that of a token that has ended; the client has another one then. Other final refusals are violations. A
+    /// broker that is down is expected.
+    fn is_expiry(&mut self, refused: &Refused) -> bool {
+        let says = |text: &str| refused.body.contains(text);
+        match &mut self.credential {
+            Some(credential)
+                if refused.status == 401
+                    && credential.has_ended()
+                    && says("\"check\":\"expired\"") =>
+            {
+                credential.refresh(&mut self.rng);
+                return true;
+            }
+            // Other clients at this address have sent tokens that had ended.
+            Some(_) if refused.status == 429 && says("too-many-refusals") => {}
+            _ if refused.status < 500 => {
+                self.observed.seen.push(Seen::Violation(refused.to_string()));
+            }
+            _ => {}
+        }
+        false
+    }
+
+    /// Whether the event tells a client with a grant that this will end.
+    fn is_notice(&self, event: &Event) -> bool {
+        self.credential.is_some() && event.event_type == "eventcast.expiring"
+    }
+
+    /// Answers the notice: renews the grant at any broker, or lets it expire.
+    async fn answer(&mut self, notice: &Event) {
+        let (Some(credential), Some(end)) = (&mut self.credential, &mut self.grant_end) else {
+            return;
+        };
+        if self.rng.f64() >= RENEWS {
+            return;
+        }
+        let broker = self.rng.usize(..self.shared.urls.len());
+        let url = notice.json().and_then(|json| {
+            let path = json["renew"].as_str().context("a notice without a path")?;
+            Ok(reqwest::Url::parse(&self.shared.urls[broker])?.join(path)?)
+        });
+        let renewal = match url {
+            Ok(url) => credential.renew(url.as_str(), &mut self.rng).await,
+            Err(error) => Renewal::Wrong(format!("{error:#}: {:?}", notice.raw)),
+        };
+        end.latest = credential.end(); // also a renewal that is not confirmed may count
+        match renewal {
+            Renewal::Moved(to) => {
+                // It counts at once at the broker of the stream, if the grant has not ended meanwhile.
+                if broker == self.broker && now() < end.earliest {
+                    end.earliest = to;
+                }
+                self.record(Seen::Renewed);
+            }
+            Renewal::Unavailable => {}
+            Renewal::Wrong(text) => self.record(Seen::Violation(text)),
+        }
     }
 
     fn end(&mut self, why: String) -> ControlFlow<()> {
-        self.observed.seen.push(Seen::Ended(why));
+        self.record(Seen::Ended(why));
         ControlFlow::Continue(())
+    }
+
+    /// Adds to the record, and counts what happens to grants.
+    fn record(&mut self, seen: Seen) {
+        match &seen {
+            Seen::Ended(why) if why == note::EXPIRED => &self.shared.expired,
+            Seen::Renewed => &self.shared.renewed,
+            _ => return self.observed.seen.push(seen),
+        }
+        .fetch_add(1, Relaxed);
+        self.observed.seen.push(seen);
     }
 
     /// Whether the last event of the run has arrived. Cursors are compared by position, not as text: a subscriber that started

@@ -1,13 +1,14 @@
 //! A cluster of three NATS servers with three replicas: servers are killed and paused, and leaders step down, one at a time, so
 //! that a quorum always remains. Three brokers and three hundred subscribers lose nothing and receive nothing twice.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
 use eventcast_crds::config::BrokerConfig;
 use eventcast_tests::{
     broker::Broker,
     init_tracing,
+    issuer::Issuer,
     ledger::{Ledger, Plan},
     nats::NatsCluster,
 };
@@ -32,12 +33,14 @@ enum Fault {
 async fn a_cluster_under_faults_loses_nothing() -> Result<()> {
     init_tracing();
     let mut cluster = NatsCluster::start(3).await?;
+    let issuer = Arc::new(Issuer::new()?);
     let mut brokers = Vec::new();
     for tail in [65_536, 256, 32] {
         let config = |config: &mut BrokerConfig| {
             config.memory.tail_events = tail;
             config.channels[0].retention.replicas = 3;
             config.channels[0].delivery.from = "last:20".into();
+            config.channels[0].access.tokens = vec![issuer.trusted()];
         };
         brokers.push(Broker::start(&cluster.urls().join(","), config).await?);
     }
@@ -46,6 +49,7 @@ async fn a_cluster_under_faults_loses_nothing() -> Result<()> {
         subscribers: 300,
         publish_every: Duration::from_millis(100),
         stay: Duration::from_secs(8),
+        issuer: Some(issuer),
         ..Plan::default()
     };
     let mut rng = fastrand::Rng::with_seed(plan.seed);

@@ -1,13 +1,14 @@
 //! The log itself changes: it is recreated, restored to an older state, or overtaken by retention; and brokers are killed.
 //! Subscribers that missed events are told so, with the exact count if it can be known; the others miss nothing.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use eventcast_crds::config::BrokerConfig;
 use eventcast_tests::{
     broker::Broker,
     eventually, http, init_tracing,
+    issuer::Issuer,
     ledger::{Fate, Ledger, Observed, Plan, Published, Seen, Start, World, judge},
     nats::NatsServer,
     sse::{EventStream, Subscribe},
@@ -16,10 +17,17 @@ use eventcast_tests::{
 const STREAM: &str = "SSE_default_demo";
 const WAIT_TIMEOUT: Duration = Duration::from_secs(40);
 
-async fn brokers<const N: usize>(nats: &NatsServer, tails: [usize; N]) -> Result<Vec<Broker>> {
+async fn brokers<const N: usize>(
+    nats: &NatsServer,
+    issuer: &Issuer,
+    tails: [usize; N],
+) -> Result<Vec<Broker>> {
     let mut brokers = Vec::new();
     for tail in tails {
-        let config = |config: &mut BrokerConfig| config.memory.tail_events = tail;
+        let config = |config: &mut BrokerConfig| {
+            config.memory.tail_events = tail;
+            config.channels[0].access.tokens = vec![issuer.trusted()];
+        };
         brokers.push(Broker::start(&nats.url(), config).await?);
     }
     Ok(brokers)
@@ -32,9 +40,10 @@ fn urls(brokers: &[Broker]) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_recreated_stream_is_declared_and_read_from_its_beginning() -> Result<()> {
     init_tracing();
-    let nats = NatsServer::start().await?;
-    let brokers = brokers(&nats, [65_536, 32]).await?;
-    let plan = Plan { subscribers: 60, arrive: Duration::from_millis(300), ..Plan::default() };
+    let (nats, issuer) = (NatsServer::start().await?, Arc::new(Issuer::new()?));
+    let brokers = brokers(&nats, &issuer, [65_536, 32]).await?;
+    let arrive = Duration::from_millis(300);
+    let plan = Plan { subscribers: 60, arrive, issuer: Some(issuer), ..Plan::default() };
     let ledger = Ledger::start(plan, urls(&brokers));
     for _ in 0..2 {
         ledger.progress(200, WAIT_TIMEOUT).await?;
@@ -54,9 +63,10 @@ async fn a_recreated_stream_is_declared_and_read_from_its_beginning() -> Result<
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_older_store_is_noticed_and_declared() -> Result<()> {
     init_tracing();
-    let mut nats = NatsServer::start().await?;
-    let brokers = brokers(&nats, [65_536, 32]).await?;
-    let ledger = Ledger::start(Plan { subscribers: 60, ..Plan::default() }, urls(&brokers));
+    let (mut nats, issuer) = (NatsServer::start().await?, Arc::new(Issuer::new()?));
+    let brokers = brokers(&nats, &issuer, [65_536, 32]).await?;
+    let plan = Plan { subscribers: 60, issuer: Some(issuer), ..Plan::default() };
+    let ledger = Ledger::start(plan, urls(&brokers));
     ledger.progress(300, WAIT_TIMEOUT).await?;
     nats.kill9()?;
     let older = nats.snapshot()?;
@@ -86,9 +96,10 @@ async fn an_older_store_is_noticed_and_declared() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_and_drained_brokers_lose_nothing() -> Result<()> {
     init_tracing();
-    let nats = NatsServer::start().await?;
-    let mut brokers = brokers(&nats, [65_536, 256, 32]).await?;
-    let ledger = Ledger::start(Plan::default(), urls(&brokers));
+    let (nats, issuer) = (NatsServer::start().await?, Arc::new(Issuer::new()?));
+    let mut brokers = brokers(&nats, &issuer, [65_536, 256, 32]).await?;
+    let plan = Plan { issuer: Some(issuer), ..Plan::default() };
+    let ledger = Ledger::start(plan, urls(&brokers));
     for round in 0..6 {
         ledger.progress(100, WAIT_TIMEOUT).await?;
         let broker = &mut brokers[round % 3];
@@ -187,8 +198,8 @@ async fn pages_of_the_lost_log_are_not_given_for_the_present_one() -> Result<()>
     const KEPT: usize = 100;
     const ALL: usize = 600; // two full pages and a bit
     init_tracing();
-    let mut nats = NatsServer::start_with("1s").await?;
-    let brokers = brokers(&nats, [32]).await?;
+    let (mut nats, issuer) = (NatsServer::start_with("1s").await?, Issuer::new()?);
+    let brokers = brokers(&nats, &issuer, [32]).await?;
     let broker = &brokers[0];
     let publish = async |kind: &str, numbers: std::ops::Range<usize>| -> Result<()> {
         let lines = numbers.map(|number| format!("{{\"data\":\"{kind} {number}\"}}\n"));

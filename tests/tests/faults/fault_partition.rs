@@ -1,13 +1,14 @@
 //! Brokers that cannot reach a running NATS server, because their connection is cut or frozen. They lose nothing, and they learn
 //! what changed meanwhile, even that the log is another one, before they tell clients anything about it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use eventcast_crds::config::BrokerConfig;
 use eventcast_tests::{
     broker::Broker,
     eventually, http, init_tracing,
+    issuer::Issuer,
     ledger::{Ledger, Plan},
     link::Link,
     nats::NatsServer,
@@ -26,19 +27,21 @@ const TAILS: [usize; 3] = [65_536, 256, 32];
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn brokers_that_lose_sight_of_the_server_lose_nothing() -> Result<()> {
     init_tracing();
-    let nats = NatsServer::start().await?;
+    let (nats, issuer) = (NatsServer::start().await?, Arc::new(Issuer::new()?));
     let (mut links, mut brokers) = (Vec::new(), Vec::new());
     for tail in TAILS {
         let link = Link::to(&nats.url()).await?;
         let config = |config: &mut BrokerConfig| {
             config.memory.tail_events = tail;
             config.channels[0].delivery.from = "-2s".into();
+            config.channels[0].access.tokens = vec![issuer.trusted()];
         };
         brokers.push(Broker::start(&link.url(), config).await?);
         links.push(link);
     }
     let urls = brokers.iter().map(|broker| broker.events_url("")).collect();
-    let ledger = Ledger::start(Plan::default(), urls);
+    let plan = Plan { issuer: Some(issuer), ..Plan::default() };
+    let ledger = Ledger::start(plan, urls);
     for (round, link) in links.iter().cycle().take(9).enumerate() {
         ledger.progress(60, WAIT_TIMEOUT).await?;
         if round % 2 == 0 {

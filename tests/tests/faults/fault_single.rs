@@ -3,13 +3,14 @@
 //!
 //! The three brokers keep tails of different sizes, so that the same faults meet readers of the tail and of pages.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
 use eventcast_crds::config::BrokerConfig;
 use eventcast_tests::{
     broker::Broker,
     init_tracing,
+    issuer::Issuer,
     ledger::{Ledger, Plan},
     nats::NatsServer,
 };
@@ -24,17 +25,19 @@ const KILLS: u32 = 5;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_killed_five_times_loses_nothing() -> Result<()> {
     init_tracing();
-    let mut nats = NatsServer::start().await?;
+    let (mut nats, issuer) = (NatsServer::start().await?, Arc::new(Issuer::new()?));
     let mut brokers = Vec::new();
     for tail in TAILS {
         let config = |config: &mut BrokerConfig| {
             config.memory.tail_events = tail;
             config.channels[0].delivery.from = "last:5".into();
+            config.channels[0].access.tokens = vec![issuer.trusted()];
         };
         brokers.push(Broker::start(&nats.url(), config).await?);
     }
     let urls = brokers.iter().map(|broker| broker.events_url("")).collect();
-    let ledger = Ledger::start(Plan::default(), urls);
+    let plan = Plan { issuer: Some(issuer), ..Plan::default() };
+    let ledger = Ledger::start(plan, urls);
     for kill in 0..KILLS {
         ledger.progress(150, WAIT_TIMEOUT).await?;
         nats.kill9()?;

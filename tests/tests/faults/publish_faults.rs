@@ -10,8 +10,9 @@ use eventcast_tests::{
     eventually,
     http::{Answer, Publish, Version, client, publish, publish_retrying},
     init_tracing,
+    issuer::{Issuer, bearer, request, subscribe},
     nats::NatsServer,
-    sse::EventStream,
+    sse::{EventStream, Subscribe},
 };
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -60,15 +61,20 @@ async fn make_stream(nats: &NatsServer, change: impl FnOnce(&mut Config)) -> Res
 #[tokio::test]
 async fn without_nats_nothing_is_stored_and_no_client_is_cut_off() -> Result<()> {
     init_tracing();
-    let mut nats = NatsServer::start().await?;
+    let (mut nats, issuer) = (NatsServer::start().await?, Issuer::new()?);
     let broker = Broker::start(&nats.url(), |config| {
         config.channels[0].delivery.heartbeat_seconds = 1;
+        config.channels[0].access.tokens = vec![issuer.trusted()];
     })
     .await?;
     let url = broker.events_url("");
     let mut stream = EventStream::connect(&broker.events_url("heartbeat=event"), None).await?;
+    let token = issuer.token("ann", 6, json!({}));
+    let mut granted = subscribe(&url, &token, Version::Http1).await?;
     publish(&url, "before", &[]).await?;
-    assert_eq!(stream.next_data(WAIT_TIMEOUT).await?.data, "before");
+    for stream in [&mut stream, &mut granted] {
+        assert_eq!(stream.next_data(WAIT_TIMEOUT).await?.data, "before");
+    }
     nats.kill9()?;
     eventually("the broker has noticed", WAIT_TIMEOUT, || async {
         let lost = broker.metric("eventcast_nats_connected", &[]).await? == 0.0;
@@ -86,8 +92,24 @@ async fn without_nats_nothing_is_stored_and_no_client_is_cut_off() -> Result<()>
     for _ in 0..2 {
         stream.next_of("eventcast.heartbeat", WAIT_TIMEOUT).await?;
     }
+    // A grant cannot be renewed, but ends, and begins anew with another token: that is known without NATS.
+    let notice = granted.next_of("eventcast.expiring", WAIT_TIMEOUT).await?.json()?;
+    let renew = broker.url(notice["renew"].as_str().context("no path")?);
+    let renewed = request("POST", &renew, &issuer.user("ann"), None).await?;
+    is_problem(&renewed, 503, "unavailable");
+    can_be_repeated_later(&renewed);
+    let closing = granted.next_of("eventcast.closing", WAIT_TIMEOUT).await?;
+    assert_eq!(closing.json()?["reason"], "expired");
+    let last_event_id = granted.cursor().map(str::to_owned);
+    let old = granted.reconnect().await.err().context("a token that has ended")?;
+    assert!(old.to_string().contains("\"check\":\"expired\""), "{old}");
+    let headers = vec![bearer(&issuer.user("ann"))];
+    let again = Subscribe { url: url.clone(), last_event_id, headers, ..Subscribe::default() };
+    let mut granted = EventStream::open(again).await?;
+    granted.next_of("eventcast.cursor", WAIT_TIMEOUT).await?;
     nats.restart().await?;
     publish_retrying(std::slice::from_ref(&url), "after", &[], "k", WAIT_TIMEOUT).await?;
+    assert_eq!(granted.next_data(WAIT_TIMEOUT).await?.data, "after");
     loop {
         let event = stream.next_within(WAIT_TIMEOUT).await?;
         if event.event_type != "eventcast.heartbeat" {

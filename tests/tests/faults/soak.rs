@@ -17,6 +17,7 @@ use eventcast_tests::{
     cursor::Cursor,
     http::{Answer, Version, client},
     init_tracing,
+    issuer::Issuer,
     ledger::{Ledger, Plan},
     nats::NatsServer,
     sse::EventStream,
@@ -204,12 +205,15 @@ async fn events_that_the_log_has_dropped_are_never_served() -> Result<()> {
     init_tracing();
     let seconds = std::env::var("SOAK_SECONDS").ok().map_or(Ok(1800), |text| text.parse())?;
     let until = Instant::now() + Duration::from_secs(seconds);
-    let nats = NatsServer::start_with("1s").await?;
+    let (nats, issuer) = (NatsServer::start_with("1s").await?, Arc::new(Issuer::new()?));
     let mut brokers = Vec::new();
     for tail in [65_536, 64] {
         let config = |config: &mut BrokerConfig| {
             config.memory.tail_events = tail;
             config.channels = CHANNELS.iter().map(|name| channel(name)).collect();
+            for channel in &mut config.channels {
+                channel.access.tokens = vec![issuer.trusted()];
+            }
         };
         brokers.push(Broker::start(&nats.url(), config).await?);
     }
@@ -218,7 +222,13 @@ async fn events_that_the_log_has_dropped_are_never_served() -> Result<()> {
         let log = nats.jetstream().await?.get_stream(format!("SSE_default_{name}")).await?;
         let of = |broker: &Broker| broker.url(&format!("/channels/default/{name}/events"));
         let urls: Vec<_> = brokers.iter().map(of).collect();
-        let plan = Plan { subscribers: 20, publishers: 3, retained: false, ..Plan::default() };
+        let plan = Plan {
+            subscribers: 20,
+            publishers: 3,
+            retained: false,
+            issuer: Some(Arc::clone(&issuer)),
+            ..Plan::default()
+        };
         ledgers.push(Ledger::start(plan, urls.clone()));
         let one = Arc::new(Soaked {
             name,

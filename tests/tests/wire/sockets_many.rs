@@ -294,7 +294,7 @@ async fn each_gets_its_own_and_the_counts_balance() -> Result<()> {
         let broker = BrokerWithNats::with_shards(shards, |_| {}).await?;
         let topics = |t: &[&str]| Filter {
             topics: t.iter().map(|t| (*t).to_owned()).collect(),
-            types: Vec::new(),
+            ..Filter::default()
         };
         let mut filters = vec![
             Filter::default(),

@@ -59,7 +59,11 @@ impl<'a> Reading<'a> {
             Seen::Gap { requested, resumed, lost, reason } => {
                 self.gap(requested.as_deref(), resumed, *lost, reason);
             }
-            Seen::Opened { .. } | Seen::Ended(_) | Seen::Left | Seen::Violation(_) => {}
+            Seen::Opened { .. }
+            | Seen::Renewed
+            | Seen::Ended(_)
+            | Seen::Left
+            | Seen::Violation(_) => {}
         }
     }
 
@@ -93,7 +97,10 @@ impl<'a> Reading<'a> {
             }
         };
         if let Some(event) = event {
-            if !event.passes(self.filter) {
+            if !self.filter.grants(event.topic.as_deref()) {
+                let topic = event.topic.clone().unwrap_or_default();
+                self.offend(Offence::NotGranted { number, topic });
+            } else if !event.passes(self.filter) {
                 let why =
                     format!("{:?} {:?} does not pass {:?}", event.topic, event.kind, self.filter);
                 self.offend(unexpected(why));

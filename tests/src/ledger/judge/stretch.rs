@@ -74,7 +74,7 @@ fn opened(seen: &[Seen]) -> Duration {
         match seen {
             Seen::Opened { at, .. } => opened = *at,
             Seen::Ended(_) => opened = Duration::MAX,
-            Seen::Violation(_) => {}
+            Seen::Renewed | Seen::Violation(_) => {}
             Seen::Event { .. } | Seen::Cursor(_) | Seen::Gap { .. } | Seen::Left => break,
         }
     }

@@ -40,7 +40,8 @@ fn gap(requested: Option<String>, resumed: String, lost: Option<u64>, reason: &s
 }
 
 fn verdict_of(world: World, start: Start, topics: &[&str], seen: Vec<Seen>) -> Verdict {
-    let filter = Filter { topics: topics.iter().map(|&t| t.to_owned()).collect(), types: vec![] };
+    let filter =
+        Filter { topics: topics.iter().map(|&t| t.to_owned()).collect(), ..Filter::default() };
     let observed = Observed { name: "s".into(), filter, start, seen };
     judge(world, &[observed]).verdicts.remove(0)
 }
@@ -84,6 +85,29 @@ fn an_erased_event_is_not_missed_but_may_have_come() {
     seen.remove(4);
     let found = verdict_of(world, Start::Earliest, &[], seen).offences;
     assert_eq!(found, [Offence::Missing { number: 4, sequence: 5 }]);
+}
+
+#[test]
+fn an_event_that_was_not_granted_is_found_and_none_is_missed() {
+    let world = World { published: published("e", 0, 0, 9), cuts: vec![] };
+    let filter = Filter { granted: vec!["a".into()], ..Filter::default() };
+    let judged = |seen: Vec<Seen>| {
+        let observed =
+            Observed { name: "s".into(), filter: filter.clone(), start: Start::Earliest, seen };
+        judge(world.clone(), &[observed]).verdicts.remove(0)
+    };
+    let granted = |seen: &Seen| !matches!(seen, Seen::Event { number, .. } if number % 3 == 1);
+    let mut seen: Vec<Seen> = all_nine().into_iter().filter(granted).collect();
+    seen.insert(2, Seen::Renewed);
+    seen.push(Seen::Ended(note::EXPIRED.into()));
+    let verdict = judged(seen.clone());
+    assert_eq!(verdict.offences, []);
+    assert_eq!((verdict.due, verdict.delivered), (6, 6));
+    assert_eq!((verdict.renewed, verdict.expired), (1, 1));
+    seen.remove(4);
+    assert_eq!(judged(seen).offences, [Offence::Missing { number: 3, sequence: 4 }]);
+    let not_granted = |number| Offence::NotGranted { number, topic: "b".into() };
+    assert_eq!(judged(all_nine()).offences, [1, 4, 7].map(not_granted));
 }
 
 #[test]
