@@ -99,7 +99,7 @@ e2e: ## The chart on a real cluster: the one of KUBECONFIG, or one of its own (r
 
 docs: ## Write generated files again: documents, definition, goldens
 	@$(TOOLS) helm cargo-nextest
-	@UPDATE=1 $(NEXTEST) --test chart --lib -E 'test(/^(generated|chart|chart_security)::/) + package(eventcast-operator) & test(build)'
+	@UPDATE=1 $(NEXTEST) --test chart --lib -E 'test(/^(generated|chart|chart_security)::/) + package(eventcast-operator) & test(golden)'
 
 clean: ## Remove what was built
 	@$(CARGO) clean

@@ -7,6 +7,7 @@ mod api_keys;
 pub(crate) mod audit;
 mod authenticate;
 mod cache;
+mod certificates;
 mod credential;
 mod grant;
 mod jwt;

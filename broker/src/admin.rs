@@ -63,9 +63,11 @@ fn status(broker: &Broker) -> BrokerStatus {
             access: open.access().problems(),
         }
     });
+    let certificates = broker.certificates.as_ref();
     BrokerStatus {
         version: env!("CARGO_PKG_VERSION").into(),
         channels: reports.collect(),
-        certificate: broker.certificates.as_ref().and_then(|certificates| certificates.problem()),
+        certificate: certificates.and_then(|certificates| certificates.problem()),
+        client_authorities: certificates.and_then(|certificates| certificates.problem_of_clients()),
     }
 }

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "Text", into = "Text")]
 pub(crate) struct Identity {
-    /// Who says so: the `iss` of a token, `api-keys`, or `kubernetes`.
+    /// Who says so: the `iss` of a token, `api-keys`, `kubernetes`, or `certificates`.
     pub(crate) issuer: Arc<str>,
     /// The name of the client there.
     pub(crate) subject: Arc<str>,

@@ -4,13 +4,15 @@ use std::{net::IpAddr, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::sockets::Connection;
+use crate::{sockets::Connection, tls::ClientCertificate};
 
 /// The context of one request.
 #[derive(Clone)]
 pub(crate) struct RequestContext {
     /// The other end of the connection, or the client that the PROXY protocol names.
     pub(crate) peer: IpAddr,
+    /// The certificate that the client has presented, if it has one.
+    pub(crate) certificate: Option<Arc<ClientCertificate>>,
     /// The connection that the request came on.
     pub(crate) connection: Arc<Connection>,
     /// Ends what carries the response: the connection of HTTP/1.1, the stream of HTTP/2. A body that is not polled cannot end

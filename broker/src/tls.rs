@@ -1,16 +1,19 @@
 //! TLS of the public listener, over the *unbuffered* API of rustls: the state of a connection holds no buffers, so that an idle
 //! subscriber costs little, and a shard can encrypt into memory of its own (docs/adr/0017).
 //!
-//! [`certificates`] watches the files, [`key_pair`] checks what they contain, [`session`] is the state of one connection without its
-//! socket, and [`stream`] gives it a socket, for hyper.
+//! [`certificates`] watches the files, [`key_pair`] and [`authorities`] check what they contain, [`session`] is the state of one connection
+//! without its socket, [`stream`] gives it a socket, for hyper, and [`client_certificate`] is what its client has presented.
 
+mod authorities;
 mod certificates;
+mod client_certificate;
 mod key_pair;
 mod session;
 mod stream;
 mod x509;
 
 pub(crate) use certificates::Certificates;
+pub(crate) use client_certificate::ClientCertificate;
 pub(crate) use session::{MAX_RECORD, Received, Session};
 pub(crate) use stream::{AcceptError, TlsState, TlsStream};
 
@@ -28,7 +31,7 @@ pub(crate) async fn check(tls: &config::Tls) -> Vec<String> {
         let content = tokio::fs::read(path).await;
         content.map_err(|e| format!("tls.{key}: failed to read {}: {e}", path.display()))
     };
-    match (
+    let mut problems = match (
         read(&tls.certificate_file, "certificateFile").await,
         read(&tls.key_file, "keyFile").await,
     ) {
@@ -40,5 +43,12 @@ pub(crate) async fn check(tls: &config::Tls) -> Vec<String> {
             Err(error) => vec![format!("tls: {error}")],
         },
         (chain, key) => [chain.err(), key.err()].into_iter().flatten().collect(),
+    };
+    if let Some(file) = &tls.client_ca_file {
+        let parsed = read(file, "clientCaFile").await.and_then(|pem| {
+            authorities::parse(&pem).map_err(|error| format!("tls.clientCaFile: {error}"))
+        });
+        problems.extend(parsed.err());
     }
+    problems
 }

@@ -20,6 +20,9 @@ pub struct BrokerStatus {
     /// What is wrong with the certificate of the public listener.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<AccessProblem>,
+    /// What is wrong with the certificate authorities of clients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_authorities: Option<AccessProblem>,
 }
 
 /// The state of one channel in a broker.
@@ -112,7 +115,7 @@ mod tests {
             access: Vec::new(),
         };
         let channels = vec![report];
-        let status = BrokerStatus { version: "1.2.3".into(), channels, certificate: None };
+        let status = BrokerStatus { version: "1.2.3".into(), channels, ..BrokerStatus::default() };
         let text = r#"{"version":"1.2.3","channels":[{"channel":"shop/orders","subscribers":3,"catchingUp":1,"live":true}]}"#;
         assert_eq!(serde_json::to_string(&status).unwrap(), text);
     }

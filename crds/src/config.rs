@@ -4,6 +4,7 @@
 //! [`load`](load::load) parses a file with its overrides, and [`BrokerConfig::problems`] validates it.
 
 mod access;
+mod certificates;
 mod channel;
 pub mod load;
 mod nats_secret;
@@ -15,6 +16,7 @@ pub use access::{
     Access, Action, Algorithm, ApiKeys, Cookie, KubernetesAccess, ManageRule, PublishRule, Quota,
     SubscribeRule, Tickets, TokenIssuer,
 };
+pub use certificates::CertificateRule;
 pub use channel::{ChannelConfig, Delivery, Publishing, Retention, Storage, valid_label};
 pub use origin::{Authority, Origin, OriginPattern};
 pub use tls::{Alpn, Tls, TlsVersion};

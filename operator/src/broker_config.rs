@@ -23,6 +23,9 @@ use crate::{
 /// Name of the configuration file, which is also its key in the ConfigMap.
 pub const CONFIG_FILE: &str = "broker.yaml";
 
+/// Name of the file with the certificate authorities of clients, in the folder of the certificate.
+pub const CLIENT_CA_FILE: &str = "client-ca.crt";
+
 /// Time for load balancers to notice that a broker is no longer ready.
 const SHUTDOWN_DELAY_SECONDS: u64 = 5;
 /// Time for requests in progress after the last stream was closed.
@@ -51,6 +54,7 @@ fn access(spec: &AccessSpec) -> Access {
         tokens: spec.tokens.iter().map(token_issuer).collect(),
         kubernetes: spec.kubernetes.clone(),
         api_keys: api_keys.map(|_| ApiKeys { folder: API_KEYS_FOLDER.into() }),
+        certificates: spec.certificates.clone(),
         cookie: spec.cookie.clone(),
         tickets: spec.tickets.clone(),
         quotas: spec.quotas.clone(),
@@ -93,6 +97,7 @@ fn tls(spec: &TlsSpec) -> Tls {
     Tls {
         certificate_file: folder.join("tls.crt"),
         key_file: folder.join("tls.key"),
+        client_ca_file: spec.client_ca_secret.as_ref().map(|_| folder.join(CLIENT_CA_FILE)),
         min_version: spec.min_version,
         alpn: spec.alpn.clone(),
         plaintext: spec.plaintext,

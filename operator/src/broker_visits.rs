@@ -148,7 +148,13 @@ async fn request_report(http: &Http, url: &str, channel: &str) -> Option<Report>
     let report = status.channel(channel)?;
     Some(Report {
         subscribers: i64::try_from(report.subscribers).ok()?,
-        problems: report.access.iter().chain(&status.certificate).cloned().collect(),
+        problems: report
+            .access
+            .iter()
+            .chain(&status.certificate)
+            .chain(&status.client_authorities)
+            .cloned()
+            .collect(),
     })
 }
 

@@ -1,4 +1,5 @@
-//! TLS: certificates for brokers, and clients that trust them. All certificates of a process come from one authority.
+//! TLS: certificates for brokers, and clients that trust them. All brokers of a process have certificates of one authority; clients may have
+//! those of any.
 //!
 //! A broker that serves TLS alone registers its address, and every client of the harness then uses TLS for it. So a suite runs over TLS without a
 //! change: `EVENTCAST_TEST_TLS=1`.
@@ -6,7 +7,7 @@
 mod issue;
 mod socket;
 
-pub use issue::{Issued, KeyFiles, authority};
+pub use issue::{Authority, Issued, KeyFiles, authority, authority_pem};
 pub use socket::Socket;
 
 use std::{
@@ -15,7 +16,13 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, crypto::ring, version};
+use rustls::{
+    ClientConfig, ConfigBuilder, RootCertStore, SupportedProtocolVersion,
+    client::{Resumption, WantsClientCert},
+    crypto::ring,
+    pki_types::{PrivateKeyDer, pem::PemObject as _},
+    version,
+};
 
 /// Versions of TLS that rustls has.
 pub const TLS_VERSIONS: [&SupportedProtocolVersion; 2] = [&version::TLS12, &version::TLS13];
@@ -52,14 +59,39 @@ pub fn client_config_of(
     alpn: &[&str],
     versions: &[&'static SupportedProtocolVersion],
 ) -> ClientConfig {
+    finish(builder(versions).with_no_client_auth(), alpn)
+}
+
+/// As [`client_config_of`], and presents `certificate`.
+///
+/// # Errors
+/// When it has no usable key.
+///
+/// # Panics
+/// When there is no version.
+pub fn client_config_with(
+    alpn: &[&str],
+    versions: &[&'static SupportedProtocolVersion],
+    certificate: &Issued,
+) -> anyhow::Result<ClientConfig> {
+    let key = PrivateKeyDer::from_pem_slice(certificate.key.as_bytes())?;
+    let config = builder(versions).with_client_auth_cert(vec![certificate.der.clone()], key)?;
+    Ok(finish(config, alpn))
+}
+
+fn builder(
+    versions: &[&'static SupportedProtocolVersion],
+) -> ConfigBuilder<ClientConfig, WantsClientCert> {
     let mut roots = RootCertStore::empty();
     roots.add(authority()).expect("our authority is valid");
-    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(versions)
         .expect("a version")
         .with_root_certificates(roots)
-        .with_no_client_auth();
+}
+
+fn finish(mut config: ClientConfig, alpn: &[&str]) -> ClientConfig {
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-    config.resumption = rustls::client::Resumption::disabled();
+    config.resumption = Resumption::disabled();
     config
 }

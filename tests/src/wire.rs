@@ -23,6 +23,7 @@ use crate::{
     eventually,
     http::{Answer, Head, Http1Connection, Publish, Version, client},
     nats::NatsServer,
+    tls::Socket,
 };
 
 /// Path of the events of the default channel.
@@ -184,13 +185,56 @@ impl RawResponse {
         body: &[u8],
     ) -> Result<Self> {
         if version == Version::Http2 {
-            let mut connection = Http2Connection::connect(address).await?;
-            let mut response = connection.request(method, target, headers, body).await?;
-            if let Source::Http2(_, owner) = &mut response.source {
-                *owner = Some(connection);
-            }
-            return Ok(response);
+            let connection = Http2Connection::connect(address).await?;
+            return Self::of_http2(connection, method, target, headers, body).await;
         }
+        let connection = Http1Connection::connect(address).await?;
+        Self::of_http1(connection, address, method, target, headers, body).await
+    }
+
+    /// As [`request`](Self::request), over a socket that is connected.
+    ///
+    /// # Errors
+    /// When no response arrives.
+    pub async fn over(
+        version: Version,
+        socket: Socket,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Self> {
+        if version == Version::Http2 {
+            let connection = Http2Connection::over(socket, &h2::client::Builder::new()).await?;
+            return Self::of_http2(connection, method, target, headers, body).await;
+        }
+        let address = socket.tcp().peer_addr()?.to_string();
+        let connection = Http1Connection::over(socket);
+        Self::of_http1(connection, &address, method, target, headers, body).await
+    }
+
+    async fn of_http2(
+        mut connection: Http2Connection,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Self> {
+        let mut response = connection.request(method, target, headers, body).await?;
+        if let Source::Http2(_, owner) = &mut response.source {
+            *owner = Some(connection);
+        }
+        Ok(response)
+    }
+
+    async fn of_http1(
+        mut connection: Http1Connection,
+        address: &str,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Self> {
         let mut text = format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\n");
         if !body.is_empty() {
             text += &format!("Content-Length: {}\r\n", body.len());
@@ -198,7 +242,6 @@ impl RawResponse {
         for (name, value) in headers {
             text += &format!("{name}: {value}\r\n");
         }
-        let mut connection = Http1Connection::connect(address).await?;
         connection.send([(text + "\r\n").as_bytes(), body].concat()).await?;
         let head = connection.read_head().await?;
         Ok(Self { head, source: Source::Http1(Box::new(connection)), buffer: Vec::new() })

@@ -3,17 +3,12 @@
 mod entry;
 mod form;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    io::ErrorKind,
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, io::ErrorKind, path::PathBuf, sync::Arc};
 
 use arc_swap::ArcSwap;
 use eventcast_crds::{
     broker_status::{AccessProblem, AccessReason},
-    config::ApiKeys,
+    config::{ApiKeys, Quota},
 };
 use tokio_util::sync::DropGuard;
 
@@ -39,7 +34,7 @@ const MAX_API_KEYS: usize = 1000;
 #[derive(Default)]
 struct Contents {
     /// By id. `None` is an entry that cannot be used, so that its key cannot be judged.
-    entries: HashMap<String, Option<(Entry, Arc<Grant>)>>,
+    entries: BTreeMap<String, Option<(Entry, Arc<Grant>)>>,
     problem: Option<(AccessReason, String)>,
 }
 
@@ -68,11 +63,11 @@ impl ApiKeyring {
         Arc::new(Self { folder, contents, _stop: stop.drop_guard() })
     }
 
-    /// The grant of `key`.
+    /// The grant of `key` in a channel with these `quotas`.
     ///
     /// # Errors
     /// It is no key of the channel, or has ended, or cannot be judged.
-    pub(super) fn verify(&self, key: &str) -> Result<Arc<Grant>, Denied> {
+    pub(super) fn verify(&self, key: &str, quotas: &[Quota]) -> Result<Arc<Grant>, Denied> {
         let id = form::id_of(key).ok_or_else(|| {
             let detail = "This is no API key of Eventcast: a character is wrong or missing. eventcast-broker key makes them.";
             Invalid::new("form", detail)
@@ -96,6 +91,10 @@ impl ApiKeyring {
             let detail = "The API key has expired (notAfter). Make a new one.";
             return Err(Invalid::new("expired", detail).of(id).into());
         }
+        // Without its class it would have no limit.
+        if unknown_class(grant, quotas).is_some() {
+            return Err(Denied::Unavailable("the quota of this API key is none of access.quotas"));
+        }
         Ok(Arc::clone(grant))
     }
 
@@ -104,11 +103,27 @@ impl ApiKeyring {
         self.contents.load().entries.len()
     }
 
-    /// What is wrong with the keys.
-    pub(super) fn problem(&self) -> Option<AccessProblem> {
-        let (reason, detail) = self.contents.load().problem.clone()?;
+    /// What is wrong with the keys, in a channel with these `quotas`.
+    pub(super) fn problem(&self, quotas: &[Quota]) -> Option<AccessProblem> {
+        let contents = self.contents.load();
+        let (reason, detail) = contents.problem.clone().or_else(|| {
+            let mut classes = contents
+                .entries
+                .iter()
+                .filter_map(|(id, entry)| Some((id, unknown_class(&entry.as_ref()?.1, quotas)?)));
+            let (id, class) = classes.next()?;
+            let path = self.folder.display();
+            let detail =
+                format!("cannot use {path}/{id}: its quota {class:?} is none of access.quotas");
+            Some((AccessReason::KeysInvalid, detail))
+        })?;
         Some(AccessProblem { what: "api keys".into(), reason, detail })
     }
+}
+
+/// The class of the quota of `grant`, if it is none of `quotas`.
+fn unknown_class<'a>(grant: &'a Grant, quotas: &[Quota]) -> Option<&'a str> {
+    grant.quota.as_deref().filter(|class| quotas.iter().all(|quota| quota.name != *class))
 }
 
 /// Reads the folder whenever it changes, for ever.
@@ -191,7 +206,7 @@ mod tests {
     }
 
     fn outcome(keyring: &ApiKeyring, key: &str) -> String {
-        match keyring.verify(key) {
+        match keyring.verify(key, &[]) {
             Ok(grant) => grant.identity.as_ref().unwrap().subject.to_string(),
             Err(Denied::Invalid(invalid)) => invalid.check.into(),
             Err(Denied::Unavailable(_)) => "unavailable".into(),
@@ -215,7 +230,7 @@ mod tests {
         assert_eq!(outcome(&keyring, &mint("c").unwrap().key), "unknown-key");
         assert_eq!(outcome(&keyring, &mint("broken").unwrap().key), "unavailable");
         assert_eq!(outcome(&keyring, "evk_a_x"), "form");
-        let problem = keyring.problem().unwrap();
+        let problem = keyring.problem(&[]).unwrap();
         assert_eq!(problem.reason, AccessReason::KeysInvalid);
         assert!(problem.detail.contains("keys/broken"), "{}", problem.detail);
     }
@@ -224,7 +239,21 @@ mod tests {
     fn without_any_entry_nothing_can_be_judged() {
         let keyring = keyring(&[]);
         assert_eq!(outcome(&keyring, &mint("a").unwrap().key), "unavailable");
-        assert_eq!(keyring.problem().unwrap().reason, AccessReason::SecretMissing);
+        assert_eq!(keyring.problem(&[]).unwrap().reason, AccessReason::SecretMissing);
+    }
+
+    #[test]
+    fn a_key_whose_class_is_unknown_is_reported_and_not_unlimited() {
+        let key = mint("a").unwrap();
+        let entry = format!(r#"{{"sha256":"{}","quota":"few"}}"#, key.sha256);
+        let keyring = keyring(&[("a", entry)]);
+        let few = [Quota { name: "few".into(), ..Quota::default() }];
+        assert_eq!(keyring.verify(&key.key, &few).unwrap().quota.as_deref(), Some("few"));
+        assert_eq!(keyring.problem(&few), None);
+        assert_eq!(outcome(&keyring, &key.key), "unavailable");
+        let problem = keyring.problem(&[]).unwrap();
+        assert_eq!(problem.reason, AccessReason::KeysInvalid);
+        assert!(problem.detail.contains(r#"keys/a: its quota "few""#), "{}", problem.detail);
     }
 
     /// The time of a refusal must not tell how much of a guess is right.
@@ -244,7 +273,7 @@ mod tests {
             for (best, guess) in fastest.iter_mut().zip(&guesses) {
                 let began = tokio::time::Instant::now();
                 for _ in 0..10 {
-                    assert!(keyring.verify(guess).is_err());
+                    assert!(keyring.verify(guess, &[]).is_err());
                 }
                 *best = (*best).min(began.elapsed());
             }

@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
-use eventcast_crds::{broker_status::AccessProblem, config::ChannelConfig};
+use eventcast_crds::{
+    broker_status::AccessProblem,
+    config::{CertificateRule, ChannelConfig, Quota},
+};
 use tokio::time::Instant;
 
 use super::{
     api_keys::ApiKeyring,
+    certificates,
     credential::{API_KEY_PREFIX, Credential, Denied, Invalid, TICKET_PREFIX},
     grant::{Grant, Way},
     keys::Tasks,
@@ -23,6 +27,8 @@ pub(crate) struct AccessControl {
     tokens: Tokens,
     api_keys: Option<Arc<ApiKeyring>>,
     service_accounts: Option<Arc<ServiceAccounts>>,
+    certificates: Vec<CertificateRule>,
+    quotas: Vec<Quota>,
     tickets: Arc<Tickets>,
     state: Arc<SharedState>,
     has_tickets: bool,
@@ -51,6 +57,8 @@ impl AccessControl {
             api_keys: access.api_keys.as_ref().map(|keys| ApiKeyring::of(keys, known_keys, tasks)),
             service_accounts: service_accounts
                 .map(|access| ServiceAccounts::new(access, &config.namespace, &config.name)),
+            certificates: access.certificates.clone(),
+            quotas: access.quotas.clone(),
             tickets: Arc::new(Tickets::new(Arc::clone(state), config.key().into())),
             state: Arc::clone(state),
             has_tickets,
@@ -66,7 +74,7 @@ impl AccessControl {
     /// What is wrong with the keys of this channel.
     pub(crate) fn problems(&self) -> Vec<AccessProblem> {
         let mut problems = self.tokens.problems();
-        problems.extend(self.api_keys.iter().filter_map(|keys| keys.problem()));
+        problems.extend(self.api_keys.iter().filter_map(|keys| keys.problem(&self.quotas)));
         problems.extend(self.service_accounts.iter().filter_map(|accounts| accounts.problem()));
         problems
     }
@@ -95,7 +103,7 @@ impl AccessControl {
         credential: Credential<'_>,
         client: Client,
     ) -> Result<Arc<Grant>, Denied> {
-        if credential == Credential::None {
+        if matches!(credential, Credential::None) {
             return Ok(Arc::clone(&self.anonymous));
         }
         let recognised = self.recognise(credential);
@@ -126,13 +134,16 @@ impl AccessControl {
     fn recognise(&self, credential: Credential<'_>) -> Option<Arc<Grant>> {
         match credential {
             Credential::Bearer(key) if key.starts_with(API_KEY_PREFIX) => {
-                self.api_keys.as_ref()?.verify(key).ok()
+                self.api_keys.as_ref()?.verify(key, &self.quotas).ok()
             }
             Credential::Bearer(token) => self
                 .tokens
                 .recognise(token)
                 .or_else(|| self.service_accounts.as_ref()?.recognise(token)),
             Credential::Cookie(token) => self.tokens.recognise(token),
+            Credential::Certificate(certificate) => {
+                certificates::verify(&self.certificates, certificate).ok()
+            }
             Credential::None | Credential::Ticket { .. } => None,
         }
     }
@@ -140,8 +151,11 @@ impl AccessControl {
     async fn judge(&self, credential: Credential<'_>) -> Result<Arc<Grant>, Denied> {
         match credential {
             Credential::None => Ok(Arc::clone(&self.anonymous)),
+            Credential::Certificate(certificate) => {
+                certificates::verify(&self.certificates, certificate)
+            }
             Credential::Bearer(key) if key.starts_with(API_KEY_PREFIX) => match &self.api_keys {
-                Some(keys) => keys.verify(key),
+                Some(keys) => keys.verify(key, &self.quotas),
                 None => Err(not_accepted("API keys")),
             },
             Credential::Ticket { text, .. } | Credential::Cookie(text)

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use crate::tls::ClientCertificate;
+
 /// The beginning of every ticket.
 pub(crate) const TICKET_PREFIX: &str = "evt_";
 /// The beginning of every API key.
 pub(crate) const API_KEY_PREFIX: &str = "evk_";
 
 /// A credential, not verified.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(crate) enum Credential<'a> {
     /// None was presented.
     None,
@@ -22,6 +24,8 @@ pub(crate) enum Credential<'a> {
     },
     /// A token or a ticket in a cookie that the URL asks for.
     Cookie(&'a str),
+    /// The certificate of the connection, for a request without any of the others.
+    Certificate(&'a ClientCertificate),
 }
 
 impl Credential<'_> {
@@ -33,6 +37,7 @@ impl Credential<'_> {
             Self::Ticket { .. } => "ticket",
             Self::Cookie(text) if text.starts_with(TICKET_PREFIX) => "ticket",
             Self::Bearer(_) | Self::Cookie(_) => "token",
+            Self::Certificate(_) => "certificate",
         }
     }
 }

@@ -24,6 +24,8 @@ pub(crate) enum Way {
     ApiKey,
     /// With a token of a Kubernetes service account.
     Kubernetes,
+    /// With a client certificate.
+    Certificate,
 }
 
 impl Way {
@@ -35,6 +37,7 @@ impl Way {
             Self::Ticket => "ticket",
             Self::ApiKey => "api-key",
             Self::Kubernetes => "kubernetes",
+            Self::Certificate => "certificate",
         }
     }
 }

@@ -3,7 +3,7 @@
 //! The crate `jsonwebtoken` verifies the signature and the times, issuer and audience. What it does not check is checked here: `crit`, the
 //! type, an issuer that is a list, names that occur twice, `iat`, and the claims that the channel requires.
 
-mod claims;
+pub(super) mod claims;
 pub(super) mod crypto;
 mod header;
 
@@ -37,17 +37,8 @@ impl<'a> Unverified<'a> {
     /// # Errors
     /// It is not a JWT, or one that is never accepted.
     pub(super) fn parse(text: &'a str) -> Result<Self, Invalid> {
-        if text.len() > MAX_TOKEN_BYTES {
-            let detail = "The token is longer than 8 KiB. Let the issuer put fewer claims into it.";
-            return Err(Invalid::new("too-large", detail));
-        }
-        let parts: Vec<_> = text.split('.').collect();
-        let [header, payload, signature] = parts[..] else { return Err(malformed()) };
-        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| malformed());
-        let (header, payload) = (Header::parse(&decode(header)?)?, decode(payload)?);
-        decode(signature)?;
-        let UniqueNames(claims) = serde_json::from_slice(&payload).map_err(|_| malformed())?;
-        Ok(Self { text, header, claims })
+        let (header, claims) = read(text)?;
+        Ok(Self { text, header: Header::parse(&header)?, claims })
     }
 
     /// The issuer that the token names: it only chooses whose keys and rules are used.
@@ -61,11 +52,7 @@ impl<'a> Unverified<'a> {
 
     /// Whether the token names `audience`.
     pub(super) fn names_audience(&self, audience: &str) -> bool {
-        match self.claims.get("aud") {
-            Some(Value::String(one)) => one == audience,
-            Some(Value::Array(list)) => list.iter().any(|one| one.as_str() == Some(audience)),
-            _ => false,
-        }
+        claims::names_audience(&self.claims, audience)
     }
 
     /// Verifies the token with the keys of `issuer`, at `now` in seconds since 1970.
@@ -100,6 +87,24 @@ impl<'a> Unverified<'a> {
         let UniqueNames(claims) = outcome?.claims;
         Ok(grant(issuer, &claims, now)?)
     }
+}
+
+/// The header and the claims of a token. Nothing in them is verified.
+///
+/// # Errors
+/// It is not a JWT.
+pub(super) fn read(text: &str) -> Result<(Vec<u8>, Claims), Invalid> {
+    if text.len() > MAX_TOKEN_BYTES {
+        let detail = "The token is longer than 8 KiB. Let the issuer put fewer claims into it.";
+        return Err(Invalid::new("too-large", detail));
+    }
+    let parts: Vec<_> = text.split('.').collect();
+    let [header, payload, signature] = parts[..] else { return Err(malformed()) };
+    let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| malformed());
+    let (header, payload) = (decode(header)?, decode(payload)?);
+    decode(signature)?;
+    let UniqueNames(claims) = serde_json::from_slice(&payload).map_err(|_| malformed())?;
+    Ok((header, claims))
 }
 
 /// Why a token has no grant.

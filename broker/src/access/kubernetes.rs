@@ -67,6 +67,7 @@ static API_SERVER: LazyLock<Arc<ApiServer>> = LazyLock::new(|| Arc::new(ApiServe
 /// Verifies the tokens of service accounts for one channel.
 pub(super) struct ServiceAccounts {
     audience: String,
+    quota: Option<Arc<str>>,
     namespace: String,
     name: String,
     api: Arc<ApiServer>,
@@ -81,6 +82,7 @@ impl ServiceAccounts {
     pub(super) fn new(config: &KubernetesAccess, namespace: &str, name: &str) -> Arc<Self> {
         Arc::new(Self {
             audience: config.audience.clone(),
+            quota: config.quota.as_deref().map(Arc::from),
             namespace: namespace.into(),
             name: name.into(),
             api: Arc::clone(&API_SERVER),
@@ -111,7 +113,7 @@ impl ServiceAccounts {
             Some(verdict) => verdict,
             None => self.join_review(hash, token)?.await?,
         };
-        Ok(Arc::new(grant(&verdict, &claims, seconds)))
+        Ok(Arc::new(self.grant(&verdict, &claims, seconds)))
     }
 
     /// The grant of `token` if everything about it is remembered.
@@ -120,7 +122,24 @@ impl ServiceAccounts {
         let claims = Unverified::parse(token).ok()?;
         let seconds = jiff::Timestamp::now().as_second();
         claims.check(&self.audience, seconds).ok()?;
-        Some(Arc::new(grant(&verdict, &claims, seconds)))
+        Some(Arc::new(self.grant(&verdict, &claims, seconds)))
+    }
+
+    /// Everything in the channel, for each action that is allowed. `claims` are those of a token that the API server has verified.
+    fn grant(&self, verdict: &Verdict, claims: &Unverified, now: i64) -> Grant {
+        let allows = |action| verdict.allows(action);
+        let subject = Arc::clone(&verdict.user.name);
+        Grant {
+            way: Way::Kubernetes,
+            identity: Some(Identity { issuer: ISSUER.into(), subject }),
+            subscribe: allows(Action::Subscribe).then(Topics::everything),
+            publish: allows(Action::Publish).then(PublishGrant::everything),
+            manage: allows(Action::Manage),
+            issued_at: claims.issued_at,
+            expires: Some(claims.expires.min(now.saturating_add(GRANT_SECONDS))),
+            quota: self.quota.clone(),
+            ticket: None,
+        }
     }
 
     /// What is remembered of a token: all of it, or nothing.
@@ -204,20 +223,4 @@ fn hash(token: &str) -> TokenHash {
     let mut hash = TokenHash::default();
     hash.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
     hash
-}
-
-/// Everything in the channel, for each action that is allowed. `claims` are those of a token that the API server has verified.
-fn grant(verdict: &Verdict, claims: &Unverified, now: i64) -> Grant {
-    let allows = |action| verdict.allows(action);
-    Grant {
-        way: Way::Kubernetes,
-        identity: Some(Identity { issuer: ISSUER.into(), subject: Arc::clone(&verdict.user.name) }),
-        subscribe: allows(Action::Subscribe).then(Topics::everything),
-        publish: allows(Action::Publish).then(PublishGrant::everything),
-        manage: allows(Action::Manage),
-        issued_at: claims.issued_at,
-        expires: Some(claims.expires.min(now.saturating_add(GRANT_SECONDS))),
-        quota: None,
-        ticket: None,
-    }
 }

@@ -27,6 +27,9 @@ pub struct Options {
     /// The key may list and disconnect subscribers.
     #[arg(long)]
     pub manage: bool,
+    /// Class of the key's quota: one of the channel's access.quotas.
+    #[arg(long, value_name = "NAME")]
+    pub quota: Option<String>,
     /// When the key ends, such as `2027-01-31T00:00:00Z`.
     #[arg(long, value_name = "TIME")]
     pub not_after: Option<Timestamp>,
@@ -58,8 +61,17 @@ pub fn run(options: &Options) -> Result<String, String> {
 }
 
 fn permissions(options: &Options) -> Result<Permissions, String> {
-    let Options { id: _, publish, types, broadcast, subscribe, manage, not_after, secret: _ } =
-        options;
+    let Options {
+        id: _,
+        publish,
+        types,
+        broadcast,
+        subscribe,
+        manage,
+        quota,
+        not_after,
+        secret: _,
+    } = options;
     for (flag, patterns) in [("publish", publish), ("types", types), ("subscribe", subscribe)] {
         if let Some(bad) = patterns.iter().find(|pattern| Pattern::new(pattern).is_err()) {
             return Err(format!("--{flag} {bad:?} is no pattern such as orders.* or orders.>"));
@@ -82,5 +94,6 @@ fn permissions(options: &Options) -> Result<Permissions, String> {
         publish,
         manage: *manage,
         not_after: *not_after,
+        quota: quota.clone(),
     })
 }

@@ -11,7 +11,7 @@ use super::{
     problem::{Challenge, Problem},
 };
 use crate::{
-    access::{Denied, Grant, Way, audit},
+    access::{Credential, Denied, Grant, Way, audit},
     broker::Broker,
     channel::Channel,
     client::Client,
@@ -72,7 +72,8 @@ pub(super) async fn grant(
         };
         refuse(way, label(denied), subject, credentials::problem(denied))
     };
-    let presented = match Presented::of(&config.access, head) {
+    let certificate = context.certificate.as_deref();
+    let presented = match Presented::of(&config.access, head, certificate) {
         Ok(presented) => presented,
         Err(Rejected::Problem(problem)) => return Err(refuse("unknown", "form", None, problem)),
         Err(Rejected::Denied(denied)) => return Err(deny("unknown", &denied)),
@@ -87,7 +88,14 @@ pub(super) async fn grant(
             tracing::debug!(what, "a credential cannot be checked now");
             return Err(Refused::Unavailable);
         }
-        Err(denied) => return Err(deny(credential.form(), &denied)),
+        Err(denied) => {
+            if let (Credential::Certificate(certificate), Denied::Invalid(_)) =
+                (credential, &denied)
+            {
+                certificate.retire();
+            }
+            return Err(deny(credential.form(), &denied));
+        }
     };
     let way = grant.way.as_str();
     match wanted.action.filter(|action| !grant.allows(*action)) {
@@ -126,8 +134,8 @@ fn doing(action: Action) -> (&'static str, &'static str) {
 pub(super) fn unauthorized(action: Action) -> Problem {
     let (doing, _) = doing(action);
     let detail = format!(
-        "{doing} requires a credential: send Authorization: Bearer with a token or an API key, or a ticket. What needs none is listed \
-         in access.anonymous of the channel."
+        "{doing} requires a credential: send Authorization: Bearer with a token or an API key, or a ticket, or connect with a client \
+         certificate. What needs none is listed in access.anonymous of the channel."
     );
     Problem::new(StatusCode::UNAUTHORIZED, "credential-required", "Credential required", detail)
         .challenge(Challenge::Bare)

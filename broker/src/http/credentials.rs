@@ -1,7 +1,8 @@
 //! Finds the credential of a request.
 //!
 //! A request has at most one: `Authorization: Bearer`, or `ticket=` in the query, or a cookie if the query has `credentials=cookie`. A
-//! cookie counts only where the URL asks for it, because browsers add cookies to the requests of foreign pages.
+//! cookie counts only where the URL asks for it, because browsers add cookies to the requests of foreign pages. If there is none, it is the
+//! certificate of the client.
 
 use eventcast_crds::config::Access;
 use eventcast_wire::cursor::Cursor;
@@ -12,18 +13,22 @@ use super::{
     params::known,
     problem::{Challenge, Problem},
 };
-use crate::access::{Credential, Denied, Invalid, allowed_origin};
+use crate::{
+    access::{Credential, Denied, Invalid, allowed_origin},
+    tls::ClientCertificate,
+};
 
 /// Bytes of a credential.
 const MAX_CREDENTIAL_BYTES: usize = 8 << 10;
 
-/// What a request carries that may be a credential, taken out of its head.
+/// What a request carries that may be a credential, taken out of its head and its connection.
 #[derive(Default)]
-pub(super) struct Presented {
+pub(super) struct Presented<'a> {
     bearer: Option<String>,
     ticket: Option<String>,
     has_cursor: bool,
     cookie: Option<String>,
+    certificate: Option<&'a ClientCertificate>,
 }
 
 /// Why a request has no credential that could be verified.
@@ -46,9 +51,13 @@ impl From<Invalid> for Rejected {
     }
 }
 
-impl Presented {
-    /// Reads the credential of a request with `head`.
-    pub(super) fn of(access: &Access, head: &Parts) -> Result<Self, Rejected> {
+impl<'a> Presented<'a> {
+    /// Reads the credential of a request with `head`, on a connection whose client has presented `certificate`.
+    pub(super) fn of(
+        access: &Access,
+        head: &Parts,
+        certificate: Option<&'a ClientCertificate>,
+    ) -> Result<Self, Rejected> {
         let last_event_id = head.headers.get("last-event-id").and_then(|value| value.to_str().ok());
         let mut found = Self {
             bearer: bearer(&head.headers)?,
@@ -69,7 +78,7 @@ impl Presented {
                     return Err(Problem::field("credentials", "credentials must be cookie.").into());
                 }
                 "credentials" => {
-                    allow_cookie(access, head)?;
+                    allow_page(access, head, "A cookie")?;
                     found.cookie = Some(cookie(&head.headers, &access.cookie.name)?);
                 }
                 name if name == "from" || known::is_cursor(name) => {
@@ -89,6 +98,16 @@ impl Presented {
                 return Err(Invalid::new("form", "The credential is longer than 8 KiB.").into());
             }
         }
+        // A browser presents its certificate to every page, as it sends cookies. What a channel has no rules for is no credential of its.
+        if let Some(certificate) = certificate
+            && !access.certificates.is_empty()
+            && matches!(found.credential(), Credential::None)
+        {
+            if is_of_page(&head.headers) {
+                allow_page(access, head, "A certificate")?;
+            }
+            found.certificate = Some(certificate);
+        }
         Ok(found)
     }
 
@@ -99,7 +118,9 @@ impl Presented {
                 Credential::Ticket { text: ticket, has_cursor: self.has_cursor }
             }
             (None, None, Some(cookie)) => Credential::Cookie(cookie),
-            (None, None, None) => Credential::None,
+            (None, None, None) => {
+                self.certificate.map_or(Credential::None, Credential::Certificate)
+            }
         }
     }
 }
@@ -133,11 +154,16 @@ fn bearer(headers: &HeaderMap) -> Result<Option<String>, Rejected> {
     Ok(Some(token.to_owned()))
 }
 
-/// Checks that the page that makes the request may use its cookie.
-fn allow_cookie(access: &Access, head: &Parts) -> Result<(), Rejected> {
+/// Whether a page in a browser makes the request. Browsers say so in every request that may carry a certificate.
+fn is_of_page(headers: &HeaderMap) -> bool {
+    ["origin", "sec-fetch-site", "sec-fetch-mode"].iter().any(|name| headers.contains_key(*name))
+}
+
+/// Checks that the page that makes the request may use `what` the browser adds by itself.
+fn allow_page(access: &Access, head: &Parts, what: &str) -> Result<(), Rejected> {
     let text = |name: &str| head.headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     let refused = |why: &str| {
-        let detail = format!("A cookie is not accepted from this page: {why}.");
+        let detail = format!("{what} is not accepted from this page: {why}.");
         Invalid::new("origin", detail)
     };
     // Navigation, images, forms and scripts need no permission of ours to send a request; EventSource and fetch do.

@@ -1,12 +1,17 @@
 //! What is served on a connection, shared by both protocols.
 
-use std::{future::Future, net::IpAddr, time::Duration};
+use std::{
+    future::{Future, pending},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::transport::Transport;
-use crate::{broker::Broker, sockets::ConnectionGuard};
+use crate::{broker::Broker, sockets::ConnectionGuard, tls::ClientCertificate};
 
 /// How long a request head may take from its first byte, and the first byte of a connection to arrive.
 pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -20,9 +25,19 @@ pub(super) struct ServedConnection {
     pub(super) transport: Transport,
     /// The other end of the connection, or the client that the PROXY protocol names.
     pub(super) peer: IpAddr,
+    /// The certificate that the client has presented, if it has one.
+    pub(super) certificate: Option<Arc<ClientCertificate>>,
     pub(super) guard: ConnectionGuard,
     /// When its first request head must be complete, if that does not depend on when it begins.
     pub(super) first_head_by: Option<Instant>,
+}
+
+/// Waits until the client must present another certificate, on another connection. For ever, if it has presented none.
+pub(super) async fn retired(certificate: Option<&ClientCertificate>) {
+    match certificate {
+        Some(certificate) => certificate.retired().await,
+        None => pending().await,
+    }
 }
 
 /// Runs `future` until it ends or `kill` is cancelled.

@@ -16,7 +16,7 @@ use super::{
     http1, http2, proxy_header, tls_handshake,
     transport::Transport,
 };
-use crate::{broker::Broker, client::is_trusted, sockets::ConnectionGuard};
+use crate::{broker::Broker, client::is_trusted, sockets::ConnectionGuard, tls::ClientCertificate};
 
 /// How often a part of the HTTP/2 preface is looked at again: the socket stays readable, and cannot tell that more has arrived.
 const PREFACE_POLL_INTERVAL: Duration = Duration::from_millis(5);
@@ -25,6 +25,7 @@ const PREFACE_POLL_INTERVAL: Duration = Duration::from_millis(5);
 struct Begun {
     transport: Transport,
     client: IpAddr,
+    certificate: Option<Arc<ClientCertificate>>,
     is_http2: bool,
 }
 
@@ -43,10 +44,10 @@ pub(super) async fn serve(
         () = connection.evicted() => return,
         () = drain.cancelled() => return,
     };
-    let Some(Begun { transport, client: peer, is_http2 }) = begun else { return };
+    let Some(Begun { transport, client: peer, certificate, is_http2 }) = begun else { return };
     // A handshake and a head together have the time of a head.
     let first_head_by = endpoint.is_tls().then_some(by);
-    let served = ServedConnection { transport, peer, guard, first_head_by };
+    let served = ServedConnection { transport, peer, certificate, guard, first_head_by };
     if is_http2 {
         http2::serve(served, broker, drain).await;
     } else {
@@ -66,12 +67,15 @@ async fn begin(
     match endpoint {
         Endpoint::Plain => {
             let is_http2 = timeout_at(by, is_http2(&socket)).await.ok()?.ok()?;
-            Some(Begun { transport: Transport::Plain(socket), client, is_http2 })
+            let transport = Transport::Plain(socket);
+            Some(Begun { transport, client, certificate: None, is_http2 })
         }
         Endpoint::Tls(certificates) => {
-            let stream = tls_handshake::accept(socket, certificates, broker, client, by).await?;
+            let accepted = tls_handshake::accept(socket, certificates, broker, client, by).await?;
+            let (stream, certificate) = accepted;
             let is_http2 = stream.is_http2();
-            Some(Begun { transport: Transport::Tls(Box::new(stream)), client, is_http2 })
+            let transport = Transport::Tls(Box::new(stream));
+            Some(Begun { transport, client, certificate: certificate.map(Arc::new), is_http2 })
         }
     }
 }

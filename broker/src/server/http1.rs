@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::observer::{Http1Observer, Progress};
 use super::{
-    connection::{MAX_BUFFER, ServedConnection, hyper_head_bytes, until_killed},
+    connection::{MAX_BUFFER, ServedConnection, hyper_head_bytes, retired, until_killed},
     deadline::Deadline,
     linger::{self, LINGER, SHORT_LINGER},
     refusal,
@@ -86,7 +86,7 @@ enum End {
 
 /// Serves a connection until it ends or a shard has taken it over.
 pub(super) async fn serve(served: ServedConnection, broker: Arc<Broker>, drain: CancellationToken) {
-    let ServedConnection { transport, peer, guard, first_head_by } = served;
+    let ServedConnection { transport, peer, certificate, guard, first_head_by } = served;
     let connection = Arc::clone(guard.connection());
     let progress = Progress::new();
     let observer = Http1Observer::new(Arc::clone(&connection), Arc::clone(&progress));
@@ -100,7 +100,12 @@ pub(super) async fn serve(served: ServedConnection, broker: Arc<Broker>, drain: 
         .max_header_size(hyper_head_bytes(&broker))
         .max_buf_size(MAX_BUFFER.max(hyper_head_bytes(&broker)));
     let kill = CancellationToken::new();
-    let context = RequestContext { peer, connection: Arc::clone(&connection), kill: kill.clone() };
+    let context = RequestContext {
+        peer,
+        certificate: certificate.clone(),
+        connection: Arc::clone(&connection),
+        kill: kill.clone(),
+    };
     let shared = Arc::clone(&broker);
     let service = service_fn(move |request| {
         Box::pin(answer(Arc::clone(&shared), context.clone(), request, Arc::clone(&progress)))
@@ -112,6 +117,7 @@ pub(super) async fn serve(served: ServedConnection, broker: Arc<Broker>, drain: 
             tokio::select! {
                 () = drain.cancelled() => {}
                 () = connection.evicted() => {}
+                () = retired(certificate.as_deref()) => {}
             }
         });
         let mut shutting_down = false;

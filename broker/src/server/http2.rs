@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::frame_tracker::FrameTracker;
 use super::{
-    connection::{MAX_BUFFER, PREFACE, ServedConnection, hyper_head_bytes, until_killed},
+    connection::{MAX_BUFFER, PREFACE, ServedConnection, hyper_head_bytes, retired, until_killed},
     deadline::Deadline,
     transport::{Observed, Observer},
 };
@@ -98,17 +98,19 @@ impl Drop for RequestGuard {
 
 /// Serves a connection until it ends. After `drain`, or when the connection is evicted, until its requests have ended.
 pub(super) async fn serve(served: ServedConnection, broker: Arc<Broker>, drain: CancellationToken) {
-    let ServedConnection { transport, peer, guard, first_head_by } = served;
+    let ServedConnection { transport, peer, certificate, guard, first_head_by } = served;
     let connection = Arc::clone(guard.connection());
     let idle = Duration::from_secs(broker.config().limits.idle_seconds);
     let head_bytes = u32::try_from(hyper_head_bytes(&broker)).unwrap_or(u32::MAX);
-    let of_request = Arc::clone(&connection);
+    let (of_request, presented) = (Arc::clone(&connection), certificate.clone());
     let service = service_fn(move |request| {
         let (broker, connection) = (Arc::clone(&broker), Arc::clone(&of_request));
+        let certificate = presented.clone();
         async move {
             // The executor runs every stream, and the service with it, in the scope.
             let StreamState { kill, answered } = STREAM.get();
-            let context = RequestContext { peer, connection: Arc::clone(&connection), kill };
+            let context =
+                RequestContext { peer, certificate, connection: Arc::clone(&connection), kill };
             let response = http::handle(broker, context, request).await;
             if !matches!(response.body(), Answer::Stream(_)) {
                 answered.store(true, Relaxed);
@@ -133,6 +135,7 @@ pub(super) async fn serve(served: ServedConnection, broker: Arc<Broker>, drain: 
         tokio::select! {
             () = drain.cancelled() => {}
             () = connection.evicted() => {}
+            () = retired(certificate.as_deref()) => {}
             () = poll_fn(|cx| deadline.poll(cx)) => {}
         }
     };

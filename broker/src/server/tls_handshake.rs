@@ -1,7 +1,7 @@
 //! The TLS handshake of a connection, within limits: of time, of handshakes at once, and of those for one client. So half-open
 //! handshakes of one client hold nobody else up.
 
-use std::{future::pending, io, net::IpAddr, time::Duration};
+use std::{future::pending, io, net::IpAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::TcpStream,
@@ -14,9 +14,10 @@ use super::{
     refusal,
 };
 use crate::{
+    access::audit,
     broker::Broker,
     client::Client,
-    tls::{self, AcceptError, Certificates, TlsStream},
+    tls::{self, AcceptError, Certificates, ClientCertificate, TlsStream},
 };
 
 /// How long the first message of a client may take to begin, and then to be complete.
@@ -32,7 +33,7 @@ enum Refused {
     Plaintext,
     /// The files of the configuration have no usable certificate.
     NoCertificate,
-    /// The client and we have no version in common, for example, or it does not trust the certificate.
+    /// The client and we have no version in common, for example, or one does not trust the certificate of the other.
     Failed(AcceptError),
 }
 
@@ -43,7 +44,7 @@ impl Refused {
             Self::Ended => "ended",
             Self::Plaintext => "plaintext",
             Self::NoCertificate => "no-certificate",
-            Self::Failed(_) => "failed",
+            Self::Failed(error) => error.refused_certificate().unwrap_or("failed"),
         }
     }
 }
@@ -54,24 +55,34 @@ impl From<io::Error> for Refused {
     }
 }
 
+/// A connection, and the certificate that its client has presented.
+type Accepted = (TlsStream, Option<ClientCertificate>);
+
 /// Completes the handshake until `by`, and counts its outcome.
 pub(super) async fn accept(
     socket: TcpStream,
-    certificates: &Certificates,
+    certificates: &Arc<Certificates>,
     broker: &Broker,
     client: IpAddr,
     by: Instant,
-) -> Option<TlsStream> {
+) -> Option<Accepted> {
     let accepted = timeout_at(by, begin(socket, certificates, broker, client)).await;
     match accepted.unwrap_or(Err(Refused::TooSlow)) {
-        Ok(stream) => {
+        Ok((stream, certificate)) => {
             broker.metrics.handshakes(if stream.is_resumed() { "resumed" } else { "full" });
-            Some(stream)
+            Some((stream, certificate))
         }
         Err(refused) => {
             broker.metrics.handshakes(refused.as_str());
             if let Refused::Failed(error) = refused {
-                tracing::debug!(%client, %error, "TLS handshake failed");
+                match error.refused_certificate() {
+                    Some(check) => audit::refused_certificate(client, check),
+                    None => tracing::debug!(%client, %error, "TLS handshake failed"),
+                }
+                // In TLS 1.3 the request of the client may be under way, and would reset the connection before it has read the alert.
+                if let AcceptError::Session(_, socket) = error {
+                    linger::close(socket, &[], LINGER).await;
+                }
             }
             None
         }
@@ -80,10 +91,10 @@ pub(super) async fn accept(
 
 async fn begin(
     socket: TcpStream,
-    certificates: &Certificates,
+    certificates: &Arc<Certificates>,
     broker: &Broker,
     client: IpAddr,
-) -> Result<TlsStream, Refused> {
+) -> Result<Accepted, Refused> {
     let mut first = [0];
     // Whoever sends nothing holds no slot.
     let peeked = timeout(CLIENT_HELLO_TIMEOUT, socket.peek(&mut first)).await;
@@ -95,11 +106,11 @@ async fn begin(
         return Err(Refused::Plaintext);
     }
     let _slot = broker.handshakes.take(Client::of(client), 1).await;
-    let Some(config) = certificates.current() else {
+    let Some(served) = certificates.current() else {
         linger::close(socket, tls::ALERT, SHORT_LINGER).await;
         return Err(Refused::NoCertificate);
     };
-    let answered = Notify::new();
+    let (answered, config) = (Notify::new(), Arc::clone(&served.config));
     let too_slow = async {
         if timeout(CLIENT_HELLO_TIMEOUT, answered.notified()).await.is_ok() {
             pending::<()>().await;
@@ -107,7 +118,11 @@ async fn begin(
     };
     tokio::select! {
         accepted = TlsStream::accept(socket, config, || answered.notify_one()) => match accepted {
-            Ok(stream) => Ok(stream),
+            Ok(stream) => {
+                let chain = stream.client_chain();
+                let certificate = ClientCertificate::of(chain, certificates, &served);
+                Ok((stream, certificate))
+            }
             Err(AcceptError::Ended) => Err(Refused::Ended),
             Err(error) => Err(Refused::Failed(error)),
         },

@@ -1,7 +1,9 @@
-//! The certificate in use. It follows its files; what cannot be used leaves the last good one in use, and is reported.
+//! The certificate in use, and the certificate authorities of clients. They follow their files; what cannot be used leaves the last good one in
+//! use, and is reported.
 
 use std::{
     io,
+    path::Path,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -13,9 +15,9 @@ use eventcast_crds::{
 };
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use rustls::ServerConfig;
+use rustls::{ServerConfig, server::danger::ClientCertVerifier};
 
-use super::key_pair::KeyPair;
+use super::{authorities, key_pair::KeyPair};
 use crate::{
     metrics::Metrics,
     watch::{Content, WatchedFiles},
@@ -24,54 +26,86 @@ use crate::{
 /// A certificate that expires sooner is reported. Certificates are renewed weeks before their end, so a renewal has failed.
 const EXPIRING: Duration = Duration::from_secs(14 * 86_400);
 
-/// The certificate of the public listener.
+/// Why a file is not in use.
+type Rejected = (AccessReason, String);
+
+/// The certificate of the public listener, and the certificate authorities of its clients.
 pub(crate) struct Certificates {
     tls: Tls,
-    current: ArcSwapOption<ServerConfig>,
+    current: ArcSwapOption<Served>,
     state: Mutex<State>,
     metrics: Arc<Metrics>,
 }
 
-#[derive(Default)]
+/// How connections are served.
+pub(crate) struct Served {
+    pub(crate) config: Arc<ServerConfig>,
+    /// Who verifies the certificates of clients.
+    pub(super) clients: Arc<dyn ClientCertVerifier>,
+}
+
 struct State {
-    /// When the certificate in use expires.
-    expires: Option<Timestamp>,
-    /// Why the present content of the files is not in use.
-    rejected: Option<(AccessReason, String)>,
+    /// The certificate in use.
+    pair: Option<KeyPair>,
+    clients: Arc<dyn ClientCertVerifier>,
+    /// Why the present content of the files of the certificate is not in use.
+    rejected: Option<Rejected>,
+    /// The same for the authorities.
+    clients_rejected: Option<Rejected>,
     warned_of_rsa: bool,
+}
+
+/// The files of the certificate, and that of the authorities if there is one.
+pub(crate) struct Files {
+    pair: WatchedFiles,
+    clients: WatchedFiles,
 }
 
 impl Certificates {
     /// No certificate yet; see [`follow`](Self::follow).
     pub(crate) fn new(tls: Tls, metrics: Arc<Metrics>) -> Arc<Self> {
-        let (current, state) = (ArcSwapOption::empty(), Mutex::default());
+        let state = State {
+            pair: None,
+            clients: authorities::before_the_first(tls.client_ca_file.is_some()),
+            rejected: None,
+            clients_rejected: None,
+            warned_of_rsa: false,
+        };
+        let (current, state) = (ArcSwapOption::empty(), Mutex::new(state));
         Arc::new(Self { tls, current, state, metrics })
     }
 
     /// How connections are served now; `None` while there is no usable certificate.
-    pub(crate) fn current(&self) -> Option<Arc<ServerConfig>> {
+    pub(crate) fn current(&self) -> Option<Arc<Served>> {
         self.current.load_full()
     }
 
     /// Reads the files. Without a usable certificate the broker starts nevertheless, and refuses handshakes until there is one.
-    pub(crate) async fn read(&self) -> WatchedFiles {
-        let files = vec![self.tls.certificate_file.clone(), self.tls.key_file.clone()];
-        let mut files = WatchedFiles::new(files);
-        self.update(files.changed().await);
+    pub(crate) async fn read(&self) -> Files {
+        let pair = vec![self.tls.certificate_file.clone(), self.tls.key_file.clone()];
+        let mut files = Files {
+            pair: WatchedFiles::new(pair),
+            clients: WatchedFiles::new(self.tls.client_ca_file.iter().cloned().collect()),
+        };
+        self.update_clients(files.clients.changed().await);
+        self.update(files.pair.changed().await);
         files
     }
 
     /// Follows the changes of `files`.
-    pub(crate) async fn follow(&self, mut files: WatchedFiles) {
+    pub(crate) async fn follow(&self, Files { mut pair, mut clients }: Files) {
         loop {
-            self.update(files.changed().await);
+            tokio::select! {
+                contents = pair.changed() => self.update(contents),
+                contents = clients.changed() => self.update_clients(contents),
+            }
         }
     }
 
-    /// What is wrong, for the operator.
+    /// What is wrong with the certificate, for the operator.
     pub(crate) fn problem(&self) -> Option<AccessProblem> {
         let state = self.state.lock();
-        let (reason, detail) = match (&state.rejected, state.expires) {
+        let (reason, detail) = match (&state.rejected, state.pair.as_ref().map(KeyPair::expires)) {
             (Some(rejected), _) => rejected.clone(),
             (None, Some(expires)) if expires <= soon() => {
                 let verb = if expires <= Timestamp::now() { "expired" } else { "expires" };
@@ -83,25 +117,32 @@ impl Certificates {
         Some(AccessProblem { what: "certificate".into(), reason, detail })
     }
 
+    /// What is wrong with the certificate authorities of clients, for the operator.
+    pub(crate) fn problem_of_clients(&self) -> Option<AccessProblem> {
+        let (reason, detail) = self.state.lock().clients_rejected.clone()?;
+        Some(AccessProblem { what: "client certificates".into(), reason, detail })
+    }
+
+    /// Uses the certificate and the key in `contents`, if they are better than what is in use.
     fn update(&self, contents: &[Content]) {
-        let outcome = self.adopt(contents);
         let mut state = self.state.lock();
-        match outcome {
-            Ok((expires, is_rsa)) => {
-                (state.expires, state.rejected) = (Some(expires), None);
+        match self.adopt(contents, &state) {
+            Ok(pair) => {
+                let expires = pair.expires();
                 self.metrics.certificate_expiry.set(expires.as_second());
                 self.metrics.certificate_reloads("applied");
                 tracing::info!(%expires, "using the certificate of the files");
-                if is_rsa && !std::mem::replace(&mut state.warned_of_rsa, true) {
+                if pair.is_rsa() && !std::mem::replace(&mut state.warned_of_rsa, true) {
                     tracing::warn!(
                         "the certificate has an RSA key, whose handshakes need seven times the processor time of ECDSA: issue it with an ECDSA key"
                     );
                 }
+                (state.pair, state.rejected) = (Some(pair), None);
             }
             Err((reason, detail)) => {
                 self.metrics.certificate_reloads("rejected");
                 let reason_text = reason.as_str();
-                if self.current.load().is_some() {
+                if state.pair.is_some() {
                     tracing::error!(
                         reason = reason_text,
                         detail,
@@ -119,36 +160,75 @@ impl Certificates {
         }
     }
 
-    /// Uses `contents`, the chain and the key, if they are better than what is in use.
-    fn adopt(&self, contents: &[Content]) -> Result<(Timestamp, bool), (AccessReason, String)> {
-        let invalid = |detail: String| (AccessReason::CertificateInvalid, detail);
+    /// Uses the authorities in `contents`, if there are any. Sessions that earlier ones vouched for are not resumed.
+    fn update_clients(&self, contents: &[Content]) {
+        let (Some(path), [content]) = (&self.tls.client_ca_file, contents) else { return };
+        let mut state = self.state.lock();
+        let adopted = readable(content, path).and_then(|pem| {
+            let clients = authorities::parse(pem)
+                .map_err(|error| invalid(format!("cannot use {}: {error}", path.display())))?;
+            if let Some(pair) = &state.pair {
+                self.serve(pair, &clients)?;
+            }
+            Ok(clients)
+        });
+        match adopted {
+            Ok(clients) => {
+                self.metrics.certificate_reloads("applied");
+                tracing::info!("using the certificate authorities of clients in the file");
+                (state.clients, state.clients_rejected) = (clients, None);
+            }
+            Err((reason, detail)) => {
+                self.metrics.certificate_reloads("rejected");
+                tracing::error!(
+                    reason = reason.as_str(),
+                    detail,
+                    "rejected the certificate authorities of clients; keeping the last valid ones, or refusing all certificates if there \
+                     were none"
+                );
+                state.clients_rejected = Some((reason, detail));
+            }
+        }
+    }
+
+    fn adopt(&self, contents: &[Content], state: &State) -> Result<KeyPair, Rejected> {
         let [chain, key] = contents else {
             return Err(invalid("two files are watched".into()));
         };
-        let content = |content: &'_ Content, path: &std::path::Path| match content {
-            Ok(bytes) => Ok(bytes.clone()),
-            Err(error) => {
-                let reason = match error {
-                    io::ErrorKind::NotFound => AccessReason::SecretMissing,
-                    _ => AccessReason::CertificateInvalid,
-                };
-                Err((reason, format!("failed to read {}: {error}", path.display())))
-            }
-        };
-        let chain = content(chain, &self.tls.certificate_file)?;
-        let key = content(key, &self.tls.key_file)?;
-        let pair = KeyPair::parse(&chain, &key).map_err(|e| invalid(e.to_string()))?;
-        let expires = pair.expires();
-        let in_use = self.state.lock().expires;
+        let chain = readable(chain, &self.tls.certificate_file)?;
+        let key = readable(key, &self.tls.key_file)?;
+        let pair = KeyPair::parse(chain, key).map_err(|e| invalid(e.to_string()))?;
+        let (expires, in_use) = (pair.expires(), state.pair.as_ref().map(KeyPair::expires));
         // An expired one only if there is nothing better: the clock may be wrong, and some clients do not look.
         if pair.has_expired(SystemTime::now()) && in_use.is_some_and(|in_use| in_use > expires) {
             return Err(invalid(format!("the certificate expired at {expires}")));
         }
-        let is_rsa = pair.is_rsa();
-        let config = pair.into_config(&self.tls).map_err(|e| invalid(e.to_string()))?;
-        self.current.store(Some(Arc::new(config)));
-        Ok((expires, is_rsa))
+        self.serve(&pair, &state.clients)?;
+        Ok(pair)
     }
+
+    /// Serves new connections with this certificate, and lets these authorities verify those of clients.
+    fn serve(&self, pair: &KeyPair, clients: &Arc<dyn ClientCertVerifier>) -> Result<(), Rejected> {
+        let config = pair.config(&self.tls, Arc::clone(clients));
+        let config = Arc::new(config.map_err(|e| invalid(e.to_string()))?);
+        self.current.store(Some(Arc::new(Served { config, clients: Arc::clone(clients) })));
+        Ok(())
+    }
+}
+
+fn invalid(detail: String) -> Rejected {
+    (AccessReason::CertificateInvalid, detail)
+}
+
+/// The content of the file at `path`.
+fn readable<'a>(content: &'a Content, path: &Path) -> Result<&'a [u8], Rejected> {
+    content.as_deref().map_err(|error| {
+        let reason = match error {
+            io::ErrorKind::NotFound => AccessReason::SecretMissing,
+            _ => AccessReason::CertificateInvalid,
+        };
+        (reason, format!("failed to read {}: {error}", path.display()))
+    })
 }
 
 /// The time before which certificates should not expire.

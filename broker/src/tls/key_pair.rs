@@ -7,7 +7,7 @@ use rustls::{
     Error, InconsistentKeys, ServerConfig, SignatureAlgorithm,
     crypto::ring::{self, Ticketer},
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-    server::NoServerSessionStorage,
+    server::{NoServerSessionStorage, danger::ClientCertVerifier},
     sign::{CertifiedKey, SingleCertAndKey},
     version::{TLS12, TLS13},
 };
@@ -38,8 +38,9 @@ pub(crate) enum KeyPairError {
 }
 
 /// A certificate with its chain, and the private key that belongs to it.
+#[derive(Clone)]
 pub(super) struct KeyPair {
-    certified: CertifiedKey,
+    certified: Arc<CertifiedKey>,
     not_after: Timestamp,
 }
 
@@ -50,10 +51,10 @@ impl KeyPair {
             .collect::<Result<_, _>>()
             .map_err(|_| KeyPairError::CertificateSyntax)?;
         let first = chain.first().ok_or(KeyPairError::NoCertificate)?;
-        let not_after = x509::not_after(first).ok_or(KeyPairError::Malformed)?;
+        let (_, not_after) = x509::validity(first).ok_or(KeyPairError::Malformed)?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| KeyPairError::NoKey)?;
         let key = ring::sign::any_supported_type(&key).map_err(|_| KeyPairError::KeyKind)?;
-        let certified = CertifiedKey::new(chain, key);
+        let certified = Arc::new(CertifiedKey::new(chain, key));
         match certified.keys_match() {
             Ok(()) => Ok(Self { certified, not_after }),
             Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
@@ -77,17 +78,22 @@ impl KeyPair {
         self.certified.key.algorithm() == SignatureAlgorithm::RSA
     }
 
-    /// How connections are served with it. Sessions are resumed by tickets that only this configuration can decrypt, so that no
-    /// client resumes a session of an earlier certificate. Early data is not accepted, because it can be replayed.
-    pub(super) fn into_config(self, tls: &Tls) -> Result<ServerConfig, Error> {
+    /// How connections are served with it, and their certificates verified. Sessions are resumed by tickets that only this configuration can
+    /// decrypt, so that no client resumes a session of an earlier certificate, or one that earlier authorities vouched for. Early data is not
+    /// accepted, because it can be replayed.
+    pub(super) fn config(
+        &self,
+        tls: &Tls,
+        verifier: Arc<dyn ClientCertVerifier>,
+    ) -> Result<ServerConfig, Error> {
         let versions: &[_] = match tls.min_version {
             TlsVersion::Tls12 => &[&TLS13, &TLS12],
             TlsVersion::Tls13 => &[&TLS13],
         };
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_protocol_versions(versions)?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(SingleCertAndKey::from(self.certified)));
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(&self.certified))));
         let protocol = |alpn: &Alpn| match alpn {
             Alpn::Http2 => b"h2".to_vec(),
             Alpn::Http1 => b"http/1.1".to_vec(),

@@ -7,6 +7,7 @@ use std::{fmt, sync::Arc};
 
 use rustls::{
     Error, HandshakeKind, ServerConfig,
+    pki_types::CertificateDer,
     server::{ServerConnectionData, UnbufferedServerConnection},
     unbuffered::{
         ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus, WriteTraffic,
@@ -77,6 +78,11 @@ impl Session {
     /// Whether it resumes an earlier session.
     pub(crate) fn is_resumed(&self) -> bool {
         self.connection.handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+
+    /// The certificate that the client has presented and its intermediates; empty if it has presented none.
+    pub(crate) fn client_chain(&self) -> &[CertificateDer<'static>] {
+        self.connection.peer_certificates().unwrap_or_default()
     }
 
     /// Processes what the client has sent: `on_data` gets what it decrypts to, and `out` what must be sent in return. After an error

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use rustls::ServerConfig;
+use rustls::{CertificateError, Error, ServerConfig, pki_types::CertificateDer};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     net::TcpStream,
@@ -52,7 +52,10 @@ impl TlsStream {
         config: Arc<ServerConfig>,
         on_answer: impl FnOnce(),
     ) -> Result<Self, AcceptError> {
-        let mut session = Session::new(config)?;
+        let mut session = match Session::new(config) {
+            Ok(session) => session,
+            Err(error) => return Err(AcceptError::Session(error, socket)),
+        };
         let (mut plaintext, mut out) = (Vec::new(), Vec::new());
         let mut on_answer = Some(on_answer);
         let mut ended = false;
@@ -73,7 +76,10 @@ impl TlsStream {
                 out.clear();
                 on_answer.take().into_iter().for_each(|on_answer| on_answer());
             }
-            ended = received? == Received::Closed;
+            ended = match received {
+                Ok(received) => received == Received::Closed,
+                Err(error) => return Err(AcceptError::Session(error, socket)),
+            };
         }
         Ok(Self {
             socket,
@@ -95,6 +101,11 @@ impl TlsStream {
     /// Whether it resumes an earlier session.
     pub(crate) fn is_resumed(&self) -> bool {
         self.session.is_resumed()
+    }
+
+    /// The certificate that the client has presented and its intermediates; empty if it has presented none.
+    pub(crate) fn client_chain(&self) -> &[CertificateDer<'static>] {
+        self.session.client_chain()
     }
 
     /// Takes the connection apart. What was decrypted and not read is lost.
@@ -228,10 +239,31 @@ impl AsyncWrite for TlsStream {
 /// A handshake that failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AcceptError {
-    #[error(transparent)]
-    Session(#[from] SessionError),
+    /// With the socket, on which the client may not have read yet why.
+    #[error("{0}")]
+    Session(SessionError, TcpStream),
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error("the client closed the connection")]
     Ended,
+}
+
+impl AcceptError {
+    /// The check that the certificate of the client has failed, if that is why: the label of metrics and log lines.
+    pub(crate) fn refused_certificate(&self) -> Option<&'static str> {
+        use CertificateError::{
+            Expired, ExpiredContext, InvalidPurpose, InvalidPurposeContext, NotValidYet,
+            NotValidYetContext, UnknownIssuer,
+        };
+        let Self::Session(SessionError::Tls(Error::InvalidCertificate(error)), _) = self else {
+            return None;
+        };
+        Some(match error {
+            Expired | ExpiredContext { .. } => "certificate-expired",
+            NotValidYet | NotValidYetContext { .. } => "certificate-not-yet-valid",
+            UnknownIssuer => "certificate-authority",
+            InvalidPurpose | InvalidPurposeContext { .. } => "certificate-purpose",
+            _ => "certificate-invalid",
+        })
+    }
 }

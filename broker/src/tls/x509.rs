@@ -1,4 +1,4 @@
-//! The end of a certificate's validity (RFC 5280, section 4.1), which rustls does not tell. Pure.
+//! The validity of a certificate (RFC 5280, section 4.1), which rustls does not tell. Pure.
 
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 
@@ -9,8 +9,8 @@ const SEQUENCE: u8 = 0x30;
 /// The field `version`, which certificates of version 1 do not have.
 const VERSION: u8 = 0xa0;
 
-/// `notAfter` of a certificate in DER; `None` if it has none that can be read.
-pub(super) fn not_after(certificate: &[u8]) -> Option<Timestamp> {
+/// `notBefore` and `notAfter` of a certificate in DER; `None` if they cannot be read.
+pub(super) fn validity(certificate: &[u8]) -> Option<(Timestamp, Timestamp)> {
     let (certificate, _) = value(certificate, SEQUENCE)?;
     let (fields, _) = value(certificate, SEQUENCE)?;
     let fields = value(fields, VERSION).map_or(fields, |(_, rest)| rest);
@@ -18,8 +18,8 @@ pub(super) fn not_after(certificate: &[u8]) -> Option<Timestamp> {
     let (_algorithm, fields) = value(fields, SEQUENCE)?;
     let (_issuer, fields) = value(fields, SEQUENCE)?;
     let (validity, _) = value(fields, SEQUENCE)?;
-    let (_not_before, validity) = time(validity)?;
-    time(validity).map(|(time, _)| time)
+    let (not_before, validity) = time(validity)?;
+    time(validity).map(|(not_after, _)| (not_before, not_after))
 }
 
 /// The time that `der` begins with, and what follows it.
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_the_validity_is_read() {
+    fn the_validity_is_read() {
         let version = element(VERSION, &[b"\x02\x01\x02"]);
         for (tag, text, wanted) in [
             (UTC_TIME, "270228235959Z", Some("2027-02-28T23:59:59Z")),
@@ -90,8 +90,10 @@ mod tests {
         ] {
             let time = element(tag, &[text.as_bytes()]);
             for version in [&version[..], &[]] {
-                let found = not_after(&certificate(version, &time)).map(|t| t.to_string());
-                assert_eq!(found.as_deref(), wanted, "{text}");
+                let found = validity(&certificate(version, &time))
+                    .map(|(from, to)| (from.to_string(), to.to_string()));
+                let wanted = wanted.map(|to| ("2026-01-01T00:00:00Z".to_owned(), to.to_owned()));
+                assert_eq!(found, wanted, "{text}");
             }
         }
     }
@@ -103,7 +105,7 @@ mod tests {
             let at = at % der.len();
             der[at] = byte;
             der.truncate(cut);
-            not_after(&der);
+            validity(&der);
         }
     }
 }

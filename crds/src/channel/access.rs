@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{
-    Action, Algorithm, Cookie, KubernetesAccess, ManageRule, PublishRule, Quota, SubscribeRule,
-    Tickets, TokenIssuer,
+    Action, Algorithm, CertificateRule, Cookie, KubernetesAccess, ManageRule, PublishRule, Quota,
+    SubscribeRule, Tickets, TokenIssuer,
 };
 
 /// Who may subscribe, publish and manage, and from which web pages. Without any field nobody may do anything.
@@ -32,13 +32,19 @@ pub struct AccessSpec {
     /// Accepts API keys.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_keys: Option<ApiKeysSpec>,
+    /// Accepts client certificates, and says what their names may do: the first rule whose names match counts. Needs
+    /// exposure.tls.clientCaSecret.
+    #[schemars(length(max = 8))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<CertificateRule>,
     /// The cookie that a token or a ticket may come in. It counts only where the URL has credentials=cookie.
     #[serde(skip_serializing_if = "is_default")]
     pub cookie: Cookie,
     /// Tickets: short-lived credentials for EventSource, which cannot send headers.
     #[serde(skip_serializing_if = "is_default")]
     pub tickets: Tickets,
-    /// Limits for each subject, by class. A token issuer names the class of its subjects.
+    /// Limits for each subject, by class. Token issuers, kubernetes, certificates and the entries of API keys name the class of their
+    /// subjects.
     #[schemars(length(max = 16))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub quotas: Vec<Quota>,

@@ -50,6 +50,10 @@ pub struct TlsSpec {
     /// Secret of type kubernetes.io/tls in the channel's namespace. Brokers read it again when it changes.
     #[schemars(length(min = 1, max = 253))]
     pub secret_name: String,
+    /// Secret in the channel's namespace with the certificate authorities of clients (PEM). Clients may then present a certificate of theirs,
+    /// for access.certificates. Brokers read it again when it changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_ca_secret: Option<ClientCaSecret>,
     /// Lowest version of TLS.
     #[serde(default)]
     pub min_version: TlsVersion,
@@ -60,6 +64,22 @@ pub struct TlsSpec {
     /// Whether port 80 of the Service serves plain HTTP as well. Ingress and Gateway need it.
     #[serde(default)]
     pub plaintext: bool,
+}
+
+/// The certificate authorities of clients: a key of a Secret in the channel's namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ClientCaSecret {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Key in the Secret.
+    #[serde(default = "default_ca_key")]
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+fn default_ca_key() -> String {
+    "ca.crt".into()
 }
 
 fn default_alpn() -> Vec<Alpn> {

@@ -142,6 +142,41 @@ pub const RULES: &[Rule] = &[
         "access.tokens.quota must be the name of one of access.quotas",
     ),
     rule(
+        "spec",
+        "!has(self.access) || !has(self.access.certificates) || self.access.certificates.size() == 0 || (has(self.exposure) && has(self.exposure.tls) && has(self.exposure.tls.clientCaSecret))",
+        "access.certificates needs the certificate authorities of clients: set exposure.tls.clientCaSecret",
+    ),
+    rule(
+        "spec.access",
+        "!has(self.certificates) || self.certificates.all(c, !has(c.names) || c.names.all(n, n.matches('^([*]|[-_a-z0-9]+)([.]([*]|[-_a-z0-9]+))*$') || (n.contains(':') && n.matches('^([*]|[!-)+-.0-~]*)(/([*]|[!-)+-.0-~]*))*$'))))",
+        "access.certificates.names must be URIs, such as spiffe://example.org/ns/*/sa/orders, or DNS names in lower case, such as *.devices.example.com; a star stands for one segment or label",
+    ),
+    rule(
+        "spec.access",
+        "!has(self.certificates) || self.certificates.all(c, (!has(c.subscribe) || c.subscribe.topics.all(p, p.matches('^(([{]name[}]|[^.{}[:cntrl:]]+)[.]){0,15}([{]name[}]|[^.{}[:cntrl:]]+)$') && !p.matches('(^|[.])>[.]'))) && (!has(c.publish) || c.publish.topics.all(p, p.matches('^(([{]name[}]|[^.{}[:cntrl:]]+)[.]){0,15}([{]name[}]|[^.{}[:cntrl:]]+)$') && !p.matches('(^|[.])>[.]'))))",
+        "access.certificates: topics must be patterns in which {name} is a whole segment, such as device.{name} or orders.*",
+    ),
+    rule(
+        "spec.access",
+        "!has(self.certificates) || self.certificates.all(c, !has(c.publish) || !has(c.publish.types) || c.publish.types.all(p, p.matches('^([^.[:cntrl:]]+[.]){0,15}[^.[:cntrl:]]+$') && !p.matches('(^|[.])>[.]')))",
+        "access.certificates.publish.types must be segments joined by dots, such as order.paid, order.* or order.>, with > only as the last one",
+    ),
+    rule(
+        "spec.access",
+        "!has(self.certificates) || self.certificates.all(c, !c.manage || (has(c.names) && c.names.size() > 0))",
+        "access.certificates.manage needs names: otherwise every client with a certificate could disconnect others",
+    ),
+    rule(
+        "spec.access",
+        "!has(self.certificates) || self.certificates.all(c, !has(c.quota) || (has(self.quotas) && self.quotas.exists(q, q.name == c.quota)))",
+        "access.certificates.quota must be the name of one of access.quotas",
+    ),
+    rule(
+        "spec.access",
+        "!has(self.kubernetes) || !has(self.kubernetes.quota) || (has(self.quotas) && self.quotas.exists(q, q.name == self.kubernetes.quota))",
+        "access.kubernetes.quota must be the name of one of access.quotas",
+    ),
+    rule(
         "spec.access",
         "!has(self.quotas) || self.quotas.all(q, q.name != '' && self.quotas.exists_one(r, r.name == q.name))",
         "access.quotas must have different names, which are not empty",
@@ -185,6 +220,11 @@ pub const RULES: &[Rule] = &[
         "spec.exposure",
         "!has(self.tls) || self.tls.plaintext || (!has(self.ingress) && !has(self.gateway))",
         "exposure.ingress and exposure.gateway reach the brokers by plain HTTP: set exposure.tls.plaintext to true, or remove them",
+    ),
+    rule(
+        "spec.exposure",
+        "!has(self.tls) || !has(self.tls.clientCaSecret) || self.tls.clientCaSecret.key.matches('^([-_a-zA-Z0-9]|[.][-_a-zA-Z0-9])[-._a-zA-Z0-9]*$')",
+        "exposure.tls.clientCaSecret.key must be the key of a Secret, such as ca.crt: A-Z a-z 0-9 - _ and dots",
     ),
     rule(
         "spec.exposure.ingress.host",

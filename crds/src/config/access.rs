@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, path::PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::CertificateRule;
+
 /// An action on a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Action {
@@ -33,11 +35,16 @@ pub struct Access {
     /// Accepts API keys.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_keys: Option<ApiKeys>,
+    /// Accepts client certificates, and says what their names may do: the first rule whose `names` match counts. Needs
+    /// `tls.clientCaFile`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<CertificateRule>,
     /// The cookie that a token or a ticket may come in.
     pub cookie: Cookie,
     /// Tickets: short-lived credentials for `EventSource`, which cannot send headers.
     pub tickets: Tickets,
-    /// Limits for each subject, by class. A token issuer names the class of its subjects.
+    /// Limits for each subject, by class. Token issuers, `kubernetes`, `certificates` and the entries of API keys name the class of their
+    /// subjects.
     pub quotas: Vec<Quota>,
     /// Origins of web pages that may use the channel (CORS): one origin (`https://app.example.com`), all subdomains of a domain
     /// (`https://*.example.com`, which does not include `https://example.com`), or all origins (`*`).
@@ -52,7 +59,10 @@ impl Access {
     /// Whether any credential can be accepted, besides none.
     #[must_use]
     pub fn accepts_credentials(&self) -> bool {
-        !self.tokens.is_empty() || self.kubernetes.is_some() || self.api_keys.is_some()
+        !self.tokens.is_empty()
+            || self.kubernetes.is_some()
+            || self.api_keys.is_some()
+            || !self.certificates.is_empty()
     }
 
     /// Access for everyone to read and publish.
@@ -212,11 +222,15 @@ pub struct KubernetesAccess {
     /// Audience that the tokens must be issued for.
     #[schemars(length(min = 1, max = 512))]
     pub audience: String,
+    /// The class in `quotas` of the service accounts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub quota: Option<String>,
 }
 
 impl Default for KubernetesAccess {
     fn default() -> Self {
-        Self { audience: "eventcast".into() }
+        Self { audience: "eventcast".into(), quota: None }
     }
 }
 

@@ -15,6 +15,10 @@ pub struct Tls {
     pub certificate_file: PathBuf,
     /// File with the private key (PEM).
     pub key_file: PathBuf,
+    /// File with the certificate authorities of clients (PEM). Clients may then present a certificate of theirs, for `access.certificates` of a
+    /// channel. An unreadable or empty file leaves the old authorities in use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_ca_file: Option<PathBuf>,
     /// Lowest version of TLS.
     pub min_version: TlsVersion,
     /// Protocols that are offered to clients, the preferred one first. Browsers choose `h2` if it is there.
@@ -29,6 +33,7 @@ impl Default for Tls {
             listen: SocketAddr::from(([0, 0, 0, 0], 8443)),
             certificate_file: PathBuf::new(),
             key_file: PathBuf::new(),
+            client_ca_file: None,
             min_version: TlsVersion::default(),
             alpn: vec![Alpn::Http2, Alpn::Http1],
             plaintext: false,

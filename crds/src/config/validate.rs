@@ -107,11 +107,17 @@ impl BrokerConfig {
         if let Some(tls) = &self.tls {
             tls.problems(&mut p);
         }
+        let knows_clients = self.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
         p.check("channels", !self.channels.is_empty(), "must have at least one channel");
         let (mut names, mut streams) = (HashSet::new(), HashSet::new());
         for (i, c) in self.channels.iter().enumerate() {
             let path = format!("channels[{i}]");
             c.problems(&path, &mut p);
+            p.check(
+                format!("{path}.access.certificates"),
+                knows_clients || c.access.certificates.is_empty(),
+                "needs the certificate authorities of clients: set tls.clientCaFile",
+            );
             p.check(&path, names.insert(c.key()), format!("{} is listed twice", c.key()));
             let stream = c.stream_name();
             p.check(
@@ -147,6 +153,12 @@ impl Tls {
         {
             p.check(key, !file.as_os_str().is_empty(), "must be set");
         }
+        let authorities = self.client_ca_file.as_ref();
+        p.check(
+            "tls.clientCaFile",
+            authorities.is_none_or(|file| !file.as_os_str().is_empty()),
+            "must not be empty: leave it out if clients have no certificates",
+        );
         p.check("tls.alpn", !self.alpn.is_empty(), "must have at least one of h2 and http/1.1");
     }
 }
@@ -257,6 +269,47 @@ mod tests {
         assert_eq!(found, ["memory.channelPageBytes: 7 is not in 1048576..=68719476736"]);
         let few_pages = format!("{three}\nmemory: {{pageBytes: 2000000}}");
         assert_eq!(problems(&few_pages), Vec::<String>::new(), "channelPageBytes is limited by it");
+    }
+
+    #[test]
+    fn certificates_need_authorities_and_classes_must_be_known() {
+        let with = |access: &str, tls: &str| {
+            problems(&format!("channels: [{{namespace: a, name: b, access: {{{access}}}}}]\n{tls}"))
+        };
+        let tls = "tls: {certificateFile: c, keyFile: k, clientCaFile: ca}";
+        let rule = "certificates: [{names: ['*.example.com', 'spiffe://a/*'], manage: true, quota: few, \
+                    subscribe: {topics: ['device.{name}']}, publish: {topics: [a], source: '/x/{name}'}}]";
+        let good = format!("{rule}, kubernetes: {{quota: few}}, quotas: [{{name: few}}]");
+        assert_eq!(with(&good, tls), Vec::<String>::new());
+        for tls in ["", "tls: {certificateFile: c, keyFile: k}"] {
+            let found = with(&good, tls);
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert!(found[0].starts_with("channels[0].access.certificates: "), "{found:?}");
+        }
+        for (access, path) in [
+            (rule, "certificates[0].quota"),
+            ("kubernetes: {quota: few}", "kubernetes.quota"),
+            ("certificates: [{names: ['A.example']}]", "certificates[0].names[0]"),
+            ("certificates: [{manage: true}]", "certificates[0].manage"),
+            (
+                "certificates: [{subscribe: {topics: ['x{name}']}}]",
+                "certificates[0].subscribe.topics[0]",
+            ),
+            ("certificates: [{subscribe: {topics: ['x.{sub}']}}]", "certificates[0]"),
+            ("certificates: [{publish: {topics: [a], source: '{sub}'}}]", "certificates[0]"),
+            (
+                "certificates: [{publish: {topics: [a], types: ['a.']}}]",
+                "certificates[0].publish.types[0]",
+            ),
+        ] {
+            let found = with(access, tls);
+            assert_eq!(found.len(), 1, "{access}: {found:?}");
+            assert!(found[0].starts_with(&format!("channels[0].access.{path}: ")), "{found:?}");
+        }
+        assert!(
+            with("", "tls: {certificateFile: c, keyFile: k, clientCaFile: ''}")[0]
+                .starts_with("tls.clientCaFile: ")
+        );
     }
 
     #[test]

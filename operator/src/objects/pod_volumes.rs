@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use eventcast_crds::channel::access::SecretKey;
+use eventcast_crds::channel::{access::SecretKey, exposure::TlsSpec};
 use k8s_openapi::api::core::v1::{
     ConfigMapProjection, ConfigMapVolumeSource, DownwardAPIProjection, DownwardAPIVolumeFile,
     KeyToPath, ObjectFieldSelector, ProjectedVolumeSource, SecretProjection, SecretVolumeSource,
@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::{
 };
 
 use crate::{
-    broker_config::key_path,
+    broker_config::{CLIENT_CA_FILE, key_path},
     channel::Channel,
     settings::{API_KEYS_FOLDER, CONFIG_FOLDER, Credentials, KEYS_FOLDER, NATS_FOLDER, TLS_FOLDER},
 };
@@ -39,7 +39,7 @@ pub(super) fn build(channel: &Channel, credentials: &Credentials) -> Vec<(Volume
         volumes.push((secret("api-keys", keys.secret_name.clone(), Some(true)), API_KEYS_FOLDER));
     }
     if let Some(tls) = &channel.spec.exposure.tls {
-        volumes.push((certificate(&tls.secret_name), TLS_FOLDER));
+        volumes.push((certificate(tls), TLS_FOLDER));
     }
     if access.kubernetes.is_some() {
         volumes.push((api_server(), SERVICE_ACCOUNT_FOLDER));
@@ -110,10 +110,14 @@ fn issuer_keys(channel: &Channel) -> Vec<VolumeProjection> {
     secrets.into_iter().map(source).collect()
 }
 
-/// Only the certificate and its key: some issuers add a certificate authority or a keystore to the Secret.
-fn certificate(secret_name: &str) -> Volume {
+/// Of the Secret of the certificate only the certificate and its key: some issuers add a certificate authority or a keystore.
+fn certificate(tls: &TlsSpec) -> Volume {
     let items = ["tls.crt", "tls.key"].map(|key| item(key, key.into()));
-    projected("tls", vec![optional_secret(secret_name, items.to_vec())])
+    let mut sources = vec![optional_secret(&tls.secret_name, items.to_vec())];
+    sources.extend(tls.client_ca_secret.as_ref().map(|secret| {
+        optional_secret(&secret.name, vec![item(&secret.key, CLIENT_CA_FILE.into())])
+    }));
+    projected("tls", sources)
 }
 
 /// What Kubernetes mounts with `automountServiceAccountToken`. Only brokers that ask the API server about tokens need it.

@@ -34,6 +34,9 @@ spec:
       subscribe: {topics: ['user.{sub}']}
     kubernetes: {audience: eventcast}
     apiKeys: {secretName: orders-publishers}
+    certificates:
+    - {names: ['spiffe://shop.example/ns/*/sa/orders'], publish: {topics: ['order.>'], source: '{name}'}, quota: services}
+    quotas: [{name: services, publishesPerSecond: 100}]
   brokers:
     autoscaling: {minReplicas: 2, maxReplicas: 6, cpuPercent: 70, subscribersPerBroker: 20000}
     image: registry.example/broker:pinned
@@ -54,7 +57,7 @@ spec:
     service: {type: LoadBalancer, annotations: {a: b}}
     ingress: {host: events.example.com, className: nginx, tlsSecretName: cert, annotations: {haproxy.org/timeout-server: 2h}}
     gateway: {parentRefs: [{name: web, namespace: infra, sectionName: https}], hostnames: [gw.example.com], tls: true}
-    tls: {secretName: orders-tls, minVersion: '1.3', plaintext: true}
+    tls: {secretName: orders-tls, minVersion: '1.3', plaintext: true, clientCaSecret: {name: orders-clients}}
     trustedProxies: [10.0.0.0/8]
     proxyProtocol: true
 ";
@@ -159,6 +162,7 @@ fn only_changes_that_need_a_restart_change_the_pod_template() {
         "spec: {access: {apiKeys: {secretName: s}}}",
         "spec: {access: {kubernetes: {}}}",
         "spec: {exposure: {tls: {secretName: s}}}",
+        "spec: {exposure: {tls: {secretName: s, clientCaSecret: {name: c}}}}",
     ] {
         assert_ne!(template(other, &BTreeMap::new()), before, "{other}");
     }

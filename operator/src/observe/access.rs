@@ -83,7 +83,7 @@ pub fn ready(channel: &Channel, facts: AccessFacts<'_>) -> Option<ConditionState
         && channel.spec.exposure.tls.is_none();
     if verifies_nothing {
         let message = if access.anonymous.is_empty() {
-            "the channel is closed: no client may do anything until access names tokens, kubernetes, apiKeys or anonymous"
+            "the channel is closed: no client may do anything until access names tokens, kubernetes, apiKeys, certificates or anonymous"
         } else {
             "the channel needs no keys"
         };

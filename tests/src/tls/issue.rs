@@ -1,43 +1,125 @@
-//! An authority, and the certificates that it issues.
+//! Authorities, and the certificates that they issue.
 
-use std::{fs, path::Path, sync::LazyLock};
+use std::{fs, path::Path, sync::LazyLock, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use eventcast_crds::config::Tls;
-use jiff::{ToSpan as _, Zoned};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use jiff::{Timestamp, ToSpan as _, Zoned};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    SanType, date_time_ymd,
+};
 use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
 
-use crate::{ports, process};
+use crate::{access::replace_file, ports, process};
 
-/// The authority of this process: its own certificate, and what it issues with.
-static AUTHORITY: LazyLock<(CertificateDer<'static>, Issuer<'static, KeyPair>)> =
-    LazyLock::new(|| {
-        let make = || -> Result<_> {
-            let key = KeyPair::generate()?;
-            let mut params = CertificateParams::new(Vec::new())?;
-            params.distinguished_name.push(DnType::CommonName, "authority of the tests");
-            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-            let certificate = params.self_signed(&key)?.der().clone();
-            Ok((certificate, Issuer::new(params, key)))
-        };
-        make().expect("constant parameters are valid")
-    });
+/// The authority of this process, which issues the certificates of brokers.
+static AUTHORITY: LazyLock<Authority> =
+    LazyLock::new(|| Authority::new("authority of the tests").expect("constant parameters"));
 
-/// The certificate of the authority.
+/// The certificate of the authority of brokers.
 ///
 /// # Panics
 /// Never: its parameters are constant.
 #[must_use]
 pub fn authority() -> CertificateDer<'static> {
-    AUTHORITY.0.clone()
+    AUTHORITY.certificate.der().clone()
 }
 
-/// A certificate for `127.0.0.1` and `localhost`, and its key.
+/// The same as PEM.
+///
+/// # Panics
+/// Never: its parameters are constant.
+#[must_use]
+pub fn authority_pem() -> String {
+    AUTHORITY.pem()
+}
+
+/// A certificate authority.
+#[derive(Debug)]
+pub struct Authority {
+    certificate: rcgen::Certificate,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    /// A new one.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn new(name: &str) -> Result<Self> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key)?;
+        Ok(Self { certificate, issuer: Issuer::new(params, key) })
+    }
+
+    /// Its certificate as PEM.
+    #[must_use]
+    pub fn pem(&self) -> String {
+        self.certificate.pem()
+    }
+
+    /// Issues a certificate for a client with these names, each `DNS:name` or `URI:name`. It is valid for years.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn client(&self, names: &[&str]) -> Result<Issued> {
+        self.client_with(names, |_| {})
+    }
+
+    /// As [`client`](Self::client), valid between these times, in seconds from now.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn client_between(&self, names: &[&str], from: i64, to: i64) -> Result<Issued> {
+        let now = Timestamp::now().as_second();
+        let at = |seconds: i64| -> Result<_> {
+            Ok(date_time_ymd(1970, 1, 1) + Duration::from_secs(u64::try_from(now + seconds)?))
+        };
+        let (from, to) = (at(from)?, at(to)?);
+        self.client_with(names, |params| (params.not_before, params.not_after) = (from, to))
+    }
+
+    /// As [`client`](Self::client); `change` sees what is to be issued.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn client_with(
+        &self,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Result<Issued> {
+        let mut params = CertificateParams::new(Vec::new())?;
+        for name in names {
+            params.subject_alt_names.push(match name.split_once(':') {
+                Some(("DNS", name)) => SanType::DnsName(name.try_into()?),
+                Some(("URI", name)) => SanType::URI(name.try_into()?),
+                _ => bail!("{name}: begin with DNS: or URI:"),
+            });
+        }
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(2100, 1, 1);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.is_ca = IsCa::ExplicitNoCa;
+        change(&mut params);
+        self.issue(&params, &KeyPair::generate()?)
+    }
+
+    fn issue(&self, params: &CertificateParams, key: &KeyPair) -> Result<Issued> {
+        let certificate = params.signed_by(key, &self.issuer)?;
+        let (der, pem) = (certificate.der().clone(), certificate.pem());
+        Ok(Issued { der, certificate: pem, key: key.serialize_pem() })
+    }
+}
+
+/// A certificate and its key. Those of brokers are for `127.0.0.1` and `localhost`.
 #[derive(Clone, Debug)]
 pub struct Issued {
-    /// The certificate, as clients see it.
+    /// The certificate, as the other side sees it.
     pub der: CertificateDer<'static>,
     /// The same as PEM.
     pub certificate: String,
@@ -46,7 +128,7 @@ pub struct Issued {
 }
 
 impl Issued {
-    /// Valid for years.
+    /// For a broker, valid for years.
     ///
     /// # Errors
     /// When it cannot be made.
@@ -54,12 +136,23 @@ impl Issued {
         Self::valid_for(3650)
     }
 
-    /// Valid until that many days from now; before now if negative.
+    /// For a broker, valid until that many days from now; before now if negative.
     ///
     /// # Errors
     /// When it cannot be made.
     pub fn valid_for(days: i32) -> Result<Self> {
-        let key = KeyPair::generate()?;
+        Self::with_key(&KeyPair::generate()?, days)
+    }
+
+    /// For a broker, with this key, which must be of a kind that ring can sign with.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn with_key_of(pem: &str) -> Result<Self> {
+        Self::with_key(&KeyPair::from_pem(pem)?, 3650)
+    }
+
+    fn with_key(key: &KeyPair, days: i32) -> Result<Self> {
         let mut params = CertificateParams::new(["127.0.0.1".to_owned(), "localhost".to_owned()])?;
         let end = Zoned::now().checked_add(days.days())?.date();
         let (month, day) = (u8::try_from(end.month())?, u8::try_from(end.day())?);
@@ -67,9 +160,7 @@ impl Issued {
         params.not_after = date_time_ymd(end.year().into(), month, day);
         // Clients refuse a certificate authority as a server.
         params.is_ca = IsCa::ExplicitNoCa;
-        let certificate = params.signed_by(&key, &AUTHORITY.1)?;
-        let (der, pem) = (certificate.der().clone(), certificate.pem());
-        Ok(Self { der, certificate: pem, key: key.serialize_pem() })
+        AUTHORITY.issue(&params, key)
     }
 }
 
@@ -112,6 +203,21 @@ impl KeyFiles {
     #[must_use]
     pub fn config(&self) -> Tls {
         self.tls.clone()
+    }
+
+    /// Writes the authorities of clients as PEM; `None`: no such file. From then on [`config`](Self::config) names the file.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn write_clients(&mut self, authorities: Option<&str>) -> Result<()> {
+        let file = self.folder.path().join("clients.crt");
+        match authorities {
+            Some(pem) => drop(replace_file(self.folder.path(), "clients.crt", pem)?),
+            None if file.exists() => fs::remove_file(&file)?,
+            None => {}
+        }
+        self.tls.client_ca_file = Some(file);
+        Ok(())
     }
 
     /// Writes this certificate and its key.

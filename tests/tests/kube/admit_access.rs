@@ -161,6 +161,91 @@ pub(crate) fn tables() -> Vec<(&'static str, Named, Named)> {
             ),
         ),
         of(
+            "access.kubernetes.quota must be",
+            spec(
+                json!({"access": {"quotas": [{"name": "pods"}], "kubernetes": {"quota": "pods"}}}),
+                json!({"access": {"quotas": [{"name": "pods"}], "kubernetes": {"quota": "users"}}}),
+            ),
+        ),
+        of(
+            "set exposure.tls.clientCaSecret",
+            spec(certificate(&json!({})), json!({"access": {"certificates": [{}]}})),
+        ),
+        of(
+            "set exposure.tls.clientCaSecret",
+            spec(
+                json!({"exposure": {"tls": {"secretName": "s", "clientCaSecret": {"name": "c"}}}}),
+                json!({"access": {"certificates": [{}]}, "exposure": {"tls": {"secretName": "s"}}}),
+            ),
+        ),
+        of(
+            "access.certificates.names must be",
+            spec(
+                certificate(
+                    &json!({"names": ["*.a.example", "spiffe://*/ns/*/sa/Orders", "urn:uuid:7"]}),
+                ),
+                certificate(&json!({"names": ["A.example"]})),
+            ),
+        ),
+        of(
+            "access.certificates.names must be",
+            spec(
+                certificate(&json!({"names": ["*"]})),
+                certificate(&json!({"names": ["a*.example"]})),
+            ),
+        ),
+        of(
+            "access.certificates.names must be",
+            spec(
+                certificate(&json!({"names": ["spiffe://a.example/*"]})),
+                certificate(&json!({"names": ["spiffe://a.example/x*"]})),
+            ),
+        ),
+        of(
+            "patterns in which {name} is a whole segment",
+            spec(
+                certificate(
+                    &json!({"subscribe": {"topics": ["device.{name}.>"]}, "publish": {"topics": []}}),
+                ),
+                certificate(&json!({"subscribe": {"topics": ["device.{sub}"]}})),
+            ),
+        ),
+        of(
+            "patterns in which {name} is a whole segment",
+            spec(
+                certificate(&json!({"publish": {"topics": ["{name}", "order.*"]}})),
+                certificate(&json!({"publish": {"topics": ["x{name}"]}})),
+            ),
+        ),
+        of(
+            "access.certificates.publish.types must be",
+            spec(
+                certificate(&json!({"publish": {"topics": [], "types": ["order.*"]}})),
+                certificate(&json!({"publish": {"topics": [], "types": ["order."]}})),
+            ),
+        ),
+        of(
+            "access.certificates.manage needs names",
+            spec(
+                certificate(&json!({"names": ["a.example"], "manage": true})),
+                certificate(&json!({"manage": true})),
+            ),
+        ),
+        of(
+            "access.certificates.quota must be",
+            spec(
+                certificate(&json!({"quota": "services"})),
+                certificate(&json!({"quota": "users"})),
+            ),
+        ),
+        of(
+            "exposure.tls.clientCaSecret.key must be",
+            spec(
+                json!({"exposure": {"tls": {"secretName": "s", "clientCaSecret": {"name": "c", "key": "ca.pem"}}}}),
+                json!({"exposure": {"tls": {"secretName": "s", "clientCaSecret": {"name": "c", "key": "a/b"}}}}),
+            ),
+        ),
+        of(
             "access.quotas must have different names",
             spec(
                 json!({"access": {"quotas": [{"name": "a"}, {"name": "b"}]}}),
@@ -211,4 +296,12 @@ fn token(more: &Value) -> Value {
 /// A channel with one issuer.
 fn issuer(more: &Value) -> Value {
     json!({"access": {"tokens": [token(more)]}})
+}
+
+/// A channel with one rule for client certificates, and a class of quotas.
+fn certificate(rule: &Value) -> Value {
+    json!({
+        "access": {"certificates": [rule], "quotas": [{"name": "services"}]},
+        "exposure": {"tls": {"secretName": "s", "clientCaSecret": {"name": "c"}}},
+    })
 }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use eventcast_crds::{
     broker_status::{AccessReason, BrokerStatus, PATH},
-    config::{BrokerConfig, ChannelConfig, KubernetesAccess},
+    config::{BrokerConfig, ChannelConfig, KubernetesAccess, Quota},
 };
 use eventcast_tests::{
     broker::{Broker, networks},
@@ -61,7 +61,8 @@ impl World {
         let kubeconfig = server.kubeconfig(&server.token(&namespace, "broker").await?)?;
         let access = |config: &mut BrokerConfig| {
             let mut channel = ChannelConfig::new(&namespace, "orders");
-            channel.access.kubernetes = Some(KubernetesAccess { audience: AUDIENCE.into() });
+            channel.access.kubernetes =
+                Some(KubernetesAccess { audience: AUDIENCE.into(), quota: None });
             config.channels = vec![channel];
             config.limits.trusted_proxies = networks(["127.0.0.0/8"]);
         };
@@ -196,7 +197,7 @@ where
 
 #[tokio::test]
 async fn an_account_may_do_what_its_roles_allow_and_only_while_they_do() -> Result<()> {
-    let world = World::start(true).await?;
+    let mut world = World::start(true).await?;
     world.account("shop").await?;
     let token = world.token("shop", AUDIENCE).await?;
     let refused = world.publish(&token).await?;
@@ -216,6 +217,14 @@ async fn an_account_may_do_what_its_roles_allow_and_only_while_they_do() -> Resu
     ensure!((590..=600).contains(&left), "{left} s");
     let error = world.subscribe(&token).await.map(|_| ()).expect_err("it may publish alone");
     ensure!(error.to_string().contains("403"), "{error}");
+
+    world.broker.reconfigure(|config| {
+        let access = &mut config.channels[0].access;
+        let class = Quota { name: "few".into(), publishes_per_second: 1, ..Quota::default() };
+        access.kubernetes.iter_mut().for_each(|pods| pods.quota = Some("few".into()));
+        access.quotas = vec![class];
+    })?;
+    world.publishes(&token, 429, WAIT_TIMEOUT).await?;
 
     world.unbind("shop", "publish").await?;
     world.publishes(&token, 403, FORGET_TIMEOUT).await?;

@@ -2,8 +2,11 @@
 
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
-use anyhow::{Result, ensure};
-use eventcast_crds::config::{Access, ApiKeys, TokenIssuer};
+use anyhow::{Context as _, Result, ensure};
+use eventcast_crds::{
+    broker_status::PATH,
+    config::{Access, ApiKeys, Quota, TokenIssuer},
+};
 use eventcast_tests::{
     access::{
         SigningKey, claims, claims_with, issuer, judge, judge_token, jwk_set, make_key, only,
@@ -11,10 +14,12 @@ use eventcast_tests::{
     },
     broker::Cli,
     eventually,
-    http::Version,
+    http::{Answer, Publish, Version, client},
+    issuer::bearer,
     process,
     wire::{BrokerWithNats, HTTP_VERSIONS},
 };
+use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 
 const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -77,6 +82,41 @@ async fn an_api_key_counts_while_its_entry_is_there() -> Result<()> {
     broker.wait_for_metric("eventcast_access_problem", &labels, WAIT_TIMEOUT, |n| n == 1.0).await?;
     let log = broker.log();
     ensure!(!log.contains(&ci) && !log.contains(&late), "a key is in the log");
+    Ok(())
+}
+
+/// A key has the quota of its class. One whose class the channel does not know has no grant, so that it is not unlimited.
+#[tokio::test]
+async fn an_api_key_has_a_quota() -> Result<()> {
+    let folder = process::folder("eventcast-quota-")?;
+    let few = make_key(folder.path(), "few", &["--publish", ">", "--quota", "few"]).await?;
+    let free = make_key(folder.path(), "free", &["--publish", ">"]).await?;
+    let mut access = with_keys(folder.path());
+    let class = Quota { name: "few".into(), publishes_per_second: 3, ..Quota::default() };
+    access.quotas = vec![class.clone()];
+    let mut broker = start_with(access).await?;
+    let publish = async |broker: &BrokerWithNats, key: &str| -> Result<Vec<Answer>> {
+        let (name, value) = bearer(key);
+        let event = Publish::new("x").topic("a").header(&name, &value);
+        try_join_all((0..12).map(|_| broker.send(&event))).await
+    };
+    let answers = publish(&broker, &few).await?;
+    ensure!(answers.iter().any(|answer| answer.status == 201), "{answers:?}");
+    let refused = answers.iter().find(|answer| answer.status == 429).context("no limit")?;
+    ensure!(refused.json["limit"] == "publishesPerSecond", "{}", refused.json);
+    ensure!(publish(&broker, &free).await?.iter().all(|answer| answer.status == 201), "no class");
+
+    let labels = [("what", "api keys"), ("reason", "KeysInvalid")];
+    assert_eq!(broker.metric("eventcast_access_problem", &labels).await?, 0.0);
+    broker.reconfigure(|config| config.channels[0].access.quotas.clear())?;
+    wait_for(&broker, &few, (503, "")).await?;
+    broker.wait_for_metric("eventcast_access_problem", &labels, WAIT_TIMEOUT, |n| n == 1.0).await?;
+    let state = client(Version::Http1).get(broker.admin_url(PATH)).send().await?.text().await?;
+    ensure!(state.contains("few: its quota"), "{state}");
+    ensure!(publish(&broker, &free).await?.iter().all(|answer| answer.status == 201), "no class");
+    broker.reconfigure(|config| config.channels[0].access.quotas = vec![class])?;
+    wait_for(&broker, &few, (200, "few")).await?;
+    broker.wait_for_metric("eventcast_access_problem", &labels, WAIT_TIMEOUT, |n| n == 0.0).await?;
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use eventcast_crds::{
-    channel::access::AccessSpec,
+    channel::{EventChannelSpec, access::AccessSpec},
     config::{Access, ApiKeys, TokenIssuer},
 };
 use eventcast_tests::{
@@ -15,6 +15,7 @@ use eventcast_tests::{
     nats::NatsServer,
     process,
     sse::EventStream,
+    tls::{KeyFiles, authority_pem},
 };
 use serde_json::{Value, json};
 
@@ -29,17 +30,40 @@ fn recipe(heading: &str) -> Result<AccessSpec> {
 
 /// The first `access` below a heading of a document.
 fn access_below(document: &str, heading: &str) -> Result<AccessSpec> {
-    #[derive(serde::Deserialize)]
-    struct Document {
-        access: AccessSpec,
-    }
-    let text = std::fs::read_to_string(document)?;
-    let (_, section) = text.split_once(heading).context("no such heading")?;
-    let section = section.split("\n#").next().unwrap_or_default();
+    Ok(spec_below(document, heading)?.access)
+}
+
+/// The first part of a spec below a heading of a document.
+fn spec_below(document: &str, heading: &str) -> Result<EventChannelSpec> {
+    let section = section(document, heading)?;
     let (_, yaml) = section.split_once("```yaml\n").context("no configuration")?;
     let yaml = yaml.split("```").next().unwrap_or_default();
-    let document: Document = serde_saphyr::from_str(yaml)?;
-    Ok(document.access)
+    Ok(serde_saphyr::from_str(yaml)?)
+}
+
+fn section(document: &str, heading: &str) -> Result<String> {
+    let text = std::fs::read_to_string(document)?;
+    let (_, section) = text.split_once(heading).context("no such heading")?;
+    Ok(section.split("\n#").next().unwrap_or_default().to_owned())
+}
+
+/// The commands below a heading of the document that run this program.
+fn commands(heading: &str, program: &str) -> Result<Vec<String>> {
+    let section = section(DOCUMENT, &format!("### {heading}\n"))?;
+    let lines = section.lines().filter_map(|line| line.strip_prefix("$ "));
+    let found: Vec<_> = lines.filter(|line| line.starts_with(program)).map(str::to_owned).collect();
+    ensure!(!found.is_empty(), "no {program}");
+    Ok(found)
+}
+
+/// Runs shell commands, each of which must succeed, and returns what they print.
+async fn shell(folder: &std::path::Path, commands: &[String]) -> Result<String> {
+    let sh = process::find_on_path("sh").context("no sh")?;
+    let script = format!("cd '{}'\n{}", folder.display(), commands.join("\n"));
+    let mut process = process::Process::spawn("sh", &sh, &["-ec", &script], folder)?;
+    let status = process.wait_exit(WAIT).await?;
+    ensure!(status.success(), "{commands:?}: {}", process.stderr());
+    Ok(process.stdout())
 }
 
 /// What the operator makes of a recipe, with keys of `issuer` in place of those in the Secret.
@@ -56,6 +80,7 @@ fn config(spec: &AccessSpec, issuer: &Issuer) -> Access {
         anonymous: spec.anonymous.clone(),
         anonymous_topics: spec.anonymous_topics.clone(),
         tokens: tokens.collect(),
+        certificates: spec.certificates.clone(),
         allowed_origins: spec.allowed_origins.clone(),
         allow_credentials: spec.allow_credentials,
         ..Access::default()
@@ -183,6 +208,38 @@ async fn a_backend_with_sessions() -> Result<()> {
     let closing = page.next_of("eventcast.closing", WAIT).await?;
     ensure!(closing.data.contains("revoked"), "{}", closing.data);
     ensure!(EventStream::connect(&url, page.cursor()).await.is_err(), "the ticket is refused");
+    Ok(())
+}
+
+#[tokio::test]
+async fn services_and_devices_with_certificates() -> Result<()> {
+    init_tracing();
+    let heading = "Services and devices with certificates";
+    let spec = spec_below(DOCUMENT, &format!("### {heading}\n"))?;
+    let tls = spec.exposure.tls.context("TLS")?;
+    ensure!(tls.client_ca_secret.is_some_and(|secret| secret.key == "ca.crt"), "the Secret");
+    ensure!(commands(heading, "kubectl")?[0].contains("--from-file=ca.crt"), "its key");
+    let folder = process::folder("eventcast-recipe-")?;
+    let folder = folder.path();
+    shell(folder, &commands(heading, "openssl")?).await?;
+    let mut files = KeyFiles::new()?;
+    files.write_clients(Some(&std::fs::read_to_string(folder.join("ca.crt"))?))?;
+    std::fs::write(folder.join("brokers.crt"), authority_pem())?;
+    let nats = NatsServer::start().await?;
+    let access = config(&spec.access, &Issuer::new()?);
+    let broker = Broker::start(&nats.url(), |config| {
+        config.tls = Some(files.config());
+        config.channels[0].access = access;
+    })
+    .await?;
+    let url = format!("https://{}/channels/default/demo", broker.secure_address());
+    let export = format!("export CHANNEL={url} CURL_CA_BUNDLE=brokers.crt no_proxy=127.0.0.1");
+    let told = shell(folder, &[&[export][..], &commands(heading, "curl")?].concat()).await?;
+    let told: Value = serde_json::from_str(&told)?;
+    ensure!(told["way"] == "certificate", "{told}");
+    ensure!(told["subject"] == "m-7.devices.example.com", "{told}");
+    let topics = json!(["device.m-7%2Edevices%2Eexample%2Ecom"]);
+    ensure!(told["subscribe"]["topics"] == topics && told["publish"]["topics"] == topics, "{told}");
     Ok(())
 }
 

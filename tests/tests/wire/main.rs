@@ -3,6 +3,7 @@
 //! The numbers of rules (R1 to R24) and attacks (A1 to A35) are in the names of their tests.
 
 mod access_api_keys;
+mod access_certificates;
 mod access_claims;
 mod access_docs;
 mod access_ends;
@@ -57,5 +58,6 @@ mod sockets_leak;
 mod sockets_many;
 mod straight_to_nats;
 mod tls_certificates;
+mod tls_clients;
 mod tls_handshakes;
 mod tls_streams;

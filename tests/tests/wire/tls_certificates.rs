@@ -178,3 +178,23 @@ async fn check_reports_certificate_files_that_cannot_be_used() -> Result<()> {
     }
     Ok(())
 }
+
+/// RSA costs seven times as much: it works, and its owner is told so once.
+#[tokio::test]
+async fn a_certificate_with_an_rsa_key_is_served_and_warned_of() -> Result<()> {
+    let mut files = KeyFiles::empty()?;
+    let rsa = Issued::with_key_of(include_str!("../../src/access/rsa.pem"))?;
+    files.put(&rsa)?;
+    let broker = BrokerWithNats::start(|config| config.tls = Some(files.config())).await?;
+    assert_eq!(shown(&broker).await?, rsa.der);
+    let renewed = Issued::with_key_of(&rsa.key)?;
+    files.put(&renewed)?;
+    eventually("the renewed certificate", WAIT_TIMEOUT, || async {
+        ensure!(shown(&broker).await? == renewed.der, "still the first one");
+        anyhow::Ok(())
+    })
+    .await?;
+    let log = broker.log();
+    assert_eq!(log.matches("the certificate has an RSA key").count(), 1, "{log}");
+    Ok(())
+}

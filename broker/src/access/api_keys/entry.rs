@@ -34,6 +34,9 @@ pub(crate) struct Permissions {
     /// When the key ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) not_after: Option<Timestamp>,
+    /// The class in `access.quotas`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) quota: Option<String>,
 }
 
 /// A key that the broker accepts.
@@ -69,7 +72,7 @@ impl Entry {
             manage: entry.manage,
             issued_at: None,
             expires: entry.not_after.map(Timestamp::as_second),
-            quota: None,
+            quota: entry.quota.map(Into::into),
             ticket: None,
         };
         Ok(Self { sha256, grant })

@@ -46,8 +46,17 @@ impl<'de> Deserialize<'de> for UniqueNames {
     }
 }
 
+/// Whether a token names `audience`.
+pub(in crate::access) fn names_audience(claims: &Claims, audience: &str) -> bool {
+    match claims.get("aud") {
+        Some(Value::String(one)) => one == audience,
+        Some(Value::Array(list)) => list.iter().any(|one| one.as_str() == Some(audience)),
+        _ => false,
+    }
+}
+
 /// Seconds since 1970 of a claim (NumericDate of RFC 7519), or the nearest that can be counted.
-pub(super) fn seconds(claims: &Claims, name: &str) -> Option<i64> {
+pub(in crate::access) fn seconds(claims: &Claims, name: &str) -> Option<i64> {
     let value = claims.get(name)?;
     if let Some(whole) = value.as_i64() {
         return Some(whole);

@@ -3,9 +3,14 @@
 use std::collections::HashSet;
 
 use super::{Problems, is_pattern};
-use crate::config::{Access, Action, OriginPattern, TokenIssuer};
+use crate::config::{
+    Access, Action, CertificateRule, OriginPattern, PublishRule, SubscribeRule, TokenIssuer,
+    certificates::is_name_pattern,
+};
 
 const PATTERN: &str = "must be up to 16 segments joined by dots, such as user.42, user.* or user.>, with > only as the last one";
+const NAME: &str = "must be a URI, such as spiffe://example.org/ns/*/sa/orders, or a DNS name in lower case, such as *.devices.example.com, of at most 256 \
+     bytes. A star stands for one segment or label";
 const TEMPLATE: &str =
     "must be a pattern of topics in which a claim in braces is a whole segment, such as user.{sub}";
 
@@ -26,9 +31,12 @@ impl Access {
             token.problems(&path, p);
             let unique = issuers.insert((&token.issuer, &token.audience));
             p.check(&path, unique, "another issuer has the same issuer and audience");
-            let class = token.quota.as_ref();
-            let known = class.is_none_or(|class| self.quotas.iter().any(|q| q.name == *class));
-            p.check(format!("{path}.quota"), known, "must be the name of one of access.quotas");
+            self.check_class(&path, token.quota.as_ref(), p);
+        }
+        for (i, rule) in self.certificates.iter().enumerate() {
+            let path = at(&format!("certificates[{i}]"));
+            rule.problems(&path, p);
+            self.check_class(&path, rule.quota.as_ref(), p);
         }
         if let Some(kubernetes) = &self.kubernetes {
             p.check(
@@ -36,6 +44,7 @@ impl Access {
                 !kubernetes.audience.is_empty(),
                 "must not be empty",
             );
+            self.check_class(&at("kubernetes"), kubernetes.quota.as_ref(), p);
         }
         p.check(
             at("cookie.name"),
@@ -83,6 +92,59 @@ impl Access {
     }
 }
 
+impl Access {
+    /// Checks the class of a quota that `path` names.
+    fn check_class(&self, path: &str, class: Option<&String>, p: &mut Problems) {
+        let known = class.is_none_or(|class| self.quotas.iter().any(|q| q.name == *class));
+        p.check(format!("{path}.quota"), known, "must be the name of one of access.quotas");
+    }
+}
+
+impl CertificateRule {
+    fn problems(&self, path: &str, p: &mut Problems) {
+        let at = |key: &str| format!("{path}.{key}");
+        for (i, name) in self.names.iter().enumerate() {
+            p.check(at(&format!("names[{i}]")), is_name_pattern(name), NAME);
+        }
+        // With nothing in the place of the name, a brace that is left belongs to something else.
+        let plain = |text: &str| !text.replace("{name}", "").contains(['{', '}']);
+        check_rules(path, self.subscribe.as_ref(), self.publish.as_ref(), p);
+        let subscribe = self.subscribe.iter().flat_map(|rule| &rule.topics);
+        let publish = self.publish.iter().flat_map(|rule| rule.topics.iter().chain(&rule.source));
+        p.check(
+            path,
+            subscribe.chain(publish).all(|text| plain(text)),
+            "the only name in braces is {name}",
+        );
+        p.check(
+            at("manage"),
+            !self.manage || !self.names.is_empty(),
+            "needs names: otherwise every client with a certificate could disconnect others",
+        );
+    }
+}
+
+/// Checks the patterns of what may be read and published.
+fn check_rules(
+    path: &str,
+    subscribe: Option<&SubscribeRule>,
+    publish: Option<&PublishRule>,
+    p: &mut Problems,
+) {
+    let topics = [
+        ("subscribe", subscribe.map(|rule| &rule.topics)),
+        ("publish", publish.map(|rule| &rule.topics)),
+    ];
+    for (rule, topics) in topics {
+        for (i, topic) in topics.into_iter().flatten().enumerate() {
+            p.check(format!("{path}.{rule}.topics[{i}]"), is_template(topic), TEMPLATE);
+        }
+    }
+    for (i, kind) in publish.iter().flat_map(|rule| &rule.types).enumerate() {
+        p.check(format!("{path}.publish.types[{i}]"), is_pattern(kind), PATTERN);
+    }
+}
+
 impl TokenIssuer {
     fn problems(&self, path: &str, p: &mut Problems) {
         let at = |key: &str| format!("{path}.{key}");
@@ -102,19 +164,7 @@ impl TokenIssuer {
             );
         }
         p.range(at("leewaySeconds"), self.leeway_seconds, 0, 120);
-        let topics = [
-            ("subscribe", self.subscribe.as_ref().map(|rule| &rule.topics)),
-            ("publish", self.publish.as_ref().map(|rule| &rule.topics)),
-        ];
-        for (rule, topics) in topics {
-            let topics = topics.into_iter().flatten();
-            for (i, topic) in topics.enumerate() {
-                p.check(at(&format!("{rule}.topics[{i}]")), is_template(topic), TEMPLATE);
-            }
-        }
-        for (i, kind) in self.publish.iter().flat_map(|rule| &rule.types).enumerate() {
-            p.check(at(&format!("publish.types[{i}]")), is_pattern(kind), PATTERN);
-        }
+        check_rules(path, self.subscribe.as_ref(), self.publish.as_ref(), p);
         if let Some(manage) = &self.manage {
             p.check(
                 at("manage.requiredClaims"),
