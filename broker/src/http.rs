@@ -22,6 +22,7 @@ pub(crate) mod problem;
 mod publish;
 mod query_answer;
 mod range;
+mod request_body;
 mod small_body;
 mod stats;
 mod subscribe;
@@ -37,7 +38,6 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
 };
 use http_body_util::{Either, Empty, Full};
-use hyper::body::Incoming;
 use serde::Serialize;
 
 use crate::{
@@ -48,6 +48,7 @@ use crate::{
 };
 use channel_request::ChannelRequest;
 use problem::Problem;
+pub(crate) use request_body::RequestBody;
 
 /// The body of a response, before it is given to hyper or to a shard.
 pub(crate) enum Answer {
@@ -93,7 +94,7 @@ fn json(status: StatusCode, body: &impl Serialize) -> Response<Answer> {
 pub(crate) async fn handle(
     broker: Arc<Broker>,
     context: RequestContext,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
 ) -> Response<Answer> {
     let origin = request.headers().get(header::ORIGIN).cloned();
     let mut access = Access::default();
@@ -108,7 +109,7 @@ pub(crate) async fn handle(
 async fn route(
     broker: &Arc<Broker>,
     context: &RequestContext,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
     access: &mut Access,
 ) -> Result<Response<Answer>, Problem> {
     if let Err(problem) = head::check(&request, broker.config().limits.head_bytes) {
@@ -145,7 +146,9 @@ async fn route(
     cors::reject_foreign(access, &request)?;
     let (head, body) = request.into_parts();
     let wanted = authorize::Wanted::of(rest, &head);
-    let grant = match authorize::grant(broker, &channel, context, &head, &wanted).await {
+    // Boxed, as the handlers are: a request then takes no more memory than the step that it is at.
+    let authorized = Box::pin(authorize::grant(broker, &channel, context, &head, &wanted)).await;
+    let grant = match authorized {
         Ok(grant) => grant,
         Err(authorize::Refused::Problem(problem)) => return Err(problem),
         Err(authorize::Refused::Unavailable) => {
@@ -154,20 +157,20 @@ async fn route(
     };
     let request = ChannelRequest { broker, channel: &channel, context, grant, head };
     match (rest, &method) {
-        (["events"], &Method::POST) => publish::handle(request, body).await,
+        (["events"], &Method::POST) => Box::pin(publish::handle(request, body)).await,
         (["events"], _) if reads => match accept::negotiate(&request.head.headers)? {
-            accept::Representation::Stream => subscribe::handle(request).await,
-            accept::Representation::Json => history::handle(&request).await,
+            accept::Representation::Stream => Box::pin(subscribe::handle(request)).await,
+            accept::Representation::Json => Box::pin(history::handle(&request)).await,
         },
-        (["stats"], _) if reads => stats::handle(&request).await,
+        (["stats"], _) if reads => Box::pin(stats::handle(&request)).await,
         (["access"], _) if reads => access::describe(&request),
-        ([], _) if reads => channel::describe(&request).await,
-        (["events"], &Method::DELETE) => erase::topics(&request).await,
-        (["events", cursor], &Method::DELETE) => erase::event(&request, cursor).await,
-        (["tickets"], &Method::POST) => tickets::issue(&request, body).await,
-        (["renewals", sealed], &Method::POST) => tickets::renew(&request, sealed).await,
-        (["subscribers"], _) if reads => subscribers::list(&request).await,
-        (["subscribers"], &Method::DELETE) => subscribers::disconnect(&request).await,
+        ([], _) if reads => Box::pin(channel::describe(&request)).await,
+        (["events"], &Method::DELETE) => Box::pin(erase::topics(&request)).await,
+        (["events", cursor], &Method::DELETE) => Box::pin(erase::event(&request, cursor)).await,
+        (["tickets"], &Method::POST) => Box::pin(tickets::issue(&request, body)).await,
+        (["renewals", sealed], &Method::POST) => Box::pin(tickets::renew(&request, sealed)).await,
+        (["subscribers"], _) if reads => Box::pin(subscribers::list(&request)).await,
+        (["subscribers"], &Method::DELETE) => Box::pin(subscribers::disconnect(&request)).await,
         (["events"], _) => Err(method_not_allowed("GET, HEAD, POST, DELETE, OPTIONS")),
         (["events", _], _) => Err(method_not_allowed("DELETE, OPTIONS")),
         (["stats" | "access"] | [], _) => Err(method_not_allowed("GET, HEAD, OPTIONS")),

@@ -37,6 +37,7 @@ mod fanout;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod http;
+mod http2;
 mod identity;
 mod log;
 mod media_type;

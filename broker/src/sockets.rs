@@ -10,7 +10,7 @@ mod capacity;
 mod connection;
 
 pub(crate) use capacity::{Capacity, TooFewFiles};
-pub(crate) use connection::{Connection, Phase, StreamGuard};
+pub(crate) use connection::{Connection, Phase, RequestGuard, StreamGuard};
 
 use std::{
     net::IpAddr,

@@ -124,8 +124,8 @@ impl Default for Nats {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Fanout {
-    /// Number of threads that write to the sockets of HTTP/1.1 subscribers: 0 to 256. If not set, one for each processor. With 0 all
-    /// subscribers are served like those of HTTP/2, which needs more memory and CPU.
+    /// Number of threads that write to the sockets of subscribers: 0 to 256. If not set, one for each processor. With 0, one thread
+    /// serves HTTP/2 alone, and subscribers of HTTP/1.1 are served in a way that needs more memory and CPU.
     pub shards: Option<usize>,
 }
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use eventcast_wire::{
     event::{Event, Kind},
     filter::Filter,
+    frame::Form,
 };
 
 use crate::log::{MAX_EVENTS_PER_READ, Page, Position};
@@ -66,10 +67,11 @@ impl Batch {
     }
 
     /// The events that pass `filter`, up to the size of one write, and how many events of the batch that covers.
-    pub(crate) fn slices(&self, filter: &Filter) -> Slices<'_> {
+    pub(crate) fn slices(&self, filter: &Filter, form: Form) -> Slices<'_> {
         let events = self.events();
         let mut out = Slices::default();
-        if let Some(page) = self.whole(filter)
+        if form == Form::Chunk
+            && let Some(page) = self.whole(filter)
             && let Some(bytes) = page.packed_chunks(self.from, page.events.len())
         {
             out.add(bytes);
@@ -87,7 +89,9 @@ impl Batch {
                 continue;
             }
             match open {
-                _ if self.bytes(at, at + 1).is_none() => out.add(event.chunk.wire()),
+                _ if form == Form::Frame || self.bytes(at, at + 1).is_none() => {
+                    out.add(event.chunk.bytes(form));
+                }
                 Some((from, to)) if to == at => open = Some((from, at + 1)),
                 last => {
                     last.and_then(|(from, to)| self.bytes(from, to))
@@ -106,10 +110,10 @@ impl Batch {
         Some(self.whole(filter)?.packed_chunks(self.from, self.from + count)?.len())
     }
 
-    /// The last `left` bytes of the chunk of event `at`. Those of a page are copied: a client that does not read must not keep a
+    /// The last `left` bytes of event `at` in `form`. Those of a page are copied: a client that does not read must not keep a
     /// whole page in memory.
-    pub(super) fn rest(&self, at: usize, left: usize) -> Bytes {
-        let wire = self.events()[at].chunk.wire();
+    pub(super) fn rest(&self, at: usize, left: usize, form: Form) -> Bytes {
+        let wire = self.events()[at].chunk.shared(form);
         match self.source {
             Source::Ring(_) => wire.slice(wire.len() - left..),
             Source::Page(_) => Bytes::copy_from_slice(&wire[wire.len() - left..]),
@@ -125,12 +129,18 @@ impl Batch {
     }
 
     /// After a partial write of `written` bytes of the slices for `filter`: the last event that was begun, and how many bytes of
-    /// its chunk are left. `None` if nothing was written.
-    pub(crate) fn cut(&self, filter: &Filter, written: usize) -> Option<(usize, usize)> {
+    /// it are left. `None` if nothing was written.
+    pub(crate) fn cut(
+        &self,
+        filter: &Filter,
+        form: Form,
+        written: usize,
+    ) -> Option<(usize, usize)> {
         if written == 0 {
             return None;
         }
-        if let Some(page) = self.whole(filter)
+        if form == Form::Chunk
+            && let Some(page) = self.whole(filter)
             && let Some(reached) = page.event_at_byte(self.from, written - 1)
         {
             let end = page.packed_chunks(self.from, reached + 1)?.len();
@@ -139,7 +149,7 @@ impl Batch {
         let mut end = 0;
         for (at, event) in self.events().iter().enumerate() {
             if self.is_candidate(event) && filter.passes(event) {
-                end += event.chunk.wire().len();
+                end += event.chunk.bytes(form).len();
                 if end >= written {
                     return Some((at, end - written));
                 }

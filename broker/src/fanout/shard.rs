@@ -1,4 +1,5 @@
-//! Shards: threads that write events to HTTP/1.1 sockets themselves (docs/adr/0005).
+//! Shards: threads that write events to sockets themselves: those of HTTP/1.1 subscribers (docs/adr/0005), and all of HTTP/2
+//! (docs/adr/0020).
 //!
 //! A subscriber is in one of two states. *Caught up*: it has seen everything up to the head of its channel in this shard, which is
 //! its cursor; it is in the [`index`], and an event costs only what it delivers. *Catching up*: it has a cursor of its own and
@@ -6,16 +7,20 @@
 //! first state to the second, and reaching the head moves it back.
 //!
 //! [`event_loop`] is the loop of one thread, [`channel_fanout`] writes to the caught-up subscribers of a channel, [`connection`] is
-//! one connection, [`inbox`] receives from other threads, [`timer_wheel`] keeps deadlines.
+//! one subscriber, [`http2_connection`] is a connection that several may share, [`inbox`] receives from other threads, [`timer_wheel`] keeps deadlines.
 
 mod channel_fanout;
 mod connection;
 mod event_loop;
+mod http2_connection;
+mod http2_deadlines;
 mod inbox;
 mod index;
+mod responder;
 mod socket;
 mod timer_wheel;
 mod tls_socket;
+mod transport;
 mod unfiltered;
 
 use std::{
@@ -44,10 +49,16 @@ use self::{
 use super::Subscription;
 use crate::{sockets::ConnectionGuard, tls::TlsState};
 
+pub(crate) use self::{
+    http2_connection::{Http2Handoff, Http2Service, RequestTask},
+    http2_deadlines::Http2Deadlines,
+    responder::{Http2Answer, Responder},
+};
+
 /// How long a shard waits to restart after its first failure. The delay grows with each further one.
 const FIRST_RESTART_DELAY: Duration = Duration::from_millis(100);
 
-/// A connection of one shard.
+/// A subscriber of one shard, or an HTTP/2 connection of it: each kind has its own keys.
 type Key = u32;
 
 /// A stream and its socket, handed from hyper to a shard.
@@ -65,10 +76,12 @@ pub(crate) struct Handoff {
 /// All shards of this process. Dropping it stops them.
 pub(crate) struct Shards {
     inboxes: Vec<Arc<Inbox>>,
+    serves_http1: bool,
 }
 
 impl Shards {
-    /// Starts `count` threads, which load pages on the current runtime. `restarts` counts their failures.
+    /// Starts `count` threads, which load pages on the current runtime; with 0, one that serves HTTP/2 only. `restarts` counts their
+    /// failures.
     ///
     /// # Errors
     /// The system gives no epoll or no thread.
@@ -78,7 +91,7 @@ impl Shards {
         restarts: &IntCounter,
     ) -> io::Result<Self> {
         let mut inboxes = Vec::with_capacity(count);
-        for number in 0..count {
+        for number in 0..count.max(1) {
             let poll = Poll::new()?;
             let inbox = Arc::new(Inbox::new(poll.registry())?);
             inboxes.push(Arc::clone(&inbox));
@@ -88,21 +101,31 @@ impl Shards {
                 run(poll, &inbox, &restarts)
             })?;
         }
-        Ok(Self { inboxes })
+        Ok(Self { inboxes, serves_http1: count > 0 })
     }
 
-    /// Whether there are no shards, and hyper keeps every socket.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.inboxes.is_empty()
+    /// Whether streams of HTTP/1.1 go to the shards. If not, hyper keeps their sockets.
+    pub(crate) fn serve_http1(&self) -> bool {
+        self.serves_http1
     }
 
-    /// Gives a connection to the shard that has the fewest; to one that waits to restart only if all do.
+    /// Gives a stream of HTTP/1.1 to a shard.
     pub(crate) fn give(&self, handoff: Handoff) {
-        let least_loaded =
-            self.inboxes.iter().min_by_key(|inbox| (inbox.is_backing_off(), inbox.connections()));
-        if let Some(inbox) = least_loaded {
-            inbox.give(handoff);
+        if let Some(inbox) = self.least_loaded() {
+            inbox.give(|load| Message::Join(Box::new(handoff), load));
         }
+    }
+
+    /// Gives an HTTP/2 connection to a shard.
+    pub(crate) fn give_http2(&self, handoff: Http2Handoff) {
+        if let Some(inbox) = self.least_loaded() {
+            inbox.give(|load| Message::JoinHttp2(Box::new(handoff), load));
+        }
+    }
+
+    /// The shard that has the fewest connections and streams; one that waits to restart only if all do.
+    fn least_loaded(&self) -> Option<&Arc<Inbox>> {
+        self.inboxes.iter().min_by_key(|inbox| (inbox.is_backing_off(), inbox.connections()))
     }
 }
 

@@ -7,12 +7,12 @@ use bytes::{Bytes, BytesMut};
 use eventcast_wire::event::Draft;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use serde::Serialize;
 use tokio::time::{Instant, timeout};
 
 use super::{
-    Answer, accept,
+    Answer, RequestBody, accept,
     channel_request::ChannelRequest,
     drafts::{self, Defaults, Format},
     empty, json,
@@ -68,7 +68,7 @@ struct StoredBatch {
 
 pub(super) async fn handle(
     request: ChannelRequest<'_>,
-    body: Incoming,
+    body: RequestBody,
 ) -> Result<Response<Answer>, Problem> {
     let channel = request.channel;
     let replies = wants_event_in_reply(&request.head.headers);
@@ -157,7 +157,7 @@ struct Batch {
     share: Share,
 }
 
-async fn read(request: &ChannelRequest<'_>, body: Incoming) -> Result<Batch, Problem> {
+async fn read(request: &ChannelRequest<'_>, body: RequestBody) -> Result<Batch, Problem> {
     let config = request.channel.config();
     let headers = &request.head.headers;
     let rules = &config.publishing;
@@ -231,7 +231,7 @@ async fn store(
 
 /// Reads the whole body, bounded in size and time. Takes as many bytes of the budget as the body has.
 async fn read_body(
-    mut body: Incoming,
+    mut body: RequestBody,
     limit: usize,
     expects: bool,
     share: &mut Share,
@@ -288,7 +288,7 @@ async fn read_body(
 
 /// Reads the rest of a body for a while and discards it. Closing a connection with unread bytes resets it, and the client may lose
 /// the response (RFC 9112, section 9.6).
-async fn discard_body(mut body: Incoming) {
+async fn discard_body(mut body: RequestBody) {
     let read = async {
         let mut left = MAX_DISCARDED_BODY_BYTES;
         while let Some(Ok(frame)) = body.frame().await {

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use http::StatusCode;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use super::problem::Problem;
+use super::{RequestBody, problem::Problem};
 
 /// Bytes of the body.
 const MAX_BYTES: usize = 16 << 10;
@@ -16,7 +15,7 @@ const MAX_BYTES: usize = 16 << 10;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The body as JSON; an empty one is the default of `T`.
-pub(super) async fn read<T: DeserializeOwned + Default>(body: Incoming) -> Result<T, Problem> {
+pub(super) async fn read<T: DeserializeOwned + Default>(body: RequestBody) -> Result<T, Problem> {
     let read = timeout(TIMEOUT, Limited::new(body, MAX_BYTES).collect()).await;
     let late = |_| {
         let detail = "The body did not arrive within 5 seconds.";

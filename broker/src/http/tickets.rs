@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use eventcast_wire::{grants::Topics, topic::Pattern};
 use http::{HeaderValue, Response, StatusCode, header};
-use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Answer,
+    Answer, RequestBody,
     channel_request::ChannelRequest,
     credentials, empty, json,
     params::known,
@@ -63,7 +62,7 @@ struct Renewed {
 /// `POST …/tickets`.
 pub(super) async fn issue(
     request: &ChannelRequest<'_>,
-    body: Incoming,
+    body: RequestBody,
 ) -> Result<Response<Answer>, Problem> {
     request.params(&known::TICKETS)?;
     let identity = authenticated(&request.grant)?;

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use http::HeaderValue;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -17,8 +18,6 @@ use crate::{broker::Broker, sockets::ConnectionGuard, tls::ClientCertificate};
 pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// hyper's buffer of unsent bytes for one connection or stream.
 pub(super) const MAX_BUFFER: usize = 64 << 10;
-/// The connection preface of HTTP/2 (RFC 9113, section 3.4).
-pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A connection that is served.
 pub(super) struct ServedConnection {
@@ -38,6 +37,14 @@ pub(super) async fn retired(certificate: Option<&ClientCertificate>) {
         Some(certificate) => certificate.retired().await,
         None => pending().await,
     }
+}
+
+/// The present time, as the field `Date` has it (RFC 9110, section 6.6.1).
+pub(super) fn now_as_http_date() -> HeaderValue {
+    let now = jiff::Timestamp::now();
+    let text = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&now);
+    let value = text.ok().and_then(|text| HeaderValue::try_from(text).ok());
+    value.unwrap_or_else(|| HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"))
 }
 
 /// Runs `future` until it ends or `kill` is cancelled.

@@ -12,11 +12,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Endpoint,
-    connection::{HEAD_TIMEOUT, PREFACE, ServedConnection},
+    connection::{HEAD_TIMEOUT, ServedConnection},
     http1, http2, proxy_header, tls_handshake,
     transport::Transport,
 };
-use crate::{broker::Broker, client::is_trusted, sockets::ConnectionGuard, tls::ClientCertificate};
+use crate::{
+    broker::Broker, client::is_trusted, http2::PREFACE, sockets::ConnectionGuard,
+    tls::ClientCertificate,
+};
 
 /// How often a part of the HTTP/2 preface is looked at again: the socket stays readable, and cannot tell that more has arrived.
 const PREFACE_POLL_INTERVAL: Duration = Duration::from_millis(5);
@@ -49,7 +52,7 @@ pub(super) async fn serve(
     let first_head_by = endpoint.is_tls().then_some(by);
     let served = ServedConnection { transport, peer, certificate, guard, first_head_by };
     if is_http2 {
-        http2::serve(served, broker, drain).await;
+        http2::serve(served, &broker, drain);
     } else {
         http1::serve(served, broker, drain).await;
     }

@@ -27,7 +27,9 @@ use tokio_util::sync::CancellationToken;
 
 use self::observer::{Http1Observer, Progress};
 use super::{
-    connection::{MAX_BUFFER, ServedConnection, hyper_head_bytes, retired, until_killed},
+    connection::{
+        MAX_BUFFER, ServedConnection, hyper_head_bytes, now_as_http_date, retired, until_killed,
+    },
     deadline::Deadline,
     linger::{self, LINGER, SHORT_LINGER},
     refusal,
@@ -36,7 +38,7 @@ use super::{
 use crate::{
     broker::Broker,
     fanout::{Subscription, shard::Handoff},
-    http::{self, Answer, Body},
+    http::{self, Answer, Body, RequestBody},
     request::RequestContext,
     sockets::Phase,
 };
@@ -179,9 +181,10 @@ async fn answer(
     progress.request_began();
     context.connection.request_began();
     let chunked = request.version() == Version::HTTP_11;
-    let shards = chunked && !broker.shards.is_empty();
+    let shards = chunked && broker.shards.serve_http1();
     let connection = Arc::clone(&context.connection);
-    let (head, answer) = http::handle(broker, context, request).await.into_parts();
+    let (head, answer) =
+        http::handle(broker, context, request.map(RequestBody::Hyper)).await.into_parts();
     match answer {
         Answer::Stream(subscription) if shards && progress.is_flushed() => {
             Err(Detached::new(head.headers, subscription))
@@ -211,10 +214,8 @@ fn head(headers: &HeaderMap) -> Bytes {
         out.extend_from_slice(value.as_bytes());
         out.extend_from_slice(b"\r\n");
     }
-    let now = jiff::Timestamp::now();
-    if let Ok(date) = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&now) {
-        out.extend_from_slice(format!("date: {date}\r\n").as_bytes());
-    }
-    out.extend_from_slice(b"transfer-encoding: chunked\r\nconnection: close\r\n\r\n");
+    out.extend_from_slice(b"date: ");
+    out.extend_from_slice(now_as_http_date().as_bytes());
+    out.extend_from_slice(b"\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n");
     out.into()
 }

@@ -154,6 +154,12 @@ impl Connection {
         }
     }
 
+    /// Counts a request until the guard is dropped.
+    pub(crate) fn begin_request(self: &Arc<Self>) -> RequestGuard {
+        self.request_began();
+        RequestGuard { connection: Arc::clone(self), answered: false }
+    }
+
     /// A request head is complete.
     pub(crate) fn request_began(&self) {
         self.had_request.store(true, Relaxed);
@@ -227,6 +233,27 @@ impl Connection {
 
     fn touch(&self) {
         self.since.store(self.sockets.now(), Relaxed);
+    }
+}
+
+/// A request of a connection that can have several at once.
+pub(crate) struct RequestGuard {
+    connection: Arc<Connection>,
+    answered: bool,
+}
+
+impl RequestGuard {
+    /// The response is complete, and the client is to read it.
+    pub(crate) fn answered(&mut self) {
+        if !std::mem::replace(&mut self.answered, true) {
+            self.connection.answered();
+        }
+    }
+}
+
+impl Drop for RequestGuard {
+    fn drop(&mut self) {
+        self.connection.request_ended(self.answered);
     }
 }
 

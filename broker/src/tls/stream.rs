@@ -38,6 +38,8 @@ pub(crate) struct TlsState {
     pub(crate) session: Session,
     /// Encrypted bytes that must be written before anything else.
     pub(crate) unsent: Vec<u8>,
+    /// Decrypted bytes that were not read.
+    pub(crate) plaintext: Vec<u8>,
     /// The client has closed its side.
     pub(crate) ended: bool,
 }
@@ -108,11 +110,12 @@ impl TlsStream {
         self.session.client_chain()
     }
 
-    /// Takes the connection apart. What was decrypted and not read is lost.
+    /// Takes the connection apart.
     pub(crate) fn into_parts(mut self) -> (TcpStream, TlsState) {
         self.encrypted.drain(..self.written);
-        let (unsent, ended) = (self.encrypted, self.ended);
-        (self.socket, TlsState { session: self.session, unsent, ended })
+        self.plaintext.drain(..self.read);
+        let Self { socket, session, encrypted: unsent, plaintext, ended, .. } = self;
+        (socket, TlsState { session, unsent, plaintext, ended })
     }
 
     /// Writes encrypted bytes until none are left.

@@ -5,7 +5,7 @@
 
 mod chunk;
 
-pub use chunk::{Chunk, LAST_CHUNK};
+pub use chunk::{Chunk, Form, LAST_CHUNK};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;

@@ -104,9 +104,9 @@ impl Load {
         })
     }
 
-    /// Subscribers connect to `address` with TLS from now on.
-    pub(crate) fn use_tls(&mut self, address: SocketAddr) {
-        self.tls = Some((address, tls::config()));
+    /// Subscribers connect to `address` with TLS from now on, and speak `protocol` (as ALPN names it).
+    pub(crate) fn use_tls(&mut self, address: SocketAddr, protocol: &str) {
+        self.tls = Some((address, tls::config(protocol)));
     }
 
     /// Connects subscribers, one for each request, and waits until all are answered.
@@ -307,12 +307,15 @@ impl Load {
                 connection.wire = Wire::Body;
             }
             Wire::Two(frames) => {
-                let mut socket = &connection.socket;
+                let (mut socket, session) = (&connection.socket, &mut connection.tls);
                 frames.feed(bytes, |said| {
                     match said {
                         Said::Open => *open += 1,
                         Said::Body(stream, bytes) => feed(stream, bytes),
-                        Said::Reply(reply) => socket.write_all(&reply)?,
+                        Said::Reply(reply) => match session {
+                            Some(session) => tls::send(session, socket, &reply)?,
+                            None => socket.write_all(&reply)?,
+                        },
                     }
                     Ok(())
                 })?;

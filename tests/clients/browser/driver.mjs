@@ -89,11 +89,23 @@ export class Driver {
     await this.page.locator(selector).fill(text)
   }
 
-  /** Presses a button of the page, or of one pane, once it stands still: what appears above it moves it away from the pointer. */
+  /**
+   * Presses a button of the page, or of one pane. What appears above it can move it away from the pointer, so it is pressed once it
+   * stands still, and again if it moved nevertheless and no click has reached it.
+   */
   async press(name, pane) {
     const box = pane === undefined ? this.page : (await this.page.$$(id('pane')))[pane]
     const button = await box.$(id(name))
-    await button.asLocator().click()
+    const clicked = await button.evaluateHandle(element => {
+      const seen = { click: false }
+      element.addEventListener('click', () => { seen.click = true }, { once: true })
+      return seen
+    })
+    for (let tries = 0; tries < 5; tries++) {
+      await button.asLocator().click()
+      if (await clicked.evaluate(seen => seen.click)) return
+    }
+    throw new Error(`no click reaches ${name}`)
   }
 
   /** Fills a field of a pane, as somebody at the keyboard. */

@@ -153,11 +153,12 @@ fn only_http_server_one_sink_and_one_client_of_the_broker_know_hyper() -> Result
         "broker/src/server.rs",
         "broker/src/server/",
         "broker/src/fanout/body.rs",
+        "broker/src/http2/body.rs",        // the trait of bodies
         "broker/src/access/keys/fetch.rs", // the client that fetches the keys of token issuers
     ];
     forbid(
         "broker/src",
-        "hyper is known in http, server, fanout/body.rs and access/keys/fetch.rs alone",
+        "hyper is known in http, server, two bodies and access/keys/fetch.rs alone",
         |source, path| {
             matches!(path[0], "hyper" | "hyper_util")
                 && !may.iter().any(|place| source.file.starts_with(place))
@@ -175,6 +176,13 @@ fn only_tls_and_one_client_of_the_broker_know_rustls() -> Result<()> {
     forbid("broker/src", "rustls is known in tls and access/keys/fetch.rs alone", |source, path| {
         matches!(path[0], "rustls" | "tokio_rustls" | "rustls_native_certs")
             && !may.iter().any(|place| source.file.starts_with(place))
+    })
+}
+
+#[test]
+fn only_the_protocol_knows_the_codec_of_http2() -> Result<()> {
+    forbid("broker/src", "h2 is known in http2 alone", |source, path| {
+        path[0] == "h2" && !source.file.starts_with("broker/src/http2/")
     })
 }
 

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use eventcast_crds::config::{Action, TokenIssuer};
+use eventcast_crds::config::Action;
 use eventcast_tests::{
     broker::Broker,
     cursor::Cursor,
     eventually,
     http::{Answer, Publish, Version, client, publish},
     init_tracing,
+    issuer::Issuer,
     nats::NatsServer,
     sse::EventStream,
 };
@@ -335,14 +336,10 @@ async fn what_is_not_anonymous_requires_a_credential() -> Result<()> {
         (refused.status, &refused.json["type"]),
         (401, &"urn:eventcast:problem:credential-required".into())
     );
+    let issuer = Issuer::new()?;
     let closed = Broker::start(&nats.url(), |c| {
         c.channels[0].access.anonymous = Vec::new();
-        c.channels[0].access.tokens = vec![TokenIssuer {
-            issuer: "i".into(),
-            audience: "a".into(),
-            jwks_url: Some("https://i.example/keys".into()),
-            ..TokenIssuer::default()
-        }];
+        c.channels[0].access.tokens = vec![issuer.trusted()];
     })
     .await?;
     for path in ["/events", "/stats", ""] {

@@ -1,6 +1,12 @@
 //! Batches of pages and rings against the plain rule: what passes, its chunks one after the other, cut anywhere.
 
-use eventcast_wire::{cursor::Check, event::Kind, filter::Asked, frame::Chunk, grants::Topics};
+use eventcast_wire::{
+    cursor::Check,
+    event::Kind,
+    filter::Asked,
+    frame::{Chunk, Form},
+    grants::Topics,
+};
 use proptest::prelude::*;
 
 use super::*;
@@ -101,13 +107,13 @@ fn places(bytes: usize, ends: &[usize]) -> Vec<usize> {
     around.chain([0, 1]).filter(|n| *n < bytes).collect()
 }
 
-fn check(batch: &Batch, filter: &Filter) -> Result<(), TestCaseError> {
-    let slices = batch.slices(filter);
+fn check(batch: &Batch, filter: &Filter, form: Form) -> Result<(), TestCaseError> {
+    let slices = batch.slices(filter, form);
     let passes = |e: &Event| e.kind != Kind::Marker && e.expires != Some(PAST) && filter.passes(e);
     let taken = &batch.events()[..slices.events];
     prop_assert!(!taken.is_empty(), "it gets nowhere");
     let whole: Vec<u8> =
-        taken.iter().filter(|e| passes(e)).flat_map(|e| e.chunk.wire().to_vec()).collect();
+        taken.iter().filter(|e| passes(e)).flat_map(|e| e.chunk.bytes(form).to_vec()).collect();
     let written = concatenated(&slices);
     prop_assert_eq!(slices.bytes, written.len());
     prop_assert!(written == whole, "other bytes than of what passes");
@@ -119,14 +125,14 @@ fn check(batch: &Batch, filter: &Filter) -> Result<(), TestCaseError> {
     let mut ends = Vec::new();
     for (at, event) in taken.iter().enumerate().filter(|(_, e)| passes(e)) {
         let before = ends.last().map_or(0, |(_, end)| *end);
-        ends.push((at, before + event.chunk.wire().len()));
+        ends.push((at, before + event.chunk.bytes(form).len()));
     }
-    prop_assert_eq!(batch.cut(filter, 0), None);
+    prop_assert_eq!(batch.cut(filter, form, 0), None);
     let borders: Vec<_> = ends.iter().map(|(_, end)| *end).collect();
     for n in places(slices.bytes, &borders).into_iter().filter(|n| *n > 0) {
         let (at, end) = ends[ends.partition_point(|(_, end)| *end < n)];
-        prop_assert_eq!(batch.cut(filter, n), Some((at, end - n)), "{} written", n);
-        prop_assert!(batch.rest(at, end - n) == whole[n..end], "the rest after {} bytes", n);
+        prop_assert_eq!(batch.cut(filter, form, n), Some((at, end - n)), "{} written", n);
+        prop_assert!(batch.rest(at, end - n, form) == whole[n..end], "the rest after {} bytes", n);
     }
     Ok(())
 }
@@ -146,8 +152,9 @@ proptest! {
             Just(Origin::Ring), Just(Origin::Read), Just(Origin::Tail), Just(Origin::Head)
         ],
         skip in 0usize..100,
+        form in prop_oneof![Just(Form::Chunk), Just(Form::Frame)],
     ) {
-        check(&batch(events, from, skip), &filter)?;
+        check(&batch(events, from, skip), &filter, form)?;
     }
 
     /// Whether events are counted one by one, as whole pages or one batch after another, the ledger is the same.

@@ -10,7 +10,7 @@ mod pass;
 
 use std::{sync::Arc, task::Waker};
 
-use eventcast_wire::filter::Filter;
+use eventcast_wire::{filter::Filter, frame::Form};
 use futures_util::task::AtomicWaker;
 use slab::Slab;
 
@@ -239,19 +239,21 @@ impl ChannelFanout {
         self.pass = Some(pass);
     }
 
-    /// Writes to at most `max_writes` members. Those whose sockets did not accept everything are added to `unwritable`, with
+    /// Writes to members, at a [cost](ShardConnection::write_cost) of at most `max_cost` in all. Those whose sockets did not accept everything are added to `unwritable`, with
     /// their cursor and the rest set. The caller must remove them.
     pub(super) fn write(
         &mut self,
         connections: &mut Connections,
-        max_writes: usize,
+        max_cost: u32,
         now_ms: u64,
         unwritable: &mut Vec<Unwritable>,
     ) {
         let Some(pass) = &mut self.pass else { return };
         let no_filter = Filter::everything();
-        let all = pass.batch.slices(&no_filter);
-        for _ in 0..max_writes {
+        let all = pass.batch.slices(&no_filter, Form::Chunk);
+        let mut all_frames = None;
+        let mut cost = 0;
+        while cost < max_cost {
             let (key, unfiltered) = if let Some(key) = self.unfiltered.next() {
                 (key, true)
             } else if let Some(key) = pass.selected.pop() {
@@ -260,7 +262,12 @@ impl ChannelFanout {
                 break;
             };
             let Some(connection) = connections.get_mut(key as usize) else { continue };
+            cost += connection.write_cost();
             let (outcome, sent, first) = if unfiltered {
+                let all = match connection.form() {
+                    Form::Chunk => &all,
+                    form => all_frames.get_or_insert_with(|| pass.batch.slices(&no_filter, form)),
+                };
                 let outcome = match all.bytes {
                     0 => WriteOutcome::Complete,
                     bytes => connection.write(all.as_slice(), bytes),

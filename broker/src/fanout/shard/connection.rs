@@ -1,32 +1,22 @@
-//! One connection of a shard: its socket, what is left of the last write, and its deadlines.
+//! One subscriber of a shard: what carries its stream, what is left of the last write, and its deadlines.
 
 use std::{io::IoSlice, task::Waker, time::Duration};
 
 use bytes::Bytes;
 use eventcast_wire::{
     closing::CloseReason,
-    frame::{Chunk, LAST_CHUNK},
-};
-use mio::net::TcpStream;
-
-use super::{
-    Handoff,
-    inbox::LoadGuard,
-    socket::{self, ClientInput, WriteOutcome},
-    tls_socket::TlsSocket,
-};
-use crate::{
-    fanout::{Subscriber, Subscription, batch::Batch},
-    sockets::ConnectionGuard,
+    frame::{Chunk, Form, LAST_CHUNK},
 };
 
-/// The most bytes that a client may send after its request. They are discarded.
-const MAX_INPUT_BYTES: usize = 1 << 20;
+use super::{inbox::LoadGuard, socket::WriteOutcome, transport::Transport};
+use crate::fanout::{Subscriber, Subscription, batch::Batch};
 
-/// One connection, which carries one stream.
+/// What a write to a socket costs, if one that HTTP/2 collects for a later write costs 1.
+pub(super) const SOCKET_WRITE_COST: u32 = 16;
+
+/// One stream and what carries it.
 pub(super) struct ShardConnection {
-    pub(super) socket: TcpStream,
-    tls: Option<Box<TlsSocket>>,
+    pub(super) transport: Transport,
     pub(super) subscription: Subscription,
     pub(super) registration: Registration,
     /// It is a member of its channel's fan-out and at the head of the log.
@@ -37,7 +27,7 @@ pub(super) struct ShardConnection {
     pub(super) awaits_channel: bool,
     /// What must be written before anything else.
     pub(super) unwritten: Bytes,
-    /// Since when the socket buffer is full, in milliseconds of the shard.
+    /// Since when its client takes nothing more, in milliseconds of the shard.
     pub(super) blocked_since: Option<u64>,
     /// The timer wheel has an entry for that.
     pub(super) stall_armed: bool,
@@ -49,8 +39,6 @@ pub(super) struct ShardConnection {
     pub(super) last_write: u64,
     /// How long it may be silent this time.
     pub(super) heartbeat: Duration,
-    input_bytes: usize,
-    _guard: ConnectionGuard,
     _load: LoadGuard,
 }
 
@@ -65,18 +53,19 @@ pub(super) struct Registration {
 }
 
 impl ShardConnection {
+    /// A stream whose response begins with `head`.
     pub(super) fn new(
-        handoff: Handoff,
+        transport: Transport,
+        head: &[u8],
+        mut subscription: Subscription,
         load: LoadGuard,
         registration: Registration,
         now: u64,
     ) -> Self {
-        let Handoff { socket, tls, head, mut subscription, guard } = handoff;
         let preamble = Chunk::of(&std::mem::take(&mut subscription.preamble));
         Self {
-            socket: TcpStream::from_std(socket),
-            tls: tls.map(|state| Box::new(TlsSocket::new(*state))),
-            unwritten: [&head[..], preamble.wire()].concat().into(),
+            unwritten: [head, preamble.bytes(transport.form())].concat().into(),
+            transport,
             heartbeat: subscription.heartbeat_interval(),
             subscription,
             registration,
@@ -88,14 +77,25 @@ impl ShardConnection {
             closing: false,
             pending_events: 0,
             last_write: now,
-            input_bytes: 0,
-            _guard: guard,
             _load: load,
         }
     }
 
     pub(super) fn subscriber(&mut self) -> &mut Subscriber {
         &mut self.subscription.subscriber
+    }
+
+    /// How frames are written to it.
+    pub(super) fn form(&self) -> Form {
+        self.transport.form()
+    }
+
+    /// What a write costs, in units of which [`SOCKET_WRITE_COST`] is one write to a socket.
+    pub(super) fn write_cost(&self) -> u32 {
+        match self.transport {
+            Transport::Socket(_) => SOCKET_WRITE_COST,
+            Transport::Http2(_) => 1,
+        }
     }
 
     /// Tells the session where its cursor is.
@@ -111,21 +111,14 @@ impl ShardConnection {
 
     /// Whether something is left of earlier writes.
     pub(super) fn has_unwritten(&self) -> bool {
-        !self.unwritten.is_empty() || self.has_unsent()
-    }
-
-    /// Whether there are encrypted bytes to write, such as an answer of TLS.
-    pub(super) fn has_unsent(&self) -> bool {
-        self.tls.as_ref().is_some_and(|tls| tls.has_unsent())
+        !self.unwritten.is_empty() || self.transport.has_unsent()
     }
 
     /// Writes what is left.
     pub(super) fn flush(&mut self) -> WriteOutcome {
-        if let Some(tls) = &mut self.tls {
-            let outcome = tls.flush(&mut self.socket);
-            if outcome != WriteOutcome::Complete {
-                return outcome;
-            }
+        let outcome = self.transport.flush();
+        if outcome != WriteOutcome::Complete {
+            return outcome;
         }
         if !self.unwritten.is_empty() {
             let unwritten = std::mem::take(&mut self.unwritten);
@@ -137,61 +130,47 @@ impl ShardConnection {
                 return outcome;
             }
         }
-        match &mut self.tls {
-            Some(tls) if self.closing => {
-                tls.close_notify();
-                tls.flush(&mut self.socket)
-            }
-            _ => WriteOutcome::Complete,
-        }
+        if self.closing { self.transport.end() } else { WriteOutcome::Complete }
     }
 
     /// Writes `slices` of `bytes` in all. Nothing may be left of an earlier write.
     pub(super) fn write(&mut self, slices: &[IoSlice<'_>], bytes: usize) -> WriteOutcome {
-        match &mut self.tls {
-            None => socket::write(&mut self.socket, slices, bytes),
-            Some(tls) => tls.write(&mut self.socket, slices, bytes),
-        }
+        self.transport.write(slices, bytes)
     }
 
     /// After a partial write of `written` bytes of what passes the filter: moves the cursor over the last event that was begun,
     /// and keeps the rest of that event.
     pub(super) fn keep_rest(&mut self, batch: &Batch, written: usize) {
+        let form = self.form();
         let subscriber = &mut self.subscription.subscriber;
-        if let Some((at, left)) = batch.cut(subscriber.filter(), written) {
+        if let Some((at, left)) = batch.cut(subscriber.filter(), form, written) {
             subscriber.wrote(batch, at + 1);
-            self.unwritten = batch.rest(at, left);
+            self.unwritten = batch.rest(at, left, form);
         }
-    }
-
-    /// Reads and discards what the client sends.
-    pub(super) fn discard_input(&mut self) -> ClientInput {
-        let Self { socket, tls, input_bytes, .. } = self;
-        let input = socket::read(socket, |bytes| {
-            *input_bytes += bytes.len();
-            match tls {
-                _ if *input_bytes > MAX_INPUT_BYTES => ClientInput::TooMuch,
-                None => ClientInput::Acceptable,
-                Some(tls) => tls.receive(bytes),
-            }
-        });
-        if let (ClientInput::Disconnected, Some(tls)) = (input, tls) {
-            tls.flush(socket); // the client may be there to read why
-        }
-        input
     }
 
     /// Ends the stream with the closing frames.
     pub(super) fn begin_close(&mut self, reason: CloseReason) {
         let frames = self.subscription.close(reason);
-        self.unwritten = [Chunk::of(&frames).wire(), LAST_CHUNK].concat().into();
+        self.unwritten = match self.form() {
+            Form::Chunk => [Chunk::of(&frames).wire(), LAST_CHUNK].concat().into(),
+            Form::Frame => frames,
+        };
         self.closing = true;
+    }
+
+    /// Puts `frame` before what is written next.
+    pub(super) fn queue(&mut self, frame: &Bytes) {
+        self.unwritten = match self.form() {
+            Form::Chunk => Chunk::of(frame).wire().clone(),
+            Form::Frame => frame.clone(),
+        };
     }
 
     /// Puts a heartbeat before what is written next.
     pub(super) fn queue_heartbeat(&mut self) {
         let frame = self.subscription.heartbeat();
-        self.unwritten = Chunk::of(&frame).wire().clone();
+        self.queue(&frame);
         self.heartbeat = self.subscription.heartbeat_interval();
     }
 }

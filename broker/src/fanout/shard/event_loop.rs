@@ -1,11 +1,14 @@
 //! The loop of one shard: socket readiness, messages, [`deadlines`], and then the [`scheduling`] of writes and reads.
 
 mod deadlines;
+mod http2;
 mod scheduling;
 
 use std::{
+    cell::RefCell,
     collections::{HashMap, VecDeque},
     io,
+    rc::Rc,
     sync::Arc,
     time::Duration,
 };
@@ -16,16 +19,22 @@ use mio::{Events, Interest, Poll, Registry, Token, event::Event as Readiness};
 use slab::Slab;
 use tokio::time::Instant;
 
-use self::deadlines::{Deadline, next_deadline};
+use self::{
+    deadlines::{Deadline, next_deadline},
+    http2::HTTP2_TOKEN,
+};
 use super::{
     Handoff, Key,
     channel_fanout::{ChannelFanout, Connections},
     connection::{Registration, ShardConnection},
+    http2_connection::Http2Connection,
     inbox::{INBOX, Inbox, LoadGuard, Message, Wakeup, shard_waker},
     socket::ClientInput,
     timer_wheel::TimerWheel,
+    tls_socket::TlsSocket,
+    transport::{Socket, Transport},
 };
-use crate::fanout::Subscriber;
+use crate::fanout::{Subscriber, Subscription};
 
 /// The most sockets whose readiness one poll returns.
 const READINESS_EVENTS: usize = 1024;
@@ -34,6 +43,11 @@ const READINESS_EVENTS: usize = 1024;
 pub(super) struct EventLoop {
     inbox: Arc<Inbox>,
     connections: Connections,
+    http2: Slab<Rc<RefCell<Http2Connection>>>,
+    /// HTTP/2 connections with something to write, or with events.
+    touched: Rc<RefCell<Vec<Key>>>,
+    /// HTTP/2 connections that may have more to read.
+    readable_http2: VecDeque<Key>,
     channels: Slab<ChannelFanout>,
     /// Channels by the address of their log, which [`ChannelFanout`] keeps alive.
     channel_of_log: HashMap<usize, u32>,
@@ -51,6 +65,9 @@ impl EventLoop {
         Self {
             inbox: Arc::clone(inbox),
             connections: Slab::new(),
+            http2: Slab::new(),
+            touched: Rc::default(),
+            readable_http2: VecDeque::new(),
             channels: Slab::new(),
             channel_of_log: HashMap::new(),
             timers: TimerWheel::new(),
@@ -66,7 +83,9 @@ impl EventLoop {
         let mut ready = Events::with_capacity(READINESS_EVENTS);
         let (mut messages, mut due) = (Vec::new(), Vec::new());
         loop {
-            let busy = !self.catching_up.is_empty() || !self.active_channels.is_empty();
+            let busy = !self.catching_up.is_empty()
+                || !self.active_channels.is_empty()
+                || !self.readable_http2.is_empty();
             let timeout = if busy || !self.inbox.prepare_sleep() {
                 Some(Duration::ZERO)
             } else {
@@ -76,17 +95,28 @@ impl EventLoop {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 polled => polled?,
             }
-            ready.iter().filter(|e| e.token() != INBOX).for_each(|e| self.on_readiness(e));
+            for readiness in ready.iter().filter(|e| e.token() != INBOX) {
+                if readiness.token().0 & HTTP2_TOKEN != 0 {
+                    self.on_http2_readiness(readiness);
+                } else {
+                    self.on_readiness(readiness);
+                }
+            }
             self.inbox.take(&mut messages);
             for message in messages.drain(..) {
                 match message {
                     Message::Join(handoff, load) => self.add(*handoff, load, poll.registry()),
+                    Message::JoinHttp2(handoff, load) => {
+                        self.add_http2(*handoff, load, poll.registry());
+                    }
+                    Message::Respond(response) => self.on_response(*response),
                     Message::Wake(Wakeup::Connection(key, generation)) => {
                         self.on_connection_woken(key, generation);
                     }
                     Message::Wake(Wakeup::Channel(channel, generation)) => {
                         self.on_log_advanced(channel, generation);
                     }
+                    Message::Wake(wakeup) => self.on_http2_wakeup(wakeup),
                     Message::Stop => return Ok(()),
                 }
             }
@@ -95,8 +125,11 @@ impl EventLoop {
             for (key, generation, deadline) in due.drain(..) {
                 self.on_deadline(key, generation, deadline, now);
             }
+            self.run_touched();
+            self.run_readable();
             self.run_channels();
             self.run_catching_up();
+            self.run_touched();
         }
     }
 
@@ -105,54 +138,59 @@ impl EventLoop {
         millis(self.began.elapsed())
     }
 
-    fn add(&mut self, handoff: Handoff, load: LoadGuard, registry: &Registry) {
+    fn next_generation(&mut self) -> u32 {
         self.last_generation = self.last_generation.wrapping_add(1);
-        let generation = self.last_generation;
-        if handoff.tls.as_ref().is_some_and(|tls| tls.ended) {
+        self.last_generation
+    }
+
+    /// Adds a stream of HTTP/1.1.
+    fn add(&mut self, handoff: Handoff, load: LoadGuard, registry: &Registry) {
+        let Handoff { socket, tls, head, subscription, guard } = handoff;
+        if tls.as_ref().is_some_and(|tls| tls.ended) {
             return; // the client has closed the connection after its request
         }
-        let now = self.now();
-        let entry = self.connections.vacant_entry();
-        let index = entry.key();
-        let Ok(key) = Key::try_from(index) else {
-            return;
-        };
-        let waker = shard_waker(&self.inbox, Wakeup::Connection(key, generation));
-        let channel = Self::channel_of(
-            &handoff.subscription.subscriber,
-            &mut self.channels,
-            &mut self.channel_of_log,
-            &self.inbox,
-            generation,
-        );
-        let registration = Registration { channel, generation, waker };
-        let mut connection = Box::new(ShardConnection::new(handoff, load, registration, now));
+        let mut tcp = mio::net::TcpStream::from_std(socket);
         let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = registry.register(&mut connection.socket, Token(index), interest) {
+        // Only this function adds subscribers meanwhile, so this will be the key.
+        let token = Token(self.connections.vacant_key());
+        if let Err(error) = registry.register(&mut tcp, token, interest) {
             tracing::warn!(error = %Chain(&error), "failed to register a socket with epoll; closing it");
-            self.release_channel(channel);
             return;
         }
-        connection
-            .subscription
-            .admission
-            .session()
-            .waker()
-            .register(&connection.registration.waker);
+        let tls = tls.map(|state| Box::new(TlsSocket::new(*state)));
+        let transport = Transport::Socket(Socket::new(tcp, tls, guard));
+        self.add_subscriber(transport, &head, subscription, load);
+    }
+
+    /// Adds a subscriber whose stream begins with `head`. Returns its key and generation.
+    fn add_subscriber(
+        &mut self,
+        transport: Transport,
+        head: &[u8],
+        subscription: Subscription,
+        load: LoadGuard,
+    ) -> (Key, u32) {
+        let generation = self.next_generation();
+        let now = self.now();
+        let key = Key::try_from(self.connections.vacant_key()).unwrap_or(Key::MAX);
+        let waker = shard_waker(&self.inbox, Wakeup::Connection(key, generation));
+        let channel = self.channel_of(&subscription.subscriber, generation);
+        let registration = Registration { channel, generation, waker };
+        let connection =
+            ShardConnection::new(transport, head, subscription, load, registration, now);
+        let connection = Box::new(connection);
+        let session = connection.subscription.admission.session();
+        session.waker().register(&connection.registration.waker);
         let deadline = next_deadline(&connection, now);
         self.timers.insert(deadline, (key, generation, Deadline::Heartbeat));
-        entry.insert(connection);
+        self.connections.insert(connection);
         self.schedule(key);
+        (key, generation)
     }
 
     /// The fan-out of the subscriber's channel in this shard. The first connection of a channel creates it.
-    fn channel_of(
-        subscriber: &Subscriber,
-        channels: &mut Slab<ChannelFanout>,
-        channel_of_log: &mut HashMap<usize, u32>,
-        inbox: &Arc<Inbox>,
-        generation: u32,
-    ) -> u32 {
+    fn channel_of(&mut self, subscriber: &Subscriber, generation: u32) -> u32 {
+        let Self { channels, channel_of_log, inbox, .. } = self;
         let log = subscriber.log();
         let channel = *channel_of_log.entry(Arc::as_ptr(log).addr()).or_insert_with(|| {
             let entry = channels.vacant_entry();
@@ -212,8 +250,9 @@ impl EventLoop {
         else {
             return;
         };
+        let Transport::Socket(socket) = &mut connection.transport else { return };
         if ready.is_readable() || ready.is_read_closed() {
-            match connection.discard_input() {
+            match socket.discard_input() {
                 ClientInput::Acceptable => {}
                 ClientInput::Disconnected => return self.remove(key),
                 ClientInput::TooMuch => {
@@ -228,7 +267,7 @@ impl EventLoop {
         }
         if ready.is_writable() && connection.blocked_since.take().is_some() {
             self.schedule(key);
-        } else if connection.blocked_since.is_none() && connection.has_unsent() {
+        } else if connection.blocked_since.is_none() && connection.transport.has_unsent() {
             self.flush(key);
         }
     }

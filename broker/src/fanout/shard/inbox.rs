@@ -16,15 +16,19 @@ use eventcast_runtime::Chain;
 use mio::{Registry, Token};
 use parking_lot::Mutex;
 
-use super::{Handoff, Key};
+use super::{Handoff, Http2Handoff, Key, responder::Response};
 
 /// The token of the inbox itself.
 pub(super) const INBOX: Token = Token(usize::MAX);
 
 /// A message to a shard.
 pub(super) enum Message {
-    /// A connection to serve.
+    /// A stream of HTTP/1.1 to serve.
     Join(Box<Handoff>, LoadGuard),
+    /// An HTTP/2 connection to serve.
+    JoinHttp2(Box<Http2Handoff>, LoadGuard),
+    /// The answer to a request of an HTTP/2 connection.
+    Respond(Box<Response>),
     Wake(Wakeup),
     /// The process ends.
     Stop,
@@ -37,9 +41,13 @@ pub(super) enum Wakeup {
     Connection(Key, u32),
     /// The log of this channel has advanced.
     Channel(u32, u32),
+    /// A handler has read from a request body of this HTTP/2 connection.
+    BodyRead(Key, u32),
+    /// This HTTP/2 connection is to serve no further requests.
+    Leave(Key, u32),
 }
 
-/// Its length is bounded by the connections and channels of the shard: each has a few wake-ups in it at most.
+/// Its length is bounded by the connections, requests and channels of the shard: each has a few messages in it at most.
 pub(super) struct Inbox {
     messages: Mutex<Vec<Message>>,
     asleep: AtomicBool,
@@ -85,12 +93,17 @@ impl Inbox {
         }
     }
 
-    pub(super) fn give(&self, handoff: Handoff) {
-        let load = LoadGuard::new(&self.connections);
-        self.push(Message::Join(Box::new(handoff), load));
+    /// Sends the message that gives the shard something to serve.
+    pub(super) fn give(&self, message: impl FnOnce(LoadGuard) -> Message) {
+        self.push(message(self.load()));
     }
 
-    /// Connections that were given to the shard and have not ended.
+    /// Counts one more in the load of the shard.
+    pub(super) fn load(&self) -> LoadGuard {
+        LoadGuard::new(&self.connections)
+    }
+
+    /// Connections and streams that the shard serves, or was given.
     pub(super) fn connections(&self) -> usize {
         self.connections.load(Relaxed)
     }

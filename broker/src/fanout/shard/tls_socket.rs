@@ -32,7 +32,7 @@ pub(super) struct TlsSocket {
 
 impl TlsSocket {
     pub(super) fn new(state: TlsState) -> Self {
-        let TlsState { session, unsent, ended: _ } = state;
+        let TlsState { session, unsent, plaintext: _, ended: _ } = state;
         Self { session, unsent, close_notified: false }
     }
 
@@ -95,9 +95,9 @@ impl TlsSocket {
         }
     }
 
-    /// Processes what the client sends, and discards what it decrypts to. What must be sent in return is queued.
-    pub(super) fn receive(&mut self, bytes: &[u8]) -> ClientInput {
-        match self.session.receive(bytes, &mut self.unsent, |_| {}) {
+    /// Processes what the client sends: `on_data` gets what it decrypts to. What must be sent in return is queued.
+    pub(super) fn receive(&mut self, bytes: &[u8], on_data: impl FnMut(&[u8])) -> ClientInput {
+        match self.session.receive(bytes, &mut self.unsent, on_data) {
             Ok(Received::Open) => ClientInput::Acceptable,
             Ok(Received::Closed) => {
                 self.close_notify();

@@ -1,10 +1,21 @@
 //! Frames as chunks of HTTP/1.1 (RFC 9112, section 7.1). A shard writes the same bytes to every socket. HTTP/2 and queries use the
 //! frame inside the chunk. Pure.
 
+use std::ops::Range;
+
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// The chunk that ends a body.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// How a frame is written to its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// As a chunk of HTTP/1.1.
+    Chunk,
+    /// As it is, for HTTP/2.
+    Frame,
+}
 
 /// A frame inside its chunk. Empty if there is no frame.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,8 +44,30 @@ impl Chunk {
     /// The frame without its chunk. Shares the memory of the chunk.
     #[must_use]
     pub fn frame(&self) -> Bytes {
+        self.0.slice(self.frame_range())
+    }
+
+    /// What is written in `form`.
+    #[must_use]
+    pub fn bytes(&self, form: Form) -> &[u8] {
+        match form {
+            Form::Chunk => &self.0,
+            Form::Frame => &self.0[self.frame_range()],
+        }
+    }
+
+    /// As [`bytes`](Self::bytes), sharing the memory of the chunk.
+    #[must_use]
+    pub fn shared(&self, form: Form) -> Bytes {
+        match form {
+            Form::Chunk => self.0.clone(),
+            Form::Frame => self.frame(),
+        }
+    }
+
+    fn frame_range(&self) -> Range<usize> {
         let head = self.0.iter().position(|b| *b == b'\n').map_or(0, |at| at + 1);
-        self.0.slice(head..self.0.len().saturating_sub(2).max(head))
+        head..self.0.len().saturating_sub(2).max(head)
     }
 
     /// The same chunk as a slice of `whole`, where it starts at `at`.

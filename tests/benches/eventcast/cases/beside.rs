@@ -66,7 +66,7 @@ impl Beside {
             move || {
                 let mut load = Load::new(server.address(), plan.size)?;
                 if plan.tls {
-                    load.use_tls(server.secure_address()?);
+                    load.use_tls(server.secure_address()?, "http/1.1");
                 }
                 load.subscribe(
                     (0..plan.readers).map(|_| server.subscribe(plan.channel, plan.query, None)),

@@ -85,7 +85,8 @@ impl Plan {
         }
         let (rss, kernel) = (server.rss()?, tcp_memory()?);
         if self.tls {
-            load.use_tls(server.secure_address()?);
+            let protocol = if self.streams.is_some() { "h2" } else { "http/1.1" };
+            load.use_tls(server.secure_address()?, protocol);
         }
         self.subscribe(server, &mut load)?;
         bench.subscribed(server, self.subscribers as usize)?;

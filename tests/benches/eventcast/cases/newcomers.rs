@@ -46,7 +46,7 @@ pub(super) fn connect(
         let before = server.cpu()?;
         let mut load = Load::new(server.address(), SIZE)?;
         if tls {
-            load.use_tls(server.secure_address()?);
+            load.use_tls(server.secure_address()?, "http/1.1");
         }
         load.subscribe(requests)?;
         Ok((server.cpu()? - before, load)) // connected until the live readers have ended

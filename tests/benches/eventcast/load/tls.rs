@@ -10,9 +10,9 @@ use anyhow::{Context as _, Result};
 use eventcast_tests::tls::client_config;
 use rustls::{ClientConfig, ClientConnection};
 
-/// A configuration for all readers.
-pub(super) fn config() -> Arc<ClientConfig> {
-    Arc::new(client_config(&["http/1.1"]))
+/// A configuration for all readers, which speak `protocol` (as ALPN names it).
+pub(super) fn config(protocol: &str) -> Arc<ClientConfig> {
+    Arc::new(client_config(&[protocol]))
 }
 
 /// Completes the handshake over a socket that blocks, and sends the request.
@@ -28,6 +28,19 @@ pub(super) fn connect(
         session.complete_io(socket).context("a handshake failed")?;
     }
     Ok(session)
+}
+
+/// Sends `bytes`.
+pub(super) fn send(
+    session: &mut ClientConnection,
+    mut socket: &TcpStream,
+    bytes: &[u8],
+) -> Result<()> {
+    session.writer().write_all(bytes)?;
+    while session.wants_write() {
+        session.write_tls(&mut socket)?;
+    }
+    Ok(())
 }
 
 /// What `bytes` decrypt to.

@@ -95,7 +95,7 @@ impl<'a> Selection<'a> {
         };
         let events = batch.events().iter().enumerate();
         for (_, event) in events.filter(|(at, _)| pending >> at & 1 == 1) {
-            selection.slices.add(event.chunk.wire());
+            selection.slices.add(event.chunk.bytes(connection.form()));
             selection.ledger.sent(event);
             selection.first = selection.first.or(Some(event));
             selection.last = Some(event);

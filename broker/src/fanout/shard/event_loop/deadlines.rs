@@ -3,7 +3,7 @@
 //! A connection has one entry in the timer wheel for its next heartbeat or the end of its stream, replaced only when it fires, and
 //! one more while its socket buffer is full.
 
-use eventcast_wire::{closing::CloseReason, frame::Chunk};
+use eventcast_wire::closing::CloseReason;
 use tokio::time::Instant;
 
 use super::{EventLoop, millis};
@@ -19,8 +19,10 @@ const END_RECHECK_DELAY: u64 = 50;
 pub(super) enum Deadline {
     /// The next heartbeat, or the end of the stream.
     Heartbeat,
-    /// The socket buffer has been full for too long.
+    /// The client has taken nothing for too long.
     Stall,
+    /// One of an HTTP/2 connection.
+    Http2,
 }
 
 impl EventLoop {
@@ -28,6 +30,7 @@ impl EventLoop {
         match deadline {
             Deadline::Stall => self.on_stall(key, generation, now),
             Deadline::Heartbeat => self.on_heartbeat(key, generation, now),
+            Deadline::Http2 => self.on_http2_deadline(key, generation, now),
         }
     }
 
@@ -88,7 +91,7 @@ impl EventLoop {
     fn send_control(&mut self, key: Key, clock: Instant) {
         let Some(connection) = self.connections.get_mut(key as usize) else { return };
         match connection.subscription.expiry_notice(clock) {
-            Some(notice) => connection.unwritten = Chunk::of(&notice).wire().clone(),
+            Some(notice) => connection.queue(&notice),
             None => connection.queue_heartbeat(),
         }
         self.flush(key);

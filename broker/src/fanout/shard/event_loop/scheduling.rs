@@ -6,7 +6,6 @@ use std::{
     time::Duration,
 };
 
-use eventcast_wire::frame::Chunk;
 use tokio::time::Instant;
 
 use super::EventLoop;
@@ -15,12 +14,13 @@ use crate::fanout::{
     shard::{
         Key,
         channel_fanout::{LogPoll, Unwritable},
+        connection::SOCKET_WRITE_COST,
         socket::WriteOutcome,
     },
 };
 
-/// Writes of one channel before the next channel has its turn.
-const WRITES_PER_TURN: usize = 64;
+/// The cost of the writes of one channel before the next channel has its turn: 64 writes to sockets.
+const COST_PER_TURN: u32 = 64 * SOCKET_WRITE_COST;
 /// How long all channels may write, and then all connections that catch up may read, in one iteration of the loop.
 const TIME_SLICE: Duration = Duration::from_micros(250);
 /// Reads of one connection before the next connection has its turn.
@@ -40,7 +40,7 @@ impl EventLoop {
                 continue;
             }
             let Some(channel) = self.channels.get_mut(number as usize) else { continue };
-            channel.write(&mut self.connections, WRITES_PER_TURN, now, &mut unwritable);
+            channel.write(&mut self.connections, COST_PER_TURN, now, &mut unwritable);
             // Also after the last write of a pass: the log may have advanced meanwhile.
             self.activate(number);
             for Unwritable { key, disconnected } in unwritable.drain(..) {
@@ -137,12 +137,13 @@ impl EventLoop {
                 false
             }
             Poll::Ready(Step::Gap(frame)) => {
-                connection.unwritten = Chunk::of(&frame).wire().clone();
+                connection.queue(&frame);
                 true
             }
             Poll::Ready(Step::Advanced) => true,
             Poll::Ready(Step::Events(batch)) => {
-                let slices = batch.slices(connection.subscription.subscriber.filter());
+                let filter = connection.subscription.subscriber.filter();
+                let slices = batch.slices(filter, connection.form());
                 let outcome = match slices.bytes {
                     0 => WriteOutcome::Complete,
                     bytes => connection.write(slices.as_slice(), bytes),

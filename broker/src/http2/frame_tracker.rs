@@ -20,8 +20,8 @@ pub(super) struct FrameTracker {
 }
 
 impl FrameTracker {
-    /// Processes `bytes`, which follow the last ones.
-    pub(super) fn read(&mut self, mut bytes: &[u8]) {
+    /// Processes `bytes`, which follow the last ones. `on_data` is told the length of the payload of each DATA frame that begins.
+    pub(super) fn read(&mut self, mut bytes: &[u8], mut on_data: impl FnMut(u32)) {
         while !bytes.is_empty() {
             if self.left > 0 {
                 let n = self.left.min(bytes.len());
@@ -37,6 +37,9 @@ impl FrameTracker {
                 bytes = &bytes[n..];
                 if self.have == HEADER {
                     self.begin();
+                    if self.header[3] == DATA {
+                        on_data(u32::try_from(self.left).unwrap_or(u32::MAX));
+                    }
                 }
             }
         }
@@ -77,10 +80,12 @@ mod tests {
         for (at, byte) in head.iter().enumerate() {
             let between = at == 0 || at == 9 + 12;
             assert_eq!(frames.is_within_head(), !between, "before byte {at}");
-            frames.read(&[*byte]);
+            frames.read(&[*byte], |_| {});
         }
         assert!(!frames.is_within_head());
-        frames.read(&frame(DATA, 0, 100)[..50]);
+        let mut lengths = Vec::new();
+        frames.read(&frame(DATA, 0, 100)[..50], |length| lengths.push(length));
+        assert_eq!(lengths, [100]);
         assert!(!frames.is_within_head(), "a body is not a head");
     }
 
@@ -89,11 +94,11 @@ mod tests {
         fn the_sizes_of_reads_do_not_matter(kinds in proptest::collection::vec((0u8..12, any::<u8>(), 0usize..40), 1..20), cuts in proptest::collection::vec(1usize..30, 1..50)) {
             let all: Vec<u8> = kinds.iter().flat_map(|(k, f, n)| frame(*k, *f, *n)).collect();
             let (mut whole, mut cut) = (FrameTracker::default(), FrameTracker::default());
-            whole.read(&all);
+            whole.read(&all, |_| {});
             let mut rest = &all[..];
             for n in cuts.iter().cycle() {
                 let n = (*n).min(rest.len());
-                cut.read(&rest[..n]);
+                cut.read(&rest[..n], |_| {});
                 rest = &rest[n..];
                 if rest.is_empty() { break; }
             }

@@ -1,0 +1,68 @@
+//! How the handler of a request answers on an HTTP/2 connection that a shard serves.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::response::Parts;
+
+use super::{
+    Key,
+    inbox::{Inbox, Message},
+};
+use crate::fanout::Subscription;
+
+/// The body of a response.
+pub(crate) enum Http2Answer {
+    Body(Bytes),
+    Stream(Box<Subscription>),
+    /// None: the stream is reset.
+    Reset,
+}
+
+/// The answer to one request. Dropped without one, it resets the stream.
+pub(crate) struct Responder {
+    inbox: Arc<Inbox>,
+    request: RequestKey,
+    is_done: bool,
+}
+
+/// A request, in its shard.
+#[derive(Clone, Copy)]
+pub(super) struct RequestKey {
+    pub(super) connection: Key,
+    pub(super) generation: u32,
+    pub(super) stream: u32,
+}
+
+/// An answer on its way to the shard.
+pub(super) struct Response {
+    pub(super) request: RequestKey,
+    pub(super) head: Parts,
+    pub(super) answer: Http2Answer,
+}
+
+impl Responder {
+    pub(super) fn new(inbox: &Arc<Inbox>, request: RequestKey) -> Self {
+        Self { inbox: Arc::clone(inbox), request, is_done: false }
+    }
+
+    /// Answers the request. Later calls can only reset the stream.
+    pub(crate) fn respond(&mut self, head: Parts, answer: Http2Answer) {
+        self.is_done = true;
+        let response = Response { request: self.request, head, answer };
+        self.inbox.push(Message::Respond(Box::new(response)));
+    }
+
+    /// Resets the stream, also after an answer that is not read.
+    pub(crate) fn reset(&mut self) {
+        self.respond(http::Response::new(()).into_parts().0, Http2Answer::Reset);
+    }
+}
+
+impl Drop for Responder {
+    fn drop(&mut self) {
+        if !self.is_done {
+            self.reset();
+        }
+    }
+}
