@@ -1,11 +1,18 @@
 //! The tokens of a channel's issuers: whose rules and keys a token is judged by, and what was found out before.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    num::NonZero,
+    sync::{Arc, LazyLock},
+    thread::available_parallelism,
+    time::Duration,
+};
 
 use eventcast_crds::{
     broker_status::AccessProblem,
     config::{Access, TokenIssuer},
 };
+
+use tokio::sync::Semaphore;
 
 use super::{
     cache::{TokenCache, TokenId},
@@ -15,6 +22,11 @@ use super::{
     keys::{IssuerKeys, Missing, Tasks},
 };
 use crate::clock;
+
+/// Signatures that are verified at a time: one for each processor. One takes up to 0.1 ms of a thread of the runtime. After a restart
+/// everybody comes with a token, and their tasks must not fill the queue of the runtime before those of publishers.
+static SIGNATURES: LazyLock<Semaphore> =
+    LazyLock::new(|| Semaphore::new(available_parallelism().map_or(2, NonZero::get)));
 
 /// An issuer of the configuration with its keys.
 struct Issuer {
@@ -92,17 +104,18 @@ impl Tokens {
     async fn judge(&self, token: &str, now: i64) -> Result<Grant, Denied> {
         let token = Unverified::parse(token)?;
         let issuer = self.issuer(&token)?;
-        let verify = || {
+        let verify = async || {
+            let _turn = SIGNATURES.acquire().await;
             let keys = issuer.keys.get().ok_or(NO_KEYS)?;
             Ok::<_, Denied>(token.verify(&issuer.config, &keys, now))
         };
-        match verify()? {
+        match verify().await? {
             Ok(grant) => Ok(grant),
             Err(Refusal::Invalid(invalid)) => Err(invalid.into()),
             Err(Refusal::UnknownKey(unknown)) => match issuer.keys.missing().await {
                 Missing::Certain => Err(unknown.into()),
                 Missing::Uncertain => Err(KEYS_AWAY),
-                Missing::Reloaded => verify()?.map_err(|refusal| match refusal {
+                Missing::Reloaded => verify().await?.map_err(|refusal| match refusal {
                     Refusal::Invalid(invalid) | Refusal::UnknownKey(invalid) => invalid.into(),
                 }),
             },
