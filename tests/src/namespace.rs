@@ -53,11 +53,14 @@ pub async fn install_crd(cluster: &Cluster) -> Result<()> {
     ensure!(applied.status.success(), "the CRD is refused: {said}");
     ensure!(!said.contains("Warning"), "the API server warns of the CRD: {said}");
     let name = "crd/eventchannels.eventcast.dev";
-    let waited = cluster
-        .kubectl(&["wait", "--for=condition=Established", "--timeout=20s", name], None)
-        .await?;
-    ensure!(waited.status.success(), "the CRD is not served");
-    Ok(())
+    // `kubectl wait` gives up at once if the API server has not written a status yet.
+    eventually("the CRD is served", WAIT_TIMEOUT, || async {
+        let wait = ["wait", "--for=condition=Established", "--timeout=5s", name];
+        let waited = cluster.kubectl(&wait, None).await?;
+        ensure!(waited.status.success(), "{}", String::from_utf8_lossy(&waited.stderr));
+        anyhow::Ok(())
+    })
+    .await
 }
 
 /// Creates a channel, or changes it to exactly this spec.

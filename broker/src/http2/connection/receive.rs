@@ -19,6 +19,9 @@ use crate::http2::{
 
 /// How many more requests a client may reset than it waits for: "rapid reset" (CVE-2023-44487).
 pub(super) const MAX_RESETS: u32 = 200;
+/// How far the window of the connection must be open before the streams that wait for it try again: a client must not make hundreds of them
+/// try for every byte that it allows.
+const MIN_OPENED: usize = 4 << 10;
 /// Empty DATA frames in a row.
 const MAX_EMPTY_FRAMES: u32 = 100;
 
@@ -224,7 +227,9 @@ impl<A> Connection<A> {
         if id == 0 {
             let opened = self.send_window.open(increment);
             opened.map_err(|Overflow| Reason::FLOW_CONTROL_ERROR)?;
-            self.windows_opened();
+            if self.send_window.available() >= MIN_OPENED {
+                self.windows_opened();
+            }
             return Ok(());
         }
         let Some(stream) = self.streams.get_mut(&id) else {

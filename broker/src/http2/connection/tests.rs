@@ -147,6 +147,24 @@ fn streams_write_within_their_windows_and_that_of_the_connection() {
     assert!(matches!(connection.take_events()[..], [Event::Ended(1)]));
 }
 
+/// Hundreds of streams do not try to write for every byte that a client allows.
+#[test]
+fn streams_wait_until_the_window_of_the_connection_is_worth_it() {
+    let mut connection = connection();
+    for stream in [1, 3] {
+        open(&mut connection, stream);
+        connection.begin_response(stream, &ok());
+    }
+    drop(written(&mut connection));
+    assert_eq!(write(&mut connection, 1, 65_535), Some(65_535));
+    drop(written(&mut connection));
+    assert_eq!(write(&mut connection, 3, 1), Some(0));
+    connection.receive(&window_update(0, 4095)).expect("a window");
+    assert!(writable(&mut connection).is_empty());
+    connection.receive(&window_update(0, 1)).expect("a window");
+    assert_eq!(writable(&mut connection), [3]);
+}
+
 #[test]
 fn a_stream_waits_for_room_when_nothing_is_written() {
     let mut connection = connection();
