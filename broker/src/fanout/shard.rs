@@ -7,13 +7,15 @@
 //! first state to the second, and reaching the head moves it back.
 //!
 //! [`event_loop`] is the loop of one thread, [`channel_fanout`] writes to the caught-up subscribers of a channel, [`connection`] is
-//! one subscriber, [`http2_connection`] is a connection that several may share, [`inbox`] receives from other threads, [`timer_wheel`] keeps deadlines.
+//! one subscriber, [`http2_connection`] is a connection that several may share, [`inbox`] receives from other threads,
+//! [`timer_wheel`] keeps deadlines.
 
 mod channel_fanout;
 mod connection;
 mod event_loop;
 mod http2_connection;
 mod http2_deadlines;
+mod http2_response;
 mod inbox;
 mod index;
 mod responder;
@@ -52,7 +54,8 @@ use crate::{sockets::ConnectionGuard, tls::TlsState};
 pub(crate) use self::{
     http2_connection::{Http2Handoff, Http2Service, RequestTask},
     http2_deadlines::Http2Deadlines,
-    responder::{Http2Answer, Responder},
+    http2_response::Http2Answer,
+    responder::Responder,
 };
 
 /// How long a shard waits to restart after its first failure. The delay grows with each further one.

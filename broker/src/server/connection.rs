@@ -16,7 +16,7 @@ use crate::{broker::Broker, sockets::ConnectionGuard, tls::ClientCertificate};
 
 /// How long a request head may take from its first byte, and the first byte of a connection to arrive.
 pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// hyper's buffer of unsent bytes for one connection or stream.
+/// hyper's buffer of unsent bytes for one connection.
 pub(super) const MAX_BUFFER: usize = 64 << 10;
 
 /// A connection that is served.
@@ -55,8 +55,8 @@ pub(super) async fn until_killed(kill: &CancellationToken, future: impl Future<O
     }
 }
 
-/// The head size limit that hyper is given. `limits.headBytes` is enforced by us; hyper reads a little more, so that the client
-/// gets a response with CORS headers.
-pub(super) fn hyper_head_bytes(broker: &Broker) -> usize {
+/// The limit on the size of heads that the parsers of both protocols are given. `limits.headBytes` is enforced by us; they read a little
+/// more, so that the client gets a response with CORS headers.
+pub(super) fn parser_head_bytes(broker: &Broker) -> usize {
     2 * broker.config().limits.head_bytes + (8 << 10)
 }

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use self::observer::{Http1Observer, Progress};
 use super::{
     connection::{
-        MAX_BUFFER, ServedConnection, hyper_head_bytes, now_as_http_date, retired, until_killed,
+        MAX_BUFFER, ServedConnection, now_as_http_date, parser_head_bytes, retired, until_killed,
     },
     deadline::Deadline,
     linger::{self, LINGER, SHORT_LINGER},
@@ -99,8 +99,8 @@ pub(super) async fn serve(served: ServedConnection, broker: Arc<Broker>, drain: 
         .timer(TokioTimer::new())
         // hyper's timeout would also run while the connection is idle. Our deadline tells the two apart.
         .header_read_timeout(None)
-        .max_header_size(hyper_head_bytes(&broker))
-        .max_buf_size(MAX_BUFFER.max(hyper_head_bytes(&broker)));
+        .max_header_size(parser_head_bytes(&broker))
+        .max_buf_size(MAX_BUFFER.max(parser_head_bytes(&broker)));
     let kill = CancellationToken::new();
     let context = RequestContext {
         peer,

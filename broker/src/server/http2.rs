@@ -6,7 +6,7 @@ use http::{Method, Request, header};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{
-    HEAD_TIMEOUT, ServedConnection, hyper_head_bytes, now_as_http_date, retired,
+    HEAD_TIMEOUT, ServedConnection, now_as_http_date, parser_head_bytes, retired,
 };
 use crate::{
     broker::Broker,
@@ -43,7 +43,7 @@ pub(super) fn serve(served: ServedConnection, broker: &Arc<Broker>, drain: Cance
         tls,
         guard,
         service: Box::new(service),
-        max_head_bytes: u32::try_from(hyper_head_bytes(broker)).unwrap_or(u32::MAX),
+        max_head_bytes: u32::try_from(parser_head_bytes(broker)).unwrap_or(u32::MAX),
         deadlines: Http2Deadlines::new(HEAD_TIMEOUT, idle, first_head_by),
         leaving: Box::pin(async move {
             tokio::select! {

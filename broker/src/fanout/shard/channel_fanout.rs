@@ -239,8 +239,8 @@ impl ChannelFanout {
         self.pass = Some(pass);
     }
 
-    /// Writes to members, at a [cost](ShardConnection::write_cost) of at most `max_cost` in all. Those whose sockets did not accept everything are added to `unwritable`, with
-    /// their cursor and the rest set. The caller must remove them.
+    /// Writes to members, at a [cost](ShardConnection::write_cost) of at most `max_cost` in all. Those that did not accept everything
+    /// are added to `unwritable`, with their cursor and the rest set. The caller must remove them.
     pub(super) fn write(
         &mut self,
         connections: &mut Connections,

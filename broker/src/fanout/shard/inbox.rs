@@ -16,7 +16,7 @@ use eventcast_runtime::Chain;
 use mio::{Registry, Token};
 use parking_lot::Mutex;
 
-use super::{Handoff, Http2Handoff, Key, responder::Response};
+use super::{Handoff, Http2Handoff, Key, http2_response::Response};
 
 /// The token of the inbox itself.
 pub(super) const INBOX: Token = Token(usize::MAX);

@@ -2,43 +2,18 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::response::Parts;
 
 use super::{
-    Key,
+    http2_response::{Http2Answer, RequestKey, Response},
     inbox::{Inbox, Message},
 };
-use crate::fanout::Subscription;
-
-/// The body of a response.
-pub(crate) enum Http2Answer {
-    Body(Bytes),
-    Stream(Box<Subscription>),
-    /// None: the stream is reset.
-    Reset,
-}
 
 /// The answer to one request. Dropped without one, it resets the stream.
 pub(crate) struct Responder {
     inbox: Arc<Inbox>,
     request: RequestKey,
     is_done: bool,
-}
-
-/// A request, in its shard.
-#[derive(Clone, Copy)]
-pub(super) struct RequestKey {
-    pub(super) connection: Key,
-    pub(super) generation: u32,
-    pub(super) stream: u32,
-}
-
-/// An answer on its way to the shard.
-pub(super) struct Response {
-    pub(super) request: RequestKey,
-    pub(super) head: Parts,
-    pub(super) answer: Http2Answer,
 }
 
 impl Responder {
