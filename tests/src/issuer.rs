@@ -2,14 +2,15 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use eventcast_crds::config::{ManageRule, PublishRule, SubscribeRule, TokenIssuer};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
     access::{SigningKey, jwk_set, now},
-    http::{Answer, Version, client},
+    broker::Broker,
+    http::{Answer, Publish, Version, client},
     process,
     sse::{EventStream, Subscribe},
 };
@@ -106,6 +107,18 @@ pub fn bearer(token: &str) -> (String, String) {
 pub async fn subscribe(url: &str, token: &str, version: Version) -> Result<EventStream> {
     let headers = vec![bearer(token)];
     EventStream::open(Subscribe { url: url.into(), version, headers, ..Subscribe::default() }).await
+}
+
+/// Publishes `data` to the topic of the user `ann`, with a token of theirs.
+///
+/// # Errors
+/// When it is not stored.
+pub async fn publish(broker: &Broker, issuer: &Issuer, data: &str) -> Result<()> {
+    let (name, value) = bearer(&issuer.user("ann"));
+    let event = Publish::new(data).topic("user.ann").header(&name, &value);
+    let answer = event.send(&client(Version::Http1), &broker.events_url("")).await?;
+    ensure!(answer.status == 201, "{} {}", answer.status, answer.json);
+    Ok(())
 }
 
 /// A request with a token and, for POST, a JSON body.

@@ -15,9 +15,9 @@ use eventcast_crds::{
 use eventcast_tests::{
     broker::Broker,
     eventually,
-    http::{Answer, Publish, Version, client},
+    http::{Answer, Version, client},
     init_tracing,
-    issuer::{Issuer, bearer, request},
+    issuer::{Issuer, publish, request},
     link::Link,
     nats::NatsServer,
     sse::EventStream,
@@ -43,14 +43,6 @@ async fn ticket(broker: &Broker, issuer: &Issuer) -> Result<String> {
     let answer = request("POST", &url, &issuer.user("ann"), None).await?;
     ensure!(answer.status == 201, "{} {}", answer.status, answer.json);
     Ok(answer.json["ticket"].as_str().context("no ticket")?.to_owned())
-}
-
-async fn publish(broker: &Broker, issuer: &Issuer, data: &str) -> Result<()> {
-    let (name, value) = bearer(&issuer.user("ann"));
-    let event = Publish::new(data).topic("user.ann").header(&name, &value);
-    let answer = event.send(&client(Version::Http1), &broker.events_url("")).await?;
-    ensure!(answer.status == 201, "{} {}", answer.status, answer.json);
-    Ok(())
 }
 
 async fn open(broker: &Broker, ticket: &str, cursor: Option<&str>) -> Result<EventStream> {

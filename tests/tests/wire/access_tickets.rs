@@ -9,7 +9,7 @@ use eventcast_tests::{
     eventually,
     http::{Answer, Publish, Version, client},
     init_tracing,
-    issuer::{Issuer, bearer, request, subscribe},
+    issuer::{Issuer, publish, request, subscribe},
     nats::NatsServer,
     sse::{EventStream, Subscribe},
 };
@@ -31,14 +31,6 @@ async fn ticket(broker: &Broker, token: &str, body: Value) -> Result<Value> {
     let answer = request("POST", &broker.url(TICKETS), token, Some(body)).await?;
     ensure!(answer.status == 201, "{} {}", answer.status, answer.json);
     Ok(answer.json)
-}
-
-async fn publish(broker: &Broker, issuer: &Issuer, data: &str) -> Result<()> {
-    let (name, value) = bearer(&issuer.user("ann"));
-    let event = Publish::new(data).topic("user.ann").header(&name, &value);
-    let answer = event.send(&client(Version::Http1), &broker.events_url("")).await?;
-    ensure!(answer.status == 201, "{} {}", answer.status, answer.json);
-    Ok(())
 }
 
 /// 30: a client that reconnects with its ticket misses nothing, on another broker and after a restart of all of them.
