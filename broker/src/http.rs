@@ -23,6 +23,7 @@ mod publish;
 mod query_answer;
 mod range;
 mod request_body;
+pub(crate) mod route;
 mod small_body;
 mod stats;
 mod subscribe;
@@ -96,17 +97,20 @@ pub(crate) async fn handle(
     context: RequestContext,
     request: Request<RequestBody>,
 ) -> Response<Answer> {
+    let route = route::of(request.uri().path(), broker.config().page);
+    let method = request.method().clone();
     let origin = request.headers().get(header::ORIGIN).cloned();
     let mut access = Access::default();
-    let mut response = match route(&broker, &context, request, &mut access).await {
+    let mut response = match dispatch(&broker, &context, request, &mut access).await {
         Ok(response) => response,
         Err(problem) => problem.into_response(),
     };
     cors::apply(&access, origin.as_ref(), &mut response);
+    broker.metrics.http_requests.answered(route, &method, response.status());
     response
 }
 
-async fn route(
+async fn dispatch(
     broker: &Arc<Broker>,
     context: &RequestContext,
     request: Request<RequestBody>,

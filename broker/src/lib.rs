@@ -53,11 +53,11 @@ mod sockets;
 mod tls;
 mod watch;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use eventcast_crds::config::BrokerConfig;
-use eventcast_runtime::{Chain, supervise::Supervisor};
-use tokio::net::{TcpListener, TcpSocket};
+use eventcast_runtime::{Chain, listener::listen, supervise::Supervisor};
+use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -70,9 +70,6 @@ use crate::{
     server::Endpoint,
     sockets::Sockets,
 };
-
-/// Connections that may wait to be accepted. Linux caps it at `net.core.somaxconn`, 4096 by default.
-const LISTEN_BACKLOG: u32 = 4096;
 
 /// The listening sockets of a broker.
 pub struct Listeners {
@@ -105,15 +102,6 @@ impl Listeners {
             admin: bind(config.admin, "--admin")?,
         })
     }
-}
-
-/// `TcpListener::bind` with a longer backlog, for many clients that connect at once. If the backlog is full, a client's kernel
-/// retries only after a second.
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(LISTEN_BACKLOG)
 }
 
 /// Connects to NATS as a running broker does, and checks it for the channels of `config`. Returns one message per problem.
@@ -154,6 +142,7 @@ pub async fn run(
     let metrics = Metrics::new()?;
     let ValidConfig { config, unknown, text } = first;
     report_unknown_keys(&metrics, &unknown);
+    http::route::begin_at_zero(&metrics.http_requests);
     let in_flight = config.limits.publishes_in_flight;
     let nats = Nats::connect(&config.nats, in_flight, &metrics, &supervisor).await?;
 
@@ -162,7 +151,7 @@ pub async fn run(
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let shards = config.fanout.shards.unwrap_or(cores);
     let sockets = Sockets::new(server::capacity(&config.limits, shards)?, Arc::clone(&metrics));
-    let shards = Shards::start(shards, &supervisor, &metrics.shard_restarts)?;
+    let shards = Shards::start(shards, &supervisor, &metrics)?;
     let broker = Broker::new(
         config.clone(),
         Arc::clone(&nats),

@@ -4,7 +4,10 @@
 //! `eventcast_subscriber_events_total`: delivered, filtered, lost (declared in band) or absent (deleted in the log). So
 //! `delivered + filtered + lost + absent` is what was published to the subscribers that were there.
 
+mod born;
 mod channel;
+mod families;
+mod http_requests;
 
 use std::{
     collections::HashMap,
@@ -14,20 +17,25 @@ use std::{
     },
 };
 
-use eventcast_runtime::telemetry;
+use eventcast_runtime::{process_metrics::ProcessMetrics, telemetry};
 use parking_lot::Mutex;
 use prometheus::{
-    Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Counter, CounterVec, Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
-use channel::Series;
+use families::Series;
 
 pub(crate) use channel::ChannelMetrics;
+pub(crate) use http_requests::HttpRequests;
 
 /// The registry, the series of the whole process, and those of each channel.
 pub(crate) struct Metrics {
     registry: Registry,
+    process: ProcessMetrics,
     channels: Mutex<Channels>,
+    /// Requests of the public listeners.
+    pub(crate) http_requests: HttpRequests,
     /// Open sockets of the public listeners.
     pub(crate) connections: ByTls,
     /// The most sockets of the public listener.
@@ -70,6 +78,7 @@ pub(crate) struct Metrics {
     pub(crate) config_reloads: IntCounterVec,
     /// Failures of shards.
     pub(crate) shard_restarts: IntCounter,
+    shard_busy: CounterVec,
     panics: IntCounter,
     /// Panics that are already added to `panics`.
     panics_added: AtomicU64,
@@ -145,6 +154,19 @@ impl Metrics {
             "Contents of the certificate files, by what became of them.",
             &["outcome"],
         )?;
+        let config_reloads =
+            counters("config_reloads_total", "Configuration changes, by outcome.", &["outcome"])?;
+        for outcome in born::CONFIG_RELOADS {
+            config_reloads.with_label_values(&[outcome]);
+        }
+        let shard_busy = CounterVec::new(
+            Opts::new(
+                "eventcast_shard_busy_seconds_total",
+                "Time that a shard did not wait for work, in seconds: its rate is the busy share of the thread.",
+            ),
+            &["shard"],
+        )?;
+        registry.register(Box::new(shard_busy.clone()))?;
         // Exported from the start: a rate needs an initial zero.
         for (counter, label) in [
             (&connections_refused, "limit"),
@@ -217,18 +239,17 @@ impl Metrics {
                 "config_unknown_keys",
                 "Unknown keys in the configuration.",
             )?,
-            config_reloads: counters(
-                "config_reloads_total",
-                "Configuration changes, by outcome.",
-                &["outcome"],
-            )?,
+            config_reloads,
             shard_restarts: counter(
                 "shard_restarts_total",
                 "Failures of shards, each followed by a restart.",
             )?,
+            shard_busy,
             panics: counter("panics_total", "Panics of threads and tasks.")?,
             panics_added: AtomicU64::new(0),
             channels: Mutex::default(),
+            http_requests: HttpRequests::register(&registry)?,
+            process: ProcessMetrics::register(&registry, "broker", env!("CARGO_PKG_VERSION"))?,
             registry,
         }))
     }
@@ -267,6 +288,11 @@ impl Metrics {
         }
     }
 
+    /// The time that the shard `number` is busy, in seconds.
+    pub(crate) fn shard_busy(&self, number: usize) -> Counter {
+        self.shard_busy.with_label_values(&[&number.to_string()])
+    }
+
     /// A connection was refused before a request.
     pub(crate) fn connections_refused(&self, reason: &'static str) {
         self.connections_refused.with_label_values(&[reason]).inc();
@@ -290,6 +316,7 @@ impl Metrics {
     /// All metrics in the Prometheus text format.
     #[must_use]
     pub(crate) fn render(&self) -> Vec<u8> {
+        self.process.update();
         let panics = telemetry::panics();
         self.panics.inc_by(panics.saturating_sub(self.panics_added.fetch_max(panics, Relaxed)));
         let mut out = Vec::new();

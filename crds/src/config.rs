@@ -22,7 +22,11 @@ pub use origin::{Authority, Origin, OriginPattern};
 pub use tls::{Alpn, Tls, TlsVersion};
 pub use validate::ConfigProblem;
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    net::{Ipv6Addr, SocketAddr},
+    path::PathBuf,
+};
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
@@ -33,7 +37,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct BrokerConfig {
-    /// Address of the public listener.
+    /// Address of the public listener. `[::]` accepts IPv4 as well, and means `0.0.0.0` on a system without IPv6.
     pub listen: SocketAddr,
     /// TLS on a listener of its own, instead of `listen` or besides it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,9 +65,9 @@ pub struct BrokerConfig {
 impl Default for BrokerConfig {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from(([0, 0, 0, 0], 8080)),
+            listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8080)),
             tls: None,
-            admin: SocketAddr::from(([0, 0, 0, 0], 9090)),
+            admin: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 9090)),
             page: false,
             nats: Nats::default(),
             fanout: Fanout::default(),

@@ -123,8 +123,8 @@ pub struct RunArgs {
     /// Whether to create a PodMonitor for each channel, if the cluster serves that API.
     #[arg(long, env = "EVENTCAST_POD_MONITORS", default_value_t = true, action = clap::ArgAction::Set)]
     pod_monitors: bool,
-    /// Address of the admin port: /livez, /readyz and /metrics.
-    #[arg(long, env = "EVENTCAST_ADMIN", default_value = "0.0.0.0:9090")]
+    /// Address of the admin port: /livez, /readyz and /metrics. `[::]` accepts IPv4 as well.
+    #[arg(long, env = "EVENTCAST_ADMIN", default_value = "[::]:9090")]
     pub admin: SocketAddr,
     /// Name of this replica in the Lease and in Events. By default POD_NAME, or host name and process id.
     #[arg(long, env = "EVENTCAST_IDENTITY")]

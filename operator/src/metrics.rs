@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use eventcast_runtime::telemetry;
+use eventcast_runtime::{process_metrics::ProcessMetrics, telemetry};
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
@@ -16,6 +16,7 @@ use crate::{kind::Kind, status::reasons};
 /// The registry and its metric families. The process has one.
 pub struct Metrics {
     registry: Registry,
+    process: ProcessMetrics,
     panics: IntCounter,
     /// How many panics `panics` already includes.
     counted_panics: AtomicU64,
@@ -67,9 +68,6 @@ impl Metrics {
             .buckets(buckets),
         )?;
         registry.register(Box::new(seconds.clone()))?;
-        gauges("build_info", "Always 1. The label holds the version.", &["version"])?
-            .with_label_values(&[env!("CARGO_PKG_VERSION")])
-            .set(1);
         let metrics = Self {
             panics,
             counted_panics: AtomicU64::new(0),
@@ -103,6 +101,7 @@ impl Metrics {
                 "schema_differences",
                 "Fields in which the installed CRD and the CRD of the operator differ.",
             )?,
+            process: ProcessMetrics::register(&registry, "operator", env!("CARGO_PKG_VERSION"))?,
             registry,
         };
         // Every series exists from the start, so that a rate over it begins at 0.
@@ -165,6 +164,7 @@ impl Metrics {
     /// Renders all metrics in the text format of Prometheus.
     #[must_use]
     pub fn render(&self) -> Vec<u8> {
+        self.process.update();
         let panics = telemetry::panics();
         self.panics.inc_by(panics.saturating_sub(self.counted_panics.fetch_max(panics, Relaxed)));
         let mut out = Vec::new();

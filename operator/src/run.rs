@@ -2,9 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use eventcast_runtime::{Chain, supervise::Supervisor};
+use eventcast_runtime::{Chain, listener::listen, supervise::Supervisor};
 use kube::Client;
-use tokio::{net::TcpListener, time::sleep};
+use tokio::time::sleep;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -43,7 +43,7 @@ pub async fn run(
 ) -> Result<(), BoxError> {
     let metrics = Metrics::new()?;
     let settings = Arc::new(args.settings());
-    let listener = TcpListener::bind(args.admin).await.map_err(|e| {
+    let listener = listen(args.admin).map_err(|e| {
         format!("cannot listen on {}: {e}; choose another address with --admin", args.admin)
     })?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), admin = %listener.local_addr()?, "starting");

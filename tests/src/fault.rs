@@ -26,10 +26,10 @@ pub fn break_listener(pid: u32, port: u16) -> Result<()> {
     TcpStream::from(file).shutdown(Shutdown::Both).context("failed to shut the listener down")
 }
 
-/// The inode of the socket that listens on `port` of IPv4.
+/// The inode of the socket that listens on `port`, of either family.
 fn listening_inode(port: u16) -> Result<u64> {
     const LISTEN: &str = "0A";
-    let table = fs::read_to_string("/proc/net/tcp")?;
+    let table = fs::read_to_string("/proc/net/tcp")? + &fs::read_to_string("/proc/net/tcp6")?;
     let end = format!(":{port:04X}");
     let mut rows = table.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
     let row = rows.find(|row| row.get(1).is_some_and(|a| a.ends_with(&end)) && row[3] == LISTEN);

@@ -97,7 +97,7 @@ impl Operator {
             format!("KUBECONFIG={}", kubeconfig.display()),
             process::built("eventcast-operator").display().to_string(),
             "run".into(),
-            format!("--admin=127.0.0.1:{}", self.admin),
+            format!("--admin=[::]:{}", self.admin),
             format!("--nats-servers={nats}"),
             format!("--watch-namespaces={watch}"),
             format!("--lease-namespace={own}"),
@@ -150,7 +150,15 @@ impl Operator {
     /// # Errors
     /// When there is no answer.
     pub async fn get(&self, path: &str) -> Result<(u16, String)> {
-        let url = format!("http://127.0.0.1:{}{path}", self.admin);
+        self.get_from("127.0.0.1", path).await
+    }
+
+    /// As [`get`](Self::get), over another address of this machine.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn get_from(&self, host: &str, path: &str) -> Result<(u16, String)> {
+        let url = format!("http://{host}:{}{path}", self.admin);
         let answer = client(Version::Http1).get(url).timeout(Duration::from_secs(2)).send().await?;
         Ok((answer.status().as_u16(), answer.text().await?))
     }

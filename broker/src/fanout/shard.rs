@@ -10,6 +10,7 @@
 //! one subscriber, [`http2_connection`] is a connection that several may share, [`inbox`] receives from other threads,
 //! [`timer_wheel`] keeps deadlines.
 
+mod busy_time;
 mod channel_fanout;
 mod connection;
 mod event_loop;
@@ -41,7 +42,7 @@ use eventcast_runtime::{
     supervise::{Supervisor, panicked},
 };
 use mio::Poll;
-use prometheus::IntCounter;
+use prometheus::{Counter, IntCounter};
 use tokio::{runtime::Handle, time::Instant};
 
 use self::{
@@ -49,7 +50,7 @@ use self::{
     inbox::{Inbox, Message},
 };
 use super::Subscription;
-use crate::{sockets::ConnectionGuard, tls::TlsState};
+use crate::{metrics::Metrics, sockets::ConnectionGuard, tls::TlsState};
 
 pub(crate) use self::{
     http2_connection::{Http2Handoff, Http2Service, RequestTask},
@@ -83,25 +84,25 @@ pub(crate) struct Shards {
 }
 
 impl Shards {
-    /// Starts `count` threads, which load pages on the current runtime; with 0, one that serves HTTP/2 only. `restarts` counts their
-    /// failures.
+    /// Starts `count` threads, which load pages on the current runtime; with 0, one that serves HTTP/2 only.
     ///
     /// # Errors
     /// The system gives no epoll or no thread.
     pub(crate) fn start(
         count: usize,
         supervisor: &Supervisor,
-        restarts: &IntCounter,
+        metrics: &Metrics,
     ) -> io::Result<Self> {
         let mut inboxes = Vec::with_capacity(count);
         for number in 0..count.max(1) {
             let poll = Poll::new()?;
             let inbox = Arc::new(Inbox::new(poll.registry())?);
             inboxes.push(Arc::clone(&inbox));
-            let (runtime, restarts) = (Handle::current(), restarts.clone());
+            let (runtime, restarts) = (Handle::current(), metrics.shard_restarts.clone());
+            let busy_seconds = metrics.shard_busy(number);
             supervisor.thread(format!("shard-{number}"), move || {
                 let _entered = runtime.enter();
-                run(poll, &inbox, &restarts)
+                run(poll, &inbox, &restarts, &busy_seconds)
             })?;
         }
         Ok(Self { inboxes, serves_http1: count > 0 })
@@ -144,8 +145,13 @@ impl Drop for Shards {
 struct TooManyFailures(String);
 
 /// Runs a shard until it receives [`Message::Stop`].
-fn run(mut poll: Poll, inbox: &Arc<Inbox>, restarts: &IntCounter) -> Result<(), TooManyFailures> {
-    run_with_restarts(inbox, restarts, || EventLoop::new(inbox).run(&mut poll))
+fn run(
+    mut poll: Poll,
+    inbox: &Arc<Inbox>,
+    restarts: &IntCounter,
+    busy_seconds: &Counter,
+) -> Result<(), TooManyFailures> {
+    run_with_restarts(inbox, restarts, || EventLoop::new(inbox).run(&mut poll, busy_seconds))
 }
 
 /// Calls `serve` until it returns without an error. An error or a panic is a bug of ours: the subscribers of the shard lose their

@@ -23,6 +23,7 @@ pub(super) async fn handle(request: &ChannelRequest<'_>) -> Result<Response<Answ
         Some(_) => return Err(Problem::field("order", "order must be asc or desc.")),
     };
     let budget = range::budget(request.broker);
+    let _timed = request.channel.metrics().history_seconds.start_timer();
     let slot = request.broker.query_slot(request.client(), budget.bytes).await?;
     let log = request.channel.log();
     let range = Range::resolve(log, &from, until, &filter, budget).await?;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_nats::jetstream::{
     ErrorCode,
     context::{CreateStreamErrorKind, GetStreamErrorKind},
-    stream::Info,
+    stream::{DiscardPolicy, Info},
 };
 use eventcast_crds::{config::ChannelConfig, epoch::Epoch, stream::desired_config};
 use tokio::{
@@ -14,6 +14,7 @@ use tokio::{
 };
 
 use super::Log;
+use crate::clock::now_nanos;
 
 /// How old a cached state of the stream may be.
 const INFO_MAX_AGE: Duration = Duration::from_secs(2);
@@ -70,6 +71,22 @@ impl Log {
         let info = Arc::new(self.fetch_info(CACHED_INFO_TIMEOUT).await?);
         *cache = Some((Instant::now(), Arc::clone(&info)));
         Ok(info)
+    }
+
+    /// Sets the metrics of what the stream holds.
+    pub(super) fn export_size(&self, info: &Info) {
+        let (state, config, gauges) = (&info.state, &info.config, &self.metrics.log);
+        let amount = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let age = state.first_timestamp.unix_timestamp_nanos();
+        let age = (i128::from(now_nanos()) - age).max(0) / 1_000_000_000;
+        let age = if state.messages == 0 { 0 } else { i64::try_from(age).unwrap_or(i64::MAX) };
+        gauges.bytes.set(amount(state.bytes));
+        gauges.max_bytes.set(config.max_bytes.max(0));
+        gauges.events.set(amount(state.messages));
+        gauges.max_events.set(config.max_messages.max(0));
+        gauges.oldest_seconds.set(age);
+        gauges.max_age_seconds.set(amount(config.max_age.as_secs()));
+        gauges.rejects_when_full.set((config.discard == DiscardPolicy::New).into());
     }
 
     /// Empties the cache, so that the next request fetches the state.

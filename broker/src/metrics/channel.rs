@@ -7,105 +7,13 @@ use std::{sync::Arc, time::Duration};
 
 use eventcast_crds::broker_status::AccessProblem;
 use eventcast_wire::{closing::CloseReason, event::BadEvent, gap::GapReason};
-use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    core::{Collector, Desc},
-    proto::MetricFamily,
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+
+use super::{
+    Metrics, born,
+    families::{Families, LATENCIES, SCANS, Series},
 };
-
-use super::Metrics;
 use crate::delivery::{DeliveryLedger, Outcome};
-
-/// Seconds, from 50 microseconds to 10 seconds.
-fn buckets() -> Vec<f64> {
-    vec![
-        0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
-        0.5, 1.0, 2.5, 5.0, 10.0,
-    ]
-}
-
-/// All families of one channel, as one collector for the registry.
-#[derive(Clone)]
-pub(super) struct Series(Arc<Vec<Box<dyn Collector>>>);
-
-impl Collector for Series {
-    fn desc(&self) -> Vec<&Desc> {
-        self.0.iter().flat_map(|family| family.desc()).collect()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        self.0.iter().flat_map(|family| family.collect()).collect()
-    }
-}
-
-/// Creates families with the channel as a constant label.
-struct Families<'a> {
-    channel: &'a str,
-    made: Vec<Box<dyn Collector>>,
-}
-
-impl Families<'_> {
-    fn opts(&self, name: &str, help: &str) -> Opts {
-        Opts::new(format!("eventcast_{name}"), help).const_label("channel", self.channel)
-    }
-
-    fn histogram_opts(&self, name: &str, help: &str) -> HistogramOpts {
-        HistogramOpts { common_opts: self.opts(name, help), buckets: buckets() }
-    }
-
-    fn keep<C: Collector + Clone + 'static>(&mut self, family: C) -> C {
-        self.made.push(Box::new(family.clone()));
-        family
-    }
-
-    fn gauge(&mut self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
-        IntGauge::with_opts(self.opts(name, help)).map(|g| self.keep(g))
-    }
-
-    fn gauges(
-        &mut self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> prometheus::Result<IntGaugeVec> {
-        IntGaugeVec::new(self.opts(name, help), labels).map(|g| self.keep(g))
-    }
-
-    fn counter(&mut self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
-        IntCounter::with_opts(self.opts(name, help)).map(|c| self.keep(c))
-    }
-
-    fn counters(
-        &mut self,
-        name: &str,
-        help: &str,
-        label: &str,
-    ) -> prometheus::Result<IntCounterVec> {
-        IntCounterVec::new(self.opts(name, help), &[label]).map(|c| self.keep(c))
-    }
-
-    fn counters2(
-        &mut self,
-        name: &str,
-        help: &str,
-        labels: [&str; 2],
-    ) -> prometheus::Result<IntCounterVec> {
-        IntCounterVec::new(self.opts(name, help), &labels).map(|c| self.keep(c))
-    }
-
-    fn histogram(&mut self, name: &str, help: &str) -> prometheus::Result<Histogram> {
-        Histogram::with_opts(self.histogram_opts(name, help)).map(|h| self.keep(h))
-    }
-
-    fn histograms(
-        &mut self,
-        name: &str,
-        help: &str,
-        label: &str,
-    ) -> prometheus::Result<HistogramVec> {
-        HistogramVec::new(self.histogram_opts(name, help), &[label]).map(|h| self.keep(h))
-    }
-}
 
 /// The series of one opening of a channel. Series with a fixed label value are resolved once.
 pub(crate) struct ChannelMetrics {
@@ -136,6 +44,8 @@ pub(crate) struct ChannelMetrics {
     /// Sequences that subscribers' cursors passed, by [`Outcome`].
     outcomes: [IntCounter; Outcome::ALL.len()],
     bytes_out: IntCounter,
+    /// What the stream holds, and how much it may.
+    pub(crate) log: LogGauges,
     /// Events in the tail.
     pub(crate) tail_events: IntGauge,
     /// Bytes in the tail.
@@ -158,6 +68,50 @@ pub(crate) struct ChannelMetrics {
     pub(crate) tail_to_write: Histogram,
     /// From the log's timestamp to the socket.
     pub(crate) log_to_write: Histogram,
+    /// Duration of history requests.
+    pub(crate) history_seconds: Histogram,
+    /// Duration of statistics requests.
+    pub(crate) stats_seconds: Histogram,
+}
+
+/// What the stream of a channel holds, and how much it may; 0: no limit, or not known yet.
+pub(crate) struct LogGauges {
+    pub(crate) bytes: IntGauge,
+    pub(crate) max_bytes: IntGauge,
+    pub(crate) events: IntGauge,
+    pub(crate) max_events: IntGauge,
+    pub(crate) oldest_seconds: IntGauge,
+    pub(crate) max_age_seconds: IntGauge,
+    pub(crate) rejects_when_full: IntGauge,
+}
+
+impl LogGauges {
+    fn new(f: &mut Families<'_>) -> prometheus::Result<Self> {
+        Ok(Self {
+            bytes: f.gauge("log_bytes", "Bytes of the stream in NATS.")?,
+            max_bytes: f.gauge(
+                "log_max_bytes",
+                "The most bytes of the stream: retention.maxBytes. 0: no limit.",
+            )?,
+            events: f.gauge("log_events", "Events in the stream.")?,
+            max_events: f.gauge(
+                "log_max_events",
+                "The most events of the stream: retention.maxEvents. 0: no limit.",
+            )?,
+            oldest_seconds: f.gauge(
+                "log_oldest_seconds",
+                "Age of the oldest event of the stream in seconds; 0 if it is empty.",
+            )?,
+            max_age_seconds: f.gauge(
+                "log_max_age_seconds",
+                "Age at which events are deleted: retention.maxAge. 0: never.",
+            )?,
+            rejects_when_full: f.gauge(
+                "log_rejects_when_full",
+                "1 if the stream rejects new events when it is full, 0 if it deletes its oldest.",
+            )?,
+        })
+    }
 }
 
 impl ChannelMetrics {
@@ -167,7 +121,7 @@ impl ChannelMetrics {
         opening: u64,
         all: Arc<Metrics>,
     ) -> prometheus::Result<(Self, Series)> {
-        let mut f = Families { channel, made: Vec::new() };
+        let mut f = Families::of(channel);
         let passed = f.counters(
             "subscriber_events_total",
             "Sequences that subscribers' cursors passed.",
@@ -177,6 +131,13 @@ impl ChannelMetrics {
             "fanout_seconds",
             "Latency of events by stage: log_to_tail, tail_to_write and their sum log_to_write.",
             "stage",
+            &LATENCIES,
+        )?;
+        let query_seconds = f.histograms(
+            "query_seconds",
+            "Duration of history and statistics requests, with the wait for their slot.",
+            "kind",
+            &SCANS,
         )?;
         let replay = f.counters(
             "replay_batches_total",
@@ -223,6 +184,7 @@ impl ChannelMetrics {
             outcomes: Outcome::ALL.map(|outcome| passed.with_label_values(&[outcome.as_str()])),
             bytes_out: f.counter("bytes_out_total", "Bytes of events written to sockets.")?,
             gaps: f.counters("gaps_total", "Gaps declared to subscribers, by reason.", "reason")?,
+            log: LogGauges::new(&mut f)?,
             tail_events: f.gauge("tail_events", "Events in the tail.")?,
             tail_bytes: f.gauge("tail_bytes", "Bytes in the tail.")?,
             tail_head: f.gauge("tail_head_sequence", "Newest sequence in the tail.")?,
@@ -258,11 +220,33 @@ impl ChannelMetrics {
             log_to_tail: fanout_seconds.with_label_values(&["log_to_tail"]),
             tail_to_write: fanout_seconds.with_label_values(&["tail_to_write"]),
             log_to_write: fanout_seconds.with_label_values(&["log_to_write"]),
+            history_seconds: query_seconds.with_label_values(&["history"]),
+            stats_seconds: query_seconds.with_label_values(&["stats"]),
             all,
             channel: channel.into(),
             opening,
         };
-        Ok((metrics, Series(Arc::new(f.made))))
+        metrics.begin_at_zero();
+        Ok((metrics, f.into_series()))
+    }
+
+    /// Creates the series of every label value that is known beforehand: a rate needs an initial zero.
+    fn begin_at_zero(&self) {
+        for (counter, values) in [
+            (&self.connects, born::STARTS),
+            (&self.disconnects, born::DISCONNECTS),
+            (&self.rejects, born::REJECTS),
+            (&self.events_skipped, born::SKIPS),
+            (&self.gaps, born::GAPS),
+            (&self.tail_resets, born::TAIL_RESETS),
+            (&self.page_loads, born::PAGE_LOADS),
+            (&self.publish, born::PUBLISH),
+            (&self.erasures, born::ERASURES),
+        ] {
+            for value in values {
+                counter.with_label_values(&[value]);
+            }
+        }
     }
 
     /// A stream began. `start` is the kind of its start position, from a closed set.

@@ -93,7 +93,7 @@ async fn client(socket: &mut TcpStream, broker: &Broker, peer: IpAddr) -> Option
             refuse(broker, peer, "its address is not in limits.trustedProxies")
         }
         ProxyProtocol::Required => match proxy_header::read(socket).await {
-            Ok(client) => Some(client.unwrap_or(peer)),
+            Ok(client) => Some(client.unwrap_or(peer).to_canonical()),
             Err(error) => refuse(broker, peer, &error.to_string()),
         },
     }

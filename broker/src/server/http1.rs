@@ -91,7 +91,9 @@ pub(super) async fn serve(served: ServedConnection, broker: Arc<Broker>, drain: 
     let ServedConnection { transport, peer, certificate, guard, first_head_by } = served;
     let connection = Arc::clone(guard.connection());
     let progress = Progress::new();
-    let observer = Http1Observer::new(Arc::clone(&connection), Arc::clone(&progress));
+    let metrics = Arc::clone(&broker.metrics);
+    let observer =
+        Http1Observer::new(Arc::clone(&connection), Arc::clone(&progress), Arc::clone(&metrics));
     let idle = Duration::from_secs(broker.config().limits.idle_seconds);
     let mut deadline = Deadline::new(Arc::clone(&connection), idle, first_head_by);
     let mut builder = http1::Builder::new();
@@ -134,11 +136,11 @@ pub(super) async fn serve(served: ServedConnection, broker: Arc<Broker>, drain: 
             // Half a head, or an answer that is not read, keeps hyper from ending the connection.
             if connection.is_evicted() && connection.waits_for_client() {
                 let begun = connection.phase() == Phase::Head;
-                let last = if begun { refusal::of_connection() } else { Bytes::new() };
+                let last = if begun { refusal::of_connection(&metrics) } else { Bytes::new() };
                 return Poll::Ready(End::Evicted(last));
             }
             deadline.poll(cx).map(|()| match connection.phase() {
-                Phase::Head => End::Close(refusal::of_slow_head()),
+                Phase::Head => End::Close(refusal::of_slow_head(&metrics)),
                 _ => End::Close(Bytes::new()),
             })
         })

@@ -25,7 +25,8 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    const ALL: [Self; 9] = [
+    /// All reasons, in the order of their codes.
+    pub const ALL: [Self; 9] = [
         Self::Client,
         Self::Draining,
         Self::MaxAge,

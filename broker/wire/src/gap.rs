@@ -17,6 +17,10 @@ pub enum GapReason {
 }
 
 impl GapReason {
+    /// All reasons.
+    pub const ALL: [Self; 4] =
+        [Self::Expired, Self::NewIncarnation, Self::InvalidCursor, Self::InvalidEvent];
+
     /// The reason as clients and metrics see it.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -16,7 +16,7 @@
   "NETWORK_POLICIES" $v.brokers.networkPolicies
   "POD_MONITORS" $v.brokers.podMonitors
   "TOKEN_REVIEW_BINDING" (include "eventcast.tokenReviewer" .)
-  "ADMIN" "0.0.0.0:9090"
+  "ADMIN" "[::]:9090"
   "LEADER_ELECTION" $v.leaderElection
   "CONCURRENCY" $v.concurrency
   "RESYNC_SECONDS" $v.resyncSeconds

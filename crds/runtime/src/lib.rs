@@ -2,7 +2,8 @@
 //!
 //! - [`program`]: the main function, from arguments to exit code.
 //! - [`telemetry`], [`signals`], [`supervise`], [`restarts`]: logs, shutdown signals, critical tasks, restart backoff.
-//! - [`admin`], [`listener`]: the HTTP server for probes and metrics; errors of `accept`.
+//! - [`admin`], [`listener`]: the HTTP server for probes and metrics; listening sockets, errors of `accept`.
+//! - [`process_metrics`]: the metrics that every process has: its build, files, memory and processor time.
 //! - [`nats`]: connection options from the configuration, and the oldest supported server.
 
 pub mod admin;
@@ -10,6 +11,7 @@ mod error_chain;
 pub mod fault;
 pub mod listener;
 pub mod nats;
+pub mod process_metrics;
 pub mod program;
 pub mod restarts;
 pub mod signals;

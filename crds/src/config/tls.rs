@@ -1,6 +1,9 @@
 //! TLS of the public listener.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::{Ipv6Addr, SocketAddr},
+    path::PathBuf,
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -30,7 +33,7 @@ pub struct Tls {
 impl Default for Tls {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from(([0, 0, 0, 0], 8443)),
+            listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8443)),
             certificate_file: PathBuf::new(),
             key_file: PathBuf::new(),
             client_ca_file: None,

@@ -118,5 +118,12 @@ pub fn operator() -> Known {
         .and("eventcast_operator_stream_changes_total", &["change"])
         .and("eventcast_operator_schema_differences", &[])
         .and("eventcast_operator_panics_total", &[])
-        .and("eventcast_operator_build_info", &["version"])
+        .and("eventcast_build_info", &["program", "version", "architecture"])
+        .and("process_cpu_seconds_total", &[])
+        .and("process_open_fds", &[])
+        .and("process_max_fds", &[])
+        .and("process_resident_memory_bytes", &[])
+        .and("process_virtual_memory_bytes", &[])
+        .and("process_start_time_seconds", &[])
+        .and("process_threads", &[])
 }

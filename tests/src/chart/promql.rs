@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::metrics::Metrics;
 
 /// What the names of our metrics begin with.
-const METRIC_PREFIX: &str = "eventcast_";
+const METRIC_PREFIXES: [&str; 2] = ["eventcast_", "process_"];
 /// Labels that Prometheus itself adds.
 const TARGET_LABELS: [&str; 2] = ["instance", "job"];
 /// Words before a list of labels.
@@ -89,7 +89,7 @@ pub fn asked(query: &str) -> Asked {
             Some(Token::Mark('(')) if GROUPING.contains(word) => {
                 asked.grouping.extend(list(at + 2, ')').iter().filter_map(Token::word));
             }
-            next if word.starts_with(METRIC_PREFIX) && word.len() > METRIC_PREFIX.len() => {
+            next if METRIC_PREFIXES.iter().any(|p| word.starts_with(p) && word.len() > p.len()) => {
                 let braces = next == Some(&Token::Mark('{'));
                 let inside = if braces { list(at + 2, '}') } else { &[] };
                 let labels = inside.iter().filter_map(Token::word).collect();

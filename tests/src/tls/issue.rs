@@ -116,7 +116,7 @@ impl Authority {
     }
 }
 
-/// A certificate and its key. Those of brokers are for `127.0.0.1` and `localhost`.
+/// A certificate and its key. Those of brokers are for `127.0.0.1`, `::1` and `localhost`.
 #[derive(Clone, Debug)]
 pub struct Issued {
     /// The certificate, as the other side sees it.
@@ -153,7 +153,8 @@ impl Issued {
     }
 
     fn with_key(key: &KeyPair, days: i32) -> Result<Self> {
-        let mut params = CertificateParams::new(["127.0.0.1".to_owned(), "localhost".to_owned()])?;
+        let mut params =
+            CertificateParams::new(["127.0.0.1", "::1", "localhost"].map(str::to_owned))?;
         let end = Zoned::now().checked_add(days.days())?.date();
         let (month, day) = (u8::try_from(end.month())?, u8::try_from(end.day())?);
         params.not_before = date_time_ymd(2020, 1, 1);

@@ -52,6 +52,17 @@ async fn the_death_of_any_critical_task_ends_the_operator() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn the_admin_port_is_reached_with_both_families() -> Result<()> {
+    init_tracing();
+    let ns = TestNamespace::start().await?;
+    for host in ["127.0.0.1", "[::1]"] {
+        let (status, text) = ns.operator.get_from(host, "/livez").await?;
+        assert_eq!((status, &*text), (200, "ok\n"), "{host}");
+    }
+    Ok(())
+}
+
 /// For every file with credentials, the last log line names the file and says what is wrong with it.
 #[tokio::test]
 async fn a_file_of_nats_that_cannot_be_read_is_named_with_the_reason() -> Result<()> {

@@ -16,6 +16,7 @@ use std::{
 use eventcast_runtime::Chain;
 use eventcast_wire::closing::CloseReason;
 use mio::{Events, Interest, Poll, Registry, Token, event::Event as Readiness};
+use prometheus::Counter;
 use slab::Slab;
 use tokio::time::Instant;
 
@@ -25,6 +26,7 @@ use self::{
 };
 use super::{
     Handoff, Key,
+    busy_time::BusyTime,
     channel_fanout::{ChannelFanout, Connections},
     connection::{Registration, ShardConnection},
     http2_connection::Http2Connection,
@@ -79,7 +81,8 @@ impl EventLoop {
     }
 
     /// Runs until [`Message::Stop`].
-    pub(super) fn run(mut self, poll: &mut Poll) -> io::Result<()> {
+    pub(super) fn run(mut self, poll: &mut Poll, busy_seconds: &Counter) -> io::Result<()> {
+        let mut busy_time = BusyTime::begin(busy_seconds);
         let mut ready = Events::with_capacity(READINESS_EVENTS);
         let (mut messages, mut due) = (Vec::new(), Vec::new());
         loop {
@@ -91,7 +94,12 @@ impl EventLoop {
             } else {
                 self.timers.next_due(self.now()).map(Duration::from_millis)
             };
-            match poll.poll(&mut ready, timeout) {
+            busy_time.note();
+            let polled = poll.poll(&mut ready, timeout);
+            if timeout != Some(Duration::ZERO) {
+                busy_time.skip();
+            }
+            match polled {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 polled => polled?,
             }

@@ -12,6 +12,7 @@ use std::sync::{
 use bytes::Bytes;
 
 use crate::{
+    metrics::Metrics,
     server::{refusal, transport::Observer},
     sockets::{Connection, Phase},
 };
@@ -46,13 +47,18 @@ impl Progress {
 pub(super) struct Http1Observer {
     connection: Arc<Connection>,
     progress: Arc<Progress>,
+    metrics: Arc<Metrics>,
     /// Written instead of hyper's own refusal.
     refusal: Option<Bytes>,
 }
 
 impl Http1Observer {
-    pub(super) fn new(connection: Arc<Connection>, progress: Arc<Progress>) -> Self {
-        Self { connection, progress, refusal: None }
+    pub(super) fn new(
+        connection: Arc<Connection>,
+        progress: Arc<Progress>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { connection, progress, metrics, refusal: None }
     }
 }
 
@@ -70,7 +76,7 @@ impl Observer for Http1Observer {
         let is_refusal = !self.connection.has_requests() && first.starts_with(b"HTTP/1.1 4");
         if self.refusal.is_none() && is_refusal {
             let status = first.get(9..12).and_then(|s| str::from_utf8(s).ok()?.parse().ok());
-            self.refusal = Some(refusal::of_head(status.unwrap_or(400)));
+            self.refusal = Some(refusal::of_head(&self.metrics, status.unwrap_or(400)));
         }
         self.refusal.is_some()
     }
