@@ -4,7 +4,7 @@ CARGO ?= cargo
 TOOLS := tests/tools/install.sh
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help run tools test t test-unit mutants coverage soak e2e lint bench bench-operator fuzz docs images cluster cluster-down clean
+.PHONY: help run tools test t test-unit mutants coverage soak e2e lint bench bench-operator fuzz docs images manifests cluster cluster-down clean
 
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,6 +82,10 @@ IMAGES := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/images
 
 images: ## Build operator and broker and pack their images: target/images/*.tar
 	@charts/images.sh $(IMAGES)
+
+manifests: ## Render plain manifests and the schema of EventChannels: dist/
+	@$(TOOLS) helm
+	@charts/manifests.sh dist
 
 cluster: images ## Start a one-node Kubernetes with these images (root); prints its kubeconfig
 	@tests/cluster/up.sh

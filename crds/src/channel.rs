@@ -4,18 +4,20 @@
 //!   `delivery` and `publishing` have the types of the broker's configuration ([`crate::config`]).
 //! - [`status`]: the status that the operator writes.
 //! - [`rules`]: CEL rules that the API server checks.
-//! - [`crd`]: the CustomResourceDefinition.
+//! - [`crd`]: the CustomResourceDefinition; [`json_schema`]: the same for editors.
 
 pub mod access;
 pub mod brokers;
 mod crd;
 pub mod exposure;
+mod json_schema;
 pub mod limits;
 pub mod rules;
 pub mod status;
 pub mod stream;
 
 pub use crd::{CrdError, crd, crd_yaml};
+pub use json_schema::json_schema;
 
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -34,6 +36,10 @@ pub use crate::GROUP;
 /// Annotation that pauses reconciliation if its value is `true`: the operator leaves the channel, its stream and its objects as they
 /// are.
 pub const PAUSED_ANNOTATION: &str = "eventcast.dev/paused";
+
+/// Annotation with the name of the operator (its namespace) that reconciles the channel, if several watch its namespace: it takes the channel
+/// over at once, and others leave it alone.
+pub const OPERATOR_ANNOTATION: &str = "eventcast.dev/operator";
 
 /// Finalizer of channels whose stream is deleted with them.
 pub const STREAM_FINALIZER: &str = "eventcast.dev/stream";

@@ -105,6 +105,16 @@ pub struct Nats {
     /// How long a publish waits for an acknowledgement before it retries, in milliseconds: 100 to 10,000. Slow disks with
     /// `sync_interval: always` need 2000.
     pub ack_milliseconds: u64,
+    /// JetStream domain of the account, for NATS behind a leaf node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// Prefix of the subjects for replies, such as `_INBOX_shop`, for a user that may not subscribe to `_INBOX.>`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inbox_prefix: Option<String>,
+    /// Whether TLS starts before the server's greeting (`handshake_first` of the server).
+    // Left out by default: the keys of older versions must keep their hash, or brokers would restart.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub tls_first: bool,
 }
 
 impl Default for Nats {
@@ -120,6 +130,20 @@ impl Default for Nats {
             key_file: None,
             create_streams: false,
             ack_milliseconds: 750,
+            domain: None,
+            inbox_prefix: None,
+            tls_first: false,
+        }
+    }
+}
+
+impl Nats {
+    /// Prefix of the subjects of the JetStream API, without a trailing dot.
+    #[must_use]
+    pub fn api_prefix(&self) -> String {
+        match &self.domain {
+            Some(domain) => format!("$JS.{domain}.API"),
+            None => "$JS.API".into(),
         }
     }
 }

@@ -7,7 +7,7 @@ use eventcast_crds::config::Nats;
 use eventcast_runtime::telemetry::LogFormat;
 use ipnet::IpNet;
 
-use crate::settings::Settings;
+use crate::{broker_defaults::BrokerDefaults, settings::Settings};
 
 /// The Eventcast operator: runs a JetStream stream and brokers for every EventChannel.
 #[derive(Debug, Parser)]
@@ -78,6 +78,15 @@ pub struct CommonArgs {
     /// How long a broker waits for NATS to acknowledge a publish before it retries, in milliseconds.
     #[arg(long, env = "EVENTCAST_NATS_ACK_MILLISECONDS", default_value_t = 750)]
     nats_ack_milliseconds: u64,
+    /// JetStream domain of the NATS account, for NATS behind a leaf node.
+    #[arg(long, env = "EVENTCAST_NATS_DOMAIN")]
+    nats_domain: Option<String>,
+    /// Prefix of the subjects for replies, for a NATS user that may not subscribe to _INBOX.>.
+    #[arg(long, env = "EVENTCAST_NATS_INBOX_PREFIX")]
+    nats_inbox_prefix: Option<String>,
+    /// Whether TLS starts before the greeting of NATS, for servers with handshake_first.
+    #[arg(long, env = "EVENTCAST_NATS_TLS_FIRST", default_value_t = false, action = clap::ArgAction::Set)]
+    nats_tls_first: bool,
     /// Namespace of the operator and its Lease. By default POD_NAMESPACE.
     #[arg(long, env = "EVENTCAST_LEASE_NAMESPACE")]
     lease_namespace: Option<String>,
@@ -88,6 +97,10 @@ pub struct CommonArgs {
     /// access.kubernetes cannot verify them.
     #[arg(long, env = "EVENTCAST_TOKEN_REVIEW_BINDING")]
     token_review_binding: Option<String>,
+    /// File with settings of the brokers of all channels (YAML): labels, pod template, log, limits, scraping, NetworkPolicies.
+    /// docs/KUBERNETES.md lists them. Read at the start.
+    #[arg(long, env = "EVENTCAST_BROKER_DEFAULTS", value_name = "FILE")]
+    broker_defaults: Option<PathBuf>,
 }
 
 /// Arguments of `run`.
@@ -123,6 +136,10 @@ pub struct RunArgs {
     /// Whether to create a PodMonitor for each channel, if the cluster serves that API.
     #[arg(long, env = "EVENTCAST_POD_MONITORS", default_value_t = true, action = clap::ArgAction::Set)]
     pod_monitors: bool,
+    /// Label selector of the EventChannels to reconcile, such as `canary=yes` or `!canary`; all if empty. Operators that share a namespace need
+    /// selectors that exclude each other.
+    #[arg(long, env = "EVENTCAST_CHANNEL_SELECTOR")]
+    channel_selector: Option<String>,
     /// Address of the admin port: /livez, /readyz and /metrics. `[::]` accepts IPv4 as well.
     #[arg(long, env = "EVENTCAST_ADMIN", default_value = "[::]:9090")]
     pub admin: SocketAddr,
@@ -166,6 +183,9 @@ impl CommonArgs {
             certificate_file: path(&self.nats_certificate_file),
             key_file: path(&self.nats_key_file),
             ack_milliseconds: self.nats_ack_milliseconds,
+            domain: self.nats_domain.clone().filter(|domain| !domain.is_empty()),
+            inbox_prefix: self.nats_inbox_prefix.clone().filter(|prefix| !prefix.is_empty()),
+            tls_first: self.nats_tls_first,
             create_streams: false,
         }
     }
@@ -174,6 +194,21 @@ impl CommonArgs {
     #[must_use]
     pub fn token_review_binding(&self) -> Option<String> {
         self.token_review_binding.clone().filter(|name| !name.is_empty())
+    }
+
+    /// The settings of the brokers of all channels.
+    ///
+    /// # Errors
+    /// The file cannot be read, or every problem in it.
+    pub fn broker_defaults(&self) -> Result<BrokerDefaults, String> {
+        let Some(file) = self.broker_defaults.as_ref().filter(|f| !f.as_os_str().is_empty()) else {
+            return Ok(BrokerDefaults::default());
+        };
+        let path = file.display();
+        let text = std::fs::read_to_string(file)
+            .map_err(|e| format!("--broker-defaults: failed to read {path}: {e}"))?;
+        BrokerDefaults::parse(&text)
+            .map_err(|problems| format!("--broker-defaults: {path}: {}", problems.join("; ")))
     }
 
     /// The namespaces to watch; all if empty.
@@ -193,10 +228,12 @@ impl CommonArgs {
 
 impl RunArgs {
     /// The settings that apply to all channels.
-    #[must_use]
-    pub fn settings(&self) -> Settings {
+    ///
+    /// # Errors
+    /// The file of `--broker-defaults` is unusable.
+    pub fn settings(&self) -> Result<Settings, String> {
         let secrets = self.broker_image_pull_secrets.iter().filter(|s| !s.is_empty());
-        Settings {
+        Ok(Settings {
             broker_image: self.broker_image.clone(),
             pull_policy: self.broker_image_pull_policy.clone(),
             pull_secrets: secrets.cloned().collect(),
@@ -207,7 +244,10 @@ impl RunArgs {
             network_policies: self.network_policies,
             pod_monitors: self.pod_monitors,
             token_review_binding: self.common.token_review_binding(),
-        }
+            brokers: self.common.broker_defaults()?,
+            operator: self.common.own_namespace(),
+            channel_selector: self.channel_selector.clone().filter(|s| !s.is_empty()),
+        })
     }
 
     /// Interval at which every channel is reconciled even if nothing changed.

@@ -6,7 +6,7 @@ use eventcast_crds::{
     channel::{
         EventChannelSpec,
         access::{AccessSpec, SecretKey, TokenSpec},
-        exposure::{Exposure, ServiceKind, TlsSpec},
+        exposure::{Exposure, ServiceKind, TlsSpec, TrafficPolicy},
     },
     config::{
         Access, ApiKeys, BrokerConfig, ChannelConfig, Limits, Nats, ProxyProtocol, Query,
@@ -14,6 +14,7 @@ use eventcast_crds::{
     },
 };
 use ipnet::IpNet;
+use k8s_openapi::api::core::v1::PodTemplateSpec;
 
 use crate::{
     resources,
@@ -106,16 +107,17 @@ fn tls(spec: &TlsSpec) -> Tls {
 }
 
 /// The configuration file of the brokers. It leaves out the retention: the operator manages the stream, so that a change of the
-/// retention need not reach the brokers.
+/// retention need not reach the brokers. `pod_template` may change the memory limit, from which the budgets follow.
 #[must_use]
 pub fn broker_config(
     channel: &ChannelConfig,
     spec: &EventChannelSpec,
+    pod_template: Option<&PodTemplateSpec>,
     settings: &Settings,
 ) -> BrokerConfig {
     let drain_seconds = spec.brokers.drain_seconds;
     // `Channel::new` reports an invalid memory limit.
-    let budget = resources::memory_budget(&spec.brokers).unwrap_or_default();
+    let budget = resources::memory_budget(&spec.brokers, pod_template).unwrap_or_default();
     BrokerConfig {
         page: spec.exposure.page,
         tls: spec.exposure.tls.as_ref().map(tls),
@@ -133,9 +135,9 @@ pub fn broker_config(
             },
             body_bytes: budget.body_bytes,
             body_bytes_per_address: budget.body_bytes / 4,
-            ..Limits::default()
+            ..settings.brokers.limits.limits()
         },
-        query: Query { answer_bytes: budget.answer_bytes, ..Query::default() },
+        query: Query { answer_bytes: budget.answer_bytes, ..settings.brokers.query.query() },
         shutdown: Shutdown {
             delay_seconds: SHUTDOWN_DELAY_SECONDS,
             drain_seconds,
@@ -147,15 +149,16 @@ pub fn broker_config(
 }
 
 /// The proxies whose `X-Forwarded-For` the brokers trust: those of the channel. If it names none, those of the operator, but only
-/// if all external clients come through a proxy that sets the header. With a node port or a load balancer, clients may arrive with the
-/// private address of a node.
+/// if no external client has the private address of a node. With a node port or a load balancer, clients have it unless the traffic
+/// stays on the node that received it.
 fn trusted_proxies(exposure: &Exposure, settings: &Settings) -> Vec<IpNet> {
     match &exposure.trusted_proxies {
         Some(networks) => networks.iter().filter_map(|network| network.parse().ok()).collect(),
         None => {
             let has_proxy = exposure.ingress.is_some() || exposure.gateway.is_some();
-            let is_internal = exposure.service.kind == ServiceKind::ClusterIP;
-            if has_proxy && is_internal { settings.trusted_proxies.clone() } else { Vec::new() }
+            let keeps_addresses = exposure.service.kind == ServiceKind::ClusterIP
+                || exposure.service.external_traffic_policy == Some(TrafficPolicy::Local);
+            if has_proxy && keeps_addresses { settings.trusted_proxies.clone() } else { Vec::new() }
         }
     }
 }
@@ -180,6 +183,12 @@ mod tests {
         for kind in ["LoadBalancer", "NodePort"] {
             let open = format!("ingress: {{host: a.example}}, service: {{type: {kind}}}");
             assert_eq!(trusted(&open), none, "{kind}: clients may have the address of a node");
+            let with = |policy: &str| {
+                let service = format!("{{type: {kind}, externalTrafficPolicy: {policy}}}");
+                trusted(&format!("ingress: {{host: a.example}}, service: {service}"))
+            };
+            assert_eq!(with("Local"), default, "{kind}: clients keep their addresses");
+            assert_eq!(with("Cluster"), none);
         }
         assert_eq!(trusted("ingress: {host: a.example}, trustedProxies: []"), none);
         assert_eq!(trusted("trustedProxies: [192.168.0.0/16]"), ["192.168.0.0/16"]);

@@ -20,6 +20,7 @@ use hyper_util::{
     client::legacy::{Client as HttpClient, connect::HttpConnector},
     rt::TokioExecutor,
 };
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{ResourceExt, core::DynamicObject};
 use serde_json::json;
@@ -27,6 +28,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::{
     access_reports::{AccessReports, ChannelKey, Problems},
+    claim::other_operator,
     leader::Fence,
     metrics::Metrics,
     names::{BROKER_CONTAINER, CHANNEL_LABEL, SUBSCRIBERS_MANAGER},
@@ -46,8 +48,14 @@ const MAX_ANSWER_BYTES: usize = 1 << 20;
 
 type Http = HttpClient<HttpConnector, Empty<Bytes>>;
 
-/// Visits until the future is dropped.
-pub async fn run(fence: &Fence, metrics: &Metrics, scopes: &[Arc<Scope>], reports: &AccessReports) {
+/// Visits until the future is dropped. `own` is the name of this operator: the status of a channel of another one is not written.
+pub async fn run(
+    fence: &Fence,
+    metrics: &Metrics,
+    scopes: &[Arc<Scope>],
+    reports: &AccessReports,
+    own: &str,
+) {
     let http: Http = HttpClient::builder(TokioExecutor::new())
         .pool_max_idle_per_host(0)
         .build(HttpConnector::new());
@@ -56,7 +64,7 @@ pub async fn run(fence: &Fence, metrics: &Metrics, scopes: &[Arc<Scope>], report
         let (mut problems, mut channels) = (HashMap::new(), BTreeSet::new());
         for scope in scopes {
             let answers = visit(&http, scope).await;
-            write_counts(&answers, fence, metrics, scope).await;
+            write_counts(&answers, fence, metrics, scope, own).await;
             problems.extend(collect_problems(&answers));
             let state = scope.channels.state();
             channels.extend(state.iter().map(|raw| key(raw)));
@@ -101,7 +109,13 @@ fn collect_problems(answers: &[Answer]) -> HashMap<ChannelKey, Problems> {
     all
 }
 
-async fn write_counts(answers: &[Answer], fence: &Fence, metrics: &Metrics, scope: &Scope) {
+async fn write_counts(
+    answers: &[Answer],
+    fence: &Fence,
+    metrics: &Metrics,
+    scope: &Scope,
+    own: &str,
+) {
     let mut sums: BTreeMap<&ChannelKey, Option<i64>> = BTreeMap::new();
     for (channel, report) in answers {
         let sum = sums.entry(channel).or_insert(Some(0));
@@ -112,7 +126,7 @@ async fn write_counts(answers: &[Answer], fence: &Fence, metrics: &Metrics, scop
         let Some(sum) = sums.get(&key).copied().unwrap_or(Some(0)) else { continue };
         let written = raw.data.pointer("/status/subscribers").and_then(serde_json::Value::as_i64);
         // No status is written for a new channel without subscribers.
-        if written.unwrap_or(0) == sum || fence.check().is_err() {
+        if written.unwrap_or(0) == sum || fence.check().is_err() || is_foreign(&raw, own) {
             continue;
         }
         match scope.apply_status(&raw, SUBSCRIBERS_MANAGER, &json!({"subscribers": sum})).await {
@@ -123,6 +137,12 @@ async fn write_counts(answers: &[Answer], fence: &Fence, metrics: &Metrics, scop
             }
         }
     }
+}
+
+fn is_foreign(raw: &DynamicObject, own: &str) -> bool {
+    let status = raw.data.get("status").cloned().unwrap_or_default();
+    let status = serde_json::from_value(status).unwrap_or_default();
+    other_operator(&raw.metadata, &status, own, Timestamp::now()).is_some()
 }
 
 fn key(raw: &DynamicObject) -> ChannelKey {

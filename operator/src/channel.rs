@@ -1,11 +1,13 @@
 //! A validated EventChannel with everything that later steps need. Pure.
 
+use std::collections::BTreeMap;
+
 use eventcast_crds::{
     channel::{EventChannel, EventChannelSpec},
     config::{BrokerConfig, ChannelConfig, load::display_path},
 };
 use k8s_openapi::{
-    api::core::v1::PodTemplateSpec, apimachinery::pkg::apis::meta::v1::OwnerReference,
+    DeepMerge, api::core::v1::PodTemplateSpec, apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
 use kube::{Resource, ResourceExt};
 
@@ -31,8 +33,12 @@ pub struct Channel {
     pub config: ChannelConfig,
     /// The configuration file of the brokers.
     pub broker: BrokerConfig,
-    /// Merged over the operator's own pod template.
+    /// Merged over the operator's own pod template: that of all channels, and `brokers.podTemplate` over it.
     pub pod_template: Option<PodTemplateSpec>,
+    /// Labels of every object and of the pods, besides the operator's own.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of every object and of the pods, besides the operator's own.
+    pub annotations: BTreeMap<String, String>,
 }
 
 impl Channel {
@@ -44,25 +50,31 @@ impl Channel {
         let spec = ec.spec.clone();
         let (name, namespace) = (ec.name_any(), ec.namespace().unwrap_or_default());
         let mut problems = Vec::new();
-        let pod_template = spec
+        let own_template = spec
             .brokers
             .pod_template
             .as_ref()
             .and_then(|raw| parse_template(raw).map_err(|errors| problems.extend(errors)).ok());
-        if let Err(problem) = resources::memory_budget(&spec.brokers) {
+        let pod_template = merged(settings.brokers.pod_template.clone(), own_template);
+        if let Err(problem) = resources::memory_budget(&spec.brokers, pod_template.as_ref()) {
             problems.push(problem);
         }
         if let Err(problem) = resources::check_cpu_request(&spec.brokers, pod_template.as_ref()) {
             problems.push(problem);
         }
         for (i, text) in spec.exposure.trusted_proxies.iter().flatten().enumerate() {
-            if text.parse::<ipnet::IpNet>().is_err() {
+            if !is_network(text) {
                 let path = format!("spec.exposure.trustedProxies[{i}]");
                 problems.push(format!("{path}: {text} is not a network: write it as 10.0.0.0/8"));
             }
         }
+        let ranges = &spec.exposure.service.load_balancer_source_ranges;
+        for (i, text) in ranges.iter().enumerate().filter(|(_, text)| !is_network(text)) {
+            let path = format!("spec.exposure.service.loadBalancerSourceRanges[{i}]");
+            problems.push(format!("{path}: {text} is not a network: write it as 203.0.113.0/24"));
+        }
         let config = broker_config::channel_config(&namespace, &name, &spec);
-        let broker = broker_config::broker_config(&config, &spec, settings);
+        let broker = broker_config::broker_config(&config, &spec, pod_template.as_ref(), settings);
         problems.extend(broker.problems().iter().map(|p| with_spec_path(&p.to_string())));
         let with_stream = BrokerConfig { channels: vec![config.clone()], ..broker.clone() };
         for problem in with_stream.problems() {
@@ -80,7 +92,20 @@ impl Channel {
             ..ec.controller_owner_ref(&()).unwrap_or_default()
         };
         let uid = ec.uid().unwrap_or_default();
-        Ok(Self { name, namespace, uid, owner, spec, config, broker, pod_template })
+        let labels = settings.brokers.labels_for(ec.labels());
+        let annotations = settings.brokers.annotations_for(ec.annotations());
+        Ok(Self {
+            name,
+            namespace,
+            uid,
+            owner,
+            spec,
+            config,
+            broker,
+            pod_template,
+            labels,
+            annotations,
+        })
     }
 
     /// Name of every object of the channel.
@@ -107,6 +132,20 @@ impl Channel {
         let brokers = &self.spec.brokers;
         brokers.autoscaling.as_ref().map_or(brokers.replicas, |a| a.max_replicas)
     }
+}
+
+fn is_network(text: &str) -> bool {
+    text.parse::<ipnet::IpNet>().is_ok()
+}
+
+/// The pod template of all channels with that of the channel over it.
+fn merged(
+    default: Option<PodTemplateSpec>,
+    own: Option<PodTemplateSpec>,
+) -> Option<PodTemplateSpec> {
+    let mut merged = default;
+    merged.merge_from(own);
+    merged
 }
 
 /// Replaces the path of the broker's configuration in a problem by the path in the channel's spec.
@@ -147,6 +186,10 @@ mod tests {
             (
                 "exposure: {trustedProxies: [elsewhere]}",
                 "spec.exposure.trustedProxies[0]: elsewhere is not a network",
+            ),
+            (
+                "exposure: {service: {type: LoadBalancer, loadBalancerSourceRanges: [10.0.0.1]}}",
+                "spec.exposure.service.loadBalancerSourceRanges[0]: 10.0.0.1 is not a network",
             ),
             (
                 "brokers: {podTemplate: {spec: {containers: [], colour: red}}}",

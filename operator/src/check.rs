@@ -87,6 +87,26 @@ pub async fn find_problems(
     problems
 }
 
+/// Why the API server rejects the selector of channels; `None` if it takes it, or does not answer now.
+pub async fn find_invalid_selector(
+    client: &Client,
+    namespaces: &Namespaces,
+    selector: &str,
+) -> Option<String> {
+    const BAD_REQUEST: u16 = 400;
+    let resource = channels_resource();
+    let api: Api<DynamicObject> = match namespaces.watched.first() {
+        None => Api::all_with(client.clone(), &resource),
+        Some(name) => Api::namespaced_with(client.clone(), name, &resource),
+    };
+    match api.list(&ListParams::default().labels(selector).limit(1)).await {
+        Err(kube::Error::Api(error)) if error.code == BAD_REQUEST => {
+            Some(format!("--channel-selector: {selector}: {}", error.message))
+        }
+        _ => None,
+    }
+}
+
 /// Describes the channels whose largest event is larger than NATS accepts. Channels that cannot be listed are skipped:
 /// the missing permission is a problem of its own.
 async fn find_too_large(

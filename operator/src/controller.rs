@@ -101,7 +101,7 @@ impl Operator {
                 tokio::select! {
                     () = self.watch_definitions(apis, &schema_changes) => {}
                     () = self.count_channels(&contexts) => {}
-                    () = broker_visits::run(&self.fence, &self.metrics, &caches, &reports) => {}
+                    () = broker_visits::run(&self.fence, &self.metrics, &caches, &reports, &self.settings.operator) => {}
                     () = token_reviewers::run(
                         &self.client,
                         self.settings.token_review_binding.as_deref(),
@@ -143,6 +143,7 @@ impl Operator {
             backoff: Arc::clone(backoff),
             access_reports: Arc::clone(reports),
             schema: Arc::clone(&self.schema),
+            other_operators: Arc::default(),
             resync: self.resync,
         };
         (Arc::new(context), requests)
@@ -261,6 +262,7 @@ impl Operator {
             for ctx in contexts {
                 ctx.applier.retain(&all);
                 ctx.backoff.retain(&all);
+                ctx.other_operators.retain(&all);
             }
             sleep(CHANNEL_COUNT_INTERVAL).await;
         }

@@ -133,6 +133,11 @@ fn allows_additions(list: &str) -> bool {
     list == "ownerReferences"
 }
 
+/// Whether the API server appended to a list: a Service in both IP families gets the second one.
+fn is_completed(list: &str, desired: &[Value], live: &[Value]) -> bool {
+    list == "ipFamilies" && live.starts_with(desired)
+}
+
 /// The part of `live` that `desired` declares.
 fn project(name: &str, desired: &Value, live: &Value) -> Value {
     match (desired, live) {
@@ -206,6 +211,7 @@ fn correct(
                 owned.chain(others.map(|(_, item)| item.clone())).collect()
             }
             None if mode == Mode::Prune && desired.len() == live.len() => json!(live),
+            None if mode == Mode::Prune && is_completed(name, desired, live) => json!(live),
             None => without_nulls(&json!(desired)),
         },
         // Server-side apply has set the value; the API server may have normalised it.

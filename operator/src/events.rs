@@ -141,6 +141,8 @@ fn is_reported(before: Option<&Condition>, now: &Condition) -> bool {
     match (&*now.type_, &*now.status) {
         (conditions::READY, status) => status == "True",
         (conditions::PAUSED, _) => true,
+        // The condition that it repeats is reported.
+        (conditions::STALLED, _) => false,
         (_, "True") => old_status == Some("False"),
         (_, "False") => old_status.is_some() || now.reason != reasons::WAITING,
         _ => false,
@@ -186,6 +188,7 @@ mod tests {
             (Some(c("StreamReady", "False", "A")), c("StreamReady", "False", "B"), true),
             (None, c("Ready", "False", "InvalidSpec"), false),
             (None, c("Ready", "True", "Ready"), true),
+            (None, c("Stalled", "True", "InvalidSpec"), false),
             (None, c("Available", "Unknown", "Blocked"), false),
         ] {
             assert_eq!(is_reported(before.as_ref(), &now), expected, "{before:?} {now:?}");

@@ -13,14 +13,15 @@
 //! channel
 //! apis  broker_config  nats  permissions  schema  scope
 //! drift  leader  metrics  resources  stream_error
-//! access_reports  backoff  settings  status
+//! access_reports  backoff  claim  settings  status
+//! broker_defaults
 //! kind  names  quantity
 //! ```
 //!
 //! A reconciliation ([`reconcile`]) is a pipeline: parse and validate the spec ([`channel`]), ensure the stream ([`stream`]),
 //! build the objects ([`objects`]) and apply them ([`apply`]), observe them ([`observe`]), write the status ([`status`]).
 //!
-//! Pure, without I/O and clock: `broker_config`, `channel`, `drift`, `kind`, `names`, `objects`, `observe`, `quantity`,
+//! Pure, without I/O and clock: `broker_config`, `broker_defaults`, `claim`, `channel`, `drift`, `kind`, `names`, `objects`, `observe`, `quantity`,
 //! `resources`, `status`, `stream::plan`, `stream_error`. The same channel always gives the same objects. Only `apis`, `apply`,
 //! `check`, `events`, `leader`, `permissions`, `reconcile`, `schema`, `scope` and `token_reviewers` call the API server, only `nats` and
 //! `stream` call NATS, and only `broker_visits` calls brokers.
@@ -32,9 +33,11 @@ pub mod apply;
 pub mod args;
 pub mod backoff;
 pub mod broker_config;
+pub mod broker_defaults;
 pub mod broker_visits;
 pub mod channel;
 pub mod check;
+pub mod claim;
 pub mod controller;
 pub mod drift;
 pub mod events;

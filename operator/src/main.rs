@@ -1,6 +1,6 @@
 //! `eventcast-operator`: parses the arguments and runs the subcommand.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, sync::Arc};
 
 use clap::Parser;
 use eventcast_crds::channel::crd_yaml;
@@ -36,7 +36,8 @@ async fn dispatch(command: Command, shutdown: CancellationToken) -> Result<(), F
     match command {
         Command::Crd => print_crd(),
         Command::Run(args) => {
-            run::run(*args, client().await?, shutdown).await.map_err(Failure::failed)
+            let settings = Arc::new(args.settings().map_err(Failure::usage)?);
+            run::run(*args, settings, client().await?, shutdown).await.map_err(Failure::failed)
         }
         Command::Check(args) => check(&args).await,
     }
@@ -55,13 +56,14 @@ async fn check(args: &CommonArgs) -> Result<(), Failure> {
         watched: args.namespaces(),
         lease: args.leader_election.then(|| args.own_namespace()),
     };
-    let problems = check::find_problems(
+    let mut problems = check::find_problems(
         &client().await?,
         settings,
         &namespaces,
         &Metrics::new().map_err(Failure::failed)?,
     )
     .await;
+    problems.extend(args.broker_defaults().err());
     if problems.is_empty() {
         println!("no problems found: NATS, the CRD and the permissions are in place");
         return Ok(());

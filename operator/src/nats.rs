@@ -3,15 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use async_nats::{
-    Client, Event,
-    connection::State,
-    jetstream::{self, context::ContextBuilder},
-};
+use async_nats::{Client, Event, connection::State, jetstream::Context};
 use eventcast_crds::config;
 use eventcast_runtime::{
     Chain,
-    nats::{NatsConfigError, check_version, options, servers},
+    nats::{NatsConfigError, check_version, jetstream, options, servers},
 };
 use tokio::{
     sync::watch,
@@ -59,7 +55,7 @@ pub enum ConnectError {
 
 struct Connection {
     client: Client,
-    jetstream: jetstream::Context,
+    jetstream: Context,
 }
 
 /// The current connection to NATS and the credentials that it uses.
@@ -95,7 +91,7 @@ impl NatsLink {
 
     /// The JetStream API. Call [`check_usable`](Self::check_usable) before a request.
     #[must_use]
-    pub fn jetstream(&self) -> jetstream::Context {
+    pub fn jetstream(&self) -> Context {
         self.connection.load().jetstream.clone()
     }
 
@@ -234,6 +230,6 @@ async fn connect(
         .connect(servers(config)?)
         .await
         .map_err(ConnectError::Options)?;
-    let jetstream = ContextBuilder::new().timeout(REQUEST_TIMEOUT).build(client.clone());
+    let jetstream = jetstream(config, client.clone(), REQUEST_TIMEOUT);
     Ok(Connection { client, jetstream })
 }

@@ -18,6 +18,8 @@ mod secret;
 mod service;
 mod service_account;
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::ObjectMeta;
 use serde_json::{Value, json};
@@ -62,13 +64,37 @@ pub fn build(kind: Kind, channel: &Channel, inputs: Inputs<'_>) -> Option<Value>
 
 /// Metadata of every object of the channel.
 fn metadata(channel: &Channel) -> ObjectMeta {
+    metadata_with(channel, &BTreeMap::new(), &BTreeMap::new())
+}
+
+/// Metadata of an object with further labels and annotations.
+fn metadata_with(
+    channel: &Channel,
+    more_labels: &BTreeMap<String, String>,
+    more_annotations: &BTreeMap<String, String>,
+) -> ObjectMeta {
+    let annotations = merged(&channel.annotations, more_annotations);
     ObjectMeta {
         name: Some(channel.object_name()),
         namespace: Some(channel.namespace.clone()),
-        labels: Some(names::labels(&channel.name)),
+        labels: Some(merged(&merged(&channel.labels, more_labels), &names::labels(&channel.name))),
+        annotations: (!annotations.is_empty()).then_some(annotations),
         owner_references: Some(vec![channel.owner.clone()]),
         ..ObjectMeta::default()
     }
+}
+
+/// Labels of the pods. The operator's own win: it finds its objects by them.
+fn pod_labels(channel: &Channel) -> BTreeMap<String, String> {
+    merged(&channel.labels, &names::labels(&channel.name))
+}
+
+/// `over` wins.
+fn merged(
+    base: &BTreeMap<String, String>,
+    over: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    base.iter().chain(over).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 /// Selects the broker pods of the channel.
@@ -77,12 +103,12 @@ fn pod_selector(channel: &Channel) -> LabelSelector {
 }
 
 /// An object of a kind that k8s-openapi has no type for.
-fn dynamic_object(kind: Kind, channel: &Channel, spec: &Value) -> Value {
+fn dynamic_object(kind: Kind, metadata: &ObjectMeta, spec: &Value) -> Value {
     let resource = kind.resource();
     json!({
         "apiVersion": resource.api_version,
         "kind": resource.kind,
-        "metadata": metadata(channel),
+        "metadata": metadata,
         "spec": spec,
     })
 }

@@ -83,7 +83,14 @@ fn available<'a>(
 /// Why a Deployment cannot create its pods: a quota, or an admission policy.
 fn replica_failure(conditions: &[DeploymentCondition]) -> Option<String> {
     let failed = conditions.iter().find(|c| c.type_ == "ReplicaFailure" && c.status == "True")?;
-    Some(format!("pods cannot be created: {}", failed.message.as_deref()?))
+    let cause = failed.message.as_deref()?;
+    // Brokers have none on purpose: it would delay events for milliseconds at a time.
+    let advice = if cause.contains("must specify limits.cpu") {
+        "; brokers have no processor limit: set brokers.resources.limits.cpu, or give the namespace a LimitRange"
+    } else {
+        ""
+    };
+    Some(format!("pods cannot be created: {cause}{advice}"))
 }
 
 /// Why a pod cannot become ready; `None` if it only needs time.

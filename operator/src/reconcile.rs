@@ -6,6 +6,7 @@
 
 mod apply_objects;
 mod finalizer;
+mod other_operators;
 mod parse;
 mod report;
 
@@ -14,7 +15,7 @@ use std::{sync::Arc, time::Duration};
 use eventcast_crds::{
     channel::{
         PAUSED_ANNOTATION,
-        status::{EventChannelStatus, StreamStatus},
+        status::{EventChannelStatus, OperatorStatus, StreamStatus},
         stream::DeletionPolicy,
     },
     stream::exceeds_payload,
@@ -31,6 +32,7 @@ use crate::{
     apply::Applier,
     backoff::Backoff,
     channel::Channel,
+    claim::{claim, other_operator},
     events::Events,
     kind::Kind,
     leader::{Fence, NotLeader},
@@ -45,6 +47,7 @@ use crate::{
 };
 use apply_objects::apply_objects;
 use finalizer::{finalize, set_finalizer};
+pub use other_operators::OtherOperators;
 use parse::{Parsed, parse};
 use report::write_status;
 
@@ -70,8 +73,17 @@ pub struct Context {
     pub access_reports: Arc<AccessReports>,
     /// How the installed CRD and the operator's CRD differ.
     pub schema: Arc<Schema>,
+    /// Channels that other operators reconcile.
+    pub other_operators: Arc<OtherOperators>,
     /// Interval at which every channel is reconciled even if nothing changed.
     pub resync: Duration,
+}
+
+impl Context {
+    /// The claim of this operator on a channel with the status `old`.
+    fn claim(&self, old: &EventChannelStatus) -> OperatorStatus {
+        claim(old, &self.settings.operator, self.resync, Timestamp::now())
+    }
 }
 
 /// Why a reconciliation must be retried.
@@ -141,6 +153,11 @@ pub fn error_policy(raw: &DynamicObject, error: &Error, ctx: &Context) -> Action
 
 async fn run_steps(raw: &DynamicObject, ctx: &Context) -> Result<Action, Error> {
     let old = parse::old_status(raw);
+    let own = &ctx.settings.operator;
+    if let Some(other) = other_operator(&raw.metadata, &old, own, Timestamp::now()) {
+        return Ok(ctx.other_operators.leave(raw, &other, ctx));
+    }
+    ctx.other_operators.forget(&raw.uid().unwrap_or_default());
     let (ec, unknown) = match parse(raw) {
         Parsed::Channel { channel, unknown } => (channel, unknown),
         Parsed::Unreadable(cause) => {
@@ -177,7 +194,8 @@ async fn run_steps(raw: &DynamicObject, ctx: &Context) -> Result<Action, Error> 
     let apply_failure = if is_foreign { None } else { apply_objects(raw, &channel, ctx).await };
     let accepted = apply_failure.unwrap_or_else(|| accepted(&ctx.schema, &unknown));
     let access_ready = access_ready(&channel, ctx, shared_state.as_ref());
-    let facts = observe(&channel, ctx, accepted, stream_ready, access_ready, stream);
+    let mut facts = observe(&channel, ctx, accepted, stream_ready, access_ready, stream);
+    facts.operator = Some(ctx.claim(&old));
     let new = status::status(&old, raw.metadata.generation, &facts, Timestamp::now());
     write_status(raw, ctx, &old, new).await?;
     // Other problems of access are brokers' to resolve.
@@ -232,6 +250,7 @@ async fn reject(
         stream: None,
         brokers: None,
         url: None,
+        operator: Some(ctx.claim(old)),
     };
     let new = status::status(old, raw.metadata.generation, &facts, Timestamp::now());
     write_status(raw, ctx, old, new).await?;
@@ -346,6 +365,7 @@ fn observe(
         stream,
         brokers: Some(brokers),
         url: Some(observe::address::url(channel, domain, load_balancer.as_deref())),
+        operator: None,
     }
 }
 

@@ -56,19 +56,23 @@ pub fn check_cpu_request(
     let requests_cpu = |resources: &ResourceRequirements| {
         [&resources.requests, &resources.limits].into_iter().flatten().any(has_cpu)
     };
-    let containers = template.and_then(|t| t.spec.as_ref()).map(|pod| &pod.containers);
-    let mut custom = containers
-        .into_iter()
-        .flatten()
-        .filter(|c| c.name == names::BROKER_CONTAINER)
-        .filter_map(|c| c.resources.as_ref());
-    if !is_scaled_by_cpu || requests_cpu(&container_resources(brokers)) || custom.any(requests_cpu)
+    let custom = custom_resources(template);
+    if !is_scaled_by_cpu
+        || requests_cpu(&container_resources(brokers))
+        || custom.is_some_and(requests_cpu)
     {
         return Ok(());
     }
     Err("spec.brokers.autoscaling.cpuPercent: has no effect without a CPU request: set \
          brokers.resources.requests.cpu, for example to 500m"
         .to_owned())
+}
+
+/// What a pod template says about the resources of the broker's container.
+fn custom_resources(template: Option<&PodTemplateSpec>) -> Option<&ResourceRequirements> {
+    let containers = &template?.spec.as_ref()?.containers;
+    let broker = containers.iter().find(|c| c.name == names::BROKER_CONTAINER)?;
+    broker.resources.as_ref()
 }
 
 fn has_cpu(amounts: &BTreeMap<String, Quantity>) -> bool {
@@ -96,21 +100,26 @@ impl Default for MemoryBudget {
 }
 
 /// Divides the memory limit: an eighth each for the tail, for requests and for responses, a quarter for pages, and the rest for
-/// connections and the allocator. No part gets more than the broker's default, which also applies without a limit.
+/// connections and the allocator. No part gets more than the broker's default, which also applies without a limit. A limit in `template`,
+/// the pod template of channel and operator, replaces that of `brokers.resources`.
 ///
 /// # Errors
 /// The limit is not a quantity, or too small.
-pub fn memory_budget(brokers: &Brokers) -> Result<MemoryBudget, String> {
+pub fn memory_budget(
+    brokers: &Brokers,
+    template: Option<&PodTemplateSpec>,
+) -> Result<MemoryBudget, String> {
     let defaults = MemoryBudget::default();
-    let text = match &brokers.resources {
-        None => DEFAULT_MEMORY_LIMIT,
-        Some(resources) => match resources.limits.get("memory") {
-            Some(quantity) => &quantity.0,
-            None => return Ok(defaults),
-        },
+    let custom = custom_resources(template).and_then(|r| r.limits.as_ref()?.get("memory"));
+    let own = container_resources(brokers).limits.and_then(|mut limits| limits.remove("memory"));
+    let (path, text) = match (custom, own) {
+        (Some(quantity), _) => {
+            ("podTemplate: the memory limit of the container broker", quantity.0.clone())
+        }
+        (None, Some(quantity)) => ("spec.brokers.resources.limits.memory", quantity.0),
+        (None, None) => return Ok(defaults),
     };
-    let path = "spec.brokers.resources.limits.memory";
-    let limit = quantity::parse_bytes(text)
+    let limit = quantity::parse_bytes(&text)
         .ok_or_else(|| format!("{path}: {text} is not a number of bytes"))?;
     if limit < MIN_MEMORY_LIMIT_BYTES {
         return Err(format!("{path}: {text} is too little for a broker: set 64Mi or more"));
@@ -143,7 +152,7 @@ mod tests {
     fn budget(memory_limit: &str) -> Result<MemoryBudget, String> {
         let limits = BTreeMap::from([("memory".to_owned(), Quantity(memory_limit.to_owned()))]);
         let resources = Some(Resources { limits, ..Resources::default() });
-        memory_budget(&Brokers { resources, ..Brokers::default() })
+        memory_budget(&Brokers { resources, ..Brokers::default() }, None)
     }
 
     #[test]
@@ -186,10 +195,15 @@ mod tests {
         assert_eq!(large, MemoryBudget { memory: large.memory.clone(), ..defaults.clone() });
         let Memory { tail_bytes, page_bytes, .. } = defaults.memory;
         assert_eq!((large.memory.tail_bytes, large.memory.page_bytes), (tail_bytes, page_bytes));
-        let unset = memory_budget(&Brokers::default()).unwrap();
+        let unset = memory_budget(&Brokers::default(), None).unwrap();
         assert_eq!((unset.memory.tail_bytes, unset.memory.page_bytes), (64 << 20, 128 << 20));
         let unlimited = Brokers { resources: Some(Resources::default()), ..Brokers::default() };
-        assert_eq!(memory_budget(&unlimited).unwrap(), defaults);
+        assert_eq!(memory_budget(&unlimited, None).unwrap(), defaults);
+        let container = json!({"name": "broker", "resources": {"limits": {"memory": "128Mi"}}});
+        let template = json!({"spec": {"containers": [container]}});
+        let template: PodTemplateSpec = serde_json::from_value(template).unwrap();
+        let custom = memory_budget(&Brokers::default(), Some(&template)).unwrap();
+        assert_eq!(custom.memory.tail_bytes, 16 << 20, "the limit that the container really has");
         assert!(budget("63Mi").unwrap_err().contains("64Mi or more"));
         assert!(budget("lots").is_err() && budget("").is_err());
     }

@@ -38,11 +38,11 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// exit then, so that it writes nothing more.
 pub async fn run(
     args: RunArgs,
+    settings: Arc<Settings>,
     client: Client,
     shutdown: CancellationToken,
 ) -> Result<(), BoxError> {
     let metrics = Metrics::new()?;
-    let settings = Arc::new(args.settings());
     let listener = listen(args.admin).map_err(|e| {
         format!("cannot listen on {}: {e}; choose another address with --admin", args.admin)
     })?;
@@ -72,6 +72,11 @@ pub async fn run(
         watched: args.common.namespaces(),
         lease: elects.then(|| own_namespace.clone()),
     };
+    if let Some(selector) = &settings.channel_selector
+        && let Some(problem) = check::find_invalid_selector(&client, &namespaces, selector).await
+    {
+        return Err(problem.into());
+    }
     let watched = namespaces.watched.clone();
     let permission_check = {
         let (client, settings) = (client.clone(), Arc::clone(&settings));

@@ -58,6 +58,8 @@ pub struct Scope {
     /// All channels.
     pub channels: Store<DynamicObject>,
     channels_listed: watch::Receiver<bool>,
+    /// Whether there may be channels that the caches lack.
+    is_selecting: bool,
     /// The broker pods, without the fields that the operator does not read.
     pub pods: Store<Pod>,
     objects: HashMap<Kind, Store<DynamicObject>>,
@@ -80,7 +82,11 @@ impl Scope {
         let writer = Writer::new(resource.clone());
         let channels = writer.as_reader();
         let api = dynamic(&client, namespace.as_deref(), &resource);
-        let events = events_of(api, watcher::Config::default(), "EventChannel", metrics, trim);
+        let selector = settings.channel_selector.as_deref();
+        let config = selector.map_or_else(watcher::Config::default, |selector| {
+            watcher::Config::default().labels(selector)
+        });
+        let events = events_of(api, config, "EventChannel", metrics, trim);
         let (listed, channels_listed) = watch::channel(false);
         let own = events.default_backoff().reflect(writer).inspect(move |event| {
             if matches!(event, Ok(watcher::Event::InitDone)) {
@@ -127,8 +133,17 @@ impl Scope {
         });
         requests.push(others.map(Ok).boxed());
 
-        let scope =
-            Self { namespace, apis, client, channels, channels_listed, pods, objects, requested };
+        let scope = Self {
+            namespace,
+            apis,
+            client,
+            channels,
+            channels_listed,
+            is_selecting: selector.is_some(),
+            pods,
+            objects,
+            requested,
+        };
         (Arc::new(scope), futures_util::stream::select_all(requests).boxed())
     }
 
@@ -205,11 +220,11 @@ impl Scope {
         self.namespace.as_deref().is_none_or(|own| own == namespace)
     }
 
-    /// Whether the channel certainly does not exist. False in a namespace that is not watched.
+    /// Whether the channel certainly does not exist. False in a namespace that is not watched, and with a selector of channels.
     #[must_use]
     pub fn is_deleted(&self, namespace: &str, name: &str) -> bool {
         let key = ObjectRef::new_with(name, channels_resource()).within(namespace);
-        self.covers(namespace) && self.channels.get(&key).is_none()
+        !self.is_selecting && self.covers(namespace) && self.channels.get(&key).is_none()
     }
 
     /// Requests a reconciliation of a channel. Waits while the queue is full.

@@ -6,7 +6,7 @@ use eventcast_crds::config::Nats;
 use ipnet::IpNet;
 use k8s_openapi::ByteString;
 
-use crate::kind::Kind;
+use crate::{broker_defaults::BrokerDefaults, kind::Kind};
 
 /// Settings that apply to all channels of this operator.
 #[derive(Clone, Debug)]
@@ -31,6 +31,12 @@ pub struct Settings {
     pub pod_monitors: bool,
     /// The ClusterRoleBinding that lets brokers verify tokens of service accounts. `None` if the operator may not change one.
     pub token_review_binding: Option<String>,
+    /// What the brokers of all channels have in common.
+    pub brokers: BrokerDefaults,
+    /// Name of this operator in claims of channels: its namespace.
+    pub operator: String,
+    /// Label selector of the channels to reconcile; all if `None`.
+    pub channel_selector: Option<String>,
 }
 
 /// Mount path of the NATS credentials in a broker's pod.
@@ -83,6 +89,9 @@ impl Settings {
             network_policies: false,
             pod_monitors: false,
             token_review_binding,
+            brokers: BrokerDefaults::default(),
+            operator: String::new(),
+            channel_selector: None,
         }
     }
 

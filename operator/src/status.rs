@@ -3,7 +3,7 @@
 //! A channel has every condition from its first reconciliation, with positive polarity and the generation that was observed.
 //! `lastTransitionTime` changes only with a condition's status, so a reconciliation that finds nothing new writes nothing.
 
-use eventcast_crds::channel::status::{EventChannelStatus, StreamStatus};
+use eventcast_crds::channel::status::{EventChannelStatus, OperatorStatus, StreamStatus};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
@@ -21,6 +21,8 @@ pub mod conditions {
     pub const READY: &str = "Ready";
     /// Credentials can be judged. Not a part of `Ready`: it concerns only clients whose credentials need what is missing.
     pub const ACCESS_READY: &str = "AccessReady";
+    /// Nothing will change until somebody changes something. Absent otherwise.
+    pub const STALLED: &str = "Stalled";
     /// Reconciliation is paused by the annotation.
     pub const PAUSED: &str = "Paused";
 }
@@ -63,8 +65,10 @@ pub mod reasons {
     pub const STREAM_NOT_DELETED: &str = "StreamNotDeleted";
     /// NATS rejected a request for another reason.
     pub const NATS_REFUSED: &str = "NatsRefused";
+    /// Another operator reconciles the channel. Only in logs and metrics: this one does not write the status.
+    pub const OTHER_OPERATOR: &str = "OtherOperator";
     /// The reasons of failed reconciliations, for the metric `failures_total`.
-    pub const FAILURES: [&str; 12] = [
+    pub const FAILURES: [&str; 13] = [
         UNREADABLE,
         INVALID_SPEC,
         NAME_CONFLICT,
@@ -77,6 +81,18 @@ pub mod reasons {
         QUOTA_EXCEEDED,
         TOO_FEW_SERVERS,
         NATS_REFUSED,
+        OTHER_OPERATOR,
+    ];
+    /// The reasons that only a person can resolve, for the condition `Stalled`.
+    pub const STALLED: [&str; 8] = [
+        UNREADABLE,
+        INVALID_SPEC,
+        NAME_CONFLICT,
+        NATS_TOO_OLD,
+        NOT_OWNED,
+        SUBJECT_CONFLICT,
+        IMMUTABLE,
+        TOO_FEW_SERVERS,
     ];
     /// All desired brokers are ready.
     pub const BROKERS_READY: &str = "BrokersReady";
@@ -198,6 +214,8 @@ pub struct Facts {
     pub brokers: Option<Brokers>,
     /// URL for clients; `None` if the spec is invalid.
     pub url: Option<String>,
+    /// The claim of this operator; `None` keeps the old one.
+    pub operator: Option<OperatorStatus>,
 }
 
 /// The numbers of brokers, and how to find their pods.
@@ -230,9 +248,12 @@ pub fn status(
         (conditions::EXPOSED, &facts.exposed),
     ];
     let ready = ready(&parts);
+    let stalled = stalled(&parts);
     let access = facts.access_ready.clone().unwrap_or_else(|| kept_access(old));
-    let all =
-        parts.into_iter().chain([(conditions::READY, &ready), (conditions::ACCESS_READY, &access)]);
+    let all = parts
+        .into_iter()
+        .chain([(conditions::READY, &ready), (conditions::ACCESS_READY, &access)])
+        .chain(stalled.as_ref().map(|stalled| (conditions::STALLED, stalled)));
     let brokers = facts.brokers.as_ref();
     EventChannelStatus {
         conditions: all.map(|(type_, c)| condition(old, type_, c, generation, now)).collect(),
@@ -248,6 +269,7 @@ pub fn status(
         subscribers: None,
         stream: facts.stream.clone().or_else(|| old.stream.clone()),
         image: brokers.map(|b| b.image.clone()).or_else(|| old.image.clone()),
+        operator: facts.operator.clone().or_else(|| old.operator.clone()),
         operator_version: Some(env!("CARGO_PKG_VERSION").into()),
     }
 }
@@ -328,6 +350,15 @@ fn ready(parts: &[(&'static str, &ConditionState)]) -> ConditionState {
             ConditionState { message: format!("{type_}: {}", c.message), ..(*c).clone() }
         }
     }
+}
+
+/// The condition `Stalled`: the first condition that is false for a reason that only a person can resolve. Flux and Helm give up on such a
+/// channel at once (kstatus).
+fn stalled(parts: &[(&'static str, &ConditionState)]) -> Option<ConditionState> {
+    let is_stalled =
+        |c: &ConditionState| c.status == Some(false) && reasons::STALLED.contains(&c.reason);
+    let (type_, cause) = parts.iter().find(|(_, c)| is_stalled(c))?;
+    Some(ConditionState::met(cause.reason, format!("{type_}: {}", cause.message)))
 }
 
 fn condition(

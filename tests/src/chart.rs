@@ -85,6 +85,16 @@ pub fn helm(command: &[&str], chart: &Path, options: &[&str]) -> Result<String> 
     run(&mut helm)
 }
 
+/// As [`render`], by Helm 4.
+///
+/// # Errors
+/// When helm refuses the values, or renders no YAML.
+pub fn render_by_helm_4(options: &[&str]) -> Result<Vec<Value>> {
+    let mut helm = Command::new(program("helm4"));
+    helm.args(TEMPLATE).arg(folder()).args(["--kube-version", KUBERNETES]).args(options);
+    parse(&run(&mut helm)?)
+}
+
 /// The manifests of a release `eventcast` in `eventcast-system`.
 ///
 /// # Errors

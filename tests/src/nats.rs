@@ -62,6 +62,17 @@ impl NatsServer {
         Ok(server)
     }
 
+    /// A server with more in its configuration, and in its JetStream block. It may not let the harness in, so nothing is waited for.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn launch_with(jetstream: &str, more: &str) -> Result<Self> {
+        let port = ports::reserve(1)?[0];
+        let mut server = Self::prepare("nats", port, &format!("always, {jetstream}"), more)?;
+        server.launch()?;
+        Ok(server)
+    }
+
     /// A server that was not started yet, with `more` in its configuration.
     fn prepare(name: &str, port: u16, sync_interval: &str, more: &str) -> Result<Self> {
         let folder = process::folder("eventcast-nats-")?;

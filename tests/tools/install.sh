@@ -2,7 +2,7 @@
 # Installs what the tests need beyond Rust, unless it is there: from apt, npm, PyPI and the Go module proxy alone.
 #
 #   install.sh [PART...]              default: all
-#     all          nats-server browsers clients apiserver kubectl helm promtool oidc-server
+#     all          nats-server browsers clients apiserver kubectl helm helm4 promtool oidc-server
 #     apiserver    etcd and kube-apiserver, for the suites of the operator: four minutes the first time
 #     clients      node-clients python-clients go-clients
 #     cluster      what a node of Kubernetes needs beside them, for end-to-end tests (as root)
@@ -129,7 +129,7 @@ path_of() {
 # What is not installed is not named: a test that needs it says so.
 with_programs() {
   local program path
-  for program in nats-server etcd kube-apiserver kubectl helm promtool oidc-server; do
+  for program in nats-server etcd kube-apiserver kubectl helm helm4 promtool oidc-server; do
     if path=$(find_program "$program"); then export "$(variable_of "$program")=$path"; fi
   done
   PATH=$PATH:$tools/bin exec "$@"
@@ -147,11 +147,11 @@ parts() {
 
 part() {
   case $1 in
-    all) parts nats-server browsers clients apiserver kubectl helm promtool oidc-server ;;
+    all) parts nats-server browsers clients apiserver kubectl helm helm4 promtool oidc-server ;;
     checks) parts cargo-deny cargo-shear typos shellcheck actionlint ;;
     clients) parts node-clients python-clients go-clients ;;
     nats-server | browsers | node-clients | python-clients | go-clients) ensure "${1//-/_}" ;;
-    apiserver | kubectl | helm | promtool | cluster | oidc-server) ensure "${1//-/_}" ;;
+    apiserver | kubectl | helm | helm4 | promtool | cluster | oidc-server) ensure "${1//-/_}" ;;
     cargo-* | typos | shellcheck | actionlint) ensure check_program "$1" ;;
     *) fail "there is no part $1: the first lines of tests/tools/install.sh list them" ;;
   esac

@@ -9,11 +9,7 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{
-    Client, Event,
-    connection::State,
-    jetstream::{self, context::ContextBuilder},
-};
+use async_nats::{Client, Event, connection::State, jetstream};
 use eventcast_crds::{
     config::{self, ChannelConfig},
     stream::exceeds_payload,
@@ -57,6 +53,8 @@ pub(crate) struct Nats {
     pub(super) publishes: Arc<Semaphore>,
     pub(super) ack_timeout: Duration,
     pub(super) create_streams: bool,
+    /// Prefix of the subjects of the JetStream API.
+    pub(super) api_prefix: String,
     /// The number of connections of the tail's client so far. If it changes, the connection was lost in between.
     pub(super) connected: watch::Receiver<u64>,
     reached: AtomicBool,
@@ -85,7 +83,7 @@ impl Nats {
         .await?;
         let history = client(config, "history", None).await?;
         let publish = client(config, "publish", None).await?;
-        let context = |c| ContextBuilder::new().timeout(JETSTREAM_API_TIMEOUT).build(c);
+        let context = |c| nats::jetstream(config, c, JETSTREAM_API_TIMEOUT);
         Ok(Arc::new(Self {
             tail: context(tail),
             history: context(history),
@@ -93,6 +91,7 @@ impl Nats {
             publishes: Arc::new(Semaphore::new(in_flight)),
             ack_timeout: Duration::from_millis(config.ack_milliseconds),
             create_streams: config.create_streams,
+            api_prefix: config.api_prefix(),
             connected,
             reached: AtomicBool::new(false),
             supervisor: supervisor.clone(),

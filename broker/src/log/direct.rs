@@ -166,7 +166,7 @@ async fn direct_get(nats: &Nats, stream: &str, query: String) -> Result<Subscrib
     let client = nats.history.client();
     let inbox = client.new_inbox();
     let reply = client.subscribe(inbox.clone()).await.map_err(|_| ReadError::Disconnected)?;
-    let subject = format!("$JS.API.DIRECT.GET.{stream}");
+    let subject = format!("{}.DIRECT.GET.{stream}", nats.api_prefix);
     let sent = client.publish_with_reply(subject, inbox, query.into()).await;
     sent.map_err(|_| ReadError::Disconnected)?;
     Ok(reply)

@@ -125,7 +125,7 @@ impl Log {
         }
         let body = serde_json::to_vec(request).map_err(|_| EraseError::Unavailable)?;
         let request = Request::new().payload(body.into()).timeout(Some(ERASE_TIMEOUT));
-        let subject = format!("$JS.API.{api}.{}", self.settings.stream);
+        let subject = format!("{}.{api}.{}", self.nats.api_prefix, self.settings.stream);
         let answer = self.nats.history.client().send_request(subject, request).await;
         let answer = answer.map_err(|_| EraseError::Unavailable)?;
         let reply: Reply =

@@ -33,6 +33,22 @@ app.kubernetes.io/component: {{ .component }}
 {{- mergeOverwrite (dict) .root.Values.commonLabels (.extra | default dict) $own | toYaml -}}
 {{- end }}
 
+{{/* The block `annotations` of an object; nothing without any. Call with (dict "root" $), with optional further annotations in "extra". */}}
+{{- define "eventcast.annotations" -}}
+{{- with mergeOverwrite (dict) .root.Values.commonAnnotations (.extra | default dict) }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* Image pull secrets of the pods of this chart; nothing without any. */}}
+{{- define "eventcast.pullSecrets" -}}
+{{- with concat .Values.global.imagePullSecrets .Values.imagePullSecrets | uniq }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
 {{/* Labels of pods. Call like eventcast.labels. Without versions, so that an upgrade of the chart alone restarts no pod. */}}
 {{- define "eventcast.podLabels" -}}
 {{- $own := include "eventcast.selector" . | fromYaml -}}

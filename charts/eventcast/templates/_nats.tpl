@@ -6,7 +6,7 @@
 
 {{- define "eventcast.nats.servers" -}}
 {{- if .Values.nats.enabled -}}
-{{- printf "nats://%s.%s.svc.%s:4222" (include "eventcast.nats.name" .) .Release.Namespace .Values.cluster.domain -}}
+{{- printf "%s://%s.%s.svc.%s:4222" (ternary "tls" "nats" (ne .Values.nats.tls.existingSecret "")) (include "eventcast.nats.name" .) .Release.Namespace .Values.cluster.domain -}}
 {{- else -}}
 {{- join "," .Values.externalNats.servers -}}
 {{- end -}}
@@ -23,6 +23,16 @@
 {{- end -}}
 {{- end }}
 
+{{/* Name of the Secret with the certificate of the bundled NATS; empty without TLS. */}}
+{{- define "eventcast.nats.tlsSecret" -}}
+{{- if .Values.nats.enabled }}{{ .Values.nats.tls.existingSecret }}{{ end -}}
+{{- end }}
+
+{{/* Whether operator and brokers need files to connect: text if so. */}}
+{{- define "eventcast.nats.hasFiles" -}}
+{{- include "eventcast.nats.secret" . -}}{{- include "eventcast.nats.tlsSecret" . -}}
+{{- end }}
+
 {{/* The used keys of that Secret, as {password|token|credentials|ca|certificate|key: <key in the Secret>}. */}}
 {{- define "eventcast.nats.keys" -}}
 {{- $keys := dict -}}
@@ -36,6 +46,7 @@
 {{- if $key }}{{ $_ := set $keys $kind $key }}{{ end -}}
 {{- end -}}
 {{- end -}}
+{{- if include "eventcast.nats.tlsSecret" . }}{{ $_ := set $keys "ca" "ca.crt" }}{{ end -}}
 {{- toYaml $keys -}}
 {{- end }}
 
@@ -59,12 +70,24 @@ jetstream {
   max_memory_store: {{ .Values.nats.maxMemoryStore }}
   # when acknowledged events are synced to disk
   sync_interval: {{ .Values.nats.syncInterval }}
+  {{- range $key, $value := .Values.nats.config.merge.jetstream }}
+  {{ $key }}: {{ toJson $value }}
+  {{- end }}
 }
+{{- if include "eventcast.nats.tlsSecret" . }}
+tls {
+  cert_file: /etc/nats-tls/tls.crt
+  key_file: /etc/nats-tls/tls.key
+}
+{{- end }}
 {{- if include "eventcast.nats.secret" . }}
 authorization {
   user: {{ quote .Values.nats.auth.user }}
   # from an environment variable that contains quotes
   password: $NATS_PASSWORD_QUOTED
 }
+{{- end }}
+{{- range $key, $value := omit .Values.nats.config.merge "jetstream" }}
+{{ $key }}: {{ toJson $value }}
 {{- end }}
 {{- end }}

@@ -10,11 +10,16 @@
   "NATS_SERVERS" (include "eventcast.nats.servers" .)
   "NATS_USER" (include "eventcast.nats.user" .)
   "NATS_ACK_MILLISECONDS" (ternary "2000" "750" $v.nats.enabled)
+  "NATS_DOMAIN" (ternary "" $v.externalNats.domain $v.nats.enabled)
+  "NATS_INBOX_PREFIX" (ternary "" $v.externalNats.inboxPrefix $v.nats.enabled)
+  "NATS_TLS_FIRST" (ternary "true" "" (and (not $v.nats.enabled) $v.externalNats.tlsFirst))
+  "CHANNEL_SELECTOR" $v.channelSelector
   "CLUSTER" $v.cluster.name
   "CLUSTER_DOMAIN" $v.cluster.domain
   "TRUSTED_PROXIES" (join "," $v.brokers.trustedProxies)
   "NETWORK_POLICIES" $v.brokers.networkPolicies
   "POD_MONITORS" $v.brokers.podMonitors
+  "BROKER_DEFAULTS" "/etc/eventcast/brokers/defaults.yaml"
   "TOKEN_REVIEW_BINDING" (include "eventcast.tokenReviewer" .)
   "ADMIN" "[::]:9090"
   "LEADER_ELECTION" $v.leaderElection
@@ -42,27 +47,52 @@
 {{- end }}
 {{- end }}
 
-{{/* Volume mounts of the NATS credentials; nothing without credentials. */}}
+{{/* Volume mounts: settings of all brokers, and the NATS credentials if there are any. */}}
 {{- define "eventcast.operator.mounts" -}}
-{{- if include "eventcast.nats.secret" . }}
 volumeMounts:
+  - name: brokers
+    mountPath: /etc/eventcast/brokers
+    readOnly: true
+{{- if include "eventcast.nats.hasFiles" . }}
   - name: nats
     mountPath: /etc/eventcast/nats
     readOnly: true
 {{- end }}
+{{- with .Values.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{- define "eventcast.operator.volumes" -}}
-{{- with include "eventcast.nats.secret" . }}
 volumes:
+  - name: brokers
+    configMap:
+      name: {{ include "eventcast.fullname" . }}-broker-defaults
+{{- $keys := include "eventcast.nats.keys" . | fromYaml }}
+{{- if include "eventcast.nats.tlsSecret" . }}
+  - name: nats
+    projected:
+      sources:
+        - secret:
+            name: {{ include "eventcast.nats.tlsSecret" . }}
+            items: [{key: ca.crt, path: ca.crt}]
+        {{- with include "eventcast.nats.secret" . }}
+        - secret:
+            name: {{ . }}
+            items: [{key: {{ quote $keys.password }}, path: {{ quote $keys.password }}}]
+        {{- end }}
+{{- else }}
+{{- with include "eventcast.nats.secret" . }}
   - name: nats
     secret:
       secretName: {{ . }}
-      # 0440; YAML 1.1 and 1.2 parse octal numbers differently
-      defaultMode: 288
       items:
-        {{- range include "eventcast.nats.keys" $ | fromYaml | values | uniq | sortAlpha }}
+        {{- range $keys | values | uniq | sortAlpha }}
         - {key: {{ quote . }}, path: {{ quote . }}}
         {{- end }}
+{{- end }}
+{{- end }}
+{{- with .Values.extraVolumes }}
+  {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}

@@ -1,21 +1,17 @@
 {{/* Settings of all pods of this chart. */}}
 
-{{/* Security context by the restricted Pod Security Standard. 65532 is the user "nonroot" of distroless images. */}}
+{{/* Security context of a pod. OpenShift assigns user and groups itself and rejects pods that ask for others.
+     Call with (dict "root" $ "context" .Values.podSecurityContext). */}}
 {{- define "eventcast.podSecurity" -}}
-runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
-fsGroup: 65532
-fsGroupChangePolicy: OnRootMismatch
-seccompProfile:
-  type: RuntimeDefault
+{{- $assigned := list -}}
+{{- if .root.Capabilities.APIVersions.Has "security.openshift.io/v1" -}}
+{{- $assigned = list "runAsUser" "runAsGroup" "fsGroup" "fsGroupChangePolicy" -}}
+{{- end -}}
+{{- range $key, $value := .context }}
+{{- if not (has $key $assigned) }}
+{{ toYaml (dict $key $value) }}
 {{- end }}
-
-{{- define "eventcast.containerSecurity" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities:
-  drop: [ALL]
+{{- end }}
 {{- end }}
 
 {{/* Scheduling of a pod. Call with .Values or .Values.nats. */}}

@@ -45,7 +45,7 @@
   resources: [localsubjectaccessreviews]
   verbs: [create]
 {{- end }}
-{{- if include "eventcast.nats.secret" . }}
+{{- if include "eventcast.nats.hasFiles" . }}
 # copies of the NATS credentials; the operator never lists Secrets
 - apiGroups: [""]
   resources: [secrets]

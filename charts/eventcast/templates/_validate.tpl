@@ -30,6 +30,17 @@
 {{- if and $auth.password $auth.existingSecret -}}
 {{- fail "nats.auth.password and nats.auth.existingSecret are both set: keep one." -}}
 {{- end -}}
+{{- $merge := .Values.nats.config.merge -}}
+{{- range $key := list "server_name" "listen" "http" "max_payload" "authorization" "tls" -}}
+{{- if hasKey $merge $key -}}
+{{- fail (printf "nats.config.merge.%s: the chart sets it: use the other values of nats." $key) -}}
+{{- end -}}
+{{- end -}}
+{{- range $key := list "store_dir" "max_file_store" "max_memory_store" "sync_interval" -}}
+{{- if hasKey ($merge.jetstream | default dict) $key -}}
+{{- fail (printf "nats.config.merge.jetstream.%s: the chart sets it: use the other values of nats." $key) -}}
+{{- end -}}
+{{- end -}}
 {{- $limit := mulf 0.9 (include "eventcast.bytes" .Values.nats.storage.size | float64) -}}
 {{- if gt (include "eventcast.bytes" .Values.nats.storage.maxFileStore | float64) $limit -}}
 {{- fail (printf "nats.storage.maxFileStore=%s is more than 90 %% of nats.storage.size=%s: a full disk stops JetStream until NATS is restarted. Take about 80 %%." .Values.nats.storage.maxFileStore .Values.nats.storage.size) -}}

@@ -2,9 +2,12 @@
 
 mod credentials;
 
-use std::{future::ready, path::Path};
+use std::{future::ready, path::Path, time::Duration};
 
-use async_nats::{AuthError, ConnectOptions, ServerAddr};
+use async_nats::{
+    AuthError, Client, ConnectOptions, ServerAddr,
+    jetstream::{self, context::ContextBuilder},
+};
 
 use eventcast_crds::config::Nats;
 use semver::Version;
@@ -104,7 +107,19 @@ pub async fn options(config: &Nats) -> Result<ConnectOptions, NatsConfigError> {
     if let (Some(certificate), Some(key)) = (&config.certificate_file, &config.key_file) {
         options = options.add_client_certificate(certificate.clone(), key.clone());
     }
+    if let Some(prefix) = &config.inbox_prefix {
+        options = options.custom_inbox_prefix(prefix);
+    }
+    if config.tls_first {
+        options = options.tls_first();
+    }
     Ok(options)
+}
+
+/// JetStream over `client`, in the domain of `config`. `timeout` bounds each request.
+#[must_use]
+pub fn jetstream(config: &Nats, client: Client, timeout: Duration) -> jetstream::Context {
+    ContextBuilder::new().api_prefix(config.api_prefix()).timeout(timeout).build(client)
 }
 
 async fn read(path: &Path) -> Result<String, NatsConfigError> {

@@ -10,7 +10,10 @@ use super::{
 };
 
 /// JSON pointer to the schema of the only version.
-const CRD_SCHEMA_POINTER: &str = "/spec/versions/0/schema/openAPIV3Schema";
+pub(super) const CRD_SCHEMA_POINTER: &str = "/spec/versions/0/schema/openAPIV3Schema";
+
+/// `status.observedGeneration` of a channel that no operator has seen.
+const NEVER_OBSERVED: i64 = -1;
 
 /// Why the CRD cannot be built: a bug in the types or in [`RULES`], which a test finds.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +41,8 @@ pub fn crd() -> Result<CustomResourceDefinition, CrdError> {
     for rule in RULES {
         add_rule(schema, rule)?;
     }
+    // Until the operator has written a status, nobody may take the channel for ready (kstatus, Flux, Helm 4).
+    property(schema, "status")?["default"] = json!({"observedGeneration": NEVER_OBSERVED});
     let conditions = property(schema, "status.conditions")?;
     conditions["x-kubernetes-list-type"] = json!("map");
     conditions["x-kubernetes-list-map-keys"] = json!(["type"]);

@@ -7,6 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Alpn, Tls, TlsVersion};
 
+mod service;
+
+pub use service::{
+    IpFamily, IpFamilyPolicy, ServiceKind, ServiceSpec, TrafficDistribution, TrafficPolicy,
+};
+
 /// How clients reach the brokers: through a Service, and from outside the cluster through an Ingress, a Gateway or both.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -25,8 +31,8 @@ pub struct Exposure {
     /// Serves a demo page at / of the Service, for kubectl port-forward. Ingress and Gateway forward only the path of the channel.
     pub page: bool,
     /// Networks of the proxies whose X-Forwarded-For determines the client's address, such as 10.0.0.0/8; [] trusts no proxy. If not set:
-    /// the proxies of the operator (its --trusted-proxies, by default private networks) if an Ingress or an HTTPRoute is the only way in
-    /// from outside, that is with a Service of type ClusterIP; otherwise none.
+    /// the proxies of the operator (its --trusted-proxies, by default private networks) if the channel has an Ingress or an HTTPRoute and no
+    /// client from outside has the address of a node, that is with a Service of type ClusterIP or externalTrafficPolicy Local; otherwise none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 64)))]
     pub trusted_proxies: Option<Vec<String>>,
@@ -86,42 +92,6 @@ fn default_alpn() -> Vec<Alpn> {
     Tls::default().alpn
 }
 
-/// The Service in front of the brokers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ServiceSpec {
-    /// Type of the Service.
-    #[serde(rename = "type")]
-    pub kind: ServiceKind,
-    /// Annotations of the Service, for example for a load balancer.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub annotations: BTreeMap<String, String>,
-}
-
-/// Type of the Service.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum ServiceKind {
-    /// Reachable only inside the cluster.
-    #[default]
-    ClusterIP,
-    /// Reachable on a port of every node.
-    NodePort,
-    /// Reachable through a load balancer of the cloud.
-    LoadBalancer,
-}
-
-impl ServiceKind {
-    /// The `type` of a Kubernetes Service.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ClusterIP => "ClusterIP",
-            Self::NodePort => "NodePort",
-            Self::LoadBalancer => "LoadBalancer",
-        }
-    }
-}
-
 /// An Ingress for the path of the channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -137,6 +107,9 @@ pub struct IngressSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub tls_secret_name: Option<String>,
+    /// Labels of the Ingress.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// Annotations of the Ingress. They override those of the operator.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
@@ -156,6 +129,26 @@ pub struct GatewaySpec {
     /// Whether clients reach the Gateway by HTTPS: determines the scheme of status.url.
     #[serde(default)]
     pub tls: bool,
+    /// Labels of the HTTPRoute.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of the HTTPRoute, for example for ExternalDNS.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// Whether the HTTPRoute disables the timeouts of requests (Disabled), which would end streams, or does not mention timeouts (Unset), for
+    /// Gateways that reject them. Then allow requests of an hour in the policy of the Gateway.
+    #[serde(default)]
+    pub timeouts: RouteTimeouts,
+}
+
+/// What the HTTPRoute says about timeouts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RouteTimeouts {
+    /// There are none.
+    #[default]
+    Disabled,
+    /// Nothing.
+    Unset,
 }
 
 /// A reference to a Gateway.

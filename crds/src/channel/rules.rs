@@ -212,6 +212,26 @@ pub const RULES: &[Rule] = &[
         "brokers.autoscaling.cpuPercent has no effect without a CPU request: set brokers.resources.requests.cpu",
     ),
     rule(
+        "spec.exposure.service",
+        "!has(self.externalTrafficPolicy) || self.type in ['NodePort', 'LoadBalancer']",
+        "exposure.service.externalTrafficPolicy is about traffic from outside: set type to LoadBalancer or NodePort",
+    ),
+    rule(
+        "spec.exposure.service",
+        "self.type == 'LoadBalancer' || (!has(self.loadBalancerClass) && !has(self.loadBalancerSourceRanges))",
+        "exposure.service.loadBalancerClass and loadBalancerSourceRanges need type LoadBalancer",
+    ),
+    rule(
+        "spec.exposure.service",
+        "self.type != 'LoadBalancer' || oldSelf.type != 'LoadBalancer' || (has(self.loadBalancerClass) == has(oldSelf.loadBalancerClass) && (!has(self.loadBalancerClass) || self.loadBalancerClass == oldSelf.loadBalancerClass))",
+        "exposure.service.loadBalancerClass cannot be changed: set another type first, which gives the load balancer up",
+    ),
+    rule(
+        "spec.exposure.service",
+        "!has(self.ipFamilies) || self.ipFamilies.size() < 2 || self.ipFamilies[0] != self.ipFamilies[1]",
+        "exposure.service.ipFamilies must have each family once",
+    ),
+    rule(
         "spec.exposure",
         "!self.proxyProtocol || (has(self.trustedProxies) && self.trustedProxies.size() > 0)",
         "exposure.proxyProtocol needs exposure.trustedProxies: set it to the networks of the load balancer",

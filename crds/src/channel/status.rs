@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EventChannelStatus {
-    /// Accepted, StreamReady, Available and Exposed; Ready if all of these are true; Paused while reconciliation is paused.
+    /// Accepted, StreamReady, Available and Exposed; Ready if all of these are true; Stalled while somebody must change something; Paused while
+    /// reconciliation is paused.
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
-    /// Generation of the spec that was reconciled last.
+    /// Generation of the spec that was reconciled last; -1 if none was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// URL at which clients subscribe and publish.
@@ -36,9 +37,21 @@ pub struct EventChannelStatus {
     /// Image of the brokers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    /// The operator that reconciles this channel. Others leave the channel alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operator: Option<OperatorStatus>,
     /// Version of the operator that wrote this status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operator_version: Option<String>,
+}
+
+/// The operator that reconciles a channel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OperatorStatus {
+    /// Namespace of the operator.
+    pub name: String,
+    /// Until when no other operator takes the channel over (RFC 3339). Renewed while the operator runs.
+    pub until: String,
 }
 
 /// The stream behind a channel.

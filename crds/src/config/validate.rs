@@ -62,6 +62,18 @@ impl BrokerConfig {
             n.certificate_file.is_some() == n.key_file.is_some(),
             "set both certificateFile and keyFile, or neither",
         );
+        let is_token =
+            |text: &str| !text.is_empty() && !text.contains(['.', '*', '>', ' ', '\t', '\r', '\n']);
+        p.check(
+            "nats.domain",
+            n.domain.as_deref().is_none_or(is_token),
+            "must be a name without dots, wildcards and spaces, such as hub",
+        );
+        p.check(
+            "nats.inboxPrefix",
+            n.inbox_prefix.as_deref().is_none_or(|prefix| prefix.split('.').all(is_token)),
+            "must be tokens joined by dots, without wildcards and spaces, such as _INBOX_shop",
+        );
         p.range("nats.ackMilliseconds", n.ack_milliseconds, 100, 10_000);
         p.range("fanout.shards", self.fanout.shards.unwrap_or(1) as u64, 0, 256);
         self.memory.problems(self.channels.len(), &mut p);

@@ -3,10 +3,15 @@
 use eventcast_crds::{channel::EventChannel, config::Nats};
 
 use super::Channel;
-use crate::settings::Settings;
+use crate::{broker_defaults::BrokerDefaults, settings::Settings};
 
 /// The channel `shop/orders` with the rest of its YAML, and the operator's settings.
 pub(crate) fn channel(rest: &str) -> (Channel, Settings) {
+    channel_with(rest, "")
+}
+
+/// As [`channel`], with a file of `--broker-defaults`.
+pub(crate) fn channel_with(rest: &str, defaults: &str) -> (Channel, Settings) {
     let settings = Settings {
         broker_image: "registry.example/eventcast-broker:1.2.3".into(),
         pull_policy: "IfNotPresent".into(),
@@ -18,6 +23,9 @@ pub(crate) fn channel(rest: &str) -> (Channel, Settings) {
         network_policies: true,
         pod_monitors: true,
         token_review_binding: Some("eventcast-token-reviewer".into()),
+        brokers: BrokerDefaults::parse(defaults).expect("valid settings"),
+        operator: "eventcast-system".into(),
+        channel_selector: None,
     };
     let channel = Channel::new(&event_channel(rest), &settings).expect("a valid channel");
     (channel, settings)
@@ -25,7 +33,8 @@ pub(crate) fn channel(rest: &str) -> (Channel, Settings) {
 
 /// The EventChannel `shop/orders` with the rest of its YAML.
 pub(crate) fn event_channel(rest: &str) -> EventChannel {
+    // Block style: `rest` may begin with further metadata.
     let head = "apiVersion: eventcast.dev/v1alpha1\nkind: EventChannel\n\
-                metadata: {name: orders, namespace: shop, uid: 0-1-2}\n";
+                metadata:\n  name: orders\n  namespace: shop\n  uid: 0-1-2\n";
     serde_saphyr::from_str(&format!("{head}{rest}")).expect("an EventChannel")
 }

@@ -95,7 +95,7 @@ fn a_prune_removes_additions_to_owned_lists_and_nothing_else() {
     now["spec"]["replicas"] = json!(4);
     now["spec"]["template"]["spec"]["dnsPolicy"] = json!("Default");
     let broker = &mut now["spec"]["template"]["spec"]["containers"];
-    broker[0]["env"] = json!([{"name": "A"}]);
+    broker[0]["env"].as_array_mut().unwrap().push(json!({"name": "A"}));
     broker[0]["terminationMessagePath"] = json!("/dev/log");
     broker.as_array_mut().unwrap().push(json!({"name": "theirs", "image": "x"}));
     let patch = prune(Kind::Deployment, &desired, &live(now.clone())).unwrap();
@@ -104,7 +104,7 @@ fn a_prune_removes_additions_to_owned_lists_and_nothing_else() {
     merge(&mut now, &patch);
     let containers = &mut expected["spec"]["template"]["spec"]["containers"];
     containers.as_array_mut().unwrap().pop();
-    containers[0].as_object_mut().unwrap().remove("env");
+    containers[0]["env"].as_array_mut().unwrap().pop();
     assert_eq!(now, expected);
 }
 
@@ -143,4 +143,19 @@ fn a_reset_removes_the_second_variant_of_a_union() {
     let template = &now["spec"]["template"];
     assert!(template["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"].is_string());
     assert_eq!(template["spec"], desired["spec"]["template"]["spec"]);
+}
+
+#[test]
+fn the_second_ip_family_that_the_api_server_adds_stays() {
+    let rest = "spec: {exposure: {service: {ipFamilyPolicy: PreferDualStack, ipFamilies: [IPv6]}}}";
+    let (channel, settings) = channel(rest);
+    let credentials = crate::settings::Credentials::default();
+    let inputs = objects::Inputs { settings: &settings, credentials: &credentials };
+    let desired = objects::build(Kind::Service, &channel, inputs).unwrap();
+    let mut now = desired.clone();
+    now["metadata"]["resourceVersion"] = json!("7");
+    now["spec"]["ipFamilies"] = json!(["IPv6", "IPv4"]);
+    assert_eq!(prune(Kind::Service, &desired, &live(now.clone())), None);
+    now["spec"]["ipFamilies"] = json!(["IPv4", "IPv6"]);
+    assert!(prune(Kind::Service, &desired, &live(now)).is_some(), "the main one is ours");
 }

@@ -1,8 +1,9 @@
 //! The HTTPRoute (Gateway API) for the path of the channel.
 
+use eventcast_crds::channel::exposure::RouteTimeouts;
 use serde_json::{Value, json};
 
-use super::dynamic_object;
+use super::{dynamic_object, metadata_with};
 use crate::{channel::Channel, kind::Kind};
 
 /// Disables a timeout (GEP-1742). The default of a Gateway would end every stream.
@@ -15,12 +16,16 @@ pub(super) fn build(channel: &Channel) -> Option<Value> {
         "parentRefs": gateway.parent_refs,
         "rules": [{
             "matches": [{"path": {"type": "PathPrefix", "value": channel.path()}}],
-            "timeouts": {"request": NO_TIMEOUT, "backendRequest": NO_TIMEOUT},
             "backendRefs": [{"name": channel.object_name(), "port": 80}],
         }],
     });
+    if gateway.timeouts == RouteTimeouts::Disabled {
+        let none = json!({"request": NO_TIMEOUT, "backendRequest": NO_TIMEOUT});
+        spec["rules"][0]["timeouts"] = none;
+    }
     if !gateway.hostnames.is_empty() {
         spec["hostnames"] = json!(gateway.hostnames);
     }
-    Some(dynamic_object(Kind::HttpRoute, channel, &spec))
+    let metadata = metadata_with(channel, &gateway.labels, &gateway.annotations);
+    Some(dynamic_object(Kind::HttpRoute, &metadata, &spec))
 }

@@ -6,9 +6,8 @@ use k8s_openapi::api::networking::v1::{
     HTTPIngressPath, HTTPIngressRuleValue, Ingress, IngressBackend, IngressRule,
     IngressServiceBackend, IngressSpec, IngressTLS, ServiceBackendPort,
 };
-use kube::core::ObjectMeta;
 
-use super::metadata;
+use super::metadata_with;
 use crate::channel::Channel;
 
 /// Settings that event streams need with common Ingress controllers: no response buffering, and long idle timeouts. A
@@ -23,11 +22,15 @@ const STREAM_ANNOTATIONS: [(&str, &str); 7] = [
     ("haproxy-ingress.github.io/timeout-server", "1h"),
 ];
 
+/// Largest request body that nginx forwards, in bytes; its default of 1 MiB would reject batches.
+const BODY_SIZE_ANNOTATION: &str = "nginx.ingress.kubernetes.io/proxy-body-size";
+
 /// `None` if the channel has no `exposure.ingress`.
 pub(super) fn build(channel: &Channel) -> Option<Ingress> {
     let ingress = channel.spec.exposure.ingress.as_ref()?;
     let defaults = STREAM_ANNOTATIONS.map(|(key, value)| (key.to_owned(), value.to_owned()));
     let mut annotations = BTreeMap::from(defaults);
+    annotations.insert(BODY_SIZE_ANNOTATION.into(), largest_body(channel).to_string());
     annotations.extend(ingress.annotations.clone());
     let path = HTTPIngressPath {
         path: Some(channel.path()),
@@ -48,7 +51,7 @@ pub(super) fn build(channel: &Channel) -> Option<Ingress> {
         secret_name: Some(secret),
     });
     Some(Ingress {
-        metadata: ObjectMeta { annotations: Some(annotations), ..metadata(channel) },
+        metadata: metadata_with(channel, &ingress.labels, &annotations),
         spec: Some(IngressSpec {
             ingress_class_name: ingress.class_name.clone(),
             rules: Some(vec![IngressRule {
@@ -60,4 +63,11 @@ pub(super) fn build(channel: &Channel) -> Option<Ingress> {
         }),
         ..Ingress::default()
     })
+}
+
+/// The largest body that the brokers accept: a batch, or a CloudEvent in JSON, whose data may double by escapes.
+fn largest_body(channel: &Channel) -> usize {
+    const ATTRIBUTES_BYTES: usize = 4096;
+    let publishing = &channel.spec.publishing;
+    publishing.max_batch_bytes.max(publishing.max_event_bytes * 2 + ATTRIBUTES_BYTES)
 }

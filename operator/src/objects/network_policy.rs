@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::{
     api::networking::v1::{
-        NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPort,
-        NetworkPolicySpec,
+        NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
+        NetworkPolicyPort, NetworkPolicySpec,
     },
     apimachinery::pkg::util::intstr::IntOrString,
 };
@@ -13,13 +13,14 @@ use k8s_openapi::{
 use super::{metadata, pod_selector};
 use crate::{channel::Channel, settings::Settings};
 
-const DNS_PORT: u16 = 53;
+/// 5353: the resolvers of OpenShift listen there, and network plugins judge connections by the port behind the Service.
+const DNS_PORTS: [u16; 2] = [53, 5353];
 const NATS_PORT: u16 = 4222;
 /// Of the Service `kubernetes`, and of the API servers behind it: some network plugins look at the one, some at the other.
 const API_SERVER_PORTS: [u16; 2] = [443, 6443];
 
 /// Ingress to the ports of the broker; egress to DNS, NATS, the keys of token issuers, and the API server if it verifies tokens. Egress
-/// is limited by port only, because NATS and the issuers may be outside the cluster.
+/// is limited by port only, because NATS and the issuers may be outside the cluster. The settings of all channels add rules.
 ///
 /// `None` if the operator creates no NetworkPolicies.
 pub(super) fn build(channel: &Channel, settings: &Settings) -> Option<NetworkPolicy> {
@@ -36,27 +37,43 @@ pub(super) fn build(channel: &Channel, settings: &Settings) -> Option<NetworkPol
     let exposure = &channel.spec.exposure;
     let public =
         [exposure.serves_plaintext().then_some("http"), exposure.tls.as_ref().map(|_| "https")];
-    let listens = public.into_iter().flatten().chain(["admin"]);
     let named = |name: &str| port("TCP", IntOrString::String(name.into()));
     let numbered = |protocol, number: u16| port(protocol, IntOrString::Int(i32::from(number)));
-    let dns = vec![numbered("UDP", DNS_PORT), numbered("TCP", DNS_PORT)];
+    let dns = DNS_PORTS.iter().flat_map(|n| [numbered("UDP", *n), numbered("TCP", *n)]).collect();
     let servers = ports.into_iter().map(|number| numbered("TCP", number)).collect();
     let egress = |ports| NetworkPolicyEgressRule {
         ports: Some(ports),
         ..NetworkPolicyEgressRule::default()
     };
+    let extra = &settings.brokers.network_policy;
+    let clients = public.into_iter().flatten().map(named).collect();
+    let ingress = ingress(clients, named("admin"), &extra.metrics_from);
+    let own_egress = [egress(dns), egress(servers)];
     Some(NetworkPolicy {
         metadata: metadata(channel),
         spec: Some(NetworkPolicySpec {
             pod_selector: Some(pod_selector(channel)),
             policy_types: Some(vec!["Ingress".into(), "Egress".into()]),
-            ingress: Some(vec![NetworkPolicyIngressRule {
-                ports: Some(listens.map(named).collect()),
-                ..NetworkPolicyIngressRule::default()
-            }]),
-            egress: Some(vec![egress(dns), egress(servers)]),
+            ingress: Some(ingress.into_iter().chain(extra.extra_ingress.clone()).collect()),
+            egress: Some(own_egress.into_iter().chain(extra.extra_egress.clone()).collect()),
         }),
     })
+}
+
+/// Connections to the ports for clients from everywhere, and to the admin port from `metrics_from`, or from everywhere if that is empty.
+fn ingress(
+    clients: Vec<NetworkPolicyPort>,
+    admin: NetworkPolicyPort,
+    metrics_from: &[NetworkPolicyPeer],
+) -> Vec<NetworkPolicyIngressRule> {
+    let rule = |ports, from: &[NetworkPolicyPeer]| NetworkPolicyIngressRule {
+        ports: Some(ports),
+        from: (!from.is_empty()).then(|| from.to_vec()),
+    };
+    if metrics_from.is_empty() {
+        return vec![rule(clients.into_iter().chain([admin]).collect(), &[])];
+    }
+    vec![rule(clients, &[]), rule(vec![admin], metrics_from)]
 }
 
 fn port(protocol: &str, port: IntOrString) -> NetworkPolicyPort {

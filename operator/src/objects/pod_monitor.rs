@@ -1,17 +1,45 @@
 //! The PodMonitor of the Prometheus operator. Not a ServiceMonitor: that would need the admin port on the Service.
 
-use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
-use super::{dynamic_object, pod_selector};
-use crate::{channel::Channel, kind::Kind, settings::Settings};
+use serde_json::{Map, Value, json};
+
+use super::{dynamic_object, metadata_with, pod_selector};
+use crate::{
+    broker_defaults::PodMonitorDefaults, channel::Channel, kind::Kind, settings::Settings,
+};
 
 /// `None` if the operator creates no PodMonitors.
 pub(super) fn build(channel: &Channel, settings: &Settings) -> Option<Value> {
     settings.pod_monitors.then(|| {
+        let defaults = &settings.brokers.pod_monitor;
         let spec = json!({
             "selector": pod_selector(channel),
-            "podMetricsEndpoints": [{"port": "admin", "path": "/metrics", "interval": "15s"}],
+            "podMetricsEndpoints": [endpoint(defaults)],
         });
-        dynamic_object(Kind::PodMonitor, channel, &spec)
+        let metadata = metadata_with(channel, &defaults.labels, &BTreeMap::new());
+        dynamic_object(Kind::PodMonitor, &metadata, &spec)
     })
+}
+
+fn endpoint(defaults: &PodMonitorDefaults) -> Map<String, Value> {
+    let PodMonitorDefaults {
+        labels: _,
+        interval,
+        scrape_timeout,
+        relabelings,
+        metric_relabelings,
+        endpoint_additional_properties,
+    } = defaults;
+    let mut endpoint = endpoint_additional_properties.clone();
+    endpoint.extend([
+        ("port".to_owned(), json!("admin")),
+        ("path".to_owned(), json!("/metrics")),
+        ("interval".to_owned(), json!(interval)),
+    ]);
+    endpoint.extend(scrape_timeout.iter().map(|t| ("scrapeTimeout".to_owned(), json!(t))));
+    let rules = [("relabelings", relabelings), ("metricRelabelings", metric_relabelings)];
+    let rules = rules.into_iter().filter(|(_, rules)| !rules.is_empty());
+    endpoint.extend(rules.map(|(name, rules)| (name.to_owned(), json!(rules))));
+    endpoint
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::{
     DeepMerge,
     api::core::v1::{
-        Capabilities, Container, ContainerPort, HTTPGetAction, LocalObjectReference,
+        Capabilities, Container, ContainerPort, EnvVar, HTTPGetAction, LocalObjectReference,
         PodSecurityContext, PodSpec, PodTemplateSpec, Probe, SeccompProfile, SecurityContext,
         TopologySpreadConstraint, VolumeMount,
     },
@@ -15,25 +15,30 @@ use kube::core::ObjectMeta;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::{Inputs, pod_selector, pod_volumes};
+use super::{Inputs, pod_labels, pod_selector, pod_volumes};
 use crate::{
     broker_config::CONFIG_FILE,
+    broker_defaults::LogDefaults,
     channel::Channel,
     names, resources,
     settings::{CONFIG_FOLDER, Credentials},
 };
 
-/// User and group of the images.
-const USER_ID: i64 = 65532;
+/// By these a Prometheus without its operator finds the pods to scrape.
+const SCRAPE_ANNOTATIONS: [(&str, &str); 3] = [
+    ("prometheus.io/scrape", "true"),
+    ("prometheus.io/port", "9090"),
+    ("prometheus.io/path", "/metrics"),
+];
 
-/// The operator's pod template with `brokers.podTemplate` merged over it, as Kubernetes merges: containers, volumes and variables
+/// The operator's pod template with those of all channels and of the channel merged over it, as Kubernetes merges: containers, volumes and variables
 /// by their names.
 pub(super) fn build(channel: &Channel, inputs: Inputs<'_>, grace_seconds: u64) -> PodTemplateSpec {
     let hash = restart_hash(channel, inputs.credentials);
     let mut template = PodTemplateSpec {
         metadata: Some(ObjectMeta {
-            labels: Some(names::labels(&channel.name)),
-            annotations: Some(BTreeMap::from([(names::CONFIG_HASH_ANNOTATION.into(), hash)])),
+            labels: Some(pod_labels(channel)),
+            annotations: Some(annotations(channel, inputs, hash)),
             ..ObjectMeta::default()
         }),
         spec: Some(pod(channel, inputs, grace_seconds)),
@@ -42,6 +47,16 @@ pub(super) fn build(channel: &Channel, inputs: Inputs<'_>, grace_seconds: u64) -
         template.merge_from(custom.clone());
     }
     template
+}
+
+fn annotations(channel: &Channel, inputs: Inputs<'_>, hash: String) -> BTreeMap<String, String> {
+    let mut annotations = channel.annotations.clone();
+    if inputs.settings.brokers.metrics.annotations {
+        let scrape = SCRAPE_ANNOTATIONS.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        annotations.extend(scrape);
+    }
+    annotations.insert(names::CONFIG_HASH_ANNOTATION.into(), hash);
+    annotations
 }
 
 fn pod(channel: &Channel, inputs: Inputs<'_>, grace_seconds: u64) -> PodSpec {
@@ -60,11 +75,9 @@ fn pod(channel: &Channel, inputs: Inputs<'_>, grace_seconds: u64) -> PodSpec {
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         termination_grace_period_seconds: i64::try_from(grace_seconds).ok(),
+        // No user and no groups: the image has a user, and OpenShift assigns one and rejects every other.
         security_context: Some(PodSecurityContext {
             run_as_non_root: Some(true),
-            run_as_user: Some(USER_ID),
-            run_as_group: Some(USER_ID),
-            fs_group: Some(USER_ID),
             seccomp_profile: Some(SeccompProfile {
                 type_: "RuntimeDefault".into(),
                 ..SeccompProfile::default()
@@ -112,6 +125,7 @@ fn container(channel: &Channel, inputs: Inputs<'_>, mounts: Vec<VolumeMount>) ->
         name: names::BROKER_CONTAINER.into(),
         image: Some(channel.image(&settings.broker_image).to_owned()),
         image_pull_policy: Some(settings.pull_policy.clone()),
+        env: Some(environment(&settings.brokers.log)),
         args: Some(vec!["run".into(), "--config".into(), format!("{CONFIG_FOLDER}/{CONFIG_FILE}")]),
         ports: Some(ports),
         resources: Some(resources::container_resources(&channel.spec.brokers)),
@@ -131,6 +145,17 @@ fn container(channel: &Channel, inputs: Inputs<'_>, mounts: Vec<VolumeMount>) ->
         volume_mounts: Some(mounts),
         ..Container::default()
     }
+}
+
+fn environment(log: &LogDefaults) -> Vec<EnvVar> {
+    let format = ("EVENTCAST_LOG_FORMAT", log.format.as_str());
+    let level = log.level.as_deref().map(|level| ("EVENTCAST_LOG", level));
+    let variable = |(name, value): (&str, &str)| EnvVar {
+        name: name.into(),
+        value: Some(value.into()),
+        ..EnvVar::default()
+    };
+    level.into_iter().chain([format]).map(variable).collect()
 }
 
 fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {

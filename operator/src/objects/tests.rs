@@ -16,7 +16,7 @@ use k8s_openapi::{
 use serde::de::DeserializeOwned;
 
 use super::*;
-use crate::channel::fixture::channel;
+use crate::channel::fixture::{channel, channel_with};
 
 const FULL: &str = "
 spec:
@@ -54,12 +54,45 @@ spec:
         - {name: sidecar, image: 'registry.example/sidecar:1'}
   exposure:
     page: true
-    service: {type: LoadBalancer, annotations: {a: b}}
-    ingress: {host: events.example.com, className: nginx, tlsSecretName: cert, annotations: {haproxy.org/timeout-server: 2h}}
-    gateway: {parentRefs: [{name: web, namespace: infra, sectionName: https}], hostnames: [gw.example.com], tls: true}
+    service:
+      type: LoadBalancer
+      labels: {tier: edge}
+      annotations: {a: b}
+      externalTrafficPolicy: Local
+      loadBalancerClass: example.com/internal
+      loadBalancerSourceRanges: [203.0.113.0/24]
+      ipFamilyPolicy: PreferDualStack
+      ipFamilies: [IPv6, IPv4]
+      trafficDistribution: PreferClose
+    ingress: {host: events.example.com, className: nginx, tlsSecretName: cert, labels: {zone: dmz}, annotations: {haproxy.org/timeout-server: 2h}}
+    gateway: {parentRefs: [{name: web, namespace: infra, sectionName: https}], hostnames: [gw.example.com], tls: true, labels: {zone: dmz}, annotations: {external-dns.example.com/ttl: '60'}, timeouts: Unset}
     tls: {secretName: orders-tls, minVersion: '1.3', plaintext: true, clientCaSecret: {name: orders-clients}}
     trustedProxies: [10.0.0.0/8]
     proxyProtocol: true
+";
+
+/// A file of `--broker-defaults` that sets everything.
+const DEFAULTS: &str = "
+labels: {team: platform, example.com/tier: edge}
+annotations: {example.com/owner: platform}
+inheritLabels: [cost.example.com/*]
+inheritAnnotations: ['*']
+podTemplate: {spec: {containers: [{name: broker, env: [{name: TZ, value: UTC}]}]}}
+log: {level: debug, format: text}
+limits: {connections: 20000, overload: status}
+query: {concurrent: 4}
+podMonitor: {labels: {release: prometheus}, interval: 30s, scrapeTimeout: 10s, metricRelabelings: [{action: labeldrop, regex: pod}]}
+metrics: {annotations: false}
+networkPolicy:
+  extraIngress: [{ports: [{port: 15008, protocol: TCP}]}]
+  extraEgress: [{to: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: istio-system}}}]}]
+  metricsFrom: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}]
+";
+
+const INHERITING: &str = "
+  labels: {team: shop, cost.example.com/centre: '7', other: x}
+  annotations: {note: hello, argocd.argoproj.io/tracking-id: y}
+spec: {}
 ";
 
 fn credentials() -> Credentials {
@@ -79,8 +112,12 @@ fn strict<T: DeserializeOwned>(value: &Value) {
 
 #[test]
 fn objects_have_only_fields_that_kubernetes_knows() {
-    for (rest, secret) in [("spec: {}", BTreeMap::new()), (FULL, credentials())] {
-        let (channel, settings) = channel(rest);
+    for (rest, defaults, secret) in [
+        ("spec: {}", "", BTreeMap::new()),
+        (FULL, "", credentials()),
+        (INHERITING, DEFAULTS, BTreeMap::new()),
+    ] {
+        let (channel, settings) = channel_with(rest, defaults);
         for (kind, object) in all(&channel, &settings, &secret) {
             match kind {
                 Kind::ServiceAccount => strict::<ServiceAccount>(&object),
@@ -105,10 +142,12 @@ fn objects_have_only_fields_that_kubernetes_knows() {
 
 #[test]
 fn objects_match_the_golden_files() {
-    for (name, rest, secret) in
-        [("minimal", "spec: {}", BTreeMap::new()), ("full", FULL, credentials())]
-    {
-        let (channel, settings) = channel(rest);
+    for (name, rest, defaults, secret) in [
+        ("minimal", "spec: {}", "", BTreeMap::new()),
+        ("full", FULL, "", credentials()),
+        ("defaults", INHERITING, DEFAULTS, BTreeMap::new()),
+    ] {
+        let (channel, settings) = channel_with(rest, defaults);
         let objects = all(&channel, &settings, &secret);
         let text: Vec<_> =
             objects.iter().map(|(_, o)| serde_saphyr::to_string(o).unwrap()).collect();
@@ -171,6 +210,49 @@ fn only_changes_that_need_a_restart_change_the_pod_template() {
         before,
         "a broker reads credentials at its start"
     );
+}
+
+#[test]
+fn a_channels_own_template_wins_and_no_default_takes_the_operators_labels() {
+    let defaults = "
+podTemplate: {metadata: {annotations: {a: default, b: default}}, spec: {dnsPolicy: Default, containers: [{name: broker, env: [{name: A, value: default}, {name: B, value: default}], resources: {limits: {memory: 128Mi}}}]}}
+";
+    let custom = "spec: {brokers: {podTemplate: {metadata: {annotations: {b: own}}, spec: {containers: [{name: broker, env: [{name: B, value: own}, {name: EVENTCAST_LOG_FORMAT, value: text}]}]}}}}";
+    let (channel, settings) = channel_with(custom, defaults);
+    let secret = BTreeMap::new();
+    let inputs = Inputs { settings: &settings, credentials: &secret };
+    let deployment = build(Kind::Deployment, &channel, inputs).unwrap();
+    let template = &deployment["spec"]["template"];
+    assert_eq!(template["metadata"]["annotations"]["a"], "default");
+    assert_eq!(template["metadata"]["annotations"]["b"], "own");
+    assert_eq!(template["spec"]["dnsPolicy"], "Default");
+    let containers = template["spec"]["containers"].as_array().unwrap();
+    assert_eq!(containers.len(), 1);
+    let env = containers[0]["env"].as_array().unwrap();
+    let value = |name: &str| env.iter().find(|v| v["name"] == name).map(|v| v["value"].clone());
+    assert_eq!(value("A"), Some(json!("default")));
+    assert_eq!(value("B"), Some(json!("own")));
+    assert_eq!(value("EVENTCAST_LOG_FORMAT"), Some(json!("text")), "json without it");
+    assert_eq!(channel.broker.memory.tail_bytes, 16 << 20, "the memory limit of the template");
+}
+
+/// OpenShift assigns a user and groups to each pod, and rejects pods that ask for others. Elsewhere the user of the image applies.
+#[test]
+fn no_pod_asks_for_a_user_or_a_group() {
+    for (rest, secret) in [("spec: {}", BTreeMap::new()), (FULL, credentials())] {
+        let (channel, settings) = channel(rest);
+        for (kind, object) in all(&channel, &settings, &secret) {
+            let text = object.to_string();
+            for field in ["runAsUser", "runAsGroup", "fsGroup", "supplementalGroups"] {
+                assert!(!text.contains(field), "{kind:?} has {field}");
+            }
+        }
+        let deployment =
+            build(Kind::Deployment, &channel, Inputs { settings: &settings, credentials: &secret });
+        let pod = &deployment.unwrap()["spec"]["template"]["spec"];
+        assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+        assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+    }
 }
 
 #[test]

@@ -92,3 +92,20 @@ fn a_wildcard_host_is_explained() {
         "any host name that matches *.a.example, with the path /channels/shop/orders/events";
     assert!(exposed.message.contains(words), "{}", exposed.message);
 }
+
+#[test]
+fn a_quota_on_processor_limits_is_explained() {
+    let failed = |message: &str| {
+        let mut deployment = deployment(1, 0, 0);
+        let condition = json!({"type": "ReplicaFailure", "status": "True", "message": message});
+        let status = deployment.status.as_mut().unwrap();
+        status.conditions = Some(vec![serde_json::from_value(condition).unwrap()]);
+        observed(&deployment, &[]).2
+    };
+    let quota =
+        failed("pods \"a\" is forbidden: failed quota: q: must specify limits.cpu for: broker");
+    assert!(
+        quota.ends_with("set brokers.resources.limits.cpu, or give the namespace a LimitRange")
+    );
+    assert!(failed("exceeded quota: q").ends_with("exceeded quota: q"));
+}

@@ -14,6 +14,7 @@ fn facts() -> Facts {
         stream: None,
         brokers: Some(Brokers { desired: 3, replicas: 3, ready: 2, ..Brokers::default() }),
         url: Some("http://x/events".into()),
+        operator: None,
     }
 }
 
@@ -113,4 +114,28 @@ fn problems_of_access_do_not_make_a_channel_unready_and_stay_until_a_broker_answ
     let open = ConditionState::met(reasons::NOTHING_TO_VERIFY, "");
     let open = status(&new, Some(1), &Facts { access_ready: Some(open), ..facts() }, at(2));
     assert_eq!(find(&status(&open, Some(2), &silent, at(3)), "AccessReady").status, "Unknown");
+}
+
+#[test]
+fn a_channel_is_stalled_while_only_a_person_can_help() {
+    let with = |stream_ready| Facts { stream_ready, ..facts() };
+    let stalled = |status: &EventChannelStatus| {
+        status.conditions.iter().find(|c| c.type_ == "Stalled").cloned()
+    };
+    for reason in reasons::STALLED {
+        let broken = with(ConditionState::failed(reason, "look at it"));
+        let first = status(&EventChannelStatus::default(), Some(1), &broken, at(1));
+        let found = stalled(&first).expect(reason);
+        assert_eq!((&*found.status, &*found.reason), ("True", reason));
+        assert_eq!(found.message, "StreamReady: look at it");
+        let repaired = status(&first, Some(2), &facts(), at(2));
+        assert_eq!(stalled(&repaired), None, "absent when fine");
+    }
+    for reason in [reasons::NATS_UNREACHABLE, reasons::QUOTA_EXCEEDED, reasons::NATS_REFUSED] {
+        let waiting = with(ConditionState::transient(reason, ""));
+        let first = status(&EventChannelStatus::default(), Some(1), &waiting, at(1));
+        assert_eq!(stalled(&first), None, "{reason}");
+    }
+    let met = with(ConditionState::met(reasons::NATS_TOO_OLD, ""));
+    assert_eq!(stalled(&status(&EventChannelStatus::default(), Some(1), &met, at(1))), None);
 }

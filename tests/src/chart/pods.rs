@@ -27,7 +27,6 @@ pub fn faults(spec: &Value) -> Vec<String> {
     };
     let of_pod = &spec["securityContext"];
     must(of_pod["runAsNonRoot"] == true, "runAsNonRoot");
-    must(of_pod["runAsUser"] == 65532, "runAsUser");
     must(of_pod["seccompProfile"]["type"] == "RuntimeDefault", "seccompProfile");
     must(spec["enableServiceLinks"] == false, "enableServiceLinks");
     must(spec["automountServiceAccountToken"].is_boolean(), "automountServiceAccountToken is said");

@@ -2,13 +2,14 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Output, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::{
     authentication::v1::{TokenRequest, TokenRequestSpec},
     core::v1::{Namespace, ServiceAccount},
@@ -123,6 +124,33 @@ impl Cluster {
     /// # Errors
     /// When it cannot be run; whether it failed is in its output.
     pub async fn kubectl(&self, arguments: &[&str], stdin: Option<&str>) -> Result<Output> {
+        self.run_kubectl(arguments, stdin, None).await
+    }
+
+    /// Changes an object with `kubectl edit`, as a person whose editor applies a script of sed.
+    ///
+    /// # Errors
+    /// When kubectl fails, or the script changes nothing.
+    pub async fn edit(&self, namespace: &str, object: &str, script: &str) -> Result<()> {
+        let editor = self
+            .folder()
+            .join(format!("editor-{}.sh", self.kubeconfigs.fetch_add(1, Ordering::Relaxed)));
+        fs::write(&editor, format!("#!/bin/sh\nexec sed -i '{script}' \"$1\"\n"))?;
+        fs::set_permissions(&editor, fs::Permissions::from_mode(0o700))?;
+        let arguments = ["edit", "--namespace", namespace, object];
+        let done = self.run_kubectl(&arguments, None, Some(&editor)).await?;
+        let said = [done.stdout, done.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        ensure!(done.status.success() && said.contains(" edited"), "{script}: {said}");
+        Ok(())
+    }
+
+    async fn run_kubectl(
+        &self,
+        arguments: &[&str],
+        stdin: Option<&str>,
+        editor: Option<&Path>,
+    ) -> Result<Output> {
         let mut command = Command::new(program("kubectl"));
         command
             .args(arguments)
@@ -132,6 +160,9 @@ impl Cluster {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
+        if let Some(editor) = editor {
+            command.env("KUBE_EDITOR", editor);
+        }
         let mut child = command.spawn().context("failed to start kubectl")?;
         let mut input = child.stdin.take().context("kubectl has no input")?;
         input.write_all(stdin.unwrap_or_default().as_bytes()).await?;

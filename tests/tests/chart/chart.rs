@@ -10,6 +10,7 @@ use eventcast_tests::{
     golden::golden,
     kube::program,
     process,
+    tls::KeyFiles,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -109,8 +110,9 @@ fn compare(defaults: &Value, schema: &Value, root: &Value, path: &str) -> Result
     // a parent chart may have more in "global"
     ensure!(path == ".global" || schema["additionalProperties"] == false, "{path} is open");
     for key in known.keys() {
-        // of resources and peers only what is wanted has a default
-        let optional = ["resources"].iter().any(|end| path.ends_with(end));
+        // of these only what is wanted has a value
+        let optional = ["resources", "brokers.limits", "brokers.query", "brokers.podTemplate"];
+        let optional = optional.iter().any(|end| path.ends_with(end));
         ensure!(optional || values.contains_key(key), "{path}.{key} has no default");
     }
     for (key, value) in values {
@@ -235,12 +237,14 @@ fn every_flag_of_the_operator_can_be_set() -> Result<()> {
 
 #[test]
 fn nats_takes_its_configuration() -> Result<()> {
-    let folder = process::folder("eventcast-chart-")?;
+    let (folder, keys) = (process::folder("eventcast-chart-")?, KeyFiles::new()?);
+    let certificate = keys.config().certificate_file;
+    let mounted = certificate.parent().context("no folder")?.display().to_string();
     for (name, manifests) in chart::combinations()? {
         let nats = |manifest: &&Value| manifest.pointer("/data/nats.conf").is_some();
         let Some(config) = manifests.iter().find(nats) else { continue };
         let file = folder.path().join("nats.conf");
-        fs::write(&file, text(config, "/data/nats.conf"))?;
+        fs::write(&file, text(config, "/data/nats.conf").replace("/etc/nats-tls", &mounted))?;
         for password in ["secret", "123", "a\"b\\c$d #{", "12k"] {
             // as the pod's environment quotes it
             let mut server = Command::new(program("nats-server"));

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use eventcast_crds::{
-    channel::crd_yaml,
+    channel::{crd_yaml, json_schema},
     config::{BrokerConfig, ChannelConfig},
 };
 use eventcast_tests::{golden::golden, reference};
@@ -20,6 +20,8 @@ fn the_reference_of_the_configuration_is_up_to_date() -> Result<()> {
 #[test]
 fn the_definition_and_the_charts_copy_of_it_are_up_to_date() -> Result<()> {
     let text = crd_yaml()?;
+    let schema = serde_json::to_string_pretty(&json_schema()?)? + "\n";
+    golden("crds/eventchannel.schema.json", &schema)?;
     golden("crds/eventchannel.yaml", &text)?;
     golden("charts/eventcast/files/eventchannel.yaml", &text)
 }

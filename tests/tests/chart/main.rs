@@ -4,4 +4,7 @@ mod chart;
 mod chart_monitoring;
 mod chart_security;
 mod generated;
+mod gitops;
+mod helm4;
+mod json_schema;
 mod versions;

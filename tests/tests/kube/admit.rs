@@ -141,6 +141,27 @@ fn tables() -> Vec<(&'static str, Named, Named)> {
             ),
         ),
         of(
+            "externalTrafficPolicy is about traffic from outside",
+            spec(
+                json!({"exposure": {"service": {"type": "NodePort", "externalTrafficPolicy": "Local"}}}),
+                json!({"exposure": {"service": {"externalTrafficPolicy": "Local"}}}),
+            ),
+        ),
+        of(
+            "loadBalancerSourceRanges need type LoadBalancer",
+            spec(
+                json!({"exposure": {"service": {"type": "LoadBalancer", "loadBalancerClass": "a/b", "loadBalancerSourceRanges": ["10.0.0.0/8"]}}}),
+                json!({"exposure": {"service": {"type": "NodePort", "loadBalancerSourceRanges": ["10.0.0.0/8"]}}}),
+            ),
+        ),
+        of(
+            "ipFamilies must have each family once",
+            spec(
+                json!({"exposure": {"service": {"ipFamilies": ["IPv6", "IPv4"]}}}),
+                json!({"exposure": {"service": {"ipFamilies": ["IPv6", "IPv6"]}}}),
+            ),
+        ),
+        of(
             "needs exposure.trustedProxies",
             spec(
                 json!({"exposure": {"proxyProtocol": true, "trustedProxies": ["10.0.0.0/8"]}}),
@@ -171,6 +192,12 @@ fn changes() -> Vec<(&'static str, Value, Value, Value)> {
             json!({"stream": {"name": "A"}}),
             json!({"stream": {"name": "A", "adoptionPolicy": "Adopt"}}),
             json!({"stream": {"name": "B"}}),
+        ),
+        (
+            "loadBalancerClass cannot be changed",
+            json!({"exposure": {"service": {"type": "LoadBalancer", "loadBalancerClass": "a/b"}}}),
+            json!({"exposure": {"service": {"type": "ClusterIP", "loadBalancerClass": null}}}),
+            json!({"exposure": {"service": {"loadBalancerClass": "a/c"}}}),
         ),
         (
             "stream.subjectPrefix cannot be changed",

@@ -2,14 +2,21 @@
 
 mod admit;
 mod admit_access;
+mod broker_defaults;
+mod gitops;
 mod harness_kube;
+mod helm;
 mod identities;
 mod life_operator;
+mod manifests;
+mod nats_options;
 mod reconcile_brokers;
 mod reconcile_drift;
+mod reconcile_edits;
 mod reconcile_faults;
 mod reconcile_objects;
 mod reconcile_rights;
 mod reconcile_streams;
 mod reconcile_versions;
 mod reconcile_waits;
+mod two_operators;

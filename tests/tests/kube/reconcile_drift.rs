@@ -35,12 +35,12 @@ fn everything() -> Value {
     })
 }
 
-struct Kind {
-    api: Api<DynamicObject>,
-    name: &'static str,
+pub(crate) struct Kind {
+    pub(crate) api: Api<DynamicObject>,
+    pub(crate) name: &'static str,
 }
 
-fn kind<K>(ns: &TestNamespace) -> Kind
+pub(crate) fn kind<K>(ns: &TestNamespace) -> Kind
 where
     K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()>
         + k8s_openapi::Resource<Scope = k8s_openapi::NamespaceResourceScope>,
@@ -64,13 +64,13 @@ fn kinds(ns: &TestNamespace) -> Vec<Kind> {
 }
 
 impl Kind {
-    async fn get(&self) -> Result<Value> {
+    pub(crate) async fn get(&self) -> Result<Value> {
         let object = self.api.get("orders-broker").await?;
         Ok(serde_json::to_value(object)?)
     }
 
     /// Waits until the object is `before` again at every path of `paths`, and still the same object.
-    async fn restored(&self, before: &Value, paths: &[&str]) -> Result<()> {
+    pub(crate) async fn restored(&self, before: &Value, paths: &[&str]) -> Result<()> {
         let what = format!("the {} is as it was at {paths:?}", self.name);
         eventually(&what, WAIT_TIMEOUT, || async {
             let now = self.get().await?;
@@ -83,7 +83,7 @@ impl Kind {
         .await
     }
 
-    async fn merge(&self, patch: Value) -> Result<()> {
+    pub(crate) async fn merge(&self, patch: Value) -> Result<()> {
         let params =
             PatchParams { field_manager: Some("kubectl-edit".into()), ..Default::default() };
         self.api.patch("orders-broker", &params, &Patch::Merge(patch)).await?;
@@ -104,7 +104,7 @@ impl Kind {
     }
 
     /// Applies fields of the object by force, as a second manager.
-    async fn apply(&self, mut fields: Value) -> Result<()> {
+    pub(crate) async fn apply(&self, mut fields: Value) -> Result<()> {
         let resource = self.get().await?;
         fields["apiVersion"] = resource["apiVersion"].clone();
         fields["kind"] = resource["kind"].clone();
@@ -116,7 +116,7 @@ impl Kind {
 
 const POD: &str = "/spec/template/spec";
 
-async fn ns() -> Result<TestNamespace> {
+pub(crate) async fn ns() -> Result<TestNamespace> {
     let ns = TestNamespace::start().await?;
     ns.apply("orders", everything()).await?;
     ns.settled("orders").await?;

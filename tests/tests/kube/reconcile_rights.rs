@@ -38,6 +38,16 @@ fn definition(group: &str, kind: &str, plural: &str) -> String {
     .to_string()
 }
 
+/// Installs the definition of another project.
+pub(crate) async fn install(
+    cluster: &Cluster,
+    group: &str,
+    kind: &str,
+    plural: &str,
+) -> Result<()> {
+    apply(cluster, &definition(group, kind, plural)).await
+}
+
 async fn apply(cluster: &Cluster, manifest: &str) -> Result<()> {
     let done = cluster.kubectl(&["apply", "--server-side", "-f", "-"], Some(manifest)).await?;
     ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
@@ -127,7 +137,7 @@ async fn every_call_is_allowed_and_every_right_is_used() -> Result<()> {
         ("gateway.networking.k8s.io", "HTTPRoute", "httproutes"),
         ("monitoring.coreos.com", "PodMonitor", "podmonitors"),
     ] {
-        apply(&server, &definition(group, kind, plural)).await?;
+        install(&server, group, kind, plural).await?;
     }
     let client = server.client().await?;
     let namespace = temp_namespace(&client).await?;

@@ -38,6 +38,7 @@ mod memory;
 mod metrics;
 mod metrics_requests;
 mod nats_credentials;
+mod nats_options;
 mod publish;
 mod publish_counts;
 mod readiness;

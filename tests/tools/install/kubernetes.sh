@@ -6,6 +6,7 @@ modules=$root/tests/tools/go # `go install` takes no module with `replace`s: tho
 
 kubernetes=$(awk 'NF > 1 && $(NF - 1) == "k8s.io/kubernetes" { print $NF }' "$modules/kubernetes/go.mod")
 helm=v3.22.0
+helm4=v4.3.1
 coredns=v1.12.4
 oidc=v3.52.0
 IFS=. read -r _ kubernetes_minor _ <<<"$kubernetes"
@@ -24,6 +25,7 @@ recipe_of() {
     etcd) module=etcd package=go.etcd.io/etcd/server/v3 ;;
     kube-apiserver) module=kubernetes package=k8s.io/kubernetes/cmd/$1 flags+=" $kubernetes_stamp" minutes=3 ;;
     kube*) module=kubernetes package=k8s.io/kubernetes/cmd/$1 flags+=" $kubernetes_stamp" ;;
+    helm4) package=helm.sh/helm/v4/cmd/helm@$helm4 flags+=" -X helm.sh/helm/v4/internal/version.version=$helm4" ;;
     helm) package=helm.sh/helm/v3/cmd/helm@$helm flags+=" $helm_stamp" ;;
     oidc-server) package=github.com/zitadel/oidc/v3/example/server@$oidc ;; # a real OpenID provider, for tests of tokens
     coredns) package=github.com/coredns/coredns@$coredns minutes=2 ;;
@@ -83,6 +85,9 @@ install_oidc_server() { build oidc-server; }
 
 have_helm() { are_built helm; }
 install_helm() { build helm; }
+
+have_helm4() { are_built helm4; }
+install_helm4() { build helm4; }
 
 # promtool: out of Debian's package, which is not installed, because it starts a Prometheus
 
