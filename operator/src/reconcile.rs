@@ -221,7 +221,7 @@ fn next_action(
         if !old.conditions.iter().any(|c| c.reason == *reason && c.message == *message) {
             tracing::warn!(
                 channel = %key(raw),
-                reason, message, "channel is not ready; waiting for a change"
+                reason, detail = message, "channel is not ready; waiting for a change"
             );
         }
     }
@@ -251,6 +251,7 @@ async fn reject(
         brokers: None,
         url: None,
         operator: Some(ctx.claim(old)),
+        internal_url: None,
     };
     let new = status::status(old, raw.metadata.generation, &facts, Timestamp::now());
     write_status(raw, ctx, old, new).await?;
@@ -366,6 +367,7 @@ fn observe(
         brokers: Some(brokers),
         url: Some(observe::address::url(channel, domain, load_balancer.as_deref())),
         operator: None,
+        internal_url: Some(observe::address::internal_url(channel, domain)),
     }
 }
 

@@ -3,7 +3,7 @@
 //! A channel has every condition from its first reconciliation, with positive polarity and the generation that was observed.
 //! `lastTransitionTime` changes only with a condition's status, so a reconciliation that finds nothing new writes nothing.
 
-use eventcast_crds::channel::status::{EventChannelStatus, OperatorStatus, StreamStatus};
+use eventcast_crds::channel::status::{Address, EventChannelStatus, OperatorStatus, StreamStatus};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
@@ -216,6 +216,8 @@ pub struct Facts {
     pub url: Option<String>,
     /// The claim of this operator; `None` keeps the old one.
     pub operator: Option<OperatorStatus>,
+    /// URL inside the cluster; `None` if the spec is invalid.
+    pub internal_url: Option<String>,
 }
 
 /// The numbers of brokers, and how to find their pods.
@@ -259,6 +261,11 @@ pub fn status(
         conditions: all.map(|(type_, c)| condition(old, type_, c, generation, now)).collect(),
         observed_generation: generation,
         url: facts.url.clone().or_else(|| old.url.clone()),
+        address: facts
+            .internal_url
+            .clone()
+            .map(|url| Address { url })
+            .or_else(|| old.address.clone()),
         brokers: brokers
             .map(|b| format!("{}/{}", b.ready, b.desired))
             .or_else(|| old.brokers.clone()),

@@ -37,6 +37,8 @@ pub fn crd() -> Result<CustomResourceDefinition, CrdError> {
     let mut value = serde_json::to_value(EventChannel::crd())?;
     remove_keywords(&mut value);
     describe_defaults(&mut value);
+    // Knative then takes an EventChannel as the target of sources, SinkBindings and Triggers, by its status.address.
+    value["metadata"]["labels"] = json!({"duck.knative.dev/addressable": "true"});
     let schema = value.pointer_mut(CRD_SCHEMA_POINTER).ok_or(CrdError::NoProperty(""))?;
     for rule in RULES {
         add_rule(schema, rule)?;

@@ -18,6 +18,9 @@ pub struct EventChannelStatus {
     /// URL at which clients subscribe and publish.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+    /// Where Knative sends CloudEvents to the channel, inside the cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<Address>,
     /// Ready and desired brokers, such as 2/3.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub brokers: Option<String>,
@@ -52,6 +55,14 @@ pub struct OperatorStatus {
     pub name: String,
     /// Until when no other operator takes the channel over (RFC 3339). Renewed while the operator runs.
     pub until: String,
+}
+
+/// An address as Knative reads it (the duck type `Addressable`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Address {
+    /// URL that takes CloudEvents by POST.
+    pub url: String,
 }
 
 /// The stream behind a channel.

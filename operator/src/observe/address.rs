@@ -28,10 +28,22 @@ pub fn url(channel: &Channel, cluster_domain: &str, load_balancer: Option<&str>)
             Err(_) => format!("{direct}://{address}"),
         }
     } else {
-        let direct = scheme(exposure.tls.is_some());
-        format!("{direct}://{}.{}.svc.{cluster_domain}", channel.object_name(), channel.namespace)
+        inside(channel, cluster_domain, exposure.tls.is_some())
     };
     format!("{base}{}/events", channel.path())
+}
+
+/// URL of the channel inside the cluster, without TLS where the brokers serve that: whoever sends there may not know their certificate
+/// authority.
+#[must_use]
+pub fn internal_url(channel: &Channel, cluster_domain: &str) -> String {
+    let is_tls = !channel.spec.exposure.serves_plaintext();
+    format!("{}{}/events", inside(channel, cluster_domain, is_tls), channel.path())
+}
+
+fn inside(channel: &Channel, cluster_domain: &str, is_tls: bool) -> String {
+    let scheme = if is_tls { "https" } else { "http" };
+    format!("{scheme}://{}.{}.svc.{cluster_domain}", channel.object_name(), channel.namespace)
 }
 
 /// The wildcard host names of Ingress and HTTPRoute.
@@ -51,6 +63,20 @@ fn is_wildcard(host: &str) -> bool {
 mod tests {
     use super::*;
     use crate::channel::fixture::channel;
+
+    #[test]
+    fn the_internal_url_needs_no_certificate_authority_if_there_is_a_way_without() {
+        for (spec, scheme) in [
+            ("", "http"),
+            ("ingress: {host: a.example}", "http"),
+            ("tls: {secretName: t, plaintext: true}", "http"),
+            ("tls: {secretName: t}", "https"),
+        ] {
+            let (channel, _) = channel(&format!("spec: {{exposure: {{{spec}}}}}"));
+            let expected = "://orders-broker.shop.svc.k8s.example/channels/shop/orders/events";
+            assert_eq!(internal_url(&channel, "k8s.example"), format!("{scheme}{expected}"));
+        }
+    }
 
     #[test]
     fn the_url_is_that_of_the_outermost_proxy() {

@@ -15,6 +15,7 @@ fn facts() -> Facts {
         brokers: Some(Brokers { desired: 3, replicas: 3, ready: 2, ..Brokers::default() }),
         url: Some("http://x/events".into()),
         operator: None,
+        internal_url: Some("http://y/events".into()),
     }
 }
 
@@ -77,10 +78,15 @@ fn fields_without_a_fact_keep_their_value() {
         accepted: ConditionState::failed(reasons::INVALID_SPEC, "no"),
         brokers: None,
         url: None,
+        internal_url: None,
         ..facts()
     };
     let second = status(&first, Some(2), &invalid, at(2));
-    assert_eq!((second.url, second.brokers), (first.url, first.brokers));
+    assert_eq!(first.address.as_ref().unwrap().url, "http://y/events");
+    assert_eq!(
+        (second.url, second.address, second.brokers),
+        (first.url, first.address, first.brokers)
+    );
 }
 
 #[test]

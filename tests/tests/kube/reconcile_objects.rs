@@ -57,6 +57,27 @@ async fn six_lines_give_a_channel_with_a_url() -> Result<()> {
     ns.event("orders", "Ready").await
 }
 
+/// As its resolver of addresses does it: by the label of the definition, then by `status.address.url`.
+#[tokio::test]
+async fn knative_finds_where_to_send_cloudevents() -> Result<()> {
+    init_tracing();
+    let ns = TestNamespace::start().await?;
+    let label = "duck.knative.dev/addressable=true";
+    let found = ns.cluster.kubectl(&["get", "crd", "-l", label, "-o", "name"], None).await?;
+    let found = String::from_utf8(found.stdout)?;
+    assert!(found.contains("eventchannels.eventcast.dev"), "{found}");
+    let exposure = json!({"ingress": {"host": "events.example"}});
+    ns.apply("orders", json!({"exposure": exposure})).await?;
+    ns.settled("orders").await?;
+    let path = "-o=jsonpath={.status.address.url} {.status.url}";
+    let shown = ns.cluster.kubectl(&["get", "evch", "orders", "-n", &ns.name, path], None).await?;
+    let events = format!("/channels/{}/orders/events", ns.name);
+    let internal = format!("http://orders-broker.{}.svc.cluster.local{events}", ns.name);
+    let expected = format!("{internal} http://events.example{events}");
+    assert_eq!(String::from_utf8(shown.stdout)?, expected);
+    Ok(())
+}
+
 #[tokio::test]
 async fn every_change_reaches_what_it_is_about_and_nothing_else() -> Result<()> {
     init_tracing();
