@@ -3,12 +3,13 @@
 //! - [`render`] returns the manifests, [`helm`] the errors for invalid values;
 //! - [`pods`]: whether its pods run under the restricted standard; [`rights`]: its permissions;
 //! - [`values`]: the table of the chart's README;
-//! - [`monitoring`]: alerts, dashboards and runbooks; [`promql`]: which metrics they query, and whether these exist.
+//! - [`monitoring`]: alerts, dashboards and runbooks; [`slo`]: service levels; [`promql`]: which metrics they query, and whether these exist.
 
 pub mod monitoring;
 pub mod pods;
 pub mod promql;
 pub mod rights;
+pub mod slo;
 pub mod values;
 
 use std::{

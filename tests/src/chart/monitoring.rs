@@ -6,7 +6,13 @@ use anyhow::{Context as _, Result};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{files, promql::Known, read, stem};
+use super::{
+    files,
+    promql::Known,
+    read,
+    slo::{self, Events},
+    stem,
+};
 
 /// A group of rules.
 #[derive(Debug, Deserialize)]
@@ -78,7 +84,14 @@ pub fn queries(dashboard: &Value) -> Vec<&str> {
     targets.filter_map(|target| target["expr"].as_str()).collect()
 }
 
-/// Every text that names metrics, with where it stands: alerts, dashboards and runbooks.
+/// Every query of a dashboard's annotations.
+#[must_use]
+pub fn annotations(dashboard: &Value) -> Vec<&str> {
+    let list = dashboard["annotations"]["list"].as_array().into_iter().flatten();
+    list.filter_map(|annotation| annotation["expr"].as_str()).collect()
+}
+
+/// Every text that names metrics, with where it stands: alerts, service levels, dashboards and runbooks.
 ///
 /// # Errors
 /// When one of them cannot be read.
@@ -91,7 +104,18 @@ pub fn texts() -> Result<Vec<(String, String)>> {
         let variables = dashboard["templating"]["list"].as_array().into_iter().flatten();
         let of_variables = variables.filter_map(|variable| variable["definition"].as_str());
         let all = queries(&dashboard).into_iter().chain(of_variables);
+        let all = all.chain(annotations(&dashboard));
         texts.extend(all.map(|query| (format!("dashboard {name}"), query.to_owned())));
+    }
+    texts.extend(slo::records()?.into_iter().map(|rule| (rule.record, rule.expr)));
+    for level in slo::sloth()?.slos {
+        let Events { error_query, total_query } = level.sli.events;
+        texts.extend([error_query, total_query].map(|query| (level.name.clone(), query)));
+    }
+    for (name, level) in slo::pyrra()? {
+        texts.extend(
+            level.indicator.selectors().map(|selector| (name.clone(), selector.to_owned())),
+        );
     }
     for file in files("docs/runbooks", ".md")? {
         texts.push((format!("runbook {}", stem(&file)), fs::read_to_string(&file)?));

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::metrics::Metrics;
 
 /// What the names of our metrics begin with.
-const METRIC_PREFIXES: [&str; 2] = ["eventcast_", "process_"];
+const METRIC_PREFIXES: [&str; 3] = ["eventcast_", "eventcast:", "process_"];
 /// Labels that Prometheus itself adds.
-const TARGET_LABELS: [&str; 2] = ["instance", "job"];
+const TARGET_LABELS: [&str; 4] = ["cluster", "instance", "job", "namespace"];
 /// Words before a list of labels.
 const GROUPING: [&str; 6] = ["by", "without", "on", "ignoring", "group_left", "group_right"];
 
@@ -54,7 +54,9 @@ impl Known {
                 missing.push(metric.clone());
                 continue;
             };
-            let lacking = labels.iter().filter(|label| !have.contains(*label));
+            let lacking = labels
+                .iter()
+                .filter(|label| !have.contains(*label) && !TARGET_LABELS.contains(&label.as_str()));
             missing.extend(lacking.map(|label| format!("{metric}{{{label}}}")));
         }
         let strange = asked.grouping.iter().filter(|label| {
@@ -125,7 +127,7 @@ fn tokens(mut text: &str) -> Vec<Token<'_>> {
             _ if is_name(first) => {
                 let length = text.find(|c| !is_name(c)).unwrap_or(text.len());
                 if !first.is_ascii_digit() {
-                    tokens.push(Token::Word(&text[..length]));
+                    tokens.push(Token::Word(text[..length].trim_end_matches(':')));
                 }
                 length
             }
@@ -142,7 +144,7 @@ fn tokens(mut text: &str) -> Vec<Token<'_>> {
 }
 
 fn is_name(character: char) -> bool {
-    character.is_ascii_alphanumeric() || character == '_'
+    character.is_ascii_alphanumeric() || character == '_' || character == ':'
 }
 
 /// The length of the string at the beginning of `text`, quotes included.

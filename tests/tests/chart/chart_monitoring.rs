@@ -1,17 +1,16 @@
 //! Alerts fire when they should, each has a runbook, and every metric that alerts, dashboards and runbooks query exists.
 
-use std::{collections::BTreeSet, fmt::Write as _, fs, process::Command, time::Duration};
+use std::{collections::BTreeSet, process::Command, time::Duration};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use eventcast_crds::config::TokenIssuer;
 use eventcast_tests::{
     broker::Broker,
-    chart::{self, find, monitoring, promql::Known},
+    chart::{self, find, monitoring, promql::Known, slo},
     http::{Publish, Version, client, publish},
     init_tracing,
     kube::program,
     nats::NatsServer,
-    process,
     sse::EventStream,
 };
 use serde::Deserialize;
@@ -19,7 +18,7 @@ use serde_json::{Value, json};
 
 const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
-fn promtool(arguments: &[&str]) -> Result<String> {
+pub(crate) fn promtool(arguments: &[&str]) -> Result<String> {
     chart::run(
         Command::new(program("promtool"))
             .current_dir(eventcast_tests::repository())
@@ -113,49 +112,6 @@ fn the_rule_object_is_the_file_with_another_place_for_runbooks() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn dashboards_are_what_grafana_takes() -> Result<()> {
-    let dashboards = monitoring::dashboards()?;
-    assert_eq!(dashboards.len(), 2);
-    let mut rules = "groups: [{name: dashboards, rules: [".to_owned();
-    for (name, dashboard) in &dashboards {
-        assert!(dashboard["schemaVersion"].as_u64() >= Some(39), "{name}");
-        assert_eq!(dashboard["uid"], format!("eventcast-{name}"));
-        for panel in monitoring::panels(dashboard) {
-            let title = format!("{name}: {}", panel["title"]);
-            assert_eq!(panel["datasource"]["uid"], "${datasource}", "{title}");
-            assert!(!panel["targets"].as_array().context("no targets")?.is_empty(), "{title}");
-        }
-        for query in monitoring::queries(dashboard) {
-            let query = query.replace("$__rate_interval", "5m").replace("$channel", ".*");
-            assert!(!query.contains('$'), "{name}: a variable that is not there: {query}");
-            write!(rules, "{{record: 'a:b', expr: {}}},", json!(query))?;
-        }
-        overlaps(dashboard).with_context(|| name.clone())?;
-    }
-    let folder = process::folder("eventcast-chart-")?;
-    let file = folder.path().join("queries.yaml");
-    fs::write(&file, rules + "]}]")?;
-    promtool(&["check", "rules", "--lint=none", file.to_str().context("UTF-8")?])?;
-    Ok(())
-}
-
-/// No two panels have one id, or one place.
-fn overlaps(dashboard: &Value) -> Result<()> {
-    let (mut ids, mut cells) = (BTreeSet::new(), BTreeSet::new());
-    for panel in dashboard["panels"].as_array().context("no panels")? {
-        ensure!(ids.insert(panel["id"].as_u64()), "an id comes twice: {}", panel["id"]);
-        let at = |key: &str| panel["gridPos"][key].as_u64().unwrap_or_default();
-        ensure!(at("x") + at("w") <= 24, "too far right: {}", panel["title"]);
-        for cell in (at("x")..at("x") + at("w"))
-            .flat_map(|x| (at("y")..at("y") + at("h")).map(move |y| (x, y)))
-        {
-            ensure!(cells.insert(cell), "over another panel: {}", panel["title"]);
-        }
-    }
-    Ok(())
-}
-
 /// What a broker serves that has been through everything that is counted.
 async fn exercised(enough: impl Fn(&Known) -> Result<()>) -> Result<Known> {
     let nats = NatsServer::start_with("1s").await?;
@@ -212,7 +168,8 @@ async fn whatever_alerts_dashboards_and_runbooks_ask_for_is_served() -> Result<(
     let texts = monitoring::texts()?;
     assert!(texts.len() > 80, "{}", texts.len());
     let known = exercised(|known| {
-        let missing = unserved(&known.clone().with(monitoring::operator()), &texts);
+        let all = known.clone().with(monitoring::operator()).with(slo::recorded());
+        let missing = unserved(&all, &texts);
         ensure!(missing.is_empty(), "nobody serves {missing:#?}");
         Ok(())
     })

@@ -1,8 +1,10 @@
 //! The rendered Helm chart, and the files that are generated from types.
 
 mod chart;
+mod chart_dashboards;
 mod chart_monitoring;
 mod chart_security;
+mod chart_slo;
 mod generated;
 mod gitops;
 mod helm4;

@@ -18,7 +18,11 @@ use k8s_openapi::{
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use eventcast_tests::chart::{monitoring::Group, text};
+use eventcast_tests::chart::{
+    monitoring::Group,
+    slo::{PrometheusServiceLevel, RecordGroup, ServiceLevelObjective},
+    text,
+};
 
 /// Whether the manifest is of its kind.
 ///
@@ -34,6 +38,8 @@ pub(crate) fn check(manifest: &Value) -> Result<()> {
         "NetworkPolicy" => strict::<NetworkPolicy>(manifest),
         "Pod" => strict::<Pod>(manifest),
         "PodDisruptionBudget" => strict::<PodDisruptionBudget>(manifest),
+        "PrometheusServiceLevel" => strict::<Custom<PrometheusServiceLevel>>(manifest),
+        "ServiceLevelObjective" => strict::<Custom<ServiceLevelObjective>>(manifest),
         "PodMonitor" => strict::<Custom<PodMonitor>>(manifest),
         "PrometheusRule" => strict::<Custom<PrometheusRule>>(manifest),
         "Role" => strict::<Role>(manifest),
@@ -56,7 +62,7 @@ fn strict<T: DeserializeOwned>(manifest: &Value) -> Result<()> {
     Ok(())
 }
 
-/// An object of the Prometheus operator, with as much of its type as the chart uses.
+/// An object of the Prometheus operator, of Sloth or of Pyrra, with as much of its type as the chart uses.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(dead_code, reason = "only read to see whether it can be")]
@@ -79,7 +85,15 @@ struct PodMonitor {
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "only read to see whether it can be")]
 struct PrometheusRule {
-    groups: Vec<Group>,
+    groups: Vec<RuleGroup>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only read to see whether it can be")]
+enum RuleGroup {
+    Alerts(Group),
+    Records(RecordGroup),
 }
 
 #[cfg(test)]
