@@ -3,7 +3,7 @@
 //! Every sequence that a cursor passes has exactly one [`Outcome`], so that *delivered + filtered + lost + absent* is what the
 //! cursors moved. Both sinks count here and nowhere else.
 
-use std::ops::AddAssign;
+use std::ops::{AddAssign, Sub};
 
 use eventcast_wire::event::{Event, Kind};
 
@@ -90,6 +90,35 @@ impl DeliveryLedger {
 
     fn add(&mut self, outcome: Outcome, sequences: u64) {
         self.counts[outcome as usize] += sequences;
+    }
+}
+
+/// What one stream was sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sent {
+    pub(crate) events: u64,
+    /// Bytes of the events, as `eventcast_bytes_out_total` counts them.
+    pub(crate) bytes: u64,
+}
+
+impl From<&DeliveryLedger> for Sent {
+    fn from(ledger: &DeliveryLedger) -> Self {
+        Self { events: ledger.count(Outcome::Delivered), bytes: ledger.bytes }
+    }
+}
+
+impl AddAssign for Sent {
+    fn add_assign(&mut self, other: Self) {
+        self.events += other.events;
+        self.bytes += other.bytes;
+    }
+}
+
+impl Sub for Sent {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        Self { events: self.events - other.events, bytes: self.bytes - other.bytes }
     }
 }
 

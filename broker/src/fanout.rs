@@ -9,16 +9,24 @@ mod settings;
 pub(crate) mod shard;
 mod subscriber;
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use bytes::Bytes;
 use eventcast_wire::{closing::CloseReason, frame};
 use tokio::time::Instant;
 
-use crate::{access::Renewal, sessions::Admission};
+use crate::{
+    access::Renewal,
+    access_log::{self, Line},
+    delivery::Sent,
+    sessions::Admission,
+};
 
 pub(crate) use settings::{HeartbeatStyle, StreamSettings, jittered_retry};
 pub(crate) use subscriber::{Step, Subscriber};
+
+/// The route of streams, as labels and logs have it.
+const STREAM_ROUTE: &str = "/channels/{namespace}/{channel}/events";
 
 /// A stream that is ready to be served by a sink.
 pub(crate) struct Subscription {
@@ -33,6 +41,16 @@ pub(crate) struct Subscription {
     pub(crate) settings: StreamSettings,
     /// Frames that precede the first event. The sink takes them.
     pub(crate) preamble: Bytes,
+    pub(crate) origin: Origin,
+}
+
+/// Where a stream came from, for the access log.
+pub(crate) struct Origin {
+    /// The address of the client, as its proxies report it.
+    pub(crate) client: IpAddr,
+    /// The version of HTTP.
+    pub(crate) protocol: &'static str,
+    pub(crate) began: Instant,
 }
 
 impl Subscription {
@@ -98,5 +116,28 @@ impl Subscription {
             return [self.subscriber.cursor_frame(), closing].concat().into();
         }
         closing
+    }
+}
+
+/// The end of the stream, for whatever reason.
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        if !access_log::is_on() {
+            return;
+        }
+        let (session, Sent { events, bytes }) = (self.admission.session(), self.subscriber.sent());
+        let info = session.info();
+        let line = Line {
+            client: self.origin.client,
+            protocol: self.origin.protocol,
+            method: "GET",
+            route: STREAM_ROUTE,
+            channel: Some(&info.channel),
+            subject: info.identity.as_ref().map(|identity| &*identity.subject),
+            duration: self.origin.began.elapsed(),
+        };
+        let reason = session.close_reason().unwrap_or(CloseReason::Client);
+        let cursor = self.subscriber.acknowledged_cursor().to_string();
+        line.stream_ended(&info.id.to_string(), reason.as_str(), events, bytes, &cursor);
     }
 }

@@ -22,6 +22,7 @@ pub(crate) mod problem;
 mod publish;
 mod query_answer;
 mod range;
+mod record;
 mod request_body;
 pub(crate) mod route;
 mod small_body;
@@ -34,7 +35,7 @@ mod webhook;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use eventcast_crds::config::{Access, Authority, valid_label};
+use eventcast_crds::config::{Authority, valid_label};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
 };
@@ -49,6 +50,7 @@ use crate::{
 };
 use channel_request::ChannelRequest;
 use problem::Problem;
+use record::Record;
 pub(crate) use request_body::RequestBody;
 
 /// The body of a response, before it is given to hyper or to a shard.
@@ -97,16 +99,14 @@ pub(crate) async fn handle(
     context: RequestContext,
     request: Request<RequestBody>,
 ) -> Response<Answer> {
-    let route = route::of(request.uri().path(), broker.config().page);
-    let method = request.method().clone();
     let origin = request.headers().get(header::ORIGIN).cloned();
-    let mut access = Access::default();
-    let mut response = match dispatch(&broker, &context, request, &mut access).await {
+    let mut record = Record::begin(&broker, &context, &request);
+    let mut response = match dispatch(&broker, &context, request, &mut record).await {
         Ok(response) => response,
         Err(problem) => problem.into_response(),
     };
-    cors::apply(&access, origin.as_ref(), &mut response);
-    broker.metrics.http_requests.answered(route, &method, response.status());
+    cors::apply(&record.access, origin.as_ref(), &mut response);
+    record.answered(&broker, &response);
     response
 }
 
@@ -114,12 +114,12 @@ async fn dispatch(
     broker: &Arc<Broker>,
     context: &RequestContext,
     request: Request<RequestBody>,
-    access: &mut Access,
+    record: &mut Record,
 ) -> Result<Response<Answer>, Problem> {
     if let Err(problem) = head::check(&request, broker.config().limits.head_bytes) {
         // With CORS headers, so that a page of an allowed origin can read the problem.
         if let Some(channel) = head::channel(broker, request.uri().path()) {
-            *access = channel.config().access.clone();
+            record.access = channel.config().access.clone();
         }
         return Err(problem);
     }
@@ -139,15 +139,16 @@ async fn dispatch(
         _ => return Err(no_route()),
     };
     let channel = find(broker, namespace, name)?;
-    *access = channel.config().access.clone();
+    record.access = channel.config().access.clone();
+    record.channel = Some(Arc::clone(channel.key()));
     if method == Method::OPTIONS {
-        let mut response = cors::options(access, request.headers());
+        let mut response = cors::options(&record.access, request.headers());
         if rest == ["events"] {
             webhook::grant(&channel.config(), request.headers(), &mut response);
         }
         return Ok(response);
     }
-    cors::reject_foreign(access, &request)?;
+    cors::reject_foreign(&record.access, &request)?;
     let (head, body) = request.into_parts();
     let wanted = authorize::Wanted::of(rest, &head);
     // Boxed, as the handlers are: a request then takes no more memory than the step that it is at.
@@ -159,6 +160,7 @@ async fn dispatch(
             return Ok(subscribe::refuse_for_now(broker, &channel, "unavailable"));
         }
     };
+    record.subject = grant.identity.as_ref().map(|identity| Arc::clone(&identity.subject));
     let request = ChannelRequest { broker, channel: &channel, context, grant, head };
     match (rest, &method) {
         (["events"], &Method::POST) => Box::pin(publish::handle(request, body)).await,

@@ -17,10 +17,12 @@
 //! - `tls`, `watch`: the certificate of the public listener, and TLS without sockets; files that change.
 //! - `sessions`, `access`, `delivery`: open streams, what they may read, and the ledger of what they received.
 //! - `broker`, `channel`: what a running broker holds; `client`, `budget`, `rate_limit`, `sockets`: its limits.
+//! - `access_log`: a line for each request and each end of a stream.
 //! - `reload`, `readiness`, `drain`, `admin`, `dev`: startup, configuration and shutdown of the process.
 //! - `commands`: the other commands of the program: API keys, and tokens for development.
 
 mod access;
+mod access_log;
 mod admin;
 mod broker;
 mod budget;
@@ -40,6 +42,7 @@ mod http;
 mod http2;
 mod identity;
 mod log;
+mod log_sampler;
 mod media_type;
 mod metrics;
 mod query;
@@ -55,8 +58,8 @@ mod watch;
 
 use std::sync::Arc;
 
-use eventcast_crds::config::BrokerConfig;
-use eventcast_runtime::{Chain, listener::listen, supervise::Supervisor};
+use eventcast_crds::config::{BrokerConfig, Log};
+use eventcast_runtime::{Chain, listener::listen, supervise::Supervisor, telemetry};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -142,6 +145,7 @@ pub async fn run(
     let metrics = Metrics::new()?;
     let ValidConfig { config, unknown, text } = first;
     report_unknown_keys(&metrics, &unknown);
+    apply_log(&config.log);
     http::route::begin_at_zero(&metrics.http_requests);
     let in_flight = config.limits.publishes_in_flight;
     let nats = Nats::connect(&config.nats, in_flight, &metrics, &supervisor).await?;
@@ -233,6 +237,7 @@ async fn reload_on_change(
                 for key in broker.config().needs_restart(&config) {
                     tracing::warn!(key, "the changed value needs a restart");
                 }
+                apply_log(&config.log);
                 broker.reconfigure(config);
                 tracing::info!("applied the new configuration");
             }
@@ -242,6 +247,14 @@ async fn reload_on_change(
                 tracing::error!(%error, "rejected the new configuration; keeping the last valid one");
             }
         }
+    }
+}
+
+/// Applies what the configuration says about logs. Its filter was checked when the configuration was read.
+fn apply_log(log: &Log) {
+    access_log::set_on(log.access);
+    if let Err(error) = telemetry::set_filter(log.level.as_deref()) {
+        tracing::error!(error, "cannot use log.level; keeping the last filter");
     }
 }
 

@@ -9,6 +9,7 @@ use eventcast_crds::config::{
     BrokerConfig,
     load::{Loaded, Override, load},
 };
+use eventcast_runtime::telemetry;
 use tokio::time::{MissedTickBehavior, interval};
 
 /// How often the file is read.
@@ -39,6 +40,13 @@ pub struct ValidConfig {
     pub text: String,
 }
 
+/// Every invalid value, one message each.
+fn problems(config: &BrokerConfig) -> Vec<String> {
+    let level = config.log.level.as_deref().map(telemetry::parse_filter);
+    let level = level.and_then(Result::err).map(|error| format!("log.level: {error}"));
+    config.problems().iter().map(ToString::to_string).chain(level).collect()
+}
+
 impl ConfigSource {
     /// Reads and validates the configuration.
     ///
@@ -57,7 +65,7 @@ impl ConfigSource {
             Err(InvalidConfig(lines)) => lines,
             Ok(Loaded { config, unknown }) => {
                 let unknown = unknown.iter().map(|k| format!("{k}: unknown key"));
-                unknown.chain(config.problems().iter().map(ToString::to_string)).collect()
+                unknown.chain(problems(&config)).collect()
             }
         }
     }
@@ -74,11 +82,11 @@ impl ConfigSource {
     fn parse(&self, text: String) -> Result<ValidConfig, InvalidConfig> {
         let loaded =
             load(&text, &self.overrides).map_err(|e| InvalidConfig(vec![e.to_string()]))?;
-        let problems = loaded.config.problems();
+        let problems = problems(&loaded.config);
         if problems.is_empty() {
             Ok(ValidConfig { config: loaded.config, unknown: loaded.unknown, text })
         } else {
-            Err(InvalidConfig(problems.iter().map(ToString::to_string).collect()))
+            Err(InvalidConfig(problems))
         }
     }
 

@@ -7,6 +7,7 @@ mod access;
 mod certificates;
 mod channel;
 pub mod load;
+mod log;
 mod nats_secret;
 mod origin;
 mod tls;
@@ -18,6 +19,7 @@ pub use access::{
 };
 pub use certificates::CertificateRule;
 pub use channel::{ChannelConfig, Delivery, Publishing, Retention, Storage, valid_label};
+pub use log::Log;
 pub use origin::{Authority, Origin, OriginPattern};
 pub use tls::{Alpn, Tls, TlsVersion};
 pub use validate::ConfigProblem;
@@ -32,8 +34,8 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The broker's configuration file. A running broker reloads `limits`, `shutdown`, `query` and `channels` when the file changes, except for
-/// amounts that are reserved at the start. All other changes need a restart.
+/// The broker's configuration file. A running broker reloads `log`, `limits`, `shutdown`, `query` and `channels` when the file changes, except
+/// for amounts that are reserved at the start. All other changes need a restart.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct BrokerConfig {
@@ -44,6 +46,9 @@ pub struct BrokerConfig {
     pub tls: Option<Tls>,
     /// Address of the admin listener: `/livez`, `/readyz`, `/metrics`, `/state`.
     pub admin: SocketAddr,
+    /// Logs.
+    #[serde(skip_serializing_if = "Log::is_default")]
+    pub log: Log,
     /// Serves a demo page at `/`, and the list of channels at `/channels`.
     pub page: bool,
     /// Connection to NATS.
@@ -68,6 +73,7 @@ impl Default for BrokerConfig {
             listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8080)),
             tls: None,
             admin: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 9090)),
+            log: Log::default(),
             page: false,
             nats: Nats::default(),
             fanout: Fanout::default(),
@@ -321,6 +327,7 @@ impl BrokerConfig {
             listen,
             tls,
             admin,
+            log: _,
             page,
             nats,
             fanout,

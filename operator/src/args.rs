@@ -143,6 +143,9 @@ pub struct RunArgs {
     /// Address of the admin port: /livez, /readyz and /metrics. `[::]` accepts IPv4 as well.
     #[arg(long, env = "EVENTCAST_ADMIN", default_value = "[::]:9090")]
     pub admin: SocketAddr,
+    /// File with the log filter. It is read again when it changes, and applies instead of --log unless it is empty.
+    #[arg(long, env = "EVENTCAST_LOG_LEVEL_FILE")]
+    pub log_level_file: Option<PathBuf>,
     /// Name of this replica in the Lease and in Events. By default POD_NAME, or host name and process id.
     #[arg(long, env = "EVENTCAST_IDENTITY")]
     identity: Option<String>,

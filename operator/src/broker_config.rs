@@ -120,6 +120,7 @@ pub fn broker_config(
     let budget = resources::memory_budget(&spec.brokers, pod_template).unwrap_or_default();
     BrokerConfig {
         page: spec.exposure.page,
+        log: settings.brokers.log.log(),
         tls: spec.exposure.tls.as_ref().map(tls),
         nats: Nats { create_streams: false, ..settings.nats.mounted_at(Path::new(NATS_FOLDER)) },
         memory: budget.memory,

@@ -5,7 +5,7 @@ mod parse;
 
 use std::collections::BTreeMap;
 
-use eventcast_crds::config::{Limits, Overload, Query};
+use eventcast_crds::config::{Limits, Log, Overload, Query};
 use k8s_openapi::api::{
     core::v1::PodTemplateSpec,
     networking::v1::{NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer},
@@ -49,6 +49,16 @@ pub struct LogDefaults {
     pub level: Option<String>,
     /// Format of the lines.
     pub format: LogFormat,
+    /// Whether there is an access log.
+    pub access: bool,
+}
+
+impl LogDefaults {
+    /// What a running broker takes over, unlike the format.
+    #[must_use]
+    pub fn log(&self) -> Log {
+        Log { level: self.level.clone(), access: self.access }
+    }
 }
 
 /// Format of log lines.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use eventcast_runtime::{Chain, listener::listen, supervise::Supervisor};
+use eventcast_runtime::{Chain, listener::listen, log_level_file, supervise::Supervisor};
 use kube::Client;
 use tokio::time::sleep;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -56,6 +56,11 @@ pub async fn run(
     let admin = admin::serve(listener, Arc::clone(&metrics), readiness.clone());
     let admin = returned.clone().run_until_cancelled_owned(admin);
     supervisor.spawn("admin listener", &returned, admin);
+    if let Some(file) = args.log_level_file.clone() {
+        let follow = async move { log_level_file::follow(&file).await };
+        let follow = returned.clone().run_until_cancelled_owned(follow);
+        supervisor.spawn("log level", &returned, follow);
+    }
     let stop_on_failure = {
         let (supervisor, stop, readiness) = (supervisor.clone(), stop.clone(), readiness.clone());
         async move {
@@ -189,7 +194,7 @@ async fn wait_for_permissions(
                 format!("cannot check permissions with the API server: {}", Chain(&error))
             }
         };
-        tracing::error!(problem, "not ready");
+        tracing::error!(reason = problem, "not ready");
         readiness.set(Some(problem));
         sleep(PERMISSION_CHECK_INTERVAL).await;
     }

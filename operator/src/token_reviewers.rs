@@ -67,7 +67,11 @@ pub async fn run(
                 }
                 Err(error) => {
                     let cause = Chain(&error).to_string();
-                    tracing::warn!(binding, cause, "cannot let brokers review tokens; retrying");
+                    tracing::warn!(
+                        binding,
+                        error = cause,
+                        "cannot let brokers review tokens; retrying"
+                    );
                     let failure = format!(
                         "the operator cannot let brokers review tokens, because it cannot write {KIND} {binding} ({cause}): upgrade the chart, or \
                          create the object again with helm upgrade"

@@ -122,6 +122,22 @@ impl Broker {
         Ok(broker)
     }
 
+    /// As [`start`](Self::start), with logs in JSON.
+    ///
+    /// # Errors
+    /// When it is not ready in time.
+    pub async fn start_with_json_log(
+        nats: &str,
+        change: impl FnOnce(&mut BrokerConfig),
+    ) -> Result<Self> {
+        let mut broker = Self::prepare(nats, change)?;
+        broker.variables.push("EVENTCAST_LOG_FORMAT=json".into());
+        broker.write()?;
+        broker.run().await?;
+        broker.ready(START_TIMEOUT).await?;
+        Ok(broker)
+    }
+
     /// A broker that was not started yet.
     fn prepare(nats: &str, change: impl FnOnce(&mut BrokerConfig)) -> Result<Self> {
         let folder = process::folder("eventcast-broker-")?;

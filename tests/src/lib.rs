@@ -23,6 +23,7 @@ pub mod issuer;
 pub mod kube;
 pub mod ledger;
 pub mod link;
+pub mod logs;
 pub mod metrics;
 pub mod namespace;
 pub mod nats;

@@ -269,7 +269,7 @@ async fn keep_running(
             let Some(pause) = restarts.after_failure(Instant::now()) else {
                 return Err(ExitsRepeatedly { why, log });
             };
-            tracing::warn!(why, log, "nats-server exited; restarting it");
+            tracing::warn!(reason = why, log, "nats-server exited; restarting it");
             if timeout(pause, stop.cancelled()).await.is_ok() {
                 return Ok(());
             }

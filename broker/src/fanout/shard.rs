@@ -174,7 +174,7 @@ fn run_with_restarts(
             return Err(TooManyFailures(why));
         };
         tracing::error!(
-            why,
+            reason = why,
             ?delay,
             "shard failed; its subscribers reconnect, and it restarts after the delay"
         );

@@ -14,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use eventcast_wire::{
-    cursor::{Check, Epoch},
+    cursor::{Check, Cursor, Epoch},
     event::Event,
     filter::Filter,
     frame,
@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use super::batch::{Batch, Taken};
 use crate::{
-    delivery::DeliveryLedger,
+    delivery::{DeliveryLedger, Sent},
     log::{Incarnation, Log, Page, PageError, Position, TailRead, age_seconds},
     metrics::{ChannelMetrics, Counted},
 };
@@ -55,6 +55,8 @@ pub(crate) struct Subscriber {
     epoch: Epoch,
     /// The position that the client resumes from: of the last event or cursor that was sent to it.
     acknowledged: Position,
+    /// What was written to the client.
+    sent: Sent,
     /// A page that was requested, and [`Log::drops`] at that time.
     load: Option<(Load, u64)>,
     /// Counts it among those catching up while it is not at the head.
@@ -71,7 +73,17 @@ impl Subscriber {
     ) -> Self {
         let epoch = incarnation.epoch;
         let behind = Some(Counted::new(&metrics.catching_up));
-        Self { log, metrics, filter, position, epoch, acknowledged: position, load: None, behind }
+        Self {
+            log,
+            metrics,
+            filter,
+            position,
+            epoch,
+            acknowledged: position,
+            sent: Sent::default(),
+            load: None,
+            behind,
+        }
     }
 
     pub(crate) fn log(&self) -> &Arc<Log> {
@@ -93,6 +105,21 @@ impl Subscriber {
     /// Whether it waits for a page.
     pub(crate) fn is_loading(&self) -> bool {
         self.load.is_some()
+    }
+
+    /// What was written to the client.
+    pub(crate) fn sent(&self) -> Sent {
+        self.sent
+    }
+
+    /// A channel's fan-out has written for this subscriber.
+    pub(crate) fn add_sent(&mut self, sent: Sent) {
+        self.sent += sent;
+    }
+
+    /// The cursor that the client resumes from.
+    pub(crate) fn acknowledged_cursor(&self) -> Cursor {
+        self.acknowledged.cursor(self.epoch)
     }
 
     /// Sets the position after a channel's fan-out has delivered for this subscriber.
@@ -253,6 +280,7 @@ impl Subscriber {
     fn advance(&mut self, batch: &Batch, range: Range<usize>, taken: Taken) -> Option<usize> {
         let account = batch.account(&self.position, range, &self.filter, taken);
         self.metrics.record(&account.ledger);
+        self.sent += Sent::from(&account.ledger);
         let events = batch.events();
         // The first event of a batch has waited longest. A replayed event is not late.
         if let Some(first) = account.first_sent.filter(|_| self.behind.is_none())

@@ -85,7 +85,7 @@ pub(super) async fn grant(
         Ok(grant) => grant,
         Err(Denied::Unavailable(what)) if wanted.stream => {
             channel.metrics().access(credential.form(), "unavailable");
-            tracing::debug!(what, "a credential cannot be checked now");
+            tracing::debug!(reason = what, "a credential cannot be checked now");
             return Err(Refused::Unavailable);
         }
         Err(denied) => {

@@ -1,6 +1,6 @@
 //! A request for a channel, as its handlers see it.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use eventcast_crds::config::{Action, Quota};
 use eventcast_wire::{filter::Filter, grants::NotGranted};
@@ -15,7 +15,7 @@ use crate::{
     access::{Grant, Way},
     broker::Broker,
     channel::Channel,
-    client::Client,
+    client::{Client, client_address},
     identity::Identity,
     request::RequestContext,
 };
@@ -64,7 +64,12 @@ impl ChannelRequest<'_> {
 
     /// The client that limits are counted for.
     pub(super) fn client(&self) -> Client {
+        Client::of(self.client_address())
+    }
+
+    /// The address of the client, as its proxies report it.
+    pub(super) fn client_address(&self) -> IpAddr {
         let trusted = &self.broker.config().limits.trusted_proxies;
-        Client::of_request(self.context.peer, &self.head.headers, trusted)
+        client_address(self.context.peer, &self.head.headers, trusted)
     }
 }

@@ -2,13 +2,13 @@
 
 mod errors;
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{Answer, full};
+use super::{Answer, full, record::Reason};
 
 /// An error response. Its `detail` says what the client should do.
 #[derive(Clone, Debug, PartialEq)]
@@ -126,12 +126,18 @@ impl Problem {
         self.status
     }
 
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
     pub(crate) fn into_response(self) -> Response<Answer> {
         self.into_text().map(full)
     }
 
     /// The response with its body as text, for connections that hyper does not serve.
     pub(crate) fn into_text(self) -> Response<String> {
+        let check = self.more.get("check").and_then(Value::as_str).map(ToOwned::to_owned);
+        let reason = Reason(check.map_or(Cow::Borrowed(self.name), Cow::Owned));
         let mut body = self.more;
         body.insert("type".into(), format!("urn:eventcast:problem:{}", self.name).into());
         body.insert("title".into(), self.title.into());
@@ -139,6 +145,7 @@ impl Problem {
         body.insert("detail".into(), self.detail.into());
         let mut response = Response::new(Value::Object(body).to_string() + "\n");
         *response.status_mut() = self.status;
+        response.extensions_mut().insert(reason);
         let headers = response.headers_mut();
         let set = HeaderValue::from_static;
         headers.insert(header::CONTENT_TYPE, set("application/problem+json"));

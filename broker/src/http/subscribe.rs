@@ -13,6 +13,7 @@ use super::{
     empty, full,
     params::{Params, known},
     problem::Problem,
+    record::{Reason, protocol},
     set,
 };
 use crate::{
@@ -20,7 +21,7 @@ use crate::{
     channel::Channel,
     clock::{now_millis, now_nanos},
     cluster::{Exceeded, StreamPermit},
-    fanout::{HeartbeatStyle, StreamSettings, Subscriber, Subscription, jittered_retry},
+    fanout::{HeartbeatStyle, Origin, StreamSettings, Subscriber, Subscription, jittered_retry},
     identity::RandomId,
     log::{Resolved, Start, Unavailable},
     sessions::{AdmissionRequest, SessionInfo},
@@ -90,6 +91,11 @@ pub(super) async fn handle(request: ChannelRequest<'_>) -> Result<Response<Answe
         noticed: None,
         settings,
         preamble: [opening, start_frame].concat().into(),
+        origin: Origin {
+            client: request.client_address(),
+            protocol: protocol(request.head.version),
+            began: Instant::now(),
+        },
     };
     let mut response = stream_head(Response::new(Answer::Stream(Box::new(subscription))));
     if let Some(gap) = gap {
@@ -201,7 +207,9 @@ fn refuse_after(overload: Overload, reason: &'static str, retry: u64) -> Respons
     match overload {
         Overload::Retry => {
             let frames = [frame::opening(retry), frame::closing(reason, retry)].concat();
-            stream_head(Response::new(full(frames)))
+            let mut response = stream_head(Response::new(full(frames)));
+            response.extensions_mut().insert(Reason(reason.into()));
+            response
         }
         Overload::Status => {
             let detail =

@@ -201,7 +201,7 @@ impl Nats {
             if let Some(problem) = exceeds_payload(channel, self.max_payload()) {
                 tracing::warn!(
                     channel = channel.key(),
-                    problem,
+                    reason = problem,
                     "NATS does not accept the largest events of the channel"
                 );
             }

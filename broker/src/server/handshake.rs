@@ -102,7 +102,7 @@ async fn client(socket: &mut TcpStream, broker: &Broker, peer: IpAddr) -> Option
 /// Refuses a connection without a valid PROXY header where one is required.
 fn refuse<T>(broker: &Broker, peer: IpAddr, why: &str) -> Option<T> {
     broker.metrics.connections_refused("proxy-protocol");
-    tracing::debug!(%peer, why, "closing a connection: limits.proxyProtocol is required");
+    tracing::debug!(client = %peer, reason = why, "closing a connection: limits.proxyProtocol is required");
     None
 }
 

@@ -92,8 +92,12 @@ pub(super) async fn serve(served: ServedConnection, broker: Arc<Broker>, drain: 
     let connection = Arc::clone(guard.connection());
     let progress = Progress::new();
     let metrics = Arc::clone(&broker.metrics);
-    let observer =
-        Http1Observer::new(Arc::clone(&connection), Arc::clone(&progress), Arc::clone(&metrics));
+    let observer = Http1Observer::new(
+        Arc::clone(&connection),
+        Arc::clone(&progress),
+        Arc::clone(&metrics),
+        peer,
+    );
     let idle = Duration::from_secs(broker.config().limits.idle_seconds);
     let mut deadline = Deadline::new(Arc::clone(&connection), idle, first_head_by);
     let mut builder = http1::Builder::new();
@@ -136,11 +140,11 @@ pub(super) async fn serve(served: ServedConnection, broker: Arc<Broker>, drain: 
             // Half a head, or an answer that is not read, keeps hyper from ending the connection.
             if connection.is_evicted() && connection.waits_for_client() {
                 let begun = connection.phase() == Phase::Head;
-                let last = if begun { refusal::of_connection(&metrics) } else { Bytes::new() };
+                let last = if begun { refusal::of_connection(&metrics, peer) } else { Bytes::new() };
                 return Poll::Ready(End::Evicted(last));
             }
             deadline.poll(cx).map(|()| match connection.phase() {
-                Phase::Head => End::Close(refusal::of_slow_head(&metrics)),
+                Phase::Head => End::Close(refusal::of_slow_head(&metrics, peer)),
                 _ => End::Close(Bytes::new()),
             })
         })
@@ -164,7 +168,7 @@ pub(super) async fn serve(served: ServedConnection, broker: Arc<Broker>, drain: 
                     }
                     return;
                 }
-                tracing::debug!(%peer, error = %Chain(&error), "connection ended with an error");
+                tracing::debug!(client = %peer, error = %Chain(&error), "connection ended with an error");
                 if error.is_parse() {
                     linger::close(transport, &[], LINGER).await;
                 }

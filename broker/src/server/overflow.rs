@@ -47,7 +47,7 @@ impl Overflow {
             // The buffer of a new socket has room for this. If the client has sent a request already, the response may be lost
             // with the connection. Not tokio's write, which first waits until the socket is reported writable.
             let last = match endpoint {
-                Endpoint::Plain => refusal::of_connection(&broker.metrics),
+                Endpoint::Plain => refusal::of_connection(&broker.metrics, peer),
                 // An answer would take a handshake, which is what there is no room for.
                 Endpoint::Tls(_) => tls::ALERT.into(),
             };
@@ -70,7 +70,7 @@ impl Overflow {
                 Endpoint::Tls(_) => tls::ALERT.into(),
                 Endpoint::Plain => match timeout(FIRST_BYTES_TIMEOUT, is_http2(&socket)).await {
                     Ok(Ok(true)) => refusal::GO_AWAY.into(),
-                    _ => refusal::of_connection(&broker.metrics),
+                    _ => refusal::of_connection(&broker.metrics, peer),
                 },
             };
             linger::close(socket, &last, LINGER).await;

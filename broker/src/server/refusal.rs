@@ -1,19 +1,19 @@
 //! Responses that no handler writes: for heads that hyper cannot parse, for heads that arrive too slowly, for connections beyond the
 //! limit.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use bytes::Bytes;
 use http::StatusCode;
 
-use crate::{http::problem::Problem, metrics::Metrics};
+use crate::{access_log, http::problem::Problem, metrics::Metrics};
 
 /// SETTINGS, and GOAWAY with NO_ERROR and no stream: the client may repeat every request on another connection
 /// (RFC 9113, sections 3.4 and 6.8).
 pub(super) const GO_AWAY: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\0";
 
 /// The response to a head that hyper refuses with `status`.
-pub(super) fn of_head(metrics: &Metrics, status: u16) -> Bytes {
+pub(super) fn of_head(metrics: &Metrics, client: IpAddr, status: u16) -> Bytes {
     let problem = match status {
         414 => Problem::new(
             StatusCode::URI_TOO_LONG,
@@ -34,39 +34,43 @@ pub(super) fn of_head(metrics: &Metrics, status: u16) -> Bytes {
             "The head of the request is not HTTP/1.1 (RFC 9112).",
         ),
     };
-    bytes(metrics, problem)
+    bytes(metrics, client, problem)
 }
 
 /// The response to a head that is not complete in time.
-pub(super) fn of_slow_head(metrics: &Metrics) -> Bytes {
+pub(super) fn of_slow_head(metrics: &Metrics, client: IpAddr) -> Bytes {
     let detail = "The head of the request did not arrive in time: send it within 10 seconds.";
     let status = StatusCode::REQUEST_TIMEOUT;
-    bytes(metrics, Problem::new(status, "head-timeout", "Request timeout", detail))
+    bytes(metrics, client, Problem::new(status, "head-timeout", "Request timeout", detail))
 }
 
 /// The response to plain HTTP on a listener for TLS.
-pub(super) fn of_plaintext(metrics: &Metrics) -> Bytes {
+pub(super) fn of_plaintext(metrics: &Metrics, client: IpAddr) -> Bytes {
     let detail =
         "This port serves HTTPS, and the request came without TLS: use https:// in the URL.";
     let status = StatusCode::BAD_REQUEST;
-    bytes(metrics, Problem::new(status, "https-required", "HTTPS required", detail))
+    bytes(metrics, client, Problem::new(status, "https-required", "HTTPS required", detail))
 }
 
 /// The response to a connection beyond the limit.
-pub(super) fn of_connection(metrics: &Metrics) -> Bytes {
+pub(super) fn of_connection(metrics: &Metrics, client: IpAddr) -> Bytes {
     let detail = "The broker has no connection left (limits.connections). Retry after Retry-After.";
     let wait = Duration::from_secs(fastrand::u64(2..=5));
     let status = StatusCode::SERVICE_UNAVAILABLE;
     bytes(
         metrics,
+        client,
         Problem::new(status, "too-many-connections", "Temporarily unavailable", detail)
             .retry_after(wait),
     )
 }
 
 /// Counts the refusal, and makes an HTTP/1.1 response of it that ends its connection.
-fn bytes(metrics: &Metrics, problem: Problem) -> Bytes {
+fn bytes(metrics: &Metrics, client: IpAddr, problem: Problem) -> Bytes {
     metrics.http_requests.refused(problem.status());
+    if access_log::is_on() {
+        access_log::refused_unread(client, problem.status().as_u16(), problem.name());
+    }
     let (head, body) = problem.close().into_text().into_parts();
     let mut out = format!("HTTP/1.1 {}\r\n", head.status).into_bytes();
     for (name, value) in &head.headers {

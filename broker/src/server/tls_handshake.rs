@@ -102,7 +102,7 @@ async fn begin(
         return Err(Refused::Ended);
     }
     if first[0].is_ascii_uppercase() {
-        linger::close(socket, &refusal::of_plaintext(&broker.metrics), LINGER).await;
+        linger::close(socket, &refusal::of_plaintext(&broker.metrics, client), LINGER).await;
         return Err(Refused::Plaintext);
     }
     let _slot = broker.handshakes.take(Client::of(client), 1).await;

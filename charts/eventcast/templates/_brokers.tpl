@@ -1,7 +1,7 @@
 {{/* The file of --broker-defaults: what the brokers of all channels have in common. */}}
 {{- define "eventcast.brokerDefaults" -}}
 {{- $brokers := .Values.brokers -}}
-{{- $file := dict "log" (dict "format" $brokers.log.format) "metrics" $brokers.metrics -}}
+{{- $file := dict "log" (dict "format" $brokers.log.format "access" $brokers.log.access) "metrics" $brokers.metrics -}}
 {{- with $brokers.log.level }}{{ $_ := set $file.log "level" . }}{{ end -}}
 {{- range $key := list "labels" "annotations" "inheritLabels" "inheritAnnotations" "podTemplate" "limits" "query" -}}
 {{- with index $brokers $key }}{{ $_ := set $file $key . }}{{ end -}}

@@ -25,7 +25,7 @@
   "LEADER_ELECTION" $v.leaderElection
   "CONCURRENCY" $v.concurrency
   "RESYNC_SECONDS" $v.resyncSeconds
-  "LOG" $v.log.level
+  "LOG_LEVEL_FILE" "/etc/eventcast/log/level"
   "LOG_FORMAT" $v.log.format -}}
 {{- range $kind, $key := include "eventcast.nats.keys" . | fromYaml -}}
 {{- $_ := set $env (printf "NATS_%s_FILE" (upper $kind)) (printf "/etc/eventcast/nats/%s" $key) -}}
@@ -47,9 +47,12 @@
 {{- end }}
 {{- end }}
 
-{{/* Volume mounts: settings of all brokers, and the NATS credentials if there are any. */}}
+{{/* Volume mounts: the log level, settings of all brokers, and the NATS credentials if there are any. */}}
 {{- define "eventcast.operator.mounts" -}}
 volumeMounts:
+  - name: log
+    mountPath: /etc/eventcast/log
+    readOnly: true
   - name: brokers
     mountPath: /etc/eventcast/brokers
     readOnly: true
@@ -65,6 +68,10 @@ volumeMounts:
 
 {{- define "eventcast.operator.volumes" -}}
 volumes:
+  - name: log
+    configMap:
+      name: {{ include "eventcast.fullname" . }}-log
+      optional: true
   - name: brokers
     configMap:
       name: {{ include "eventcast.fullname" . }}-broker-defaults

@@ -1,7 +1,7 @@
 //! Run-time support that both Eventcast programs share.
 //!
 //! - [`program`]: the main function, from arguments to exit code.
-//! - [`telemetry`], [`signals`], [`supervise`], [`restarts`]: logs, shutdown signals, critical tasks, restart backoff.
+//! - [`telemetry`], [`log_level_file`], [`signals`], [`supervise`], [`restarts`]: logs, shutdown signals, critical tasks, restart backoff.
 //! - [`admin`], [`listener`]: the HTTP server for probes and metrics; listening sockets, errors of `accept`.
 //! - [`process_metrics`]: the metrics that every process has: its build, files, memory and processor time.
 //! - [`nats`]: connection options from the configuration, and the oldest supported server.
@@ -10,6 +10,7 @@ pub mod admin;
 mod error_chain;
 pub mod fault;
 pub mod listener;
+pub mod log_level_file;
 pub mod nats;
 pub mod process_metrics;
 pub mod program;

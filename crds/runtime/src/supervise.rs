@@ -137,7 +137,7 @@ impl Supervisor {
     /// Notes a failure. Only the first one is kept.
     pub fn fail(&self, task: impl Into<Cow<'static, str>>, why: impl Display) {
         let failure = TaskFailed { task: task.into(), why: why.to_string() };
-        tracing::error!(task = %failure.task, why = failure.why, "a critical task failed; shutting down");
+        tracing::error!(task = %failure.task, reason = failure.why, "a critical task failed; shutting down");
         // Later failures are most likely consequences of the first.
         drop(self.0.first.set(failure));
         self.0.failed.cancel();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use eventcast_crds::config::{BrokerConfig, ChannelConfig, load::display_path};
+use eventcast_runtime::telemetry;
 use serde_json::Value;
 
 use super::BrokerDefaults;
@@ -69,9 +70,8 @@ impl BrokerDefaults {
                     .push(format!("podMonitor.{name}: {text} is no duration such as 15s or 1m"));
             }
         }
-        if self.log.level.as_deref() == Some("") {
-            problems
-                .push("log.level: is empty: write a level such as info, or leave it out".into());
+        if let Some(Err(error)) = self.log.level.as_deref().map(telemetry::parse_filter) {
+            problems.push(format!("log.level: {error}"));
         }
         // As a broker will judge them.
         let config = BrokerConfig {
@@ -210,7 +210,8 @@ networkPolicy:
             ("podMonitor: {scrapeTimeout: '5'}", "podMonitor.scrapeTimeout: 5 is no duration"),
             ("limits: {connections: 1}", "limits.connections: "),
             ("limits: {connections: -1}", "limits.connections: invalid value"),
-            ("log: {level: ''}", "log.level: is empty"),
+            ("log: {level: ''}", "log.level: it is empty"),
+            ("log: {level: inof}", "log.level: inof is not a level"),
             ("[]", "the file must have settings"),
             ("a: [", ""),
         ] {

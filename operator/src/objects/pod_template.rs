@@ -148,14 +148,8 @@ fn container(channel: &Channel, inputs: Inputs<'_>, mounts: Vec<VolumeMount>) ->
 }
 
 fn environment(log: &LogDefaults) -> Vec<EnvVar> {
-    let format = ("EVENTCAST_LOG_FORMAT", log.format.as_str());
-    let level = log.level.as_deref().map(|level| ("EVENTCAST_LOG", level));
-    let variable = |(name, value): (&str, &str)| EnvVar {
-        name: name.into(),
-        value: Some(value.into()),
-        ..EnvVar::default()
-    };
-    level.into_iter().chain([format]).map(variable).collect()
+    let (name, format) = ("EVENTCAST_LOG_FORMAT".into(), log.format.as_str().into());
+    vec![EnvVar { name, value: Some(format), ..EnvVar::default() }]
 }
 
 fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {

@@ -78,7 +78,7 @@ annotations: {example.com/owner: platform}
 inheritLabels: [cost.example.com/*]
 inheritAnnotations: ['*']
 podTemplate: {spec: {containers: [{name: broker, env: [{name: TZ, value: UTC}]}]}}
-log: {level: debug, format: text}
+log: {level: debug, format: text, access: true}
 limits: {connections: 20000, overload: status}
 query: {concurrent: 4}
 podMonitor: {labels: {release: prometheus}, interval: 30s, scrapeTimeout: 10s, metricRelabelings: [{action: labeldrop, regex: pod}]}

@@ -5,8 +5,9 @@ use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result};
 use eventcast_tests::{
+    eventually,
     fault::{FaultFile, break_listener},
-    init_tracing,
+    init_tracing, logs,
     namespace::TestNamespace,
     process::{self, Process},
 };
@@ -50,6 +51,38 @@ async fn the_death_of_any_critical_task_ends_the_operator() -> Result<()> {
         last_word(&ns.operator.log(), task)?;
     }
     Ok(())
+}
+
+#[tokio::test]
+async fn the_level_is_read_from_a_file_while_the_operator_runs_and_lines_are_flat() -> Result<()> {
+    init_tracing();
+    let mut ns = TestNamespace::start().await?;
+    let folder = process::folder("eventcast-log-")?;
+    let file = folder.path().join("level");
+    ns.operator.set_env("EVENTCAST_LOG_FORMAT", "json");
+    ns.operator.set_env("EVENTCAST_LOG_LEVEL_FILE", &file.to_string_lossy());
+    ns.operator.relaunch()?; // without the file
+    ns.operator.leads(WAIT_TIMEOUT).await?;
+    ns.apply("orders", json!({})).await?;
+    ns.condition("orders", "Accepted", "True", "Accepted").await?;
+    let logged = |text: &str| ns.operator.log().contains(text);
+    let debug = "\"level\":\"DEBUG\"";
+    assert!(!logged(debug), "at the start");
+    for (level, text) in [
+        ("info,eventcast_operator=debug", "applied the log filter of the file"),
+        ("inof", "inof is not a level"),
+    ] {
+        fs::write(&file, level)?;
+        eventually(level, WAIT_TIMEOUT, || async { logged(text).then_some(()) }).await?;
+    }
+    ns.apply("payments", json!({})).await?;
+    eventually("a line at debug level", WAIT_TIMEOUT, || async { logged(debug).then_some(()) })
+        .await?;
+    let log = ns.operator.log();
+    let of_this_life: Vec<_> = log.split_inclusive('\n').filter(|l| l.starts_with('{')).collect();
+    let lines = logs::lines(&of_this_life.concat())?;
+    assert!(lines.iter().any(|line| line["message"] == "leading"), "{log}");
+    logs::check(&lines)
 }
 
 #[tokio::test]

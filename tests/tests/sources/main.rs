@@ -2,4 +2,5 @@
 
 mod files;
 mod imports;
+mod log_keys;
 mod scan;

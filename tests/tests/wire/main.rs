@@ -34,6 +34,7 @@ mod limits_heads;
 mod limits_memory;
 mod limits_sockets;
 mod listeners;
+mod logs;
 mod memory;
 mod metrics;
 mod metrics_requests;

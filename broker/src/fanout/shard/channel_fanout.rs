@@ -23,6 +23,7 @@ use super::{
     unfiltered::UnfilteredMembers,
 };
 use crate::{
+    delivery::Sent,
     fanout::batch::{Batch, MAX_SLICES},
     log::{Log, MAX_EVENTS_PER_READ, Position, TailRead},
     metrics::ChannelMetrics,
@@ -53,6 +54,8 @@ pub(super) struct ChannelFanout {
     /// The last event that was sent to every unfiltered member, and when, in milliseconds of the shard.
     last_sent: Option<Position>,
     last_write: u64,
+    /// What every unfiltered member was sent by all passes, the present one included.
+    sent_to_all: Sent,
     metrics: Arc<ChannelMetrics>,
     log_advanced: Arc<AtomicWaker>,
     /// Our registration with the tail.
@@ -99,6 +102,7 @@ impl ChannelFanout {
             pass: None,
             last_sent: None,
             last_write: 0,
+            sent_to_all: Sent::default(),
             log_advanced,
             listener,
             waker,
@@ -134,6 +138,10 @@ impl ChannelFanout {
         if connection.is_unfiltered() {
             let last_sent = pass.map_or(self.last_sent, |pass| pass.last_sent);
             connection.subscriber().raise_acknowledged(last_sent);
+            let pending = pass.map(|pass| Sent::from(&pass.everything)).unwrap_or_default();
+            let sent = self.sent_to_all - pending;
+            let new = sent - std::mem::replace(&mut connection.settled, sent);
+            connection.subscriber().add_sent(new);
         }
         connection.last_write = self.last_write(key, connection);
         connection.subscriber().resume_at(cursor);
@@ -152,6 +160,7 @@ impl ChannelFanout {
             self.index.insert(key, filter);
         }
         connection.caught_up = true;
+        connection.settled = self.sent_to_all;
         connection.subscription.admission.session().reached_head();
     }
 
@@ -236,6 +245,7 @@ impl ChannelFanout {
         if last.is_some() {
             (self.last_sent, self.last_write) = (last, now_ms);
         }
+        self.sent_to_all += Sent::from(&pass.everything);
         self.pass = Some(pass);
     }
 
@@ -280,6 +290,7 @@ impl ChannelFanout {
                 if outcome == WriteOutcome::Complete {
                     connection.last_write = now_ms;
                     connection.subscriber().set_acknowledged(pass.start.at(last));
+                    connection.subscriber().add_sent(Sent::from(&selection.ledger));
                 }
                 (outcome, selection.ledger, selection.first)
             };
@@ -292,12 +303,18 @@ impl ChannelFanout {
                 WriteOutcome::Partial(written) => {
                     if unfiltered {
                         connection.subscriber().raise_acknowledged(pass.last_sent);
+                        let before = self.sent_to_all - Sent::from(&pass.everything);
+                        let new = before - connection.settled;
+                        connection.subscriber().add_sent(new);
                     }
                     connection.subscriber().resume_at(pass.start);
                     connection.keep_rest(&pass.batch, written);
                     unwritable.push(Unwritable { key, disconnected: false });
                 }
                 WriteOutcome::Disconnected => {
+                    if unfiltered {
+                        connection.settled += Sent::from(&pass.everything); // it was not written
+                    }
                     unwritable.push(Unwritable { key, disconnected: true });
                 }
             }

@@ -9,7 +9,10 @@ use eventcast_wire::{
 };
 
 use super::{inbox::LoadGuard, socket::WriteOutcome, transport::Transport};
-use crate::fanout::{Subscriber, Subscription, batch::Batch};
+use crate::{
+    delivery::Sent,
+    fanout::{Subscriber, Subscription, batch::Batch},
+};
 
 /// What a write to a socket costs, if one that HTTP/2 collects for a later write costs 1.
 pub(super) const SOCKET_WRITE_COST: u32 = 16;
@@ -33,6 +36,8 @@ pub(super) struct ShardConnection {
     pub(super) stall_armed: bool,
     /// The stream ends once `unwritten` is written.
     pub(super) closing: bool,
+    /// What all unfiltered members of its channel had been sent when this one became a member, or was last settled.
+    pub(super) settled: Sent,
     /// Events of the present pass that are still to be written to it, one bit each; only with a filter.
     pub(super) pending_events: u64,
     /// When it was last written to outside of the passes for all, in milliseconds of the shard.
@@ -75,6 +80,7 @@ impl ShardConnection {
             blocked_since: None,
             stall_armed: false,
             closing: false,
+            settled: Sent::default(),
             pending_events: 0,
             last_write: now,
             _load: load,

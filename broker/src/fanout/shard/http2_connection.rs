@@ -281,8 +281,8 @@ impl Http2Connection {
         if !self.is_closing
             && let Err(error) = self.protocol.receive(bytes)
         {
-            let peer = self.guard.connection().peer();
-            tracing::debug!(%peer, %error, "closing a connection");
+            let client = self.guard.connection().peer();
+            tracing::debug!(%client, %error, "closing a connection");
             self.close();
         }
         self.report_head();

@@ -70,7 +70,7 @@ impl Reader<'_> {
             message::event(&stored, &log.settings, self.incarnation.epoch, Some(Instant::now()));
         if let Some(why) = bad {
             log.metrics.skipped(why);
-            tracing::warn!(channel = log.settings.channel, sequence, subject = ?stored.subject, %why, "skipped an invalid message");
+            tracing::warn!(channel = log.settings.channel, sequence, nats_subject = stored.subject, reason = %why, "skipped an invalid message");
         }
         if self.caught_up {
             log.metrics.log_to_tail.observe(age_seconds(nanos));

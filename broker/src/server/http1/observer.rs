@@ -4,9 +4,12 @@
 //! hyper has a whole response, except a stream's, before it writes the first byte, and flushes when it has written everything. So a
 //! response was sent at the first flush after hyper was given it, and what hyper writes while there is no request is its own refusal.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering::Relaxed},
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use bytes::Bytes;
@@ -48,6 +51,7 @@ pub(super) struct Http1Observer {
     connection: Arc<Connection>,
     progress: Arc<Progress>,
     metrics: Arc<Metrics>,
+    client: IpAddr,
     /// Written instead of hyper's own refusal.
     refusal: Option<Bytes>,
 }
@@ -57,8 +61,9 @@ impl Http1Observer {
         connection: Arc<Connection>,
         progress: Arc<Progress>,
         metrics: Arc<Metrics>,
+        client: IpAddr,
     ) -> Self {
-        Self { connection, progress, metrics, refusal: None }
+        Self { connection, progress, metrics, client, refusal: None }
     }
 }
 
@@ -76,7 +81,8 @@ impl Observer for Http1Observer {
         let is_refusal = !self.connection.has_requests() && first.starts_with(b"HTTP/1.1 4");
         if self.refusal.is_none() && is_refusal {
             let status = first.get(9..12).and_then(|s| str::from_utf8(s).ok()?.parse().ok());
-            self.refusal = Some(refusal::of_head(&self.metrics, status.unwrap_or(400)));
+            self.refusal =
+                Some(refusal::of_head(&self.metrics, self.client, status.unwrap_or(400)));
         }
         self.refusal.is_some()
     }

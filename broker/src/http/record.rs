@@ -1,0 +1,105 @@
+//! What is learned of a request while it is handled, for its response and for the access log.
+
+use std::{borrow::Cow, net::IpAddr, sync::Arc};
+
+use eventcast_crds::config::Access;
+use http::{Method, Request, Response, Version};
+use tokio::time::Instant;
+
+use super::{Answer, route};
+use crate::{
+    access_log::{self, Line},
+    broker::Broker,
+    client::client_address,
+    request::RequestContext,
+};
+
+/// Why a request was refused: the name of its problem, or the check that its credential failed. In the extensions of the response.
+#[derive(Clone)]
+pub(super) struct Reason(pub(super) Cow<'static, str>);
+
+/// One request.
+pub(super) struct Record {
+    pub(super) route: &'static str,
+    pub(super) method: Method,
+    /// Which pages may read the response.
+    pub(super) access: Access,
+    /// The key of the channel, once it is found.
+    pub(super) channel: Option<Arc<str>>,
+    /// Who the client is, once its credential is verified.
+    pub(super) subject: Option<Arc<str>>,
+    /// What its line needs besides; `None` without an access log, and once the line is written.
+    pending: Option<Pending>,
+}
+
+struct Pending {
+    client: IpAddr,
+    protocol: &'static str,
+    began: Instant,
+}
+
+impl Record {
+    pub(super) fn begin<B>(
+        broker: &Broker,
+        context: &RequestContext,
+        request: &Request<B>,
+    ) -> Self {
+        let config = broker.config();
+        let pending = access_log::is_on().then(|| Pending {
+            client: client_address(context.peer, request.headers(), &config.limits.trusted_proxies),
+            protocol: protocol(request.version()),
+            began: Instant::now(),
+        });
+        Self {
+            route: route::of(request.uri().path(), config.page),
+            method: request.method().clone(),
+            access: Access::default(),
+            channel: None,
+            subject: None,
+            pending,
+        }
+    }
+
+    /// There is a response. The line of a stream is written at its end.
+    pub(super) fn answered(&mut self, broker: &Broker, response: &Response<Answer>) {
+        let status = response.status();
+        broker.metrics.http_requests.answered(self.route, &self.method, status);
+        let Some(pending) = self.pending.take() else { return };
+        let bytes = match response.body() {
+            Answer::Stream(_) => return,
+            Answer::Empty => 0,
+            Answer::Full(bytes) => bytes.len(),
+        };
+        let reason = response.extensions().get().map(|Reason(reason)| &**reason);
+        self.line(&pending).answered(status.as_u16(), reason, bytes);
+    }
+
+    fn line(&self, pending: &Pending) -> Line<'_> {
+        Line {
+            client: pending.client,
+            protocol: pending.protocol,
+            method: self.method.as_str(),
+            route: self.route,
+            channel: self.channel.as_deref(),
+            subject: self.subject.as_deref(),
+            duration: pending.began.elapsed(),
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if let Some(pending) = self.pending.take() {
+            self.line(&pending).abandoned();
+        }
+    }
+}
+
+/// The version of HTTP as the access log has it.
+pub(super) fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_2 => "HTTP/2",
+        Version::HTTP_10 => "HTTP/1.0",
+        _ => "HTTP/1.1",
+    }
+}
