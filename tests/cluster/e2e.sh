@@ -3,6 +3,8 @@
 # chart (EVENTCAST_HELM_ARGUMENTS can name another place); without KUBECONFIG on a cluster of its own. `make e2e`.
 #
 #   e2e.sh [TEST]     a part of the name of a test; default: all
+#
+# EVENTCAST_HELM names another helm: .tools/bin/helm4, which tests/tools/install.sh helm4 installs.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

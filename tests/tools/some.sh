@@ -20,8 +20,8 @@ for folder in tests/tests/*/; do
   group=$(basename "$folder")
   targets+=(--test "$group")
   case $group in
-    kube) parts+=(apiserver kubectl) ;;
-    chart) parts+=(helm promtool) ;;
+    kube) parts+=(apiserver kubectl helm helm4) ;;
+    chart) parts+=(helm helm4 promtool) ;;
     browsers) parts+=(browsers clients) ;;
   esac
 done

@@ -48,6 +48,18 @@ fn every_combination_is_valid_for_kubernetes() -> Result<()> {
 }
 
 #[test]
+fn common_annotations_are_on_every_object() -> Result<()> {
+    for (name, manifests) in chart::combinations()? {
+        let ours = manifests.iter().filter(|m| !text(m, "/metadata/name").ends_with("more"));
+        for manifest in ours.filter(|_| name == "everything") {
+            let owner = "/metadata/annotations/example.com~1owner";
+            assert_eq!(text(manifest, owner), "platform", "{}", title(manifest));
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn every_value_is_set_by_some_combination() -> Result<()> {
     let defaults: Value = serde_saphyr::from_str(&chart::read("charts/eventcast/values.yaml")?)?;
     let mut set = Vec::new();

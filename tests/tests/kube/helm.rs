@@ -4,11 +4,14 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use eventcast_tests::{
-    chart, init_tracing,
+    chart, eventually, init_tracing,
     kube::{ApiServer, Cluster, program},
+    namespace::WAIT_TIMEOUT,
 };
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use kube::{Api, Resource as _};
+
+use crate::reconcile_rights;
 
 const NAMESPACE: &str = "eventcast-system";
 
@@ -42,6 +45,18 @@ async fn a_release_of_helm_3_is_upgraded_by_helm_4_without_a_change() -> Result<
     let operator = deployments.get("eventcast-operator").await?;
     let template = operator.spec.context("no spec")?.template;
     ensure!(template.metadata.unwrap_or_default().labels.unwrap_or_default().contains_key("team"));
+    // Both see that a cluster is OpenShift, where pods may ask for no user.
+    let (group, kind) = ("security.openshift.io", "SecurityContextConstraints");
+    reconcile_rights::install(&server, group, kind, "securitycontextconstraints").await?;
+    for version in ["helm", "helm4"] {
+        eventually("the API is discovered", WAIT_TIMEOUT, || async {
+            helm(&server, version, &["upgrade", "eventcast", chart])?;
+            let nats = serde_json::to_string(&sets.get("eventcast-nats").await?.spec)?;
+            ensure!(!nats.contains("runAsUser") && nats.contains("runAsNonRoot"), "{nats}");
+            anyhow::Ok(())
+        })
+        .await?;
+    }
     // The CRD outlives the release.
     helm(&server, "helm4", &["uninstall", "eventcast"])?;
     let crd = server.kubectl(&["get", "crd", "eventchannels.eventcast.dev"], None).await?;

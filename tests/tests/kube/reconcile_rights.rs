@@ -67,8 +67,8 @@ fn granted(manifests: &[Value]) -> BTreeSet<Right> {
     let ours = |m: &&Value| {
         let name = chart::text(m, "/metadata/name");
         matches!(chart::text(m, "/kind"), "Role" | "ClusterRole")
-            // for people, and for the clients of channels
-            && !["view", "edit", "subscriber", "publisher", "manager"].iter().any(|role| name.ends_with(role))
+            // for people, for the clients of channels, and for Knative
+            && !["view", "edit", "subscriber", "publisher", "manager", "addressable"].iter().any(|role| name.ends_with(role))
     };
     let rules = manifests
         .iter()

@@ -7,7 +7,7 @@ use anyhow::{Result, bail, ensure};
 use k8s_openapi::{
     api::{
         apps::v1::{Deployment, StatefulSet},
-        core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount},
+        core::v1::{ConfigMap, ConfigMapKeySelector, Pod, Secret, Service, ServiceAccount},
         networking::v1::NetworkPolicy,
         policy::v1::PodDisruptionBudget,
         rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
@@ -35,6 +35,7 @@ pub(crate) fn check(manifest: &Value) -> Result<()> {
         "ConfigMap" => strict::<ConfigMap>(manifest),
         "CustomResourceDefinition" => strict::<CustomResourceDefinition>(manifest),
         "Deployment" => strict::<Deployment>(manifest),
+        "GrafanaDashboard" => strict::<Custom<GrafanaDashboard>>(manifest),
         "NetworkPolicy" => strict::<NetworkPolicy>(manifest),
         "Pod" => strict::<Pod>(manifest),
         "PodDisruptionBudget" => strict::<PodDisruptionBudget>(manifest),
@@ -62,7 +63,7 @@ fn strict<T: DeserializeOwned>(manifest: &Value) -> Result<()> {
     Ok(())
 }
 
-/// An object of the Prometheus operator, of Sloth or of Pyrra, with as much of its type as the chart uses.
+/// An object of the Prometheus operator, the Grafana operator, Sloth or Pyrra, with as much of its type as the chart uses.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(dead_code, reason = "only read to see whether it can be")]
@@ -79,6 +80,15 @@ struct Custom<S> {
 struct PodMonitor {
     selector: LabelSelector,
     pod_metrics_endpoints: Vec<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(dead_code, reason = "only read to see whether it can be")]
+struct GrafanaDashboard {
+    allow_cross_namespace_import: bool,
+    instance_selector: LabelSelector,
+    config_map_ref: ConfigMapKeySelector,
 }
 
 #[derive(Deserialize)]
