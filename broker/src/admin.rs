@@ -59,7 +59,7 @@ fn status(broker: &Broker) -> BrokerStatus {
             channel: channel.clone(),
             subscribers: count(&metrics.subscribers),
             catching_up: count(&metrics.catching_up),
-            live: metrics.live.get() == 1,
+            live: metrics.live.get() == 1 || open.log().is_parked(),
             access: open.access().problems(),
         }
     });

@@ -164,7 +164,9 @@ impl Broker {
         }
         let starting: Vec<&str> = channels
             .iter()
-            .filter(|(_, channel)| channel.log().tail().incarnation().is_none())
+            .filter(|(_, channel)| {
+                !channel.log().is_parked() && channel.log().tail().incarnation().is_none()
+            })
             .map(|(key, _)| &**key)
             .collect();
         let readable = channels.len() - starting.len();
@@ -208,6 +210,7 @@ impl Broker {
         let mut next: Channels =
             kept.into_iter().map(|(k, c)| (k.clone(), Arc::clone(c))).collect();
         let share = self.memory.tail_share(wanted.len());
+        self.nats.parking.configure(&new);
         // Shrink the tails of the kept channels before new ones are opened.
         next.values().for_each(|channel| channel.log().resize_tail(share));
         let budget = TailBudget { events: self.memory.tail_events, bytes: share };

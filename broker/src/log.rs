@@ -3,7 +3,7 @@
 //!
 //! There is one [`Log`] per channel. [`attach`] fills the [`tail`] from a push consumer. [`pages`] reads older events with batch
 //! direct get and keeps them in the [`page_cache`]. [`position`] resolves where a client starts. [`publish`] appends.
-//! [`retention`] removes from memory what the stream has deleted.
+//! [`retention`] removes from memory what the stream has deleted. [`parking`] detaches logs that nobody reads.
 //!
 //! A position advances only over ranges that are proven complete. So replay and live delivery are the same operation.
 
@@ -17,6 +17,7 @@ mod message;
 mod page;
 mod page_cache;
 mod pages;
+mod parking;
 mod position;
 mod publish;
 mod retention;
@@ -43,6 +44,7 @@ pub(crate) use erase::EraseError;
 pub(crate) use page::Page;
 pub(crate) use page_cache::PageCache;
 pub(crate) use pages::PageError;
+pub(crate) use parking::LogLease;
 pub(crate) use position::{Resolved, Start, Unavailable};
 pub(crate) use publish::{Outcome, PublishError, Receipt};
 pub(crate) use tail::{MAX_EVENTS_PER_READ, TailBudget, TailRead};
@@ -109,6 +111,7 @@ pub(crate) struct Log {
     drops: AtomicU64,
     metrics: Arc<ChannelMetrics>,
     live: AtomicBool,
+    demand: parking::Demand,
     /// Incarnation and newest sequence that this broker has acknowledged to a publisher.
     acknowledged: Mutex<(u64, u64)>,
     /// Incremented when the tail loses its consumer.
@@ -137,6 +140,7 @@ impl Log {
         pages: &Arc<PageCache>,
         metrics: Arc<ChannelMetrics>,
     ) -> Arc<Self> {
+        let demand = parking::Demand::new(&nats.parking);
         Arc::new(Self {
             settings: Settings {
                 channel: config.key(),
@@ -154,18 +158,18 @@ impl Log {
             drops: AtomicU64::new(0),
             metrics,
             live: AtomicBool::new(false),
+            demand,
             acknowledged: Mutex::default(),
             attachments: AtomicU64::new(0),
             max_tail_events: budget.events as u64,
         })
     }
 
-    /// Keeps the tail filled until `stop`.
+    /// Keeps the tail filled until `stop`, while the log is needed.
     pub(crate) async fn run(&self, config: ChannelConfig, stop: CancellationToken) {
         tokio::select! {
-            () = attach::run(self, &config) => {}
+            () = parking::run(self, &config) => {}
             () = self.nats.warn_of_small_payload(&config) => {}
-            () = retention::run(self) => {}
             () = stop.cancelled() => {}
         }
         self.set_live(false);

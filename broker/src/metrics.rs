@@ -6,25 +6,22 @@
 
 mod born;
 mod channel;
+mod channels;
 mod families;
 mod http_requests;
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
 };
 
 use eventcast_runtime::{process_metrics::ProcessMetrics, telemetry};
-use parking_lot::Mutex;
 use prometheus::{
     Counter, CounterVec, Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
 
-use families::Series;
+use channels::Channels;
 
 pub(crate) use channel::ChannelMetrics;
 pub(crate) use http_requests::HttpRequests;
@@ -33,7 +30,7 @@ pub(crate) use http_requests::HttpRequests;
 pub(crate) struct Metrics {
     registry: Registry,
     process: ProcessMetrics,
-    channels: Mutex<Channels>,
+    channels: Channels,
     /// Requests of the public listeners.
     pub(crate) http_requests: HttpRequests,
     /// Open sockets of the public listeners.
@@ -102,15 +99,6 @@ impl ByTls {
     }
 }
 
-/// The channels whose series are served.
-#[derive(Default)]
-struct Channels {
-    /// How many times a channel was opened.
-    opened: u64,
-    /// The series of each channel, with the number of its opening: a channel that is removed and added again has new series.
-    served: HashMap<Box<str>, (u64, Series)>,
-}
-
 impl Metrics {
     /// The families of the process, registered.
     ///
@@ -118,6 +106,8 @@ impl Metrics {
     /// Two families have one name: a mistake in this file.
     pub(crate) fn new() -> Result<Arc<Self>, prometheus::Error> {
         let registry = Registry::new();
+        let channels = Channels::default();
+        registry.register(Box::new(channels.clone()))?;
         let gauge = |name: &str, help: &str| {
             let g = IntGauge::new(format!("eventcast_{name}"), help)?;
             registry.register(Box::new(g.clone())).map(|()| g)
@@ -247,7 +237,7 @@ impl Metrics {
             shard_busy,
             panics: counter("panics_total", "Panics of threads and tasks.")?,
             panics_added: AtomicU64::new(0),
-            channels: Mutex::default(),
+            channels,
             http_requests: HttpRequests::register(&registry)?,
             process: ProcessMetrics::register(&registry, "broker", env!("CARGO_PKG_VERSION"))?,
             registry,
@@ -257,35 +247,11 @@ impl Metrics {
     /// The series of one channel, from zero. They are exported until the last `Arc` is dropped or the channel is opened again. Streams
     /// of the earlier opening then count in series that are not exported.
     pub(crate) fn channel(self: &Arc<Self>, channel: &str) -> Arc<ChannelMetrics> {
-        let mut channels = self.channels.lock();
-        channels.opened += 1;
-        let opening = channels.opened;
+        let opening = self.channels.next_opening();
         let (metrics, series) = ChannelMetrics::new(channel, opening, Arc::clone(self))
             .expect("names and labels of families are constants");
-        if let Some((_, earlier)) = channels.served.remove(channel) {
-            self.unregister(channel, earlier);
-        }
-        if let Err(error) = self.registry.register(Box::new(series.clone())) {
-            tracing::error!(channel, %error, "failed to register the metrics of a channel");
-        }
-        channels.served.insert(channel.into(), (opening, series));
+        self.channels.insert(channel, opening, series);
         Arc::new(metrics)
-    }
-
-    /// Stops exporting the series of this opening of `channel`.
-    fn forget(&self, channel: &str, opening: u64) {
-        let mut channels = self.channels.lock();
-        if channels.served.get(channel).is_some_and(|(last, _)| *last == opening)
-            && let Some((_, series)) = channels.served.remove(channel)
-        {
-            self.unregister(channel, series);
-        }
-    }
-
-    fn unregister(&self, channel: &str, series: Series) {
-        if let Err(error) = self.registry.unregister(Box::new(series)) {
-            tracing::error!(channel, %error, "failed to unregister the metrics of a channel");
-        }
     }
 
     /// The time that the shard `number` is busy, in seconds.

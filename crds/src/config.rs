@@ -179,6 +179,10 @@ pub struct Memory {
     /// Maximum size of the cached pages of one channel in bytes, at most `pageBytes`. Beyond it, the oldest pages of the channel are
     /// evicted.
     pub channel_page_bytes: u64,
+    /// Seconds without subscribers and queries after which the log of a channel is parked: its events leave memory, and the broker asks
+    /// NATS nothing about it. The next subscriber waits until it is attached again, for some milliseconds. 0: never. If not set, 300
+    /// with more than 64 channels, and never with fewer.
+    pub park_after_seconds: Option<u64>,
 }
 
 impl Default for Memory {
@@ -189,6 +193,7 @@ impl Default for Memory {
             all_tail_bytes: 512 << 20,
             page_bytes: 128 << 20,
             channel_page_bytes: 64 << 20,
+            park_after_seconds: None,
         }
     }
 }

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use super::batch::{Batch, Taken};
 use crate::{
     delivery::{DeliveryLedger, Sent},
-    log::{Incarnation, Log, Page, PageError, Position, TailRead, age_seconds},
+    log::{Incarnation, Log, LogLease, Page, PageError, Position, TailRead, age_seconds},
     metrics::{ChannelMetrics, Counted},
 };
 
@@ -48,7 +48,8 @@ pub(crate) enum Step {
 
 /// A cursor on the log, and a filter.
 pub(crate) struct Subscriber {
-    log: Arc<Log>,
+    /// Keeps the log attached.
+    log: LogLease,
     metrics: Arc<ChannelMetrics>,
     filter: Arc<Filter>,
     position: Position,
@@ -65,7 +66,7 @@ pub(crate) struct Subscriber {
 
 impl Subscriber {
     pub(crate) fn new(
-        log: Arc<Log>,
+        log: LogLease,
         metrics: Arc<ChannelMetrics>,
         filter: Arc<Filter>,
         position: Position,

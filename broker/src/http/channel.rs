@@ -64,7 +64,7 @@ pub(super) fn list(
 pub(super) async fn describe(request: &ChannelRequest<'_>) -> Result<Response<Answer>, Problem> {
     request.params(&known::CHANNEL)?;
     let channel = request.channel;
-    let (config, log) = (channel.config(), channel.log());
+    let (config, log) = (channel.config(), request.attached_log().await);
     let incarnation = log.tail().incarnation();
     let state = match (incarnation, log.is_live()) {
         (None, _) => "starting",

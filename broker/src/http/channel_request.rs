@@ -1,6 +1,6 @@
 //! A request for a channel, as its handlers see it.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use eventcast_crds::config::{Action, Quota};
 use eventcast_wire::{filter::Filter, grants::NotGranted};
@@ -17,8 +17,12 @@ use crate::{
     channel::Channel,
     client::{Client, client_address},
     identity::Identity,
+    log::LogLease,
     request::RequestContext,
 };
+
+/// How long a query waits for a log that was parked.
+const ATTACH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A request that its client may make.
 pub(super) struct ChannelRequest<'a> {
@@ -30,6 +34,11 @@ pub(super) struct ChannelRequest<'a> {
 }
 
 impl ChannelRequest<'_> {
+    /// The log of the channel, which stays attached meanwhile. One that was parked is attached first.
+    pub(super) async fn attached_log(&self) -> LogLease {
+        self.channel.log().lease_attached(ATTACH_TIMEOUT).await
+    }
+
     /// The query parameters. Unknown ones are refused.
     pub(super) fn params(&self, known: &'static Known) -> Result<Params, Problem> {
         Params::of(&self.head.uri, &self.head.headers, known)

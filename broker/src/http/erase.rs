@@ -28,7 +28,7 @@ pub(super) async fn event(
     })?;
     let grant = &request.grant;
     let may = |topic: Option<&str>| grant.publish.as_ref().is_some_and(|p| p.topics.cover(topic));
-    match channel.log().erase_event(&cursor, may).await {
+    match request.attached_log().await.erase_event(&cursor, may).await {
         Ok(events) => answer(channel, events, Ok(())),
         Err(error) => answer(channel, 0, Err(error)),
     }
@@ -51,9 +51,10 @@ pub(super) async fn topics(request: &ChannelRequest<'_>) -> Result<Response<Answ
         let encoded = topic::encode_pattern(pattern);
         tokens.push(encoded.map_err(|why| Problem::field("topic", format!("The topic {why}.")))?);
     }
+    let log = request.attached_log().await;
     let mut events = 0;
     for tokens in &tokens {
-        match channel.log().erase_topic(tokens).await {
+        match log.erase_topic(tokens).await {
             Ok(more) => events += more,
             Err(error) => return answer(channel, events, Err(error)),
         }

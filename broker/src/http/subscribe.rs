@@ -23,7 +23,7 @@ use crate::{
     cluster::{Exceeded, StreamPermit},
     fanout::{HeartbeatStyle, Origin, StreamSettings, Subscriber, Subscription, jittered_retry},
     identity::RandomId,
-    log::{Resolved, Start, Unavailable},
+    log::{Log, Resolved, Start, Unavailable},
     sessions::{AdmissionRequest, SessionInfo},
 };
 
@@ -49,7 +49,7 @@ pub(super) async fn handle(request: ChannelRequest<'_>) -> Result<Response<Answe
     if request.head.method == Method::HEAD {
         return Ok(with_topics(stream_head(Response::new(empty())), topics));
     }
-    let (log, metrics) = (channel.log(), channel.metrics());
+    let metrics = channel.metrics();
     let limits = broker.config().limits.clone();
     let filter = Arc::new(filter);
     let admission = admission_request(&request, &filter);
@@ -68,15 +68,15 @@ pub(super) async fn handle(request: ChannelRequest<'_>) -> Result<Response<Answe
             return Ok(refuse(limits.overload, refusal.reason(), delivery));
         }
     };
-    let resolved = timeout(RESOLVE_TIMEOUT, resolve(broker, channel, &start, &filter)).await;
+    let log = channel.log().lease();
+    let resolved = timeout(RESOLVE_TIMEOUT, resolve(broker, &log, &start, &filter)).await;
     let Ok(Ok(Resolved { incarnation, position, gap })) = resolved else {
         metrics.rejected("unavailable");
         return Ok(refuse(limits.overload, "unavailable", delivery));
     };
     admission.begin(start.label());
     let session = admission.session().info().id;
-    let mut subscriber =
-        Subscriber::new(Arc::clone(log), Arc::clone(metrics), filter, position, incarnation);
+    let mut subscriber = Subscriber::new(log, Arc::clone(metrics), filter, position, incarnation);
     // A client that is cut off before its first event must resume where it began (docs/adr/0002).
     let start_frame = match &gap {
         Some(gap) => subscriber.gap_frame(gap),
@@ -174,14 +174,14 @@ pub(super) fn refuse_for_now(
 
 async fn resolve(
     broker: &Broker,
-    channel: &Channel,
+    log: &Arc<Log>,
     start: &Start,
     filter: &Filter,
 ) -> Result<Resolved, Unavailable> {
-    if !channel.log().ready(RESOLVE_TIMEOUT).await {
+    if !log.ready(RESOLVE_TIMEOUT).await {
         return Err(Unavailable);
     }
-    channel.log().resolve(start, filter, broker.config().query.scan_events).await
+    log.resolve(start, filter, broker.config().query.scan_events).await
 }
 
 fn stream_settings(delivery: &Delivery, params: &Params) -> Result<StreamSettings, Problem> {

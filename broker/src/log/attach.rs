@@ -30,10 +30,8 @@ use super::{Incarnation, Log, retention::Remove, stream::StreamError, tail::Anch
 use detach_reason::DetachReason;
 use reader::Reader;
 
-/// How often an idle consumer sends a heartbeat.
-const IDLE_HEARTBEAT: Duration = Duration::from_millis(250);
-/// How long a consumer may be silent: two heartbeats and a half.
-const SILENCE_TIMEOUT: Duration = Duration::from_millis(625);
+/// How many heartbeats long a consumer may be silent.
+const MAX_SILENT_HEARTBEATS: f64 = 2.5;
 /// How long the creation of a consumer may take. Short: the meta leader may place it on a server that has just died.
 const CREATE_CONSUMER_TIMEOUT: Duration = Duration::from_millis(400);
 /// How long one request for the state of the stream may take while attaching.
@@ -85,6 +83,7 @@ async fn attach(
     config: &ChannelConfig,
     behind_since: &mut Option<Instant>,
 ) -> DetachReason {
+    let attaching = log.nats.parking.attaching().await;
     let client = log.nats.tail.client();
     let anchor = log.tail.anchor();
     let mut connected = log.nats.connected.clone();
@@ -108,6 +107,7 @@ async fn attach(
     let Ok(messages) = client.subscribe(inbox.clone()).await else {
         return DetachReason::Subscribe;
     };
+    let idle_heartbeat = log.nats.parking.heartbeat();
     let name = format!("eventcast-{}", ulid::Ulid::generate());
     let consumer = push::Config {
         name: Some(name.clone()),
@@ -116,7 +116,7 @@ async fn attach(
         ack_policy: AckPolicy::None,
         max_deliver: 1,
         flow_control: true,
-        idle_heartbeat: IDLE_HEARTBEAT,
+        idle_heartbeat,
         memory_storage: true,
         num_replicas: 1,
         inactive_threshold: CONSUMER_INACTIVE_THRESHOLD,
@@ -160,7 +160,8 @@ async fn attach(
         caught_up: pending == 0,
         has_holes: false,
     };
-    read(reader, messages, connected).await
+    drop(attaching);
+    read(reader, messages, connected, idle_heartbeat.mul_f64(MAX_SILENT_HEARTBEATS)).await
 }
 
 /// Reads messages until something detaches the tail.
@@ -168,6 +169,7 @@ async fn read(
     mut reader: Reader<'_>,
     mut messages: Subscriber,
     mut connected: watch::Receiver<u64>,
+    max_silence: Duration,
 ) -> DetachReason {
     let tail = &reader.log.tail;
     let mut unannounced = 0;
@@ -183,7 +185,7 @@ async fn read(
                     tail.announce();
                 }
                 tokio::select! {
-                    m = timeout(SILENCE_TIMEOUT, messages.next()) => match m {
+                    m = timeout(max_silence, messages.next()) => match m {
                         Ok(Some(m)) => m,
                         Ok(None) => return DetachReason::Connection,
                         Err(_) => return DetachReason::Silence,

@@ -23,6 +23,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+use super::parking::Parking;
 use crate::metrics::Metrics;
 
 /// How long `eventcast-broker check --nats` waits for a connection.
@@ -55,6 +56,8 @@ pub(crate) struct Nats {
     pub(super) create_streams: bool,
     /// Prefix of the subjects of the JetStream API.
     pub(super) api_prefix: String,
+    /// Which logs are attached.
+    pub(crate) parking: Parking,
     /// The number of connections of the tail's client so far. If it changes, the connection was lost in between.
     pub(super) connected: watch::Receiver<u64>,
     reached: AtomicBool,
@@ -92,6 +95,7 @@ impl Nats {
             ack_timeout: Duration::from_millis(config.ack_milliseconds),
             create_streams: config.create_streams,
             api_prefix: config.api_prefix(),
+            parking: Parking::new(),
             connected,
             reached: AtomicBool::new(false),
             supervisor: supervisor.clone(),

@@ -292,7 +292,10 @@ impl Log {
             Ok(m) => m,
             Err(e) => {
                 return match e.kind() {
-                    RequestErrorKind::NoResponders => Attempt::Retry(PublishError::NoStream),
+                    RequestErrorKind::NoResponders => {
+                        self.unpark(); // which creates the stream, if brokers create streams
+                        Attempt::Retry(PublishError::NoStream)
+                    }
                     RequestErrorKind::MaxPayloadExceeded => {
                         Attempt::Refused(PublishError::TooLarge)
                     }

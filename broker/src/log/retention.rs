@@ -147,7 +147,7 @@ impl Log {
         self.count_drop();
     }
 
-    fn count_drop(&self) {
+    pub(super) fn count_drop(&self) {
         self.drops.fetch_add(1, SeqCst);
     }
 

@@ -57,6 +57,16 @@ impl Tail {
         self.measure(&ring);
     }
 
+    /// Forgets everything but the number of the incarnation, and serves nothing until the next [`Tail::begin`].
+    pub(super) fn park(&self) {
+        let mut ring = self.ring.lock();
+        let empty = Ring::empty(ring.budget, ring.incarnation, 1);
+        let removed = std::mem::replace(&mut *ring, empty);
+        self.measure(&ring);
+        drop(ring); // free the events without the lock
+        drop(removed);
+    }
+
     /// Sets the byte budget. Events over the budget are evicted at once.
     pub(super) fn resize(&self, bytes: usize) {
         let mut removed = Vec::new();

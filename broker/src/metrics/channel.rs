@@ -54,6 +54,8 @@ pub(crate) struct ChannelMetrics {
     pub(crate) tail_head: IntGauge,
     /// 1 while the tail is attached.
     pub(crate) live: IntGauge,
+    /// 1 while the log is parked.
+    pub(crate) parked: IntGauge,
     /// Batches read from the tail for subscribers that were behind.
     pub(crate) from_tail: IntCounter,
     /// Batches read from pages.
@@ -194,6 +196,10 @@ impl ChannelMetrics {
                 "reason",
             )?,
             live: f.gauge("channel_live", "1 while the tail is attached.")?,
+            parked: f.gauge(
+                "channel_parked",
+                "1 while the log is parked: nobody reads it, and it is attached on demand.",
+            )?,
             from_tail: replay.with_label_values(&["tail"]),
             from_pages: replay.with_label_values(&["pages"]),
             page_loads: f.counters(
@@ -344,6 +350,6 @@ impl ChannelMetrics {
 
 impl Drop for ChannelMetrics {
     fn drop(&mut self) {
-        self.all.forget(&self.channel, self.opening);
+        self.all.channels.remove(&self.channel, self.opening);
     }
 }

@@ -1,11 +1,10 @@
-//! The metric families of one channel while they are created, and as one collector.
+//! The metric families of one channel while they are created.
 
 use std::sync::Arc;
 
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    core::{Collector, Desc},
-    proto::MetricFamily,
+    core::Collector, proto::MetricFamily,
 };
 
 /// Seconds, from 50 microseconds to 10 seconds.
@@ -17,16 +16,13 @@ pub(super) const LATENCIES: [f64; 17] = [
 /// Seconds of requests that scan the log, from a millisecond to 10 seconds.
 pub(super) const SCANS: [f64; 10] = [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
-/// All families of one channel, as one collector for the registry.
+/// All families of one channel.
 #[derive(Clone)]
 pub(super) struct Series(Arc<Vec<Box<dyn Collector>>>);
 
-impl Collector for Series {
-    fn desc(&self) -> Vec<&Desc> {
-        self.0.iter().flat_map(|family| family.desc()).collect()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
+impl Series {
+    /// The present values.
+    pub(super) fn collect(&self) -> Vec<MetricFamily> {
         self.0.iter().flat_map(|family| family.collect()).collect()
     }
 }

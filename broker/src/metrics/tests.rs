@@ -39,6 +39,21 @@ fn a_removed_channel_leaves_no_series() {
     assert!(left.contains("eventcast_gaps_total{channel=\"default/other\",reason=\"expired\"} 1"));
 }
 
+/// Names that differ in a digit have hashes that differ in little.
+#[test]
+fn every_channel_of_many_has_series_until_it_is_removed() {
+    let all = Metrics::new().unwrap();
+    let mut open: Vec<_> = (0..1000).map(|n| all.channel(&format!("default/n{n}"))).collect();
+    let exported = || {
+        let text = scrape(&all);
+        let is_live = |line: &&str| line.starts_with("eventcast_channel_live{");
+        text.lines().filter(is_live).count()
+    };
+    assert_eq!(exported(), 1000);
+    open.truncate(500);
+    assert_eq!(exported(), 500);
+}
+
 #[test]
 fn a_reopened_channel_has_new_series_while_streams_of_the_earlier_opening_end() {
     let all = Metrics::new().unwrap();

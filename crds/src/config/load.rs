@@ -4,8 +4,12 @@
 //! a broker with a pinned image. The `check` command rejects them.
 
 use serde_json::{Map, Value};
+use serde_saphyr::{budget, options};
 
 use super::BrokerConfig;
+
+/// Values and keys of a file, at most: those of 50,000 channels with all their settings. The default of the parser is enough for 6,000.
+const MAX_NODES: usize = 5_000_000;
 
 /// Prefix of the environment variables that override the file: `EVENTCAST__LIMITS__SUBSCRIBERS_PER_ADDRESS=5` sets
 /// `limits.subscribersPerAddress`.
@@ -99,7 +103,8 @@ fn yaml(text: &str) -> Result<Value, LoadError> {
     if text.trim().is_empty() {
         return Ok(Value::Null);
     }
-    serde_saphyr::from_str(text).map_err(|e| LoadError::Yaml(e.to_string()))
+    let options = options! { budget: budget! { max_nodes: MAX_NODES, max_events: 2 * MAX_NODES } };
+    serde_saphyr::from_str_with_options(text, options).map_err(|e| LoadError::Yaml(e.to_string()))
 }
 
 /// Formats a path as in all messages, for example `channels[0].access`.
@@ -190,6 +195,15 @@ mod tests {
         assert_eq!(loaded.config.limits.subscribers_per_address, 3);
         assert_eq!(loaded.config.channels[0].delivery.heartbeat_seconds, 2);
         assert!(loaded.unknown.is_empty());
+    }
+
+    #[test]
+    fn ten_thousand_channels_with_all_their_settings_are_read() {
+        let channel = |n| crate::config::ChannelConfig::new("default", &format!("n{n}"));
+        let config =
+            BrokerConfig { channels: (0..10_000).map(channel).collect(), ..Default::default() };
+        let file = serde_json::to_string(&config).unwrap();
+        assert_eq!(load(&file, &[]).unwrap().config.channels.len(), 10_000);
     }
 
     #[test]

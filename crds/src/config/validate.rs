@@ -149,6 +149,7 @@ impl Memory {
         p.range("memory.allTailBytes", self.all_tail_bytes as u64, MIN_TAIL_BYTES as u64, 1 << 40);
         p.range("memory.pageBytes", self.page_bytes, 1 << 20, 64 << 30);
         p.range("memory.channelPageBytes", self.channel_page_bytes, 1 << 20, 64 << 30);
+        p.range("memory.parkAfterSeconds", self.park_after_seconds.unwrap_or(0), 0, 86_400);
         let (all, wanted) = (self.all_tail_bytes, MIN_TAIL_BYTES.saturating_mul(channels));
         p.check(
             "memory.allTailBytes",

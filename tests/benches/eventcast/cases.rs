@@ -6,6 +6,7 @@
 mod access;
 mod beside;
 mod bursts;
+mod channels;
 mod fan_out;
 mod fanout;
 mod filters;
@@ -55,6 +56,8 @@ pub(crate) enum Case {
     Http2,
     /// Fan-out over TLS, and handshakes.
     Tls,
+    /// Many channels, with few subscribers each, and idle.
+    Channels,
     /// Fan-out to subscribers with tokens, connections with tokens, refused tokens, the list of subscribers.
     Access,
 }
@@ -78,6 +81,7 @@ impl Case {
             Self::Publish => publish::round(bench),
             Self::Http2 => http2::round(bench),
             Self::Tls => tls::round(bench),
+            Self::Channels => channels::round(bench),
             Self::Access => access::round(bench),
         }
     }
@@ -112,20 +116,25 @@ impl Bench {
     }
 
     fn broker_with(&self, shards: Option<usize>, sync: Sync) -> Result<Server> {
-        self.block_on(Server::broker(Setup { shards, sync, tls: false, issuer: None }))
+        self.block_on(Server::broker(Setup { shards, sync, ..Setup::default() }))
     }
 
     /// The broker with TLS beside plaintext, for fan-out.
     fn broker_with_tls(&self) -> Result<Server> {
-        let (shards, sync) = (self.options.shards(), Sync::Seldom);
-        self.block_on(Server::broker(Setup { shards, sync, tls: true, issuer: None }))
+        let shards = self.options.shards();
+        self.block_on(Server::broker(Setup { shards, tls: true, ..Setup::default() }))
     }
 
     /// The broker where tokens of an issuer count, for fan-out.
     fn broker_with_issuer(&self, issuer: &Issuer) -> Result<Server> {
-        let (shards, sync) = (self.options.shards(), Sync::Seldom);
-        let issuer = Some(issuer.trusted());
-        self.block_on(Server::broker(Setup { shards, sync, tls: false, issuer }))
+        let (shards, issuer) = (self.options.shards(), Some(issuer.trusted()));
+        self.block_on(Server::broker(Setup { shards, issuer, ..Setup::default() }))
+    }
+
+    /// The broker with many channels, for fan-out.
+    fn broker_with_channels(&self, channels: u32) -> Result<Server> {
+        let shards = self.options.shards();
+        self.block_on(Server::broker(Setup { shards, channels, ..Setup::default() }))
     }
 
     /// Waits until the server counts so many subscribers, where it counts them.

@@ -26,19 +26,23 @@ pub(crate) use text::Channel;
 use crate::measure;
 
 const START_TIMEOUT: Duration = Duration::from_secs(20);
+/// What the broker wants at least for the tail of each channel.
+const MIN_TAIL_BYTES: usize = 64 << 10;
 /// What the limits of the broker are raised to: one machine stands for all clients.
 const PLENTY: usize = 100_000;
 
 /// How often the log of the broker is synced to disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Sync {
     /// Before every acknowledgement.
     Always,
     /// Now and then: fan-out is to be measured, not the disk.
+    #[default]
     Seldom,
 }
 
 /// What a broker is started with.
+#[derive(Default)]
 pub(crate) struct Setup {
     /// As in its configuration, or as it sees fit.
     pub(crate) shards: Option<usize>,
@@ -47,6 +51,8 @@ pub(crate) struct Setup {
     pub(crate) tls: bool,
     /// Whose tokens count in its channel, which is open to clients without one.
     pub(crate) issuer: Option<TokenIssuer>,
+    /// How many channels it has beside the two of every case.
+    pub(crate) channels: u32,
 }
 
 /// A running server.
@@ -109,7 +115,7 @@ impl Server {
         };
         let files = setup.tls.then(KeyFiles::new).transpose()?;
         let broker = Broker::start(&nats.url(), |config| {
-            configure(config, setup.shards);
+            configure(config, &setup);
             config.channels[0].access.tokens.extend(setup.issuer);
             config.tls = files.as_ref().map(|files| Tls { plaintext: true, ..files.config() });
         })
@@ -135,6 +141,17 @@ impl Server {
     pub(crate) fn cpu(&self) -> Result<f64> {
         std::thread::sleep(Duration::from_millis(30)); // what it does after the last write counts too
         Ok(measure::cpu(self.pid)?.as_secs_f64())
+    }
+
+    /// Processor time of its nats-server so far; 0 if it has none.
+    pub(crate) fn nats_cpu(&self) -> Result<f64> {
+        let Ok(nats) = self.nats() else { return Ok(0.0) };
+        Ok(measure::cpu(nats.process().context("nats-server does not run")?.pid())?.as_secs_f64())
+    }
+
+    /// How often its threads have gone to sleep so far.
+    pub(crate) fn sleeps(&self) -> Result<u64> {
+        measure::sleeps(self.pid)
     }
 
     /// Resident memory.
@@ -219,14 +236,24 @@ impl Server {
 }
 
 /// Limits are raised, since all clients come from one machine; all else is as by default.
-fn configure(config: &mut BrokerConfig, shards: Option<usize>) {
-    if shards.is_some() {
-        config.fanout.shards = shards;
+fn configure(config: &mut BrokerConfig, setup: &Setup) {
+    if setup.shards.is_some() {
+        config.fanout.shards = setup.shards;
     }
     config.limits.connections = PLENTY;
     config.limits.subscribers = PLENTY;
     config.limits.subscribers_per_address = PLENTY;
-    config.channels.push(open_channel("default", Channel::Small.name()));
+    let more = (0..setup.channels).map(Channel::Numbered);
+    let channels = std::iter::once(Channel::Small).chain(more);
+    config.channels.extend(channels.map(|channel| {
+        let mut config = open_channel("default", &channel.name());
+        if channel != Channel::Small {
+            config.retention.max_bytes = 1 << 20; // JetStream reserves it
+        }
+        config
+    }));
+    let least = config.channels.len() * MIN_TAIL_BYTES;
+    config.memory.all_tail_bytes = config.memory.all_tail_bytes.max(least);
 }
 
 fn free_address() -> Result<SocketAddr> {

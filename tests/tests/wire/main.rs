@@ -40,6 +40,7 @@ mod metrics;
 mod metrics_requests;
 mod nats_credentials;
 mod nats_options;
+mod parking;
 mod publish;
 mod publish_counts;
 mod readiness;

@@ -24,6 +24,8 @@ pub(super) struct ShardConnection {
     pub(super) registration: Registration,
     /// It is a member of its channel's fan-out and at the head of the log.
     pub(super) caught_up: bool,
+    /// The window in which it last caught up a step; see [`Arrivals`](super::event_loop).
+    pub(super) last_catch_up: u64,
     /// It is queued to catch up.
     pub(super) queued: bool,
     /// It waits for its channel to advance.
@@ -75,6 +77,7 @@ impl ShardConnection {
             subscription,
             registration,
             caught_up: false,
+            last_catch_up: u64::MAX,
             queued: false,
             awaits_channel: false,
             blocked_since: None,

@@ -1,5 +1,6 @@
 //! The loop of one shard: socket readiness, messages, [`deadlines`], and then the [`scheduling`] of writes and reads.
 
+mod arrivals;
 mod deadlines;
 mod http2;
 mod scheduling;
@@ -21,6 +22,7 @@ use slab::Slab;
 use tokio::time::Instant;
 
 use self::{
+    arrivals::Arrivals,
     deadlines::{Deadline, next_deadline},
     http2::HTTP2_TOKEN,
 };
@@ -56,6 +58,7 @@ pub(super) struct EventLoop {
     timers: TimerWheel<(Key, u32, Deadline)>,
     /// Connections that are catching up and can continue.
     catching_up: VecDeque<Key>,
+    arrivals: Arrivals,
     /// Channels whose log may have advanced, or that are in a pass.
     active_channels: VecDeque<u32>,
     began: Instant,
@@ -74,6 +77,7 @@ impl EventLoop {
             channel_of_log: HashMap::new(),
             timers: TimerWheel::new(),
             catching_up: VecDeque::new(),
+            arrivals: Arrivals::default(),
             active_channels: VecDeque::new(),
             began: Instant::now(),
             last_generation: 0,
@@ -92,7 +96,9 @@ impl EventLoop {
             let timeout = if busy || !self.inbox.prepare_sleep() {
                 Some(Duration::ZERO)
             } else {
-                self.timers.next_due(self.now()).map(Duration::from_millis)
+                let now = self.now();
+                let timer = self.timers.next_due(now).map(Duration::from_millis);
+                timer.into_iter().chain(self.arrivals.next_due(now)).min()
             };
             busy_time.note();
             let polled = poll.poll(&mut ready, timeout);
@@ -137,6 +143,7 @@ impl EventLoop {
             self.run_readable();
             self.run_channels();
             self.run_catching_up();
+            self.run_arrivals();
             self.run_touched();
         }
     }

@@ -1,11 +1,17 @@
 //! Publishing events of 1 KB, each on disk before it is acknowledged, against JetStream's own client on the same server: what the broker adds.
+//!
+//! The client publishes bare messages, and messages with an id. With an id a retry stores nothing twice, which the broker guarantees; JetStream
+//! stores larger messages then, and looks up each id.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use async_nats::jetstream::{
-    self,
-    stream::{Config, StorageType},
+use async_nats::{
+    HeaderMap,
+    jetstream::{
+        self,
+        stream::{Config, StorageType},
+    },
 };
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -24,6 +30,7 @@ const CONNECTIONS: usize = 64;
 const BATCH: u32 = 500;
 /// The two take turns, so that what the disk does meanwhile meets both. Batches fit a slice.
 const SLICES: u32 = 5;
+const STREAM: &str = "PEER";
 const SUBJECT: &str = "bench.peer";
 
 pub(super) fn round(bench: &Bench) -> Result<Vec<Reading>> {
@@ -39,19 +46,25 @@ fn measure(bench: &Bench, server: &Server, single: u32, many: u32) -> Result<Vec
     one_by_one(server, &mut load, 20)?; // warm
     let (single, many) = (single / SLICES, many / SLICES);
     let (mut our_single, mut their_single) = (Vec::new(), Vec::new());
-    let (mut our_many, mut their_many) = (Duration::ZERO, Duration::ZERO);
-    let (mut our_batch, mut their_batch) = (Duration::ZERO, Duration::ZERO);
+    let mut many_took = [Duration::ZERO; 3];
+    let mut batches_took = [Duration::ZERO; 3];
     for _ in 0..SLICES {
         their_single.extend(bench.block_on(theirs_one_by_one(&peer, single))?);
         our_single.extend(one_by_one(server, &mut load, single)?);
     }
     for _ in 0..SLICES {
-        their_many += bench.block_on(theirs_in_flight(&peer, many, CONNECTIONS))?;
-        our_many += at_once(server, &mut load, many)?;
+        many_took[0] += at_once(server, &mut load, many)?;
+        for ids in [false, true] {
+            let took = bench.block_on(theirs_in_flight(&peer, many, CONNECTIONS, ids))?;
+            many_took[1 + usize::from(ids)] += took;
+        }
     }
     for _ in 0..SLICES {
-        their_batch += bench.block_on(theirs_in_flight(&peer, many, BATCH as usize))?;
-        our_batch += batches(server, &mut load, many)?;
+        batches_took[0] += batches(server, &mut load, many)?;
+        for ids in [false, true] {
+            let took = bench.block_on(theirs_in_flight(&peer, many, BATCH as usize, ids))?;
+            batches_took[1 + usize::from(ids)] += took;
+        }
     }
     let quantiles = |took: &mut [f64]| [50, 99].map(|percent| quantile(took, percent));
     let (our_single, their_single) = (quantiles(&mut our_single), quantiles(&mut their_single));
@@ -60,18 +73,23 @@ fn measure(bench: &Bench, server: &Server, single: u32, many: u32) -> Result<Vec
     let single = |figure: &str, ours, theirs| {
         Reading::new(case, figure, Unit::Seconds, ours).to("JetStream", theirs)
     };
-    let rate = |figure: &str, ours: Duration, theirs: Duration| {
-        let [ours, theirs] =
-            [ours, theirs].map(|took| f64::from(many * SLICES) / took.as_secs_f64());
-        Reading::new(case, figure, Unit::PerSecond, ours).to("JetStream", theirs)
+    let rates = |figure: &str, took: [Duration; 3]| {
+        let [ours, bare, ids] = took.map(|took| f64::from(many * SLICES) / took.as_secs_f64());
+        let reading = |figure: String| Reading::new(case, figure, Unit::PerSecond, ours);
+        let target = Target::RatioAtLeast(0.95);
+        [
+            reading(figure.to_owned()).to("JetStream", bare),
+            reading(format!("{figure} (ids)")).to("JetStream with ids", ids).target(target),
+        ]
     };
-    Ok(vec![
+    let mut readings = vec![
         single("one by one, median", our_single[0], their_single[0])
             .target(Target::RatioAtMost(1.5)),
         single("one by one, p99", our_single[1], their_single[1]),
-        rate("64 at once", our_many, their_many),
-        rate("batches of 500", our_batch, their_batch).target(Target::RatioAtLeast(0.6)),
-    ])
+    ];
+    readings.extend(rates("64 at once", many_took));
+    readings.extend(rates("batches of 500", batches_took));
+    Ok(readings)
 }
 
 /// JetStream with a stream like the broker's.
@@ -79,7 +97,7 @@ async fn peer(server: &Server) -> Result<jetstream::Context> {
     let mut peer = server.nats()?.jetstream().await?;
     peer.set_timeout(Duration::from_secs(20));
     let config = Config {
-        name: "PEER".to_owned(),
+        name: STREAM.to_owned(),
         subjects: vec![SUBJECT.to_owned()],
         storage: StorageType::File,
         allow_direct: true,
@@ -106,15 +124,25 @@ async fn theirs_one_by_one(peer: &jetstream::Context, count: u32) -> Result<Vec<
     Ok(took)
 }
 
-/// How long all of them took, so many unacknowledged at any time.
+/// How long all of them took, so many unacknowledged at any time, with ids or without.
 async fn theirs_in_flight(
     peer: &jetstream::Context,
     count: u32,
     in_flight: usize,
+    ids: bool,
 ) -> Result<Duration> {
+    let run = fastrand::u64(..);
+    let publish = async |number: u32| {
+        let mut headers = HeaderMap::new();
+        if ids {
+            headers.insert("Nats-Msg-Id", format!("{run:020}-{number:05}"));
+            headers.insert("Nats-Expected-Stream", STREAM);
+        }
+        anyhow::Ok(peer.publish_with_headers(SUBJECT, headers, payload()).await?.await?)
+    };
     let begin = Instant::now();
     stream::iter(0..count)
-        .map(|_| async { anyhow::Ok(peer.publish(SUBJECT, payload()).await?.await?) })
+        .map(publish)
         .buffer_unordered(in_flight)
         .try_for_each(|_| async { Ok(()) })
         .await?;

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     floor,
     load::{Load, tally::weight},
+    measure::cpu,
     report::{Reading, Target, Unit},
     server::{Channel, Server, Sync},
 };
@@ -43,6 +44,7 @@ pub(super) fn round(bench: &Bench, round: u32) -> Result<Vec<Reading>> {
     drop(server);
     let server = Arc::new(bench.broker(Sync::Seldom)?);
     let ours = blame(&server, storm.run(&server, Some(quiet)))?;
+    let generators = [&ours, &floor].map(|of| of.generator / of.took);
     let live = ours.live.context("no live readers")?;
 
     let case = format!("storm {clients} x {depth}");
@@ -52,6 +54,7 @@ pub(super) fn round(bench: &Bench, round: u32) -> Result<Vec<Reading>> {
             .to("floor", floor.took)
             .target(Target::RatioAtMost(1.5)),
         seconds("CPU", ours.cpu).to("floor", floor.cpu),
+        seconds("CPU of the load generator per second", generators[0]).to("floor", generators[1]),
         seconds("live p99 meanwhile", live.latencies[DURING].quantile(99))
             .to("before", live.latencies[BEFORE].quantile(99))
             .target(Target::AtMost(50e-3)),
@@ -76,6 +79,8 @@ struct Storm<'a> {
 struct Outcome {
     took: f64,
     cpu: f64,
+    /// Processor time of the load generator meanwhile.
+    generator: f64,
     live: Option<Done>,
 }
 
@@ -92,7 +97,7 @@ impl Storm<'_> {
             Some(quiet) => Some(self.live(server, quiet)?),
             None => None,
         };
-        let (cpu, begin) = (server.cpu()?, Instant::now());
+        let (cpu, own, begin) = (server.cpu()?, own_cpu()?, Instant::now());
         let requests = self.seen.iter().map(|number| {
             let cursor = &cursors[*number as usize - 1];
             server.subscribe(Channel::Main, query, Some(cursor))
@@ -106,7 +111,7 @@ impl Storm<'_> {
         if let Some(live) = &live {
             live.phase(AFTER);
         }
-        let cpu = server.cpu()? - cpu;
+        let (cpu, generator) = (server.cpu()? - cpu, own_cpu()? - own);
         let live = live.map(Beside::finish).transpose()?;
         let end = match &live {
             Some(live) if self.live_to_all => live.end,
@@ -117,7 +122,7 @@ impl Storm<'_> {
             load.until("every client has the last event", |load| arrived(load, end - 1) >= all)?;
         }
         verify(&load, self.seen, end)?;
-        Ok(Outcome { took: took.as_secs_f64(), cpu, live })
+        Ok(Outcome { took: took.as_secs_f64(), cpu, generator, live })
     }
 
     /// Starts the live readers and leaves them alone for a while.
@@ -136,6 +141,10 @@ impl Storm<'_> {
         live.phase(DURING);
         Ok(live)
     }
+}
+
+fn own_cpu() -> Result<f64> {
+    Ok(cpu(std::process::id())?.as_secs_f64())
 }
 
 /// How many have got an event.

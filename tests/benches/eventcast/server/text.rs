@@ -1,18 +1,23 @@
 //! Requests as text: written for the servers, and taken apart by the floor.
 
-/// The channel that every case uses; the other one is for [`Channel::Small`].
+use std::borrow::Cow;
+
+/// The channel that every case uses; the others are there where a case asks for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Channel {
     Main,
     Small,
+    /// One of many.
+    Numbered(u32),
 }
 
 impl Channel {
     /// Its name in the broker's configuration.
-    pub(crate) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> Cow<'static, str> {
         match self {
-            Self::Main => "demo",
-            Self::Small => "small",
+            Self::Main => "demo".into(),
+            Self::Small => "small".into(),
+            Self::Numbered(number) => format!("n{number}").into(),
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::fanout::{
 /// The cost of the writes of one channel before the next channel has its turn: 64 writes to sockets.
 const COST_PER_TURN: u32 = 64 * SOCKET_WRITE_COST;
 /// How long all channels may write, and then all connections that catch up may read, in one iteration of the loop.
-const TIME_SLICE: Duration = Duration::from_micros(250);
+pub(super) const TIME_SLICE: Duration = Duration::from_micros(250);
 /// Reads of one connection before the next connection has its turn.
 const READS_PER_TURN: usize = 4;
 
@@ -74,17 +74,24 @@ impl EventLoop {
 
     /// Lets connections that are catching up read, a few steps each.
     pub(super) fn run_catching_up(&mut self) {
-        let until = Instant::now() + TIME_SLICE;
+        if self.catching_up.is_empty() {
+            return;
+        }
+        let (begin, now) = (Instant::now(), self.now());
         for _ in 0..self.catching_up.len() {
-            let Some(key) = self.catching_up.pop_front() else { return };
+            let Some(key) = self.catching_up.pop_front() else { break };
+            if let Some(connection) = self.connections.get_mut(key as usize) {
+                self.arrivals.catches_up(&mut connection.last_catch_up, now);
+            }
             self.catch_up(key);
-            if Instant::now() >= until {
-                return;
+            if begin.elapsed() >= TIME_SLICE {
+                break;
             }
         }
+        self.arrivals.worked(begin.elapsed(), now);
     }
 
-    fn catch_up(&mut self, key: Key) {
+    pub(super) fn catch_up(&mut self, key: Key) {
         if let Some(connection) = self.connections.get_mut(key as usize) {
             connection.queued = false;
         }
@@ -129,7 +136,10 @@ impl EventLoop {
             }
             Poll::Ready(Step::AtHead) => {
                 let position = connection.subscriber().position();
-                if channel.head.is_some_and(|head| head.is_at(&position)) {
+                if self.arrivals.is_crowded(now) {
+                    connection.queued = true;
+                    self.arrivals.add(key, connection.registration.generation, now);
+                } else if channel.head.is_some_and(|head| head.is_at(&position)) {
                     channel.join(key, connection);
                 } else {
                     channel.await_advance(key, connection);

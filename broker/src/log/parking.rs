@@ -1,0 +1,252 @@
+//! Parks logs that nobody reads: without a consumer, without requests to NATS, without events in memory.
+//!
+//! Each attached log costs nats-server a consumer with its heartbeats and a poll of the stream every [0.6 s](super::retention). For
+//! thousands of idle channels that adds up to whole cores. So a broker with many channels attaches a log when somebody holds a
+//! [`LogLease`], and parks it some time after the last one is gone (docs/adr/0021). Publishing needs no lease.
+
+use std::{
+    ops::Deref,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use eventcast_crds::config::{BrokerConfig, ChannelConfig};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit, watch},
+    time::timeout,
+};
+
+use super::{Log, attach, retention};
+
+/// Logs that attach at the same time. JetStream drops all requests when it has too many to answer.
+const MAX_ATTACHING: usize = 64;
+/// Channels up to which a broker keeps all logs attached, unless its configuration says otherwise.
+const MAX_UNPARKED_CHANNELS: usize = 64;
+/// Seconds after which a log is parked, unless the configuration says otherwise.
+const DEFAULT_IDLE_SECONDS: u64 = 300;
+/// The shortest and the longest interval of the heartbeats of consumers.
+const HEARTBEATS: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(15)];
+/// Heartbeats that a broker gets each second, from all consumers together, before the interval grows.
+const MAX_HEARTBEATS_PER_SECOND: u32 = 500;
+
+/// What the logs of a broker share.
+pub(crate) struct Parking {
+    /// How long a log must be idle before it is parked; `None`: logs are never parked.
+    idle_limit: watch::Sender<Option<Duration>>,
+    attached: AtomicU32,
+    attaching: Semaphore,
+}
+
+impl Parking {
+    pub(super) fn new() -> Self {
+        Self {
+            idle_limit: watch::Sender::new(None),
+            attached: AtomicU32::new(0),
+            attaching: Semaphore::new(MAX_ATTACHING),
+        }
+    }
+
+    /// Applies `config`.
+    pub(crate) fn configure(&self, config: &BrokerConfig) {
+        let many = config.channels.len() > MAX_UNPARKED_CHANNELS;
+        let default = if many { DEFAULT_IDLE_SECONDS } else { 0 };
+        let seconds = config.memory.park_after_seconds.unwrap_or(default);
+        self.idle_limit.send_replace((seconds > 0).then(|| Duration::from_secs(seconds)));
+    }
+
+    /// How often a new consumer sends heartbeats.
+    pub(super) fn heartbeat(&self) -> Duration {
+        heartbeat(self.attached.load(Relaxed))
+    }
+
+    /// Waits until fewer than [`MAX_ATTACHING`] logs are attaching. `None` only if the semaphore is closed, which it never is.
+    pub(super) async fn attaching(&self) -> Option<SemaphorePermit<'_>> {
+        self.attaching.acquire().await.ok()
+    }
+}
+
+/// The interval of heartbeats with so many attached logs.
+fn heartbeat(attached: u32) -> Duration {
+    let [shortest, longest] = HEARTBEATS;
+    (Duration::from_secs(1) * attached / MAX_HEARTBEATS_PER_SECOND).clamp(shortest, longest)
+}
+
+/// Who needs a log.
+pub(super) struct Demand(watch::Sender<DemandState>);
+
+#[derive(Clone, Copy)]
+struct DemandState {
+    leases: usize,
+    parked: bool,
+}
+
+impl Demand {
+    /// Nobody; the log is parked if logs are parked at all.
+    pub(super) fn new(parking: &Parking) -> Self {
+        let parked = parking.idle_limit.borrow().is_some();
+        Self(watch::Sender::new(DemandState { leases: 0, parked }))
+    }
+}
+
+/// Keeps a log attached. Dereferences to the log.
+pub(crate) struct LogLease(Arc<Log>);
+
+impl Deref for LogLease {
+    type Target = Arc<Log>;
+
+    fn deref(&self) -> &Arc<Log> {
+        &self.0
+    }
+}
+
+impl Drop for LogLease {
+    fn drop(&mut self) {
+        self.0.demand.0.send_if_modified(|demand| {
+            demand.leases -= 1;
+            demand.leases == 0
+        });
+    }
+}
+
+impl Log {
+    /// Keeps the log attached as long as the lease lives. A parked log starts to attach; see [`Log::ready`].
+    pub(crate) fn lease(self: &Arc<Self>) -> LogLease {
+        self.demand.0.send_if_modified(|demand| {
+            demand.leases += 1;
+            demand.parked = false;
+            demand.leases == 1
+        });
+        LogLease(Arc::clone(self))
+    }
+
+    /// As [`Log::lease`]. If the log was parked, waits until it is ready, but no longer than `limit`.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub(crate) async fn lease_attached(self: &Arc<Self>, limit: Duration) -> LogLease {
+        let was_parked = self.is_parked();
+        let lease = self.lease();
+        if was_parked {
+            self.ready(limit).await;
+        }
+        lease
+    }
+
+    /// Attaches the log if it is parked: its stream may be missing.
+    pub(super) fn unpark(&self) {
+        self.demand.0.send_if_modified(|demand| std::mem::replace(&mut demand.parked, false));
+    }
+
+    /// Whether the log is parked: it will be attached as soon as somebody needs it.
+    pub(crate) fn is_parked(&self) -> bool {
+        self.demand.0.borrow().parked
+    }
+
+    /// Parks the log unless there is a lease. Returns whether it is parked.
+    fn try_park(&self) -> bool {
+        let mut parked = false;
+        // Under the lock of the demand: a lease that is taken later finds a log that is not ready.
+        self.demand.0.send_if_modified(|demand| {
+            if demand.leases == 0 {
+                self.set_live(false);
+                self.tail.park();
+                demand.parked = true;
+            }
+            parked = demand.parked;
+            false
+        });
+        parked
+    }
+
+    /// Forgets what is in memory: nobody watches what the stream deletes.
+    fn forget(&self) {
+        self.pages.remove_if(|_, _| true);
+        self.count_drop();
+    }
+}
+
+/// Keeps the log attached while it is needed. Never returns; cancel safe.
+pub(super) async fn run(log: &Log, config: &ChannelConfig) {
+    loop {
+        log.metrics.parked.set(i64::from(log.is_parked()));
+        wait_for_demand(log).await;
+        log.metrics.parked.set(0);
+        let attached = Attached::new(&log.nats.parking);
+        // On the heap: a parked log needs little memory.
+        tokio::select! {
+            () = Box::pin(attach::run(log, config)) => {}
+            () = Box::pin(retention::run(log)) => {}
+            () = park_when_idle(log) => {}
+        }
+        drop(attached);
+        log.forget();
+        tracing::debug!(channel = log.settings.channel, "parked the log: nobody reads it");
+    }
+}
+
+/// Waits until the log is needed, or logs are not parked any more.
+async fn wait_for_demand(log: &Log) {
+    let mut limit = log.nats.parking.idle_limit.subscribe();
+    let mut demand = log.demand.0.subscribe();
+    tokio::select! {
+        _ = demand.wait_for(|demand| !demand.parked) => {}
+        _ = limit.wait_for(Option::is_none) => log.unpark(),
+    }
+}
+
+/// Returns when the log has been parked, after it was idle for the limit and up to a fifth more or less: logs that became idle
+/// together are not attached and parked together for ever.
+async fn park_when_idle(log: &Log) {
+    let mut limits = log.nats.parking.idle_limit.subscribe();
+    let mut demand = log.demand.0.subscribe();
+    loop {
+        let idle = demand.wait_for(|demand| demand.leases == 0).await.is_ok();
+        let limit = *limits.borrow_and_update();
+        let Some(limit) = limit.filter(|_| idle) else {
+            let _ = limits.changed().await;
+            continue;
+        };
+        let needed = async {
+            tokio::select! {
+                _ = demand.wait_for(|demand| demand.leases > 0) => {}
+                _ = limits.changed() => {}
+            }
+        };
+        let limit = limit.mul_f64(0.8 + 0.4 * fastrand::f64());
+        if timeout(limit, needed).await.is_err() && log.try_park() {
+            return;
+        }
+    }
+}
+
+/// Counts an attached log.
+struct Attached<'a>(&'a Parking);
+
+impl<'a> Attached<'a> {
+    fn new(parking: &'a Parking) -> Self {
+        parking.attached.fetch_add(1, Relaxed);
+        Self(parking)
+    }
+}
+
+impl Drop for Attached<'_> {
+    fn drop(&mut self) {
+        self.0.attached.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heartbeats_become_rarer_with_many_logs() {
+        assert_eq!(heartbeat(1), Duration::from_millis(250));
+        assert_eq!(heartbeat(125), Duration::from_millis(250));
+        assert_eq!(heartbeat(1000), Duration::from_secs(2));
+        assert_eq!(heartbeat(100_000), Duration::from_secs(15));
+    }
+}
