@@ -3,7 +3,7 @@
 //! The file is polled, not watched: Kubernetes replaces a mounted ConfigMap by swapping symbolic links, which file events report
 //! in different ways.
 
-use std::{path::PathBuf, time::Duration};
+use std::{os::unix::fs::MetadataExt as _, path::PathBuf, time::Duration};
 
 use eventcast_crds::config::{
     BrokerConfig,
@@ -12,8 +12,16 @@ use eventcast_crds::config::{
 use eventcast_runtime::telemetry;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// How often the file is read.
+use crate::clock::now_millis;
+
+/// How often the file is looked at.
 const CONFIG_POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Seconds after which a file that changes again certainly has another time of change.
+const SETTLED_SECONDS: i64 = 2;
+
+/// What tells a file from another one, or from what it was before: inode, size and time of change (seconds and nanoseconds).
+type Stamp = (u64, u64, i64, i64);
 
 /// Where the configuration comes from.
 #[derive(Clone, Debug)]
@@ -70,6 +78,11 @@ impl ConfigSource {
         }
     }
 
+    async fn stamp(&self) -> Option<Stamp> {
+        let meta = tokio::fs::metadata(self.file.as_ref()?).await.ok()?;
+        Some((meta.ino(), meta.size(), meta.ctime(), meta.ctime_nsec()))
+    }
+
     async fn text(&self) -> Result<String, InvalidConfig> {
         let Some(file) = &self.file else {
             return Ok(String::new());
@@ -97,8 +110,15 @@ impl ConfigSource {
     pub(crate) async fn changed(&self, last: &mut String) -> Result<ValidConfig, InvalidConfig> {
         let mut tick = interval(CONFIG_POLL_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut read = None;
         loop {
             tick.tick().await;
+            // With ten thousand channels the file has megabytes.
+            let stamp = self.stamp().await;
+            if stamp.is_some() && stamp == read {
+                continue;
+            }
+            read = stamp.filter(|(.., changed, _)| now_millis() / 1000 - changed > SETTLED_SECONDS);
             // A file that is being replaced may be missing temporarily.
             let Ok(text) = self.text().await else { continue };
             if text != *last {

@@ -2,9 +2,10 @@
 //!
 //! Each attached log costs nats-server a consumer with its heartbeats and a poll of the stream every [0.6 s](super::retention). For
 //! thousands of idle channels that adds up to whole cores. So a broker with many channels attaches a log when somebody holds a
-//! [`LogLease`], and parks it some time after the last one is gone (docs/adr/0021). Publishing needs no lease.
+//! [`LogLease`], and parks it some time after the last one is gone (docs/adr/0022). Publishing needs no lease.
 
 use std::{
+    future::pending,
     ops::Deref,
     sync::{
         Arc,
@@ -203,10 +204,15 @@ async fn park_when_idle(log: &Log) {
     let mut limits = log.nats.parking.idle_limit.subscribe();
     let mut demand = log.demand.0.subscribe();
     loop {
-        let idle = demand.wait_for(|demand| demand.leases == 0).await.is_ok();
+        // The senders live as long as the log: these never fail.
+        if demand.wait_for(|demand| demand.leases == 0).await.is_err() {
+            return pending().await;
+        }
         let limit = *limits.borrow_and_update();
-        let Some(limit) = limit.filter(|_| idle) else {
-            let _ = limits.changed().await;
+        let Some(limit) = limit else {
+            if limits.changed().await.is_err() {
+                return pending().await;
+            }
             continue;
         };
         let needed = async {

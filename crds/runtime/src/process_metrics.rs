@@ -102,13 +102,14 @@ mod tests {
         let (files, before) = (metrics.open_fds.get(), metrics.cpu_seconds.lock().get());
         let _open: Vec<_> = (0..9).map(|_| std::fs::File::open("/dev/null").unwrap()).collect();
         let began = Instant::now();
-        while began.elapsed().as_millis() < 60 {
-            std::hint::spin_loop();
+        // However little of a processor this test gets.
+        let used = || metrics.cpu_seconds.lock().get() - before;
+        while used() < 0.02 && began.elapsed().as_secs() < 20 {
+            (0..1_000_000).for_each(|_| std::hint::spin_loop());
+            metrics.update();
         }
-        metrics.update();
         assert!(metrics.open_fds.get() >= files + 9.0, "{files}, {}", metrics.open_fds.get());
-        let used = metrics.cpu_seconds.lock().get() - before;
-        assert!((0.02..5.0).contains(&used), "{used} s in a spin of 60 ms");
+        assert!((0.02..20.0).contains(&used()), "{} s", used());
         assert!(metrics.resident_bytes.get() > 1e6, "{}", metrics.resident_bytes.get());
         assert!(metrics.virtual_bytes.get() > metrics.resident_bytes.get());
         assert!(metrics.max_fds.get() > metrics.open_fds.get() && metrics.threads.get() >= 1.0);

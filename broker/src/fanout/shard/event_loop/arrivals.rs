@@ -15,8 +15,9 @@ use super::{EventLoop, Key, scheduling::TIME_SLICE};
 /// connections that miss little are no crowd, nor is a single one that misses much.
 const MIN_CONNECTIONS: u32 = 16;
 const MIN_WORK: Duration = Duration::from_millis(WINDOW_MS / 10);
-/// A window, and how long it stays crowded after such a one.
 const WINDOW_MS: u64 = 100;
+/// How long it stays crowded after such a window: the last of the crowd should not meet the live events for all who have arrived.
+const CROWD_MS: u64 = 500;
 /// How long an arrived connection waits before it reads again.
 const READ_INTERVAL_MS: u64 = 200;
 
@@ -49,7 +50,7 @@ impl Arrivals {
     pub(super) fn worked(&mut self, work: Duration, now: u64) {
         self.work += work;
         if self.connections >= MIN_CONNECTIONS && self.work >= MIN_WORK {
-            self.crowded_until = now + WINDOW_MS;
+            self.crowded_until = now + CROWD_MS;
         }
     }
 
@@ -64,8 +65,11 @@ impl Arrivals {
 
     /// The next connection that may read: all may if it is not crowded any more.
     fn next(&mut self, now: u64) -> Option<(Key, u32)> {
-        let crowded = self.is_crowded(now);
-        let (key, generation, _) = self.waiting.pop_front_if(|(.., at)| !crowded || *at <= now)?;
+        let (key, generation, at) = *self.waiting.front()?;
+        if self.is_crowded(now) && at > now {
+            return None;
+        }
+        self.waiting.pop_front();
         Some((key, generation))
     }
 
@@ -109,14 +113,17 @@ mod tests {
         assert_eq!(arrivals.next(310), None);
         assert_eq!(
             arrivals.next_due(310),
-            Some(Duration::from_millis(90)),
-            "the crowd may be gone"
+            Some(Duration::from_millis(190)),
+            "its interval is over before the crowd is gone"
         );
         crowd(&mut arrivals, MIN_CONNECTIONS, MIN_WORK, 500);
         assert_eq!(arrivals.next(500), Some((1, 10)), "its interval is over");
         assert_eq!(arrivals.next(500), None);
-        assert_eq!(arrivals.next(600), Some((2, 20)), "the crowd is gone");
-        assert_eq!(arrivals.next_due(600), None);
+        arrivals.add(3, 30, 990);
+        assert_eq!(arrivals.next_due(990), Some(Duration::ZERO));
+        assert_eq!(arrivals.next(1000), Some((2, 20)));
+        assert_eq!(arrivals.next(1000), Some((3, 30)), "the crowd is gone");
+        assert_eq!(arrivals.next_due(1000), None);
     }
 
     #[test]
