@@ -1,15 +1,16 @@
 //! Publishing events of 1 KB, each on disk before it is acknowledged, against JetStream's own client on the same server: what the broker adds.
 //!
-//! The client publishes bare messages, and messages with an id. With an id a retry stores nothing twice, which the broker guarantees; JetStream
-//! stores larger messages then, and looks up each id.
+//! The client publishes bare messages, and it does what the broker does: messages with an id, so that a retry stores nothing twice, while
+//! a consumer reads what is stored, which in the broker fills the tail. nats-server does all of that on the same processors.
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use async_nats::{
     HeaderMap,
     jetstream::{
         self,
+        consumer::{AckPolicy, DeliverPolicy, push},
         stream::{Config, StorageType},
     },
 };
@@ -54,17 +55,13 @@ fn measure(bench: &Bench, server: &Server, single: u32, many: u32) -> Result<Vec
     }
     for _ in 0..SLICES {
         many_took[0] += at_once(server, &mut load, many)?;
-        for ids in [false, true] {
-            let took = bench.block_on(theirs_in_flight(&peer, many, CONNECTIONS, ids))?;
-            many_took[1 + usize::from(ids)] += took;
-        }
+        many_took[1] += bench.block_on(theirs_in_flight(&peer, many, CONNECTIONS, false))?;
+        many_took[2] += bench.block_on(theirs_with_reader(&peer, many, CONNECTIONS))?;
     }
     for _ in 0..SLICES {
         batches_took[0] += batches(server, &mut load, many)?;
-        for ids in [false, true] {
-            let took = bench.block_on(theirs_in_flight(&peer, many, BATCH as usize, ids))?;
-            batches_took[1 + usize::from(ids)] += took;
-        }
+        batches_took[1] += bench.block_on(theirs_in_flight(&peer, many, BATCH as usize, false))?;
+        batches_took[2] += bench.block_on(theirs_with_reader(&peer, many, BATCH as usize))?;
     }
     let quantiles = |took: &mut [f64]| [50, 99].map(|percent| quantile(took, percent));
     let (our_single, their_single) = (quantiles(&mut our_single), quantiles(&mut their_single));
@@ -74,12 +71,12 @@ fn measure(bench: &Bench, server: &Server, single: u32, many: u32) -> Result<Vec
         Reading::new(case, figure, Unit::Seconds, ours).to("JetStream", theirs)
     };
     let rates = |figure: &str, took: [Duration; 3]| {
-        let [ours, bare, ids] = took.map(|took| f64::from(many * SLICES) / took.as_secs_f64());
+        let [ours, bare, read] = took.map(|took| f64::from(many * SLICES) / took.as_secs_f64());
         let reading = |figure: String| Reading::new(case, figure, Unit::PerSecond, ours);
         let target = Target::RatioAtLeast(0.95);
         [
             reading(figure.to_owned()).to("JetStream", bare),
-            reading(format!("{figure} (ids)")).to("JetStream with ids", ids).target(target),
+            reading(format!("{figure} (read)")).to("JetStream, ids, read", read).target(target),
         ]
     };
     let mut readings = vec![
@@ -147,6 +144,31 @@ async fn theirs_in_flight(
         .try_for_each(|_| async { Ok(()) })
         .await?;
     Ok(begin.elapsed())
+}
+
+/// The same with ids, while a consumer reads what is stored.
+async fn theirs_with_reader(
+    peer: &jetstream::Context,
+    count: u32,
+    in_flight: usize,
+) -> Result<Duration> {
+    let inbox = peer.client().new_inbox();
+    let mut messages = peer.client().subscribe(inbox.clone()).await?;
+    let consumer = push::Config {
+        deliver_subject: inbox,
+        deliver_policy: DeliverPolicy::New,
+        ack_policy: AckPolicy::None,
+        memory_storage: true,
+        ..push::Config::default()
+    };
+    let name = peer.create_consumer_on_stream(consumer, STREAM).await?.cached_info().name.clone();
+    let read = async { while messages.next().await.is_some() {} };
+    let took = tokio::select! {
+        took = theirs_in_flight(peer, count, in_flight, true) => took?,
+        () = read => bail!("the consumer's connection ended"),
+    };
+    peer.delete_consumer_from_stream(name, STREAM).await?;
+    Ok(took)
 }
 
 fn one_by_one(server: &Server, load: &mut Load, count: u32) -> Result<Vec<f64>> {
