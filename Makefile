@@ -59,7 +59,7 @@ coverage: ## Lines that units and properties cover, printed by file
 	@$(TOOLS) cargo-llvm-cov
 	@$(TOOLS) exec $(CARGO) llvm-cov --locked --workspace --lib --bins $(ARGS)
 
-bench: ## Measure the release build; CASES="fanout storm" ARGS="--quick": docs/PERFORMANCE.md
+bench: ## Measure the release build; CASES="fanout storm" ARGS="--quick": docs/performance/method.md
 	@$(TOOLS) nats-server
 	@$(CARGO) build --release -p eventcast-broker
 	@EVENTCAST_BROKER="$${EVENTCAST_BROKER:-$${CARGO_TARGET_DIR:-$(CURDIR)/target}/release/eventcast-broker}" \

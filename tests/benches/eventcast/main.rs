@@ -1,5 +1,5 @@
 //! What the broker costs, and how fast it is: `make bench`. Every figure is a ratio to something that was measured in the same run
-//! on the same machine: the floor (`floor.rs`), a peer, or the same thing under easier conditions. `docs/PERFORMANCE.md` says how to read it.
+//! on the same machine: the floor (`floor.rs`), a peer, or the same thing under easier conditions. `docs/performance/method.md` says how to read it.
 //!
 //! - [`options`]: the command line; [`cases`]: what is measured, a file each;
 //! - [`server`]: floor, broker and peer as processes; [`floor`]: the floor itself, run by the child;
