@@ -24,11 +24,6 @@ const NAT64: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
 pub(crate) struct Client(IpAddr);
 
 impl Client {
-    /// The client of a request: see [`client_address`].
-    pub(crate) fn of_request(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
-        Self::of(client_address(peer, headers, trusted))
-    }
-
     pub(crate) fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V6(v6) if v6.segments()[..6] == NAT64 => {

@@ -25,9 +25,6 @@ use crate::{
 pub(crate) use settings::{HeartbeatStyle, StreamSettings, jittered_retry};
 pub(crate) use subscriber::{Step, Subscriber};
 
-/// The route of streams, as labels and logs have it.
-const STREAM_ROUTE: &str = "/channels/{namespace}/{channel}/events";
-
 /// A stream that is ready to be served by a sink.
 pub(crate) struct Subscription {
     pub(crate) subscriber: Subscriber,
@@ -50,6 +47,8 @@ pub(crate) struct Origin {
     pub(crate) client: IpAddr,
     /// The version of HTTP.
     pub(crate) protocol: &'static str,
+    /// The template of the path.
+    pub(crate) route: &'static str,
     pub(crate) began: Instant,
 }
 
@@ -131,7 +130,7 @@ impl Drop for Subscription {
             client: self.origin.client,
             protocol: self.origin.protocol,
             method: "GET",
-            route: STREAM_ROUTE,
+            route: self.origin.route,
             channel: Some(&info.channel),
             subject: info.identity.as_ref().map(|identity| &*identity.subject),
             duration: self.origin.began.elapsed(),

@@ -45,6 +45,7 @@ use serde::Serialize;
 use crate::{
     broker::Broker,
     channel::Channel,
+    client::Client,
     fanout::{Subscription, body::EventBody},
     request::RequestContext,
 };
@@ -151,8 +152,9 @@ async fn dispatch(
     cors::reject_foreign(&record.access, &request)?;
     let (head, body) = request.into_parts();
     let wanted = authorize::Wanted::of(rest, &head);
+    let client = Client::of(record.client);
     // Boxed, as the handlers are: a request then takes no more memory than the step that it is at.
-    let authorized = Box::pin(authorize::grant(broker, &channel, context, &head, &wanted)).await;
+    let authorized = Box::pin(authorize::grant(client, &channel, context, &head, &wanted)).await;
     let grant = match authorized {
         Ok(grant) => grant,
         Err(authorize::Refused::Problem(problem)) => return Err(problem),
@@ -161,7 +163,9 @@ async fn dispatch(
         }
     };
     record.subject = grant.identity.as_ref().map(|identity| Arc::clone(&identity.subject));
-    let request = ChannelRequest { broker, channel: &channel, context, grant, head };
+    let client_address = record.client;
+    let request =
+        ChannelRequest { broker, channel: &channel, context, client_address, grant, head };
     match (rest, &method) {
         (["events"], &Method::POST) => Box::pin(publish::handle(request, body)).await,
         (["events"], _) if reads => match accept::negotiate(&request.head.headers)? {

@@ -3,7 +3,7 @@
 //! The file is polled, not watched: Kubernetes replaces a mounted ConfigMap by swapping symbolic links, which file events report
 //! in different ways.
 
-use std::{os::unix::fs::MetadataExt as _, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use eventcast_crds::config::{
     BrokerConfig,
@@ -12,16 +12,13 @@ use eventcast_crds::config::{
 use eventcast_runtime::telemetry;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::clock::now_millis;
+use crate::{clock::now_millis, watch::Stamp};
 
 /// How often the file is looked at.
 const CONFIG_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Seconds after which a file that changes again certainly has another time of change.
 const SETTLED_SECONDS: i64 = 2;
-
-/// What tells a file from another one, or from what it was before: inode, size and time of change (seconds and nanoseconds).
-type Stamp = (u64, u64, i64, i64);
 
 /// Where the configuration comes from.
 #[derive(Clone, Debug)]
@@ -80,7 +77,7 @@ impl ConfigSource {
 
     async fn stamp(&self) -> Option<Stamp> {
         let meta = tokio::fs::metadata(self.file.as_ref()?).await.ok()?;
-        Some((meta.ino(), meta.size(), meta.ctime(), meta.ctime_nsec()))
+        Some(Stamp::of(&meta))
     }
 
     async fn text(&self) -> Result<String, InvalidConfig> {
@@ -118,7 +115,7 @@ impl ConfigSource {
             if stamp.is_some() && stamp == read {
                 continue;
             }
-            read = stamp.filter(|(.., changed, _)| now_millis() / 1000 - changed > SETTLED_SECONDS);
+            read = stamp.filter(|stamp| now_millis() / 1000 - stamp.changed.0 > SETTLED_SECONDS);
             // A file that is being replaced may be missing temporarily.
             let Ok(text) = self.text().await else { continue };
             if text != *last {

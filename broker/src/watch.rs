@@ -4,10 +4,11 @@
 
 use std::{
     collections::BTreeMap,
+    fs::Metadata,
     io::{self, Read as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use tokio::time::{MissedTickBehavior, interval};
@@ -67,11 +68,26 @@ pub(crate) struct WatchedFolder {
     path: PathBuf,
     /// The most files that are read; of more, the first by name.
     limit: usize,
-    /// Names, sizes, times of change and inodes at the last look: the files are read again only if these differ.
+    /// Names and stamps at the last look: the files are read again only if these differ.
     seen: Option<Listing>,
 }
 
-type Listing = Result<BTreeMap<String, (u64, SystemTime, u64)>, io::ErrorKind>;
+type Listing = Result<BTreeMap<String, Stamp>, io::ErrorKind>;
+
+/// What tells a file from another one, and from what it was before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    inode: u64,
+    size: u64,
+    /// When content or metadata changed, in seconds and nanoseconds.
+    pub(crate) changed: (i64, i64),
+}
+
+impl Stamp {
+    pub(crate) fn of(meta: &Metadata) -> Self {
+        Self { inode: meta.ino(), size: meta.len(), changed: (meta.ctime(), meta.ctime_nsec()) }
+    }
+}
 
 impl WatchedFolder {
     pub(crate) fn new(path: PathBuf, limit: usize) -> Self {
@@ -118,7 +134,7 @@ impl WatchedFolder {
                 // Entries of a Secret are symbolic links.
                 let Ok(meta) = std::fs::metadata(self.path.join(&name)) else { continue };
                 if meta.is_file() {
-                    files.insert(name, (meta.len(), meta.modified()?, meta.ino()));
+                    files.insert(name, Stamp::of(&meta));
                 }
             }
             while files.len() > self.limit {

@@ -32,6 +32,7 @@ use crate::{
     leader::Fence,
     metrics::Metrics,
     names::{BROKER_CONTAINER, CHANNEL_LABEL, SUBSCRIBERS_MANAGER},
+    reconcile::old_status,
     scope::Scope,
 };
 
@@ -140,9 +141,7 @@ async fn write_counts(
 }
 
 fn is_foreign(raw: &DynamicObject, own: &str) -> bool {
-    let status = raw.data.get("status").cloned().unwrap_or_default();
-    let status = serde_json::from_value(status).unwrap_or_default();
-    other_operator(&raw.metadata, &status, own, Timestamp::now()).is_some()
+    other_operator(&raw.metadata, &old_status(raw), own, Timestamp::now()).is_some()
 }
 
 fn key(raw: &DynamicObject) -> ChannelKey {

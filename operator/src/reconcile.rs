@@ -48,6 +48,7 @@ use crate::{
 use apply_objects::apply_objects;
 use finalizer::{finalize, set_finalizer};
 pub use other_operators::OtherOperators;
+pub(crate) use parse::old_status;
 use parse::{Parsed, parse};
 use report::write_status;
 

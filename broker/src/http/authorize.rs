@@ -12,7 +12,6 @@ use super::{
 };
 use crate::{
     access::{Credential, Denied, Grant, Way, audit},
-    broker::Broker,
     channel::Channel,
     client::Client,
     request::RequestContext,
@@ -53,7 +52,7 @@ pub(super) enum Refused {
 
 /// The grant of the request, if it covers what is wanted.
 pub(super) async fn grant(
-    broker: &Arc<Broker>,
+    client: Client,
     channel: &Channel,
     context: &RequestContext,
     head: &Parts,
@@ -79,8 +78,6 @@ pub(super) async fn grant(
         Err(Rejected::Denied(denied)) => return Err(deny("unknown", &denied)),
     };
     let credential = presented.credential();
-    let trusted = &broker.config().limits.trusted_proxies;
-    let client = Client::of_request(context.peer, &head.headers, trusted);
     let grant = match channel.access().authenticate(credential, client).await {
         Ok(grant) => grant,
         Err(Denied::Unavailable(what)) if wanted.stream => {

@@ -15,7 +15,7 @@ use crate::{
     access::{Grant, Way},
     broker::Broker,
     channel::Channel,
-    client::{Client, client_address},
+    client::Client,
     identity::Identity,
     log::LogLease,
     request::RequestContext,
@@ -29,6 +29,8 @@ pub(super) struct ChannelRequest<'a> {
     pub(super) broker: &'a Arc<Broker>,
     pub(super) channel: &'a Channel,
     pub(super) context: &'a RequestContext,
+    /// The address of the client, as its proxies report it.
+    pub(super) client_address: IpAddr,
     pub(super) grant: Arc<Grant>,
     pub(super) head: Parts,
 }
@@ -73,12 +75,6 @@ impl ChannelRequest<'_> {
 
     /// The client that limits are counted for.
     pub(super) fn client(&self) -> Client {
-        Client::of(self.client_address())
-    }
-
-    /// The address of the client, as its proxies report it.
-    pub(super) fn client_address(&self) -> IpAddr {
-        let trusted = &self.broker.config().limits.trusted_proxies;
-        client_address(self.context.peer, &self.head.headers, trusted)
+        Client::of(self.client_address)
     }
 }

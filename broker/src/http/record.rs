@@ -26,6 +26,8 @@ pub(super) struct Record {
     pub(super) access: Access,
     /// The key of the channel, once it is found.
     pub(super) channel: Option<Arc<str>>,
+    /// The address of the client, as its proxies report it.
+    pub(super) client: IpAddr,
     /// Who the client is, once its credential is verified.
     pub(super) subject: Option<Arc<str>>,
     /// What its line needs besides; `None` without an access log, and once the line is written.
@@ -33,7 +35,6 @@ pub(super) struct Record {
 }
 
 struct Pending {
-    client: IpAddr,
     protocol: &'static str,
     began: Instant,
 }
@@ -45,16 +46,14 @@ impl Record {
         request: &Request<B>,
     ) -> Self {
         let config = broker.config();
-        let pending = access_log::is_on().then(|| Pending {
-            client: client_address(context.peer, request.headers(), &config.limits.trusted_proxies),
-            protocol: protocol(request.version()),
-            began: Instant::now(),
-        });
+        let pending = access_log::is_on()
+            .then(|| Pending { protocol: protocol(request.version()), began: Instant::now() });
         Self {
             route: route::of(request.uri().path(), config.page),
             method: request.method().clone(),
             access: Access::default(),
             channel: None,
+            client: client_address(context.peer, request.headers(), &config.limits.trusted_proxies),
             subject: None,
             pending,
         }
@@ -76,7 +75,7 @@ impl Record {
 
     fn line(&self, pending: &Pending) -> Line<'_> {
         Line {
-            client: pending.client,
+            client: self.client,
             protocol: pending.protocol,
             method: self.method.as_str(),
             route: self.route,

@@ -3,6 +3,8 @@
 
 use crate::metrics::HttpRequests;
 
+/// Streams, history and publishing.
+pub(super) const EVENTS: &str = "/channels/{namespace}/{channel}/events";
 /// Not one of the routes below.
 const OTHER: &str = "other";
 
@@ -18,7 +20,7 @@ pub(crate) fn of(path: &str, page: bool) -> &'static str {
     match *parts.collect::<Vec<_>>() {
         [] if page => "/channels",
         [_, _] => "/channels/{namespace}/{channel}",
-        [_, _, "events"] => "/channels/{namespace}/{channel}/events",
+        [_, _, "events"] => EVENTS,
         [_, _, "events", _] => "/channels/{namespace}/{channel}/events/{cursor}",
         [_, _, "stats"] => "/channels/{namespace}/{channel}/stats",
         [_, _, "access"] => "/channels/{namespace}/{channel}/access",

@@ -14,7 +14,7 @@ use super::{
     params::{Params, known},
     problem::Problem,
     record::{Reason, protocol},
-    set,
+    route, set,
 };
 use crate::{
     broker::Broker,
@@ -92,7 +92,8 @@ pub(super) async fn handle(request: ChannelRequest<'_>) -> Result<Response<Answe
         settings,
         preamble: [opening, start_frame].concat().into(),
         origin: Origin {
-            client: request.client_address(),
+            client: request.client_address,
+            route: route::EVENTS,
             protocol: protocol(request.head.version),
             began: Instant::now(),
         },

@@ -148,7 +148,6 @@ impl Log {
 
     /// Parks the log unless there is a lease. Returns whether it is parked.
     fn try_park(&self) -> bool {
-        let mut parked = false;
         // Under the lock of the demand: a lease that is taken later finds a log that is not ready.
         self.demand.0.send_if_modified(|demand| {
             if demand.leases == 0 {
@@ -156,10 +155,8 @@ impl Log {
                 self.tail.park();
                 demand.parked = true;
             }
-            parked = demand.parked;
-            false
-        });
-        parked
+            demand.parked
+        })
     }
 
     /// Forgets what is in memory: nobody watches what the stream deletes.

@@ -66,7 +66,6 @@ impl Log {
             self.withhold();
         }
         let info = polled?;
-        self.export_size(&info);
         // The attachment detects a recreated stream by itself.
         if self.attachment() != Some(attachment) || epoch_of(&info) != incarnation.epoch {
             return Ok(());

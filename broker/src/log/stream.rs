@@ -42,7 +42,11 @@ impl Log {
     /// Fetches the state of the stream from its leader, once, within `limit`.
     pub(super) async fn fetch_info(&self, limit: Duration) -> Result<Info, StreamError> {
         match timeout(limit, self.nats.tail.get_stream(&self.settings.stream)).await {
-            Ok(Ok(stream)) => Ok(stream.cached_info().clone()),
+            Ok(Ok(stream)) => {
+                let info = stream.cached_info().clone();
+                self.export_size(&info);
+                Ok(info)
+            }
             Ok(Err(e)) => Err(match e.kind() {
                 GetStreamErrorKind::JetStream(e)
                     if e.error_code() == ErrorCode::STREAM_NOT_FOUND =>
@@ -74,7 +78,7 @@ impl Log {
     }
 
     /// Sets the metrics of what the stream holds.
-    pub(super) fn export_size(&self, info: &Info) {
+    fn export_size(&self, info: &Info) {
         let (state, config, gauges) = (&info.state, &info.config, &self.metrics.log);
         let amount = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let age = state.first_timestamp.unix_timestamp_nanos();

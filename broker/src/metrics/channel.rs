@@ -240,10 +240,10 @@ impl ChannelMetrics {
     fn begin_at_zero(&self) {
         for (counter, values) in [
             (&self.connects, born::STARTS),
-            (&self.disconnects, born::DISCONNECTS),
+            (&self.disconnects, &CloseReason::ALL.map(CloseReason::as_str)),
             (&self.rejects, born::REJECTS),
             (&self.events_skipped, born::SKIPS),
-            (&self.gaps, born::GAPS),
+            (&self.gaps, &GapReason::ALL.map(GapReason::as_str)),
             (&self.tail_resets, born::TAIL_RESETS),
             (&self.page_loads, born::PAGE_LOADS),
             (&self.publish, born::PUBLISH),

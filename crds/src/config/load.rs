@@ -3,6 +3,7 @@
 //! A value of the wrong type is an error with the path of its key. Unknown keys are only reported, because an operator may be newer than
 //! a broker with a pinned image. The `check` command rejects them.
 
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use serde_saphyr::{budget, options};
 
@@ -84,18 +85,26 @@ pub fn load(text: &str, overrides: &[Override]) -> Result<Loaded, LoadError> {
         })?;
         set(&mut value, &o.path, replacement)?;
     }
+    let (config, mut unknown) = typed(&value)?;
+    unknown.sort_unstable();
+    Ok(Loaded { config, unknown })
+}
+
+/// Reads a `T` from `value`. Returns it with the paths of the keys that it does not have.
+///
+/// # Errors
+/// [`LoadError::Value`]: a value has the wrong type.
+pub fn typed<T: DeserializeOwned>(value: &Value) -> Result<(T, Vec<String>), LoadError> {
     let mut unknown = Vec::new();
     let mut track = serde_path_to_error::Track::new();
-    let config = {
-        let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
-        serde_ignored::deserialize(tracked, |path| unknown.push(display_path(&path)))
-    };
-    match config {
-        Ok(config) => {
-            unknown.sort_unstable();
-            Ok(Loaded { config, unknown })
+    let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
+    let read = serde_ignored::deserialize(tracked, |path| unknown.push(display_path(&path)));
+    match read {
+        Ok(read) => Ok((read, unknown)),
+        Err(error) => {
+            let error: serde_json::Error = error;
+            Err(LoadError::Value { path: track.path().to_string(), message: error.to_string() })
         }
-        Err(e) => Err(LoadError::Value { path: track.path().to_string(), message: e.to_string() }),
     }
 }
 

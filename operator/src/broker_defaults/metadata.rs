@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use wildmatch::WildMatchPattern;
+
 use super::BrokerDefaults;
 
 /// Prefixes of keys that are never inherited, whatever the patterns: they say who manages the channel itself. Argo CD, for example, would
@@ -47,15 +49,9 @@ fn merged(
     all
 }
 
-/// Whether `key` matches `pattern`, in which `*` stands for any characters.
+/// Whether `key` matches `pattern`, in which `*` stands for any characters. No other character is special: keys have no U+0000.
 fn matches(pattern: &str, key: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == key,
-        Some((start, rest)) => key.strip_prefix(start).is_some_and(|key| {
-            let mut ends = key.char_indices().map(|(at, _)| at).chain([key.len()]);
-            ends.any(|at| matches(rest, &key[at..]))
-        }),
-    }
+    WildMatchPattern::<'*', '\0'>::new(pattern).matches(key)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use eventcast_crds::config::{BrokerConfig, ChannelConfig, load::display_path};
+use eventcast_crds::config::{BrokerConfig, ChannelConfig, load::typed};
 use eventcast_runtime::telemetry;
 use serde_json::Value;
 
@@ -32,14 +32,9 @@ impl BrokerDefaults {
         if !value.is_object() {
             return Err(vec!["the file must have settings, such as `log: {format: text}`".into()]);
         }
-        let mut unknown = Vec::new();
-        let mut track = serde_path_to_error::Track::new();
-        let tracked = serde_path_to_error::Deserializer::new(&value, &mut track);
-        let parsed: Result<Self, serde_json::Error> = serde_ignored::deserialize(tracked, |path| {
-            unknown.push(format!("{}: there is no such setting", display_path(&path)));
-        });
-        let defaults = parsed.map_err(|error| vec![format!("{}: {error}", track.path())])?;
-        let problems: Vec<_> = unknown.into_iter().chain(defaults.problems()).collect();
+        let (defaults, unknown) = typed::<Self>(&value).map_err(|error| vec![error.to_string()])?;
+        let unknown = unknown.iter().map(|path| format!("{path}: there is no such setting"));
+        let problems: Vec<_> = unknown.chain(defaults.problems()).collect();
         if problems.is_empty() { Ok(defaults) } else { Err(problems) }
     }
 

@@ -5,7 +5,7 @@
 
 use eventcast_crds::{
     channel::{EventChannel, EventChannelSpec, status::EventChannelStatus},
-    config::load::display_path,
+    config::load::typed,
 };
 use kube::core::DynamicObject;
 use serde_json::Value;
@@ -24,31 +24,23 @@ pub(super) enum Parsed {
 }
 
 pub(super) fn parse(raw: &DynamicObject) -> Parsed {
-    let mut unknown = Vec::new();
     let spec = raw.data.get("spec").unwrap_or(&Value::Null);
-    let spec = if spec.is_null() {
-        Ok(EventChannelSpec::default())
-    } else {
-        let mut track = serde_path_to_error::Track::new();
-        let tracked = serde_path_to_error::Deserializer::new(spec, &mut track);
-        serde_ignored::deserialize(tracked, |path| {
-            unknown.push(format!("spec.{}", display_path(&path)))
-        })
-        .map_err(|error: serde_json::Error| format!("spec.{}: {error}", track.path()))
-    };
+    let spec =
+        if spec.is_null() { Ok((EventChannelSpec::default(), Vec::new())) } else { typed(spec) };
     match spec {
-        Ok(spec) => {
+        Ok((spec, unknown)) => {
+            let unknown = unknown.iter().map(|path| format!("spec.{path}")).collect();
             let mut channel = EventChannel::new("", spec);
             channel.metadata = raw.metadata.clone();
             channel.status = Some(old_status(raw));
             Parsed::Channel { channel: Box::new(channel), unknown }
         }
-        Err(error) => Parsed::Unreadable(error),
+        Err(error) => Parsed::Unreadable(format!("spec.{error}")),
     }
 }
 
 /// The stored status. A status that cannot be parsed counts as empty.
-pub(super) fn old_status(raw: &DynamicObject) -> EventChannelStatus {
+pub(crate) fn old_status(raw: &DynamicObject) -> EventChannelStatus {
     let status = raw.data.get("status").cloned().unwrap_or_default();
     serde_json::from_value(status).unwrap_or_default()
 }

@@ -45,6 +45,9 @@ const PER_ADDRESS: usize = 2000;
 const READ_TIMEOUT: Duration = Duration::from_secs(20);
 /// Something still comes after so long, but not what is waited for.
 const LIMIT: Duration = Duration::from_secs(900);
+/// How long a turn is while the next event is not due.
+const SHORTEST_TURN: Duration = Duration::from_micros(50);
+const LONGEST_TURN: Duration = Duration::from_millis(5);
 /// Tokens of publishers begin here.
 const PUBLISHERS: u64 = 1 << 32;
 
@@ -189,6 +192,29 @@ impl Load {
     /// A publisher that waits for nothing.
     pub(crate) fn idle_publisher(&self) -> Option<usize> {
         self.publishers.iter().position(|publisher| publisher.awaited == 0)
+    }
+
+    /// Publishes the event `number` once it is due at `at` and a publisher is idle; until then it turns once. Returns whether it was
+    /// published. Its latency counts from when it was due.
+    pub(crate) fn publish_when_due(
+        &mut self,
+        number: u32,
+        at: Instant,
+        request: impl FnOnce() -> Vec<u8>,
+    ) -> Result<bool> {
+        let now = Instant::now();
+        match self.idle_publisher() {
+            Some(idle) if at <= now => {
+                self.tally.sent(number, at);
+                self.send(idle, &request(), 1)?;
+                Ok(true)
+            }
+            _ => {
+                let most = at.saturating_duration_since(now);
+                self.turn(most.clamp(SHORTEST_TURN, LONGEST_TURN))?;
+                Ok(false)
+            }
+        }
     }
 
     /// Turns until something holds.

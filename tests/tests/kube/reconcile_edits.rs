@@ -108,12 +108,7 @@ async fn rights_routes_and_monitors_come_back_too() -> Result<()> {
     init_tracing();
     let server = ApiServer::start().await?;
     install_crd(&server).await?;
-    for (group, kind, plural) in [
-        ("gateway.networking.k8s.io", "HTTPRoute", "httproutes"),
-        ("monitoring.coreos.com", "PodMonitor", "podmonitors"),
-    ] {
-        reconcile_rights::install(&server, group, kind, plural).await?;
-    }
+    reconcile_rights::install_optional_kinds(&server).await?;
     let client = server.client().await?;
     let namespace = temp_namespace(&client).await?;
     let nats = NatsServer::start().await?;

@@ -48,6 +48,17 @@ pub(crate) async fn install(
     apply(cluster, &definition(group, kind, plural)).await
 }
 
+/// Installs the definitions of objects that the operator makes only where they exist.
+pub(crate) async fn install_optional_kinds(cluster: &Cluster) -> Result<()> {
+    for (group, kind, plural) in [
+        ("gateway.networking.k8s.io", "HTTPRoute", "httproutes"),
+        ("monitoring.coreos.com", "PodMonitor", "podmonitors"),
+    ] {
+        install(cluster, group, kind, plural).await?;
+    }
+    Ok(())
+}
+
 async fn apply(cluster: &Cluster, manifest: &str) -> Result<()> {
     let done = cluster.kubectl(&["apply", "--server-side", "-f", "-"], Some(manifest)).await?;
     ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
@@ -133,12 +144,7 @@ async fn every_call_is_allowed_and_every_right_is_used() -> Result<()> {
     init_tracing();
     let server = ApiServer::start().await?;
     install_crd(&server).await?;
-    for (group, kind, plural) in [
-        ("gateway.networking.k8s.io", "HTTPRoute", "httproutes"),
-        ("monitoring.coreos.com", "PodMonitor", "podmonitors"),
-    ] {
-        install(&server, group, kind, plural).await?;
-    }
+    install_optional_kinds(&server).await?;
     let client = server.client().await?;
     let namespace = temp_namespace(&client).await?;
     let values = [

@@ -109,17 +109,9 @@ fn run(
     let (begin, mut current, mut next) = (Instant::now(), 0, plan.first);
     while !stop.load(SeqCst) {
         let at = begin + Duration::from_secs(1) * (next - plan.first) / plan.per_second;
-        let now = Instant::now();
-        match load.idle_publisher() {
-            Some(idle) if at <= now => {
-                load.tally.sent(next, at);
-                load.send(idle, &server.event(plan.channel, plan.query, next, plan.size), 1)?;
-                next += 1;
-            }
-            _ => {
-                let most = at.saturating_duration_since(now);
-                load.turn(most.clamp(Duration::from_micros(100), Duration::from_millis(5)))?;
-            }
+        let event = || server.event(plan.channel, plan.query, next, plan.size);
+        if load.publish_when_due(next, at, event)? {
+            next += 1;
         }
         let wanted = phase.load(SeqCst);
         if wanted != current {

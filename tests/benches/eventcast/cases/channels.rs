@@ -149,17 +149,9 @@ impl Plan {
         let mut next = first;
         while next < end {
             let at = begin + Duration::from_secs(1) * (next - first) / self.each_second;
-            let now = Instant::now();
-            match load.idle_publisher() {
-                Some(idle) if at <= now => {
-                    load.tally.sent(next, at);
-                    load.send(idle, &server.event(self.channel(next), "", next, SIZE), 1)?;
-                    next += 1;
-                }
-                _ => {
-                    let most = at.saturating_duration_since(now);
-                    load.turn(most.clamp(Duration::from_micros(50), Duration::from_millis(5)))?;
-                }
+            let event = || server.event(self.channel(next), "", next, SIZE);
+            if load.publish_when_due(next, at, event)? {
+                next += 1;
             }
         }
         let wanted = u64::from(end) * u64::from(SUBSCRIBERS);
