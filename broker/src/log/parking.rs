@@ -195,8 +195,8 @@ async fn wait_for_demand(log: &Log) {
     }
 }
 
-/// Returns when the log has been parked, after it was idle for the limit and up to a fifth more or less: logs that became idle
-/// together are not attached and parked together for ever.
+/// Returns when the log has been parked, after it was idle for the limit, give or take a fifth: logs that became idle together are
+/// not all parked at the same moment.
 async fn park_when_idle(log: &Log) {
     let mut limits = log.nats.parking.idle_limit.subscribe();
     let mut demand = log.demand.0.subscribe();

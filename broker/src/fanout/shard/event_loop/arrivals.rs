@@ -11,12 +11,12 @@ use tokio::time::Instant;
 
 use super::{EventLoop, Key, scheduling::TIME_SLICE};
 
-/// It is crowded if in one window at least so many connections catch up, and that takes at least so much of the time of the shard. Many
-/// connections that miss little are no crowd, nor is a single one that misses much.
+/// A shard is crowded if, within one window, at least so many connections catch up and take at least so much of its time. Many
+/// connections that miss little do not crowd it, nor does a single one that misses much.
 const MIN_CONNECTIONS: u32 = 16;
 const MIN_WORK: Duration = Duration::from_millis(WINDOW_MS / 10);
 const WINDOW_MS: u64 = 100;
-/// How long it stays crowded after such a window: the last of the crowd should not meet the live events for all who have arrived.
+/// How long it stays crowded after such a window, so that the last of the crowd catch up before live events are written to everyone.
 const CROWD_MS: u64 = 500;
 /// How long an arrived connection waits before it reads again.
 const READ_INTERVAL_MS: u64 = 200;
