@@ -2,9 +2,11 @@
 # Installs what the tests need beyond Rust, unless it is there: from apt, npm, PyPI and the Go module proxy alone.
 #
 #   install.sh [PART...]              default: all
-#     all          nats-server browsers clients apiserver kubectl helm helm4 promtool oidc-server
+#     all          nats-server browsers clients apiserver kubectl helm helm4 promtool oidc-server proxies nats
 #     apiserver    etcd and kube-apiserver, for the suites of the operator: four minutes the first time
 #     clients      node-clients python-clients go-clients
+#     proxies      nginx, haproxy and envoy, for tests of brokers behind them
+#     nats         the command line of NATS, for tests of backups
 #     cluster      what a node of Kubernetes needs beside them, for end-to-end tests (as root)
 #     checks       what `make lint` needs: cargo-deny cargo-shear typos shellcheck actionlint
 #     cargo-nextest, cargo-llvm-cov, cargo-mutants
@@ -40,11 +42,12 @@ quietly() {
 }
 
 # Sets a variable to a new folder of .tools, which is gone when this script ends.
+temporaries=()
 temporary() {
   local made
   made=$(mktemp -d "$tools/new.XXXXXX")
-  # shellcheck disable=SC2064 # the folder of now
-  trap "rm -rf '$made'" EXIT
+  temporaries+=("$made")
+  trap 'rm -rf "${temporaries[@]}"' EXIT
   printf -v "$1" %s "$made"
 }
 
@@ -79,6 +82,25 @@ apt_install() {
     apt_update
     quietly "${install[@]}"
   fi
+}
+
+# Takes a program out of a package of Debian that is not installed, because it would start a service.
+from_package() { # PACKAGE FILE
+  local folder libraries
+  has apt-get || fail "there is no apt-get here: put ${2##*/} on the PATH, or name it in $(variable_of "${2##*/}")"
+  temporary folder
+  say "${2##*/} from Debian's package $1"
+  if ! quietly env -C "$folder" apt-get download "$1" 2>/dev/null; then
+    apt_update
+    quietly env -C "$folder" apt-get download "$1"
+  fi
+  dpkg-deb --fsys-tarfile "$folder/$1"_*.deb | tar -xO "./$2" >"$folder/program"
+  chmod +x "$folder/program"
+  if ldd "$folder/program" | grep -q 'not found'; then
+    mapfile -t libraries < <(dpkg-deb -f "$folder/$1"_*.deb Depends | tr ',' '\n' | grep -oE '^ *lib[^ ]+')
+    apt_install "${libraries[@]// /}"
+  fi
+  mv "$folder/program" "$tools/bin/${2##*/}"
 }
 
 # Stamps: a hash of what an installation was made from.
@@ -122,6 +144,7 @@ path_of() {
   case $1 in
     etcd | kube-apiserver) part=apiserver ;;
     kube-* | kubelet | coredns) part=cluster ;;
+    nginx | haproxy | envoy) part=proxies ;;
   esac
   find_program "$1" || fail "$1 is not installed: run tests/tools/install.sh $part"
 }
@@ -129,7 +152,7 @@ path_of() {
 # What is not installed is not named: a test that needs it says so.
 with_programs() {
   local program path
-  for program in nats-server etcd kube-apiserver kubectl helm helm4 promtool oidc-server; do
+  for program in nats-server etcd kube-apiserver kubectl helm helm4 promtool oidc-server nginx haproxy envoy nats; do
     if path=$(find_program "$program"); then export "$(variable_of "$program")=$path"; fi
   done
   PATH=$PATH:$tools/bin exec "$@"
@@ -147,11 +170,11 @@ parts() {
 
 part() {
   case $1 in
-    all) parts nats-server browsers clients apiserver kubectl helm helm4 promtool oidc-server ;;
+    all) parts nats-server browsers clients apiserver kubectl helm helm4 promtool oidc-server proxies nats ;;
     checks) parts cargo-deny cargo-shear typos shellcheck actionlint ;;
     clients) parts node-clients python-clients go-clients ;;
     nats-server | browsers | node-clients | python-clients | go-clients) ensure "${1//-/_}" ;;
-    apiserver | kubectl | helm | helm4 | promtool | cluster | oidc-server) ensure "${1//-/_}" ;;
+    apiserver | kubectl | helm | helm4 | promtool | cluster | oidc-server | proxies | nats) ensure "${1//-/_}" ;;
     cargo-* | typos | shellcheck | actionlint) ensure check_program "$1" ;;
     *) fail "there is no part $1: the first lines of tests/tools/install.sh list them" ;;
   esac

@@ -20,9 +20,10 @@ for folder in tests/tests/*/; do
   group=$(basename "$folder")
   targets+=(--test "$group")
   case $group in
-    kube) parts+=(apiserver kubectl helm helm4) ;;
-    chart) parts+=(helm helm4 promtool) ;;
+    kube) parts+=(apiserver kubectl helm helm4 nats) ;;
+    chart) parts+=(helm helm4 promtool kubectl) ;;
     browsers) parts+=(browsers clients) ;;
+    proxies) parts+=(proxies) ;;
   esac
 done
 for folder in crds/src crds/runtime/src broker/src broker/wire/src operator/src tests/src; do

@@ -12,12 +12,11 @@ use crate::channel::Channel;
 
 /// Settings that event streams need with common Ingress controllers: no response buffering, and long idle timeouts. A
 /// controller ignores the annotations of the others.
-const STREAM_ANNOTATIONS: [(&str, &str); 7] = [
+const STREAM_ANNOTATIONS: [(&str, &str); 6] = [
     ("nginx.ingress.kubernetes.io/proxy-buffering", "off"),
     ("nginx.ingress.kubernetes.io/proxy-http-version", "1.1"),
     ("nginx.ingress.kubernetes.io/proxy-read-timeout", "3600"),
     ("nginx.ingress.kubernetes.io/proxy-send-timeout", "3600"),
-    ("haproxy.org/timeout-client", "1h"),
     ("haproxy.org/timeout-server", "1h"),
     ("haproxy-ingress.github.io/timeout-server", "1h"),
 ];

@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2154 # root and tools are those of install.sh
-# An API server with its store for the suites of the operator, kubectl, helm, promtool, an OpenID provider, and what a node of Kubernetes needs:
-# built from the Go module proxy, or from Debian. Sourced by install.sh.
+# An API server with its store for the suites of the operator, kubectl, helm, the command line of NATS, promtool, an OpenID provider, and what a node of
+# Kubernetes needs: built from the Go module proxy, or from Debian. Sourced by install.sh.
 
 modules=$root/tests/tools/go # `go install` takes no module with `replace`s: those are built from modules of our own
 
@@ -28,6 +28,7 @@ recipe_of() {
     helm4) package=helm.sh/helm/v4/cmd/helm@$helm4 flags+=" -X helm.sh/helm/v4/internal/version.version=$helm4" ;;
     helm) package=helm.sh/helm/v3/cmd/helm@$helm flags+=" $helm_stamp" ;;
     oidc-server) package=github.com/zitadel/oidc/v3/example/server@$oidc ;; # a real OpenID provider, for tests of tokens
+    nats) package=github.com/nats-io/natscli/nats@v0.5.0 minutes=2 ;;
     coredns) package=github.com/coredns/coredns@$coredns minutes=2 ;;
   esac
 }
@@ -83,28 +84,17 @@ install_kubectl() { build kubectl; }
 have_oidc_server() { are_built oidc-server; }
 install_oidc_server() { build oidc-server; }
 
+have_nats() { are_built nats; }
+install_nats() { build nats; }
+
 have_helm() { are_built helm; }
 install_helm() { build helm; }
 
 have_helm4() { are_built helm4; }
 install_helm4() { build helm4; }
 
-# promtool: out of Debian's package, which is not installed, because it starts a Prometheus
-
 have_promtool() { find_program promtool >/dev/null; }
-
-install_promtool() {
-  local folder
-  has apt-get || fail "there is no apt-get here: put promtool on the PATH, or name it in EVENTCAST_PROMTOOL"
-  temporary folder
-  say "promtool from Debian's package prometheus"
-  if ! quietly env -C "$folder" apt-get download prometheus 2>/dev/null; then
-    apt_update
-    quietly env -C "$folder" apt-get download prometheus
-  fi
-  dpkg-deb --fsys-tarfile "$folder"/prometheus_*.deb | tar -xO ./usr/bin/promtool >"$folder/promtool"
-  install -m 755 "$folder/promtool" "$tools/bin/promtool"
-}
+install_promtool() { from_package prometheus usr/bin/promtool; }
 
 # What a node needs beside the API server
 
