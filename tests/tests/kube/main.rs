@@ -2,6 +2,7 @@
 
 mod admit;
 mod admit_access;
+mod backups;
 mod broker_defaults;
 mod gitops;
 mod harness_kube;
