@@ -7,7 +7,7 @@ use eventcast_tests::{chart, process};
 use tempfile::TempDir;
 
 /// A chart whose values are an EventChannel.
-fn validator() -> Result<TempDir> {
+pub(crate) fn validator() -> Result<TempDir> {
     let folder = process::folder("eventcast-schema-")?;
     fs::write(folder.path().join("Chart.yaml"), "apiVersion: v2\nname: channel\nversion: 0.1.0\n")?;
     let schema = chart::read("crds/eventchannel.schema.json")?;
@@ -15,7 +15,7 @@ fn validator() -> Result<TempDir> {
     Ok(folder)
 }
 
-fn validate(validator: &TempDir, manifest: &str) -> Result<()> {
+pub(crate) fn validate(validator: &TempDir, manifest: &str) -> Result<()> {
     let file = validator.path().join("manifest.yaml");
     fs::write(&file, manifest)?;
     let file = file.to_str().context("a path that is not UTF-8")?;
