@@ -36,6 +36,8 @@ pub enum Kind {
     Nginx,
     /// HAProxy.
     HaProxy,
+    /// HAProxy that forwards connections, not requests: the brokers have TLS and read the PROXY protocol.
+    HaProxyTcp,
     /// Envoy.
     Envoy,
 }
@@ -61,7 +63,7 @@ pub enum Setting {
 type Changes = Vec<(String, String)>;
 
 impl Kind {
-    /// All of them.
+    /// Those that forward requests.
     pub const ALL: [Self; 3] = [Self::Nginx, Self::HaProxy, Self::Envoy];
 
     /// Those that can be configured in this way.
@@ -75,6 +77,7 @@ impl Kind {
             _ if setting == Setting::Documented => Some(&[]),
             Self::Nginx => nginx::changes(setting),
             Self::HaProxy => haproxy::changes(setting),
+            Self::HaProxyTcp => None,
             Self::Envoy => envoy::changes(setting),
         }
     }
@@ -84,6 +87,7 @@ impl Kind {
         match self {
             Self::Nginx => ("nginx", "nginx.conf"),
             Self::HaProxy => ("haproxy", "haproxy.cfg"),
+            Self::HaProxyTcp => ("haproxy", "haproxy-tcp.cfg"),
             Self::Envoy => ("envoy", "envoy.yaml"),
         }
     }
@@ -98,6 +102,7 @@ impl Kind {
         let own = match self {
             Self::Nginx => nginx::place(place),
             Self::HaProxy => haproxy::place(place),
+            Self::HaProxyTcp => haproxy::place_tcp(place),
             Self::Envoy => envoy::place(place),
         };
         for (from, to) in own.into_iter().chain(wrong) {
@@ -140,14 +145,17 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts a proxy in front of `brokers` (`http://127.0.0.1:PORT`) and waits until it answers.
+    /// Starts a proxy in front of `brokers` (`http://127.0.0.1:PORT`; of [`Kind::HaProxyTcp`] with `https`) and waits until it answers.
     ///
     /// # Errors
     /// When it has no such setting, or does not answer.
     pub async fn start(kind: Kind, setting: Setting, brokers: &[&str]) -> Result<Self> {
         let folder = process::folder("eventcast-proxy-")?;
         let address = format!("127.0.0.1:{}", ports::reserve(1)?[0]);
-        let brokers: Vec<_> = brokers.iter().map(|url| url.trim_start_matches("http://")).collect();
+        let brokers: Vec<_> = brokers
+            .iter()
+            .map(|url| url.rsplit_once("://").map_or(*url, |(_, rest)| rest))
+            .collect();
         let place = Place { address: &address, folder: folder.path(), brokers: &brokers };
         let configuration = kind.configuration(setting, &place)?;
         let Issued { certificate, key, .. } = Issued::new()?;
@@ -202,7 +210,7 @@ impl Proxy {
         let file = folder.join(file).display().to_string();
         let arguments = match self.kind {
             Kind::Nginx => nginx::arguments(folder),
-            Kind::HaProxy => haproxy::arguments(file),
+            Kind::HaProxy | Kind::HaProxyTcp => haproxy::arguments(file),
             Kind::Envoy => envoy::arguments(file),
         };
         let process = Process::spawn(name, &program(name), &arguments, folder)?;

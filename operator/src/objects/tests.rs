@@ -14,6 +14,7 @@ use k8s_openapi::{
     },
 };
 use serde::de::DeserializeOwned;
+use serde_json::json;
 
 use super::*;
 use crate::channel::fixture::{channel, channel_with};
@@ -336,4 +337,19 @@ fn a_key_of_a_secret_has_one_file_whatever_the_order_of_the_issuers() {
     );
     let (items, _, _) = files([("one", "a.pem"), ("two", "a.pem")]);
     assert_eq!(items.len(), 1);
+}
+
+/// The default of a Gateway, 15 seconds in Envoy, would end every stream.
+#[test]
+fn an_http_route_has_no_time_limit_and_no_timeouts_where_the_gateway_rejects_them() {
+    for (more, expected) in
+        [("", json!({"request": "0s", "backendRequest": "0s"})), (", timeouts: Unset", Value::Null)]
+    {
+        let spec =
+            format!("spec: {{exposure: {{gateway: {{parentRefs: [{{name: web}}]{more}}}}}}}");
+        let (channel, settings) = channel(&spec);
+        let inputs = Inputs { settings: &settings, credentials: &BTreeMap::new() };
+        let route = build(Kind::HttpRoute, &channel, inputs).unwrap();
+        assert_eq!(route["spec"]["rules"][0]["timeouts"], expected);
+    }
 }

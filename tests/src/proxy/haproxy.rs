@@ -19,6 +19,16 @@ pub(super) fn place(place: &Place<'_>) -> Changes {
     .into()
 }
 
+pub(super) fn place_tcp(place: &Place<'_>) -> Changes {
+    let brokers = place.broker_lines(|n, host, port| {
+        format!("    server broker{n} {host}:{port} check send-proxy-v2")
+    });
+    vec![
+        ("bind :443".to_owned(), format!("bind {}", place.address)),
+        ("    server broker1 10.0.0.11:8443 check send-proxy-v2".to_owned(), brokers),
+    ]
+}
+
 pub(super) fn changes(setting: Setting) -> Option<&'static [(&'static str, &'static str)]> {
     const BACKEND: &str = "    balance leastconn\n";
     Some(match setting {

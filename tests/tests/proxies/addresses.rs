@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use eventcast_crds::config::ProxyProtocol;
 use eventcast_tests::{
     broker::networks,
     http::Version,
     proxy::{Kind, Proxy, Setting},
-    tls::Socket,
+    tls::{KeyFiles, Socket},
     wire::{BrokerWithNats, EVENTS, HTTP_VERSIONS, RawResponse},
 };
 use tokio::net::TcpSocket;
@@ -33,6 +34,25 @@ async fn subscribe_from(
     Ok((stream, !first.contains("eventcast.closing")))
 }
 
+/// Opens streams from two clients, of which one claims another address; each may have one.
+async fn expect_one_stream_per_client(broker: &BrokerWithNats, proxy: &Proxy) -> Result<()> {
+    for version in HTTP_VERSIONS {
+        let claim = [("X-Forwarded-For", "203.0.113.7")];
+        let (first, is_open) = subscribe_from("127.0.0.9", proxy, version, &[]).await?;
+        ensure!(is_open, "{version:?}: the first stream of a client");
+        let (_, is_open) = subscribe_from("127.0.0.9", proxy, version, &claim).await?;
+        ensure!(!is_open, "{version:?}: the same client, with a claim");
+        let (other, is_open) = subscribe_from("127.0.0.10", proxy, version, &claim).await?;
+        ensure!(is_open, "{version:?}: another client");
+        drop((first, other));
+        broker
+            .wait_for_metric("eventcast_subscribers", &[], WAIT_TIMEOUT, |n| n == 0.0)
+            .await
+            .with_context(|| format!("{version:?}"))?;
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn the_limit_per_address_counts_clients_and_believes_no_claim() -> Result<()> {
     let broker = BrokerWithNats::start(|config| {
@@ -42,21 +62,22 @@ async fn the_limit_per_address_counts_clients_and_believes_no_claim() -> Result<
     .await?;
     for kind in Kind::ALL {
         let proxy = proxy(kind, Setting::Documented, &broker).await?;
-        for version in HTTP_VERSIONS {
-            let what = || format!("{kind:?} {version:?}");
-            let claim = [("X-Forwarded-For", "203.0.113.7")];
-            let (first, is_open) = subscribe_from("127.0.0.9", &proxy, version, &[]).await?;
-            ensure!(is_open, "{}: the first stream of a client", what());
-            let (_, is_open) = subscribe_from("127.0.0.9", &proxy, version, &claim).await?;
-            ensure!(!is_open, "{}: the same client, with a claim", what());
-            let (other, is_open) = subscribe_from("127.0.0.10", &proxy, version, &claim).await?;
-            ensure!(is_open, "{}: another client", what());
-            drop((first, other));
-            broker
-                .wait_for_metric("eventcast_subscribers", &[], WAIT_TIMEOUT, |n| n == 0.0)
-                .await
-                .with_context(what)?;
-        }
+        let clients = expect_one_stream_per_client(&broker, &proxy).await;
+        clients.with_context(|| format!("{kind:?}"))?;
     }
     Ok(())
+}
+
+#[tokio::test]
+async fn clients_behind_a_tcp_load_balancer_are_known_by_the_proxy_protocol() -> Result<()> {
+    let files = KeyFiles::new()?;
+    let broker = BrokerWithNats::start(|config| {
+        config.tls = Some(files.config());
+        config.limits.proxy_protocol = ProxyProtocol::Required;
+        config.limits.trusted_proxies = networks(["127.0.0.1/32"]);
+        config.limits.subscribers_per_address = 1;
+    })
+    .await?;
+    let proxy = proxy(Kind::HaProxyTcp, Setting::Documented, &broker).await?;
+    expect_one_stream_per_client(&broker, &proxy).await
 }

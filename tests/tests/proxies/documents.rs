@@ -9,7 +9,7 @@ use serde_json::Value;
 /// The annotations of the Ingress in the golden of the operator.
 fn annotations() -> Result<Vec<(String, String)>> {
     let golden = fs::read_to_string(repository().join("operator/src/objects/golden/full.yaml"))?;
-    let ingress = golden.split("\n---\n").find(|object| object.contains("kind: Ingress"));
+    let ingress = golden.split("\n---\n").find(|object| object.contains("kind: Ingress\n"));
     let ingress: Value = serde_saphyr::from_str(ingress.context("no Ingress")?)?;
     let annotations = ingress["metadata"]["annotations"].as_object().context("no annotations")?;
     let text = |(key, value): (&String, &Value)| {

@@ -13,6 +13,8 @@ use eventcast_tests::{
     wire::{BrokerWithNats, EVENTS, HTTP_VERSIONS},
 };
 
+use futures_util::future::try_join_all;
+
 use super::{beats_every_second, proxy};
 
 const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -107,4 +109,71 @@ async fn clients_of_a_broker_that_was_killed_resume_at_the_other_one_at_the_firs
         }
     }
     Ok(())
+}
+
+/// A rollout: the broker closes its listener and its streams. No client sees an error of the proxy, however often it reconnects meanwhile.
+#[tokio::test]
+async fn clients_of_a_broker_that_drains_move_to_the_other_one_without_an_error() -> Result<()> {
+    init_tracing();
+    let nats = NatsServer::start_with("1m").await?;
+    let mut drains = Broker::start(&nats.url(), beats_every_second).await?;
+    let stays = Broker::start(&nats.url(), beats_every_second).await?;
+    let publish = stays.events_url("");
+    for kind in Kind::ALL {
+        for version in HTTP_VERSIONS {
+            drains.restart().await?;
+            let brokers = [drains.url(""), stays.url("")];
+            let brokers = [brokers[0].as_str(), &brokers[1]];
+            let proxy = Proxy::start(kind, Setting::Documented, &brokers).await?;
+            let mut streams = Vec::new();
+            for _ in 0..8 {
+                let request = Subscribe { url: proxy.url(EVENTS), version, ..Subscribe::default() };
+                streams.push(EventStream::open(request).await?);
+            }
+            created(&publish, "0", &[]).await?;
+            for stream in &mut streams {
+                ensure!(numbers(stream, 1).await? == [0]);
+            }
+            let moves = drains.metric("eventcast_subscribers", &[]).await?;
+            ensure!(moves > 0.0, "{kind:?}: the other broker has all streams");
+            drains.terminate()?;
+            let ended = drains.wait_exit(WAIT_TIMEOUT);
+            let following = streams.into_iter().map(|stream| follow(stream, 1));
+            let (ended, reconnects, _) = tokio::join!(ended, try_join_all(following), async {
+                stays
+                    .settled("all streams have moved", WAIT_TIMEOUT, |metrics| {
+                        let open = metrics.metric("eventcast_subscribers", &[]);
+                        ensure!(open == 8.0, "it has {open}");
+                        Ok(())
+                    })
+                    .await?;
+                created(&publish, "1", &[]).await
+            });
+            ensure!(ended?.success(), "{kind:?} {version:?}");
+            let reconnects = reconnects.with_context(|| format!("{kind:?} {version:?}"))?;
+            let moved = reconnects.iter().filter(|count| **count > 0).count();
+            ensure!(moved as f64 == moves, "{kind:?}: {moved} of {moves} moved");
+        }
+    }
+    Ok(())
+}
+
+/// Reads on, and reconnects as often as the stream ends, until `wanted` comes, which must be the next event. Returns how often.
+async fn follow(mut stream: EventStream, wanted: u32) -> Result<u32> {
+    let mut reconnects = 0;
+    loop {
+        match tokio::time::timeout(WAIT_TIMEOUT, stream.next()).await? {
+            Ok(Some(event)) if event.is_control() => {
+                ensure!(event.event_type != "eventcast.gap", "{event:?}");
+            }
+            Ok(Some(event)) => {
+                ensure!(event.data.parse::<u32>()? == wanted, "{event:?}");
+                return Ok(reconnects);
+            }
+            Ok(None) | Err(_) => {
+                reconnects += 1;
+                stream = stream.reconnect().await?;
+            }
+        }
+    }
 }
