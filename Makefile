@@ -4,7 +4,7 @@ CARGO ?= cargo
 TOOLS := tests/tools/install.sh
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help run tools test t test-unit mutants coverage soak e2e lint bench bench-operator fuzz docs images manifests cluster cluster-down clean
+.PHONY: help run tools test t test-unit mutants coverage soak e2e e2e-heart lint bench bench-operator fuzz docs images manifests cluster cluster-down clean
 
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -98,8 +98,11 @@ soak: ## Half an hour of retention, erasure and restarts; SOAK_SECONDS=60 makes 
 	@$(TOOLS) nats-server
 	@IGNORED=only tests/tools/some.sh faults::soak
 
-e2e: ## The chart on a real cluster: the one of KUBECONFIG, or one of its own (root)
+e2e: ## The chart on a real cluster: the one of KUBECONFIG, or one of its own (root); ARGS=NAME: a part of a test's name
 	@tests/cluster/e2e.sh $(ARGS)
+
+e2e-heart: ## The heart of it, which CI runs: install, roll, kill, upgrade
+	@tests/cluster/e2e.sh heart
 
 docs: ## Write generated files again: documents, definition, goldens
 	@$(TOOLS) helm cargo-nextest

@@ -21,28 +21,6 @@ remove_pods() {
   for id in $(ctr tasks list --quiet); do ctr tasks delete --force "$id" >/dev/null 2>&1 || true; done
 }
 
-# Of containerd's children only those that it did not see off are left.
-stop_shims() {
-  local folder pid
-  for folder in /proc/[0-9]*; do
-    if tr '\0' ' ' 2>/dev/null <"$folder/cmdline" | grep -q "^[^ ]*containerd-shim[^ ]* .*$containerd_socket "; then
-      pid=${folder#/proc/}
-      kill -KILL "$pid" 2>/dev/null || true
-    fi
-  done
-  for folder in "$cluster"/containerd/state/io.containerd.runtime.v2.task/k8s.io/*/; do
-    [[ -f $folder/address ]] || continue
-    rm -rf "/run/containerd/runc/k8s.io/$(basename "$folder")" "$(sed 's#^unix://##' "$folder/address")"
-  done
-}
-
-remove_mounts() {
-  local mount
-  awk -v below="$cluster/" 'index($2, below) == 1 { print $2 }' /proc/mounts | sort -r | while read -r mount; do
-    umount "$mount" 2>/dev/null || umount --lazy "$mount" || true
-  done
-}
-
 # kube-proxy clears up after itself; what the kubelet marks as its own is all that is left with that name.
 remove_rules() {
   local table command chain
@@ -77,18 +55,6 @@ remove_network() { # NETWORK_NAMESPACE...: some may have lost their address mean
   if [[ -f $cluster/run/sysctls ]]; then sysctl -q --load "$cluster/run/sysctls" 2>/dev/null || true; fi
 }
 
-# Containers whose containerd is gone live on; their cgroups tell who they are.
-remove_cgroups() {
-  local groups=(/sys/fs/cgroup/kubepods /sys/fs/cgroup/*/kubepods)
-  find "${groups[@]}" -name cgroup.procs -exec cat {} + 2>/dev/null | sort -u | xargs --no-run-if-empty kill -KILL \
-    2>/dev/null || true
-  try_for 5 are_removed "${groups[@]}" || say "not removed: cgroups below ${groups[*]}"
-}
-are_removed() {
-  find "$@" -depth -type d -exec rmdir {} + 2>/dev/null || true
-  [[ -z $(find "$@" -maxdepth 0 2>/dev/null) ]]
-}
-
 # What kubelet, containerd and the network plugins keep in places of their own choice. No other kubelet runs here, or up.sh
 # would have refused; of folders only empty ones go.
 remove_strays() {
@@ -101,12 +67,13 @@ remove_strays() {
 [[ -d $cluster ]] || exit 0
 need_root
 [[ -d $cluster/run ]] || fail "$cluster is not a folder of a cluster: look what it is, and remove it yourself"
+"$here/second-node.sh" remove
 mapfile -t namespaces < <(network_namespaces)
 if is_running containerd; then remove_pods; fi
 stop kubelet proxy controllers scheduler api etcd containerd
-stop_shims
-remove_cgroups
-remove_mounts
+stop_shims "$containerd_socket" "$cluster/containerd"
+remove_cgroups /sys/fs/cgroup/kubepods /sys/fs/cgroup/*/kubepods
+remove_mounts "$cluster/"
 remove_rules
 remove_network "${namespaces[@]}"
 remove_strays

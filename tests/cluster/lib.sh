@@ -13,11 +13,23 @@ containerd_socket=$cluster/run/containerd.sock
 # is given to `lo`: the cluster listens there alone, on the ordinary ports, beside whatever else this machine runs.
 node_address=198.18.0.1
 pod_network=198.18.64.0/20 pod_prefix='198\.18\.'
+cluster_network=198.18.64.0/19 # the pods of both nodes
 service_network=198.18.128.0/20
 api_service_address=198.18.128.1
 dns_address=198.18.128.10
 bridge=eventcast0
 node=node0
+
+# second-node.sh
+second=$cluster/second
+second_node=node1
+second_namespace=$second/namespace # of the network
+second_link=eventcast1
+second_gateway=198.18.1.1
+second_address=198.18.1.2
+second_pod_network=198.18.80.0/20
+second_socket=$cluster/run/containerd1.sock
+second_cgroup=eventcast-node1
 
 # What is sent to a Service whose address no rule translates yet is refused here, and does not leave this machine.
 untranslated=(--destination "$service_network" --match comment --comment "of the eventcast test cluster" --jump REJECT)
@@ -56,10 +68,16 @@ is_running() { # NAME
 
 pid_of() { cut -d ' ' -f 1 "$cluster/run/$1.pid"; }
 
-start() { # NAME PROGRAM [ARGUMENT...]: in a session of its own, so that the keyboard's signals do not reach it
+# In a session of its own, so that the keyboard's signals do not reach it, and without open files of the caller: it would hold their locks.
+start() { # NAME PROGRAM [ARGUMENT...]
   local name=$1
   shift
-  setsid "$@" >"$cluster/log/$name.log" 2>&1 </dev/null 9>&- &
+  (
+    for file in "/proc/$BASHPID/fd"/*; do
+      if ((${file##*/} > 2)); then eval "exec ${file##*/}>&-"; fi
+    done
+    exec setsid "$@"
+  ) >"$cluster/log/$name.log" 2>&1 </dev/null &
   echo "$! $(started_at $!)" >"$cluster/run/$name.pid"
 }
 
@@ -73,6 +91,41 @@ stop() { # NAME...: all at once; who is not gone in five seconds is killed
   done
 }
 gone() { ! is_running "$1"; }
+
+# Removing what is left of a node
+
+# Of containerd's children only those that it did not see off are left.
+stop_shims() { # SOCKET FOLDER: those of one containerd
+  local folder pid
+  for folder in /proc/[0-9]*; do
+    if tr '\0' ' ' 2>/dev/null <"$folder/cmdline" | grep -q "^[^ ]*containerd-shim[^ ]* .*$1 "; then
+      pid=${folder#/proc/}
+      kill -KILL "$pid" 2>/dev/null || true
+    fi
+  done
+  for folder in "$2"/state/io.containerd.runtime.v2.task/k8s.io/*/; do
+    [[ -f $folder/address ]] || continue
+    rm -rf "/run/containerd/runc/k8s.io/$(basename "$folder")" "$(sed 's#^unix://##' "$folder/address")"
+  done
+}
+
+remove_mounts() { # FOLDER/: all below it
+  local mount
+  awk -v below="$1" 'index($2, below) == 1 { print $2 }' /proc/mounts | sort -r | while read -r mount; do
+    umount "$mount" 2>/dev/null || umount --lazy "$mount" || true
+  done
+}
+
+# Containers whose containerd is gone live on; their cgroups tell who they are.
+remove_cgroups() { # FOLDER...
+  find "$@" -name cgroup.procs -exec cat {} + 2>/dev/null | sort -u | xargs --no-run-if-empty kill -KILL \
+    2>/dev/null || true
+  try_for 5 are_removed "$@" || say "not removed: cgroups below $*"
+}
+are_removed() {
+  find "$@" -depth -type d -exec rmdir {} + 2>/dev/null || true
+  [[ -z $(find "$@" -maxdepth 0 2>/dev/null) ]]
+}
 
 # Waiting
 

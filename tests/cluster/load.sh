@@ -11,4 +11,7 @@ is_running containerd || fail "the cluster does not run: tests/cluster/up.sh sta
 for archive in "$@"; do
   [[ -f $archive ]] || fail "no archive at $archive: make images"
   ctr images import "$archive" >/dev/null
+  if is_running second-containerd; then
+    command ctr --address "$second_socket" --namespace k8s.io images import "$archive" >/dev/null
+  fi
 done

@@ -15,7 +15,7 @@ source "$here/control-plane.sh"
 # shellcheck source-path=SCRIPTDIR source=node.sh
 source "$here/node.sh"
 
-volumes=4
+volumes=16
 
 # What would go wrong later without a word of sense.
 check_machine() {

@@ -4,9 +4,18 @@
 //! `EVENTCAST_HELM_ARGUMENTS` has further arguments for helm, such as the place of the images; with
 //! `RUST_LOG=eventcast_tests::e2e=info` every command is logged with its duration.
 
+mod channel;
+mod disturbances;
+mod machine;
+mod operator;
 mod reach;
+mod release;
 
+pub use channel::{Channel, WAIT_TIMEOUT};
+pub use disturbances::{Disturbances, skipped};
+pub use machine::Machine;
 pub use reach::Reach;
+pub use release::{Previous, chart};
 
 use std::{panic::AssertUnwindSafe, path::PathBuf, process::Stdio, time::Duration};
 
@@ -19,10 +28,8 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::{init_tracing, process::find_on_path, repository};
+use crate::{init_tracing, process::find_on_path};
 
-/// The release and its namespace, as the documentation has them.
-const RELEASE: [&str; 3] = ["eventcast", "--namespace", SYSTEM];
 /// Where the operator runs.
 pub const SYSTEM: &str = "eventcast-system";
 /// The longest that one command may run; most have a shorter time-out of their own.
@@ -134,30 +141,6 @@ impl Cluster {
             self.kubectl(&["create", "namespace", name]).await?;
         }
         self.kubectl(&["label", "--overwrite", "namespace", name, RESTRICTED]).await?;
-        Ok(())
-    }
-
-    /// What helm prints.
-    ///
-    /// # Errors
-    /// Its error output.
-    pub async fn helm(&self, command: &str, arguments: &[&str]) -> Result<String> {
-        run(Command::new(&self.helm).arg(command).args(RELEASE).args(arguments), None).await
-    }
-
-    /// Installs the chart as the README does, and waits until it is ready; a release that is there already is used.
-    ///
-    /// # Errors
-    /// When it is not within the time.
-    pub async fn install(&self) -> Result<()> {
-        self.restricted_namespace(SYSTEM).await?;
-        let chart = repository().join("charts/eventcast");
-        let chart = chart.to_str().context("a path that is not UTF-8")?;
-        let mut arguments = vec![chart, "--install", "--create-namespace"];
-        arguments.extend(["--wait", "--timeout", "180s"]);
-        let further = std::env::var("EVENTCAST_HELM_ARGUMENTS").unwrap_or_default();
-        arguments.extend(words(&further));
-        self.helm("upgrade", &arguments).await?;
         Ok(())
     }
 

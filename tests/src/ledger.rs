@@ -8,8 +8,10 @@
 //! With [`Plan::issuer`], some subscribers have grants that end during the run. Nothing else is delivered to them than what is granted,
 //! and they miss nothing of it, whether they renew their grants or come back with new tokens.
 
+mod cost;
 mod credential;
 mod judge;
+mod manner;
 mod note;
 mod plan;
 mod publisher;
@@ -17,9 +19,10 @@ mod record;
 mod report;
 mod subscriber;
 
+pub use cost::{Cost, costs};
 pub use judge::judge;
 pub use plan::{END_TYPE, Plan, random_filter};
-pub use record::{Fate, Observed, Published, Seen, Start, World};
+pub use record::{Contact, Disturbance, Fate, Observed, Published, Seen, Start, World};
 pub use report::{LedgerReport, Offence, Verdict};
 
 use std::{
@@ -53,6 +56,7 @@ struct Shared {
     /// Names this run in idempotency keys.
     run: u64,
     published: Mutex<Vec<Published>>,
+    disturbances: Mutex<Vec<Disturbance>>,
     /// Every publish in progress holds it for reading. It is held for writing while publishing is paused.
     logs: Arc<RwLock<Logs>>,
     phase: watch::Sender<Phase>,
@@ -60,6 +64,22 @@ struct Shared {
     renewed: AtomicUsize,
     /// Streams that ended because their grants did.
     expired: AtomicUsize,
+}
+
+impl Shared {
+    /// Cursors of acknowledged events of the present log.
+    fn cursors(&self) -> Vec<String> {
+        let Ok(logs) = self.logs.try_read() else {
+            return Vec::new(); // the log is being replaced
+        };
+        let published = self.published.lock();
+        let present = published.iter().filter(|event| event.log == logs.cuts.len());
+        let cursor = |event: &Published| match &event.fate {
+            Fate::Stored(cursor) => Some(cursor.clone()),
+            _ => None,
+        };
+        present.filter_map(cursor).collect()
+    }
 }
 
 /// The logs that the channel has had, in order.
@@ -110,6 +130,7 @@ impl Ledger {
             began: Instant::now(),
             began_at: jiff::Timestamp::now(),
             published: Mutex::default(),
+            disturbances: Mutex::default(),
             logs: Arc::default(),
             phase: watch::Sender::new(Phase::Running),
             renewed: AtomicUsize::new(0),
@@ -134,6 +155,16 @@ impl Ledger {
         published.iter().filter(|event| stored(&event.fate)).count()
     }
 
+    /// The cursor of the event that was acknowledged last.
+    #[must_use]
+    pub fn newest(&self) -> Option<String> {
+        let published = self.shared.published.lock();
+        published.iter().rev().find_map(|event| match &event.fate {
+            Fate::Stored(cursor) => Some(cursor.clone()),
+            _ => None,
+        })
+    }
+
     /// Waits until `count` more events are acknowledged.
     ///
     /// # Errors
@@ -156,6 +187,12 @@ impl Ledger {
                 event.fate = Fate::Erased(cursor.clone());
             }
         }
+    }
+
+    /// Begins a disturbance: what it costs is in [`LedgerReport::costs`].
+    pub fn disturb(&self, name: &str) {
+        let (name, began) = (name.to_owned(), self.shared.began.elapsed());
+        self.shared.disturbances.lock().push(Disturbance { name, began });
     }
 
     /// Pauses publishing and waits until no publish is in progress.
@@ -206,6 +243,9 @@ impl Ledger {
         observed.sort_by(|a, b| a.name.cmp(&b.name));
         let published = std::mem::take(&mut *self.shared.published.lock());
         let cuts = self.shared.logs.read().await.cuts.clone();
-        Ok(judge(World { published, cuts }, &observed))
+        let disturbances = std::mem::take(&mut *self.shared.disturbances.lock());
+        let mut report = judge(World { published: published.clone(), cuts }, &observed);
+        report.costs = costs(&disturbances, &published, &observed, &report.verdicts);
+        Ok(report)
     }
 }

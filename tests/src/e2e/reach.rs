@@ -4,6 +4,7 @@
 use std::{net::SocketAddr, process::Stdio, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 use tokio::{process::Command, task::JoinHandle, time::sleep};
 
 use super::Cluster;
@@ -68,6 +69,16 @@ impl Reach {
         })
         .await?;
         Ok(reach)
+    }
+
+    /// What the broker says about the channel.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn describe(&self) -> Result<Value> {
+        let request = http::client(http::Version::Http1).get(&self.channel);
+        let answer = request.timeout(CONNECT_TIMEOUT).send().await?.error_for_status()?;
+        Ok(serde_json::from_slice(&answer.bytes().await?)?)
     }
 
     /// URL of the channel's events, with this query.

@@ -72,7 +72,7 @@ fn verdict(index: &Index, observed: &Observed) -> Verdict {
     // Events that a reset declared lost may still come, if the new log has them.
     let lost: HashSet<u64> = told.into_iter().filter(|number| !got.contains(number)).collect();
     verdict.due += lost.len();
-    verdict.declared_lost += lost.len();
+    verdict.declared_lost.extend(lost);
     verdict
 }
 
@@ -86,7 +86,7 @@ fn add(verdict: &mut Verdict, got: &mut HashSet<u64>, finding: Finding) {
     verdict.delivered += new;
     verdict.maybe += finding.maybe;
     let missing = finding.offences.iter().filter(|o| matches!(o, Offence::Missing { .. })).count();
-    verdict.declared_lost += finding.lost;
-    verdict.due += new + finding.lost + missing;
+    verdict.due += new + finding.lost.len() + missing;
+    verdict.declared_lost.extend(finding.lost);
     verdict.offences.extend(finding.offences);
 }

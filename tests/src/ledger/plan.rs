@@ -68,6 +68,8 @@ pub struct Plan {
     pub stay: Duration,
     /// The mean time until a subscriber connects first.
     pub arrive: Duration,
+    /// Whether subscribers wait as long as the broker asks before they reconnect, as browsers do. Otherwise they come back sooner.
+    pub obeys_retry: bool,
     /// The share of connections that are cut after their first cursor, before the first event.
     pub cut_early: f64,
     /// The share of subscribers that use HTTP/2.
@@ -76,6 +78,8 @@ pub struct Plan {
     pub abrupt: f64,
     /// The share of subscribers that sometimes stop reading. They have small receive buffers.
     pub slow: f64,
+    /// The mean time for which they stop.
+    pub slow_pause: Duration,
     /// The share of subscribers without a filter.
     pub unfiltered: f64,
     /// Who issues the tokens of subscribers with a grant. The channel trusts it, and is open to everybody else. `None`: nobody has a
@@ -100,10 +104,12 @@ impl Default for Plan {
             retained: true,
             stay: Duration::from_secs(4),
             arrive: Duration::from_secs(2),
+            obeys_retry: false,
             cut_early: 0.2,
             http2: 0.2,
             abrupt: 0.3,
             slow: 0.1,
+            slow_pause: Duration::from_millis(700),
             unfiltered: 0.3,
             issuer: None,
             granted: 0.2,

@@ -63,6 +63,31 @@ pub struct Observed {
     pub start: Start,
     /// What it received, in order, over all connections.
     pub seen: Vec<Seen>,
+    /// When it was served.
+    pub contact: Vec<Contact>,
+}
+
+/// One moment in the service of a subscriber.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contact {
+    /// A stream that was opened has sent its first event, whatever its type. The head of a response is no service yet: overload has
+    /// one, too.
+    Served(Duration),
+    /// An event of a publisher has arrived.
+    Event(Duration),
+    /// The stream has ended, or could not be opened.
+    Lost(Duration),
+    /// The run was over.
+    Stopped(Duration),
+}
+
+/// A disturbance that a suite caused during a run. It lasts until the next one, or the end of the run.
+#[derive(Clone, Debug)]
+pub struct Disturbance {
+    /// What was done.
+    pub name: String,
+    /// When it began.
+    pub began: Duration,
 }
 
 /// The start position of a subscriber that has no cursor yet. With [`Earliest`](Self::Earliest) and [`Cursor`](Self::Cursor) it is

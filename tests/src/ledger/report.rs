@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use super::Cost;
+
 /// How many subscribers, and how many offences of each, a report names.
 const MAX_NAMED: usize = 5;
 
@@ -92,8 +94,8 @@ pub struct Verdict {
     pub due: usize,
     /// Of these, delivered.
     pub delivered: usize,
-    /// Of these, declared lost.
-    pub declared_lost: usize,
+    /// Numbers of the events of these that were declared lost.
+    pub declared_lost: Vec<u64>,
     /// Delivered without an acknowledgement: their publishers do not know.
     pub maybe: usize,
     /// Gaps by reason.
@@ -121,6 +123,8 @@ pub struct LedgerReport {
     pub problems: Vec<String>,
     /// One per subscriber.
     pub verdicts: Vec<Verdict>,
+    /// One per disturbance that the suite has named.
+    pub costs: Vec<Cost>,
 }
 
 impl LedgerReport {
@@ -178,8 +182,8 @@ impl fmt::Display for LedgerReport {
             self.sum(|v| v.connections),
             self.sum(|v| v.due),
             self.sum(|v| v.delivered),
-            self.sum(|v| v.declared_lost),
-            self.sum(|v| v.due - v.delivered - v.declared_lost),
+            self.sum(|v| v.declared_lost.len()),
+            self.sum(|v| v.due - v.delivered - v.declared_lost.len()),
             self.sum(|v| v.maybe),
             self.gaps(),
             self.sum(|v| v.renewed),
@@ -198,7 +202,8 @@ impl fmt::Display for LedgerReport {
         }
         writeln!(f, "  {} subscribers with offences: {kinds:?}", guilty.len())?;
         for verdict in guilty.iter().take(MAX_NAMED) {
-            let (due, delivered, lost) = (verdict.due, verdict.delivered, verdict.declared_lost);
+            let (due, delivered, lost) =
+                (verdict.due, verdict.delivered, verdict.declared_lost.len());
             writeln!(f, "  {}: due {due}, delivered {delivered}, lost {lost}", verdict.name)?;
             for offence in verdict.offences.iter().take(MAX_NAMED) {
                 writeln!(f, "    {offence:?}")?;

@@ -15,19 +15,17 @@ use tokio::{
 };
 
 use super::{
-    Fate, Observed, Phase, Plan, Published, Seen, Shared, Start,
+    Contact, Observed, Phase, Seen, Shared, Start,
     credential::{Credential, Renewal, now},
+    manner::Manner,
     note, plan,
 };
 use crate::{
     cursor::Cursor,
     filter::Filter,
-    http::Version,
     sse::{Event, EventStream, Refused, Subscribe},
 };
 
-/// The receive buffer of slow subscribers: small, so that the broker's writes block.
-const SMALL_RECEIVE_BUFFER: u32 = 4096;
 /// How long a stream may take to send its first cursor, which is in its first bytes.
 const FIRST_ID_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long after the end of its grant an event may reach a subscriber that reads all the time, in milliseconds: the machine may have
@@ -39,16 +37,12 @@ const EARLY_MS: i64 = 500;
 const PRUDENT: f64 = 0.7;
 /// The share of notices that a client renews its grant at.
 const RENEWS: f64 = 0.6;
+/// The mean time until a subscriber reconnects that does not wait as long as the broker asks.
+const HURRY: Duration = Duration::from_millis(60);
+/// What browsers wait before the broker has told them.
+const DEFAULT_RETRY: Duration = Duration::from_secs(3);
 /// Longer than any phase of a run.
 const FOREVER: Duration = Duration::from_secs(86_400);
-
-/// How one subscriber behaves.
-#[derive(Debug)]
-struct Manner {
-    version: Version,
-    receive_buffer: Option<u32>,
-    slow: bool,
-}
 
 /// When the grant of an open stream ends, in milliseconds since 1970. A renewal may not have reached the broker of the stream in time,
 /// so that there is an earliest and a latest end.
@@ -71,6 +65,10 @@ struct Subscriber {
     cursor: Option<String>,
     /// Whether the current connection has sent a cursor.
     has_cursor: bool,
+    /// Whether the current connection has sent an event of any type.
+    is_served: bool,
+    /// How long the broker asks the subscriber to wait before it reconnects.
+    retry: Duration,
     observed: Observed,
 }
 
@@ -85,7 +83,7 @@ pub(super) async fn run(shared: Arc<Shared>, index: usize) -> Observed {
     if let Some(credential) = &credential {
         plan::narrow(&mut filter, credential.granted());
     }
-    let manner = manner(&mut rng, plan);
+    let manner = Manner::draw(&mut rng, plan);
     let mut phase = shared.phase.subscribe();
     let arrive = plan::exponential(&mut rng, plan.arrive);
     tokio::select! {
@@ -105,16 +103,22 @@ pub(super) async fn run(shared: Arc<Shared>, index: usize) -> Observed {
         phase,
         cursor: None,
         has_cursor: false,
-        observed: Observed { name, filter, start, seen: Vec::new() },
+        is_served: false,
+        retry: DEFAULT_RETRY,
+        observed: Observed { name, filter, start, seen: Vec::new(), contact: Vec::new() },
     };
     while subscriber.connection().await.is_continue() {
-        // As a browser waits for `retry:`, but shorter.
-        let pause = plan::exponential(&mut subscriber.rng, Duration::from_millis(60));
+        subscriber.contact(Contact::Lost);
+        let hurry = plan::exponential(&mut subscriber.rng, HURRY);
+        let left = matches!(subscriber.observed.seen.last(), Some(Seen::Left));
+        let obeys = subscriber.shared.plan.obeys_retry && !left; // who left comes back when it likes
+        let pause = if obeys { subscriber.retry } else { hurry };
         tokio::select! {
             () = sleep(pause) => {}
             () = stopped(&mut subscriber.phase) => break,
         }
     }
+    subscriber.contact(Contact::Stopped);
     subscriber.observed
 }
 
@@ -158,6 +162,7 @@ impl Subscriber {
         let at = self.shared.began.elapsed();
         self.observed.seen.push(Seen::Opened { at, broker });
         self.has_cursor = false;
+        self.is_served = false;
         let cursor_deadline = Instant::now() + FIRST_ID_TIMEOUT;
         let cut_early = self.rng.f64() < self.shared.plan.cut_early;
         let stay = plan::exponential(&mut self.rng, self.shared.plan.stay);
@@ -184,7 +189,10 @@ impl Subscriber {
                 }
                 event = stream.next() => match event {
                     Ok(Some(event)) if self.is_notice(&event) => self.answer(&event).await,
-                    Ok(Some(event)) => self.take(&event),
+                    Ok(Some(event)) => {
+                        self.retry = stream.retry().map_or(self.retry, Duration::from_millis);
+                        self.take(&event);
+                    }
                     Ok(None) => return self.end("closed".to_owned()),
                     Err(error) if error.is::<reqwest::Error>() || error.is::<std::io::Error>() => {
                         return self.end(format!("{error:#}"));
@@ -202,7 +210,8 @@ impl Subscriber {
             }
             if self.manner.slow && !calm && self.rng.f64() < 0.02 {
                 // A subscriber that reads slowly.
-                sleep(plan::exponential(&mut self.rng, Duration::from_millis(700))).await;
+                let pause = plan::exponential(&mut self.rng, self.shared.plan.slow_pause);
+                sleep(pause).await;
             }
         }
     }
@@ -244,8 +253,20 @@ impl Subscriber {
             self.cursor = Some(id.clone());
             self.has_cursor = true;
         }
+        if !self.is_served && !matches!(seen, Seen::Ended(_)) {
+            self.is_served = true;
+            self.contact(Contact::Served);
+        }
+        if matches!(seen, Seen::Event { .. }) {
+            self.contact(Contact::Event);
+        }
         self.observed.seen.extend(self.at_wrong_time(&seen));
         self.record(seen);
+    }
+
+    /// Records a moment of service.
+    fn contact(&mut self, of: fn(Duration) -> Contact) {
+        self.observed.contact.push(of(self.shared.began.elapsed()));
     }
 
     /// The violation, if something comes after the grant of the stream, or its end before that.
@@ -353,36 +374,6 @@ impl Subscriber {
             _ => false,
         }
     }
-}
-
-impl Shared {
-    /// Cursors of acknowledged events of the present log.
-    fn cursors(&self) -> Vec<String> {
-        let Ok(logs) = self.logs.try_read() else {
-            return Vec::new(); // the log is being replaced
-        };
-        let published = self.published.lock();
-        let present = published.iter().filter(|event| event.log == logs.cuts.len());
-        let cursor = |event: &Published| match &event.fate {
-            Fate::Stored(cursor) => Some(cursor.clone()),
-            _ => None,
-        };
-        present.filter_map(cursor).collect()
-    }
-}
-
-fn manner(rng: &mut Rng, plan: &Plan) -> Manner {
-    if rng.f64() < plan.slow {
-        return Manner {
-            version: Version::Http1,
-            receive_buffer: Some(SMALL_RECEIVE_BUFFER),
-            slow: true,
-        };
-    }
-    let draw = rng.f64();
-    let version = if draw < plan.http2 { Version::Http2 } else { Version::Http1 };
-    let abrupt = (plan.http2..plan.http2 + plan.abrupt).contains(&draw);
-    Manner { version, receive_buffer: abrupt.then_some(64 << 10), slow: false }
 }
 
 async fn stopped(phase: &mut watch::Receiver<Phase>) {

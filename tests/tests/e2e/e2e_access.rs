@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use eventcast_tests::{
-    e2e::{Reach, scenario},
+    e2e::{Channel, Reach, WAIT_TIMEOUT, scenario},
     eventually,
     http::{Publish, Version, client, created},
     sse::EventStream,
@@ -10,33 +10,27 @@ use eventcast_tests::{
 };
 use serde_json::json;
 
-use crate::e2e_install::{EVENT_TIMEOUT, WAIT_TIMEOUT, a_channel, leave, patch};
+use crate::e2e_install::EVENT_TIMEOUT;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a cluster: make e2e"]
 async fn a_service_account_publishes_after_one_role_binding() -> Result<()> {
     scenario(async |cluster| {
         cluster.install().await?;
-        let namespace = a_channel(cluster, "identity").await?;
-        let kubectl = async |arguments: &[&str]| {
-            cluster.kubectl(&[&["-n", &namespace], arguments].concat()).await
-        };
-        patch(
-            cluster,
-            &namespace,
-            r#"{"spec": {"access": {"anonymous": ["Subscribe"], "kubernetes": {"audience": "eventcast"}}}}"#,
-        )
-        .await?;
+        let channel = Channel::create(cluster, "identity").await?;
+        let namespace = &channel.namespace;
+        let access = json!({"anonymous": ["Subscribe"], "kubernetes": {"audience": "eventcast"}});
+        channel.patch(json!({"spec": {"access": access}})).await?;
         eventually("the brokers may ask about access", WAIT_TIMEOUT, || async {
-            ensure!(cluster.has(&namespace, "rolebinding/demo-broker").await?, "no RoleBinding");
+            ensure!(cluster.has(namespace, "rolebinding/demo-broker").await?, "no RoleBinding");
             anyhow::Ok(())
         })
         .await?;
-        kubectl(&["rollout", "status", "deployment/demo-broker", "--timeout=180s"]).await?;
-        kubectl(&["create", "serviceaccount", "shop"]).await?;
-        let token = kubectl(&["create", "token", "shop", "--audience=eventcast"]).await?;
+        channel.kubectl(&["rollout", "status", "deployment/demo-broker", "--timeout=180s"]).await?;
+        channel.kubectl(&["create", "serviceaccount", "shop"]).await?;
+        let token = channel.kubectl(&["create", "token", "shop", "--audience=eventcast"]).await?;
         let bearer = format!("Bearer {}", token.trim());
-        let reach = Reach::to(cluster, &namespace, "demo").await?;
+        let reach = channel.reach().await?;
         let url = reach.events("");
         let publishes = |status: u16| {
             let publish = Publish::new("hello").header("Authorization", &bearer);
@@ -51,10 +45,10 @@ async fn a_service_account_publishes_after_one_role_binding() -> Result<()> {
         eventually("the account may not publish", WAIT_TIMEOUT, || publishes(403)).await?;
         let account = format!("--serviceaccount={namespace}:shop");
         let role = "--clusterrole=eventcast-publisher";
-        kubectl(&["create", "rolebinding", "shop-publishes", role, &account]).await?;
+        channel.kubectl(&["create", "rolebinding", "shop-publishes", role, &account]).await?;
         eventually("the account may publish", WAIT_TIMEOUT, || publishes(201)).await?;
-        cluster.wait(&namespace, "evch/demo", "condition=AccessReady", WAIT_TIMEOUT).await?;
-        leave(cluster, &namespace).await
+        channel.wait("condition=AccessReady").await?;
+        channel.leave().await
     })
     .await
 }
@@ -64,20 +58,21 @@ async fn a_service_account_publishes_after_one_role_binding() -> Result<()> {
 async fn a_certificate_that_comes_later_is_served_without_a_restart() -> Result<()> {
     scenario(async |cluster| {
         cluster.install().await?;
-        let namespace = a_channel(cluster, "tls").await?;
-        let tls = r#"{"spec": {"exposure": {"tls": {"secretName": "demo-tls", "plaintext": true}}}}"#;
-        patch(cluster, &namespace, tls).await?;
+        let channel = Channel::create(cluster, "tls").await?;
+        let namespace = &channel.namespace;
+        let tls = json!({"tls": {"secretName": "demo-tls", "plaintext": true}});
+        channel.patch(json!({"spec": {"exposure": tls}})).await?;
         eventually("the Service has a port for TLS", WAIT_TIMEOUT, || async {
-            let service = cluster.get(&namespace, "service/demo-broker").await?;
+            let service = channel.get("service/demo-broker").await?;
             ensure!(service["spec"]["ports"][1]["port"] == 443, "{}", service["spec"]["ports"]);
             anyhow::Ok(())
         })
         .await?;
         // The Secret does not exist: brokers start all the same, and say what they lack.
-        let rolled = ["-n", &namespace, "rollout", "status", "deployment/demo-broker", "--timeout=180s"];
-        cluster.kubectl(&rolled).await?;
-        cluster.wait(&namespace, "evch/demo", "condition=AccessReady=False", WAIT_TIMEOUT).await?;
-        let plain = Reach::to(cluster, &namespace, "demo").await?;
+        let rolled = ["rollout", "status", "deployment/demo-broker", "--timeout=180s"];
+        channel.kubectl(&rolled).await?;
+        channel.wait("condition=AccessReady=False").await?;
+        let plain = channel.reach().await?;
         created(&plain.events(""), "plain", &[]).await?;
 
         let issued = Issued::new()?;
@@ -85,9 +80,9 @@ async fn a_certificate_that_comes_later_is_served_without_a_restart() -> Result<
             "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "demo-tls"}, "type": "kubernetes.io/tls",
             "stringData": {"tls.crt": issued.certificate, "tls.key": issued.key},
         });
-        cluster.apply(&namespace, &secret.to_string()).await?;
+        cluster.apply(namespace, &secret.to_string()).await?;
         let secure = eventually("the brokers serve TLS", WAIT_TIMEOUT, || {
-            Reach::by_tls(cluster, &namespace, "demo")
+            Reach::by_tls(cluster, namespace, "demo")
         })
         .await?;
         let mut stream = EventStream::connect(&secure.events("from=earliest"), None).await?;
@@ -95,9 +90,9 @@ async fn a_certificate_that_comes_later_is_served_without_a_restart() -> Result<
         created(&secure.events(""), "secret", &[]).await?;
         ensure!(stream.next_data(EVENT_TIMEOUT).await?.data == "secret", "another event");
         let url = format!("jsonpath={{.status.url}}=https://demo-broker.{namespace}.svc.cluster.local/channels/{namespace}/demo/events");
-        cluster.wait(&namespace, "evch/demo", &url, WAIT_TIMEOUT).await?;
-        cluster.wait(&namespace, "evch/demo", "condition=AccessReady", WAIT_TIMEOUT).await?;
-        leave(cluster, &namespace).await
+        channel.wait(&url).await?;
+        channel.wait("condition=AccessReady").await?;
+        channel.leave().await
     })
     .await
 }

@@ -1,4 +1,7 @@
 //! The chart installed in a whole cluster: `make e2e`.
 
 mod e2e_access;
+mod e2e_brokers;
 mod e2e_install;
+mod e2e_log;
+mod e2e_system;

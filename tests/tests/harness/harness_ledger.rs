@@ -11,7 +11,7 @@ use eventcast_tests::{
     ledger::{Ledger, LedgerReport, Offence, Plan},
 };
 use futures_util::future::try_join_all;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::JoinSet, time::sleep};
 
 use self::fake::{Fake, Wrong, serve};
 
@@ -96,5 +96,61 @@ async fn every_wrong_is_found_and_named() -> Result<()> {
         let found = report.verdicts.iter().flat_map(|verdict| &verdict.offences);
         assert!(found.clone().any(|offence| is(wrong, offence)), "{wrong:?} not found\n{report}");
     }
+    Ok(())
+}
+
+/// Serves until it is dropped; then all connections are closed.
+fn serve_on(fake: &Arc<Fake>, listener: &Arc<TcpListener>) -> JoinSet<()> {
+    let (fake, listener) = (fake.clone(), listener.clone());
+    let mut serving = JoinSet::new();
+    serving.spawn(async move {
+        let mut connections = JoinSet::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            connections.spawn(serve(fake.clone(), stream));
+        }
+    });
+    serving
+}
+
+/// How long the broker is away.
+const OUTAGE: Duration = Duration::from_secs(2);
+
+#[tokio::test]
+async fn an_outage_is_as_long_in_the_report_as_it_was() -> Result<()> {
+    let listener = Arc::new(TcpListener::bind("127.0.0.1:0").await?);
+    let (url, fake) =
+        (format!("http://{}/events", listener.local_addr()?), Fake::new(Wrong::Nothing));
+    let serving = serve_on(&fake, &listener);
+    let plan = Plan {
+        subscribers: 20,
+        stay: Duration::from_secs(1 << 32), // nobody leaves
+        cut_early: 0.0,
+        arrive: Duration::from_millis(100),
+        http2: 0.0,
+        slow: 0.0,
+        obeys_retry: true,
+        ..Plan::default()
+    };
+    let ledger = Ledger::start(plan, vec![url]);
+    ledger.progress(200, Duration::from_secs(40)).await?;
+    ledger.disturb("nothing");
+    ledger.progress(100, Duration::from_secs(40)).await?;
+    ledger.disturb("outage");
+    drop(serving);
+    sleep(OUTAGE).await;
+    let serving = serve_on(&fake, &listener);
+    ledger.progress(100, Duration::from_secs(40)).await?;
+    let report = ledger.finish(Duration::from_secs(10)).await?;
+    drop(serving);
+    report.assert_nothing_lost();
+    let [nothing, outage] = &report.costs[..] else { panic!("{:?}", report.costs) };
+    // This broker ends some streams without a reason; their clients are back soon, unless the outage begins meanwhile.
+    assert!(nothing.pause < outage.pause, "{nothing}\n{outage}");
+    assert!(outage.subscribers == 20 && outage.reconnects >= 10, "{outage}");
+    // The clocks of test and subscribers start at different moments.
+    let about = OUTAGE - Duration::from_millis(100)..OUTAGE + Duration::from_secs(15);
+    assert!(about.contains(&outage.silence) && about.contains(&outage.pause), "{outage}");
+    assert!(nothing.events >= 100, "{nothing}");
+    assert_eq!((outage.lost, outage.declared, outage.repeated), (0, 0, 0), "{outage}");
     Ok(())
 }

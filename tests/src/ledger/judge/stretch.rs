@@ -34,8 +34,8 @@ pub(super) struct Stretch<'a> {
 pub(super) struct Finding {
     /// The numbers of due events that were received.
     pub(super) delivered: HashSet<u64>,
-    /// Due events that were declared lost.
-    pub(super) lost: usize,
+    /// The numbers of due events that were declared lost.
+    pub(super) lost: Vec<u64>,
     /// Events that were received, although their outcome is unknown to the publisher.
     pub(super) maybe: usize,
     /// The numbers of due events after the end of the stretch. The reset that ended it declares them lost.
@@ -108,7 +108,7 @@ impl Stretch<'_> {
             if reading.got.contains(&number) {
                 finding.delivered.insert(number);
             } else if reading.gaps.iter().any(in_gap) {
-                finding.lost += 1;
+                finding.lost.push(number);
             } else if stored.is_erased() {
                 // It is not known any more whether it was due.
             } else if last || sequence <= reading.reached {
