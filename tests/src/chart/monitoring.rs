@@ -91,7 +91,7 @@ pub fn annotations(dashboard: &Value) -> Vec<&str> {
     list.filter_map(|annotation| annotation["expr"].as_str()).collect()
 }
 
-/// Every text that names metrics, with where it stands: alerts, service levels, dashboards and runbooks.
+/// Every text that names metrics, with where it stands: alerts, service levels, dashboards, runbooks, and pages for troubleshooting.
 ///
 /// # Errors
 /// When one of them cannot be read.
@@ -119,6 +119,9 @@ pub fn texts() -> Result<Vec<(String, String)>> {
     }
     for file in files("docs/runbooks", ".md")? {
         texts.push((format!("runbook {}", stem(&file)), fs::read_to_string(&file)?));
+    }
+    for page in ["docs/TROUBLESHOOTING.md", "docs/NATS.md", "docs/proxies/README.md"] {
+        texts.push((page.to_owned(), read(page)?));
     }
     Ok(texts)
 }
