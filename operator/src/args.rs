@@ -98,7 +98,7 @@ pub struct CommonArgs {
     #[arg(long, env = "EVENTCAST_TOKEN_REVIEW_BINDING")]
     token_review_binding: Option<String>,
     /// File with settings of the brokers of all channels (YAML): labels, pod template, log, limits, scraping, NetworkPolicies.
-    /// docs/KUBERNETES.md lists them. Read at the start.
+    /// docs/PLATFORM.md lists them. Read at the start.
     #[arg(long, env = "EVENTCAST_BROKER_DEFAULTS", value_name = "FILE")]
     broker_defaults: Option<PathBuf>,
 }
