@@ -22,6 +22,7 @@ use crate::{
     sessions::Admission,
 };
 
+use settings::drain_retry;
 pub(crate) use settings::{HeartbeatStyle, StreamSettings, jittered_retry};
 pub(crate) use subscriber::{Step, Subscriber};
 
@@ -110,7 +111,11 @@ impl Subscription {
     /// its filter excludes.
     pub(crate) fn close(&mut self, reason: CloseReason) -> Bytes {
         self.admission.session().close(reason);
-        let closing = frame::closing(reason.as_str(), jittered_retry(self.settings.retry_ms));
+        let retry = match reason {
+            CloseReason::Draining => drain_retry(self.settings.retry_ms),
+            _ => jittered_retry(self.settings.retry_ms),
+        };
+        let closing = frame::closing(reason.as_str(), retry);
         if self.subscriber.is_ahead_of_client() {
             return [self.subscriber.cursor_frame(), closing].concat().into();
         }
