@@ -17,6 +17,17 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 # The scenarios of `heart`.
 heart='test(/^(e2e_install|e2e_upgrade)::/) + test(/^e2e_brokers::(rolls|a_deleted)/)'
 
+# Empties the volumes that scenarios have left, so that a cluster that is kept has always some.
+free_volumes() {
+  local volume folder
+  kubectl get persistentvolumes -o jsonpath='{range .items[?(@.status.phase=="Released")]}{.metadata.name} {.spec.hostPath.path}{"\n"}{end}' |
+    while read -r volume folder; do
+      [[ $folder == "$cluster"/volumes/* ]] || continue
+      find "$folder" -mindepth 1 -delete
+      kubectl patch persistentvolume "$volume" --type=json --patch '[{"op": "remove", "path": "/spec/claimRef"}]' >/dev/null
+    done
+}
+
 stage() { "$repository/tests/tools/stage.sh" "end-to-end: $1" "${@:2}"; }
 
 run_tests() {
@@ -46,6 +57,7 @@ export EVENTCAST_KUBECTL EVENTCAST_HELM EVENTCAST_HELM4 KUBECONFIG
 if [[ $KUBECONFIG == "$kubeconfig" && $EUID == 0 ]]; then
   EVENTCAST_E2E_PREVIOUS=${EVENTCAST_E2E_PREVIOUS:-$("$here/previous.sh")}
   "$here/load.sh" "$target"/images/previous/*.tar
+  free_volumes
   export EVENTCAST_E2E_MACHINE=$here EVENTCAST_E2E_PREVIOUS
 fi
 export EVENTCAST_E2E_TABLE=${EVENTCAST_E2E_TABLE:-$target/e2e.md}

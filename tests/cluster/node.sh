@@ -62,10 +62,14 @@ start_containerd() {
 start_node() {
   start kubelet "$(tool kubelet)" --config "$cluster/conf/kubelet.yaml" --kubeconfig "$kubeconfig" \
     --root-dir "$cluster/kubelet" --cert-dir "$cluster/pki" --hostname-override "$node" --node-ip "$node_address"
+  start_proxy
+  wait_for "the node registers" 60 kubelet kubectl get node "$node"
+  wait_for "the node is ready" 60 kubelet kubectl wait --for=condition=Ready "node/$node" --timeout=1s
+}
+
+start_proxy() {
   # conntrack's size is the whole machine's: leave it
   start proxy "$(tool kube-proxy)" --kubeconfig "$kubeconfig" --cluster-cidr "$cluster_network" --proxy-mode iptables \
     --hostname-override "$node" --conntrack-max-per-core 0 \
     --healthz-bind-address "$node_address" --metrics-bind-address "$node_address"
-  wait_for "the node registers" 60 kubelet kubectl get node "$node"
-  wait_for "the node is ready" 60 kubelet kubectl wait --for=condition=Ready "node/$node" --timeout=1s
 }

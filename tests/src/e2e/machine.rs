@@ -48,6 +48,14 @@ impl Machine {
         self.script("second-node.sh", &["remove"]).await
     }
 
+    /// Restarts kube-proxy.
+    ///
+    /// # Errors
+    /// When it does not come back.
+    pub async fn restart_proxy(&self) -> Result<()> {
+        self.script("restart-proxy.sh", &[]).await
+    }
+
     async fn script(&self, name: &str, arguments: &[&str]) -> Result<()> {
         run(Command::new(self.scripts.join(name)).args(arguments), None).await?;
         Ok(())

@@ -112,3 +112,29 @@ async fn a_restart_of_nats_loses_nothing_and_closes_no_stream() -> Result<()> {
     })
     .await
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a cluster: make e2e"]
+async fn a_restart_of_dns_and_of_the_proxy_loses_nothing() -> Result<()> {
+    scenario(async |cluster| {
+        let Some(machine) = Machine::of_environment() else {
+            return skipped("DNS and kube-proxy restarted", "they are somebody else's");
+        };
+        cluster.install().await?;
+        let channel = Channel::create(cluster, "proxy").await?;
+        channel.scale(2).await?;
+        let run = Disturbances::start(&channel, Disturbances::plan()).await?;
+        run.disturb("DNS restarted", async || {
+            let dns = "-n kube-system delete pod -l k8s-app=kube-dns";
+            cluster.kubectl(&dns.split(' ').collect::<Vec<_>>()).await?;
+            cluster
+                .wait("kube-system", "deployment/coredns", "condition=Available", WAIT_TIMEOUT)
+                .await
+        })
+        .await?;
+        run.disturb("kube-proxy restarted", async || machine.restart_proxy().await).await?;
+        run.finish().await?;
+        channel.leave().await
+    })
+    .await
+}

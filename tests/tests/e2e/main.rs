@@ -2,6 +2,9 @@
 
 mod e2e_access;
 mod e2e_brokers;
+mod e2e_conditions;
 mod e2e_install;
 mod e2e_log;
 mod e2e_system;
+mod e2e_tenants;
+mod e2e_upgrade;
