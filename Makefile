@@ -101,7 +101,7 @@ soak: ## Half an hour of retention, erasure and restarts; SOAK_SECONDS=60 makes 
 e2e: ## The chart on a real cluster: the one of KUBECONFIG, or one of its own (root); ARGS=NAME: a part of a test's name
 	@tests/cluster/e2e.sh $(ARGS)
 
-e2e-heart: ## The heart of it, which CI runs: install, roll, kill, upgrade
+e2e-heart: ## The heart of it, which CI runs: install, roll, kill, upgrade, delivery probe
 	@tests/cluster/e2e.sh heart
 
 docs: ## Write generated files again: documents, definition, goldens

@@ -28,4 +28,4 @@ pub(crate) use grant::{Grant, PublishGrant, Way};
 pub(crate) use jwt::crypto::install as install_crypto;
 pub(crate) use keys::Tasks;
 pub(crate) use origins::allowed_origin;
-pub(crate) use tickets::{AnotherClient, Renewal, TicketRequest, patterns};
+pub(crate) use tickets::{AnotherClient, Renewal, TicketRequest, Tickets, patterns};

@@ -39,6 +39,7 @@ fn answer(broker: &Broker, unready: &CancellationToken, path: &str) -> Option<An
             broker.metrics.page_cache_pages.set(i64::try_from(pages).unwrap_or(i64::MAX));
             for channel in broker.channels().values() {
                 channel.access().export(channel.metrics());
+                channel.metrics().delivery(channel.prober().report().as_ref());
             }
             text(StatusCode::OK, broker.metrics.render())
         }
@@ -61,6 +62,7 @@ fn status(broker: &Broker) -> BrokerStatus {
             catching_up: count(&metrics.catching_up),
             live: metrics.live.get() == 1 || open.log().is_parked(),
             access: open.access().problems(),
+            delivery: open.prober().report(),
         }
     });
     let certificates = broker.certificates.as_ref();

@@ -1,6 +1,9 @@
 //! The state of a running broker: configuration, channels, open streams, and the budgets that they share.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
 use arc_swap::ArcSwap;
 use eventcast_crds::config::{BrokerConfig, ChannelConfig, Memory};
@@ -18,7 +21,7 @@ use crate::{
     cluster::Store,
     fanout::shard::Shards,
     log::{Log, Nats, PageCache, TailBudget},
-    metrics::Metrics,
+    metrics::{ChannelMetrics, Metrics},
     readiness::Readiness,
     sessions::Sessions,
     sockets::Sockets,
@@ -72,6 +75,8 @@ pub(crate) struct Broker {
     channels: ArcSwap<Channels>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) metrics: Arc<Metrics>,
+    /// What streams of delivery probes are counted in.
+    probe_metrics: OnceLock<Arc<ChannelMetrics>>,
     pub(crate) pages: Arc<PageCache>,
     /// The threads that own the sockets of HTTP/1.1 subscribers; there may be none.
     pub(crate) shards: Shards,
@@ -130,9 +135,15 @@ impl Broker {
             readiness: Mutex::default(),
             supervisor,
             metrics,
+            probe_metrics: OnceLock::new(),
             nats,
             stop,
         })
+    }
+
+    /// What streams of delivery probes are counted in. Not exported.
+    pub(crate) fn probe_metrics(&self) -> &Arc<ChannelMetrics> {
+        self.probe_metrics.get_or_init(|| self.metrics.of_probes())
     }
 
     pub(crate) fn config(&self) -> Arc<BrokerConfig> {

@@ -14,6 +14,7 @@ use crate::{
     cluster::{Cluster, Store},
     log::Log,
     metrics::ChannelMetrics,
+    probe::{Means, Prober},
     rate_limit::RateLimit,
     sessions::Sessions,
 };
@@ -30,6 +31,7 @@ pub(crate) struct Channel {
     tasks: Tasks,
     cluster: Cluster,
     subscribers: Subscribers,
+    prober: Arc<Prober>,
     log: Arc<Log>,
     metrics: Arc<ChannelMetrics>,
     stop: CancellationToken,
@@ -72,6 +74,15 @@ impl Channel {
         supervisor.spawn(task, &stop, stop.clone().run_until_cancelled_owned(following));
         let task = format!("messages to other brokers of {key}");
         supervisor.spawn(task, &stop, stop.clone().run_until_cancelled_owned(answering));
+        let prober = Prober::new(config);
+        let probing = Arc::clone(&prober).run(Means {
+            tickets: Arc::clone(access.load().tickets()),
+            probes: cluster.probes.clone(),
+            log: Arc::clone(&log),
+            metrics: Arc::clone(&metrics),
+        });
+        let task = format!("delivery probe of {key}");
+        supervisor.spawn(task, &stop, stop.clone().run_until_cancelled_owned(probing));
         let config = ArcSwap::from_pointee(config.clone());
         Arc::new(Self {
             key,
@@ -81,6 +92,7 @@ impl Channel {
             tasks,
             cluster,
             subscribers,
+            prober,
             log,
             metrics,
             stop,
@@ -116,6 +128,11 @@ impl Channel {
         &self.subscribers
     }
 
+    /// What checks that events reach clients.
+    pub(crate) fn prober(&self) -> &Prober {
+        &self.prober
+    }
+
     pub(crate) fn log(&self) -> &Arc<Log> {
         &self.log
     }
@@ -135,12 +152,13 @@ impl Channel {
             if RateLimit::differs(&old.publishing, &new.publishing) {
                 self.rate_limit.store(Arc::new(RateLimit::new(&new.publishing)));
             }
-            if old.access != new.access {
+            if old.access != new.access || old.probe.is_some() != new.probe.is_some() {
                 let access =
                     AccessControl::new(new, &self.cluster.state, Some(&self.access()), &self.tasks);
                 self.access.store(Arc::new(access));
             }
             self.config.store(Arc::new(new.clone()));
+            self.prober.reconfigure(new);
         }
         same_log
     }

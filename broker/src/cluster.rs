@@ -7,10 +7,11 @@
 //! They also ask each other directly: for lists of subscribers, to disconnect some, and for the counts of quotas.
 //!
 //! [`records`] are the stored messages, [`state`] is what a broker knows of a channel, [`store`] reads and writes the stream, [`follow`]
-//! keeps the state up to date. [`messages`] are what brokers ask and tell each other, [`quotas`] what they count.
+//! keeps the state up to date. [`messages`] are what brokers ask and tell each other, [`quotas`] what they count. [`probes`] are the events of delivery probes.
 
 mod follow;
 mod messages;
+mod probes;
 mod quotas;
 mod records;
 mod state;
@@ -19,11 +20,12 @@ mod store;
 use std::sync::Arc;
 
 pub(crate) use messages::{Answers, Messages, Question};
+pub(crate) use probes::{Probes, Sent};
 pub(crate) use quotas::{Exceeded, Quotas, StreamPermit};
 #[cfg(test)]
 pub(crate) use records::TicketKey;
 pub(crate) use records::{Record, Renewal, Revocation, Revoked};
-pub(crate) use state::{SharedState, Unread};
+pub(crate) use state::{Needed, SharedState, Unread};
 pub(crate) use store::{NotStored, Store};
 
 /// What one channel needs of all this.
@@ -32,12 +34,14 @@ pub(crate) struct Cluster {
     pub(crate) store: Store,
     pub(crate) quotas: Arc<Quotas>,
     pub(crate) messages: Arc<Messages>,
+    pub(crate) probes: Probes,
 }
 
 impl Cluster {
     pub(crate) fn new(store: Store) -> Self {
         let quotas = Arc::default();
         let messages = Arc::new(Messages::new(&store, &quotas));
-        Self { state: Arc::new(SharedState::new()), store, quotas, messages }
+        let probes = Probes::new(&store);
+        Self { state: Arc::new(SharedState::new()), store, quotas, messages, probes }
     }
 }

@@ -71,15 +71,25 @@ impl Subscription {
         [self.max_age_end, end, notice].into_iter().flatten().min()
     }
 
-    /// Whether the client is to be told at `now` that its grant will end, and was not.
+    /// Whether there is a notice for this stream alone.
     pub(crate) fn is_notice_due(&self, now: Instant) -> bool {
+        self.admission.session().has_post() || self.is_expiry_notice_due(now)
+    }
+
+    /// A notice for this stream alone, if there is one: what was posted to it, or that its grant will end.
+    pub(crate) fn notice(&mut self, now: Instant) -> Option<Bytes> {
+        self.admission.session().take_post().or_else(|| self.expiry_notice(now))
+    }
+
+    /// Whether the client is to be told at `now` that its grant will end, and was not.
+    fn is_expiry_notice_due(&self, now: Instant) -> bool {
         let grant = self.admission.session().grant_end();
         self.noticed != grant.end() && grant.notice().is_some_and(|notice| now >= notice)
     }
 
     /// The notice that the grant will end, if it is due. The client can then renew its credential.
-    pub(crate) fn expiry_notice(&mut self, now: Instant) -> Option<Bytes> {
-        if !self.is_notice_due(now) {
+    fn expiry_notice(&mut self, now: Instant) -> Option<Bytes> {
+        if !self.is_expiry_notice_due(now) {
             return None;
         }
         let end = self.admission.session().grant_end().end()?;

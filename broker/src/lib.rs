@@ -45,6 +45,8 @@ mod log;
 mod log_sampler;
 mod media_type;
 mod metrics;
+mod outbound;
+mod probe;
 mod query;
 mod rate_limit;
 mod readiness;

@@ -200,6 +200,11 @@ impl Log {
         self.drops.load(SeqCst)
     }
 
+    /// The series of the channel.
+    pub(crate) fn metrics(&self) -> &Arc<ChannelMetrics> {
+        &self.metrics
+    }
+
     /// Whether the tail's consumer is attached and has caught up.
     pub(crate) fn is_live(&self) -> bool {
         self.live.load(SeqCst)

@@ -254,6 +254,14 @@ impl Metrics {
         Arc::new(metrics)
     }
 
+    /// Series like those of a channel that are not exported: for streams of delivery probes, which are counted apart.
+    pub(crate) fn of_probes(self: &Arc<Self>) -> Arc<ChannelMetrics> {
+        let opening = self.channels.next_opening();
+        let (metrics, _) = ChannelMetrics::new("", opening, Arc::clone(self))
+            .expect("names and labels of families are constants");
+        Arc::new(metrics)
+    }
+
     /// The time that the shard `number` is busy, in seconds.
     pub(crate) fn shard_busy(&self, number: usize) -> Counter {
         self.shard_busy.with_label_values(&[&number.to_string()])

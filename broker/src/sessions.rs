@@ -48,6 +48,8 @@ struct Registry {
 #[derive(Default)]
 struct ChannelSessions {
     all: HashSet<usize>,
+    /// How many of them are delivery probes, which the limit of the channel does not count.
+    probes: usize,
     by_subject: HashMap<Arc<str>, HashSet<usize>>,
 }
 
@@ -80,7 +82,7 @@ impl Sessions {
 
     /// How many streams a channel has.
     pub(crate) fn count_of(&self, channel: &str) -> usize {
-        self.registry.lock().by_channel.get(channel).map_or(0, |sessions| sessions.all.len())
+        self.registry.lock().count_of(channel)
     }
 
     /// How many streams there are.
@@ -154,6 +156,11 @@ impl Sessions {
 }
 
 impl Registry {
+    /// The streams of clients of a channel.
+    fn count_of(&self, channel: &str) -> usize {
+        self.by_channel.get(channel).map_or(0, |sessions| sessions.all.len() - sessions.probes)
+    }
+
     fn check(
         &self,
         channel: &str,
@@ -162,7 +169,7 @@ impl Registry {
         channel_limit: usize,
     ) -> Result<(), Refusal> {
         let of_client = self.per_client.get(client).copied().unwrap_or(0);
-        let of_channel = self.by_channel.get(channel).map_or(0, |sessions| sessions.all.len());
+        let of_channel = self.count_of(channel);
         if self.draining {
             Err(Refusal::Draining)
         } else if self.sessions.len() >= limits.subscribers {
@@ -182,6 +189,7 @@ impl Registry {
         let key = entry.key();
         let of_channel = self.by_channel.entry(Arc::clone(session.channel())).or_default();
         of_channel.all.insert(key);
+        of_channel.probes += usize::from(session.is_probe());
         if let Some(subject) = session.subject() {
             of_channel.by_subject.entry(Arc::clone(subject)).or_default().insert(key);
         }
@@ -210,6 +218,7 @@ impl Registry {
         }
         let Some(of_channel) = self.by_channel.get_mut(&**session.channel()) else { return };
         of_channel.all.remove(&key);
+        of_channel.probes -= usize::from(session.is_probe());
         if let Some(subject) = session.subject()
             && let Some(keys) = of_channel.by_subject.get_mut(&**subject)
         {

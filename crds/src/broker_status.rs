@@ -4,6 +4,10 @@
 //! another meaning. A reader ignores fields that it does not know. A field that is added later is optional, because an older broker
 //! does not send it. A broker without the endpoint answers `404`, which means that nothing is known about it.
 
+mod delivery;
+
+pub use delivery::{DeliveryProblem, DeliveryReason, DeliveryReport};
+
 use serde::{Deserialize, Serialize};
 
 /// Path of the endpoint on the admin port. `GET` answers with a [`BrokerStatus`] as JSON.
@@ -40,6 +44,9 @@ pub struct ChannelReport {
     /// What is wrong with the channel's credentials and keys.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub access: Vec<AccessProblem>,
+    /// Whether events reach clients through their URL. Absent until the broker has checked it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<DeliveryReport>,
 }
 
 /// A problem of keys, certificates or rights that keeps credentials from being judged, or soon will.
@@ -112,7 +119,7 @@ mod tests {
             subscribers: 3,
             catching_up: 1,
             live: true,
-            access: Vec::new(),
+            ..ChannelReport::default()
         };
         let channels = vec![report];
         let status = BrokerStatus { version: "1.2.3".into(), channels, ..BrokerStatus::default() };

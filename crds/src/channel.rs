@@ -41,6 +41,9 @@ pub const PAUSED_ANNOTATION: &str = "eventcast.dev/paused";
 /// over at once, and others leave it alone.
 pub const OPERATOR_ANNOTATION: &str = "eventcast.dev/operator";
 
+/// Annotation that requests a delivery probe: brokers probe at once when its value changes, and go on even if the channel is not exposed.
+pub const PROBE_ANNOTATION: &str = "eventcast.dev/probe";
+
 /// Finalizer of channels whose stream is deleted with them.
 pub const STREAM_FINALIZER: &str = "eventcast.dev/stream";
 
@@ -85,6 +88,12 @@ pub const STREAM_FINALIZER: &str = "eventcast.dev/stream";
         type_ = "string",
         priority = "1",
         json_path = ".status.stream.name"
+    ),
+    printcolumn(
+        name = "Delivery",
+        type_ = "string",
+        priority = "1",
+        json_path = ".status.conditions[?(@.type==\"DeliveryVerified\")].reason"
     ),
     printcolumn(name = "Image", type_ = "string", priority = "1", json_path = ".status.image")
 )]

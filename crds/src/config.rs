@@ -8,8 +8,10 @@ mod certificates;
 mod channel;
 pub mod load;
 mod log;
+mod memory;
 mod nats_secret;
 mod origin;
+mod probe;
 mod tls;
 mod validate;
 
@@ -20,7 +22,9 @@ pub use access::{
 pub use certificates::CertificateRule;
 pub use channel::{ChannelConfig, Delivery, Publishing, Retention, Storage, valid_label};
 pub use log::Log;
+pub use memory::Memory;
 pub use origin::{Authority, Origin, OriginPattern};
+pub use probe::Probe;
 pub use tls::{Alpn, Tls, TlsVersion};
 pub use validate::ConfigProblem;
 
@@ -161,49 +165,6 @@ pub struct Fanout {
     /// Number of threads that write to the sockets of subscribers: 0 to 256. If not set, one for each processor. With 0, one thread
     /// serves HTTP/2 alone, and subscribers of HTTP/1.1 are served in a way that needs more memory and CPU.
     pub shards: Option<usize>,
-}
-
-/// Memory budgets.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Memory {
-    /// Maximum number of events in the tail of one channel: 16 to 1,000,000.
-    pub tail_events: usize,
-    /// Maximum size of the tail of one channel in bytes.
-    pub tail_bytes: usize,
-    /// Maximum total size of the tails of all channels in bytes. Each channel gets an equal share, and at most `tailBytes`. The shares
-    /// change when channels are added or removed.
-    pub all_tail_bytes: usize,
-    /// Maximum total size of the cached pages of all channels in bytes.
-    pub page_bytes: u64,
-    /// Maximum size of the cached pages of one channel in bytes, at most `pageBytes`. Beyond it, the oldest pages of the channel are
-    /// evicted.
-    pub channel_page_bytes: u64,
-    /// Seconds without subscribers and queries after which the log of a channel is parked: its events leave memory, and the broker asks
-    /// NATS nothing about it. The next subscriber waits until it is attached again, for some milliseconds. 0: never. If not set, 300
-    /// with more than 64 channels, and never with fewer.
-    pub park_after_seconds: Option<u64>,
-}
-
-impl Default for Memory {
-    fn default() -> Self {
-        Self {
-            tail_events: 65_536,
-            tail_bytes: 64 << 20,
-            all_tail_bytes: 512 << 20,
-            page_bytes: 128 << 20,
-            channel_page_bytes: 64 << 20,
-            park_after_seconds: None,
-        }
-    }
-}
-
-impl Memory {
-    /// Maximum size of the tail of each of `channels` channels in bytes.
-    #[must_use]
-    pub fn tail_share(&self, channels: usize) -> usize {
-        self.tail_bytes.min(self.all_tail_bytes / channels.max(1))
-    }
 }
 
 /// Response to a subscriber beyond a limit.
@@ -385,12 +346,5 @@ mod tests {
         new.limits.connections = 1;
         new.nats.servers.clear();
         assert_eq!(old.needs_restart(&new), ["limits.connections", "nats"]);
-    }
-
-    #[test]
-    fn tails_share_the_total_and_none_exceeds_its_own_limit() {
-        let memory = Memory { tail_bytes: 64, all_tail_bytes: 200, ..Memory::default() };
-        let shares = [0, 1, 3, 4, 7].map(|channels| memory.tail_share(channels));
-        assert_eq!(shares, [64, 64, 64, 50, 28]);
     }
 }

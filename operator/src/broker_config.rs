@@ -44,6 +44,8 @@ pub fn channel_config(namespace: &str, name: &str, spec: &EventChannelSpec) -> C
         delivery: spec.delivery.clone(),
         publishing: spec.publishing.clone(),
         access: access(&spec.access),
+        // Depends on the address of the load balancer.
+        probe: None,
     }
 }
 

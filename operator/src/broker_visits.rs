@@ -1,8 +1,8 @@
-//! Asks every broker for its status once a minute: for `status.subscribers`, and for the condition `AccessReady`.
+//! Asks every broker for its status once a minute: for `status.subscribers`, and for the conditions `AccessReady` and `DeliveryVerified`.
 //!
 //! The number of subscribers is written if the sum changed. If one broker of a channel does not answer, the sum is unknown and the last
 //! one stays. So it is during a rolling upgrade from a broker that has no status endpoint yet: the number stands still until all brokers of
-//! the channel are upgraded. Problems of keys and certificates go to [`AccessReports`]; a channel with news is reconciled.
+//! the channel are upgraded. The rest goes to [`BrokerReports`]; a channel with news is reconciled.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use eventcast_crds::broker_status::{self, BrokerStatus};
+use eventcast_crds::broker_status::{self, BrokerStatus, DeliveryReport};
 use eventcast_runtime::Chain;
 use futures_util::{StreamExt, stream};
 use http::StatusCode;
@@ -27,7 +27,7 @@ use serde_json::json;
 use tokio::time::{sleep, timeout};
 
 use crate::{
-    access_reports::{AccessReports, ChannelKey, Problems},
+    broker_reports::{BrokerReports, ChannelKey, Problems, Reports},
     claim::other_operator,
     leader::Fence,
     metrics::Metrics,
@@ -54,7 +54,7 @@ pub async fn run(
     fence: &Fence,
     metrics: &Metrics,
     scopes: &[Arc<Scope>],
-    reports: &AccessReports,
+    reports: &BrokerReports,
     own: &str,
 ) {
     let http: Http = HttpClient::builder(TokioExecutor::new())
@@ -62,15 +62,15 @@ pub async fn run(
         .build(HttpConnector::new());
     sleep(FIRST_VISIT_DELAY).await;
     loop {
-        let (mut problems, mut channels) = (HashMap::new(), BTreeSet::new());
+        let (mut news, mut channels) = (HashMap::new(), BTreeSet::new());
         for scope in scopes {
             let answers = visit(&http, scope).await;
             write_counts(&answers, fence, metrics, scope, own).await;
-            problems.extend(collect_problems(&answers));
+            news.extend(collect(&answers));
             let state = scope.channels.state();
             channels.extend(state.iter().map(|raw| key(raw)));
         }
-        for (namespace, name) in reports.replace(problems, &channels) {
+        for (namespace, name) in reports.replace(news, &channels) {
             for scope in scopes.iter().filter(|scope| scope.covers(&namespace)) {
                 scope.request(&namespace, &name).await;
             }
@@ -87,6 +87,7 @@ type Answer = (ChannelKey, Option<Report>);
 struct Report {
     subscribers: i64,
     problems: Problems,
+    delivery: Option<DeliveryReport>,
 }
 
 /// Asks all brokers of a scope.
@@ -99,12 +100,14 @@ async fn visit(http: &Http, scope: &Scope) -> Vec<Answer> {
     requests.buffer_unordered(MAX_CONCURRENT_REQUESTS).collect().await
 }
 
-/// The problems of each channel that at least one broker reported about.
-fn collect_problems(answers: &[Answer]) -> HashMap<ChannelKey, Problems> {
-    let mut all: HashMap<ChannelKey, Problems> = HashMap::new();
+/// What the brokers of each channel report together, if at least one has answered.
+fn collect(answers: &[Answer]) -> HashMap<ChannelKey, Reports> {
+    let mut all: HashMap<ChannelKey, Reports> = HashMap::new();
     for (channel, report) in answers {
         if let Some(report) = report {
-            all.entry(channel.clone()).or_default().extend(report.problems.iter().cloned());
+            let reports = all.entry(channel.clone()).or_default();
+            reports.problems.extend(report.problems.iter().cloned());
+            report.delivery.iter().for_each(|delivery| reports.delivery.add(delivery));
         }
     }
     all
@@ -174,6 +177,7 @@ async fn request_report(http: &Http, url: &str, channel: &str) -> Option<Report>
             .chain(&status.client_authorities)
             .cloned()
             .collect(),
+        delivery: report.delivery.clone(),
     })
 }
 
@@ -221,7 +225,7 @@ mod tests {
                 r#"{{"version":"1.0.0","channels":[{{"channel":"{channel}","subscribers":3,"catchingUp":0,"live":true}}]}}"#
             )
         };
-        let expected = Report { subscribers: 3, problems: Problems::new() };
+        let expected = Report { subscribers: 3, problems: Problems::new(), delivery: None };
         assert_eq!(asked("200 OK", &report("ns/demo")).await, Some(expected));
         assert_eq!(asked("200 OK", &report("ns/other")).await, None);
         assert_eq!(asked("404 Not Found", "/livez, /readyz and /metrics are here\n").await, None);
@@ -240,10 +244,11 @@ mod tests {
         for _ in 0..2 {
             answers.push((key.clone(), asked("200 OK", text).await));
         }
-        let problems = collect_problems(&answers);
-        let found: Vec<_> = problems[&key].iter().map(|p| (&*p.what, p.reason.as_str())).collect();
+        let reports = collect(&answers);
+        let found: Vec<_> =
+            reports[&key].problems.iter().map(|p| (&*p.what, p.reason.as_str())).collect();
         assert_eq!(found, [("certificate", "Unknown"), ("issuer a", "KeysStale")]);
-        assert_eq!(problems.len(), 1, "a broker that does not answer reports nothing");
+        assert_eq!(reports.len(), 1, "a broker that does not answer reports nothing");
     }
 
     #[test]

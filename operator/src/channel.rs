@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use eventcast_crds::{
-    channel::{EventChannel, EventChannelSpec},
-    config::{BrokerConfig, ChannelConfig, load::display_path},
+    channel::{EventChannel, EventChannelSpec, PROBE_ANNOTATION},
+    config::{BrokerConfig, ChannelConfig, Probe, load::display_path},
 };
 use k8s_openapi::{
     DeepMerge, api::core::v1::PodTemplateSpec, apimachinery::pkg::apis::meta::v1::OwnerReference,
@@ -39,6 +39,8 @@ pub struct Channel {
     pub labels: BTreeMap<String, String>,
     /// Annotations of every object and of the pods, besides the operator's own.
     pub annotations: BTreeMap<String, String>,
+    /// The value of the annotation that requests a delivery probe.
+    pub probe_request: Option<String>,
 }
 
 impl Channel {
@@ -105,7 +107,21 @@ impl Channel {
             pod_template,
             labels,
             annotations,
+            probe_request: ec.annotations().get(PROBE_ANNOTATION).cloned(),
         })
+    }
+
+    /// Lets the brokers probe the delivery as `probe` says.
+    pub fn set_probe(&mut self, probe: Option<Probe>) {
+        if let Some(channel) = self.broker.channels.first_mut() {
+            channel.probe = probe;
+        }
+    }
+
+    /// How the brokers probe the delivery; `None`: they do not.
+    #[must_use]
+    pub fn probe(&self) -> Option<&Probe> {
+        self.broker.channels.first()?.probe.as_ref()
     }
 
     /// Name of every object of the channel.

@@ -20,10 +20,10 @@ use tokio::{sync::watch, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    access_reports::AccessReports,
     apis,
     apply::Applier,
     backoff::Backoff,
+    broker_reports::BrokerReports,
     broker_visits,
     events::Events,
     leader::Fence,
@@ -79,7 +79,7 @@ pub struct Operator {
 impl Operator {
     /// Reconciles until `stop`. Running reconciliations continue in `reconciles`.
     pub async fn run(&self, stop: CancellationToken) {
-        let (backoff, reports) = (Arc::new(Backoff::default()), Arc::new(AccessReports::default()));
+        let (backoff, reports) = (Arc::new(Backoff::default()), Arc::new(BrokerReports::default()));
         while !stop.is_cancelled() {
             let apis = apis::discover(&self.client).await;
             let restart = stop.child_token();
@@ -124,7 +124,7 @@ impl Operator {
         namespace: Option<String>,
         apis: OptionalApis,
         backoff: &Arc<Backoff>,
-        reports: &Arc<AccessReports>,
+        reports: &Arc<BrokerReports>,
     ) -> (Arc<Context>, Requests) {
         let (client, settings) = (self.client.clone(), &*self.settings);
         let (scope, requests) = Scope::watch(client, namespace, apis, settings, &self.metrics);
@@ -141,7 +141,7 @@ impl Operator {
             events: Events::new(self.client.clone(), self.identity.clone()),
             metrics: Arc::clone(&self.metrics),
             backoff: Arc::clone(backoff),
-            access_reports: Arc::clone(reports),
+            broker_reports: Arc::clone(reports),
             schema: Arc::clone(&self.schema),
             other_operators: Arc::default(),
             resync: self.resync,

@@ -13,7 +13,7 @@
 //! channel
 //! apis  broker_config  nats  permissions  schema  scope
 //! drift  leader  metrics  resources  stream_error
-//! access_reports  backoff  claim  settings  status
+//! broker_reports  backoff  claim  settings  status
 //! broker_defaults
 //! kind  names  quantity
 //! ```
@@ -26,7 +26,6 @@
 //! `check`, `events`, `leader`, `permissions`, `reconcile`, `schema`, `scope` and `token_reviewers` call the API server, only `nats` and
 //! `stream` call NATS, and only `broker_visits` calls brokers.
 
-pub mod access_reports;
 pub mod admin;
 pub mod apis;
 pub mod apply;
@@ -34,6 +33,7 @@ pub mod args;
 pub mod backoff;
 pub mod broker_config;
 pub mod broker_defaults;
+pub mod broker_reports;
 pub mod broker_visits;
 pub mod channel;
 pub mod check;

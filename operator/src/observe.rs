@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod address;
+pub mod delivery;
 
 use k8s_openapi::api::{
     apps::v1::{Deployment, DeploymentCondition, DeploymentSpec, DeploymentStatus},

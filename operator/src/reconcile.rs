@@ -5,6 +5,7 @@
 //! that only a change can resolve waits for that change, or for the next resync.
 
 mod apply_objects;
+mod facts;
 mod finalizer;
 mod other_operators;
 mod parse;
@@ -22,27 +23,24 @@ use eventcast_crds::{
 };
 use eventcast_runtime::Chain;
 use jiff::Timestamp;
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::Service};
 use kube::{Resource, ResourceExt, core::DynamicObject, runtime::controller::Action};
-use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use crate::{
-    access_reports::AccessReports,
     apply::Applier,
     backoff::Backoff,
+    broker_reports::BrokerReports,
     channel::Channel,
     claim::{claim, other_operator},
     events::Events,
-    kind::Kind,
     leader::{Fence, NotLeader},
     metrics::Metrics,
     nats::NatsLink,
-    observe::{self, access::AccessFacts},
+    observe,
     schema::Schema,
     scope::{Scope, channels_resource},
     settings::Settings,
-    status::{self, ConditionState, Facts, reasons},
+    status::{self, ConditionState, Delivery, Facts, reasons},
     stream::{self, EnsuredStream},
 };
 use apply_objects::apply_objects;
@@ -71,7 +69,7 @@ pub struct Context {
     /// Retry delays.
     pub backoff: Arc<Backoff>,
     /// What brokers report about keys and certificates.
-    pub access_reports: Arc<AccessReports>,
+    pub broker_reports: Arc<BrokerReports>,
     /// How the installed CRD and the operator's CRD differ.
     pub schema: Arc<Schema>,
     /// Channels that other operators reconcile.
@@ -176,13 +174,17 @@ async fn run_steps(raw: &DynamicObject, ctx: &Context) -> Result<Action, Error> 
         write_status(raw, ctx, &old, status::paused(&old, Timestamp::now())).await?;
         return Ok(Action::await_change());
     }
-    let channel = match Channel::new(&ec, &ctx.settings) {
+    let mut channel = match Channel::new(&ec, &ctx.settings) {
         Ok(channel) => channel,
         Err(problems) => {
             let accepted = ConditionState::failed(reasons::INVALID_SPEC, problems.join("; "));
             return reject(raw, ctx, &old, accepted).await;
         }
     };
+    let load_balancer = facts::load_balancer(&channel, ctx);
+    let domain = &ctx.settings.cluster_domain;
+    let probe = observe::delivery::probe(&channel, domain, load_balancer.as_deref());
+    channel.set_probe(probe);
     // Before the stream is created, so that it cannot be left behind by a deletion in between.
     let deletes_stream = channel.spec.deletion_policy == DeletionPolicy::Delete;
     set_finalizer(raw, ctx, deletes_stream).await?;
@@ -190,13 +192,15 @@ async fn run_steps(raw: &DynamicObject, ctx: &Context) -> Result<Action, Error> 
     let (stream_ready, stream) = ensure_stream(raw, &channel, ctx, old.stream.is_some()).await;
     let is_foreign = stream_ready.reason == reasons::NOT_OWNED;
     let shared_state = stream::access::ensure(&ctx.nats, &ctx.fence, &channel).await;
-    let shared_state = shared_state.err().map(|error| error.condition);
+    // Who needs no credential is served without it.
+    let needs_shared_state = channel.config.access.accepts_credentials();
+    let shared_state =
+        shared_state.err().map(|error| error.condition).filter(|_| needs_shared_state);
     // Brokers would serve the events of another channel.
     let apply_failure = if is_foreign { None } else { apply_objects(raw, &channel, ctx).await };
     let accepted = apply_failure.unwrap_or_else(|| accepted(&ctx.schema, &unknown));
-    let access_ready = access_ready(&channel, ctx, shared_state.as_ref());
-    let mut facts = observe(&channel, ctx, accepted, stream_ready, access_ready, stream);
-    facts.operator = Some(ctx.claim(&old));
+    let access_ready = facts::access_ready(&channel, ctx, shared_state.as_ref());
+    let facts = facts::collect(&channel, ctx, &old, accepted, stream_ready, access_ready, stream);
     let new = status::status(&old, raw.metadata.generation, &facts, Timestamp::now());
     write_status(raw, ctx, &old, new).await?;
     // Other problems of access are brokers' to resolve.
@@ -248,6 +252,7 @@ async fn reject(
         available: waiting(),
         exposed: waiting(),
         access_ready: Some(waiting()),
+        delivery: Delivery::Unchanged,
         stream: None,
         brokers: None,
         url: None,
@@ -317,64 +322,6 @@ fn stream_ready(
     let limitation = limitation.map(|text| format!("; {text}")).unwrap_or_default();
     let message = format!("stream {stream} matches the spec{limitation}");
     ConditionState::met(reasons::STREAM_READY, message)
-}
-
-/// The condition `AccessReady`. `shared_state` is why the stream of what brokers share is not there.
-fn access_ready(
-    channel: &Channel,
-    ctx: &Context,
-    shared_state: Option<&ConditionState>,
-) -> Option<ConditionState> {
-    let key = (channel.namespace.clone(), channel.name.clone());
-    let reported = ctx.access_reports.problems(&key);
-    let review_failure = ctx.access_reports.review_failure();
-    let facts = AccessFacts {
-        reported: reported.as_ref(),
-        review_failure: review_failure.as_deref(),
-        shared_state,
-    };
-    observe::access::ready(channel, facts)
-}
-
-/// Collects the facts for the status from the caches.
-fn observe(
-    channel: &Channel,
-    ctx: &Context,
-    accepted: ConditionState,
-    stream_ready: ConditionState,
-    access_ready: Option<ConditionState>,
-    stream: Option<StreamStatus>,
-) -> Facts {
-    let name = channel.object_name();
-    let object = |kind| ctx.scope.object(kind, &channel.namespace, &name);
-    let deployment = object(Kind::Deployment).and_then(|o| parse_object::<Deployment>(&o));
-    let pods = ctx.scope.pods_of(&channel.namespace, &channel.name);
-    let pods = pods.iter().map(|pod| &**pod);
-    let (brokers, mut available) =
-        observe::brokers(channel, &ctx.settings, deployment.as_ref(), pods);
-    if stream_ready.reason == reasons::NOT_OWNED && deployment.is_none() {
-        available = ConditionState::waiting_for("a stream that belongs to this channel");
-    }
-    let service = object(Kind::Service).and_then(|o| parse_object::<Service>(&o));
-    let load_balancer = service.as_ref().and_then(observe::load_balancer);
-    let domain = &ctx.settings.cluster_domain;
-    Facts {
-        accepted,
-        stream_ready,
-        available,
-        exposed: observe::exposed(channel, ctx.scope.apis, object(Kind::HttpRoute).as_deref()),
-        access_ready,
-        stream,
-        brokers: Some(brokers),
-        url: Some(observe::address::url(channel, domain, load_balancer.as_deref())),
-        operator: None,
-        internal_url: Some(observe::address::internal_url(channel, domain)),
-    }
-}
-
-/// A cached object with its type. `None` if it does not have that type, which the API server rules out.
-fn parse_object<K: DeserializeOwned>(object: &DynamicObject) -> Option<K> {
-    serde_json::to_value(object).and_then(serde_json::from_value).ok()
 }
 
 /// The object that Events refer to.

@@ -5,7 +5,9 @@
 
 pub mod reasons;
 
-use eventcast_crds::channel::status::{Address, EventChannelStatus, OperatorStatus, StreamStatus};
+use eventcast_crds::channel::status::{
+    Address, DeliveryStatus, EventChannelStatus, OperatorStatus, StreamStatus,
+};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
@@ -23,6 +25,9 @@ pub mod conditions {
     pub const READY: &str = "Ready";
     /// Credentials can be judged. Not a part of `Ready`: it concerns only clients whose credentials need what is missing.
     pub const ACCESS_READY: &str = "AccessReady";
+    /// Events reach clients through their URL. Not a part of `Ready`: it is about what is between clients and brokers. Absent if delivery is not
+    /// probed.
+    pub const DELIVERY_VERIFIED: &str = "DeliveryVerified";
     /// Nothing will change until somebody changes something. Absent otherwise.
     pub const STALLED: &str = "Stalled";
     /// Reconciliation is paused by the annotation.
@@ -79,6 +84,8 @@ pub struct Facts {
     pub exposed: ConditionState,
     /// State of the condition `AccessReady`; `None` if it is unknown and the old one stays.
     pub access_ready: Option<ConditionState>,
+    /// What delivery probes have found.
+    pub delivery: Delivery,
     /// The stream; `None` if NATS could not be asked.
     pub stream: Option<StreamStatus>,
     /// The brokers; `None` if the spec is invalid.
@@ -89,6 +96,17 @@ pub struct Facts {
     pub operator: Option<OperatorStatus>,
     /// URL inside the cluster; `None` if the spec is invalid.
     pub internal_url: Option<String>,
+}
+
+/// What is known about the delivery to clients.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Delivery {
+    /// It is not probed.
+    NotProbed,
+    /// Nothing new: what was known stays.
+    Unchanged,
+    /// State of the condition `DeliveryVerified`, and what was measured.
+    Known(ConditionState, Option<DeliveryStatus>),
 }
 
 /// The numbers of brokers, and how to find their pods.
@@ -128,8 +146,13 @@ pub fn status(
         .chain([(conditions::READY, &ready), (conditions::ACCESS_READY, &access)])
         .chain(stalled.as_ref().map(|stalled| (conditions::STALLED, stalled)));
     let brokers = facts.brokers.as_ref();
+    let (delivery, measured) = delivery(old, &facts.delivery, generation, now);
     EventChannelStatus {
-        conditions: all.map(|(type_, c)| condition(old, type_, c, generation, now)).collect(),
+        conditions: all
+            .map(|(type_, c)| condition(old, type_, c, generation, now))
+            .chain(delivery)
+            .collect(),
+        delivery: measured,
         observed_generation: generation,
         url: facts.url.clone().or_else(|| old.url.clone()),
         address: facts
@@ -149,6 +172,27 @@ pub fn status(
         image: brokers.map(|b| b.image.clone()).or_else(|| old.image.clone()),
         operator: facts.operator.clone().or_else(|| old.operator.clone()),
         operator_version: Some(env!("CARGO_PKG_VERSION").into()),
+    }
+}
+
+/// The condition `DeliveryVerified`, and what was measured.
+fn delivery(
+    old: &EventChannelStatus,
+    delivery: &Delivery,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> (Option<Condition>, Option<DeliveryStatus>) {
+    let type_ = conditions::DELIVERY_VERIFIED;
+    match delivery {
+        Delivery::NotProbed => (None, None),
+        Delivery::Unchanged => {
+            let kept = old.conditions.iter().find(|c| c.type_ == type_).cloned();
+            let kept = kept.map(|c| Condition { observed_generation: generation, ..c });
+            (kept, old.delivery.clone())
+        }
+        Delivery::Known(state, measured) => {
+            (Some(condition(old, type_, state, generation, now)), measured.clone())
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    access_reports::{AccessReports, ChannelKey},
+    broker_reports::{BrokerReports, ChannelKey},
     leader::Fence,
     metrics::Metrics,
     names::{FIELD_MANAGER, object_name},
@@ -40,7 +40,7 @@ pub async fn run(
     fence: &Fence,
     metrics: &Metrics,
     scopes: &[Arc<Scope>],
-    reports: &AccessReports,
+    reports: &BrokerReports,
     resync: Duration,
 ) {
     let Some(binding) = binding else {
@@ -124,7 +124,7 @@ async fn write(
 }
 
 /// Every channel with identities reports a change.
-async fn set_failure(reports: &AccessReports, scopes: &[Arc<Scope>], failure: Option<String>) {
+async fn set_failure(reports: &BrokerReports, scopes: &[Arc<Scope>], failure: Option<String>) {
     if !reports.set_review_failure(failure) {
         return;
     }

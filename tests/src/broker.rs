@@ -4,6 +4,7 @@
 //! nats-server, so names need not be unique. The log of the broker is shown when a test panics.
 
 mod cli;
+mod delivery;
 mod setup;
 mod start;
 

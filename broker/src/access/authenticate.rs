@@ -19,7 +19,12 @@ use super::{
     tickets::Tickets,
     tokens::Tokens,
 };
-use crate::{client::Client, clock::now_seconds, cluster::SharedState, metrics::ChannelMetrics};
+use crate::{
+    client::Client,
+    clock::now_seconds,
+    cluster::{Needed, SharedState},
+    metrics::ChannelMetrics,
+};
 
 /// The access control of one channel, for one version of its configuration.
 pub(crate) struct AccessControl {
@@ -32,6 +37,7 @@ pub(crate) struct AccessControl {
     tickets: Arc<Tickets>,
     state: Arc<SharedState>,
     has_tickets: bool,
+    is_probed: bool,
     refusals: Arc<Refusals>,
 }
 
@@ -47,7 +53,12 @@ impl AccessControl {
         let access = &config.access;
         let has_credentials = access.accepts_credentials();
         let has_tickets = has_credentials && access.tickets.max_seconds > 0;
-        state.set_needed(has_credentials, has_tickets);
+        let is_probed = config.probe.is_some();
+        state.set_needed(Needed {
+            records: has_credentials || is_probed,
+            keys: has_tickets || is_probed,
+            messages: has_credentials,
+        });
         let known_keys = previous.and_then(|previous| previous.api_keys.clone());
         let refusals = previous.map(|previous| Arc::clone(&previous.refusals));
         let service_accounts = access.kubernetes.as_ref();
@@ -62,6 +73,7 @@ impl AccessControl {
             tickets: Arc::new(Tickets::new(Arc::clone(state), config.key().into())),
             state: Arc::clone(state),
             has_tickets,
+            is_probed,
             refusals: refusals.unwrap_or_else(|| Arc::new(Refusals::new())),
         }
     }
@@ -164,8 +176,12 @@ impl AccessControl {
                 let detail = "An API key is accepted in Authorization: Bearer alone. If it was in a URL, replace it: URLs are logged.";
                 Err(Invalid::new("form", detail).into())
             }
-            Credential::Ticket { text, has_cursor } if self.has_tickets => {
-                self.tickets.verify(text, !has_cursor).await
+            Credential::Ticket { text, has_cursor } if self.has_tickets || self.is_probed => {
+                let grant = self.tickets.verify(text, !has_cursor).await?;
+                if grant.way == Way::Probe || self.has_tickets {
+                    return Ok(grant);
+                }
+                Err(not_accepted("tickets"))
             }
             Credential::Cookie(text) if self.has_tickets && text.starts_with(TICKET_PREFIX) => {
                 self.tickets.verify(text, false).await
@@ -195,7 +211,7 @@ impl AccessControl {
     /// # Errors
     /// It is revoked, or revocations were not read yet.
     async fn check_revoked(&self, grant: &Grant) -> Result<(), Denied> {
-        let is_checked = !matches!(grant.way, Way::ApiKey | Way::Ticket);
+        let is_checked = !matches!(grant.way, Way::ApiKey | Way::Ticket | Way::Probe);
         let Some(identity) = grant.identity.as_ref().filter(|_| is_checked) else {
             return Ok(());
         };

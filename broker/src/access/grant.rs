@@ -26,6 +26,8 @@ pub(crate) enum Way {
     Kubernetes,
     /// With a client certificate.
     Certificate,
+    /// It is a broker that probes the delivery, with a ticket of its own.
+    Probe,
 }
 
 impl Way {
@@ -38,6 +40,7 @@ impl Way {
             Self::ApiKey => "api-key",
             Self::Kubernetes => "kubernetes",
             Self::Certificate => "certificate",
+            Self::Probe => "probe",
         }
     }
 }

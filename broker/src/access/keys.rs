@@ -2,7 +2,6 @@
 //!
 //! Keys belong to an issuer of the configuration: a key of one never verifies a token of another, whatever their names.
 
-mod address;
 mod fetch;
 mod file;
 mod jwk;

@@ -38,6 +38,9 @@ struct Ticket {
     broadcast: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     class: Option<String>,
+    /// Whether a broker took it for a delivery probe.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    probe: bool,
 }
 
 /// The content of a renewal path.
@@ -115,6 +118,7 @@ impl Tickets {
             topics: topics.into_iter().map(str::to_owned).collect(),
             broadcast,
             class: grant.quota.as_deref().map(str::to_owned),
+            probe: false,
         };
         let unavailable = Denied::Unavailable("there is no key for tickets yet");
         let text = self.sealer.seal(Kind::Ticket, &ticket).ok_or(unavailable)?;
@@ -122,6 +126,23 @@ impl Tickets {
             RenewalOf { id: ticket.id, identity: ticket.identity, issued: Some(ticket.issued) };
         let renewal = self.sealer.seal(Kind::Renewal, &renewal);
         Ok(Issued { ticket: text, expires: until, renewal })
+    }
+
+    /// A ticket for a delivery probe, which reads no event of a publisher, and its id. `None` if there is no key yet.
+    pub(crate) fn issue_for_probe(&self, seconds: u64) -> Option<(String, RandomId)> {
+        let (id, now) = (RandomId::generate(), now_millis() / 1000);
+        let ticket = Ticket {
+            id,
+            identity: Identity { issuer: "eventcast".into(), subject: "delivery-probe".into() },
+            iat: None,
+            issued: now,
+            until: now.saturating_add(i64::try_from(seconds).unwrap_or(i64::MAX)),
+            topics: vec![format!("eventcast.probe.{id}")],
+            broadcast: false,
+            class: None,
+            probe: true,
+        };
+        Some((self.sealer.seal(Kind::Ticket, &ticket)?, id))
     }
 
     /// The grant of a ticket. `is_first_use_limited`: it came in a URL, without a cursor.
@@ -159,7 +180,7 @@ impl Tickets {
             })?;
         }
         Ok(Arc::new(Grant {
-            way: Way::Ticket,
+            way: if ticket.probe { Way::Probe } else { Way::Ticket },
             identity: Some(ticket.identity),
             subscribe: Some(topics),
             publish: None,

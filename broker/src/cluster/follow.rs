@@ -26,7 +26,7 @@ impl SharedState {
     pub(crate) async fn follow(self: Arc<Self>, store: Store, on_change: impl Fn(&Record)) {
         let mut connected = store.nats().connections();
         loop {
-            self.wait_until_needed(true).await;
+            self.wait_for_need(|needed| needed.records).await;
             connected.mark_unchanged();
             store.nats().wait_for_connection().await;
             // First subscribed, then read: what is stored in between comes twice, which changes nothing.
@@ -49,7 +49,7 @@ impl SharedState {
                         Some(None) => tracing::debug!("ignored an access record of an unknown form"),
                         None => break,
                     },
-                    () = self.wait_until_needed(false) => break,
+                    () = self.wait_for_need(|needed| !needed.records) => break,
                 }
             }
         }

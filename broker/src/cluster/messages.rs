@@ -118,14 +118,14 @@ impl Messages {
     /// Safe.
     pub(crate) async fn run(self: Arc<Self>, state: Arc<SharedState>, answers: impl Answers) {
         loop {
-            state.wait_until_needed(true).await;
+            state.wait_for_need(|needed| needed.messages).await;
             let Ok(mut messages) = self.client.subscribe(format!("{}.*", self.prefix)).await else {
                 sleep(PRESENCE_INTERVAL).await;
                 continue;
             };
             tokio::select! {
                 () = self.serve(&mut messages, &answers) => {}
-                () = state.wait_until_needed(false) => {}
+                () = state.wait_for_need(|needed| !needed.messages) => {}
             }
         }
     }

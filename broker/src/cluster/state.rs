@@ -1,9 +1,6 @@
 //! What a broker knows of a channel's keys, revocations and renewals.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
-};
+use std::collections::{BTreeMap, HashMap};
 
 use parking_lot::RwLock;
 use tokio::{
@@ -33,10 +30,18 @@ pub(crate) struct SharedState {
     wanted: Notify,
     /// When a reading was last asked for, and how many there had been.
     last_wanted: RwLock<Option<(Instant, u64)>>,
-    /// Whether the channel has credentials that need this state. Otherwise nothing is read.
-    needed: watch::Sender<bool>,
-    /// Whether tickets may be issued, for which there must be a key.
-    tickets: AtomicBool,
+    needed: watch::Sender<Needed>,
+}
+
+/// What a channel needs of the state that brokers share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Needed {
+    /// The records: to judge credentials. Otherwise nothing is read.
+    pub(crate) records: bool,
+    /// A key, to issue tickets.
+    pub(crate) keys: bool,
+    /// To hear what other brokers ask and tell.
+    pub(crate) messages: bool,
 }
 
 /// The stream could not be read in time.
@@ -58,8 +63,7 @@ impl SharedState {
             readings: watch::channel(0).0,
             wanted: Notify::new(),
             last_wanted: RwLock::default(),
-            needed: watch::channel(false).0,
-            tickets: AtomicBool::new(false),
+            needed: watch::Sender::default(),
         }
     }
 
@@ -70,22 +74,24 @@ impl SharedState {
         matches!(first, Ok(Ok(_)))
     }
 
-    /// Says whether the state is needed, and whether tickets may be issued.
-    pub(crate) fn set_needed(&self, needed: bool, tickets: bool) {
-        self.tickets.store(tickets, Relaxed);
-        self.needed.send_replace(needed);
+    /// Says what is needed.
+    pub(crate) fn set_needed(&self, needed: Needed) {
+        let before = self.needed.send_replace(needed);
+        if needed.keys && !before.keys {
+            self.wanted.notify_one(); // the key is made when the stream is read
+        }
     }
 
-    /// Waits until the state is needed, or is not.
-    pub(super) async fn wait_until_needed(&self, value: bool) {
+    /// Waits until what is needed satisfies `condition`.
+    pub(super) async fn wait_for_need(&self, condition: impl Fn(&Needed) -> bool) {
         let mut needed = self.needed.subscribe();
-        if needed.wait_for(|needed| *needed == value).await.is_err() {
+        if needed.wait_for(condition).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
     pub(super) fn wants_keys(&self) -> bool {
-        self.tickets.load(Relaxed)
+        self.needed.borrow().keys
     }
 
     /// Completes when a reading is asked for.

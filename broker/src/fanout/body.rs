@@ -109,7 +109,7 @@ impl EventBody {
                 self.control = Some(self.subscription.close(reason));
                 continue;
             }
-            if let Some(notice) = self.subscription.expiry_notice(Instant::now()) {
+            if let Some(notice) = self.subscription.notice(Instant::now()) {
                 self.control = Some(notice);
                 continue;
             }

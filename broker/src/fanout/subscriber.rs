@@ -91,10 +91,6 @@ impl Subscriber {
         &self.log
     }
 
-    pub(crate) fn metrics(&self) -> &Arc<ChannelMetrics> {
-        &self.metrics
-    }
-
     pub(crate) fn filter(&self) -> &Arc<Filter> {
         &self.filter
     }

@@ -17,6 +17,7 @@ use super::{
     route, set,
 };
 use crate::{
+    access::Way,
     broker::Broker,
     channel::Channel,
     clock::{now_millis, now_nanos},
@@ -24,7 +25,7 @@ use crate::{
     fanout::{HeartbeatStyle, Origin, StreamSettings, Subscriber, Subscription, jittered_retry},
     identity::RandomId,
     log::{Log, Resolved, Start, Unavailable},
-    sessions::{AdmissionRequest, SessionInfo},
+    sessions::{Admission, AdmissionRequest, SessionInfo},
 };
 
 /// How long the log may take to resolve the start position.
@@ -49,7 +50,8 @@ pub(super) async fn handle(request: ChannelRequest<'_>) -> Result<Response<Answe
     if request.head.method == Method::HEAD {
         return Ok(with_topics(stream_head(Response::new(empty())), topics));
     }
-    let metrics = channel.metrics();
+    let is_probe = request.grant.way == Way::Probe;
+    let metrics = if is_probe { broker.probe_metrics() } else { channel.metrics() };
     let limits = broker.config().limits.clone();
     let filter = Arc::new(filter);
     let admission = admission_request(&request, &filter);
@@ -75,6 +77,9 @@ pub(super) async fn handle(request: ChannelRequest<'_>) -> Result<Response<Answe
         return Ok(refuse(limits.overload, "unavailable", delivery));
     };
     admission.begin(start.label());
+    if is_probe && !relay_probe(&request, &admission).await {
+        return Ok(refuse(limits.overload, "unavailable", delivery));
+    }
     let session = admission.session().info().id;
     let mut subscriber = Subscriber::new(log, Arc::clone(metrics), filter, position, incarnation);
     // A client that is cut off before its first event must resume where it began (docs/adr/0002).
@@ -123,6 +128,7 @@ fn max_age_end(max_age_seconds: u64) -> Option<Instant> {
 fn admission_request(request: &ChannelRequest<'_>, filter: &Arc<Filter>) -> AdmissionRequest {
     let config = request.channel.config();
     let grant = &request.grant;
+    let is_probe = grant.way == Way::Probe;
     let id = RandomId::generate();
     let now = now_millis();
     let left = |at: i64| {
@@ -141,13 +147,30 @@ fn admission_request(request: &ChannelRequest<'_>, filter: &Arc<Filter>) -> Admi
             issued_at: grant.issued_at,
             stall_timeout: Duration::from_secs(config.delivery.stall_seconds),
             kill: request.context.kill.clone(),
+            mailbox: is_probe.then(Box::default),
         },
         client: request.client(),
         connection: Arc::clone(&request.context.connection),
         grant_left: grant.expires.map(left),
-        limit: config.delivery.max_subscribers,
+        limit: if is_probe { 0 } else { config.delivery.max_subscribers },
         quota: None,
     }
+}
+
+/// Gives the events of a delivery probe to its stream until it ends. Returns whether they can be received.
+async fn relay_probe(request: &ChannelRequest<'_>, admission: &Admission) -> bool {
+    let probes = request.channel.cluster().probes.clone();
+    let Some(events) = probes.receive(admission.session().info().renewal).await else {
+        return false;
+    };
+    let (stream, checked) = (admission.weak_session(), admission.weak_session());
+    let give = move |number| {
+        if let Some(session) = stream.upgrade() {
+            session.post(frame::probe(number));
+        }
+    };
+    tokio::spawn(probes.relay(events, move || checked.strong_count() > 0, give));
+    true
 }
 
 /// A permit of the quota of the client, if it has one.

@@ -132,7 +132,7 @@ pub(super) async fn renew(
 /// Who the client is. A ticket cannot take or renew tickets: it would never end.
 fn authenticated(grant: &Grant) -> Result<&Identity, Problem> {
     match &grant.identity {
-        Some(identity) if grant.way != Way::Ticket => Ok(identity),
+        Some(identity) if !matches!(grant.way, Way::Ticket | Way::Probe) => Ok(identity),
         Some(_) => {
             let detail = "A ticket cannot be used for this. Send the credential that the ticket was taken with.";
             Err(Problem::new(StatusCode::FORBIDDEN, "not-granted", "Not granted", detail)

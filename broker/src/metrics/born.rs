@@ -47,5 +47,7 @@ pub(super) const PUBLISH: &[&str] = &[
 /// What became of requests to erase.
 pub(super) const ERASURES: &[&str] =
     &["erased", "no-such-event", "unavailable", "refused", "not-granted"];
+/// How delivery probes end, besides the reasons of problems.
+pub(super) const PROBES: &[&str] = &["verified", "inconclusive"];
 /// What became of a changed configuration.
 pub(super) const CONFIG_RELOADS: &[&str] = &["applied", "rejected"];

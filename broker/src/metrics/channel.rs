@@ -5,9 +5,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use eventcast_crds::broker_status::AccessProblem;
+use eventcast_crds::broker_status::{AccessProblem, DeliveryReason, DeliveryReport};
 use eventcast_wire::{closing::CloseReason, event::BadEvent, gap::GapReason};
-use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::{
     Metrics, born,
@@ -32,6 +32,10 @@ pub(crate) struct ChannelMetrics {
     gaps: IntCounterVec,
     tail_resets: IntCounterVec,
     page_loads: IntCounterVec,
+    probes: IntCounterVec,
+    /// From the publication of the last probe's event to its arrival, in seconds.
+    pub(crate) probe_delay: Gauge,
+    delivery_problem: IntGaugeVec,
     publish: IntCounterVec,
     erasures: IntCounterVec,
     erased_events: IntCounter,
@@ -208,6 +212,20 @@ impl ChannelMetrics {
                 "outcome",
             )?,
             page_bytes: f.gauge("page_bytes", "Bytes of the channel's cached pages.")?,
+            probes: f.counters(
+                "delivery_probes_total",
+                "Delivery probes through the URL of clients, by outcome: verified, inconclusive, or what was wrong.",
+                "outcome",
+            )?,
+            probe_delay: f.float_gauge(
+                "delivery_probe_delay_seconds",
+                "Time from the publication of an event of the last delivery probe to its arrival through the URL of clients; 0 if none has arrived.",
+            )?,
+            delivery_problem: f.gauges(
+                "delivery_problem",
+                "1 while the last delivery probe has found this problem.",
+                &["reason"],
+            )?,
             publish: f.counters(
                 "publish_total",
                 "Events published over HTTP, by outcome.",
@@ -248,6 +266,7 @@ impl ChannelMetrics {
             (&self.page_loads, born::PAGE_LOADS),
             (&self.publish, born::PUBLISH),
             (&self.erasures, born::ERASURES),
+            (&self.probes, born::PROBES),
         ] {
             for value in values {
                 counter.with_label_values(&[value]);
@@ -293,6 +312,22 @@ impl ChannelMetrics {
         for problem in problems {
             let labels = [&*problem.what, problem.reason.as_str()];
             self.access_problem.with_label_values(&labels).set(1);
+        }
+    }
+
+    /// A delivery probe ended.
+    pub(crate) fn probed(&self, outcomes: impl Iterator<Item = &'static str>) {
+        outcomes.for_each(|outcome| self.probes.with_label_values(&[outcome]).inc());
+    }
+
+    /// Replaces what the last delivery probe has found; `None`: nothing is known.
+    pub(crate) fn delivery(&self, report: Option<&DeliveryReport>) {
+        self.delivery_problem.reset();
+        let Some(report) = report else { return };
+        for reason in DeliveryReason::ALL {
+            let is_found = report.problems.iter().any(|problem| problem.reason == reason);
+            let gauge = self.delivery_problem.with_label_values(&[reason.as_str()]);
+            gauge.set(i64::from(is_found));
         }
     }
 

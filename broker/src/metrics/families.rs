@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    core::Collector, proto::MetricFamily,
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, core::Collector, proto::MetricFamily,
 };
 
 /// Seconds, from 50 microseconds to 10 seconds.
@@ -58,6 +58,10 @@ impl<'a> Families<'a> {
 
     pub(super) fn gauge(&mut self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
         IntGauge::with_opts(self.opts(name, help)).map(|g| self.keep(g))
+    }
+
+    pub(super) fn float_gauge(&mut self, name: &str, help: &str) -> prometheus::Result<Gauge> {
+        Gauge::with_opts(self.opts(name, help)).map(|g| self.keep(g))
     }
 
     pub(super) fn gauges(

@@ -1,6 +1,9 @@
 //! Admission control for streams.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use super::{Session, SessionInfo, Sessions};
 use crate::{
@@ -92,6 +95,11 @@ impl Admission {
     pub(crate) fn begin(&mut self, start: &'static str) {
         self.began = true;
         self.metrics.connected(start);
+    }
+
+    /// The session, for as long as it is open.
+    pub(crate) fn weak_session(&self) -> Weak<Session> {
+        Arc::downgrade(&self.session)
     }
 
     pub(crate) fn session(&self) -> &Session {

@@ -46,7 +46,8 @@ pub(crate) struct Listed {
 impl Sessions {
     /// Lists streams of the channel with the key `channel`, whose log ends at the sequence `head`.
     pub(crate) fn list(&self, channel: &str, request: &ListRequest, head: u64) -> Listing {
-        let selected = self.select(channel, request.subject.as_deref());
+        let mut selected = self.select(channel, request.subject.as_deref());
+        selected.retain(|session| !session.is_probe());
         let limit = request.limit.min(MAX_LISTED);
         let replica = std::env::var("HOSTNAME").unwrap_or_default();
         let listed = selected.iter().take(limit).map(|s| listed(s, head, &replica));

@@ -8,8 +8,10 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use eventcast_wire::{closing::CloseReason, filter::Filter};
 use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::GrantEnd;
@@ -37,6 +39,14 @@ pub(crate) struct SessionInfo {
     pub(crate) stall_timeout: Duration,
     /// Ends the connection or HTTP/2 stream below the body.
     pub(crate) kill: CancellationToken,
+    /// Frames for this stream alone; `None` if there can be none.
+    pub(crate) mailbox: Option<Box<Mailbox>>,
+}
+
+/// A control frame for one stream alone, until its sink takes it. A newer one replaces it.
+#[derive(Default)]
+pub(crate) struct Mailbox {
+    frame: Mutex<Option<Bytes>>,
 }
 
 /// The identity of a stream, and a handle to end it.
@@ -131,6 +141,29 @@ impl Session {
             self.waker.wake();
         }
         first
+    }
+
+    /// Whether it is the stream of a delivery probe: only these have a mailbox.
+    pub(super) fn is_probe(&self) -> bool {
+        self.info.mailbox.is_some()
+    }
+
+    /// Gives the stream a control frame, if it has a mailbox.
+    pub(crate) fn post(&self, frame: Bytes) {
+        if let Some(mailbox) = &self.info.mailbox {
+            *mailbox.frame.lock() = Some(frame);
+            self.waker.wake();
+        }
+    }
+
+    /// Whether there is a control frame for the sink.
+    pub(crate) fn has_post(&self) -> bool {
+        self.info.mailbox.as_ref().is_some_and(|mailbox| mailbox.frame.lock().is_some())
+    }
+
+    /// Takes the control frame.
+    pub(crate) fn take_post(&self) -> Option<Bytes> {
+        self.info.mailbox.as_ref()?.frame.lock().take()
     }
 
     /// Ends the connection or HTTP/2 stream below the body, without closing frames.

@@ -23,6 +23,7 @@ fn add(registry: &mut Registry, channel: &str, subject: Option<&str>, from: u8) 
         issued_at: None,
         stall_timeout: Duration::from_secs(1),
         kill: CancellationToken::new(),
+        mailbox: None,
     };
     let session = Session::new(info, client(from), GrantEnd::new(Instant::now(), None));
     registry.insert(Arc::new(session), client(from))

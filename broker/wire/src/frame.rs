@@ -111,6 +111,16 @@ pub fn expiring(expires_at: &str, in_ms: u64, renew: Option<&str>) -> Bytes {
     control("expiring", &Data { expires_at, in_ms, renew }, None).into()
 }
 
+/// An event of the delivery probe, which the stream of the probe alone receives. It has no id.
+#[must_use]
+pub fn probe(number: u32) -> Bytes {
+    #[derive(Serialize)]
+    struct Data {
+        number: u32,
+    }
+    control("probe", &Data { number }, None).into()
+}
+
 /// Announces that the server closes the stream.
 #[must_use]
 pub fn closing(reason: &str, retry_ms: u64) -> Bytes {

@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Alpn, Tls, TlsVersion};
 
+mod probe;
 mod service;
+
+pub use probe::ProbeSpec;
 
 pub use service::{
     IpFamily, IpFamilyPolicy, ServiceKind, ServiceSpec, TrafficDistribution, TrafficPolicy,
@@ -39,6 +42,8 @@ pub struct Exposure {
     /// Whether the load balancer starts every connection with a PROXY protocol header (version 1 or 2). Brokers close connections without
     /// the header, and connections from outside trustedProxies.
     pub proxy_protocol: bool,
+    /// Checks from time to time that events reach clients through status.url.
+    pub probe: ProbeSpec,
 }
 
 impl Exposure {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EventChannelStatus {
-    /// Accepted, StreamReady, Available and Exposed; Ready if all of these are true; Stalled while somebody must change something; Paused while
+    /// Accepted, StreamReady, Available and Exposed; Ready if all of these are true; AccessReady; DeliveryVerified if delivery is probed; Stalled while somebody must change something; Paused while
     /// reconciliation is paused.
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
@@ -34,6 +34,9 @@ pub struct EventChannelStatus {
     /// Open streams of all brokers, counted once a minute.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subscribers: Option<i64>,
+    /// What the brokers have measured when they subscribed through the URL of clients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<DeliveryStatus>,
     /// The stream behind the channel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<StreamStatus>,
@@ -46,6 +49,23 @@ pub struct EventChannelStatus {
     /// Version of the operator that wrote this status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operator_version: Option<String>,
+}
+
+/// What the brokers have measured when they subscribed through the URL of clients. Written again only if a value has more than doubled or halved.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeliveryStatus {
+    /// URL that was checked.
+    pub url: String,
+    /// Version of HTTP between the probe and the outermost proxy, such as HTTP/2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_version: Option<String>,
+    /// Milliseconds from the request to the first byte of the stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_byte_milliseconds: Option<i64>,
+    /// Milliseconds from the publication of an event to its arrival.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay_milliseconds: Option<i64>,
 }
 
 /// The operator that reconciles a channel.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Access;
+use super::{Access, Probe};
 
 /// A channel. A running broker reloads all keys except `namespace`, `name`, `stream` and `subjectPrefix`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -31,6 +31,9 @@ pub struct ChannelConfig {
     /// Who may subscribe, publish and manage, and from which web pages.
     #[serde(default)]
     pub access: Access,
+    /// Checks from time to time that events reach clients through their URL. If not set, nothing is checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Probe>,
 }
 
 impl ChannelConfig {

@@ -85,7 +85,8 @@ pub fn load(text: &str, overrides: &[Override]) -> Result<Loaded, LoadError> {
         })?;
         set(&mut value, &o.path, replacement)?;
     }
-    let (config, mut unknown) = typed(&value)?;
+    let (mut config, mut unknown): (BrokerConfig, _) = typed(&value)?;
+    config.fit_into_memory_limit();
     unknown.sort_unstable();
     Ok(Loaded { config, unknown })
 }

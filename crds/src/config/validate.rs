@@ -1,6 +1,7 @@
 //! Validates the values of a configuration. Reports all problems at once, so that they can be fixed in one go.
 
 mod access;
+mod probe;
 
 use std::{collections::HashSet, fmt};
 
@@ -230,6 +231,9 @@ impl ChannelConfig {
             );
         }
         self.access.problems(&at("access"), p);
+        if let Some(probe) = &self.probe {
+            probe.problems(&at("probe"), p);
+        }
     }
 }
 

@@ -16,11 +16,14 @@ use crate::{channel::Channel, settings::Settings};
 /// 5353: the resolvers of OpenShift listen there, and network plugins judge connections by the port behind the Service.
 const DNS_PORTS: [u16; 2] = [53, 5353];
 const NATS_PORT: u16 = 4222;
+/// Where Ingress controllers and Gateways listen in their pods. Most network plugins judge a connection to a load balancer by the port of the pod
+/// behind it.
+const PROXY_PORTS: [u16; 7] = [80, 443, 8000, 8080, 8443, 10_080, 10_443];
 /// Of the Service `kubernetes`, and of the API servers behind it: some network plugins look at the one, some at the other.
 const API_SERVER_PORTS: [u16; 2] = [443, 6443];
 
-/// Ingress to the ports of the broker; egress to DNS, NATS, the keys of token issuers, and the API server if it verifies tokens. Egress
-/// is limited by port only, because NATS and the issuers may be outside the cluster. The settings of all channels add rules.
+/// Ingress to the ports of the broker; egress to DNS, NATS, the keys of token issuers, the API server if it verifies tokens, and the proxies in front
+/// if it probes the delivery. Egress is limited by port only, because NATS and the issuers may be outside the cluster. The settings of all channels add rules.
 ///
 /// `None` if the operator creates no NetworkPolicies.
 pub(super) fn build(channel: &Channel, settings: &Settings) -> Option<NetworkPolicy> {
@@ -33,6 +36,10 @@ pub(super) fn build(channel: &Channel, settings: &Settings) -> Option<NetworkPol
     ports.extend(key_urls.map(|url| port_of(url, default_port(url))));
     if channel.spec.access.kubernetes.is_some() {
         ports.extend(API_SERVER_PORTS);
+    }
+    if let Some(probe) = channel.probe() {
+        ports.extend(PROXY_PORTS);
+        ports.insert(port_of(&probe.url, default_port(&probe.url)));
     }
     let exposure = &channel.spec.exposure;
     let public =

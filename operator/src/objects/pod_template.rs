@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use k8s_openapi::{
     DeepMerge,
     api::core::v1::{
-        Capabilities, Container, ContainerPort, EnvVar, HTTPGetAction, LocalObjectReference,
-        PodSecurityContext, PodSpec, PodTemplateSpec, Probe, SeccompProfile, SecurityContext,
-        TopologySpreadConstraint, VolumeMount,
+        Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
+        LocalObjectReference, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
+        ResourceFieldSelector, SeccompProfile, SecurityContext, TopologySpreadConstraint,
+        VolumeMount,
     },
-    apimachinery::pkg::util::intstr::IntOrString,
+    apimachinery::pkg::{api::resource::Quantity, util::intstr::IntOrString},
 };
 use kube::core::ObjectMeta;
 use serde_json::json;
@@ -147,9 +148,23 @@ fn container(channel: &Channel, inputs: Inputs<'_>, mounts: Vec<VolumeMount>) ->
     }
 }
 
+/// The memory limit comes from the container, because an autoscaler may change it there. Without a limit it is the memory of the node.
 fn environment(log: &LogDefaults) -> Vec<EnvVar> {
     let (name, format) = ("EVENTCAST_LOG_FORMAT".into(), log.format.as_str().into());
-    vec![EnvVar { name, value: Some(format), ..EnvVar::default() }]
+    let limit = ResourceFieldSelector {
+        container_name: Some(names::BROKER_CONTAINER.into()),
+        resource: "limits.memory".into(),
+        divisor: Some(Quantity("1".into())),
+    };
+    let limit = EnvVarSource { resource_field_ref: Some(limit), ..EnvVarSource::default() };
+    vec![
+        EnvVar { name, value: Some(format), ..EnvVar::default() },
+        EnvVar {
+            name: "EVENTCAST__MEMORY__LIMIT_BYTES".into(),
+            value_from: Some(limit),
+            ..EnvVar::default()
+        },
+    ]
 }
 
 fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {

@@ -4,7 +4,7 @@
 use eventcast_crds::broker_status::AccessReason;
 
 use crate::{
-    access_reports::Problems,
+    broker_reports::Problems,
     channel::Channel,
     status::{ConditionState, reasons},
 };

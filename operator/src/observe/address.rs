@@ -4,12 +4,21 @@ use std::net::Ipv6Addr;
 
 use crate::channel::Channel;
 
-/// URL of the channel: by its Ingress, else its HTTPRoute, else its load balancer, else its Service inside the cluster. A wildcard host
-/// name is skipped, because it is no host that a client can open.
+/// URL of the channel: the one for clients outside of the cluster, else that of its Service inside the cluster.
 ///
 /// `load_balancer` is the host name or address of the Service's load balancer.
 #[must_use]
 pub fn url(channel: &Channel, cluster_domain: &str, load_balancer: Option<&str>) -> String {
+    public_url(channel, load_balancer).unwrap_or_else(|| {
+        let is_tls = channel.spec.exposure.tls.is_some();
+        format!("{}{}/events", inside(channel, cluster_domain, is_tls), channel.path())
+    })
+}
+
+/// URL of the channel for clients outside of the cluster: by its Ingress, else its HTTPRoute, else its load balancer. A wildcard host name is
+/// skipped, because it is no host that a client can open.
+#[must_use]
+pub fn public_url(channel: &Channel, load_balancer: Option<&str>) -> Option<String> {
     let exposure = &channel.spec.exposure;
     let scheme = |tls| if tls { "https" } else { "http" };
     let ingress = exposure.ingress.as_ref().filter(|ingress| !is_wildcard(&ingress.host));
@@ -21,16 +30,15 @@ pub fn url(channel: &Channel, cluster_domain: &str, load_balancer: Option<&str>)
         format!("{}://{}", scheme(ingress.tls_secret_name.is_some()), ingress.host)
     } else if let Some((gateway, host)) = gateway {
         format!("{}://{host}", scheme(gateway.tls))
-    } else if let Some(address) = load_balancer {
+    } else {
+        let address = load_balancer?;
         let direct = scheme(exposure.tls.is_some());
         match address.parse::<Ipv6Addr>() {
             Ok(address) => format!("{direct}://[{address}]"),
             Err(_) => format!("{direct}://{address}"),
         }
-    } else {
-        inside(channel, cluster_domain, exposure.tls.is_some())
     };
-    format!("{base}{}/events", channel.path())
+    Some(format!("{base}{}/events", channel.path()))
 }
 
 /// URL of the channel inside the cluster, without TLS where the brokers serve that: whoever sends there may not know their certificate

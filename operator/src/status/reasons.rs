@@ -121,6 +121,10 @@ pub const OF_BROKERS: [&str; 9] = [
     CERTIFICATE_EXPIRING,
     OTHER_ACCESS_PROBLEM,
 ];
+/// Events reach clients through their URL.
+pub const DELIVERY_VERIFIED: &str = "DeliveryVerified";
+/// No broker has probed the delivery yet.
+pub const NOT_PROBED: &str = "NotProbed";
 /// All conditions are true.
 pub const READY: &str = "Ready";
 /// The state is unknown, because another step must succeed first.

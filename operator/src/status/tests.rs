@@ -10,6 +10,7 @@ fn facts() -> Facts {
         stream_ready: met(),
         available: met(),
         exposed: met(),
+        delivery: Delivery::NotProbed,
         access_ready: Some(met()),
         stream: None,
         brokers: Some(Brokers { desired: 3, replicas: 3, ready: 2, ..Brokers::default() }),

@@ -16,8 +16,8 @@ use crate::{channel::Channel, leader::Fence, nats::NatsLink, stream_error::Strea
 /// # Cancel safety
 /// A request that was sent may still take effect. The next reconciliation finds the result.
 pub async fn ensure(nats: &NatsLink, fence: &Fence, channel: &Channel) -> Result<(), StreamError> {
-    // Without a credential there is nothing to revoke and no ticket to issue.
-    if !channel.config.access.accepts_credentials() {
+    // Without a credential there is nothing to revoke and no ticket to issue. Delivery probes have tickets of their own.
+    if !channel.config.access.accepts_credentials() && channel.probe().is_none() {
         return Ok(());
     }
     let desired = desired_config(channel.config.retention.replicas);

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, process::Command, time::Duration};
 
 use anyhow::{Result, ensure};
-use eventcast_crds::config::TokenIssuer;
+use eventcast_crds::config::{Probe, TokenIssuer};
 use eventcast_tests::{
     broker::Broker,
     chart::{self, find, monitoring, promql::Known, slo},
@@ -119,6 +119,9 @@ async fn exercised(enough: impl Fn(&Known) -> Result<()>) -> Result<Known> {
         config.memory.tail_events = 16;
         config.channels[0].retention.max_events = 60;
         config.channels[0].delivery.max_subscribers = 1;
+        config.channels[0].delivery.heartbeat_seconds = 1;
+        let url = format!("http://{}/channels/default/demo/events", config.listen);
+        config.channels[0].probe = Some(Probe { stream_seconds: 1, ..Probe::new(&url) });
         // keys that are not there
         config.channels[0].access.tokens = vec![TokenIssuer {
             issuer: "https://login.example".into(),

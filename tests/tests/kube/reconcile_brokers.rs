@@ -13,31 +13,11 @@ use eventcast_tests::{
 };
 use k8s_openapi::api::{
     apps::v1::Deployment,
-    core::v1::{ConfigMap, Pod, Secret},
+    core::v1::{ConfigMap, Secret},
 };
-use kube::{
-    Api, ResourceExt,
-    api::{Patch, PatchParams, PostParams},
-};
-use serde_json::{Value, json};
+use serde_json::json;
 
-/// A pod as the Deployment of a channel would have it, with a status as a kubelet would give it.
-async fn pod(ns: &TestNamespace, channel: &str, port: u16, status: Value) -> Result<()> {
-    let template =
-        ns.object::<Deployment>(channel, |_| true).await?.spec.context("no spec")?.template;
-    let mut pod = json!({"metadata": template.metadata, "spec": template.spec});
-    pod["metadata"]["name"] = json!(format!("{channel}-pod"));
-    for entry in pod["spec"]["containers"][0]["ports"].as_array_mut().context("no ports")? {
-        if entry["name"] == "admin" {
-            entry["containerPort"] = port.into();
-        }
-    }
-    let api: Api<Pod> = ns.api();
-    let pod = api.create(&PostParams::default(), &serde_json::from_value(pod)?).await?;
-    let patch = Patch::Merge(json!({"status": status}));
-    api.patch_status(&pod.name_any(), &PatchParams::default(), &patch).await?;
-    Ok(())
-}
+use crate::pods;
 
 #[tokio::test]
 async fn an_image_that_cannot_be_pulled_is_reported_with_its_name() -> Result<()> {
@@ -45,7 +25,7 @@ async fn an_image_that_cannot_be_pulled_is_reported_with_its_name() -> Result<()
     let ns = TestNamespace::start().await?;
     ns.apply("orders", json!({"brokers": {"image": "nowhere.example/broker:none"}})).await?;
     ns.settled("orders").await?;
-    pod(&ns, "orders", 9090, json!({"phase": "Pending", "containerStatuses": [{
+    pods::create(&ns, "orders", 9090, json!({"phase": "Pending", "containerStatuses": [{
         "name": "broker", "image": "nowhere.example/broker:none", "imageID": "", "ready": false, "restartCount": 0,
         "state": {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}}]}))
     .await?;
@@ -81,7 +61,7 @@ async fn a_broker_runs_on_its_written_configuration_and_reports_subscribers_and_
         streams.push(EventStream::connect(&url, None).await?);
     }
     let admin = broker.admin_url("").rsplit(':').next().context("no port")?.parse()?;
-    pod(&ns, "orders", admin, json!({"phase": "Running", "podIP": "127.0.0.1"})).await?;
+    pods::create(&ns, "orders", admin, json!({"phase": "Running", "podIP": "127.0.0.1"})).await?;
     eventually("the subscribers are counted", Duration::from_secs(90), || async {
         let status = ns.api::<EventChannel>().get("orders").await?.status.unwrap_or_default();
         ensure!(status.subscribers == Some(3), "{:?}", status.subscribers);

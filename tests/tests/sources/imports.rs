@@ -132,13 +132,14 @@ fn only_log_and_cluster_of_the_broker_know_nats() -> Result<()> {
         "broker/src/log.rs",
         "broker/src/log/",
         "broker/src/cluster/messages.rs", // what brokers say to each other
+        "broker/src/cluster/probes.rs",   // events of delivery probes
         "broker/src/cluster/store.rs",    // what they share beside the log
         "broker/src/dev.rs",
         "broker/src/dev/",
     ];
     forbid(
         "broker/src",
-        "async_nats is known in log, dev and two files of cluster alone",
+        "async_nats is known in log, dev and three files of cluster alone",
         |source, path| {
             path[0] == "async_nats" && !may.iter().any(|place| source.file.starts_with(place))
         },
@@ -146,7 +147,7 @@ fn only_log_and_cluster_of_the_broker_know_nats() -> Result<()> {
 }
 
 #[test]
-fn only_http_server_one_sink_and_one_client_of_the_broker_know_hyper() -> Result<()> {
+fn only_http_server_one_sink_and_two_clients_of_the_broker_know_hyper() -> Result<()> {
     let may = [
         "broker/src/http.rs",
         "broker/src/http/",
@@ -155,10 +156,11 @@ fn only_http_server_one_sink_and_one_client_of_the_broker_know_hyper() -> Result
         "broker/src/fanout/body.rs",
         "broker/src/http2/body.rs",        // the trait of bodies
         "broker/src/access/keys/fetch.rs", // the client that fetches the keys of token issuers
+        "broker/src/probe/",               // the client of delivery probes
     ];
     forbid(
         "broker/src",
-        "hyper is known in http, server, two bodies and access/keys/fetch.rs alone",
+        "hyper is known in http, server, two bodies, probe and access/keys/fetch.rs alone",
         |source, path| {
             matches!(path[0], "hyper" | "hyper_util")
                 && !may.iter().any(|place| source.file.starts_with(place))
@@ -167,16 +169,22 @@ fn only_http_server_one_sink_and_one_client_of_the_broker_know_hyper() -> Result
 }
 
 #[test]
-fn only_tls_and_one_client_of_the_broker_know_rustls() -> Result<()> {
+fn only_tls_and_two_clients_of_the_broker_know_rustls() -> Result<()> {
     let may = [
         "broker/src/tls.rs",
         "broker/src/tls/",
+        "broker/src/outbound.rs",          // what both clients trust
         "broker/src/access/keys/fetch.rs", // the client that fetches the keys of token issuers
+        "broker/src/probe/",               // the client of delivery probes
     ];
-    forbid("broker/src", "rustls is known in tls and access/keys/fetch.rs alone", |source, path| {
-        matches!(path[0], "rustls" | "tokio_rustls" | "rustls_native_certs")
-            && !may.iter().any(|place| source.file.starts_with(place))
-    })
+    forbid(
+        "broker/src",
+        "rustls is known in tls, outbound, probe and access/keys/fetch.rs alone",
+        |source, path| {
+            matches!(path[0], "rustls" | "tokio_rustls" | "rustls_native_certs")
+                && !may.iter().any(|place| source.file.starts_with(place))
+        },
+    )
 }
 
 #[test]

@@ -25,6 +25,7 @@ mod attacks_pages;
 mod broker_status;
 mod cloudevents;
 mod config;
+mod delivery_probe;
 mod dev;
 mod dev_refusals;
 mod erasure;

@@ -3,12 +3,7 @@
 //! One request on a connection of its own, without redirects, bounded in time and size. What is wrong is told as the host and a kind of
 //! error: nothing of the response is shown to anyone, so that a URL that points elsewhere reads nothing.
 
-use std::{
-    net::SocketAddr,
-    path::PathBuf,
-    sync::{Arc, LazyLock},
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use eventcast_crds::broker_status::AccessReason;
@@ -22,27 +17,17 @@ use rustls::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpStream, lookup_host},
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
 
-use super::{address, state::Failure};
+use super::state::Failure;
+use crate::outbound::{self, Endpoint, SYSTEM_ROOTS};
 
 /// How long a fetch may take, from the resolution of the name to the end of the body.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of a JWK set.
 const MAX_BODY_BYTES: usize = 256 << 10;
-/// Addresses of a name that are tried.
-const MAX_ADDRESSES: usize = 4;
-
-/// The certificate authorities of the system. Reading them takes milliseconds.
-static SYSTEM_ROOTS: LazyLock<RootCertStore> = LazyLock::new(|| {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    roots
-});
-
 /// A JWK set as it was fetched.
 pub(super) struct Fetched {
     pub(super) content: Bytes,
@@ -89,15 +74,11 @@ impl KeyUrl {
     }
 
     async fn request(&self) -> Result<Fetched, What> {
-        let host = self.url.host().unwrap_or_default();
-        let is_tls = self.url.scheme_str() == Some("https");
-        let port = self.url.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
-        // An IPv6 address is in brackets.
-        let name = host.trim_start_matches('[').trim_end_matches(']');
-        let socket = connect(name, port).await?;
-        let response = if is_tls {
+        let endpoint = Endpoint::of(&self.url);
+        let socket = endpoint.connect().await.map_err(|error| unreachable(error.to_string()))?;
+        let response = if endpoint.is_tls {
             let config = Arc::new(tls_config(self.ca_file.as_ref())?);
-            let server = ServerName::try_from(name.to_owned())
+            let server = ServerName::try_from(endpoint.host.to_owned())
                 .map_err(|_| unreachable("this is no host name for TLS"))?;
             let tls = TlsConnector::from(config).connect(server, socket).await;
             self.get(tls.map_err(|error| unreachable(tls_failure(&error)))?).await?
@@ -128,26 +109,6 @@ impl KeyUrl {
     }
 }
 
-/// Connects to the first address of the name that answers.
-async fn connect(name: &str, port: u16) -> Result<TcpStream, What> {
-    let found = lookup_host((name, port)).await;
-    let found = found.map_err(|_| unreachable("the host name cannot be resolved"))?;
-    let found: Vec<SocketAddr> = found.collect();
-    let allowed = found.iter().filter(|at| address::is_allowed(at.ip())).take(MAX_ADDRESSES);
-    let mut last = unreachable(if found.is_empty() {
-        "the host name has no address"
-    } else {
-        "keys are not fetched from link-local addresses and metadata services"
-    });
-    for address in allowed {
-        match TcpStream::connect(address).await {
-            Ok(socket) => return Ok(socket),
-            Err(error) => last = unreachable(format!("cannot connect: {}", error.kind())),
-        }
-    }
-    Err(last)
-}
-
 /// Trusts the authorities of `ca_file`, or those of the system.
 fn tls_config(ca_file: Option<&PathBuf>) -> Result<ClientConfig, What> {
     let mut roots = RootCertStore::empty();
@@ -174,8 +135,7 @@ fn tls_config(ca_file: Option<&PathBuf>) -> Result<ClientConfig, What> {
             }
         }
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
+    let config = ClientConfig::builder_with_provider(outbound::crypto())
         .with_safe_default_protocol_versions()
         .map_err(|_| unreachable("TLS cannot be set up"))?;
     let mut config = config.with_root_certificates(roots).with_no_client_auth();

@@ -82,12 +82,8 @@ pub(super) struct Unwritable {
 }
 
 impl ChannelFanout {
-    pub(super) fn new(
-        log: &Arc<Log>,
-        metrics: &Arc<ChannelMetrics>,
-        generation: u32,
-        waker: Waker,
-    ) -> Self {
+    pub(super) fn new(log: &Arc<Log>, generation: u32, waker: Waker) -> Self {
+        let metrics = log.metrics();
         let log_advanced = Arc::new(AtomicWaker::new());
         let listener = log.tail().add_waker(Arc::clone(&log_advanced));
         Self {

@@ -211,7 +211,7 @@ impl EventLoop {
             let entry = channels.vacant_entry();
             let number = u32::try_from(entry.key()).unwrap_or(u32::MAX);
             let waker = shard_waker(inbox, Wakeup::Channel(number, generation));
-            let mut fanout = ChannelFanout::new(log, subscriber.metrics(), generation, waker);
+            let mut fanout = ChannelFanout::new(log, generation, waker);
             fanout.poll_log(&mut Slab::new(), 0);
             entry.insert(fanout);
             number
@@ -294,6 +294,7 @@ impl EventLoop {
         if session.close_reason().is_some() {
             self.leave_index(key);
         } else {
+            self.send_notice(key);
             self.schedule(key);
         }
     }

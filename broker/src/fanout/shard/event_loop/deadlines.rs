@@ -87,10 +87,21 @@ impl EventLoop {
         true
     }
 
-    /// Sends the notice that the grant will end, if it is due, else a heartbeat.
+    /// Sends what was posted to the stream, as soon as no event is being written.
+    pub(super) fn send_notice(&mut self, key: Key) {
+        let clock = Instant::now();
+        let connection = self.connections.get(key as usize);
+        if connection.is_some_and(|connection| connection.subscription.is_notice_due(clock))
+            && self.is_between_events(key)
+        {
+            self.send_control(key, clock);
+        }
+    }
+
+    /// Sends a notice for this stream, if one is due, else a heartbeat.
     fn send_control(&mut self, key: Key, clock: Instant) {
         let Some(connection) = self.connections.get_mut(key as usize) else { return };
-        match connection.subscription.expiry_notice(clock) {
+        match connection.subscription.notice(clock) {
             Some(notice) => connection.queue(&notice),
             None => connection.queue_heartbeat(),
         }

@@ -1,44 +1,61 @@
-//! What is known about the credentials of the channels besides their specs: what brokers report, and whether they may verify tokens of
-//! service accounts. In memory: after a restart of the operator the conditions stay as they are until the brokers were asked.
+//! What brokers report about their channels: problems of credentials, and what delivery probes have found. Also whether brokers may verify tokens
+//! of service accounts. In memory: after a restart of the operator the conditions stay as they are until the brokers were asked.
+
+mod delivery;
 
 use std::collections::{BTreeSet, HashMap};
 
 use eventcast_crds::broker_status::AccessProblem;
 use parking_lot::Mutex;
 
+pub use delivery::Deliveries;
+
 /// Namespace and name of a channel.
 pub type ChannelKey = (String, String);
 
-/// What the brokers of a channel report. Empty if all is well.
+/// What the brokers of a channel report about credentials. Empty if all is well.
 pub type Problems = BTreeSet<AccessProblem>;
+
+/// What the brokers of a channel report.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reports {
+    /// Problems of credentials.
+    pub problems: Problems,
+    /// What delivery probes have found.
+    pub delivery: Deliveries,
+}
 
 /// The reports of all channels.
 #[derive(Debug, Default)]
-pub struct AccessReports {
-    problems: Mutex<HashMap<ChannelKey, Problems>>,
+pub struct BrokerReports {
+    channels: Mutex<HashMap<ChannelKey, Reports>>,
     review_failure: Mutex<Option<String>>,
 }
 
-impl AccessReports {
+impl BrokerReports {
     /// What the brokers of a channel reported last. `None` if none has answered yet.
     #[must_use]
-    pub fn problems(&self, channel: &ChannelKey) -> Option<Problems> {
-        self.problems.lock().get(channel).cloned()
+    pub fn of(&self, channel: &ChannelKey) -> Option<Reports> {
+        self.channels.lock().get(channel).cloned()
     }
 
     /// Replaces all reports. Channels without an entry in `new` have no broker that answered; those that are not in `channels` were
     /// deleted. Returns the channels whose report changed.
     pub fn replace(
         &self,
-        new: HashMap<ChannelKey, Problems>,
+        new: HashMap<ChannelKey, Reports>,
         channels: &BTreeSet<ChannelKey>,
     ) -> Vec<ChannelKey> {
-        let mut known = self.problems.lock();
+        let mut known = self.channels.lock();
         known.retain(|channel, _| channels.contains(channel));
         let mut changed = Vec::new();
-        for (channel, problems) in new {
-            if known.get(&channel) != Some(&problems) {
-                known.insert(channel.clone(), problems);
+        for (channel, mut reports) in new {
+            let before = known.get(&channel);
+            if let Some(before) = before {
+                reports.delivery.settle(&before.delivery);
+            }
+            if before != Some(&reports) {
+                known.insert(channel.clone(), reports);
                 changed.push(channel);
             }
         }
@@ -74,21 +91,20 @@ mod tests {
             reason: AccessReason::CertificateInvalid,
             detail: String::new(),
         };
-        let reports = AccessReports::default();
+        let reports = BrokerReports::default();
         let all = BTreeSet::from([key("a"), key("b")]);
-        let report = |problems: Problems| HashMap::from([(key("a"), problems)]);
-        assert_eq!(reports.problems(&key("a")), None);
+        let report = |problems: Problems| {
+            HashMap::from([(key("a"), Reports { problems, ..Reports::default() })])
+        };
+        let known = || reports.of(&key("a")).map(|reports| reports.problems);
+        assert_eq!(known(), None);
         assert_eq!(reports.replace(report(Problems::new()), &all), [key("a")], "the first answer");
         assert!(reports.replace(report(Problems::new()), &all).is_empty());
         let bad = Problems::from([problem]);
         assert_eq!(reports.replace(report(bad.clone()), &all), [key("a")]);
         assert!(reports.replace(HashMap::new(), &all).is_empty());
-        assert_eq!(
-            reports.problems(&key("a")),
-            Some(bad),
-            "a broker that does not answer says nothing new"
-        );
+        assert_eq!(known(), Some(bad), "a broker that does not answer says nothing new");
         assert!(reports.replace(HashMap::new(), &BTreeSet::new()).is_empty());
-        assert_eq!(reports.problems(&key("a")), None, "the channel was deleted");
+        assert_eq!(known(), None, "the channel was deleted");
     }
 }

@@ -1,4 +1,4 @@
-//! Addresses that keys are never fetched from. Pure.
+//! Addresses that brokers never connect to. Pure.
 //!
 //! The URL is written by whoever may create channels, and the broker may reach what they may not: the metadata services of clouds hand out
 //! credentials at link-local addresses. Names are checked after they are resolved, and connections are made to what was checked.
@@ -13,7 +13,7 @@ const METADATA: [IpAddr; 2] = [
 /// The prefix of translated IPv4 addresses (RFC 6052): `64:ff9b::/96`.
 const NAT64: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
 
-/// Whether keys may be fetched from `address`.
+/// Whether brokers may connect to `address`.
 pub(super) fn is_allowed(address: IpAddr) -> bool {
     let address = match address.to_canonical() {
         IpAddr::V6(v6) if v6.segments()[..6] == NAT64 => {

@@ -1,0 +1,86 @@
+//! The facts for the status of a channel: from the caches, and from what brokers report.
+
+use eventcast_crds::channel::status::{EventChannelStatus, StreamStatus};
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Service};
+use kube::core::DynamicObject;
+use serde::de::DeserializeOwned;
+
+use super::Context;
+use crate::{
+    channel::Channel,
+    kind::Kind,
+    observe::{self, access::AccessFacts},
+    status::{ConditionState, Delivery, Facts, reasons},
+};
+
+/// The condition `AccessReady`. `shared_state` is why the stream of what brokers share is not there.
+pub(super) fn access_ready(
+    channel: &Channel,
+    ctx: &Context,
+    shared_state: Option<&ConditionState>,
+) -> Option<ConditionState> {
+    let key = (channel.namespace.clone(), channel.name.clone());
+    let reports = ctx.broker_reports.of(&key);
+    let review_failure = ctx.broker_reports.review_failure();
+    let facts = AccessFacts {
+        reported: reports.as_ref().map(|reports| &reports.problems),
+        review_failure: review_failure.as_deref(),
+        shared_state,
+    };
+    observe::access::ready(channel, facts)
+}
+
+/// What delivery probes have found.
+fn delivery(channel: &Channel, ctx: &Context, old: &EventChannelStatus) -> Delivery {
+    let key = (channel.namespace.clone(), channel.name.clone());
+    let reports = ctx.broker_reports.of(&key);
+    observe::delivery::delivery(channel, reports.as_ref().map(|r| &r.delivery), old)
+}
+
+/// Host name or address of the load balancer of the channel's Service, if it has one.
+pub(super) fn load_balancer(channel: &Channel, ctx: &Context) -> Option<String> {
+    let service = ctx.scope.object(Kind::Service, &channel.namespace, &channel.object_name())?;
+    observe::load_balancer(&parse_object::<Service>(&service)?)
+}
+
+/// Collects the facts for the status of a channel that had the status `old`.
+pub(super) fn collect(
+    channel: &Channel,
+    ctx: &Context,
+    old: &EventChannelStatus,
+    accepted: ConditionState,
+    stream_ready: ConditionState,
+    access_ready: Option<ConditionState>,
+    stream: Option<StreamStatus>,
+) -> Facts {
+    let name = channel.object_name();
+    let object = |kind| ctx.scope.object(kind, &channel.namespace, &name);
+    let deployment = object(Kind::Deployment).and_then(|o| parse_object::<Deployment>(&o));
+    let pods = ctx.scope.pods_of(&channel.namespace, &channel.name);
+    let pods = pods.iter().map(|pod| &**pod);
+    let (brokers, mut available) =
+        observe::brokers(channel, &ctx.settings, deployment.as_ref(), pods);
+    if stream_ready.reason == reasons::NOT_OWNED && deployment.is_none() {
+        available = ConditionState::waiting_for("a stream that belongs to this channel");
+    }
+    let load_balancer = load_balancer(channel, ctx);
+    let domain = &ctx.settings.cluster_domain;
+    Facts {
+        accepted,
+        stream_ready,
+        available,
+        exposed: observe::exposed(channel, ctx.scope.apis, object(Kind::HttpRoute).as_deref()),
+        access_ready,
+        delivery: delivery(channel, ctx, old),
+        stream,
+        brokers: Some(brokers),
+        url: Some(observe::address::url(channel, domain, load_balancer.as_deref())),
+        operator: Some(ctx.claim(old)),
+        internal_url: Some(observe::address::internal_url(channel, domain)),
+    }
+}
+
+/// A cached object with its type. `None` if it does not have that type, which the API server rules out.
+fn parse_object<K: DeserializeOwned>(object: &DynamicObject) -> Option<K> {
+    serde_json::to_value(object).and_then(serde_json::from_value).ok()
+}
