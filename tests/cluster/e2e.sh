@@ -15,7 +15,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 # The scenarios of `heart`.
-heart='test(/^(e2e_delivery|e2e_install|e2e_upgrade)::/) + test(/^e2e_brokers::(rolls|a_deleted)/)'
+heart='test(/^(e2e_delivery|e2e_install)::/) + test(/^e2e_upgrade::an_upgrade/) + test(/^e2e_brokers::(rolls|a_deleted)/)'
 
 # Empties the volumes that scenarios have left, so that a cluster that is kept has always some.
 free_volumes() {

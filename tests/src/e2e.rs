@@ -28,7 +28,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::{init_tracing, process::find_on_path};
+use crate::{eventually, init_tracing, process::find_on_path};
 
 /// Where the operator runs.
 pub const SYSTEM: &str = "eventcast-system";
@@ -130,6 +130,20 @@ impl Cluster {
             (format!("--for={condition}"), format!("--timeout={}s", within.as_secs()));
         self.kubectl(&["-n", namespace, "wait", &condition, what, &limit]).await?;
         Ok(())
+    }
+
+    /// Waits until the container of a pod runs for the second time, and is ready.
+    ///
+    /// # Errors
+    /// When it is not in time.
+    pub async fn restarted(&self, namespace: &str, pod: &str) -> Result<()> {
+        eventually("its container is started again", WAIT_TIMEOUT, || async {
+            let pod = self.get(namespace, &format!("pod/{pod}")).await?;
+            let status = &pod["status"]["containerStatuses"][0];
+            ensure!(status["restartCount"] == 1 && status["ready"] == true, "{status}");
+            anyhow::Ok(())
+        })
+        .await
     }
 
     /// Makes a namespace that admits only what asks for no privilege, as a careful administrator does.

@@ -1,10 +1,7 @@
 //! What happens to brokers, and what it costs their subscribers: rolls, scaling, lost pods, crashes, a drained node.
 
 use anyhow::{Result, ensure};
-use eventcast_tests::{
-    e2e::{Channel, Cluster, Disturbances, Machine, Previous, WAIT_TIMEOUT, scenario, skipped},
-    eventually,
-};
+use eventcast_tests::e2e::{Channel, Cluster, Disturbances, Machine, Previous, scenario, skipped};
 use serde_json::json;
 
 /// Three brokers that drain within five seconds.
@@ -71,13 +68,7 @@ async fn a_deleted_and_a_killed_broker_lose_nothing() -> Result<()> {
             run.disturb(name, async || {
                 let broker = channel.pods().await?.swap_remove(0);
                 machine.signal("KILL", &channel.namespace, &broker).await?;
-                eventually("its container is started again", WAIT_TIMEOUT, || async {
-                    let pod = channel.get(&format!("pod/{broker}")).await?;
-                    let status = &pod["status"]["containerStatuses"][0];
-                    ensure!(status["restartCount"] == 1 && status["ready"] == true, "{status}");
-                    anyhow::Ok(())
-                })
-                .await
+                cluster.restarted(&channel.namespace, &broker).await
             })
             .await?;
         } else {

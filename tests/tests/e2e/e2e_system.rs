@@ -5,7 +5,7 @@ use eventcast_tests::{
     e2e::{Channel, Disturbances, Machine, SYSTEM, WAIT_TIMEOUT, scenario, skipped},
     eventually,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a cluster: make e2e"]
@@ -95,13 +95,7 @@ async fn a_restart_of_nats_loses_nothing_and_closes_no_stream() -> Result<()> {
         if let Some(machine) = Machine::of_environment() {
             run.disturb(name, async || {
                 machine.signal("KILL", SYSTEM, "eventcast-nats-0").await?;
-                eventually("its container is started again", WAIT_TIMEOUT, || async {
-                    let pod: Value = cluster.get(SYSTEM, "pod/eventcast-nats-0").await?;
-                    let status = &pod["status"]["containerStatuses"][0];
-                    ensure!(status["restartCount"] == 1 && status["ready"] == true, "{status}");
-                    anyhow::Ok(())
-                })
-                .await
+                cluster.restarted(SYSTEM, "eventcast-nats-0").await
             })
             .await?;
         } else {

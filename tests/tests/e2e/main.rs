@@ -6,6 +6,7 @@ mod e2e_conditions;
 mod e2e_delivery;
 mod e2e_install;
 mod e2e_log;
+mod e2e_nats;
 mod e2e_system;
 mod e2e_tenants;
 mod e2e_upgrade;
