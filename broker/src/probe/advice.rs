@@ -78,7 +78,7 @@ pub(super) fn advice(reason: DeliveryReason, proxy: Proxy) -> &'static str {
              proxy_ignore_headers X-Accel-Buffering"
         }
         (R::Buffered, P::Haproxy) => {
-            "HAProxy waits for whole responses: remove http-buffer and wait-for-body rules and filters"
+            "HAProxy waits for whole responses: remove rules with http-response wait-for-body, and filters that read bodies"
         }
         (R::Buffered, P::Envoy) => {
             "Envoy holds responses back: remove filters that buffer bodies (buffer, Wasm, ext_proc) from this route"
@@ -128,9 +128,6 @@ pub(super) fn advice(reason: DeliveryReason, proxy: Proxy) -> &'static str {
         (R::IdleTimeout, P::Envoy) => {
             "raise stream_idle_timeout of Envoy, or send heartbeats more often (delivery.heartbeatSeconds)"
         }
-        (R::IdleTimeout, P::Traefik) => {
-            "raise respondingTimeouts and idleTimeout of Traefik's entry point, or send heartbeats more often (delivery.heartbeatSeconds)"
-        }
         (R::IdleTimeout, P::Aws) => {
             "raise idle_timeout.timeout_seconds of the load balancer, or send heartbeats more often (delivery.heartbeatSeconds)"
         }
@@ -143,9 +140,6 @@ pub(super) fn advice(reason: DeliveryReason, proxy: Proxy) -> &'static str {
         }
         (R::TimeLimit, P::Google) => {
             "raise timeoutSec of the backend service (BackendConfig or GCPBackendPolicy; by default 30 s), which limits whole streams"
-        }
-        (R::TimeLimit, P::Haproxy) => {
-            "remove `timeout tunnel` and `timeout http-keep-alive` limits of HAProxy for this path"
         }
         (R::TimeLimit, _) => {
             "remove the time limit of whole responses from the proxy (Envoy: timeout of the route, by default 15 s; Google Cloud: timeoutSec of the backend \
