@@ -127,7 +127,8 @@ impl Prober {
             let settings = changes.borrow_and_update().clone();
             let probing = async {
                 match settings {
-                    Some(settings) => self.probe_for_ever(&settings, &means).await,
+                    // On the heap: a channel that is not probed needs little memory.
+                    Some(settings) => Box::pin(self.probe_for_ever(&settings, &means)).await,
                     None => std::future::pending().await,
                 }
             };
