@@ -56,9 +56,7 @@ impl Settings {
         Some(Self {
             probe: config.probe.clone()?,
             heartbeat: Duration::from_secs(config.delivery.heartbeat_seconds),
-            largest_body: publishing
-                .enabled
-                .then_some(publishing.max_batch_bytes.max(publishing.max_event_bytes)),
+            largest_body: publishing.enabled.then(|| publishing.largest_body()),
         })
     }
 

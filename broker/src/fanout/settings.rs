@@ -30,8 +30,9 @@ impl StreamSettings {
     }
 }
 
-/// The reconnect delay of clients whose stream ends in a drain, in milliseconds: a half of `ms`, but at least a second, and up to a fifth more. A drain closes streams at
-/// an even pace and other brokers are ready, so the delay need not spread the clients, who are without service for as long.
+/// The reconnect delay of clients whose stream ends in a drain, in milliseconds: a half of `ms`, but at least a second, and up to a fifth
+/// more. A drain closes streams at an even pace and other brokers are ready, so the delay need not spread the clients, who are without
+/// service for as long.
 pub(crate) fn drain_retry(ms: u64) -> u64 {
     let shortest = (ms / 2).max(1000);
     fastrand::u64(shortest..=shortest + shortest / 5)

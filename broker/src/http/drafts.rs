@@ -65,8 +65,7 @@ impl Format {
     pub(crate) fn limit(self, rules: &Publishing) -> usize {
         match self {
             Self::Raw => rules.max_event_bytes,
-            // Twice the data, for escapes in JSON, and the envelope.
-            Self::CloudEvent | Self::CloudEventBinary => rules.max_event_bytes * 2 + 4096,
+            Self::CloudEvent | Self::CloudEventBinary => rules.largest_cloud_event(),
             Self::Ndjson | Self::CloudEventBatch => rules.max_batch_bytes,
         }
     }

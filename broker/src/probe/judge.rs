@@ -53,6 +53,7 @@ pub(super) fn judge(seen: &Observation, settings: &Settings) -> Verdict {
     }
     match &seen.end {
         End::Complete => {}
+        End::Closed => return Verdict::Inconclusive("the broker closed the stream"),
         End::Inconclusive(why) => return Verdict::Inconclusive(why),
         End::Unreachable(why) => add(DeliveryReason::Unreachable, why.clone()),
         End::Unexpected(answer) => add(DeliveryReason::UnexpectedAnswer, describe(answer)),
@@ -169,6 +170,8 @@ mod tests {
             assert!(found[0].detail.contains(": "), "no advice: {}", found[0].detail);
         }
         assert_eq!(problems(&ending(End::Complete)), []);
+        let closed = judge(&ending(End::Closed), &settings());
+        assert!(matches!(closed, Verdict::Inconclusive(_)), "a refused stream proves nothing");
         let nothing = judge(&ending(End::Inconclusive("x")), &settings());
         assert_eq!(nothing, Verdict::Inconclusive("x"));
     }

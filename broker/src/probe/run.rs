@@ -56,6 +56,8 @@ pub(super) enum End {
     /// After its time.
     #[default]
     Complete,
+    /// The broker closed the stream before a heartbeat: it is busy or shuts down, or refused the stream in the way that browsers understand.
+    Closed,
     /// Nothing can be concluded, and why.
     Inconclusive(&'static str),
     /// There is no connection, or no answer.
@@ -176,21 +178,19 @@ impl Run<'_> {
     /// Waits for a heartbeat, and then until the time of the stream is over.
     async fn stay(&self, stream: &mut Stream) -> Result<End, End> {
         let until = stream.began + self.settings.stream_time();
-        let mut heartbeats = 0;
-        while heartbeats == 0 || Instant::now() < until {
+        let mut has_heartbeat = false;
+        while !has_heartbeat || Instant::now() < until {
             let mut wait = self.settings.max_silence() + HEARTBEAT_MARGIN;
-            if heartbeats > 0 {
+            if has_heartbeat {
                 wait = wait.min(until - Instant::now());
             }
             match timeout(wait, stream.next()).await {
-                Ok(Err(End::Complete)) if heartbeats == 0 => {
-                    return Err(End::Inconclusive("the broker closed the stream"));
-                }
+                Ok(Err(End::Closed)) if has_heartbeat => break,
                 Ok(next) => next?,
-                Err(_) if Instant::now() >= until && heartbeats > 0 => {}
+                Err(_) if has_heartbeat && Instant::now() >= until => {}
                 Err(_) => return Err(End::HeldBack(What::Heartbeat)),
             }
-            heartbeats += 1;
+            has_heartbeat = true;
         }
         Ok(End::Complete)
     }
@@ -288,7 +288,7 @@ impl Stream {
             self.last_byte = now;
             self.text.read(piece, &mut self.items);
             if self.items.contains(&Item::Closing) {
-                return Err(End::Complete);
+                return Err(End::Closed);
             }
             return Ok(());
         }
@@ -297,12 +297,7 @@ impl Stream {
     /// Reads until `item` has come, and returns when it did.
     async fn wait_for(&mut self, item: Item) -> Result<Instant, End> {
         while !self.items.contains(&item) {
-            match self.next().await {
-                Err(End::Complete) => {
-                    return Err(End::Inconclusive("the broker closed the stream"));
-                }
-                next => next?,
-            }
+            self.next().await?;
         }
         self.items.clear();
         Ok(self.last_byte)

@@ -187,6 +187,20 @@ impl Default for Publishing {
     }
 }
 
+impl Publishing {
+    /// The largest body of a CloudEvent that brokers accept, in bytes: twice the data, for escapes in JSON, and the attributes.
+    #[must_use]
+    pub fn largest_cloud_event(&self) -> usize {
+        self.max_event_bytes * 2 + 4096
+    }
+
+    /// The largest body that brokers accept, in bytes: a batch, or a CloudEvent.
+    #[must_use]
+    pub fn largest_body(&self) -> usize {
+        self.max_batch_bytes.max(self.largest_cloud_event())
+    }
+}
+
 /// Whether `s` is a DNS label, as namespaces and names of channels must be.
 #[must_use]
 pub fn valid_label(s: &str) -> bool {

@@ -29,7 +29,8 @@ pub(super) fn build(channel: &Channel) -> Option<Ingress> {
     let ingress = channel.spec.exposure.ingress.as_ref()?;
     let defaults = STREAM_ANNOTATIONS.map(|(key, value)| (key.to_owned(), value.to_owned()));
     let mut annotations = BTreeMap::from(defaults);
-    annotations.insert(BODY_SIZE_ANNOTATION.into(), largest_body(channel).to_string());
+    annotations
+        .insert(BODY_SIZE_ANNOTATION.into(), channel.spec.publishing.largest_body().to_string());
     annotations.extend(ingress.annotations.clone());
     let path = HTTPIngressPath {
         path: Some(channel.path()),
@@ -62,11 +63,4 @@ pub(super) fn build(channel: &Channel) -> Option<Ingress> {
         }),
         ..Ingress::default()
     })
-}
-
-/// The largest body that the brokers accept: a batch, or a CloudEvent in JSON, whose data may double by escapes.
-fn largest_body(channel: &Channel) -> usize {
-    const ATTRIBUTES_BYTES: usize = 4096;
-    let publishing = &channel.spec.publishing;
-    publishing.max_batch_bytes.max(publishing.max_event_bytes * 2 + ATTRIBUTES_BYTES)
 }

@@ -136,6 +136,27 @@ async fn what_does_not_answer_as_a_channel_is_reported() -> Result<()> {
     .await
 }
 
+/// A broker refuses streams with `200` and closing frames: that is no proof that events arrive.
+#[tokio::test]
+async fn a_stream_that_a_broker_refuses_proves_nothing() -> Result<()> {
+    init_tracing();
+    let nats = NatsServer::start().await?;
+    let mut broker = Broker::start(&nats.url(), |config| config.limits.subscribers = 1).await?;
+    let _only = EventStream::connect(&broker.events_url(""), None).await?;
+    let url = broker.events_url("");
+    probe(&mut broker, &url)?;
+    let inconclusive = [("channel", "default/demo"), ("outcome", "inconclusive")];
+    eventually("a probe has ended", WAIT_TIMEOUT, || async {
+        let ended = broker.metric("eventcast_delivery_probes_total", &inconclusive).await?;
+        ensure!(ended >= 1.0, "none yet");
+        Ok(())
+    })
+    .await?;
+    let state = client(Version::Http1).get(broker.admin_url(PATH)).send().await?.text().await?;
+    ensure!(!state.contains("delivery"), "{state}");
+    Ok(())
+}
+
 /// A server that gives this answer to every request, or none. Its address.
 async fn answering(answer: &'static str) -> Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;

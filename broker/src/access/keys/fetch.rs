@@ -28,6 +28,7 @@ use crate::outbound::{self, Endpoint, SYSTEM_ROOTS};
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of a JWK set.
 const MAX_BODY_BYTES: usize = 256 << 10;
+
 /// A JWK set as it was fetched.
 pub(super) struct Fetched {
     pub(super) content: Bytes,

@@ -291,10 +291,13 @@ impl EventLoop {
         let Some(connection) = self.current(key, generation) else { return };
         let session = connection.subscription.admission.session();
         session.waker().register(&connection.registration.waker);
+        let has_post = session.has_post();
         if session.close_reason().is_some() {
             self.leave_index(key);
         } else {
-            self.send_notice(key);
+            if has_post {
+                self.send_post(key);
+            }
             self.schedule(key);
         }
     }

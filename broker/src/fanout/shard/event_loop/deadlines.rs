@@ -87,14 +87,10 @@ impl EventLoop {
         true
     }
 
-    /// Sends what was posted to the stream, as soon as no event is being written.
-    pub(super) fn send_notice(&mut self, key: Key) {
-        let clock = Instant::now();
-        let connection = self.connections.get(key as usize);
-        if connection.is_some_and(|connection| connection.subscription.is_notice_due(clock))
-            && self.is_between_events(key)
-        {
-            self.send_control(key, clock);
+    /// Sends what was posted to the stream, unless an event is being written: then it is sent at the next deadline.
+    pub(super) fn send_post(&mut self, key: Key) {
+        if self.is_between_events(key) {
+            self.send_control(key, Instant::now());
         }
     }
 
