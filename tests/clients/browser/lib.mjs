@@ -49,6 +49,7 @@ export async function launch(kind, options = {}) {
     executablePath: fileURLToPath(new URL('browser.sh', import.meta.url)),
     headless: true,
     timeout: 60_000,
+    protocolTimeout: 60_000, // a call that the browser never answers fails with its name before the test's own time is over
     acceptInsecureCerts: true, // certificates of the tests' own authority
     ...KINDS[kind].options,
     ...options,

@@ -65,7 +65,8 @@ impl Script {
                 return Ok(None);
             }
             let in_time = Instant::now() < self.deadline;
-            ensure!(in_time, "{name}: not within {SCRIPT_TIMEOUT:?}, after {steps:?}");
+            let stderr = self.driver.stderr();
+            ensure!(in_time, "{name}: not within {SCRIPT_TIMEOUT:?}, after {steps:?}:\n{stderr}");
             sleep(POLL_INTERVAL).await;
         }
     }
