@@ -68,8 +68,10 @@ fn status(broker: &Broker) -> BrokerStatus {
     let certificates = broker.certificates.as_ref();
     BrokerStatus {
         version: env!("CARGO_PKG_VERSION").into(),
+        streams: Some(u64::try_from(broker.sessions.count()).unwrap_or(u64::MAX)),
         channels: reports.collect(),
         certificate: certificates.and_then(|certificates| certificates.problem()),
         client_authorities: certificates.and_then(|certificates| certificates.problem_of_clients()),
+        ..BrokerStatus::default()
     }
 }

@@ -19,6 +19,18 @@ pub const PATH: &str = "/state";
 pub struct BrokerStatus {
     /// Version of the broker (semantic versioning).
     pub version: String,
+    /// Open streams of clients, of all channels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub streams: Option<u64>,
+    /// Streams that were closed for balance since the broker started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shed: Option<u64>,
+    /// Processor time that the broker has used since it started, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_milliseconds: Option<u64>,
+    /// The id of the last [`Order`](crate::orders::Order) that the broker has followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<String>,
     /// The channels of its configuration, ordered by name.
     pub channels: Vec<ChannelReport>,
     /// What is wrong with the certificate of the public listener.

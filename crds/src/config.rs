@@ -4,6 +4,7 @@
 //! [`load`](load::load) parses a file with its overrides, and [`BrokerConfig::problems`] validates it.
 
 mod access;
+mod balancing;
 mod certificates;
 mod channel;
 pub mod load;
@@ -19,6 +20,7 @@ pub use access::{
     Access, Action, Algorithm, ApiKeys, Cookie, KubernetesAccess, ManageRule, PublishRule, Quota,
     SubscribeRule, Tickets, TokenIssuer,
 };
+pub use balancing::Balancing;
 pub use certificates::CertificateRule;
 pub use channel::{ChannelConfig, Delivery, Publishing, Retention, Storage, valid_label};
 pub use log::Log;
@@ -38,7 +40,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The broker's configuration file. A running broker reloads `log`, `limits`, `shutdown`, `query` and `channels` when the file changes, except
+/// The broker's configuration file. A running broker reloads `log`, `limits`, `shutdown`, `query`, `balancing` and `channels` when the file changes, except
 /// for amounts that are reserved at the start. All other changes need a restart.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -67,6 +69,9 @@ pub struct BrokerConfig {
     pub query: Query,
     /// Graceful shutdown.
     pub shutdown: Shutdown,
+    /// Closing streams for balance.
+    #[serde(skip_serializing_if = "Balancing::is_default")]
+    pub balancing: Balancing,
     /// The channels this broker serves.
     pub channels: Vec<ChannelConfig>,
 }
@@ -85,6 +90,7 @@ impl Default for BrokerConfig {
             limits: Limits::default(),
             query: Query::default(),
             shutdown: Shutdown::default(),
+            balancing: Balancing::default(),
             channels: Vec::new(),
         }
     }
@@ -301,6 +307,7 @@ impl BrokerConfig {
             limits,
             query,
             shutdown: _,
+            balancing: _,
             channels: _,
         } = self;
         let value = |v: serde_json::Result<serde_json::Value>| v.unwrap_or_default();

@@ -5,6 +5,7 @@
 //! - [`broker_status`]: what a broker reports on its admin port. The operator reads it.
 //! - `channel` (feature `kubernetes`): the `EventChannel` and its CRD.
 //! - `stream` (feature `nats`): the JetStream stream of a channel.
+//! - [`orders`]: what the operator asks of a single broker.
 //! - [`epoch`]: the name of one incarnation of a log.
 
 pub mod broker_status;
@@ -17,6 +18,7 @@ pub mod broker_status;
 pub mod channel;
 pub mod config;
 pub mod epoch;
+pub mod orders;
 #[cfg(feature = "nats")]
 pub mod stream;
 

@@ -6,11 +6,12 @@ use eventcast_crds::{
     channel::{
         EventChannelSpec,
         access::{AccessSpec, SecretKey, TokenSpec},
+        brokers::{self, Autoscaling, BalancingMode, Brokers},
         exposure::{Exposure, ServiceKind, TlsSpec, TrafficPolicy},
     },
     config::{
-        Access, ApiKeys, BrokerConfig, ChannelConfig, Limits, Nats, ProxyProtocol, Query,
-        Retention, Shutdown, Tls, TokenIssuer,
+        Access, ApiKeys, Balancing, BrokerConfig, ChannelConfig, Limits, Nats, ProxyProtocol,
+        Query, Retention, Shutdown, Tls, TokenIssuer,
     },
 };
 use ipnet::IpNet;
@@ -18,7 +19,7 @@ use k8s_openapi::api::core::v1::PodTemplateSpec;
 
 use crate::{
     resources,
-    settings::{API_KEYS_FOLDER, KEYS_FOLDER, NATS_FOLDER, Settings, TLS_FOLDER},
+    settings::{API_KEYS_FOLDER, KEYS_FOLDER, NATS_FOLDER, ORDERS_FOLDER, Settings, TLS_FOLDER},
 };
 
 /// Name of the configuration file, which is also its key in the ConfigMap.
@@ -26,6 +27,14 @@ pub const CONFIG_FILE: &str = "broker.yaml";
 
 /// Name of the file with the certificate authorities of clients, in the folder of the certificate.
 pub const CLIENT_CA_FILE: &str = "client-ca.crt";
+
+/// Name of the file with the orders of the operator, in its folder.
+pub const ORDERS_FILE: &str = "order.json";
+
+/// Streams that one broker, and all brokers together, close in a second at a shutdown, if the channel does not say how long it takes.
+const DRAINED_PER_SECOND: (i64, i64) = (150, 5000);
+/// The shortest and the longest of these times, in seconds.
+const DRAIN_SECONDS: (i64, i64) = (15, 600);
 
 /// Time for load balancers to notice that a broker is no longer ready.
 const SHUTDOWN_DELAY_SECONDS: u64 = 5;
@@ -117,7 +126,7 @@ pub fn broker_config(
     pod_template: Option<&PodTemplateSpec>,
     settings: &Settings,
 ) -> BrokerConfig {
-    let drain_seconds = spec.brokers.drain_seconds;
+    let drain_seconds = drain_seconds(&spec.brokers);
     // `Channel::new` reports an invalid memory limit.
     let budget = resources::memory_budget(&spec.brokers, pod_template).unwrap_or_default();
     BrokerConfig {
@@ -146,8 +155,30 @@ pub fn broker_config(
             drain_seconds,
             grace_seconds: SHUTDOWN_DELAY_SECONDS + drain_seconds + LAST_RESPONSES_SECONDS,
         },
+        balancing: balancing(&spec.brokers.balancing),
         channels: vec![ChannelConfig { retention: Retention::default(), ..channel.clone() }],
         ..BrokerConfig::default()
+    }
+}
+
+/// How long a broker closes its streams at a shutdown. The more there are, the longer: their clients all come back.
+fn drain_seconds(brokers: &Brokers) -> u64 {
+    let of_size = |autoscaling: &Autoscaling| {
+        let streams = i64::from(autoscaling.subscribers_per_broker.unwrap_or(0));
+        let all = streams * i64::from(autoscaling.max_replicas);
+        (streams / DRAINED_PER_SECOND.0).max(all / DRAINED_PER_SECOND.1)
+    };
+    let seconds = brokers.autoscaling.as_ref().map_or(0, of_size);
+    let seconds = seconds.clamp(DRAIN_SECONDS.0, DRAIN_SECONDS.1);
+    brokers.drain_seconds.unwrap_or_else(|| seconds.unsigned_abs())
+}
+
+fn balancing(spec: &brokers::Balancing) -> Balancing {
+    let file = Path::new(ORDERS_FOLDER).join(ORDERS_FILE);
+    Balancing {
+        orders_file: (spec.mode == BalancingMode::Shed).then_some(file),
+        shed_per_second: spec.shed_per_second,
+        ..Balancing::default()
     }
 }
 
@@ -195,6 +226,25 @@ mod tests {
         }
         assert_eq!(trusted("ingress: {host: a.example}, trustedProxies: []"), none);
         assert_eq!(trusted("trustedProxies: [192.168.0.0/16]"), ["192.168.0.0/16"]);
+    }
+
+    #[test]
+    fn large_brokers_drain_for_longer() {
+        let drain = |brokers: &str| {
+            let (channel, _) = channel(&format!("spec: {{brokers: {{{brokers}}}}}"));
+            channel.broker.shutdown.drain_seconds
+        };
+        let scaled = |max: i32, subscribers: i32| {
+            drain(&format!(
+                "autoscaling: {{minReplicas: 1, maxReplicas: {max}, subscribersPerBroker: {subscribers}}}"
+            ))
+        };
+        assert_eq!(drain(""), 15);
+        assert_eq!(drain("drainSeconds: 3"), 3);
+        assert_eq!(scaled(4, 1000), 15);
+        assert_eq!(scaled(4, 30_000), 200, "150 a second");
+        assert_eq!(scaled(100, 10_000), 200, "5,000 a second of all");
+        assert_eq!(scaled(500, 1_000_000), 600);
     }
 
     #[test]

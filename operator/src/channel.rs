@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use eventcast_crds::{
-    channel::{EventChannel, EventChannelSpec, PROBE_ANNOTATION},
+    channel::{
+        EventChannel, EventChannelSpec, PROBE_ANNOTATION,
+        brokers::{Autoscaler, Autoscaling},
+    },
     config::{BrokerConfig, ChannelConfig, Probe, load::display_path},
 };
 use k8s_openapi::{
@@ -140,6 +143,13 @@ impl Channel {
     #[must_use]
     pub fn path(&self) -> String {
         format!("/channels/{}/{}", self.namespace, self.name)
+    }
+
+    /// The autoscaling that this operator does itself.
+    #[must_use]
+    pub fn autoscaling(&self) -> Option<&Autoscaling> {
+        let autoscaling = self.spec.brokers.autoscaling.as_ref()?;
+        (autoscaling.by == Autoscaler::Operator).then_some(autoscaling)
     }
 
     /// The largest number of brokers: the maximum of the autoscaler, or the fixed number.

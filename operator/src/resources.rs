@@ -144,7 +144,7 @@ pub fn memory_budget(
 
 #[cfg(test)]
 mod tests {
-    use eventcast_crds::channel::brokers::{Autoscaling, Resources};
+    use eventcast_crds::channel::brokers::{Autoscaler, Autoscaling, Resources};
     use serde_json::json;
 
     use super::*;
@@ -163,7 +163,14 @@ mod tests {
             serde_json::from_value::<PodTemplateSpec>(json!({"spec": {"containers": [container]}}))
                 .unwrap()
         };
-        let autoscaling = Autoscaling { cpu_percent: Some(60), ..Autoscaling::default() };
+        let autoscaling = Autoscaling {
+            by: Autoscaler::default(),
+            min_replicas: 1,
+            max_replicas: 2,
+            cpu_percent: Some(60),
+            subscribers_per_broker: None,
+            scale_down_stabilization_seconds: 600,
+        };
         let is_valid = |resources: Option<Resources>, template: Option<&PodTemplateSpec>| {
             let autoscaling = Some(autoscaling.clone());
             let brokers = Brokers { autoscaling, resources, ..Brokers::default() };

@@ -49,6 +49,8 @@ pub const KEYS_FOLDER: &str = "/etc/eventcast/keys";
 pub const API_KEYS_FOLDER: &str = "/etc/eventcast/api-keys";
 /// Mount path of the certificate of the public listener in a broker's pod.
 pub const TLS_FOLDER: &str = "/etc/eventcast/tls";
+/// Where the orders of the operator are mounted.
+pub const ORDERS_FOLDER: &str = "/etc/eventcast/orders";
 
 /// Which optional APIs the cluster serves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -22,11 +22,13 @@ pub enum CloseReason {
     Revoked = 7,
     /// The client renewed its grant, and the new one does not cover the stream.
     GrantChanged = 8,
+    /// The broker has more streams than others, and the operator asked it to close some.
+    Rebalance = 9,
 }
 
 impl CloseReason {
     /// All reasons, in the order of their codes.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Client,
         Self::Draining,
         Self::MaxAge,
@@ -36,6 +38,7 @@ impl CloseReason {
         Self::Expired,
         Self::Revoked,
         Self::GrantChanged,
+        Self::Rebalance,
     ];
 
     /// The reason as clients and metrics see it.
@@ -51,6 +54,7 @@ impl CloseReason {
             Self::Expired => "expired",
             Self::Revoked => "revoked",
             Self::GrantChanged => "grant-changed",
+            Self::Rebalance => "rebalance",
         }
     }
 

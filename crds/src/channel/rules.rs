@@ -204,7 +204,7 @@ pub const RULES: &[Rule] = &[
     rule(
         "spec.brokers.autoscaling",
         "has(self.cpuPercent) || has(self.subscribersPerBroker)",
-        "brokers.autoscaling needs cpuPercent (with metrics-server), subscribersPerBroker (with a metrics adapter), or both",
+        "brokers.autoscaling needs subscribersPerBroker, cpuPercent, or both",
     ),
     rule(
         "spec.brokers",

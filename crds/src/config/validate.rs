@@ -107,6 +107,9 @@ impl BrokerConfig {
             l.proxy_protocol == ProxyProtocol::Off || !l.trusted_proxies.is_empty(),
             "required needs the networks of the proxies in limits.trustedProxies",
         );
+        let b = &self.balancing;
+        p.range("balancing.shedPerSecond", b.shed_per_second.into(), 1, 10_000);
+        p.range("balancing.minStreamSeconds", b.min_stream_seconds, 0, 3600);
         p.range("query.scanEvents", self.query.scan_events as u64, 256, 1_000_000);
         p.range("query.scanBytes", self.query.scan_bytes as u64, 64 << 10, 1 << 30);
         p.range("query.concurrent", self.query.concurrent as u64, 1, 1024);

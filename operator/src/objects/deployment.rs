@@ -19,7 +19,8 @@ const MIN_PROGRESS_DEADLINE_SECONDS: u64 = 600;
 pub(super) fn build(channel: &Channel, inputs: Inputs<'_>) -> Deployment {
     let brokers = u64::try_from(channel.max_brokers()).unwrap_or(1).max(1);
     let grace_seconds = channel.broker.shutdown.grace_seconds + KILL_MARGIN_SECONDS;
-    // One broker after the other, and half of that in reserve.
+    let surge_percent = channel.spec.brokers.rollout.surge_percent;
+    // One broker after the other, if there is no room for more, and half of that in reserve.
     let rollout_seconds = brokers * (grace_seconds + MIN_READY_SECONDS) * 3 / 2;
     let progress_deadline_seconds = rollout_seconds.max(MIN_PROGRESS_DEADLINE_SECONDS);
     Deployment {
@@ -29,7 +30,7 @@ pub(super) fn build(channel: &Channel, inputs: Inputs<'_>) -> Deployment {
             strategy: Some(DeploymentStrategy {
                 type_: Some("RollingUpdate".into()),
                 rolling_update: Some(RollingUpdateDeployment {
-                    max_surge: Some(IntOrString::String("25%".into())),
+                    max_surge: Some(IntOrString::String(format!("{surge_percent}%"))),
                     // A broker stops only after another one is ready.
                     max_unavailable: Some(IntOrString::Int(0)),
                 }),

@@ -1,5 +1,6 @@
 //! Chooses the number of brokers by CPU or subscribers.
 
+use eventcast_crds::channel::brokers::{Autoscaler, Autoscaling};
 use k8s_openapi::{
     api::autoscaling::v2::{
         ContainerResourceMetricSource, CrossVersionObjectReference, HPAScalingPolicy,
@@ -12,9 +13,12 @@ use k8s_openapi::{
 use super::metadata;
 use crate::{channel::Channel, names};
 
-/// `None` if the channel has no `brokers.autoscaling`.
+/// `None` unless the channel asks for one by `brokers.autoscaling.by`.
 pub(super) fn build(channel: &Channel) -> Option<HorizontalPodAutoscaler> {
     let autoscaling = channel.spec.brokers.autoscaling.as_ref()?;
+    if autoscaling.by != Autoscaler::HorizontalPodAutoscaler {
+        return None;
+    }
     let metrics = autoscaling
         .cpu_percent
         .map(cpu_metric)
@@ -31,7 +35,7 @@ pub(super) fn build(channel: &Channel) -> Option<HorizontalPodAutoscaler> {
             min_replicas: Some(autoscaling.min_replicas),
             max_replicas: autoscaling.max_replicas,
             metrics: Some(metrics.collect()),
-            behavior: Some(behavior()),
+            behavior: Some(behavior(autoscaling)),
         }),
         ..HorizontalPodAutoscaler::default()
     })
@@ -73,9 +77,10 @@ fn subscribers_metric(count: i32) -> MetricSpec {
     }
 }
 
-/// Doubles within 30 s, for new subscribers. Removes one broker in 120 s, after 300 s of low load, because each removal makes
+/// Doubles within 30 s, for new subscribers. Removes one broker in 120 s, after a time of low load, because each removal makes
 /// subscribers reconnect.
-fn behavior() -> HorizontalPodAutoscalerBehavior {
+fn behavior(autoscaling: &Autoscaling) -> HorizontalPodAutoscalerBehavior {
+    let stabilization_seconds = i32::try_from(autoscaling.scale_down_stabilization_seconds).ok();
     let policy = |type_: &str, value, period_seconds| {
         Some(vec![HPAScalingPolicy { type_: type_.into(), value, period_seconds }])
     };
@@ -85,7 +90,7 @@ fn behavior() -> HorizontalPodAutoscalerBehavior {
             ..HPAScalingRules::default()
         }),
         scale_down: Some(HPAScalingRules {
-            stabilization_window_seconds: Some(300),
+            stabilization_window_seconds: stabilization_seconds,
             policies: policy("Pods", 1, 120),
             ..HPAScalingRules::default()
         }),

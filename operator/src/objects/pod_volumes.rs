@@ -9,14 +9,18 @@ use std::collections::BTreeMap;
 use eventcast_crds::channel::{access::SecretKey, exposure::TlsSpec};
 use k8s_openapi::api::core::v1::{
     ConfigMapProjection, ConfigMapVolumeSource, DownwardAPIProjection, DownwardAPIVolumeFile,
-    KeyToPath, ObjectFieldSelector, ProjectedVolumeSource, SecretProjection, SecretVolumeSource,
-    ServiceAccountTokenProjection, Volume, VolumeMount, VolumeProjection,
+    DownwardAPIVolumeSource, KeyToPath, ObjectFieldSelector, ProjectedVolumeSource,
+    SecretProjection, SecretVolumeSource, ServiceAccountTokenProjection, Volume, VolumeMount,
+    VolumeProjection,
 };
 
 use crate::{
-    broker_config::{CLIENT_CA_FILE, key_path},
+    broker_config::{CLIENT_CA_FILE, ORDERS_FILE, key_path},
     channel::Channel,
-    settings::{API_KEYS_FOLDER, CONFIG_FOLDER, Credentials, KEYS_FOLDER, NATS_FOLDER, TLS_FOLDER},
+    settings::{
+        API_KEYS_FOLDER, CONFIG_FOLDER, Credentials, KEYS_FOLDER, NATS_FOLDER, ORDERS_FOLDER,
+        TLS_FOLDER,
+    },
 };
 
 /// Where Kubernetes clients look for the credentials of their pod.
@@ -26,7 +30,7 @@ const TOKEN_SECONDS: i64 = 3607;
 
 /// The volumes, each with its mount.
 pub(super) fn build(channel: &Channel, credentials: &Credentials) -> Vec<(Volume, VolumeMount)> {
-    let mut volumes = vec![(config(channel), CONFIG_FOLDER)];
+    let mut volumes = vec![(config(channel), CONFIG_FOLDER), (orders(), ORDERS_FOLDER)];
     if !credentials.is_empty() {
         volumes.push((secret("nats", channel.object_name(), None), NATS_FOLDER));
     }
@@ -60,6 +64,25 @@ fn config(channel: &Channel) -> Volume {
     let source =
         ConfigMapVolumeSource { name: channel.object_name(), ..ConfigMapVolumeSource::default() };
     Volume { name: "config".into(), config_map: Some(source), ..Volume::default() }
+}
+
+/// The orders of the operator: an annotation of the pod, as a file. The kubelet updates it soon after the annotation changes.
+fn orders() -> Volume {
+    let annotation = format!("metadata.annotations['{}']", eventcast_crds::orders::ANNOTATION);
+    let source = DownwardAPIVolumeSource {
+        items: Some(vec![metadata_file(ORDERS_FILE, annotation)]),
+        ..DownwardAPIVolumeSource::default()
+    };
+    Volume { name: "orders".into(), downward_api: Some(source), ..Volume::default() }
+}
+
+fn metadata_file(path: &str, field_path: String) -> DownwardAPIVolumeFile {
+    let field = ObjectFieldSelector { api_version: Some("v1".into()), field_path };
+    DownwardAPIVolumeFile {
+        path: path.into(),
+        field_ref: Some(field),
+        ..DownwardAPIVolumeFile::default()
+    }
 }
 
 fn secret(name: &str, secret_name: String, optional: Option<bool>) -> Volume {
@@ -138,18 +161,10 @@ fn api_server() -> Volume {
         }),
         ..VolumeProjection::default()
     };
-    let namespace = VolumeProjection {
-        downward_api: Some(DownwardAPIProjection {
-            items: Some(vec![DownwardAPIVolumeFile {
-                path: "namespace".into(),
-                field_ref: Some(ObjectFieldSelector {
-                    api_version: Some("v1".into()),
-                    field_path: "metadata.namespace".into(),
-                }),
-                ..DownwardAPIVolumeFile::default()
-            }]),
-        }),
-        ..VolumeProjection::default()
+    let namespace = DownwardAPIProjection {
+        items: Some(vec![metadata_file("namespace", "metadata.namespace".into())]),
     };
+    let namespace =
+        VolumeProjection { downward_api: Some(namespace), ..VolumeProjection::default() };
     projected("api-server", vec![token, authorities, namespace])
 }

@@ -39,7 +39,7 @@ spec:
     - {names: ['spiffe://shop.example/ns/*/sa/orders'], publish: {topics: ['order.>'], source: '{name}'}, quota: services}
     quotas: [{name: services, publishesPerSecond: 100}]
   brokers:
-    autoscaling: {minReplicas: 2, maxReplicas: 6, cpuPercent: 70, subscribersPerBroker: 20000}
+    autoscaling: {by: HorizontalPodAutoscaler, minReplicas: 2, maxReplicas: 6, cpuPercent: 70, subscribersPerBroker: 20000}
     image: registry.example/broker:pinned
     resources: {requests: {cpu: 1, memory: 1Gi}, limits: {memory: 1Gi}}
     drainSeconds: 60

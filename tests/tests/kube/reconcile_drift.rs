@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 /// Every kind of object in one channel.
 fn everything() -> Value {
     json!({
-        "brokers": {"autoscaling": {"minReplicas": 2, "maxReplicas": 4, "cpuPercent": 60}},
+        "brokers": {"autoscaling": {"by": "HorizontalPodAutoscaler", "minReplicas": 2, "maxReplicas": 4, "cpuPercent": 60}},
         "exposure": {
             "service": {"annotations": {"ours": "yes"}},
             "ingress": {"host": "events.example.com"},

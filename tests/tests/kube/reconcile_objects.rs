@@ -168,8 +168,7 @@ async fn an_autoscaler_owns_the_number_of_brokers_while_there_is_one() -> Result
     let replicas = |d: &Deployment| d.spec.as_ref().and_then(|s| s.replicas);
     ns.apply("orders", json!({"brokers": {"replicas": 4}})).await?;
     ns.object::<Deployment>("orders", |d| replicas(d) == Some(4)).await?;
-    let auto =
-        json!({"brokers": {"autoscaling": {"minReplicas": 2, "maxReplicas": 9, "cpuPercent": 60}}});
+    let auto = json!({"brokers": {"autoscaling": {"by": "HorizontalPodAutoscaler", "minReplicas": 2, "maxReplicas": 9, "cpuPercent": 60}}});
     ns.apply("orders", auto).await?;
     ns.object::<HorizontalPodAutoscaler>("orders", |_| true).await?;
     let deployment = ns.object::<Deployment>("orders", |d| replicas(d) == Some(4)).await?;
@@ -178,7 +177,7 @@ async fn an_autoscaler_owns_the_number_of_brokers_while_there_is_one() -> Result
     ns.apply(
         "orders",
         json!({"delivery": {"heartbeatSeconds": 9},
-        "brokers": {"autoscaling": {"minReplicas": 2, "maxReplicas": 9, "cpuPercent": 61}}}),
+        "brokers": {"autoscaling": {"by": "HorizontalPodAutoscaler", "minReplicas": 2, "maxReplicas": 9, "cpuPercent": 61}}}),
     )
     .await?;
     ns.object::<HorizontalPodAutoscaler>("orders", |h| {

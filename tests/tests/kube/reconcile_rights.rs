@@ -212,7 +212,7 @@ async fn every_call_is_allowed_and_every_right_is_used() -> Result<()> {
     channel(&client, &namespace, json!({
         "deletionPolicy": "Delete",
         "access": {"kubernetes": {}},
-        "brokers": {"autoscaling": {"minReplicas": 2, "maxReplicas": 3, "cpuPercent": 50}},
+        "brokers": {"autoscaling": {"by": "HorizontalPodAutoscaler", "minReplicas": 2, "maxReplicas": 3, "cpuPercent": 50}},
         "exposure": {"ingress": {"host": "a.example"}, "gateway": {"parentRefs": [{"name": "web"}]}},
     }))
     .await
