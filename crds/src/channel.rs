@@ -44,6 +44,9 @@ pub const OPERATOR_ANNOTATION: &str = "eventcast.dev/operator";
 /// Annotation that requests a delivery probe: brokers probe at once when its value changes, and go on even if the channel is not exposed.
 pub const PROBE_ANNOTATION: &str = "eventcast.dev/probe";
 
+/// Annotation with the value `Observe`: the operator scales and balances nothing, and reports in Events what it would do.
+pub const AUTOPILOT_ANNOTATION: &str = "eventcast.dev/autopilot";
+
 /// Finalizer of channels whose stream is deleted with them.
 pub const STREAM_FINALIZER: &str = "eventcast.dev/stream";
 
@@ -94,6 +97,12 @@ pub const STREAM_FINALIZER: &str = "eventcast.dev/stream";
         type_ = "string",
         priority = "1",
         json_path = ".status.conditions[?(@.type==\"DeliveryVerified\")].reason"
+    ),
+    printcolumn(
+        name = "Scaling",
+        type_ = "string",
+        priority = "1",
+        json_path = ".status.autoscaling.reason"
     ),
     printcolumn(name = "Image", type_ = "string", priority = "1", json_path = ".status.image")
 )]

@@ -234,16 +234,21 @@ impl Applier {
         written.map_err(|e| failed(target.kind, target.name, e))
     }
 
-    /// Sets the number of brokers, unless an autoscaler owns it (ADR 6).
+    /// Sets the number of brokers. `None`: another autoscaler owns it (ADR 6).
     ///
     /// # Errors
     /// See [`ApplyError`].
-    pub async fn scale(&self, scope: &Scope, channel: &Channel) -> Result<Applied, ApplyError> {
+    pub async fn scale(
+        &self,
+        scope: &Scope,
+        channel: &Channel,
+        replicas: Option<i32>,
+    ) -> Result<Applied, ApplyError> {
+        let Some(desired) = replicas else { return Ok(Applied::Unchanged) };
         let (kind, name) = (Kind::Deployment, channel.object_name());
         let live = scope.object(kind, &channel.namespace, &name);
-        let desired = channel.spec.brokers.replicas;
         let replicas = live.as_ref().and_then(|d| d.data["spec"]["replicas"].as_i64());
-        if channel.spec.brokers.autoscaling.is_some() || replicas == Some(i64::from(desired)) {
+        if replicas == Some(i64::from(desired)) {
             return Ok(Applied::Unchanged);
         }
         // A Deployment that is not cached yet was just created, with the default of 1.

@@ -97,6 +97,10 @@ pub struct CommonArgs {
     /// access.kubernetes cannot verify them.
     #[arg(long, env = "EVENTCAST_TOKEN_REVIEW_BINDING")]
     token_review_binding: Option<String>,
+    /// Whether the operator may change annotations of broker pods. It then removes the brokers with the fewest subscribers first, and balances
+    /// streams. Without it Kubernetes chooses which brokers are removed, and streams stay where they are.
+    #[arg(long, env = "EVENTCAST_AUTOPILOT", default_value_t = true, action = clap::ArgAction::Set)]
+    pub autopilot: bool,
     /// File with settings of the brokers of all channels (YAML): labels, pod template, log, limits, scraping, NetworkPolicies.
     /// docs/PLATFORM.md lists them. Read at the start.
     #[arg(long, env = "EVENTCAST_BROKER_DEFAULTS", value_name = "FILE")]
@@ -155,6 +159,9 @@ pub struct RunArgs {
     /// Interval at which every channel is reconciled even if nothing changed, in seconds.
     #[arg(long, env = "EVENTCAST_RESYNC_SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     resync_seconds: u64,
+    /// Interval at which the subscribers of brokers are counted to scale and to balance them, in seconds.
+    #[arg(long, env = "EVENTCAST_LOOK_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=60))]
+    look_seconds: u64,
 }
 
 /// Private networks (RFC 1918, RFC 6598, RFC 4193), which hold the pods and nodes of most clusters.
@@ -247,6 +254,7 @@ impl RunArgs {
             network_policies: self.network_policies,
             pod_monitors: self.pod_monitors,
             token_review_binding: self.common.token_review_binding(),
+            autopilot: self.common.autopilot,
             brokers: self.common.broker_defaults()?,
             operator: self.common.own_namespace(),
             channel_selector: self.channel_selector.clone().filter(|s| !s.is_empty()),
@@ -257,6 +265,12 @@ impl RunArgs {
     #[must_use]
     pub fn resync(&self) -> Duration {
         Duration::from_secs(self.resync_seconds)
+    }
+
+    /// Interval at which the subscribers of brokers are counted.
+    #[must_use]
+    pub fn look_interval(&self) -> Duration {
+        Duration::from_secs(self.look_seconds)
     }
 
     /// Name of this replica: the flag, else `POD_NAME`, else host name and process id.

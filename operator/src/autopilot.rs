@@ -8,3 +8,18 @@ mod output;
 
 pub use input::{Broker, Count, Frozen, Scaling, Spec, World};
 pub use output::{Autoscaled, Balanced, GivenUp, News, Orders, Plan, State};
+
+/// What is remembered between looks.
+#[derive(Debug, Default)]
+pub struct Memory;
+
+/// Plans nothing yet.
+pub fn plan(
+    _now: std::time::Duration,
+    _spec: &Spec,
+    _world: &World,
+    _brokers: &[Broker],
+    _memory: &mut Memory,
+) -> Plan {
+    Plan::default()
+}

@@ -10,28 +10,22 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use eventcast_crds::broker_status::{self, BrokerStatus, DeliveryReport};
+use eventcast_crds::broker_status::DeliveryReport;
 use eventcast_runtime::Chain;
 use futures_util::{StreamExt, stream};
-use http::StatusCode;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::{
-    client::legacy::{Client as HttpClient, connect::HttpConnector},
-    rt::TokioExecutor,
-};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{ResourceExt, core::DynamicObject};
 use serde_json::json;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use crate::{
+    broker_client::{BrokerClient, status_url},
     broker_reports::{BrokerReports, ChannelKey, Problems, Reports},
     claim::other_operator,
     leader::Fence,
     metrics::Metrics,
-    names::{BROKER_CONTAINER, CHANNEL_LABEL, SUBSCRIBERS_MANAGER},
+    names::{CHANNEL_LABEL, SUBSCRIBERS_MANAGER},
     reconcile::old_status,
     scope::Scope,
 };
@@ -40,15 +34,8 @@ use crate::{
 const VISIT_INTERVAL: Duration = Duration::from_secs(60);
 /// Delay of the first visit. Short, because people look at a new channel.
 const FIRST_VISIT_DELAY: Duration = Duration::from_secs(10);
-/// How long one broker may take to answer.
-const BROKER_TIMEOUT: Duration = Duration::from_secs(3);
 /// Brokers that are asked at the same time.
 const MAX_CONCURRENT_REQUESTS: usize = 16;
-/// Longer answers are ignored. A broker of one channel answers with about 150 bytes.
-const MAX_ANSWER_BYTES: usize = 1 << 20;
-
-type Http = HttpClient<HttpConnector, Empty<Bytes>>;
-
 /// Visits until the future is dropped. `own` is the name of this operator: the status of a channel of another one is not written.
 pub async fn run(
     fence: &Fence,
@@ -57,14 +44,12 @@ pub async fn run(
     reports: &BrokerReports,
     own: &str,
 ) {
-    let http: Http = HttpClient::builder(TokioExecutor::new())
-        .pool_max_idle_per_host(0)
-        .build(HttpConnector::new());
+    let client = BrokerClient::default();
     sleep(FIRST_VISIT_DELAY).await;
     loop {
         let (mut news, mut channels) = (HashMap::new(), BTreeSet::new());
         for scope in scopes {
-            let answers = visit(&http, scope).await;
+            let answers = visit(&client, scope).await;
             write_counts(&answers, fence, metrics, scope, own).await;
             news.extend(collect(&answers));
             let state = scope.channels.state();
@@ -91,10 +76,10 @@ struct Report {
 }
 
 /// Asks all brokers of a scope.
-async fn visit(http: &Http, scope: &Scope) -> Vec<Answer> {
+async fn visit(client: &BrokerClient, scope: &Scope) -> Vec<Answer> {
     let brokers: Vec<_> = scope.pods.state().iter().filter_map(|pod| endpoint(pod)).collect();
     let requests = stream::iter(brokers).map(|(channel, url)| async move {
-        let report = request_report(http, &url, &format!("{}/{}", channel.0, channel.1)).await;
+        let report = request_report(client, &url, &format!("{}/{}", channel.0, channel.1)).await;
         (channel, report)
     });
     requests.buffer_unordered(MAX_CONCURRENT_REQUESTS).collect().await
@@ -153,20 +138,13 @@ fn key(raw: &DynamicObject) -> ChannelKey {
 
 /// The channel of a running broker (namespace and name), and the URL of its status.
 fn endpoint(pod: &Pod) -> Option<(ChannelKey, String)> {
-    let status = pod.status.as_ref()?;
-    let address = status.pod_ip.as_ref().filter(|_| status.phase.as_deref() == Some("Running"))?;
-    let containers = &pod.spec.as_ref()?.containers;
-    let broker = containers.iter().find(|c| c.name == BROKER_CONTAINER)?;
-    let ports = broker.ports.iter().flatten();
-    let port = ports.into_iter().find(|p| p.name.as_deref() == Some("admin"))?.container_port;
-    let address = if address.contains(':') { format!("[{address}]") } else { address.clone() };
     let channel = pod.labels().get(CHANNEL_LABEL)?.clone();
-    Some(((pod.namespace()?, channel), format!("http://{address}:{port}{}", broker_status::PATH)))
+    Some(((pod.namespace()?, channel), status_url(pod)?))
 }
 
 /// What the broker at `url` says about `channel`.
-async fn request_report(http: &Http, url: &str, channel: &str) -> Option<Report> {
-    let status = timeout(BROKER_TIMEOUT, request_status(http, url)).await.ok()??;
+async fn request_report(client: &BrokerClient, url: &str, channel: &str) -> Option<Report> {
+    let status = client.status(url).await?;
     let report = status.channel(channel)?;
     Some(Report {
         subscribers: i64::try_from(report.subscribers).ok()?,
@@ -181,18 +159,9 @@ async fn request_report(http: &Http, url: &str, channel: &str) -> Option<Report>
     })
 }
 
-async fn request_status(http: &Http, url: &str) -> Option<BrokerStatus> {
-    let response = http.get(url.parse().ok()?).await.ok()?;
-    if response.status() != StatusCode::OK {
-        tracing::debug!(url, status = %response.status(), "the broker does not report its status");
-        return None;
-    }
-    let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await.ok()?;
-    serde_json::from_slice(&body.to_bytes()).ok()
-}
-
 #[cfg(test)]
 mod tests {
+    use eventcast_crds::broker_status::PATH;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,
@@ -203,19 +172,19 @@ mod tests {
     /// Asks a broker that answers with `status` and `body`.
     async fn asked(status: &str, body: &str) -> Option<Report> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}{}", listener.local_addr().unwrap(), broker_status::PATH);
+        let url = format!("http://{}{PATH}", listener.local_addr().unwrap());
         let length = body.len();
         let response = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}");
         let serve = async {
             let (mut socket, _) = listener.accept().await.unwrap();
             let mut request = [0; 1024];
             let length = socket.read(&mut request).await.unwrap();
-            let line = format!("GET {} HTTP/1.1\r\n", broker_status::PATH);
+            let line = format!("GET {PATH} HTTP/1.1\r\n");
             assert!(request[..length].starts_with(line.as_bytes()));
             socket.write_all(response.as_bytes()).await.unwrap();
         };
-        let http: Http = HttpClient::builder(TokioExecutor::new()).build(HttpConnector::new());
-        tokio::join!(request_report(&http, &url, "ns/demo"), serve).0
+        let client = BrokerClient::default();
+        tokio::join!(request_report(&client, &url, "ns/demo"), serve).0
     }
 
     #[tokio::test]
@@ -249,23 +218,5 @@ mod tests {
             reports[&key].problems.iter().map(|p| (&*p.what, p.reason.as_str())).collect();
         assert_eq!(found, [("certificate", "Unknown"), ("issuer a", "KeysStale")]);
         assert_eq!(reports.len(), 1, "a broker that does not answer reports nothing");
-    }
-
-    #[test]
-    fn only_running_brokers_are_asked() {
-        let pod = |phase: &str| {
-            serde_json::from_value::<Pod>(json!({
-                "metadata": {"namespace": "ns", "name": "p", "labels": {CHANNEL_LABEL: "demo"}},
-                "spec": {"containers": [{"name": "broker", "ports": [{"name": "admin", "containerPort": 9090}]}]},
-                "status": {"phase": phase, "podIP": "10.0.0.1"},
-            }))
-            .unwrap()
-        };
-        let expected = (
-            ("ns".to_owned(), "demo".to_owned()),
-            format!("http://10.0.0.1:9090{}", broker_status::PATH),
-        );
-        assert_eq!(endpoint(&pod("Running")), Some(expected));
-        assert_eq!(endpoint(&pod("Pending")), None);
     }
 }

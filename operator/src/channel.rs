@@ -28,6 +28,8 @@ pub struct Channel {
     pub namespace: String,
     /// `metadata.uid`.
     pub uid: String,
+    /// `metadata.generation`.
+    pub generation: i64,
     /// The owner reference of every object of the channel.
     pub owner: OwnerReference,
     /// The spec, with defaults.
@@ -103,6 +105,7 @@ impl Channel {
             name,
             namespace,
             uid,
+            generation: ec.metadata.generation.unwrap_or_default(),
             owner,
             spec,
             config,
@@ -137,6 +140,14 @@ impl Channel {
     #[must_use]
     pub fn image<'a>(&'a self, default: &'a str) -> &'a str {
         self.spec.brokers.image.as_deref().unwrap_or(default)
+    }
+
+    /// The CPU that a broker requests, in thousandths of a core; 0: none.
+    #[must_use]
+    pub fn cpu_request_millis(&self) -> u64 {
+        let cores = resources::cpu_request(&self.spec.brokers, self.pod_template.as_ref());
+        // Far below 2^64.
+        cores.map_or(0, |cores| (cores * 1000.0).round() as u64)
     }
 
     /// Path of the channel in URLs, without a trailing slash.

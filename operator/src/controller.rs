@@ -25,8 +25,10 @@ use crate::{
     backoff::Backoff,
     broker_reports::BrokerReports,
     broker_visits,
+    decisions::Decisions,
     events::Events,
     leader::Fence,
+    looks::Looks,
     metrics::Metrics,
     nats::NatsLink,
     reconcile::{self, Context, error_policy, reconcile},
@@ -74,12 +76,22 @@ pub struct Operator {
     pub concurrency: u16,
     /// Interval at which every channel is reconciled even if nothing changed.
     pub resync: Duration,
+    /// Interval at which the subscribers of brokers are counted, to scale and to balance them.
+    pub look_interval: Duration,
+}
+
+/// What outlives the watches.
+#[derive(Default)]
+struct Shared {
+    backoff: Arc<Backoff>,
+    reports: Arc<BrokerReports>,
+    decisions: Arc<Decisions>,
 }
 
 impl Operator {
     /// Reconciles until `stop`. Running reconciliations continue in `reconciles`.
     pub async fn run(&self, stop: CancellationToken) {
-        let (backoff, reports) = (Arc::new(Backoff::default()), Arc::new(BrokerReports::default()));
+        let shared = Shared::default();
         while !stop.is_cancelled() {
             let apis = apis::discover(&self.client).await;
             let restart = stop.child_token();
@@ -88,9 +100,8 @@ impl Operator {
                 names => names.iter().cloned().map(Some).collect(),
             };
             let schema_changes = watch::Sender::new(0_u64);
-            let scopes = namespaces
-                .into_iter()
-                .map(|namespace| self.scope(namespace, apis, &backoff, &reports));
+            let scopes =
+                namespaces.into_iter().map(|namespace| self.scope(namespace, apis, &shared));
             let scopes: Vec<_> = scopes.collect();
             let contexts: Vec<_> = scopes.iter().map(|(ctx, _)| Arc::clone(ctx)).collect();
             let caches: Vec<_> = contexts.iter().map(|ctx| Arc::clone(&ctx.scope)).collect();
@@ -101,14 +112,15 @@ impl Operator {
                 tokio::select! {
                     () = self.watch_definitions(apis, &schema_changes) => {}
                     () = self.count_channels(&contexts) => {}
-                    () = broker_visits::run(&self.fence, &self.metrics, &caches, &reports, &self.settings.operator) => {}
+                    () = broker_visits::run(&self.fence, &self.metrics, &caches, &shared.reports, &self.settings.operator) => {}
+                    () = self.look(&caches, &shared) => {}
                     () = token_reviewers::run(
                         &self.client,
                         self.settings.token_review_binding.as_deref(),
                         &self.fence,
                         &self.metrics,
                         &caches,
-                        &reports,
+                        &shared.reports,
                         self.resync,
                     ) => {}
                     () = restart.cancelled() => {}
@@ -119,12 +131,27 @@ impl Operator {
         }
     }
 
+    /// Looks at brokers for the autopilot.
+    async fn look(&self, scopes: &[Arc<Scope>], shared: &Shared) {
+        let looks = Looks {
+            client: &self.client,
+            fence: &self.fence,
+            metrics: &self.metrics,
+            events: Events::new(self.client.clone(), self.identity.clone()),
+            settings: &self.settings,
+            nats: &self.nats,
+            scopes,
+            decisions: &shared.decisions,
+            interval: self.look_interval,
+        };
+        looks.run().await;
+    }
+
     fn scope(
         &self,
         namespace: Option<String>,
         apis: OptionalApis,
-        backoff: &Arc<Backoff>,
-        reports: &Arc<BrokerReports>,
+        shared: &Shared,
     ) -> (Arc<Context>, Requests) {
         let (client, settings) = (self.client.clone(), &*self.settings);
         let (scope, requests) = Scope::watch(client, namespace, apis, settings, &self.metrics);
@@ -140,8 +167,9 @@ impl Operator {
             fence: self.fence.clone(),
             events: Events::new(self.client.clone(), self.identity.clone()),
             metrics: Arc::clone(&self.metrics),
-            backoff: Arc::clone(backoff),
-            broker_reports: Arc::clone(reports),
+            backoff: Arc::clone(&shared.backoff),
+            broker_reports: Arc::clone(&shared.reports),
+            decisions: Arc::clone(&shared.decisions),
             schema: Arc::clone(&self.schema),
             other_operators: Arc::default(),
             resync: self.resync,

@@ -107,6 +107,18 @@ impl Events {
         }
     }
 
+    /// Reports what the autopilot has done, or would do.
+    pub async fn autopilot(
+        &self,
+        channel: &ObjectReference,
+        is_warning: bool,
+        reason: &'static str,
+        note: String,
+    ) {
+        let type_ = if is_warning { EventType::Warning } else { EventType::Normal };
+        self.publish(channel, type_, reason, "Autopilot", note).await;
+    }
+
     async fn publish(
         &self,
         channel: &ObjectReference,

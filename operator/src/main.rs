@@ -51,7 +51,7 @@ fn print_crd() -> Result<(), Failure> {
 
 #[expect(clippy::print_stdout, reason = "the output of the command")]
 async fn check(args: &CommonArgs) -> Result<(), Failure> {
-    let settings = Settings::for_check(args.nats(), args.token_review_binding());
+    let settings = Settings::for_check(args.nats(), args.token_review_binding(), args.autopilot);
     let namespaces = Namespaces {
         watched: args.namespaces(),
         lease: args.leader_election.then(|| args.own_namespace()),

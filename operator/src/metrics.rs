@@ -7,11 +7,15 @@ use std::sync::{
 
 use eventcast_runtime::{process_metrics::ProcessMetrics, telemetry};
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
 };
 
-use crate::{kind::Kind, status::reasons};
+use crate::{
+    autopilot::{GivenUp, News},
+    kind::Kind,
+    status::reasons,
+};
 
 /// The registry and its metric families. The process has one.
 pub struct Metrics {
@@ -27,6 +31,11 @@ pub struct Metrics {
     streams: IntCounterVec,
     watch_errors: IntCounterVec,
     channels: IntGaugeVec,
+    looks: IntCounterVec,
+    scalings: IntCounterVec,
+    episodes: IntCounterVec,
+    imbalance: Gauge,
+    at_maximum: IntGauge,
     /// Duration of one reconciliation.
     pub reconcile_seconds: Histogram,
     /// 1 while this process is the leader.
@@ -57,6 +66,11 @@ impl Metrics {
             let g = IntGauge::new(name(n), help)?;
             registry.register(Box::new(g.clone())).map(|()| g)
         };
+        let imbalance = Gauge::new(
+            name("imbalance_ratio"),
+            "Streams of the fullest broker divided by the mean of its channel: the largest of all channels.",
+        )?;
+        registry.register(Box::new(imbalance.clone()))?;
         let buckets = vec![0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
         let panics = IntCounter::new(name("panics_total"), "Panics in any thread or task.")?;
         registry.register(Box::new(panics.clone()))?;
@@ -94,6 +108,26 @@ impl Metrics {
                 &["kind"],
             )?,
             channels: gauges("channels", "EventChannels, by whether they are ready.", &["ready"])?,
+            looks: counters(
+                "looks_total",
+                "Counts of the subscribers of the brokers of a channel, by whether all brokers have answered.",
+                &["result"],
+            )?,
+            scalings: counters(
+                "scalings_total",
+                "Changes of the number of brokers of a channel.",
+                &["direction"],
+            )?,
+            episodes: counters(
+                "episodes_total",
+                "Times that streams were balanced over the brokers of a channel, by how it ended.",
+                &["end"],
+            )?,
+            imbalance,
+            at_maximum: gauge(
+                "at_maximum",
+                "Channels whose load needs more brokers than there may or can be.",
+            )?,
             reconcile_seconds: seconds,
             leader: gauge("leader", "1 while this process is the leader.")?,
             nats_connected: gauge("nats_connected", "1 while the operator is connected to NATS.")?,
@@ -119,6 +153,16 @@ impl Metrics {
             metrics.watch_errors.with_label_values(&[kind]);
             metrics.writes.with_label_values(&[kind, "apply"]);
         }
+        for (family, labels) in [
+            (&metrics.looks, &["complete", "incomplete"][..]),
+            (&metrics.scalings, &["up", "down"]),
+            (&metrics.episodes, &["balanced", "interrupted", "futile", "orders-not-followed"]),
+        ] {
+            for label in labels {
+                family.with_label_values(&[label]);
+            }
+        }
+        metrics.set_autopilot(1.0, 0);
         metrics.set_channels(0, 0);
         Ok(Arc::new(metrics))
     }
@@ -151,6 +195,37 @@ impl Metrics {
     /// Counts a watch that failed.
     pub fn watch_failed(&self, kind: &'static str) {
         self.watch_errors.with_label_values(&[kind]).inc();
+    }
+
+    /// Counts a look at the brokers of a channel.
+    pub fn looked(&self, is_complete: bool) {
+        let result = if is_complete { "complete" } else { "incomplete" };
+        self.looks.with_label_values(&[result]).inc();
+    }
+
+    /// Counts what the autopilot has done.
+    pub fn autopilot_news(&self, news: &News) {
+        let (family, label) = match news {
+            News::ScaledUp { .. } => (&self.scalings, "up"),
+            News::ScaledDown { .. } => (&self.scalings, "down"),
+            News::Rebalanced { .. } => (&self.episodes, "balanced"),
+            News::RebalanceInterrupted { .. } => (&self.episodes, "interrupted"),
+            News::RebalanceGivenUp { why: GivenUp::Futile, .. } => (&self.episodes, "futile"),
+            News::RebalanceGivenUp { why: GivenUp::OrdersNotFollowed, .. } => {
+                (&self.episodes, "orders-not-followed")
+            }
+            News::WouldScale { .. }
+            | News::WouldRebalance { .. }
+            | News::Rebalancing { .. }
+            | News::ForeignAutoscaler { .. } => return,
+        };
+        family.with_label_values(&[label]).inc();
+    }
+
+    /// Sets the largest imbalance of a channel, and how many channels need more brokers than there may or can be.
+    pub fn set_autopilot(&self, imbalance: f64, at_maximum: usize) {
+        self.imbalance.set(imbalance);
+        self.at_maximum.set(i64::try_from(at_maximum).unwrap_or(i64::MAX));
     }
 
     /// Sets the number of channels.

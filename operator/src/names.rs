@@ -8,6 +8,10 @@ use eventcast_crds::channel::GROUP;
 pub const FIELD_MANAGER: &str = "eventcast-operator";
 /// Field manager of a Deployment's `replicas` alone, so that an autoscaler can take over the field.
 pub const SCALE_MANAGER: &str = "eventcast-operator-scale";
+/// Field manager of the annotation of a pod that makes Kubernetes remove it first. Also the one that writes `replicas`: both are about the same step.
+pub const DELETION_COST_MANAGER: &str = SCALE_MANAGER;
+/// Field manager of the annotation of a pod with orders for its broker.
+pub const ORDERS_MANAGER: &str = "eventcast-operator-orders";
 /// Field manager of `status.subscribers` alone, which is written on its own schedule.
 pub const SUBSCRIBERS_MANAGER: &str = "eventcast-operator-subscribers";
 /// Name of the Lease for leader election.
@@ -16,6 +20,8 @@ pub const LEASE: &str = "eventcast-operator";
 pub const BROKER_CONTAINER: &str = "broker";
 /// Pod annotation with the hash of the configuration that a broker reads only at its start.
 pub const CONFIG_HASH_ANNOTATION: &str = "eventcast.dev/config-hash";
+/// Pod annotation of Kubernetes: of the pods of a ReplicaSet, those with the lowest cost are removed first.
+pub const DELETION_COST_ANNOTATION: &str = "controller.kubernetes.io/pod-deletion-cost";
 /// Label selector of everything that the operator created.
 pub const MANAGED_SELECTOR: &str = "app.kubernetes.io/managed-by=eventcast-operator";
 /// Label with the name of the channel.

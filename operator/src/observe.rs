@@ -4,6 +4,7 @@
 pub mod access;
 pub mod address;
 pub mod delivery;
+pub mod scaling;
 
 use k8s_openapi::api::{
     apps::v1::{Deployment, DeploymentCondition, DeploymentSpec, DeploymentStatus},
@@ -92,6 +93,12 @@ fn replica_failure(conditions: &[DeploymentCondition]) -> Option<String> {
         ""
     };
     Some(format!("pods cannot be created: {cause}{advice}"))
+}
+
+/// Whether there is no node for a pod.
+#[must_use]
+pub fn is_unschedulable(pod: &Pod) -> bool {
+    pod_problem(pod).is_some_and(|(reason, _)| reason == reasons::UNSCHEDULABLE)
 }
 
 /// Why a pod cannot become ready; `None` if it only needs time.

@@ -56,6 +56,9 @@ pub fn in_watched_namespaces(settings: &Settings, apis: OptionalApis) -> Vec<Per
     }
     add("apps", "deployments/scale", &["patch"]);
     add("", "pods", &["list", "watch"]);
+    if settings.autopilot {
+        add("", "pods", &["patch"]);
+    }
     add("events.k8s.io", "events", &["create", "patch"]);
     all
 }

@@ -32,6 +32,7 @@ use crate::{
     broker_reports::BrokerReports,
     channel::Channel,
     claim::{claim, other_operator},
+    decisions::{Decision, Decisions},
     events::Events,
     leader::{Fence, NotLeader},
     metrics::Metrics,
@@ -40,14 +41,13 @@ use crate::{
     schema::Schema,
     scope::{Scope, channels_resource},
     settings::Settings,
-    status::{self, ConditionState, Delivery, Facts, reasons},
+    status::{self, ConditionState, Delivery, Facts, OptionalCondition, reasons},
     stream::{self, EnsuredStream},
 };
 use apply_objects::apply_objects;
 use finalizer::{finalize, set_finalizer};
 pub use other_operators::OtherOperators;
-pub(crate) use parse::old_status;
-use parse::{Parsed, parse};
+pub(crate) use parse::{Parsed, old_status, parse};
 use report::write_status;
 
 /// What every reconciliation of a scope shares.
@@ -70,6 +70,8 @@ pub struct Context {
     pub backoff: Arc<Backoff>,
     /// What brokers report about keys and certificates.
     pub broker_reports: Arc<BrokerReports>,
+    /// What the autopilot has decided.
+    pub decisions: Arc<Decisions>,
     /// How the installed CRD and the operator's CRD differ.
     pub schema: Arc<Schema>,
     /// Channels that other operators reconcile.
@@ -79,6 +81,11 @@ pub struct Context {
 }
 
 impl Context {
+    /// What the autopilot has decided for `channel`.
+    fn decision(&self, channel: &Channel) -> Decision {
+        self.decisions.of(&(channel.namespace.clone(), channel.name.clone()))
+    }
+
     /// The claim of this operator on a channel with the status `old`.
     fn claim(&self, old: &EventChannelStatus) -> OperatorStatus {
         claim(old, &self.settings.operator, self.resync, Timestamp::now())
@@ -197,10 +204,14 @@ async fn run_steps(raw: &DynamicObject, ctx: &Context) -> Result<Action, Error> 
     let shared_state =
         shared_state.err().map(|error| error.condition).filter(|_| needs_shared_state);
     // Brokers would serve the events of another channel.
-    let apply_failure = if is_foreign { None } else { apply_objects(raw, &channel, ctx).await };
+    let wanted = facts::wanted_replicas(&channel, ctx, &old);
+    let apply_failure =
+        if is_foreign { None } else { apply_objects(raw, &channel, ctx, wanted).await };
     let accepted = apply_failure.unwrap_or_else(|| accepted(&ctx.schema, &unknown));
     let access_ready = facts::access_ready(&channel, ctx, shared_state.as_ref());
-    let facts = facts::collect(&channel, ctx, &old, accepted, stream_ready, access_ready, stream);
+    let mut facts =
+        facts::collect(&channel, ctx, &old, accepted, stream_ready, access_ready, stream);
+    facts.chosen_replicas = channel.autoscaling().and(wanted);
     let new = status::status(&old, raw.metadata.generation, &facts, Timestamp::now());
     write_status(raw, ctx, &old, new).await?;
     // Other problems of access are brokers' to resolve.
@@ -253,6 +264,9 @@ async fn reject(
         exposed: waiting(),
         access_ready: Some(waiting()),
         delivery: Delivery::Unchanged,
+        autoscaled: OptionalCondition::Unchanged,
+        balanced: OptionalCondition::Unchanged,
+        chosen_replicas: old.autoscaling.as_ref().map(|autoscaling| autoscaling.desired),
         stream: None,
         brokers: None,
         url: None,

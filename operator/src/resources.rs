@@ -53,14 +53,7 @@ pub fn check_cpu_request(
     template: Option<&PodTemplateSpec>,
 ) -> Result<(), String> {
     let is_scaled_by_cpu = brokers.autoscaling.as_ref().is_some_and(|a| a.cpu_percent.is_some());
-    let requests_cpu = |resources: &ResourceRequirements| {
-        [&resources.requests, &resources.limits].into_iter().flatten().any(has_cpu)
-    };
-    let custom = custom_resources(template);
-    if !is_scaled_by_cpu
-        || requests_cpu(&container_resources(brokers))
-        || custom.is_some_and(requests_cpu)
-    {
+    if !is_scaled_by_cpu || cpu_request(brokers, template).is_some() {
         return Ok(());
     }
     Err("spec.brokers.autoscaling.cpuPercent: has no effect without a CPU request: set \
@@ -75,9 +68,15 @@ fn custom_resources(template: Option<&PodTemplateSpec>) -> Option<&ResourceRequi
     broker.resources.as_ref()
 }
 
-fn has_cpu(amounts: &BTreeMap<String, Quantity>) -> bool {
-    let cores = amounts.get("cpu").and_then(|cpu| quantity::parse(&cpu.0));
-    cores.is_some_and(|cores| cores > 0.0)
+/// The CPU that a broker requests, in cores. A limit counts as a request, as in Kubernetes. `template` is the pod template of channel and operator.
+#[must_use]
+pub fn cpu_request(brokers: &Brokers, template: Option<&PodTemplateSpec>) -> Option<f64> {
+    let own = container_resources(brokers);
+    let custom = custom_resources(template);
+    let requests = [custom.and_then(|c| c.requests.as_ref()), own.requests.as_ref()];
+    let limits = [custom.and_then(|c| c.limits.as_ref()), own.limits.as_ref()];
+    let cores = |amounts: &BTreeMap<String, Quantity>| quantity::parse(&amounts.get("cpu")?.0);
+    requests.into_iter().chain(limits).flatten().filter_map(cores).find(|cores| *cores > 0.0)
 }
 
 /// How much memory the parts of a broker may use, in bytes.

@@ -124,6 +124,7 @@ pub async fn run(
         namespaces: watched,
         concurrency: args.concurrency,
         resync: args.resync(),
+        look_interval: args.look_interval(),
     };
     let controller = {
         let stop = stop.clone();

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use eventcast_crds::channel::EventChannel;
+use eventcast_crds::{channel::EventChannel, orders};
 use eventcast_runtime::Chain;
 use futures_util::{Stream, StreamExt, future, stream::BoxStream};
 use k8s_openapi::api::core::v1::Pod;
@@ -31,7 +31,7 @@ use crate::{
     drift,
     kind::Kind,
     metrics::Metrics,
-    names::{CHANNEL_LABEL, MANAGED_SELECTOR},
+    names::{CHANNEL_LABEL, DELETION_COST_ANNOTATION, MANAGED_SELECTOR},
     settings::{OptionalApis, Settings},
 };
 
@@ -308,7 +308,10 @@ fn trim(object: &mut DynamicObject) {
 
 fn trim_pod(pod: &mut Pod) {
     pod.metadata.managed_fields = None;
-    pod.metadata.annotations = None;
+    if let Some(annotations) = &mut pod.metadata.annotations {
+        annotations
+            .retain(|key, _| [orders::ANNOTATION, DELETION_COST_ANNOTATION].contains(&&**key));
+    }
     if let Some(spec) = &mut pod.spec {
         spec.volumes = None;
         for container in &mut spec.containers {

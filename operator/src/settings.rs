@@ -31,6 +31,8 @@ pub struct Settings {
     pub pod_monitors: bool,
     /// The ClusterRoleBinding that lets brokers verify tokens of service accounts. `None` if the operator may not change one.
     pub token_review_binding: Option<String>,
+    /// Whether the operator may change annotations of broker pods: it then chooses which brokers are removed, and balances streams.
+    pub autopilot: bool,
     /// What the brokers of all channels have in common.
     pub brokers: BrokerDefaults,
     /// Name of this operator in claims of channels: its namespace.
@@ -79,7 +81,7 @@ pub type Credentials = BTreeMap<String, ByteString>;
 impl Settings {
     /// Settings for `check`, which connects to NATS and checks permissions. Objects cannot be built from them.
     #[must_use]
-    pub fn for_check(nats: Nats, token_review_binding: Option<String>) -> Self {
+    pub fn for_check(nats: Nats, token_review_binding: Option<String>, autopilot: bool) -> Self {
         Self {
             broker_image: String::new(),
             pull_policy: String::new(),
@@ -91,6 +93,7 @@ impl Settings {
             network_policies: false,
             pod_monitors: false,
             token_review_binding,
+            autopilot,
             brokers: BrokerDefaults::default(),
             operator: String::new(),
             channel_selector: None,

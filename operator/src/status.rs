@@ -6,7 +6,7 @@
 pub mod reasons;
 
 use eventcast_crds::channel::status::{
-    Address, DeliveryStatus, EventChannelStatus, OperatorStatus, StreamStatus,
+    Address, AutoscalingStatus, DeliveryStatus, EventChannelStatus, OperatorStatus, StreamStatus,
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -28,6 +28,10 @@ pub mod conditions {
     /// Events reach clients through their URL. Not a part of `Ready`: it is about what is between clients and brokers. Absent if delivery is not
     /// probed.
     pub const DELIVERY_VERIFIED: &str = "DeliveryVerified";
+    /// The operator has chosen the number of brokers. Not a part of `Ready`. Absent if it does not choose it.
+    pub const AUTOSCALED: &str = "Autoscaled";
+    /// No broker has far more streams than others. Not a part of `Ready`. Absent for a channel of one broker, and if streams stay where they are.
+    pub const BALANCED: &str = "Balanced";
     /// Nothing will change until somebody changes something. Absent otherwise.
     pub const STALLED: &str = "Stalled";
     /// Reconciliation is paused by the annotation.
@@ -86,6 +90,12 @@ pub struct Facts {
     pub access_ready: Option<ConditionState>,
     /// What delivery probes have found.
     pub delivery: Delivery,
+    /// State of the condition `Autoscaled`.
+    pub autoscaled: OptionalCondition,
+    /// State of the condition `Balanced`.
+    pub balanced: OptionalCondition,
+    /// Number of brokers that the operator has chosen.
+    pub chosen_replicas: Option<i32>,
     /// The stream; `None` if NATS could not be asked.
     pub stream: Option<StreamStatus>,
     /// The brokers; `None` if the spec is invalid.
@@ -96,6 +106,17 @@ pub struct Facts {
     pub operator: Option<OperatorStatus>,
     /// URL inside the cluster; `None` if the spec is invalid.
     pub internal_url: Option<String>,
+}
+
+/// The state of a condition that not every channel has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OptionalCondition {
+    /// The channel does not have it.
+    Absent,
+    /// Nothing new: what was known stays.
+    Unchanged,
+    /// The state is known.
+    Known(ConditionState),
 }
 
 /// What is known about the delivery to clients.
@@ -147,11 +168,20 @@ pub fn status(
         .chain(stalled.as_ref().map(|stalled| (conditions::STALLED, stalled)));
     let brokers = facts.brokers.as_ref();
     let (delivery, measured) = delivery(old, &facts.delivery, generation, now);
+    let optional = |type_, state| optional(old, type_, state, generation, now);
+    let autoscaled = optional(conditions::AUTOSCALED, &facts.autoscaled);
+    let balanced = optional(conditions::BALANCED, &facts.balanced);
+    let autoscaling = facts.chosen_replicas.zip(autoscaled.as_ref()).map(|(desired, condition)| {
+        AutoscalingStatus { desired, reason: condition.reason.clone() }
+    });
     EventChannelStatus {
         conditions: all
             .map(|(type_, c)| condition(old, type_, c, generation, now))
             .chain(delivery)
+            .chain(autoscaled)
+            .chain(balanced)
             .collect(),
+        autoscaling,
         delivery: measured,
         observed_generation: generation,
         url: facts.url.clone().or_else(|| old.url.clone()),
@@ -185,15 +215,31 @@ fn delivery(
     let type_ = conditions::DELIVERY_VERIFIED;
     match delivery {
         Delivery::NotProbed => (None, None),
-        Delivery::Unchanged => {
-            let kept = old.conditions.iter().find(|c| c.type_ == type_).cloned();
-            let kept = kept.map(|c| Condition { observed_generation: generation, ..c });
-            (kept, old.delivery.clone())
-        }
+        Delivery::Unchanged => (kept(old, type_, generation), old.delivery.clone()),
         Delivery::Known(state, measured) => {
             (Some(condition(old, type_, state, generation, now)), measured.clone())
         }
     }
+}
+
+fn optional(
+    old: &EventChannelStatus,
+    type_: &str,
+    state: &OptionalCondition,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Option<Condition> {
+    match state {
+        OptionalCondition::Absent => None,
+        OptionalCondition::Unchanged => kept(old, type_, generation),
+        OptionalCondition::Known(state) => Some(condition(old, type_, state, generation, now)),
+    }
+}
+
+/// The old condition of this type, observed at `generation`.
+fn kept(old: &EventChannelStatus, type_: &str, generation: Option<i64>) -> Option<Condition> {
+    let kept = old.conditions.iter().find(|c| c.type_ == type_).cloned();
+    kept.map(|c| Condition { observed_generation: generation, ..c })
 }
 
 /// The status of a paused channel: the old status and the condition `Paused`.

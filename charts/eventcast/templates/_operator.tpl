@@ -20,6 +20,7 @@
   "NETWORK_POLICIES" $v.brokers.networkPolicies
   "POD_MONITORS" $v.brokers.podMonitors
   "BROKER_DEFAULTS" "/etc/eventcast/brokers/defaults.yaml"
+  "AUTOPILOT" $v.autopilot.enabled
   "TOKEN_REVIEW_BINDING" (include "eventcast.tokenReviewer" .)
   "ADMIN" "[::]:9090"
   "LEADER_ELECTION" $v.leaderElection

@@ -51,10 +51,10 @@
   resources: [secrets]
   verbs: [get, create, patch]
 {{- end }}
-# state of the broker pods; Events
+# state of the broker pods; with the autopilot also annotations: which brokers are removed first, and how many streams one keeps; Events
 - apiGroups: [""]
   resources: [pods]
-  verbs: [list, watch]
+  verbs: [list, watch{{ if .Values.autopilot.enabled }}, patch{{ end }}]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]

@@ -144,7 +144,7 @@ pub enum BalancingMode {
     #[default]
     Shed,
     /// Streams stay where they are.
-    Off,
+    Disabled,
 }
 
 /// How brokers are replaced.

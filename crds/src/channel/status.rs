@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EventChannelStatus {
-    /// Accepted, StreamReady, Available and Exposed; Ready if all of these are true; AccessReady; DeliveryVerified if delivery is probed; Stalled while somebody must change something; Paused while
+    /// Accepted, StreamReady, Available and Exposed; Ready if all of these are true; AccessReady; DeliveryVerified if delivery is probed; Autoscaled if the operator chooses the number of brokers;
+    /// Balanced if there can be several brokers; Stalled while somebody must change something; Paused while
     /// reconciliation is paused.
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
@@ -34,6 +35,9 @@ pub struct EventChannelStatus {
     /// Open streams of all brokers, counted once a minute.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subscribers: Option<i64>,
+    /// The number of brokers that the operator has chosen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub autoscaling: Option<AutoscalingStatus>,
     /// What the brokers have measured when they subscribed through the URL of clients.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivery: Option<DeliveryStatus>,
@@ -49,6 +53,16 @@ pub struct EventChannelStatus {
     /// Version of the operator that wrote this status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operator_version: Option<String>,
+}
+
+/// The number of brokers that the operator has chosen. After a restart of the operator it begins from there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AutoscalingStatus {
+    /// Number of brokers.
+    pub desired: i32,
+    /// Reason of the condition Autoscaled.
+    pub reason: String,
 }
 
 /// What the brokers have measured when they subscribed through the URL of clients. Written again only if a value has more than doubled or halved.

@@ -23,6 +23,7 @@ pub(crate) fn channel_with(rest: &str, defaults: &str) -> (Channel, Settings) {
         network_policies: true,
         pod_monitors: true,
         token_review_binding: Some("eventcast-token-reviewer".into()),
+        autopilot: true,
         brokers: BrokerDefaults::parse(defaults).expect("valid settings"),
         operator: "eventcast-system".into(),
         channel_selector: None,

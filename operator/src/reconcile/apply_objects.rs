@@ -12,13 +12,14 @@ use crate::{
     status::{ConditionState, reasons},
 };
 
-/// Applies every object, in the order of [`Kind::ALL`]. One failure does not stop the others.
+/// Applies every object, in the order of [`Kind::ALL`], and sets the number of brokers to `replicas`. One failure does not stop the others.
 ///
 /// Returns the condition `Accepted` if an object could not be applied: the first transient failure, else the first failure.
 pub(super) async fn apply_objects(
     raw: &DynamicObject,
     channel: &Channel,
     ctx: &Context,
+    replicas: Option<i32>,
 ) -> Option<ConditionState> {
     let credentials = ctx.nats.credentials();
     let inputs = Inputs { settings: &ctx.settings, credentials: &credentials };
@@ -32,7 +33,7 @@ pub(super) async fn apply_objects(
         if kind == Kind::Deployment
             && let Ok(written) = applied
         {
-            let scaled = ctx.applier.scale(&ctx.scope, channel).await;
+            let scaled = ctx.applier.scale(&ctx.scope, channel, replicas).await;
             applied =
                 scaled.map(|scaled| if written == Applied::Unchanged { scaled } else { written });
         }

@@ -43,6 +43,18 @@ pub(super) fn load_balancer(channel: &Channel, ctx: &Context) -> Option<String> 
     observe::load_balancer(&parse_object::<Service>(&service)?)
 }
 
+/// Number of brokers that the operator wants for a channel with the status `old`. `None`: another autoscaler owns it.
+pub(super) fn wanted_replicas(
+    channel: &Channel,
+    ctx: &Context,
+    old: &EventChannelStatus,
+) -> Option<i32> {
+    let deployment = ctx.scope.object(Kind::Deployment, &channel.namespace, &channel.object_name());
+    let live = deployment.and_then(|d| d.data["spec"]["replicas"].as_i64());
+    let live = live.and_then(|replicas| i32::try_from(replicas).ok());
+    observe::scaling::wanted_replicas(channel, &ctx.decision(channel), old, live)
+}
+
 /// Collects the facts for the status of a channel that had the status `old`.
 pub(super) fn collect(
     channel: &Channel,
@@ -72,6 +84,9 @@ pub(super) fn collect(
         exposed: observe::exposed(channel, ctx.scope.apis, object(Kind::HttpRoute).as_deref()),
         access_ready,
         delivery: delivery(channel, ctx, old),
+        autoscaled: observe::scaling::autoscaled(channel, &ctx.decision(channel)),
+        balanced: observe::scaling::balanced(channel, &ctx.decision(channel)),
+        chosen_replicas: None,
         stream,
         brokers: Some(brokers),
         url: Some(observe::address::url(channel, domain, load_balancer.as_deref())),

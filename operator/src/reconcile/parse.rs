@@ -12,7 +12,7 @@ use serde_json::Value;
 
 /// The result of parsing an object.
 #[derive(Debug)]
-pub(super) enum Parsed {
+pub(crate) enum Parsed {
     /// The spec is an EventChannelSpec, apart from unknown fields.
     Channel {
         channel: Box<EventChannel>,
@@ -23,7 +23,7 @@ pub(super) enum Parsed {
     Unreadable(String),
 }
 
-pub(super) fn parse(raw: &DynamicObject) -> Parsed {
+pub(crate) fn parse(raw: &DynamicObject) -> Parsed {
     let spec = raw.data.get("spec").unwrap_or(&Value::Null);
     let spec =
         if spec.is_null() { Ok((EventChannelSpec::default(), Vec::new())) } else { typed(spec) };

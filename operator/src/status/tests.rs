@@ -11,6 +11,9 @@ fn facts() -> Facts {
         available: met(),
         exposed: met(),
         delivery: Delivery::NotProbed,
+        autoscaled: OptionalCondition::Absent,
+        balanced: OptionalCondition::Absent,
+        chosen_replicas: None,
         access_ready: Some(met()),
         stream: None,
         brokers: Some(Brokers { desired: 3, replicas: 3, ready: 2, ..Brokers::default() }),
@@ -37,6 +40,23 @@ fn a_reconciliation_without_news_changes_nothing() {
     let types: Vec<_> = first.conditions.iter().map(|c| &*c.type_).collect();
     assert_eq!(types, ["Accepted", "StreamReady", "Available", "Exposed", "Ready", "AccessReady"]);
     assert!(first.conditions.iter().all(|c| c.observed_generation == Some(1)));
+}
+
+#[test]
+fn what_the_autopilot_has_not_decided_again_stays() {
+    let known = OptionalCondition::Known(ConditionState::met("ScaledUp", "3"));
+    let scaled = Facts { autoscaled: known, chosen_replicas: Some(3), ..facts() };
+    let first = status(&EventChannelStatus::default(), Some(1), &scaled, at(1));
+    let chosen = |status: &EventChannelStatus| status.autoscaling.clone().unwrap();
+    assert_eq!((chosen(&first).desired, &*chosen(&first).reason), (3, "ScaledUp"));
+    let unchanged = Facts { autoscaled: OptionalCondition::Unchanged, ..scaled };
+    let second = status(&first, Some(2), &unchanged, at(2));
+    let condition = find(&second, "Autoscaled");
+    assert_eq!((&*condition.reason, condition.observed_generation), ("ScaledUp", Some(2)));
+    assert_eq!(chosen(&second), chosen(&first));
+    let fixed = status(&second, Some(3), &facts(), at(3));
+    assert_eq!(fixed.autoscaling, None);
+    assert!(fixed.conditions.iter().all(|c| c.type_ != "Autoscaled"));
 }
 
 #[test]

@@ -1,0 +1,212 @@
+//! Looks at the brokers of channels that are scaled or balanced, every 15 seconds, and does what the [`autopilot`](crate::autopilot) plans.
+//!
+//! The number of brokers and the conditions go to [`Decisions`], from which a reconciliation writes them. Annotations of pods are written here:
+//! the brokers that are to be removed first are marked before the number is lowered.
+
+mod act;
+mod autoscalers;
+mod snapshot;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use eventcast_crds::{
+    broker_status::BrokerStatus,
+    channel::{AUTOPILOT_ANNOTATION, PAUSED_ANNOTATION},
+};
+use futures_util::{StreamExt, stream};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Client, ResourceExt, core::DynamicObject};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::{
+    autopilot::{self, Memory},
+    broker_client::{BrokerClient, status_url},
+    broker_reports::ChannelKey,
+    channel::Channel,
+    claim::other_operator,
+    decisions::Decisions,
+    events::Events,
+    kind::Kind,
+    leader::Fence,
+    metrics::Metrics,
+    names,
+    nats::NatsLink,
+    observe::scaling::is_balanced,
+    reconcile::{Parsed, old_status, parse},
+    scope::Scope,
+    settings::Settings,
+};
+use act::Actor;
+use autoscalers::ForeignAutoscalers;
+use snapshot::Snapshot;
+
+/// Brokers that are asked at the same time.
+const MAX_CONCURRENT_REQUESTS: usize = 32;
+
+/// What looks need.
+pub struct Looks<'a> {
+    /// Writes annotations, and lists autoscalers.
+    pub client: &'a Client,
+    /// Whether this process may write.
+    pub fence: &'a Fence,
+    /// Metrics of the process.
+    pub metrics: &'a Metrics,
+    /// Publishes Events.
+    pub events: Events,
+    /// Settings of all channels.
+    pub settings: &'a Settings,
+    /// Connection to NATS.
+    pub nats: &'a NatsLink,
+    /// Watches and caches.
+    pub scopes: &'a [Arc<Scope>],
+    /// Where decisions go.
+    pub decisions: &'a Decisions,
+    /// Interval of the looks.
+    pub interval: Duration,
+}
+
+/// A channel that the autopilot looks at.
+struct Watched {
+    key: ChannelKey,
+    scope: Arc<Scope>,
+    raw: Arc<DynamicObject>,
+    channel: Channel,
+    pods: Vec<Arc<Pod>>,
+}
+
+impl Looks<'_> {
+    /// Looks until the future is dropped.
+    pub async fn run(&self) {
+        let (brokers, began) = (BrokerClient::default(), Instant::now());
+        let mut memories: HashMap<String, Memory> = HashMap::new();
+        let mut autoscalers = ForeignAutoscalers::default();
+        let mut actor = Actor::new(self);
+        let mut tick = interval(self.interval);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        for scope in self.scopes {
+            scope.wait_channels_listed().await;
+        }
+        loop {
+            tick.tick().await;
+            if self.fence.check().is_err() {
+                continue;
+            }
+            let watched = self.watched();
+            self.forget_others(&watched, &mut memories, &mut actor);
+            autoscalers.refresh(self.client, &watched, began.elapsed()).await;
+            let answers = ask(&brokers, &watched).await;
+            for watched in &watched {
+                let now = Timestamp::now();
+                let foreign = autoscalers.of(&watched.key);
+                let snapshot = Snapshot {
+                    watched,
+                    answers: &answers,
+                    deployment: self.deployment(watched),
+                    foreign_autoscaler: foreign,
+                    nats_usable: self.nats.check_usable().is_ok(),
+                    may_patch_pods: self.settings.autopilot && actor.may_patch_pods(),
+                    wanted: self.wanted(watched),
+                    now,
+                };
+                let memory = memories.entry(watched.channel.uid.clone()).or_default();
+                let (spec, world, pods) = snapshot.inputs();
+                let plan = autopilot::plan(began.elapsed(), &spec, &world, &pods, memory);
+                self.count_look(&pods);
+                actor.act(watched, plan, now).await;
+            }
+            actor.report();
+        }
+    }
+
+    /// The channels that are scaled by the operator, or can have several brokers whose streams are balanced.
+    fn watched(&self) -> Vec<Watched> {
+        let mut all = Vec::new();
+        for scope in self.scopes {
+            for raw in scope.channels.state() {
+                if let Some(channel) = self.parse(&raw) {
+                    let key = (channel.namespace.clone(), channel.name.clone());
+                    let pods = scope.pods_of(&key.0, &key.1);
+                    let scope = Arc::clone(scope);
+                    all.push(Watched { key, scope, raw, channel, pods });
+                }
+            }
+        }
+        all
+    }
+
+    fn parse(&self, raw: &DynamicObject) -> Option<Channel> {
+        let brokers = raw.data.pointer("/spec/brokers");
+        let has = |name: &str| brokers.is_some_and(|brokers| brokers.get(name).is_some());
+        if raw.metadata.deletion_timestamp.is_some() || !(has("autoscaling") || has("replicas")) {
+            return None;
+        }
+        let own = &self.settings.operator;
+        if other_operator(&raw.metadata, &old_status(raw), own, Timestamp::now()).is_some() {
+            return None;
+        }
+        let Parsed::Channel { channel, .. } = parse(raw) else { return None };
+        let channel = Channel::new(&channel, self.settings).ok()?;
+        (channel.autoscaling().is_some() || is_balanced(&channel)).then_some(channel)
+    }
+
+    fn deployment(&self, watched: &Watched) -> Option<Arc<DynamicObject>> {
+        let Watched { channel, scope, .. } = watched;
+        scope.object(Kind::Deployment, &channel.namespace, &channel.object_name())
+    }
+
+    /// The number of brokers that the last look has chosen, or the status has.
+    fn wanted(&self, watched: &Watched) -> Option<i32> {
+        let recorded = old_status(&watched.raw).autoscaling.map(|autoscaling| autoscaling.desired);
+        self.decisions.of(&watched.key).replicas.or(recorded)
+    }
+
+    fn forget_others(
+        &self,
+        watched: &[Watched],
+        memories: &mut HashMap<String, Memory>,
+        actor: &mut Actor<'_>,
+    ) {
+        let keys: BTreeSet<_> = watched.iter().map(|watched| watched.key.clone()).collect();
+        let uids: BTreeSet<_> = watched.iter().map(|watched| &*watched.channel.uid).collect();
+        self.decisions.retain(&keys);
+        memories.retain(|uid, _| uids.contains(&**uid));
+        actor.retain(watched);
+    }
+
+    fn count_look(&self, brokers: &[autopilot::Broker]) {
+        self.metrics.looked(brokers.iter().all(|broker| broker.count.is_some()));
+    }
+}
+
+/// What each broker that answers says, by the name of its pod.
+type Answers = HashMap<(String, String), BrokerStatus>;
+
+async fn ask(client: &BrokerClient, watched: &[Watched]) -> Answers {
+    let pods = watched.iter().flat_map(|watched| &watched.pods);
+    let asked = pods.filter_map(|pod| Some((pod_key(pod), status_url(pod)?)));
+    let asked: Vec<_> = asked.collect();
+    let requests = stream::iter(asked)
+        .map(|(key, url)| async move { client.status(&url).await.map(|status| (key, status)) });
+    let answers: Vec<_> = requests.buffer_unordered(MAX_CONCURRENT_REQUESTS).collect().await;
+    answers.into_iter().flatten().collect()
+}
+
+fn pod_key(pod: &Pod) -> (String, String) {
+    (pod.namespace().unwrap_or_default(), pod.name_any())
+}
+
+/// Whether the channel is paused, and whether its autopilot only tells what it would do.
+fn is_annotated(raw: &DynamicObject) -> (bool, bool) {
+    let has = |key: &str, value: &str| raw.annotations().get(key).is_some_and(|v| v == value);
+    (has(PAUSED_ANNOTATION, "true"), has(AUTOPILOT_ANNOTATION, "Observe"))
+}
+
+/// Name of the Deployment of a channel.
+fn deployment_name(key: &ChannelKey) -> String {
+    names::object_name(&key.1)
+}

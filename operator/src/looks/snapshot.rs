@@ -1,0 +1,122 @@
+//! What the autopilot is told of one channel, from the caches and the answers of brokers. Pure.
+
+use std::{sync::Arc, time::Duration};
+
+use eventcast_crds::{broker_status::BrokerStatus, channel::brokers::Autoscaling};
+use jiff::Timestamp;
+use k8s_openapi::api::{
+    apps::v1::{Deployment, DeploymentSpec, DeploymentStatus},
+    core::v1::{Pod, PodCondition},
+};
+use kube::{ResourceExt, core::DynamicObject};
+
+use super::{Answers, Watched, is_annotated, pod_key};
+use crate::{
+    autopilot::{Broker, Count, Frozen, Scaling, Spec, World},
+    channel::Channel,
+    observe,
+};
+
+/// One look at a channel.
+pub(super) struct Snapshot<'a> {
+    pub(super) watched: &'a Watched,
+    pub(super) answers: &'a Answers,
+    pub(super) deployment: Option<Arc<DynamicObject>>,
+    pub(super) foreign_autoscaler: Option<String>,
+    pub(super) nats_usable: bool,
+    pub(super) may_patch_pods: bool,
+    /// The number of brokers that was chosen last.
+    pub(super) wanted: Option<i32>,
+    pub(super) now: Timestamp,
+}
+
+impl Snapshot<'_> {
+    /// The inputs of the plan.
+    pub(super) fn inputs(&self) -> (Spec, World, Vec<Broker>) {
+        let Watched { channel, raw, pods, key, .. } = self.watched;
+        let deployment = self.deployment.as_ref().and_then(|object| {
+            serde_json::from_value::<Deployment>(serde_json::to_value(&**object).ok()?).ok()
+        });
+        let (paused, observe_only) = is_annotated(raw);
+        let frozen = match (paused, self.nats_usable) {
+            (true, _) => Some(Frozen::Paused),
+            (false, false) => Some(Frozen::NatsUnreachable),
+            (false, true) => None,
+        };
+        let live = deployment.as_ref().and_then(|d| d.spec.as_ref()?.replicas);
+        let world = World {
+            replicas: match (channel.autoscaling(), self.wanted) {
+                (Some(_), Some(wanted)) if self.foreign_autoscaler.is_none() => wanted,
+                _ => live.unwrap_or(channel.spec.brokers.replicas),
+            },
+            rollout: deployment.as_ref().is_some_and(is_rolling),
+            frozen,
+            foreign_autoscaler: self.foreign_autoscaler.clone(),
+            may_patch_pods: self.may_patch_pods,
+            observe_only,
+            unschedulable: pods.iter().any(|pod| observe::is_unschedulable(pod)),
+        };
+        let name = format!("{}/{}", key.0, key.1);
+        let request = channel.cpu_request_millis();
+        let exists = |pod: &&Arc<Pod>| {
+            let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+            !matches!(phase, Some("Succeeded" | "Failed"))
+        };
+        let brokers = pods.iter().filter(exists).map(|pod| Broker {
+            name: pod.name_any(),
+            ready_for: ready_for(pod, self.now),
+            terminating: pod.metadata.deletion_timestamp.is_some(),
+            count: self.answers.get(&pod_key(pod)).and_then(|status| count(status, &name, request)),
+        });
+        (spec(channel), world, brokers.collect())
+    }
+}
+
+fn spec(channel: &Channel) -> Spec {
+    let scaling = channel.autoscaling().map(|autoscaling: &Autoscaling| Scaling {
+        min: autoscaling.min_replicas,
+        max: autoscaling.max_replicas,
+        subscribers_per_broker: autoscaling
+            .subscribers_per_broker
+            .and_then(|streams| u32::try_from(streams).ok()),
+        cpu_percent: autoscaling.cpu_percent.and_then(|percent| u32::try_from(percent).ok()),
+        stabilization: Duration::from_secs(autoscaling.scale_down_stabilization_seconds.into()),
+    });
+    Spec {
+        scaling,
+        balancing: observe::scaling::is_balanced(channel),
+        max_streams: u64::try_from(channel.broker.limits.subscribers).unwrap_or(u64::MAX),
+        generation: channel.generation,
+    }
+}
+
+/// Whether a Deployment is replacing its pods, as `kubectl rollout status` judges it.
+fn is_rolling(deployment: &Deployment) -> bool {
+    let DeploymentSpec { replicas: wanted, .. } = deployment.spec.clone().unwrap_or_default();
+    let DeploymentStatus { observed_generation, replicas, updated_replicas, .. } =
+        deployment.status.clone().unwrap_or_default();
+    let (updated, all) = (updated_replicas.unwrap_or(0), replicas.unwrap_or(0));
+    observed_generation < deployment.metadata.generation
+        || all > updated
+        || updated < wanted.unwrap_or(1).min(all)
+}
+
+/// For how long a pod has been ready.
+fn ready_for(pod: &Pod, now: Timestamp) -> Option<Duration> {
+    let conditions = pod.status.as_ref()?.conditions.iter().flatten();
+    let is_ready = |c: &&PodCondition| c.type_ == "Ready" && c.status == "True";
+    let since = conditions.into_iter().find(is_ready)?.last_transition_time.as_ref()?.0;
+    Some(Duration::try_from(now.duration_since(since)).unwrap_or_default())
+}
+
+/// What a broker says about a channel. `None`: it is older than these counts, or does not serve the channel yet.
+fn count(status: &BrokerStatus, channel: &str, cpu_request_millis: u64) -> Option<Count> {
+    let report = status.channel(channel)?;
+    Some(Count {
+        streams: status.streams.unwrap_or(report.subscribers),
+        shed: status.shed?,
+        cpu_millis_total: status.cpu_milliseconds,
+        cpu_request_millis,
+        live: report.live,
+    })
+}
