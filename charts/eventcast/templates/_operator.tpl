@@ -21,6 +21,7 @@
   "POD_MONITORS" $v.brokers.podMonitors
   "BROKER_DEFAULTS" "/etc/eventcast/brokers/defaults.yaml"
   "AUTOPILOT" $v.autopilot.enabled
+  "LOOK_SECONDS" $v.autopilot.lookSeconds
   "TOKEN_REVIEW_BINDING" (include "eventcast.tokenReviewer" .)
   "ADMIN" "[::]:9090"
   "LEADER_ELECTION" $v.leaderElection
