@@ -2,6 +2,7 @@
 
 mod admit;
 mod admit_access;
+mod autopilot;
 mod backups;
 mod broker_defaults;
 mod gitops;
@@ -22,4 +23,5 @@ mod reconcile_rights;
 mod reconcile_streams;
 mod reconcile_versions;
 mod reconcile_waits;
+mod simulated_brokers;
 mod two_operators;

@@ -13,13 +13,14 @@ use serde_json::{Value, json};
 pub(crate) async fn create(
     ns: &TestNamespace,
     channel: &str,
+    name: &str,
     port: u16,
     status: Value,
-) -> Result<()> {
+) -> Result<Pod> {
     let template =
         ns.object::<Deployment>(channel, |_| true).await?.spec.context("no spec")?.template;
     let mut pod = json!({"metadata": template.metadata, "spec": template.spec});
-    pod["metadata"]["name"] = json!(format!("{channel}-pod"));
+    pod["metadata"]["name"] = json!(name);
     for entry in pod["spec"]["containers"][0]["ports"].as_array_mut().context("no ports")? {
         if entry["name"] == "admin" {
             entry["containerPort"] = port.into();
@@ -28,6 +29,5 @@ pub(crate) async fn create(
     let api: Api<Pod> = ns.api();
     let pod = api.create(&PostParams::default(), &serde_json::from_value(pod)?).await?;
     let patch = Patch::Merge(json!({"status": status}));
-    api.patch_status(&pod.name_any(), &PatchParams::default(), &patch).await?;
-    Ok(())
+    Ok(api.patch_status(&pod.name_any(), &PatchParams::default(), &patch).await?)
 }

@@ -25,7 +25,7 @@ async fn an_image_that_cannot_be_pulled_is_reported_with_its_name() -> Result<()
     let ns = TestNamespace::start().await?;
     ns.apply("orders", json!({"brokers": {"image": "nowhere.example/broker:none"}})).await?;
     ns.settled("orders").await?;
-    pods::create(&ns, "orders", 9090, json!({"phase": "Pending", "containerStatuses": [{
+    pods::create(&ns, "orders", "orders-pod", 9090, json!({"phase": "Pending", "containerStatuses": [{
         "name": "broker", "image": "nowhere.example/broker:none", "imageID": "", "ready": false, "restartCount": 0,
         "state": {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}}]}))
     .await?;
@@ -61,7 +61,8 @@ async fn a_broker_runs_on_its_written_configuration_and_reports_subscribers_and_
         streams.push(EventStream::connect(&url, None).await?);
     }
     let admin = broker.admin_url("").rsplit(':').next().context("no port")?.parse()?;
-    pods::create(&ns, "orders", admin, json!({"phase": "Running", "podIP": "127.0.0.1"})).await?;
+    let running = json!({"phase": "Running", "podIP": "127.0.0.1"});
+    pods::create(&ns, "orders", "orders-pod", admin, running).await?;
     eventually("the subscribers are counted", Duration::from_secs(90), || async {
         let status = ns.api::<EventChannel>().get("orders").await?.status.unwrap_or_default();
         ensure!(status.subscribers == Some(3), "{:?}", status.subscribers);

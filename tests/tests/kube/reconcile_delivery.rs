@@ -77,7 +77,8 @@ async fn what_brokers_find_on_the_way_to_clients_is_a_condition() -> Result<()> 
     })
     .await?;
     let admin = broker.admin_url("").rsplit(':').next().context("no port")?.parse()?;
-    pods::create(&ns, "orders", admin, json!({"phase": "Running", "podIP": "127.0.0.1"})).await?;
+    let running = json!({"phase": "Running", "podIP": "127.0.0.1"});
+    pods::create(&ns, "orders", "orders-pod", admin, running).await?;
     eventually("the condition is false", VISIT_TIMEOUT, || async {
         ns.condition("orders", TYPE, "False", "Unreachable").await
     })
