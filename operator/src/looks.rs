@@ -119,7 +119,7 @@ impl Looks<'_> {
                 self.count_look(&pods);
                 actor.act(watched, plan, now).await;
             }
-            actor.report();
+            actor.report(&watched);
         }
     }
 

@@ -1,8 +1,11 @@
 //! Prometheus metrics of the operator. No label holds the name of a channel: a cluster may have thousands.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering::Relaxed},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use eventcast_runtime::{process_metrics::ProcessMetrics, telemetry};
@@ -12,9 +15,9 @@ use prometheus::{
 };
 
 use crate::{
-    autopilot::{GivenUp, News},
+    autopilot::{Autoscaled, Balanced, GivenUp, News},
     kind::Kind,
-    status::reasons,
+    status::{conditions, reasons},
 };
 
 /// The registry and its metric families. The process has one.
@@ -35,7 +38,7 @@ pub struct Metrics {
     scalings: IntCounterVec,
     episodes: IntCounterVec,
     imbalance: Gauge,
-    at_maximum: IntGauge,
+    autopilot: IntGaugeVec,
     /// Duration of one reconciliation.
     pub reconcile_seconds: Histogram,
     /// 1 while this process is the leader.
@@ -124,9 +127,10 @@ impl Metrics {
                 &["end"],
             )?,
             imbalance,
-            at_maximum: gauge(
-                "at_maximum",
-                "Channels whose load needs more brokers than there may or can be.",
+            autopilot: gauges(
+                "autopilot_channels",
+                "Channels by the reasons of their conditions Autoscaled and Balanced.",
+                &["condition", "reason"],
             )?,
             reconcile_seconds: seconds,
             leader: gauge("leader", "1 while this process is the leader.")?,
@@ -162,7 +166,7 @@ impl Metrics {
                 family.with_label_values(&[label]);
             }
         }
-        metrics.set_autopilot(1.0, 0);
+        metrics.set_autopilot(1.0, &HashMap::new());
         metrics.set_channels(0, 0);
         Ok(Arc::new(metrics))
     }
@@ -222,10 +226,15 @@ impl Metrics {
         family.with_label_values(&[label]).inc();
     }
 
-    /// Sets the largest imbalance of a channel, and how many channels need more brokers than there may or can be.
-    pub fn set_autopilot(&self, imbalance: f64, at_maximum: usize) {
+    /// Sets the largest imbalance of a channel, and the numbers of channels by condition and reason.
+    pub fn set_autopilot(&self, imbalance: f64, channels: &HashMap<(&str, &str), i64>) {
         self.imbalance.set(imbalance);
-        self.at_maximum.set(i64::try_from(at_maximum).unwrap_or(i64::MAX));
+        let autoscaled = Autoscaled::ALL.map(|reason| (conditions::AUTOSCALED, reason.as_str()));
+        let balanced = Balanced::ALL.map(|reason| (conditions::BALANCED, reason.as_str()));
+        for (condition, reason) in autoscaled.into_iter().chain(balanced) {
+            let count = channels.get(&(condition, reason)).copied().unwrap_or(0);
+            self.autopilot.with_label_values(&[condition, reason]).set(count);
+        }
     }
 
     /// Sets the number of channels.

@@ -64,6 +64,17 @@ pub enum Autoscaled {
 }
 
 impl Autoscaled {
+    /// All reasons.
+    pub const ALL: [Self; 7] = [
+        Self::Steady,
+        Self::ScaledUp,
+        Self::ScaledDown,
+        Self::AtMaximum,
+        Self::ForeignAutoscaler,
+        Self::CountsMissing,
+        Self::Frozen,
+    ];
+
     /// The reason as conditions and metrics show it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -105,6 +116,15 @@ pub enum Balanced {
 }
 
 impl Balanced {
+    /// All reasons.
+    pub const ALL: [Self; 5] = [
+        Self::Balanced,
+        Self::Shedding,
+        Self::Futile,
+        Self::OrdersNotFollowed,
+        Self::RightsMissing,
+    ];
+
     /// The reason as conditions and metrics show it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -16,7 +16,7 @@ use crate::{
     names::DELETION_COST_ANNOTATION,
     pod_marks::{MarkError, PodMarks, VICTIM_COST},
     scope::channels_resource,
-    status::ConditionState,
+    status::{ConditionState, conditions},
 };
 
 /// After the API server has refused to annotate a pod, it is tried again after this time.
@@ -29,15 +29,15 @@ pub(super) struct Actor<'a> {
     forbidden: Option<Instant>,
     /// Pods whose mark somebody else owns, or whose mark could not be removed: they are left alone.
     foreign: BTreeSet<String>,
-    /// The imbalance of each channel, and whether it needs more brokers than it may have, by its uid.
-    gauges: HashMap<String, (Option<f64>, bool)>,
+    /// The imbalance of each channel, by its uid.
+    imbalances: HashMap<String, f64>,
 }
 
 impl<'a> Actor<'a> {
     pub(super) fn new(looks: &'a Looks<'a>) -> Self {
         let marks = PodMarks::new(looks.client, looks.fence, looks.metrics);
-        let (foreign, gauges) = (BTreeSet::new(), HashMap::new());
-        Self { looks, marks, forbidden: None, foreign, gauges }
+        let (foreign, imbalances) = (BTreeSet::new(), HashMap::new());
+        Self { looks, marks, forbidden: None, foreign, imbalances }
     }
 
     /// Whether the API server has not refused it lately.
@@ -51,7 +51,7 @@ impl<'a> Actor<'a> {
         let pods: BTreeSet<_> = pods.filter_map(|pod| pod.uid()).collect();
         self.foreign.retain(|uid| pods.contains(uid));
         let channels: BTreeSet<_> = watched.iter().map(|watched| &*watched.channel.uid).collect();
-        self.gauges.retain(|uid, _| channels.contains(&**uid));
+        self.imbalances.retain(|uid, _| channels.contains(&**uid));
     }
 
     /// Does what is planned for one channel.
@@ -63,11 +63,8 @@ impl<'a> Actor<'a> {
         for news in &plan.news {
             self.tell(watched, news).await;
         }
-        let at_maximum = plan
-            .autoscaled
-            .as_ref()
-            .is_some_and(|state| state.reason == crate::autopilot::Autoscaled::AtMaximum);
-        self.gauges.insert(watched.channel.uid.clone(), (plan.imbalance, at_maximum));
+        let uid = watched.channel.uid.clone();
+        self.imbalances.insert(uid, plan.imbalance.unwrap_or(1.0));
         let Looks { decisions, .. } = self.looks;
         let decision = Decision {
             replicas: plan.replicas.or(decisions.of(&watched.key).replicas),
@@ -90,10 +87,21 @@ impl<'a> Actor<'a> {
     }
 
     /// Sets the gauges of all channels.
-    pub(super) fn report(&self) {
-        let imbalance = self.gauges.values().filter_map(|(imbalance, _)| *imbalance);
-        let at_maximum = self.gauges.values().filter(|(_, at_maximum)| *at_maximum).count();
-        self.looks.metrics.set_autopilot(imbalance.fold(1.0, f64::max), at_maximum);
+    pub(super) fn report(&self, watched: &[Watched]) {
+        let mut channels = HashMap::new();
+        for watched in watched {
+            let decision = self.looks.decisions.of(&watched.key);
+            let states = [
+                (conditions::AUTOSCALED, decision.autoscaled),
+                (conditions::BALANCED, decision.balanced),
+            ];
+            for (condition, state) in states {
+                let Some(state) = state else { continue };
+                *channels.entry((condition, state.reason)).or_default() += 1;
+            }
+        }
+        let imbalance = self.imbalances.values().copied().fold(1.0, f64::max);
+        self.looks.metrics.set_autopilot(imbalance, &channels);
     }
 
     /// Marks the victims, and removes the marks of others: of an earlier leader, or of a step that was not taken.
