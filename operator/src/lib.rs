@@ -6,12 +6,13 @@
 //! main
 //! run
 //! admin  args  check  controller
+//! looks
 //! broker_visits  reconcile  token_reviewers
 //! events
-//! apply  observe  stream
+//! apply  observe  pod_marks  stream
 //! objects
 //! channel
-//! apis  broker_config  nats  permissions  schema  scope
+//! apis  broker_client  broker_config  decisions  nats  permissions  schema  scope
 //! drift  leader  metrics  resources  stream_error
 //! broker_reports  backoff  claim  settings  status
 //! broker_defaults
@@ -22,9 +23,9 @@
 //! build the objects ([`objects`]) and apply them ([`apply`]), observe them ([`observe`]), write the status ([`status`]).
 //!
 //! Pure, without I/O and clock: `broker_config`, `broker_defaults`, `claim`, `channel`, `drift`, `kind`, `names`, `objects`, `observe`, `quantity`,
-//! `resources`, `status`, `stream::plan`, `stream_error`. The same channel always gives the same objects. Only `apis`, `apply`,
-//! `check`, `events`, `leader`, `permissions`, `reconcile`, `schema`, `scope` and `token_reviewers` call the API server, only `nats` and
-//! `stream` call NATS, and only `broker_visits` calls brokers.
+//! `resources`, `status`, `autopilot`, `stream::plan`, `stream_error`. The same channel always gives the same objects. Only `apis`, `apply`,
+//! `check`, `events`, `leader`, `looks`, `permissions`, `pod_marks`, `reconcile`, `schema`, `scope` and `token_reviewers` call the API server, only `nats` and
+//! `stream` call NATS, and only `broker_client` calls brokers.
 
 pub mod admin;
 pub mod apis;
