@@ -77,6 +77,7 @@ const ENDS = {
   revoked: "the grant was revoked",
   "grant-changed": "the renewed grant does not cover this stream",
   quota: "this client has too many streams",
+  rebalance: "the broker has more streams than others",
 };
 
 export const endText = (reason) => ENDS[reason] ?? String(reason);

@@ -3,7 +3,10 @@
 use std::{io, sync::Arc};
 
 use eventcast_crds::broker_status::{self, BrokerStatus, ChannelReport};
-use eventcast_runtime::admin::{self, Answer, json, text};
+use eventcast_runtime::{
+    admin::{self, Answer, json, text},
+    process_metrics,
+};
 use http::StatusCode;
 use prometheus::IntGauge;
 use tokio::net::TcpListener;
@@ -68,10 +71,12 @@ fn status(broker: &Broker) -> BrokerStatus {
     let certificates = broker.certificates.as_ref();
     BrokerStatus {
         version: env!("CARGO_PKG_VERSION").into(),
-        streams: Some(u64::try_from(broker.sessions.count()).unwrap_or(u64::MAX)),
+        streams: Some(u64::try_from(broker.sessions.count_of_clients()).unwrap_or(u64::MAX)),
+        shed: Some(broker.sessions.shed()),
+        cpu_milliseconds: process_metrics::cpu_milliseconds(),
+        order: broker.balance.last_order(),
         channels: reports.collect(),
         certificate: certificates.and_then(|certificates| certificates.problem()),
         client_authorities: certificates.and_then(|certificates| certificates.problem_of_clients()),
-        ..BrokerStatus::default()
     }
 }

@@ -15,6 +15,7 @@ use tokio::time::{Duration, Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    balance::Balance,
     budget::{Budget, Share},
     channel::Channel,
     client::Client,
@@ -74,6 +75,7 @@ pub(crate) struct Broker {
     memory: Memory,
     channels: ArcSwap<Channels>,
     pub(crate) sessions: Arc<Sessions>,
+    pub(crate) balance: Balance,
     pub(crate) metrics: Arc<Metrics>,
     /// What streams of delivery probes are counted in.
     probe_metrics: OnceLock<Arc<ChannelMetrics>>,
@@ -129,6 +131,7 @@ impl Broker {
             shards,
             channels: ArcSwap::default(),
             sessions: Sessions::new(),
+            balance: Balance::default(),
             pages: PageCache::new(config.memory.page_bytes, config.memory.channel_page_bytes),
             memory: config.memory.clone(),
             config: ArcSwap::from_pointee(config),
@@ -139,6 +142,15 @@ impl Broker {
             nats,
             stop,
         })
+    }
+
+    /// Closes streams for balance while the operator asks for it. Never returns.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub(crate) async fn follow_orders(&self) {
+        let settings = || self.config.load().balancing.clone();
+        self.balance.follow_orders(&self.sessions, &self.metrics, settings).await;
     }
 
     /// What streams of delivery probes are counted in. Not exported.

@@ -16,6 +16,7 @@
 //! - `http`, `server`: requests and sockets. Only these modules, and `fanout::body`, use hyper as a server.
 //! - `tls`, `watch`: the certificate of the public listener, and TLS without sockets; files that change.
 //! - `sessions`, `access`, `delivery`: open streams, what they may read, and the ledger of what they received.
+//! - `balance`: closing streams at the request of the operator.
 //! - `broker`, `channel`: what a running broker holds; `client`, `budget`, `rate_limit`, `sockets`: its limits.
 //! - `access_log`: a line for each request and each end of a stream.
 //! - `reload`, `readiness`, `drain`, `admin`, `dev`: startup, configuration and shutdown of the process.
@@ -24,6 +25,7 @@
 mod access;
 mod access_log;
 mod admin;
+mod balance;
 mod broker;
 mod budget;
 mod channel;
@@ -198,6 +200,11 @@ pub async fn run(
     }
     let reload = reload_on_change(Arc::clone(&broker), source, text, shutdown.clone());
     supervisor.spawn("configuration reload", &shutdown, reload);
+
+    let following = Arc::clone(&broker);
+    let orders = async move { following.follow_orders().await };
+    let orders = shutdown.clone().run_until_cancelled_owned(orders);
+    supervisor.spawn("orders of the operator", &shutdown, orders);
 
     // Concurrent with serving: while NATS is unreachable, probes are answered and subscribers are told to reconnect.
     let version = async {

@@ -39,6 +39,8 @@ pub(crate) struct Metrics {
     pub(crate) connections_max: IntGauge,
     /// The most open streams.
     pub(crate) subscribers_max: IntGauge,
+    /// Streams above which an order in force closes some; 0 without one.
+    pub(crate) shed_ceiling: IntGauge,
     /// Connections that carry streams.
     pub(crate) stream_connections: ByTls,
     /// The most connections that carry streams.
@@ -189,6 +191,10 @@ impl Metrics {
             subscribers_max: gauge(
                 "subscribers_max",
                 "The most open streams: limits.subscribers.",
+            )?,
+            shed_ceiling: gauge(
+                "shed_ceiling",
+                "While streams are to be closed for balance: how many are to stay open; otherwise 0.",
             )?,
             stream_connections: by_tls(
                 "stream_connections",

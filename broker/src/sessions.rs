@@ -5,10 +5,14 @@ mod changes;
 mod grant_end;
 mod listing;
 mod session;
+mod shed;
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -24,6 +28,7 @@ pub(crate) use admission::{Admission, AdmissionRequest, Refusal};
 pub(crate) use grant_end::GrantEnd;
 pub(crate) use listing::{ListRequest, Listing, MAX_LISTED};
 pub(crate) use session::{Session, SessionInfo};
+pub(crate) use shed::Shedder;
 
 /// How often stalled streams are looked for.
 const STALL_CHECK_INTERVAL: Duration = Duration::from_millis(500);
@@ -31,6 +36,10 @@ const STALL_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// All open streams.
 pub(crate) struct Sessions {
     registry: Mutex<Registry>,
+    /// Streams of clients that are to end and have not ended.
+    ending: Arc<AtomicUsize>,
+    /// Streams that were closed for balance.
+    shed: AtomicU64,
     began: Instant,
 }
 
@@ -39,6 +48,8 @@ struct Registry {
     /// New streams are refused.
     draining: bool,
     sessions: Slab<Arc<Session>>,
+    /// How many of them are delivery probes.
+    probes: usize,
     per_client: HashMap<Client, usize>,
     by_channel: HashMap<Arc<str>, ChannelSessions>,
     by_id: HashMap<RandomId, HashSet<usize>>,
@@ -55,7 +66,12 @@ struct ChannelSessions {
 
 impl Sessions {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { registry: Mutex::default(), began: Instant::now() })
+        Arc::new(Self {
+            registry: Mutex::default(),
+            ending: Arc::default(),
+            shed: AtomicU64::new(0),
+            began: Instant::now(),
+        })
     }
 
     /// Admits a stream within the limits.
@@ -74,7 +90,9 @@ impl Sessions {
         registry.check(&info.channel, &client, limits, limit)?;
         let stream = connection.open_stream().ok_or(Refusal::Connections)?;
         let grant_end = GrantEnd::new(self.began, grant_left);
-        let session = Arc::new(Session::new(info, client, grant_end));
+        let admitted_at = self.now();
+        let session = Session::new(info, client, connection, grant_end, admitted_at, &self.ending);
+        let session = Arc::new(session);
         let key = registry.insert(Arc::clone(&session), client);
         drop(registry);
         Ok(Admission::new(Arc::clone(self), session, key, client, metrics, stream, quota))
@@ -85,7 +103,22 @@ impl Sessions {
         self.registry.lock().count_of(channel)
     }
 
-    /// How many streams there are.
+    /// How many streams of clients there are.
+    pub(crate) fn count_of_clients(&self) -> usize {
+        self.registry.lock().count_of_clients()
+    }
+
+    /// How many streams of clients there will be once those that are to end have ended.
+    pub(crate) fn count_of_staying(&self) -> usize {
+        self.count_of_clients().saturating_sub(self.ending.load(Relaxed))
+    }
+
+    /// How many streams were closed for balance.
+    pub(crate) fn shed(&self) -> u64 {
+        self.shed.load(Relaxed)
+    }
+
+    /// How many streams there are, delivery probes included.
     pub(crate) fn count(&self) -> usize {
         self.registry.lock().sessions.len()
     }
@@ -156,6 +189,11 @@ impl Sessions {
 }
 
 impl Registry {
+    /// The streams of clients.
+    fn count_of_clients(&self) -> usize {
+        self.sessions.len() - self.probes
+    }
+
     /// The streams of clients of a channel.
     fn count_of(&self, channel: &str) -> usize {
         self.by_channel.get(channel).map_or(0, |sessions| sessions.all.len() - sessions.probes)
@@ -190,6 +228,7 @@ impl Registry {
         let of_channel = self.by_channel.entry(Arc::clone(session.channel())).or_default();
         of_channel.all.insert(key);
         of_channel.probes += usize::from(session.is_probe());
+        self.probes += usize::from(session.is_probe());
         if let Some(subject) = session.subject() {
             of_channel.by_subject.entry(Arc::clone(subject)).or_default().insert(key);
         }
@@ -202,6 +241,7 @@ impl Registry {
 
     fn remove(&mut self, key: usize, client: &Client) {
         let Some(session) = self.sessions.try_remove(key) else { return };
+        self.probes -= usize::from(session.is_probe());
         if let Some(count) = self.per_client.get_mut(client) {
             *count -= 1;
             if *count == 0 {

@@ -193,3 +193,32 @@ impl Drop for ConnectionGuard {
         sockets.freed.notify_one();
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use tokio_util::task::TaskTracker;
+
+    use super::*;
+
+    /// A connection without a socket.
+    pub(crate) fn connection() -> Arc<Connection> {
+        let capacity = Capacity { sockets: 1, for_streams: 1 };
+        let sockets = Sockets::new(capacity, Metrics::new().expect("constant names"));
+        let tracked = TaskTracker::new().token();
+        let guard = sockets.admit(IpAddr::from([192, 0, 2, 1]), false, tracked);
+        Arc::clone(guard.expect("there is room").connection())
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_asked_to_leave_before_or_after_it_waits_for_that() {
+        let connection = connection();
+        let waiting = timeout(Duration::from_secs(9), connection.asked_to_leave());
+        let (asked, ()) = tokio::join!(waiting, async { connection.leave() });
+        asked.expect("it was asked");
+        assert!(connection.is_leaving());
+        let again = super::tests::connection();
+        again.leave();
+        again.leave();
+        timeout(Duration::from_secs(9), again.asked_to_leave()).await.expect("it was asked");
+    }
+}

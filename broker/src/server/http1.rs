@@ -125,6 +125,7 @@ pub(super) async fn serve(served: ServedConnection, broker: Arc<Broker>, drain: 
             tokio::select! {
                 () = drain.cancelled() => {}
                 () = connection.evicted() => {}
+                () = connection.asked_to_leave() => {}
                 () = retired(certificate.as_deref()) => {}
             }
         });

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -18,6 +18,7 @@ use super::GrantEnd;
 use crate::{
     client::Client,
     identity::{Identity, RandomId},
+    sockets::Connection,
 };
 
 /// What a stream is admitted with.
@@ -53,29 +54,47 @@ pub(crate) struct Mailbox {
 pub(crate) struct Session {
     info: SessionInfo,
     client: Client,
+    /// What carries it.
+    connection: Arc<Connection>,
     grant_end: GrantEnd,
+    /// When it was admitted, in milliseconds of the registry.
+    admitted_at: u64,
+    /// Counts the streams of clients that are to end, of the registry.
+    ending: Arc<AtomicUsize>,
     waker: Arc<AtomicWaker>,
     /// A [`CloseReason`] as its code; 0 while the stream is to go on.
     close_reason: AtomicU8,
     /// When hyper took a frame and has not asked for another one since, in milliseconds of the registry; 0: it has asked.
     unread_since: AtomicU64,
-    /// The sequence that it has reached; [`AT_HEAD`] if it gets events as they come.
+    /// The sequence that it has reached; [`AT_HEAD`] if it gets events as they come, [`STARTING`] before it has read anything.
     position: AtomicU64,
 }
 
 /// The position of a stream that follows the head of the log.
 const AT_HEAD: u64 = u64::MAX;
+/// The position of a stream that has not read anything.
+const STARTING: u64 = u64::MAX - 1;
 
 impl Session {
-    pub(super) fn new(info: SessionInfo, client: Client, grant_end: GrantEnd) -> Self {
+    pub(super) fn new(
+        info: SessionInfo,
+        client: Client,
+        connection: Arc<Connection>,
+        grant_end: GrantEnd,
+        admitted_at: u64,
+        ending: &Arc<AtomicUsize>,
+    ) -> Self {
         Self {
             info,
             client,
+            connection,
             grant_end,
+            admitted_at,
+            ending: Arc::clone(ending),
             waker: Arc::default(),
             close_reason: AtomicU8::new(0),
             unread_since: AtomicU64::new(0),
-            position: AtomicU64::new(AT_HEAD),
+            position: AtomicU64::new(STARTING),
         }
     }
 
@@ -114,9 +133,24 @@ impl Session {
     /// Sequences between its position and `head`.
     pub(crate) fn lag(&self, head: u64) -> u64 {
         match self.position.load(Relaxed) {
-            AT_HEAD => 0,
+            AT_HEAD | STARTING => 0,
             position => head.saturating_sub(position),
         }
+    }
+
+    /// Whether it gets events as they come.
+    pub(super) fn is_at_head(&self) -> bool {
+        self.position.load(Relaxed) == AT_HEAD
+    }
+
+    /// The connection that carries it.
+    pub(super) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    /// When it was admitted, in milliseconds of the registry.
+    pub(super) fn admitted_at(&self) -> u64 {
+        self.admitted_at
     }
 
     /// Wakes the sink.
@@ -138,6 +172,9 @@ impl Session {
     pub(crate) fn close(&self, reason: CloseReason) -> bool {
         let first = self.close_reason.compare_exchange(0, reason as u8, Relaxed, Relaxed).is_ok();
         if first {
+            if !self.is_probe() {
+                self.ending.fetch_add(1, Relaxed);
+            }
             self.waker.wake();
         }
         first
@@ -179,5 +216,13 @@ impl Session {
     /// Sets since when hyper holds a frame; 0: it asks for the next one.
     pub(super) fn set_unread_since(&self, millis: u64) {
         self.unread_since.store(millis, Relaxed);
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if self.close_reason().is_some() && !self.is_probe() {
+            self.ending.fetch_sub(1, Relaxed);
+        }
     }
 }

@@ -25,7 +25,9 @@ fn add(registry: &mut Registry, channel: &str, subject: Option<&str>, from: u8) 
         kill: CancellationToken::new(),
         mailbox: None,
     };
-    let session = Session::new(info, client(from), GrantEnd::new(Instant::now(), None));
+    let connection = crate::sockets::tests::connection();
+    let grant_end = GrantEnd::new(Instant::now(), None);
+    let session = Session::new(info, client(from), connection, grant_end, 1, &Arc::default());
     registry.insert(Arc::new(session), client(from))
 }
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::Sockets;
@@ -69,6 +69,10 @@ pub(crate) struct Connection {
     /// When the phase last changed, in milliseconds of [`Sockets`].
     since: AtomicU64,
     evicted: CancellationToken,
+    /// It was asked to leave.
+    leaving: AtomicBool,
+    /// Wakes what serves it when it is asked to leave.
+    leave: Notify,
 }
 
 impl Connection {
@@ -85,6 +89,8 @@ impl Connection {
             since: AtomicU64::new(sockets.now()),
             sockets: Arc::clone(sockets),
             evicted: CancellationToken::new(),
+            leaving: AtomicBool::new(false),
+            leave: Notify::new(),
         })
     }
 
@@ -229,6 +235,27 @@ impl Connection {
     /// Safe.
     pub(crate) async fn evicted(&self) {
         self.evicted.cancelled().await;
+    }
+
+    /// Asks the connection to take no further requests, so that the client sends the next ones over another connection. Those under way
+    /// go on.
+    pub(crate) fn leave(&self) {
+        if !self.leaving.swap(true, Relaxed) {
+            self.leave.notify_one();
+        }
+    }
+
+    /// Whether it was asked to [`leave`](Self::leave).
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.load(Relaxed)
+    }
+
+    /// Waits until the connection is asked to leave. Only one may wait: what serves the connection.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub(crate) async fn asked_to_leave(&self) {
+        self.leave.notified().await;
     }
 
     fn touch(&self) {

@@ -10,6 +10,13 @@ use procfs::{
 };
 use prometheus::{Counter, Gauge, IntGaugeVec, Opts, Registry};
 
+/// Processor time of this process, in user and kernel mode, in milliseconds; `None` where the system does not tell.
+#[must_use]
+pub fn cpu_milliseconds() -> Option<u64> {
+    let stat = Process::myself().and_then(|process| process.stat()).ok()?;
+    Some((stat.utime + stat.stime) * 1000 / procfs::ticks_per_second())
+}
+
 /// The use of the system by this process.
 pub struct ProcessMetrics {
     /// Locked while it is raised to what the system says.
@@ -112,6 +119,8 @@ mod tests {
         assert!((0.02..20.0).contains(&used()), "{} s", used());
         assert!(metrics.resident_bytes.get() > 1e6, "{}", metrics.resident_bytes.get());
         assert!(metrics.virtual_bytes.get() > metrics.resident_bytes.get());
+        let milliseconds = cpu_milliseconds().unwrap() as f64;
+        assert!(milliseconds >= metrics.cpu_seconds.lock().get() * 1000.0 - 1.0, "{milliseconds}");
         assert!(metrics.max_fds.get() > metrics.open_fds.get() && metrics.threads.get() >= 1.0);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
         let age = now - metrics.start_seconds.get();

@@ -40,6 +40,9 @@ async fn the_status_endpoint_counts_the_subscribers_of_each_channel() -> Result<
             status.channels.iter().map(|c| (&*c.channel, c.subscribers, c.catching_up, c.live));
         let found: Vec<_> = found.collect();
         ensure!(found == [("default/demo", 2, 0, true), ("shop/orders", 0, 0, true)], "{found:?}");
+        ensure!((status.streams, status.shed) == (Some(2), Some(0)), "{status:?}");
+        ensure!(status.cpu_milliseconds.is_some_and(|ms| ms > 0), "{status:?}");
+        ensure!(status.order.is_none(), "{status:?}");
         Ok(())
     })
     .await?;

@@ -22,6 +22,8 @@ mod attacks_http2;
 mod attacks_load;
 mod attacks_names;
 mod attacks_pages;
+mod balance;
+mod balance_moves;
 mod broker_status;
 mod cloudevents;
 mod config;
