@@ -1,25 +1,137 @@
 //! The autopilot of a channel: how many brokers it needs, and which of them should close streams. Pure: the time is an argument.
 //!
 //! Each *look* at the brokers gives one [`Plan`]. What has to be remembered between looks is lost with the process: then no broker is removed
-//! until a whole window was seen, and no stream is moved before the third look.
+//! before a whole window was seen, and no stream is moved in the first three looks.
+//!
+//! ```text
+//! brokers -> counts -> load -> scale   -> number of brokers, pods to remove first
+//!                  \-> balance, episode -> orders
+//! ```
 
+mod balance;
+mod condition;
+mod counts;
+mod episode;
 mod input;
+mod load;
 mod output;
+mod scale;
+mod window;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
 
 pub use input::{Broker, Count, Frozen, Scaling, Spec, World};
 pub use output::{Autoscaled, Balanced, GivenUp, News, Orders, Plan, State};
 
-/// What is remembered between looks.
-#[derive(Debug, Default)]
-pub struct Memory;
+use balance::{Balancer, Spread};
+use condition::Observations;
+use counts::{Counts, Look};
+use scale::{Decision, Doubts, Scaler};
 
-/// Plans nothing yet.
+/// What the autopilot of one channel remembers between looks. Empty at the start.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    counts: Counts,
+    scaler: Scaler,
+    balancer: Balancer,
+    observations: Observations,
+    /// The foreign autoscaler that was reported.
+    foreign_autoscaler: Option<String>,
+    /// The number that was reported, when only observing.
+    reported: Option<i32>,
+}
+
+/// Decides what to do after a look at the brokers at `now`, the time since any fixed moment. All brokers of the channel are listed, those
+/// that terminate too.
+#[must_use]
 pub fn plan(
-    _now: std::time::Duration,
-    _spec: &Spec,
-    _world: &World,
-    _brokers: &[Broker],
-    _memory: &mut Memory,
+    now: Duration,
+    spec: &Spec,
+    world: &World,
+    brokers: &[Broker],
+    memory: &mut Memory,
 ) -> Plan {
-    Plan::default()
+    let mut news = Vec::new();
+    let look = memory.counts.look(now, spec.max_streams, brokers);
+    let frozen = world.frozen.or(look.mostly_not_live.then_some(Frozen::BrokersNotLive));
+    let steady = memory.scaler.is_steady(world);
+
+    let decision = memory.number_of_brokers(now, spec, world, &look, frozen);
+    let step = decision.to.filter(|_| !world.observe_only);
+    memory.report_scaling(world, &decision, &mut news);
+    let victims =
+        memory.scaler.record(now, world, &look, step.map(|to| (to, decision.victims.clone())));
+    let may_mark = world.may_patch_pods && !world.rollout && !world.observe_only;
+
+    let may_move = steady && step.is_none() && !world.rollout && frozen.is_none();
+    let orders = memory.balancer.decide(now, spec, world, &look, may_move, &mut news);
+
+    let autoscaled = spec.scaling.as_ref().map(|scaling| {
+        let no_cpu = scaling.cpu_percent.is_some() && look.cpu.is_none();
+        let limit = if world.unschedulable { world.replicas } else { scaling.max };
+        memory.observations.record(now, look.missing || no_cpu, decision.at_least > limit);
+        memory.observations.autoscaled(now, scaling, world, frozen, &memory.scaler)
+    });
+    Plan {
+        replicas: step,
+        victims: if may_mark { victims } else { Vec::new() },
+        orders,
+        rebalancing: memory.balancer.is_rebalancing(),
+        autoscaled,
+        balanced: condition::balanced(spec, world, &memory.balancer),
+        news,
+        imbalance: Spread::imbalance(&look).filter(|_| !look.missing),
+    }
+}
+
+impl Memory {
+    /// How many brokers there should be. Nothing changes while another autoscaler scales the Deployment.
+    fn number_of_brokers(
+        &mut self,
+        now: Duration,
+        spec: &Spec,
+        world: &World,
+        look: &Look<'_>,
+        frozen: Option<Frozen>,
+    ) -> Decision {
+        let Some(scaling) = spec.scaling.as_ref().filter(|_| world.foreign_autoscaler.is_none())
+        else {
+            self.scaler.forget_load();
+            return Decision::default();
+        };
+        let doubts =
+            Doubts { frozen: frozen.is_some(), rebalancing: self.balancer.is_rebalancing() };
+        self.scaler.decide(now, scaling, world, look, doubts)
+    }
+
+    fn report_scaling(&mut self, world: &World, decision: &Decision, news: &mut Vec<News>) {
+        if self.foreign_autoscaler != world.foreign_autoscaler {
+            self.foreign_autoscaler.clone_from(&world.foreign_autoscaler);
+            let name = self.foreign_autoscaler.clone();
+            news.extend(name.map(|name| News::ForeignAutoscaler { name }));
+        }
+        let from = world.replicas;
+        let Some(to) = decision.to else {
+            self.reported = None;
+            return;
+        };
+        if !world.observe_only {
+            self.reported = None;
+            let step =
+                if to > from { News::ScaledUp { from, to } } else { News::ScaledDown { from, to } };
+            news.push(step);
+            return;
+        }
+        // While the load grows, each larger number is reported, but not each way back.
+        let is_news = self.reported.is_none_or(|reported| {
+            (reported > from) != (to > from) || (to - from).abs() > (reported - from).abs()
+        });
+        if is_news {
+            self.reported = Some(to);
+            news.push(News::WouldScale { from, to });
+        }
+    }
 }

@@ -1,0 +1,237 @@
+//! Which brokers should close streams. Kubernetes spreads new connections at random and never moves one, so after a scale-up or a failure
+//! some brokers have far more streams than others. Perfect balance is not wanted: each stream that is closed lands on such a broker again
+//! with some probability.
+
+use std::time::Duration;
+
+use super::{
+    counts::{Look, sum},
+    episode::{Course, Episode},
+    input::{Spec, World},
+    output::{GivenUp, News, Orders},
+};
+
+/// How long an order is in force. Each look writes new ones.
+const ORDER_DURATION: Duration = Duration::from_secs(60);
+/// A broker gets its share of new connections once it has been ready for this long.
+const SETTLED: Duration = Duration::from_secs(30);
+/// Looks in a row that must show an imbalance.
+const LOOKS: u32 = 3;
+/// The pause after the first failure, and the longest one.
+const PAUSE: Duration = Duration::from_secs(3600);
+const MAX_PAUSE: Duration = Duration::from_secs(24 * 3600);
+
+/// What has to be remembered of earlier looks.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Balancer {
+    generation: i64,
+    /// Looks in a row that have shown an imbalance.
+    imbalanced: u32,
+    episode: Option<Episode>,
+    pause: Option<Pause>,
+    /// What is wrong, as long as the imbalance lasts.
+    problem: Option<GivenUp>,
+    /// Whether the present imbalance was reported, when only observing.
+    is_reported: bool,
+}
+
+/// No attempt is made for a while, because the last one did not help.
+#[derive(Clone, Debug)]
+struct Pause {
+    until: Duration,
+    length: Duration,
+    why: GivenUp,
+}
+
+/// How the streams of one look are spread.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Spread {
+    pub(super) fullest: u64,
+    /// A broker with more has too many.
+    pub(super) enter: u64,
+    /// How many a broker with too many keeps.
+    pub(super) leave: u64,
+    /// Streams above `leave`.
+    pub(super) excess: u64,
+    /// Streams that must be closed for it: some land on a broker with too many again.
+    pub(super) due: u64,
+    /// The brokers above `leave`.
+    pub(super) over: Vec<String>,
+}
+
+impl Spread {
+    /// `floor`: no broker closes streams while it has no more than that. `None` without brokers.
+    pub(super) fn new(look: &Look<'_>, floor: u64) -> Option<Self> {
+        let brokers: Vec<_> = look.serving().collect();
+        let count = u64::try_from(brokers.len()).ok().filter(|count| *count > 0)?;
+        let total = sum(brokers.iter().map(|broker| broker.streams));
+        let mean = total.div_ceil(count);
+        let deviation = ceil_sqrt(mean.saturating_mul(16)); // four sigmas of random placement
+        let floor = floor.max(mean.saturating_add(deviation));
+        let leave = floor.max(total.saturating_mul(11).div_ceil(count * 10));
+        // Well above where it ends, or a few new streams would begin the next episode.
+        let enter = leave.saturating_add(ceil_sqrt(mean).max(leave / 20));
+        let enter = enter.max(total.saturating_mul(5).div_ceil(count * 4));
+        let over: Vec<_> = brokers.iter().filter(|broker| broker.streams > leave).collect();
+        let excess = sum(over.iter().map(|broker| broker.streams - leave));
+        let others = count - over.len() as u64; // at least one has no more than the mean
+        Some(Self {
+            fullest: brokers.iter().map(|broker| broker.streams).max().unwrap_or(0),
+            enter,
+            leave,
+            excess,
+            due: excess.saturating_mul(count).div_ceil(others.max(1)),
+            over: over.iter().map(|broker| broker.broker.name.clone()).collect(),
+        })
+    }
+
+    /// Streams of the fullest broker, divided by the mean.
+    pub(super) fn imbalance(look: &Look<'_>) -> Option<f64> {
+        let streams: Vec<_> = look.serving().map(|broker| broker.streams).collect();
+        let total = sum(streams.iter().copied());
+        let max = streams.iter().max().filter(|_| streams.len() > 1 && total > 0)?;
+        Some(*max as f64 * streams.len() as f64 / total as f64)
+    }
+}
+
+fn ceil_sqrt(n: u64) -> u64 {
+    let root = n.isqrt();
+    if root * root < n { root + 1 } else { root }
+}
+
+impl Balancer {
+    /// Whether streams are being moved.
+    pub(super) fn is_rebalancing(&self) -> bool {
+        self.episode.is_some()
+    }
+
+    /// What is wrong with the balance.
+    pub(super) fn problem(&self) -> Option<GivenUp> {
+        self.problem
+    }
+
+    /// Decides. `may_move`: nothing else changes, and clients that are moved can resume.
+    pub(super) fn decide(
+        &mut self,
+        now: Duration,
+        spec: &Spec,
+        world: &World,
+        look: &Look<'_>,
+        may_move: bool,
+        news: &mut Vec<News>,
+    ) -> Option<Orders> {
+        if self.generation != spec.generation {
+            self.generation = spec.generation;
+            (self.pause, self.problem) = (None, None);
+        }
+        if !spec.balancing {
+            (self.pause, self.problem) = (None, None);
+        }
+        let floor = spec.scaling.as_ref().and_then(|scaling| scaling.subscribers_per_broker);
+        let spread = Spread::new(look, floor.unwrap_or(0).into());
+        let spread = spread.filter(|_| look.serving().count() > 1 && may_move && spec.balancing);
+        let Some(spread) = spread.filter(|_| world.may_patch_pods) else {
+            self.interrupt(news);
+            return None;
+        };
+        if !is_settled(world, look) {
+            self.imbalanced = 0;
+            if self.episode.as_mut().is_some_and(|episode| episode.wait(now, look.shed)) {
+                self.interrupt(news);
+            }
+            return None;
+        }
+        self.imbalanced = if spread.fullest > spread.enter { self.imbalanced + 1 } else { 0 };
+        if spread.over.is_empty() {
+            (self.problem, self.is_reported) = (None, false);
+        }
+        if world.observe_only {
+            self.observe(&spread, news);
+            return None;
+        }
+        if !self.continues(now, &spread, look, news) && !self.begins(now, &spread, news) {
+            return None;
+        }
+        Some(Orders { ceiling: spread.leave, duration: ORDER_DURATION, brokers: spread.over })
+    }
+
+    /// Ends an episode because something else changes.
+    fn interrupt(&mut self, news: &mut Vec<News>) {
+        self.imbalanced = 0;
+        if let Some(episode) = self.episode.take() {
+            news.push(News::RebalanceInterrupted { moved: episode.moved() });
+        }
+    }
+
+    fn observe(&mut self, spread: &Spread, news: &mut Vec<News>) {
+        self.interrupt_only_episode(news);
+        if self.imbalanced >= LOOKS && !self.is_reported {
+            self.is_reported = true;
+            news.push(News::WouldRebalance { brokers: spread.over.len(), streams: spread.due });
+        }
+    }
+
+    fn interrupt_only_episode(&mut self, news: &mut Vec<News>) {
+        let imbalanced = self.imbalanced;
+        self.interrupt(news);
+        self.imbalanced = imbalanced;
+    }
+
+    /// Whether an episode goes on.
+    fn continues(
+        &mut self,
+        now: Duration,
+        spread: &Spread,
+        look: &Look<'_>,
+        news: &mut Vec<News>,
+    ) -> bool {
+        let Some(episode) = &mut self.episode else { return false };
+        let course = episode.judge(now, spread, look.shed);
+        let moved = episode.moved();
+        match course {
+            Course::GoesOn => return true,
+            Course::Done => {
+                self.pause = None;
+                news.push(News::Rebalanced { moved });
+            }
+            Course::GivenUp(why) => {
+                let length = self.pause.as_ref().map_or(PAUSE, |pause| pause.length * 2);
+                let length = length.min(MAX_PAUSE);
+                self.pause = Some(Pause { until: now + length, length, why });
+                self.problem = Some(why);
+                news.push(News::RebalanceGivenUp { why, moved, retry_in: length });
+            }
+        }
+        (self.episode, self.imbalanced) = (None, 0);
+        false
+    }
+
+    /// Whether an episode begins.
+    fn begins(&mut self, now: Duration, spread: &Spread, news: &mut Vec<News>) -> bool {
+        if self.imbalanced < LOOKS {
+            return false;
+        }
+        if let Some(pause) = self.pause.as_ref().filter(|pause| now < pause.until) {
+            self.problem = Some(pause.why);
+            return false;
+        }
+        self.episode = Some(Episode::new(now, spread));
+        self.problem = None;
+        news.push(News::Rebalancing { brokers: spread.over.len(), streams: spread.due });
+        true
+    }
+}
+
+/// Whether all counts are known, and every broker has had the time to get its share.
+fn is_settled(world: &World, look: &Look<'_>) -> bool {
+    let is_settled = |counted: &super::counts::Counted<'_>| {
+        let broker = counted.broker;
+        match broker.ready_for {
+            // It is gone with its node if it does not answer: its clients have gone elsewhere.
+            _ if broker.terminating => !counted.known,
+            None => world.unschedulable,
+            Some(ready_for) => ready_for >= SETTLED,
+        }
+    };
+    !look.missing && look.brokers.iter().all(is_settled)
+}
