@@ -34,12 +34,14 @@ pub(crate) struct SimulatedBrokers {
     channel: String,
     brokers: Vec<(String, Arc<Mutex<Counts>>)>,
     servers: JoinSet<()>,
+    /// Clients that have come back.
+    returned: usize,
 }
 
 impl SimulatedBrokers {
     pub(crate) fn new(ns: &TestNamespace, channel: &str) -> Self {
         let (pods, channel) = (ns.api(), channel.into());
-        Self { pods, channel, brokers: Vec::new(), servers: JoinSet::new() }
+        Self { pods, channel, brokers: Vec::new(), servers: JoinSet::new(), returned: 0 }
     }
 
     /// Starts a broker that has been ready for two minutes.
@@ -90,7 +92,7 @@ impl SimulatedBrokers {
     }
 
     /// Closes what orders ask for, at most `limit` streams of each broker. Their clients come back to any broker, one after the other.
-    pub(crate) async fn follow_orders(&self, limit: u64) -> Result<Vec<Order>> {
+    pub(crate) async fn follow_orders(&mut self, limit: u64) -> Result<Vec<Order>> {
         let mut orders = Vec::new();
         let mut moved = 0;
         for (pod, (_, counts)) in self.all_pods().await?.iter().zip(&self.brokers) {
@@ -103,9 +105,10 @@ impl SimulatedBrokers {
             moved += closed;
             orders.push(order);
         }
-        for (i, _) in (0..moved).enumerate() {
-            let (_, counts) = &self.brokers[i % self.brokers.len()];
+        for _ in 0..moved {
+            let (_, counts) = &self.brokers[self.returned % self.brokers.len()];
             counts.lock().streams += 1;
+            self.returned += 1;
         }
         Ok(orders)
     }
