@@ -20,6 +20,8 @@ pub const LEASE: &str = "eventcast-operator";
 pub const BROKER_CONTAINER: &str = "broker";
 /// Pod annotation with the hash of the configuration that a broker reads only at its start.
 pub const CONFIG_HASH_ANNOTATION: &str = "eventcast.dev/config-hash";
+/// Annotation of a Deployment with the hash of its pod template as the operator built it: another one rolls the brokers.
+pub const TEMPLATE_HASH_ANNOTATION: &str = "eventcast.dev/template-hash";
 /// Pod annotation of Kubernetes: of the pods of a ReplicaSet, those with the lowest cost are removed first.
 pub const DELETION_COST_ANNOTATION: &str = "controller.kubernetes.io/pod-deletion-cost";
 /// Label selector of everything that the operator created.

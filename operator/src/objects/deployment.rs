@@ -1,12 +1,15 @@
 //! The brokers. `replicas` is not part of the object: it has a field manager of its own (ADR 6).
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::{
     api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
     apimachinery::pkg::util::intstr::IntOrString,
 };
+use serde_json::json;
 
-use super::{Inputs, metadata, pod_selector, pod_template};
-use crate::channel::Channel;
+use super::{Inputs, metadata_with, pod_selector, pod_template};
+use crate::{channel::Channel, names};
 
 /// Time between the end of the broker's own shutdown and the SIGKILL of the kubelet.
 const KILL_MARGIN_SECONDS: u64 = 2;
@@ -23,8 +26,11 @@ pub(super) fn build(channel: &Channel, inputs: Inputs<'_>) -> Deployment {
     // One broker after the other, if there is no room for more, and half of that in reserve.
     let rollout_seconds = brokers * (grace_seconds + MIN_READY_SECONDS) * 3 / 2;
     let progress_deadline_seconds = rollout_seconds.max(MIN_PROGRESS_DEADLINE_SECONDS);
+    let template = pod_template::build(channel, inputs, grace_seconds);
+    let hash = pod_template::short_hash(&json!(template));
+    let annotations = BTreeMap::from([(names::TEMPLATE_HASH_ANNOTATION.to_owned(), hash)]);
     Deployment {
-        metadata: metadata(channel),
+        metadata: metadata_with(channel, &BTreeMap::new(), &annotations),
         spec: Some(DeploymentSpec {
             selector: pod_selector(channel),
             strategy: Some(DeploymentStrategy {
@@ -38,7 +44,7 @@ pub(super) fn build(channel: &Channel, inputs: Inputs<'_>) -> Deployment {
             min_ready_seconds: seconds(MIN_READY_SECONDS),
             progress_deadline_seconds: seconds(progress_deadline_seconds),
             revision_history_limit: Some(3),
-            template: pod_template::build(channel, inputs, grace_seconds),
+            template,
             ..DeploymentSpec::default()
         }),
         ..Deployment::default()

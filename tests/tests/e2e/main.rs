@@ -1,6 +1,7 @@
 //! The chart installed in a whole cluster: `make e2e`.
 
 mod e2e_access;
+mod e2e_autopilot;
 mod e2e_brokers;
 mod e2e_conditions;
 mod e2e_delivery;
