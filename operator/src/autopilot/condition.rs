@@ -40,9 +40,8 @@ impl Observations {
         scaler: &Scaler,
     ) -> State<Autoscaled> {
         let since = |time: Option<Duration>| time.map(|time| now.saturating_sub(time));
-        let (last_up, last_down) = scaler.last_steps();
         let recent =
-            |last: Option<Duration>| since(last).is_some_and(|d| d < scaling.stabilization);
+            scaler.last_step().filter(|step| now.saturating_sub(step.at) < scaling.stabilization);
         let (reason, message) = if let Some(name) = &world.foreign_autoscaler {
             (Autoscaled::ForeignAutoscaler, foreign_autoscaler(name))
         } else if let Some(frozen) = frozen {
@@ -54,10 +53,12 @@ impl Observations {
         } else if since(self.over_maximum_at).is_some_and(|d| d < FITS_FOR) {
             let message = if world.unschedulable { NO_ROOM } else { AT_MAXIMUM };
             (Autoscaled::AtMaximum, message.to_owned())
-        } else if recent(last_up) && last_up >= last_down {
-            (Autoscaled::ScaledUp, SCALED_UP.to_owned())
-        } else if recent(last_down) {
-            (Autoscaled::ScaledDown, SCALED_DOWN.to_owned())
+        } else if let Some(step) = recent {
+            if step.is_up {
+                (Autoscaled::ScaledUp, SCALED_UP.to_owned())
+            } else {
+                (Autoscaled::ScaledDown, SCALED_DOWN.to_owned())
+            }
         } else {
             (Autoscaled::Steady, STEADY.to_owned())
         };

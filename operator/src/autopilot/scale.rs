@@ -24,9 +24,18 @@ pub(super) struct Scaler {
     /// The number of brokers of the look before, and the one that was decided then.
     replicas: Option<i32>,
     decided: Option<i32>,
+    /// When the number was raised and lowered, by anybody.
     last_up: Option<Duration>,
     last_down: Option<Duration>,
+    last_step: Option<Step>,
     victims: Vec<String>,
+}
+
+/// A step that the autopilot has made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Step {
+    pub(super) at: Duration,
+    pub(super) is_up: bool,
 }
 
 /// The decision of one look.
@@ -55,9 +64,9 @@ impl Scaler {
         self.replicas == Some(world.replicas) && self.decided.is_none_or(|to| to == world.replicas)
     }
 
-    /// When the number of brokers was raised the last time, and lowered.
-    pub(super) fn last_steps(&self) -> (Option<Duration>, Option<Duration>) {
-        (self.last_up, self.last_down)
+    /// The last step.
+    pub(super) fn last_step(&self) -> Option<Step> {
+        self.last_step
     }
 
     /// Decides, without changing the memory of steps: [`record`](Self::record) does that.
@@ -140,6 +149,7 @@ impl Scaler {
         }
         let is_step = step.is_some();
         if let Some((_, victims)) = step {
+            self.last_step = Some(Step { at: now, is_up: to > replicas });
             self.victims = victims;
         } else {
             let rest = look.brokers.iter().filter(|counted| !counted.broker.terminating).count();

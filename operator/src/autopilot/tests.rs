@@ -1,4 +1,4 @@
-//! Tests of whole plans. The properties hold for random loads, placements and faults; the seeds are fixed.
+//! Tests of whole plans: properties for random loads, placements and faults, and a simulation.
 
 mod balancing;
 mod cluster;

@@ -210,7 +210,6 @@ proptest! {
                 prop_assert_eq!(&plan.orders, &None);
                 prop_assert!(plan.replicas.is_none_or(|to| to > replicas), "none is removed");
             }
-            prop_assert!(plan.replicas.unwrap_or(replicas) >= first.replicas.unwrap_or(replicas).min(replicas));
             if let Some(up) = first.replicas {
                 prop_assert!(plan.replicas.is_some_and(|to| to >= up), "the load is seen");
             }
@@ -250,7 +249,7 @@ proptest! {
             prop_assert!(!(down && rebalancing), "no broker is removed while streams are moved");
             if (4..9).contains(&event) {
                 prop_assert_eq!(&plan.orders, &None);
-                prop_assert!(!down);
+                prop_assert!(!down || event == 5, "a broker that has just become ready counts");
             }
             rebalancing = plan.rebalancing;
             world.replicas = plan.replicas.unwrap_or(world.replicas);

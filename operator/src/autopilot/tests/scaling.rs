@@ -193,3 +193,20 @@ fn the_condition_tells_what_happens_and_does_not_flap() {
         [Autoscaled::AtMaximum, Autoscaled::Steady, Autoscaled::ScaledDown, Autoscaled::Steady];
     assert_eq!(reasons, expected);
 }
+
+#[test]
+fn what_others_change_is_no_step_but_it_counts() {
+    let (spec, mut memory) = (spec(Some(scaling(1, 10, 1000))), Memory::default());
+    let mut look = |n: u64, replicas| {
+        plan(seconds(n * LOOK), &spec, &world(replicas), &even(100, replicas), &mut memory)
+    };
+    for n in 0..39 {
+        assert_eq!(look(n, 3).replicas, None);
+    }
+    for n in 39..79 {
+        let plan = look(n, 5);
+        assert_eq!((plan.replicas, plan.news), (None, vec![]), "not within a window after it");
+        assert_eq!(plan.autoscaled.unwrap().reason, Autoscaled::Steady);
+    }
+    assert_eq!(look(79, 5).replicas, Some(4));
+}
