@@ -73,10 +73,9 @@ impl Balance {
             };
             let min_age = Duration::from_secs(settings.min_stream_seconds);
             let due = schedule.due(now, open, ceiling, settings.shed_per_second);
-            let closed = shedder.close(due, min_age);
+            let per_second = usize::try_from(settings.shed_per_second).unwrap_or(usize::MAX);
+            let closed = shedder.close(due, per_second, min_age);
             schedule.closed(now, open, closed);
-            let next = schedule.most_in_a_step(now, open - closed, ceiling);
-            shedder.announce(next, min_age);
             sleep(STEP).await;
         }
     }

@@ -21,8 +21,6 @@ pub(super) struct Schedule {
     last_step: Option<Duration>,
     /// What may be closed now by the pace, in millionths of a stream.
     credit: u64,
-    /// The most that `credit` may be.
-    max_credit: u64,
     in_a_second: Recent,
     in_the_budget: Recent,
 }
@@ -32,7 +30,6 @@ impl Default for Schedule {
         Self {
             last_step: None,
             credit: 0,
-            max_credit: 0,
             in_a_second: Recent::new(SECOND, Duration::ZERO),
             in_the_budget: Recent::new(BUDGET_SPAN, BUDGET_STEP),
         }
@@ -52,17 +49,13 @@ impl Schedule {
         let elapsed = now - self.last_step.replace(now).unwrap_or(now);
         let pace = u64::from(per_second);
         let earned = |time: Duration| pace * u64::try_from(time.as_micros()).unwrap_or(STREAM);
-        self.max_credit = STREAM + earned(MAX_DELAY);
-        self.credit = (self.credit + earned(elapsed.min(SECOND))).min(self.max_credit);
+        let most = STREAM + earned(MAX_DELAY);
+        self.credit = (self.credit + earned(elapsed.min(SECOND))).min(most);
         let pace = usize::try_from(per_second).unwrap_or(usize::MAX);
-        let by_second = pace.saturating_sub(self.in_a_second.closed(now));
-        self.most_in_a_step(now, open, ceiling).min(by_second).min(whole(self.credit))
-    }
-
-    /// The most that may be closed in a step, of `open` streams.
-    pub(super) fn most_in_a_step(&mut self, now: Duration, open: usize, ceiling: usize) -> usize {
+        let by_pace = pace.saturating_sub(self.in_a_second.closed(now));
+        let by_credit = usize::try_from(self.credit / STREAM).unwrap_or(usize::MAX);
         let above = open.saturating_sub(ceiling);
-        above.min(self.budget(now, open)).min(whole(self.max_credit))
+        above.min(self.budget(now, open)).min(by_pace).min(by_credit)
     }
 
     /// Of `open` streams, `closed` were closed at `now`.
@@ -84,10 +77,6 @@ impl Schedule {
         let most = self.in_the_budget.most_open().max(open);
         (most / 2).saturating_sub(closed).min(open.saturating_sub(closed) / 2)
     }
-}
-
-fn whole(credit: u64) -> usize {
-    usize::try_from(credit / STREAM).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

@@ -49,7 +49,6 @@ pub(super) fn serve(served: ServedConnection, broker: &Arc<Broker>, drain: Cance
             tokio::select! {
                 () = drain.cancelled() => {}
                 () = connection.evicted() => {}
-                () = connection.asked_to_leave() => {}
                 () = retired(certificate.as_deref()) => {}
             }
         }),

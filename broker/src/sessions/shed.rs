@@ -32,8 +32,14 @@ impl Shedder {
         Self { sessions: Arc::clone(sessions), next: VecDeque::new(), looked: None }
     }
 
-    /// Closes up to `count` streams that are at least `min_age` old. Returns how many it closed.
-    pub(crate) fn close(&mut self, count: usize, min_age: Duration) -> usize {
+    /// Closes up to `count` streams that are at least `min_age` old. Returns how many it closed, which are not many more than
+    /// `per_second` until it looks again.
+    pub(crate) fn close(&mut self, count: usize, per_second: usize, min_age: Duration) -> usize {
+        let is_recent = self.looked.is_some_and(|looked| looked.elapsed() < LOOK_INTERVAL);
+        if count > 0 && !is_recent {
+            self.next = self.sessions.to_shed(per_second, min_age);
+            self.looked = Some(Instant::now());
+        }
         let mut closed = 0;
         while closed < count {
             let Some(session) = self.next.pop_front() else { break };
@@ -50,19 +56,6 @@ impl Shedder {
         closed
     }
 
-    /// Tells the connections of the next `count` streams to take no further requests. Their clients then know it when the streams are
-    /// closed.
-    pub(crate) fn announce(&mut self, count: usize, min_age: Duration) {
-        let is_recent = self.looked.is_some_and(|looked| looked.elapsed() < LOOK_INTERVAL);
-        if count > 0 && !is_recent {
-            self.next = self.sessions.to_shed(min_age);
-            self.looked = Some(Instant::now());
-        }
-        for session in self.next.iter().take(count).filter_map(Weak::upgrade) {
-            session.connection().leave();
-        }
-    }
-
     /// Forgets which streams are next: none is due.
     pub(crate) fn rest(&mut self) {
         self.next = VecDeque::new();
@@ -71,20 +64,17 @@ impl Shedder {
 }
 
 impl Sessions {
-    /// The streams that may be closed for balance, in the order in which they are.
-    fn to_shed(&self, min_age: Duration) -> VecDeque<Weak<Session>> {
+    /// `count` streams that may be closed for balance, or more, in the order in which they are.
+    fn to_shed(&self, count: usize, min_age: Duration) -> VecDeque<Weak<Session>> {
         if self.registry.lock().draining {
             return VecDeque::new();
         }
         let mut streams = self.all();
         streams.retain(|session| self.may_be_shed(session, min_age));
         fastrand::shuffle(&mut streams);
-        let weak = |session: Arc<Session>| {
-            let connection = session.connection();
-            let (key, is_leaving) = (Arc::as_ptr(connection).addr(), connection.is_leaving());
-            (key, is_leaving, Arc::downgrade(&session))
-        };
-        by_connection(streams.into_iter().map(weak)).into()
+        let key = |session: &Arc<Session>| Arc::as_ptr(session.connection()).addr();
+        streams.sort_by_key(|session| !session.connection().is_leaving()); // stable
+        by_connection(&streams, count, key).map(Arc::downgrade).collect()
     }
 
     /// Whether a stream may be closed for balance: it gets events as they come, so that its client reads nothing again, and it is old
@@ -98,20 +88,24 @@ impl Sessions {
     }
 }
 
-/// Brings together what belongs to one connection, in the order in which the connections occur, but those that are leaving first. `streams`
-/// are pairs of the key of a connection, whether it is leaving, and a stream.
-fn by_connection<T>(streams: impl Iterator<Item = (usize, bool, T)>) -> Vec<T> {
-    let mut connections: Vec<(bool, Vec<T>)> = Vec::new();
+/// The first `count` of `streams`, each followed by all others of its connection. `key` tells connections apart.
+fn by_connection<T>(
+    streams: &[T],
+    count: usize,
+    key: impl Fn(&T) -> usize,
+) -> impl Iterator<Item = &T> {
     let mut places: HashMap<usize, usize> = HashMap::new();
-    for (key, is_leaving, stream) in streams {
-        let place = *places.entry(key).or_insert(connections.len());
-        match connections.get_mut(place) {
-            Some((_, streams)) => streams.push(stream),
-            None => connections.push((is_leaving, vec![stream])),
+    for stream in streams.iter().take(count) {
+        let place = places.len();
+        places.entry(key(stream)).or_insert(place);
+    }
+    let mut connections = vec![Vec::new(); places.len()];
+    for stream in streams {
+        if let Some(place) = places.get(&key(stream)) {
+            connections[*place].push(stream);
         }
     }
-    connections.sort_by_key(|(is_leaving, _)| !is_leaving); // stable
-    connections.into_iter().flat_map(|(_, streams)| streams).collect()
+    connections.into_iter().flatten()
 }
 
 #[cfg(test)]
@@ -119,15 +113,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn streams_of_a_connection_follow_each_other_and_those_of_leaving_ones_come_first() {
-        let streams = [
-            (7, false, "a1"),
-            (8, false, "b1"),
-            (9, true, "c1"),
-            (7, false, "a2"),
-            (9, true, "c2"),
-        ];
-        assert_eq!(by_connection(streams.into_iter()), ["c1", "c2", "a1", "a2", "b1"]);
-        assert_eq!(by_connection(std::iter::empty::<(usize, bool, ())>()), []);
+    fn streams_of_a_connection_follow_each_other() {
+        let streams = [(7, "a1"), (8, "b1"), (9, "c1"), (7, "a2"), (9, "c2"), (8, "b2")];
+        let first = |count| -> Vec<&str> {
+            by_connection(&streams, count, |(key, _)| *key).map(|(_, name)| *name).collect()
+        };
+        assert_eq!(first(1), ["a1", "a2"]);
+        assert_eq!(first(3), ["a1", "a2", "b1", "b2", "c1", "c2"]);
+        assert_eq!(first(9), first(3));
+        assert_eq!(first(0), [""; 0]);
     }
 }

@@ -11,6 +11,17 @@ fn client(last: u8) -> Client {
 }
 
 fn add(registry: &mut Registry, channel: &str, subject: Option<&str>, from: u8) -> usize {
+    let session = session(channel, subject, from, false, &Arc::default());
+    registry.insert(session, client(from))
+}
+
+fn session(
+    channel: &str,
+    subject: Option<&str>,
+    from: u8,
+    is_probe: bool,
+    ending: &Arc<AtomicUsize>,
+) -> Arc<Session> {
     let id = RandomId::generate();
     let identity = subject.map(|subject| Identity { issuer: "i".into(), subject: subject.into() });
     let info = SessionInfo {
@@ -23,12 +34,11 @@ fn add(registry: &mut Registry, channel: &str, subject: Option<&str>, from: u8) 
         issued_at: None,
         stall_timeout: Duration::from_secs(1),
         kill: CancellationToken::new(),
-        mailbox: None,
+        mailbox: is_probe.then(Box::default),
     };
     let connection = crate::sockets::tests::connection();
     let grant_end = GrantEnd::new(Instant::now(), None);
-    let session = Session::new(info, client(from), connection, grant_end, 1, &Arc::default());
-    registry.insert(Arc::new(session), client(from))
+    Arc::new(Session::new(info, client(from), connection, grant_end, 1, ending))
 }
 
 #[test]
@@ -91,4 +101,59 @@ fn the_first_reason_to_close_counts() {
     session.close(CloseReason::MaxAge);
     session.close(CloseReason::Draining);
     assert_eq!(session.close_reason(), Some(CloseReason::MaxAge));
+}
+
+#[test]
+fn probes_are_no_streams_of_clients_and_streams_that_are_to_end_do_not_stay() {
+    let sessions = Sessions::new();
+    let keys = [false, false, true].map(|is_probe| {
+        let session = session("a/x", None, 1, is_probe, &sessions.ending);
+        sessions.registry.lock().insert(session, client(1))
+    });
+    let counts = || (sessions.count(), sessions.count_of_clients(), sessions.count_of_staying());
+    assert_eq!(counts(), (3, 2, 2));
+    let all = sessions.all();
+    let [first, second, probe] = &*all else { panic!("three") };
+    assert!(first.close(CloseReason::MaxAge) && !first.close(CloseReason::Rebalance));
+    assert_eq!(counts(), (3, 2, 1));
+    assert!(probe.close(CloseReason::Draining));
+    assert_eq!(counts(), (3, 2, 1), "only streams of clients are counted");
+    assert!(second.close(CloseReason::Rebalance));
+    assert_eq!(counts(), (3, 2, 0));
+    drop(all);
+    for (key, counted) in keys.into_iter().zip([(2, 1, 0), (1, 0, 0), (0, 0, 0)]) {
+        sessions.remove(key, &client(1));
+        assert_eq!(counts(), counted);
+    }
+    assert_eq!(sessions.ending.load(Relaxed), 0);
+}
+
+#[test]
+fn streams_that_are_young_or_behind_or_about_to_end_are_not_closed_for_balance() {
+    let sessions = Sessions::new();
+    let add = |is_probe| {
+        let session = session("a/x", None, 1, is_probe, &sessions.ending);
+        sessions.registry.lock().insert(Arc::clone(&session), client(1));
+        session
+    };
+    let streams: Vec<_> = [false, false, false, false, true].map(add).into();
+    // The first has not read anything yet.
+    streams[1..].iter().for_each(|stream| stream.reached_head());
+    streams[1].reached(7);
+    streams[2].close(CloseReason::MaxAge);
+    let mut shedder = Shedder::new(&sessions);
+    let mut shed = |min_age| {
+        shedder.rest();
+        shedder.close(9, 100, min_age)
+    };
+    assert_eq!(shed(Duration::from_secs(60)), 0, "all are too young");
+    let told = |stream: &Arc<Session>| stream.connection().is_leaving();
+    assert!(!streams.iter().any(told));
+    assert_eq!(shed(Duration::ZERO), 1);
+    assert_eq!(streams[3].close_reason(), Some(CloseReason::Rebalance));
+    assert_eq!(streams.iter().map(told).collect::<Vec<_>>(), [false, false, false, true, false]);
+    assert_eq!((shed(Duration::ZERO), sessions.shed()), (0, 1));
+    streams[1].reached_head();
+    sessions.begin_drain();
+    assert_eq!(shed(Duration::ZERO), 0, "the drain closes them");
 }

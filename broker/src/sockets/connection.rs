@@ -1,16 +1,19 @@
 //! One connection: its phase, and since when.
 
 use std::{
+    future::poll_fn,
     net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
+    task::{Poll, Waker},
     time::Duration,
 };
 
+use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
-use tokio::{sync::Notify, time::Instant};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Sockets;
@@ -72,7 +75,7 @@ pub(crate) struct Connection {
     /// It was asked to leave.
     leaving: AtomicBool,
     /// Wakes what serves it when it is asked to leave.
-    leave: Notify,
+    leave: AtomicWaker,
 }
 
 impl Connection {
@@ -90,7 +93,7 @@ impl Connection {
             sockets: Arc::clone(sockets),
             evicted: CancellationToken::new(),
             leaving: AtomicBool::new(false),
-            leave: Notify::new(),
+            leave: AtomicWaker::new(),
         })
     }
 
@@ -241,7 +244,7 @@ impl Connection {
     /// go on.
     pub(crate) fn leave(&self) {
         if !self.leaving.swap(true, Relaxed) {
-            self.leave.notify_one();
+            self.leave.wake();
         }
     }
 
@@ -250,12 +253,25 @@ impl Connection {
         self.leaving.load(Relaxed)
     }
 
+    /// Wakes `waker`, and no other one any more, when the connection is asked to leave, or now if it was. It is woken before
+    /// [`leave`](Self::leave) returns.
+    pub(crate) fn wake_on_leave(&self, waker: &Waker) {
+        self.leave.register(waker);
+        if self.is_leaving() {
+            waker.wake_by_ref();
+        }
+    }
+
     /// Waits until the connection is asked to leave. Only one may wait: what serves the connection.
     ///
     /// # Cancel safety
     /// Safe.
     pub(crate) async fn asked_to_leave(&self) {
-        self.leave.notified().await;
+        poll_fn(|cx| {
+            self.leave.register(cx.waker());
+            if self.is_leaving() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 
     fn touch(&self) {

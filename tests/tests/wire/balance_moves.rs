@@ -5,13 +5,19 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use eventcast_tests::{
     broker::Broker,
+    http::Version,
     init_tracing,
     ledger::{Ledger, Plan},
     nats::NatsServer,
-    tls::KeyFiles,
+    tls::{KeyFiles, Socket},
     wire::{BrokerWithNats, EVENTS, Http2Connection, RawResponse},
 };
-use tokio::time::{sleep, timeout};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
 use super::balance::{OrderFile, settled, state};
 
@@ -70,6 +76,58 @@ async fn a_connection_of_http2_is_closed_with_all_its_streams() -> Result<()> {
         ensure!(stream.data().await? == "on", "a stream of the other connection");
     }
     kept.request("HEAD", EVENTS, &[], b"").await?;
+    Ok(())
+}
+
+/// Frames of HTTP/2 that matter here: a response has ended; no more requests are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Frame {
+    End,
+    GoAway,
+}
+
+/// Opens streams, and returns what comes until all of them have ended.
+async fn frames(address: String) -> Result<Vec<Frame>> {
+    let tcp = TcpStream::connect(&address).await?;
+    let mut socket = Socket::of(tcp, Version::Http2.alpn()).await?;
+    let scheme = if socket.is_secure() { 0x87 } else { 0x86 }; // of the static table of HPACK
+    let mut head = vec![0x82, scheme, 0x01, 1, b'a', 0x04, u8::try_from(EVENTS.len())?];
+    head.extend(EVENTS.bytes());
+    let mut out = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+    for stream in 0..u8::try_from(STREAMS)? {
+        out.extend([0, 0, u8::try_from(head.len())?, 1, 5, 0, 0, 0, 2 * stream + 1]);
+        out.extend(&head);
+    }
+    socket.write_all(&out).await?;
+    socket.flush().await?;
+    let mut seen = Vec::new();
+    while seen.iter().filter(|frame| **frame == Frame::End).count() < usize::try_from(STREAMS)? {
+        let mut start = [0; 9];
+        socket.read_exact(&mut start).await?;
+        let length = u32::from_be_bytes([0, start[0], start[1], start[2]]);
+        socket.read_exact(&mut vec![0; usize::try_from(length)?]).await?;
+        match (start[3], start[4] & 1) {
+            (0, 1) => seen.push(Frame::End),
+            (7, _) => seen.push(Frame::GoAway),
+            _ => {}
+        }
+    }
+    Ok(seen)
+}
+
+/// A client that reconnects at once must not do it over the same connection.
+#[tokio::test]
+async fn goaway_comes_before_the_end_of_a_stream() -> Result<()> {
+    let file = OrderFile::new()?;
+    let broker = BrokerWithNats::start(|config| file.configure(config, 100)).await?;
+    let mut connections = JoinSet::new();
+    for _ in 0..2 {
+        connections.spawn(frames(broker.address().to_owned()));
+    }
+    settled(&broker, 2 * STREAMS, 0).await?;
+    file.order("one", STREAMS, 300)?;
+    let closed = timeout(WAIT, connections.join_next()).await?.context("no connection")???;
+    ensure!(closed[0] == Frame::GoAway, "{closed:?}");
     Ok(())
 }
 

@@ -125,6 +125,8 @@ impl Http2Connection {
         let Http2Handoff { socket, tls, guard, service, max_head_bytes, deadlines, leaving } =
             handoff;
         let [on_body_read, on_leaving] = wakers;
+        // Not through the task: GOAWAY must come before the end of a stream that is closed after this.
+        guard.connection().wake_on_leave(&on_leaving);
         let leaving = tokio::spawn(async move {
             leaving.await;
             on_leaving.wake();
