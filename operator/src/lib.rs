@@ -23,7 +23,7 @@
 //! build the objects ([`objects`]) and apply them ([`apply`]), observe them ([`observe`]), write the status ([`status`]).
 //!
 //! Pure, without I/O and clock: `broker_config`, `broker_defaults`, `claim`, `channel`, `drift`, `kind`, `names`, `objects`, `observe`, `quantity`,
-//! `resources`, `status`, `autopilot`, `stream::plan`, `stream_error`. The same channel always gives the same objects. Only `apis`, `apply`,
+//! `resources`, `rollouts`, `status`, `autopilot`, `stream::plan`, `stream_error`. The same channel always gives the same objects. Only `apis`, `apply`,
 //! `check`, `events`, `leader`, `looks`, `permissions`, `pod_marks`, `reconcile`, `schema`, `scope` and `token_reviewers` call the API server, only `nats` and
 //! `stream` call NATS, and only `broker_client` calls brokers.
 
@@ -58,6 +58,7 @@ pub mod pod_marks;
 pub mod quantity;
 pub mod reconcile;
 pub mod resources;
+pub mod rollouts;
 pub mod run;
 pub mod schema;
 pub mod scope;
