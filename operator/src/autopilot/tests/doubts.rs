@@ -146,6 +146,55 @@ fn without_the_right_to_patch_pods_only_the_number_changes() {
     }
 }
 
+/// The first look with a step down of four brokers that are idle, if what was wrong ends with look `until`.
+fn first_step_down(
+    spec: &Spec,
+    until: u64,
+    wrong: impl Fn(&mut Spec, &mut World, &mut [Broker]),
+) -> u64 {
+    let mut memory = Memory::default();
+    let mut look = |n: &u64| {
+        let (mut spec, mut world, mut all) = (spec.clone(), world(4), even(40, 4));
+        for broker in &mut all {
+            broker.count.as_mut().unwrap().cpu_millis_total = Some(n * 10);
+        }
+        if *n < until {
+            wrong(&mut spec, &mut world, &mut all);
+        }
+        plan(seconds(n * LOOK), &spec, &world, &all, &mut memory).replicas == Some(3)
+    };
+    (0..1000).find(|n| look(n)).unwrap()
+}
+
+#[test]
+fn a_step_down_needs_a_whole_window_that_was_seen() {
+    let (by_streams, mut by_cpu) = (scaling(1, 10, 100), scaling(1, 10, 100));
+    (by_cpu.subscribers_per_broker, by_cpu.cpu_percent) = (None, Some(50));
+    let (by_streams, by_cpu) = (spec(Some(by_streams)), spec(Some(by_cpu)));
+    assert_eq!(first_step_down(&by_streams, 0, |_, _, _| {}), 40);
+    assert_eq!(first_step_down(&by_cpu, 0, |_, _, _| {}), 41, "two looks give the first rate");
+    let silent = |_: &mut Spec, _: &mut World, all: &mut [Broker]| {
+        all.iter_mut().for_each(|broker| broker.count = None);
+    };
+    assert_eq!(first_step_down(&by_streams, 50, silent), 90, "nothing was known");
+    let no_cpu = |_: &mut Spec, _: &mut World, all: &mut [Broker]| {
+        all.iter_mut().for_each(|broker| broker.count.as_mut().unwrap().cpu_millis_total = None);
+    };
+    assert_eq!(first_step_down(&by_cpu, 50, no_cpu), 91);
+    let foreign = |_: &mut Spec, world: &mut World, _: &mut [Broker]| {
+        world.foreign_autoscaler = Some("keda".into());
+    };
+    assert_eq!(first_step_down(&by_streams, 50, foreign), 90, "somebody else chose the number");
+    let others = |spec: &mut Spec, _: &mut World, _: &mut [Broker]| {
+        spec.scaling.as_mut().unwrap().subscribers_per_broker = Some(10);
+    };
+    assert_eq!(first_step_down(&by_streams, 50, others), 90, "other settings prove nothing");
+    let paused = |_: &mut Spec, world: &mut World, _: &mut [Broker]| {
+        world.frozen = Some(Frozen::Paused);
+    };
+    assert_eq!(first_step_down(&by_streams, 50, paused), 90);
+}
+
 #[test]
 fn pods_without_a_node_are_not_waited_for() {
     let world = World { unschedulable: true, ..world(6) };
