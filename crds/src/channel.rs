@@ -47,6 +47,10 @@ pub const PROBE_ANNOTATION: &str = "eventcast.dev/probe";
 /// Annotation with the value `Observe`: the operator scales and balances nothing, and reports in Events what it would do.
 pub const AUTOPILOT_ANNOTATION: &str = "eventcast.dev/autopilot";
 
+/// Label that says when a channel has its turn in a rollout that the operator begins itself: `first` or `last`. Annotation with the value `Hold`: it does not
+/// take part.
+pub const ROLLOUT_ANNOTATION: &str = "eventcast.dev/rollout";
+
 /// Finalizer of channels whose stream is deleted with them.
 pub const STREAM_FINALIZER: &str = "eventcast.dev/stream";
 

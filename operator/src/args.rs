@@ -7,7 +7,7 @@ use eventcast_crds::config::Nats;
 use eventcast_runtime::telemetry::LogFormat;
 use ipnet::IpNet;
 
-use crate::{broker_defaults::BrokerDefaults, settings::Settings};
+use crate::{broker_defaults::BrokerDefaults, rollouts, settings::Settings};
 
 /// The Eventcast operator: runs a JetStream stream and brokers for every EventChannel.
 #[derive(Debug, Parser)]
@@ -162,6 +162,13 @@ pub struct RunArgs {
     /// Interval at which the subscribers of brokers are counted to scale and to balance them, in seconds.
     #[arg(long, env = "EVENTCAST_LOOK_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=60))]
     look_seconds: u64,
+    /// Channels whose brokers are replaced at the same time after the operator itself has changed what is wanted: its version, the default image or
+    /// settings of all brokers. If not set: 3, or one in fifty channels if that is more.
+    #[arg(long, env = "EVENTCAST_MAX_ROLLOUTS", value_parser = clap::value_parser!(u16).range(1..))]
+    max_rollouts: Option<u16>,
+    /// How long the brokers of the first of these channels must be well before those of others are replaced, in seconds.
+    #[arg(long, env = "EVENTCAST_ROLLOUT_SOAK_SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    rollout_soak_seconds: u64,
 }
 
 /// Private networks (RFC 1918, RFC 6598, RFC 4193), which hold the pods and nodes of most clusters.
@@ -265,6 +272,15 @@ impl RunArgs {
     #[must_use]
     pub fn resync(&self) -> Duration {
         Duration::from_secs(self.resync_seconds)
+    }
+
+    /// Limits of rollouts that the operator begins itself.
+    #[must_use]
+    pub fn rollouts(&self) -> rollouts::Settings {
+        rollouts::Settings {
+            max_rollouts: self.max_rollouts.map(usize::from),
+            soak: Duration::from_secs(self.rollout_soak_seconds),
+        }
     }
 
     /// Interval at which the subscribers of brokers are counted.

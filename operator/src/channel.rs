@@ -146,8 +146,10 @@ impl Channel {
     #[must_use]
     pub fn cpu_request_millis(&self) -> u64 {
         let cores = resources::cpu_request(&self.spec.brokers, self.pod_template.as_ref());
-        // Far below 2^64.
-        cores.map_or(0, |cores| (cores * 1000.0).round() as u64)
+        let millis = (cores.unwrap_or(0.0) * 1000.0).clamp(0.0, 1e9);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
+        let millis = millis.round() as u64;
+        millis
     }
 
     /// Path of the channel in URLs, without a trailing slash.

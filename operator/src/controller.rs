@@ -27,11 +27,13 @@ use crate::{
     broker_visits,
     decisions::Decisions,
     events::Events,
+    fleet::Fleet,
     leader::Fence,
     looks::Looks,
     metrics::Metrics,
     nats::NatsLink,
     reconcile::{self, Context, error_policy, reconcile},
+    rollouts,
     schema::Schema,
     scope::{Requests, Scope},
     settings::{OptionalApis, Settings},
@@ -78,20 +80,27 @@ pub struct Operator {
     pub resync: Duration,
     /// Interval at which the subscribers of brokers are counted, to scale and to balance them.
     pub look_interval: Duration,
+    /// Limits of rollouts that the operator begins itself.
+    pub rollouts: rollouts::Settings,
 }
 
 /// What outlives the watches.
-#[derive(Default)]
 struct Shared {
     backoff: Arc<Backoff>,
     reports: Arc<BrokerReports>,
     decisions: Arc<Decisions>,
+    fleet: Arc<Fleet>,
 }
 
 impl Operator {
     /// Reconciles until `stop`. Running reconciliations continue in `reconciles`.
     pub async fn run(&self, stop: CancellationToken) {
-        let shared = Shared::default();
+        let shared = Shared {
+            backoff: Arc::default(),
+            reports: Arc::default(),
+            decisions: Arc::default(),
+            fleet: Arc::new(Fleet::new(&self.settings)),
+        };
         while !stop.is_cancelled() {
             let apis = apis::discover(&self.client).await;
             let restart = stop.child_token();
@@ -114,6 +123,7 @@ impl Operator {
                     () = self.count_channels(&contexts) => {}
                     () = broker_visits::run(&self.fence, &self.metrics, &caches, &shared.reports, &self.settings.operator) => {}
                     () = self.look(&caches, &shared) => {}
+                    () = shared.fleet.run(&caches, &self.rollouts, &self.metrics) => {}
                     () = token_reviewers::run(
                         &self.client,
                         self.settings.token_review_binding.as_deref(),
@@ -170,6 +180,7 @@ impl Operator {
             backoff: Arc::clone(&shared.backoff),
             broker_reports: Arc::clone(&shared.reports),
             decisions: Arc::clone(&shared.decisions),
+            fleet: Arc::clone(&shared.fleet),
             schema: Arc::clone(&self.schema),
             other_operators: Arc::default(),
             resync: self.resync,

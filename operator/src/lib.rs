@@ -9,14 +9,15 @@
 //! looks
 //! broker_visits  reconcile  token_reviewers
 //! events
-//! apply  observe  pod_marks  stream
+//! apply  fleet  pod_marks  stream
+//! observe
 //! objects
 //! channel
 //! apis  broker_client  broker_config  decisions  nats  permissions  schema  scope
 //! drift  leader  metrics  resources  stream_error
 //! broker_reports  backoff  claim  settings  status
 //! broker_defaults
-//! kind  names  quantity
+//! autopilot  kind  names  quantity  rollouts
 //! ```
 //!
 //! A reconciliation ([`reconcile`]) is a pipeline: parse and validate the spec ([`channel`]), ensure the stream ([`stream`]),
@@ -45,6 +46,7 @@ pub mod controller;
 pub mod decisions;
 pub mod drift;
 pub mod events;
+pub mod fleet;
 pub mod kind;
 pub mod leader;
 pub mod looks;

@@ -17,6 +17,7 @@ use prometheus::{
 use crate::{
     autopilot::{Autoscaled, Balanced, GivenUp, News},
     kind::Kind,
+    rollouts::Counts,
     status::{conditions, reasons},
 };
 
@@ -39,6 +40,7 @@ pub struct Metrics {
     episodes: IntCounterVec,
     imbalance: Gauge,
     autopilot: IntGaugeVec,
+    rollouts: IntGaugeVec,
     /// Duration of one reconciliation.
     pub reconcile_seconds: Histogram,
     /// 1 while this process is the leader.
@@ -127,6 +129,7 @@ impl Metrics {
                 &["end"],
             )?,
             imbalance,
+            rollouts: gauges("rollouts", "Channels by the state of their rollout.", &["state"])?,
             autopilot: gauges(
                 "autopilot_channels",
                 "Channels by the reasons of their conditions Autoscaled and Balanced.",
@@ -167,6 +170,7 @@ impl Metrics {
             }
         }
         metrics.set_autopilot(1.0, &HashMap::new());
+        metrics.set_rollouts(&Counts::default());
         metrics.set_channels(0, 0);
         Ok(Arc::new(metrics))
     }
@@ -234,6 +238,21 @@ impl Metrics {
         for (condition, reason) in autoscaled.into_iter().chain(balanced) {
             let count = channels.get(&(condition, reason)).copied().unwrap_or(0);
             self.autopilot.with_label_values(&[condition, reason]).set(count);
+        }
+    }
+
+    /// Sets the numbers of channels by the state of their rollout.
+    pub fn set_rollouts(&self, counts: &Counts) {
+        let Counts { up_to_date, rolling_out, queued, halted, held } = *counts;
+        for (state, count) in [
+            ("up-to-date", up_to_date),
+            ("rolling-out", rolling_out),
+            ("queued", queued),
+            ("halted", halted),
+            ("held", held),
+        ] {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.rollouts.with_label_values(&[state]).set(count);
         }
     }
 

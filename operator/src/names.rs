@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use eventcast_crds::channel::GROUP;
+use sha2::{Digest, Sha256};
 
 /// Field manager of everything that the operator applies (ADR 6).
 pub const FIELD_MANAGER: &str = "eventcast-operator";
@@ -22,6 +23,9 @@ pub const BROKER_CONTAINER: &str = "broker";
 pub const CONFIG_HASH_ANNOTATION: &str = "eventcast.dev/config-hash";
 /// Annotation of a Deployment with the hash of its pod template as the operator built it: another one rolls the brokers.
 pub const TEMPLATE_HASH_ANNOTATION: &str = "eventcast.dev/template-hash";
+/// Annotation of a Deployment that was rolled out by the operator: the hash of the template, the settings of the operator, and whether its brokers
+/// were well before.
+pub const ROLLOUT_RECORD_ANNOTATION: &str = "eventcast.dev/rollout-record";
 /// Pod annotation of Kubernetes: of the pods of a ReplicaSet, those with the lowest cost are removed first.
 pub const DELETION_COST_ANNOTATION: &str = "controller.kubernetes.io/pod-deletion-cost";
 /// Label selector of everything that the operator created.
@@ -39,6 +43,13 @@ pub mod stream_metadata {
     pub const NAME: &str = "eventcast.dev/name";
     /// `metadata.uid` of the channel.
     pub const UID: &str = "eventcast.dev/uid";
+}
+
+/// The first 8 bytes of the SHA-256 of a text, in hexadecimal.
+#[must_use]
+pub fn short_hash(text: &str) -> String {
+    let digest = Sha256::digest(text);
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Name of every object of a channel.

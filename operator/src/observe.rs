@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::{
     channel::Channel,
     names,
+    rollouts::Failure,
     settings::{OptionalApis, Settings},
     status::{Brokers, ConditionState, reasons},
 };
@@ -93,6 +94,28 @@ fn replica_failure(conditions: &[DeploymentCondition]) -> Option<String> {
         ""
     };
     Some(format!("pods cannot be created: {cause}{advice}"))
+}
+
+/// Why the broker of a pod does not start, if it is its image or the broker itself.
+#[must_use]
+pub fn start_failure(pod: &Pod) -> Option<Failure> {
+    match pod_problem(pod)?.0 {
+        reasons::IMAGE_UNAVAILABLE => Some(Failure::ImagePull),
+        reasons::CRASHING => Some(Failure::CrashLoop),
+        _ => None,
+    }
+}
+
+/// Whether a Deployment is replacing its pods, as `kubectl rollout status` judges it.
+#[must_use]
+pub fn is_rolling(deployment: &Deployment) -> bool {
+    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let DeploymentStatus { observed_generation, replicas, updated_replicas, .. } =
+        deployment.status.clone().unwrap_or_default();
+    let (updated, all) = (updated_replicas.unwrap_or(0), replicas.unwrap_or(0));
+    observed_generation < deployment.metadata.generation
+        || all > updated
+        || updated < wanted.min(all)
 }
 
 /// Whether there is no node for a pod.

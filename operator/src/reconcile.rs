@@ -34,6 +34,7 @@ use crate::{
     claim::{claim, other_operator},
     decisions::{Decision, Decisions},
     events::Events,
+    fleet::Fleet,
     leader::{Fence, NotLeader},
     metrics::Metrics,
     nats::NatsLink,
@@ -70,6 +71,8 @@ pub struct Context {
     pub backoff: Arc<Backoff>,
     /// What brokers report about keys and certificates.
     pub broker_reports: Arc<BrokerReports>,
+    /// Which channels may replace their brokers.
+    pub fleet: Arc<Fleet>,
     /// What the autopilot has decided.
     pub decisions: Arc<Decisions>,
     /// How the installed CRD and the operator's CRD differ.
@@ -138,7 +141,8 @@ impl Error {
 pub async fn reconcile(raw: Arc<DynamicObject>, ctx: Arc<Context>) -> Result<Action, Error> {
     let _timer = ctx.metrics.reconcile_seconds.start_timer();
     ctx.fence.check()?;
-    let result = run_steps(&raw, &ctx).await;
+    ctx.fleet.reconciled(&(raw.namespace().unwrap_or_default(), raw.name_any()));
+    let result = Box::pin(run_steps(&raw, &ctx)).await;
     ctx.metrics.reconciled(result.is_ok());
     if result.is_ok() {
         ctx.backoff.reset(&raw.uid().unwrap_or_default());
@@ -203,10 +207,10 @@ async fn run_steps(raw: &DynamicObject, ctx: &Context) -> Result<Action, Error> 
     let needs_shared_state = channel.config.access.accepts_credentials();
     let shared_state =
         shared_state.err().map(|error| error.condition).filter(|_| needs_shared_state);
-    // Brokers would serve the events of another channel.
     let wanted = facts::wanted_replicas(&channel, ctx, &old);
+    // Brokers of a foreign stream would serve the events of another channel.
     let apply_failure =
-        if is_foreign { None } else { apply_objects(raw, &channel, ctx, wanted).await };
+        if is_foreign { None } else { apply_objects(raw, &channel, ctx, wanted, &old).await };
     let accepted = apply_failure.unwrap_or_else(|| accepted(&ctx.schema, &unknown));
     let access_ready = facts::access_ready(&channel, ctx, shared_state.as_ref());
     let mut facts =
@@ -266,6 +270,7 @@ async fn reject(
         delivery: Delivery::Unchanged,
         autoscaled: OptionalCondition::Unchanged,
         balanced: OptionalCondition::Unchanged,
+        up_to_date: OptionalCondition::Unchanged,
         chosen_replicas: old.autoscaling.as_ref().map(|autoscaling| autoscaling.desired),
         stream: None,
         brokers: None,

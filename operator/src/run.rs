@@ -125,6 +125,7 @@ pub async fn run(
         concurrency: args.concurrency,
         resync: args.resync(),
         look_interval: args.look_interval(),
+        rollouts: args.rollouts(),
     };
     let controller = {
         let stop = stop.clone();

@@ -6,7 +6,7 @@ use eventcast_crds::config::Nats;
 use ipnet::IpNet;
 use k8s_openapi::ByteString;
 
-use crate::{broker_defaults::BrokerDefaults, kind::Kind};
+use crate::{broker_defaults::BrokerDefaults, kind::Kind, names::short_hash};
 
 /// Settings that apply to all channels of this operator.
 #[derive(Clone, Debug)]
@@ -98,6 +98,15 @@ impl Settings {
             operator: String::new(),
             channel_selector: None,
         }
+    }
+
+    /// Identifies what this operator adds to every pod template: its version, the default image, and the settings of all brokers.
+    #[must_use]
+    pub fn rollout_id(&self) -> String {
+        let Self { broker_image, pull_policy, pull_secrets, brokers, .. } = self;
+        let version = env!("CARGO_PKG_VERSION");
+        let text = format!("{:?}", (version, broker_image, pull_policy, pull_secrets, brokers));
+        short_hash(&text)
     }
 
     /// Whether brokers need a Secret to connect to NATS.

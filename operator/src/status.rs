@@ -32,6 +32,8 @@ pub mod conditions {
     pub const AUTOSCALED: &str = "Autoscaled";
     /// No broker has far more streams than others. Not a part of `Ready`. Absent for a channel of one broker, and if streams stay where they are.
     pub const BALANCED: &str = "Balanced";
+    /// The brokers have the version and settings of the operator. Not a part of `Ready`: the old ones serve.
+    pub const UP_TO_DATE: &str = "UpToDate";
     /// Nothing will change until somebody changes something. Absent otherwise.
     pub const STALLED: &str = "Stalled";
     /// Reconciliation is paused by the annotation.
@@ -94,6 +96,8 @@ pub struct Facts {
     pub autoscaled: OptionalCondition,
     /// State of the condition `Balanced`.
     pub balanced: OptionalCondition,
+    /// State of the condition `UpToDate`.
+    pub up_to_date: OptionalCondition,
     /// Number of brokers that the operator has chosen.
     pub chosen_replicas: Option<i32>,
     /// The stream; `None` if NATS could not be asked.
@@ -171,6 +175,7 @@ pub fn status(
     let optional = |type_, state| optional(old, type_, state, generation, now);
     let autoscaled = optional(conditions::AUTOSCALED, &facts.autoscaled);
     let balanced = optional(conditions::BALANCED, &facts.balanced);
+    let up_to_date = optional(conditions::UP_TO_DATE, &facts.up_to_date);
     let autoscaling = facts.chosen_replicas.zip(autoscaled.as_ref()).map(|(desired, condition)| {
         AutoscalingStatus { desired, reason: condition.reason.clone() }
     });
@@ -180,6 +185,7 @@ pub fn status(
             .chain(delivery)
             .chain(autoscaled)
             .chain(balanced)
+            .chain(up_to_date)
             .collect(),
         autoscaling,
         delivery: measured,

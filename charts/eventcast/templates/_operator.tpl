@@ -22,6 +22,8 @@
   "BROKER_DEFAULTS" "/etc/eventcast/brokers/defaults.yaml"
   "AUTOPILOT" $v.autopilot.enabled
   "LOOK_SECONDS" $v.autopilot.lookSeconds
+  "MAX_ROLLOUTS" $v.rollouts.max
+  "ROLLOUT_SOAK_SECONDS" $v.rollouts.soakSeconds
   "TOKEN_REVIEW_BINDING" (include "eventcast.tokenReviewer" .)
   "ADMIN" "[::]:9090"
   "LEADER_ELECTION" $v.leaderElection

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EventChannelStatus {
-    /// Accepted, StreamReady, Available and Exposed; Ready if all of these are true; AccessReady; DeliveryVerified if delivery is probed; Autoscaled if the operator chooses the number of brokers;
+    /// Accepted, StreamReady, Available and Exposed; Ready if all of these are true; AccessReady; UpToDate; DeliveryVerified if delivery is probed; Autoscaled if the operator chooses the number of brokers;
     /// Balanced if there can be several brokers; Stalled while somebody must change something; Paused while
     /// reconciliation is paused.
     #[schemars(length(max = 16))]

@@ -13,7 +13,7 @@ pub struct Balancing {
     /// File with the request of the operator. If not set, or if the file is missing, no stream is closed for balance.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub orders_file: Option<PathBuf>,
-    /// Streams that are closed in a second at most: 1 to 10,000. In ten minutes at most half of them are closed, whatever is requested.
+    /// Streams that are closed in a second at most: 1 to 10,000. In ten minutes no more are closed than there were, whatever is requested.
     pub shed_per_second: u32,
     /// Seconds for which a stream that was opened, perhaps after it was closed elsewhere, stays open: at most 3600.
     pub min_stream_seconds: u64,

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use eventcast_crds::{broker_status::BrokerStatus, channel::brokers::Autoscaling};
 use jiff::Timestamp;
 use k8s_openapi::api::{
-    apps::v1::{Deployment, DeploymentSpec, DeploymentStatus},
+    apps::v1::Deployment,
     core::v1::{Pod, PodCondition},
 };
 use kube::{ResourceExt, core::DynamicObject};
@@ -49,7 +49,7 @@ impl Snapshot<'_> {
                 (Some(_), Some(wanted)) if self.foreign_autoscaler.is_none() => wanted,
                 _ => live.unwrap_or(channel.spec.brokers.replicas),
             },
-            rollout: deployment.as_ref().is_some_and(is_rolling),
+            rollout: deployment.as_ref().is_some_and(observe::is_rolling),
             frozen,
             foreign_autoscaler: self.foreign_autoscaler.clone(),
             may_patch_pods: self.may_patch_pods,
@@ -88,17 +88,6 @@ fn spec(channel: &Channel) -> Spec {
         max_streams: u64::try_from(channel.broker.limits.subscribers).unwrap_or(u64::MAX),
         generation: channel.generation,
     }
-}
-
-/// Whether a Deployment is replacing its pods, as `kubectl rollout status` judges it.
-fn is_rolling(deployment: &Deployment) -> bool {
-    let DeploymentSpec { replicas: wanted, .. } = deployment.spec.clone().unwrap_or_default();
-    let DeploymentStatus { observed_generation, replicas, updated_replicas, .. } =
-        deployment.status.clone().unwrap_or_default();
-    let (updated, all) = (updated_replicas.unwrap_or(0), replicas.unwrap_or(0));
-    observed_generation < deployment.metadata.generation
-        || all > updated
-        || updated < wanted.unwrap_or(1).min(all)
 }
 
 /// For how long a pod has been ready.

@@ -27,7 +27,7 @@ pub(super) fn build(channel: &Channel, inputs: Inputs<'_>) -> Deployment {
     let rollout_seconds = brokers * (grace_seconds + MIN_READY_SECONDS) * 3 / 2;
     let progress_deadline_seconds = rollout_seconds.max(MIN_PROGRESS_DEADLINE_SECONDS);
     let template = pod_template::build(channel, inputs, grace_seconds);
-    let hash = pod_template::short_hash(&json!(template));
+    let hash = names::short_hash(&json!(template).to_string());
     let annotations = BTreeMap::from([(names::TEMPLATE_HASH_ANNOTATION.to_owned(), hash)]);
     Deployment {
         metadata: metadata_with(channel, &BTreeMap::new(), &annotations),

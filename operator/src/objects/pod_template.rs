@@ -13,8 +13,7 @@ use k8s_openapi::{
     apimachinery::pkg::{api::resource::Quantity, util::intstr::IntOrString},
 };
 use kube::core::ObjectMeta;
-use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+use serde_json::json;
 
 use super::{Inputs, pod_labels, pod_selector, pod_volumes};
 use crate::{
@@ -186,11 +185,5 @@ fn restart_hash(channel: &Channel, credentials: &Credentials) -> String {
     let mut config = channel.broker.restart_part();
     // A key that is not set counts as one that an older version of the operator did not know.
     config.retain(|_, value| !value.is_null());
-    short_hash(&json!([config, credentials]))
-}
-
-/// The first 8 bytes of the SHA-256 of a value, in hexadecimal.
-pub(super) fn short_hash(value: &Value) -> String {
-    let digest = Sha256::digest(value.to_string());
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    names::short_hash(&json!([config, credentials]).to_string())
 }

@@ -1,7 +1,9 @@
 //! Applies every object of a channel.
 
+use eventcast_crds::channel::status::EventChannelStatus;
 use eventcast_runtime::Chain;
 use kube::core::DynamicObject;
+use serde_json::Value;
 
 use super::{Context, reference};
 use crate::{
@@ -20,6 +22,7 @@ pub(super) async fn apply_objects(
     channel: &Channel,
     ctx: &Context,
     replicas: Option<i32>,
+    old: &EventChannelStatus,
 ) -> Option<ConditionState> {
     let credentials = ctx.nats.credentials();
     let inputs = Inputs { settings: &ctx.settings, credentials: &credentials };
@@ -28,8 +31,14 @@ pub(super) async fn apply_objects(
         if !ctx.scope.apis.serve(kind) || !ctx.settings.manages(kind) {
             continue;
         }
-        let desired = objects::build(kind, channel, inputs);
-        let mut applied = ctx.applier.apply(&ctx.scope, channel, kind, desired).await;
+        let mut desired = objects::build(kind, channel, inputs);
+        let waits = kind == Kind::Deployment
+            && desired.as_mut().is_some_and(|desired| !may_roll(channel, ctx, desired, old));
+        let mut applied = if waits {
+            Ok(Applied::Unchanged)
+        } else {
+            ctx.applier.apply(&ctx.scope, channel, kind, desired).await
+        };
         if kind == Kind::Deployment
             && let Ok(written) = applied
         {
@@ -59,6 +68,19 @@ pub(super) async fn apply_objects(
         }
     }
     failure
+}
+
+/// Whether the Deployment may be applied as it is wanted. What a person has changed is, together with what the operator itself has changed.
+fn may_roll(
+    channel: &Channel,
+    ctx: &Context,
+    desired: &mut Value,
+    old: &EventChannelStatus,
+) -> bool {
+    let key = (channel.namespace.clone(), channel.name.clone());
+    let live = ctx.scope.object(Kind::Deployment, &key.0, &channel.object_name());
+    let is_changed = old.observed_generation != Some(channel.generation);
+    ctx.fleet.admit(&key, live.as_deref(), desired, is_changed)
 }
 
 /// The condition `Accepted` after an object could not be applied.

@@ -10,7 +10,8 @@ use crate::{
     channel::Channel,
     kind::Kind,
     observe::{self, access::AccessFacts},
-    status::{ConditionState, Delivery, Facts, reasons},
+    rollouts::State,
+    status::{ConditionState, Delivery, Facts, OptionalCondition, reasons},
 };
 
 /// The condition `AccessReady`. `shared_state` is why the stream of what brokers share is not there.
@@ -55,6 +56,20 @@ pub(super) fn wanted_replicas(
     observe::scaling::wanted_replicas(channel, &ctx.decision(channel), old, live)
 }
 
+/// The condition `UpToDate`.
+fn up_to_date(channel: &Channel, ctx: &Context, deployment: Option<&Deployment>) -> ConditionState {
+    let key = (channel.namespace.clone(), channel.name.clone());
+    let is_rolling = deployment.is_some_and(observe::is_rolling);
+    let state = if is_rolling { State::RollingOut } else { State::UpToDate };
+    let state = ctx.fleet.hindered(&key).unwrap_or(state);
+    ConditionState {
+        status: Some(state.status()),
+        reason: state.reason(),
+        message: state.message(&key),
+        is_transient: false,
+    }
+}
+
 /// Collects the facts for the status of a channel that had the status `old`.
 pub(super) fn collect(
     channel: &Channel,
@@ -86,6 +101,7 @@ pub(super) fn collect(
         delivery: delivery(channel, ctx, old),
         autoscaled: observe::scaling::autoscaled(channel, &ctx.decision(channel)),
         balanced: observe::scaling::balanced(channel, &ctx.decision(channel)),
+        up_to_date: OptionalCondition::Known(up_to_date(channel, ctx, deployment.as_ref())),
         chosen_replicas: None,
         stream,
         brokers: Some(brokers),

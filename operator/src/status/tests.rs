@@ -13,6 +13,7 @@ fn facts() -> Facts {
         delivery: Delivery::NotProbed,
         autoscaled: OptionalCondition::Absent,
         balanced: OptionalCondition::Absent,
+        up_to_date: OptionalCondition::Absent,
         chosen_replicas: None,
         access_ready: Some(met()),
         stream: None,

@@ -149,6 +149,7 @@ pub fn operator() -> Known {
         .and("eventcast_operator_scalings_total", &["direction"])
         .and("eventcast_operator_episodes_total", &["end"])
         .and("eventcast_operator_imbalance_ratio", &[])
+        .and("eventcast_operator_rollouts", &["state"])
         .and("eventcast_operator_autopilot_channels", &["condition", "reason"])
         .and("eventcast_build_info", &["program", "version", "architecture"])
         .and("process_cpu_seconds_total", &[])

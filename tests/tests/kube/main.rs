@@ -5,6 +5,7 @@ mod admit_access;
 mod autopilot;
 mod backups;
 mod broker_defaults;
+mod fleet;
 mod gitops;
 mod harness_kube;
 mod helm;
