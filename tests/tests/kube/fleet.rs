@@ -205,7 +205,7 @@ async fn a_version_that_does_not_run_reaches_one_channel() -> Result<()> {
     fleet.ns.condition(&first, "UpToDate", "False", "Halted").await?;
     fleet.ns.event(&others[0], "Halted").await?;
     sleep(QUIET_TIME).await;
-    assert_eq!(fleet.upgraded("broken").await?, [first.clone()]);
+    assert_eq!(fleet.upgraded("broken").await?, std::slice::from_ref(&first));
     let halted = fleet.ns.operator.metric("eventcast_operator_rollouts", &[("state", "halted")]);
     assert_eq!(halted.await?, 4.0);
 
