@@ -127,7 +127,7 @@ fn tables() -> Vec<(&'static str, Named, Named)> {
             ),
         ),
         of(
-            "needs cpuPercent",
+            "needs subscribersPerBroker",
             spec(
                 json!({"brokers": {"autoscaling": {"minReplicas": 1, "maxReplicas": 2, "subscribersPerBroker": 9}}}),
                 json!({"brokers": {"autoscaling": {"minReplicas": 1, "maxReplicas": 2}}}),

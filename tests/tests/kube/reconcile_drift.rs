@@ -287,7 +287,8 @@ async fn the_pod_template_is_ours_and_podtemplate_is_the_way_in() -> Result<()> 
     ns.object::<Deployment>("orders", |d| {
         let pod = d.spec.as_ref().and_then(|s| s.template.spec.as_ref());
         pod.is_some_and(|p| {
-            p.containers.len() == 2 && p.volumes.as_ref().is_some_and(|v| v.len() == 2)
+            p.containers.len() == 2
+                && p.volumes.iter().flatten().any(|volume| volume.name == "scratch")
         })
     })
     .await?;

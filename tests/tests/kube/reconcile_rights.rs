@@ -14,10 +14,13 @@ use eventcast_tests::{
 };
 use k8s_openapi::api::{
     apps::v1::Deployment,
-    core::v1::Service,
+    core::v1::{Pod, Service},
     rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding, Subject},
 };
-use kube::{Api, Client, api::DeleteParams};
+use kube::{
+    Api, Client, ResourceExt as _,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+};
 use serde_json::{Value, json};
 
 /// A right or a call: verb, group, resource with subresource.
@@ -189,6 +192,7 @@ async fn every_call_is_allowed_and_every_right_is_used() -> Result<()> {
             format!("--pod-monitors={network}"),
             "--token-review-binding=eventcast-token-reviewer".to_owned(),
             "--resync-seconds=2".to_owned(),
+            "--look-seconds=1".to_owned(),
         ]
     };
     let options = |network: &str| {
@@ -220,6 +224,26 @@ async fn every_call_is_allowed_and_every_right_is_used() -> Result<()> {
     let given = given(&client, &namespace).await?;
     channel(&client, &namespace, json!({"deletionPolicy": "Delete", "brokers": {"replicas": 2}}))
         .await?;
+    // A mark that an earlier leader has left.
+    let cost = "controller.kubernetes.io/pod-deletion-cost";
+    let pod = json!({
+        "metadata": {"name": "marked", "labels": {
+            "app.kubernetes.io/managed-by": "eventcast-operator", "eventcast.dev/channel": "orders",
+        }},
+        "spec": {"containers": [{"name": "broker", "image": "x"}]},
+    });
+    let pods: Api<Pod> = Api::namespaced(client.clone(), &namespace);
+    pods.create(&PostParams::default(), &serde_json::from_value(pod)?).await?;
+    let marked =
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"annotations": {cost: "-1"}}});
+    let leader = PatchParams::apply("eventcast-operator-scale");
+    pods.patch("marked", &leader, &Patch::Apply(&marked)).await?;
+    eventually("the mark is removed", WAIT_TIMEOUT, || async {
+        let pod = pods.get("marked").await?;
+        ensure!(!pod.annotations().contains_key(cost), "it is there");
+        anyhow::Ok(())
+    })
+    .await?;
     eventually("the brokers have no right any more", WAIT_TIMEOUT, || async {
         ensure!(reviewers(&client).await?.is_empty(), "they may verify tokens");
         let roles: Api<Role> = Api::namespaced(client.clone(), &namespace);
