@@ -140,9 +140,11 @@ impl Looks<'_> {
     }
 
     fn parse(&self, raw: &DynamicObject) -> Option<Channel> {
-        let brokers = raw.data.pointer("/spec/brokers");
-        let has = |name: &str| brokers.is_some_and(|brokers| brokers.get(name).is_some());
-        if raw.metadata.deletion_timestamp.is_some() || !(has("autoscaling") || has("replicas")) {
+        // Most channels have one broker: they are not parsed at each look.
+        let brokers = &raw.data["spec"]["brokers"];
+        let may_have_several =
+            brokers["autoscaling"].is_object() || brokers["replicas"].as_i64() > Some(1);
+        if raw.metadata.deletion_timestamp.is_some() || !may_have_several {
             return None;
         }
         let own = &self.settings.operator;
