@@ -83,7 +83,7 @@ pub fn plan(
         autoscaled,
         balanced: condition::balanced(spec, world, &memory.balancer),
         news,
-        imbalance: Spread::imbalance(&look).filter(|_| !look.missing),
+        imbalance: Spread::imbalance(spec, &look).filter(|_| !look.missing),
     }
 }
 

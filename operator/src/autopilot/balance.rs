@@ -85,13 +85,22 @@ impl Spread {
         })
     }
 
-    /// Streams of the fullest broker, divided by the mean.
-    pub(super) fn imbalance(look: &Look<'_>) -> Option<f64> {
+    /// Streams of the fullest broker, divided by the mean; 1 if it has not far more than others. `None` with a single broker.
+    pub(super) fn imbalance(spec: &Spec, look: &Look<'_>) -> Option<f64> {
         let streams: Vec<_> = look.serving().map(|broker| broker.streams).collect();
         let total = sum(streams.iter().copied());
-        let max = streams.iter().max().filter(|_| streams.len() > 1 && total > 0)?;
-        Some(*max as f64 * streams.len() as f64 / total as f64)
+        let spread = Self::new(look, floor(spec)).filter(|_| streams.len() > 1 && total > 0)?;
+        if spread.fullest <= spread.enter {
+            return Some(1.0);
+        }
+        Some(spread.fullest as f64 * streams.len() as f64 / total as f64)
     }
+}
+
+/// A broker with no more streams than that is not too full.
+fn floor(spec: &Spec) -> u64 {
+    let target = spec.scaling.as_ref().and_then(|scaling| scaling.subscribers_per_broker);
+    target.unwrap_or(0).into()
 }
 
 fn ceil_sqrt(n: u64) -> u64 {
@@ -127,8 +136,7 @@ impl Balancer {
         if !spec.balancing {
             (self.pause, self.problem) = (None, None);
         }
-        let floor = spec.scaling.as_ref().and_then(|scaling| scaling.subscribers_per_broker);
-        let spread = Spread::new(look, floor.unwrap_or(0).into());
+        let spread = Spread::new(look, floor(spec));
         let spread = spread.filter(|_| look.serving().count() > 1 && may_move && spec.balancing);
         let Some(spread) = spread.filter(|_| world.may_patch_pods) else {
             self.interrupt(news);

@@ -104,7 +104,7 @@ const OBSERVE: &str = "The number of brokers stays as it is, because the annotat
                        reported as Events. Remove it to let the operator scale.";
 const COUNTS_MISSING: &str = "Some brokers do not report their load. None is removed until they do. Check that the operator can reach the \
                               admin port of all brokers, and their logs.";
-const AT_MAXIMUM: &str = "The load needs more brokers than autoscaling.maxReplicas. Raise it, or subscribersPerBroker if the brokers can \
+const AT_MAXIMUM: &str = "The load needs more brokers than brokers.autoscaling.maxReplicas. Raise it, or subscribersPerBroker if the brokers can \
                           hold more.";
 const NO_ROOM: &str = "The load needs more brokers, but the cluster has no room for their pods. Add nodes, or raise the quota of the \
                        namespace.";
@@ -113,7 +113,7 @@ const SCALED_DOWN: &str = "Brokers were removed lately, because fewer were enoug
 const STEADY: &str = "The number of brokers fits the load.";
 
 const RIGHTS_MISSING: &str = "The operator may not patch pods, so it cannot tell brokers to close streams. Grant it pods: patch (chart \
-                              value autopilot.enabled), or set balancing.mode to Off.";
+                              value autopilot.enabled), or set brokers.balancing.mode to Disabled.";
 const SHEDDING: &str = "Brokers with far more streams than others close some. Their clients reconnect and miss nothing.";
 const FUTILE: &str = "Streams that were closed came back to the same brokers, so the operator has stopped for a while. Check whether \
                       something pins clients to brokers: session affinity, trafficDistribution, externalTrafficPolicy or a proxy.";

@@ -20,7 +20,8 @@ pub struct Plan {
     pub balanced: Option<State<Balanced>>,
     /// What has happened. Each item is reported once.
     pub news: Vec<News>,
-    /// Streams of the fullest ready broker, divided by the mean; `None` if it is not known or there is only one.
+    /// Streams of the fullest ready broker, divided by the mean; 1 if it has not far more than others, as chance alone gives. `None` if it is not
+    /// known or there is only one.
     pub imbalance: Option<f64>,
 }
 

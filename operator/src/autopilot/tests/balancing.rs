@@ -115,6 +115,19 @@ fn look(n: u64, spec: &Spec, all: &[Broker], memory: &mut Memory) -> Plan {
 }
 
 #[test]
+fn only_what_is_far_too_much_counts_as_imbalance() {
+    let imbalance = |streams: &[u64], target: Option<u32>| {
+        let spec = spec(target.map(|target| scaling(2, 9, target)));
+        plan(seconds(0), &spec, &world(2), &brokers(streams), &mut Memory::default()).imbalance
+    };
+    assert_eq!(imbalance(&[3, 0], None), Some(1.0), "chance");
+    assert_eq!(imbalance(&[3000, 1000], None), Some(1.5));
+    assert_eq!(imbalance(&[3000, 1000], Some(5000)), Some(1.0), "both may have more");
+    assert_eq!(imbalance(&[3000], None), None);
+    assert_eq!(imbalance(&[0, 0], None), None);
+}
+
+#[test]
 fn orders_that_nobody_follows_are_given_up() {
     let (spec, mut memory, all) = (spec(None), Memory::default(), imbalanced());
     let plans: Vec<_> = (0..40).map(|n| look(n, &spec, &all, &mut memory)).collect();
