@@ -1,4 +1,4 @@
-//! Looks at the brokers of channels that are scaled or balanced, every 15 seconds, and does what the [`autopilot`](crate::autopilot) plans.
+//! Looks at the brokers of channels that are scaled or balanced, every 15 seconds, and does what the [`autopilot`] plans.
 //!
 //! The number of brokers and the conditions go to [`Decisions`], from which a reconciliation writes them. Annotations of pods are written here:
 //! the brokers that are to be removed first are marked before the number is lowered.

@@ -42,7 +42,7 @@ run_tests() {
 }
 
 if [[ -z ${KUBECONFIG:-} ]]; then need_root; fi
-"$repository/tests/tools/install.sh" kubectl helm helm4
+"$repository/tests/tools/install.sh" kubectl helm helm4 prometheus
 EVENTCAST_KUBECTL=$(tool kubectl)
 EVENTCAST_HELM=$(tool helm)
 EVENTCAST_HELM4=$(tool helm4)

@@ -8,12 +8,14 @@ mod channel;
 mod disturbances;
 mod machine;
 mod operator;
+mod prometheus;
 mod reach;
 mod release;
 
 pub use channel::{Channel, WAIT_TIMEOUT};
 pub use disturbances::{Disturbances, skipped};
 pub use machine::Machine;
+pub use prometheus::Prometheus;
 pub use reach::Reach;
 pub use release::{Previous, chart};
 

@@ -152,7 +152,7 @@ path_of() {
 # What is not installed is not named: a test that needs it says so.
 with_programs() {
   local program path
-  for program in nats-server etcd kube-apiserver kubectl helm helm4 promtool oidc-server nginx haproxy envoy nats; do
+  for program in nats-server etcd kube-apiserver kubectl helm helm4 promtool prometheus oidc-server nginx haproxy envoy nats; do
     if path=$(find_program "$program"); then export "$(variable_of "$program")=$path"; fi
   done
   PATH=$PATH:$tools/bin exec "$@"
@@ -174,7 +174,7 @@ part() {
     checks) parts cargo-deny cargo-shear typos shellcheck actionlint ;;
     clients) parts node-clients python-clients go-clients ;;
     nats-server | browsers | node-clients | python-clients | go-clients) ensure "${1//-/_}" ;;
-    apiserver | kubectl | helm | helm4 | promtool | cluster | oidc-server | proxies | nats) ensure "${1//-/_}" ;;
+    apiserver | kubectl | helm | helm4 | promtool | prometheus | cluster | oidc-server | proxies | nats) ensure "${1//-/_}" ;;
     cargo-* | typos | shellcheck | actionlint) ensure check_program "$1" ;;
     *) fail "there is no part $1: the first lines of tests/tools/install.sh list them" ;;
   esac

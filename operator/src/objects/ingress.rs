@@ -10,15 +10,17 @@ use k8s_openapi::api::networking::v1::{
 use super::metadata_with;
 use crate::channel::Channel;
 
-/// Settings that event streams need with common Ingress controllers: no response buffering, and long idle timeouts. A
-/// controller ignores the annotations of the others.
-const STREAM_ANNOTATIONS: [(&str, &str); 6] = [
+/// Settings that event streams need with common Ingress controllers: no response buffering, long idle timeouts, and new streams to the broker that
+/// has the fewest. A controller ignores the annotations of the others.
+const STREAM_ANNOTATIONS: [(&str, &str); 8] = [
     ("nginx.ingress.kubernetes.io/proxy-buffering", "off"),
     ("nginx.ingress.kubernetes.io/proxy-http-version", "1.1"),
     ("nginx.ingress.kubernetes.io/proxy-read-timeout", "3600"),
     ("nginx.ingress.kubernetes.io/proxy-send-timeout", "3600"),
     ("haproxy.org/timeout-server", "1h"),
     ("haproxy-ingress.github.io/timeout-server", "1h"),
+    ("haproxy.org/load-balance", "leastconn"),
+    ("haproxy-ingress.github.io/balance-algorithm", "leastconn"),
 ];
 
 /// Largest request body that nginx forwards, in bytes; its default of 1 MiB would reject batches.

@@ -7,6 +7,7 @@ mod e2e_conditions;
 mod e2e_delivery;
 mod e2e_install;
 mod e2e_log;
+mod e2e_monitoring;
 mod e2e_nats;
 mod e2e_system;
 mod e2e_tenants;

@@ -95,6 +95,8 @@ install_helm4() { build helm4; }
 
 have_promtool() { find_program promtool >/dev/null; }
 install_promtool() { from_package prometheus usr/bin/promtool; }
+have_prometheus() { find_program prometheus >/dev/null; }
+install_prometheus() { from_package prometheus usr/bin/prometheus; }
 
 # What a node needs beside the API server
 
