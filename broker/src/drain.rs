@@ -12,6 +12,9 @@ use crate::sessions::{Session, Sessions};
 /// How often streams are closed, as many at a time as are due.
 const SHED_INTERVAL: Duration = Duration::from_millis(20);
 
+/// How often a drain looks whether all streams have ended.
+const ENDED_CHECK_INTERVAL: Duration = Duration::from_millis(100);
+
 /// The phases of a shutdown. Each token is cancelled when its phase begins.
 #[derive(Default)]
 pub(crate) struct Phases {
@@ -40,12 +43,23 @@ pub(crate) async fn shut_down(
     // From now on a subscriber that arrives on an open connection is told to reconnect elsewhere.
     let streams = sessions.begin_drain();
     tracing::info!(streams = streams.len(), "shutting down: closing streams");
-    shed(streams, Duration::from_secs(config.drain_seconds), CloseReason::Draining).await;
+    let drain = shed(streams, Duration::from_secs(config.drain_seconds), CloseReason::Draining);
+    tokio::select! {
+        () = drain => {}
+        () = ended(sessions) => {}
+    }
     if timeout_at(end, connections.wait()).await.is_err() {
         tracing::warn!(
             connections = connections.len(),
             "the grace period is over: exiting with open connections"
         );
+    }
+}
+
+/// Returns when no stream is left: clients that go by themselves make a drain shorter.
+async fn ended(sessions: &Sessions) {
+    while sessions.count() > 0 {
+        sleep(ENDED_CHECK_INTERVAL).await;
     }
 }
 

@@ -10,7 +10,9 @@ use kube::{
 };
 
 use crate::{
+    autopilot::{Autoscaled, Balanced},
     names::FIELD_MANAGER,
+    rollouts::State,
     status::{conditions, reasons},
     stream::StreamChange,
 };
@@ -19,6 +21,11 @@ use crate::{
 #[derive(Clone)]
 pub struct Events(Recorder);
 
+/// The reason of `UpToDate` while others go first: nothing is wrong.
+const QUEUED: &str = State::Queued.reason();
+/// Reasons of `Autoscaled` and `Balanced` that have no Event of the autopilot.
+const WITHOUT_NEWS: [&str; 3] =
+    [Autoscaled::AtMaximum.as_str(), Autoscaled::Frozen.as_str(), Balanced::RightsMissing.as_str()];
 /// The API server rejects longer notes (1 KiB).
 const MAX_NOTE_BYTES: usize = 1000;
 
@@ -100,8 +107,8 @@ impl Events {
             if !is_reported(before, condition) {
                 continue;
             }
-            let is_true = condition.status == "True";
-            let type_ = if is_true { EventType::Normal } else { EventType::Warning };
+            let is_well = condition.status == "True" || condition.reason == QUEUED;
+            let type_ = if is_well { EventType::Normal } else { EventType::Warning };
             let note = format!("{}: {}", condition.type_, condition.message);
             self.publish(channel, type_, &condition.reason, &condition.type_, note).await;
         }
@@ -155,6 +162,9 @@ fn is_reported(before: Option<&Condition>, now: &Condition) -> bool {
         (conditions::PAUSED, _) => true,
         // The condition that it repeats is reported.
         (conditions::STALLED, _) => false,
+        // A rollout that goes on has Events of the Deployment, and what the autopilot does has its own.
+        (conditions::UP_TO_DATE, _) => [QUEUED, "Halted"].contains(&&*now.reason),
+        (conditions::AUTOSCALED | conditions::BALANCED, _) => WITHOUT_NEWS.contains(&&*now.reason),
         (_, "True") => old_status == Some("False"),
         (_, "False") => old_status.is_some() || now.reason != reasons::WAITING,
         _ => false,
@@ -181,6 +191,11 @@ mod tests {
             (None, c("Accepted", "True", "Accepted"), false),
             (None, c("Accepted", "False", "InvalidSpec"), true),
             (None, c("Available", "False", reasons::WAITING), false),
+            (None, c("UpToDate", "False", "RollingOut"), false),
+            (Some(c("UpToDate", "True", "UpToDate")), c("UpToDate", "False", "Queued"), true),
+            (Some(c("UpToDate", "False", "Queued")), c("UpToDate", "False", "Halted"), true),
+            (Some(c("Balanced", "False", "Shedding")), c("Balanced", "True", "Balanced"), false),
+            (Some(c("Autoscaled", "True", "Steady")), c("Autoscaled", "False", "AtMaximum"), true),
             (
                 Some(c("Available", "True", "BrokersReady")),
                 c("Available", "False", reasons::WAITING),

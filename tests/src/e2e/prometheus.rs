@@ -1,9 +1,10 @@
-//! A Prometheus outside of the cluster that scrapes what the PodMonitors of the cluster say, as the Prometheus operator would configure it.
+//! A Prometheus outside of the cluster that scrapes what the PodMonitors of the cluster say, as the Prometheus operator would configure it. Debian's has no
+//! discovery of Kubernetes, so it finds the pods that there are at its start in a file, with the same labels.
 
-use std::{fs, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use super::Cluster;
@@ -38,9 +39,12 @@ impl Prometheus {
         let list: Value = serde_json::from_str(&list)?;
         let monitors = list["items"].as_array().context("no list of PodMonitors")?;
         ensure!(!monitors.is_empty(), "there is no PodMonitor");
-        let kubeconfig = std::env::var("KUBECONFIG")?;
+        let pods = cluster.kubectl(&["get", "pods", "-A", "-o", "json"]).await?;
+        let targets = targets(&serde_json::from_str(&pods)?);
+        let discovered = folder.path().join("pods.json");
+        fs::write(&discovered, targets.to_string())?;
         let jobs: Result<Vec<_>> =
-            monitors.iter().map(|monitor| scrape_config(monitor, &kubeconfig)).collect();
+            monitors.iter().map(|monitor| scrape_config(monitor, &discovered)).collect();
         let rules = ["alerts.yaml", "slo/rules.yaml"]
             .map(|file| repository().join("charts/eventcast/files").join(file));
         let config = json!({
@@ -100,22 +104,57 @@ impl Prometheus {
     }
 }
 
+/// The ports of all pods, with the labels that the discovery of Kubernetes gives them.
+fn targets(pods: &Value) -> Value {
+    let mut targets = Vec::new();
+    for pod in pods["items"].as_array().into_iter().flatten() {
+        let (metadata, address) = (&pod["metadata"], &pod["status"]["podIP"]);
+        let mut labels = Map::from_iter([
+            ("__meta_kubernetes_namespace".to_owned(), metadata["namespace"].clone()),
+            ("__meta_kubernetes_pod_name".to_owned(), metadata["name"].clone()),
+        ]);
+        for (key, value) in metadata["labels"].as_object().into_iter().flatten() {
+            labels.insert(label(key), value.clone());
+        }
+        for container in pod["spec"]["containers"].as_array().into_iter().flatten() {
+            let ports = container["ports"].as_array().into_iter().flatten();
+            for port in ports.filter(|port| port["name"].is_string()) {
+                let mut labels = labels.clone();
+                labels.insert(
+                    "__meta_kubernetes_pod_container_name".into(),
+                    container["name"].clone(),
+                );
+                labels.insert(
+                    "__meta_kubernetes_pod_container_port_name".into(),
+                    port["name"].clone(),
+                );
+                let target =
+                    format!("{}:{}", address.as_str().unwrap_or_default(), port["containerPort"]);
+                targets.push(json!({"targets": [target], "labels": labels}));
+            }
+        }
+    }
+    Value::Array(targets)
+}
+
+/// The name that the discovery of Kubernetes gives to a label of a pod.
+fn label(key: &str) -> String {
+    let key = key.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+    format!("__meta_kubernetes_pod_label_{key}")
+}
+
 /// The scrape configuration of a PodMonitor with one endpoint and a selector by labels.
-fn scrape_config(monitor: &Value, kubeconfig: &str) -> Result<Value> {
+fn scrape_config(monitor: &Value, discovered: &Path) -> Result<Value> {
     let text = |value: &Value| value.as_str().map(str::to_owned).context("no text");
     let (namespace, name) =
         (text(&monitor["metadata"]["namespace"])?, text(&monitor["metadata"]["name"])?);
     let spec = &monitor["spec"];
     let endpoint = &spec["podMetricsEndpoints"][0];
     let labels = spec["selector"]["matchLabels"].as_object().context("no matchLabels")?;
-    let keep = |label: String, value: &Value| json!({"source_labels": [label], "regex": value, "action": "keep"});
-    let of_label = |key: &String| {
-        let key = key.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
-        format!("__meta_kubernetes_pod_label_{key}")
-    };
-    let mut relabel: Vec<_> =
-        labels.iter().map(|(key, value)| keep(of_label(key), value)).collect();
+    let keep = |source: String, value: &Value| json!({"source_labels": [source], "regex": value, "action": "keep"});
+    let mut relabel: Vec<_> = labels.iter().map(|(key, value)| keep(label(key), value)).collect();
     relabel.push(keep("__meta_kubernetes_pod_container_port_name".into(), &endpoint["port"]));
+    relabel.push(keep("__meta_kubernetes_namespace".into(), &json!(namespace)));
     for (source, target) in
         [("namespace", "namespace"), ("pod_name", "pod"), ("pod_container_name", "container")]
     {
@@ -130,9 +169,7 @@ fn scrape_config(monitor: &Value, kubeconfig: &str) -> Result<Value> {
         "metrics_path": endpoint["path"],
         "scrape_interval": endpoint["interval"],
         "scrape_timeout": "4s",
-        "kubernetes_sd_configs": [{
-            "role": "pod", "kubeconfig_file": kubeconfig, "namespaces": {"names": [namespace]},
-        }],
+        "file_sd_configs": [{"files": [discovered]}],
         "relabel_configs": relabel,
     }))
 }

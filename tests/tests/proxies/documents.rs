@@ -29,6 +29,9 @@ fn setting(key: &str, value: &str) -> Option<(&'static str, String)> {
         "haproxy.org/timeout-server" | "haproxy-ingress.github.io/timeout-server" => {
             format!("timeout server {value}")
         }
+        "haproxy.org/load-balance" | "haproxy-ingress.github.io/balance-algorithm" => {
+            format!("balance {value}")
+        }
         _ => return None,
     };
     Some((if key.starts_with("nginx") { "nginx.conf" } else { "haproxy.cfg" }, line))

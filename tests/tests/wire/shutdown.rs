@@ -90,6 +90,19 @@ async fn while_load_balancers_notice_everything_goes_on() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn a_drain_ends_when_nobody_is_left() -> Result<()> {
+    init_tracing();
+    let nats = NatsServer::start().await?;
+    let mut broker = broker(&nats, 0, 60, 70).await?;
+    let streams = [open(&broker, Version::Http1).await?, open(&broker, Version::Http2).await?];
+    broker.terminate()?;
+    deaf(&broker).await?;
+    drop(streams);
+    assert!(broker.wait_exit(2 * WAIT_TIMEOUT).await?.success());
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_are_closed_at_an_even_pace() -> Result<()> {
     const STREAMS: usize = 120;
