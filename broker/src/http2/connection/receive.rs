@@ -244,9 +244,11 @@ impl<A> Connection<A> {
         Ok(())
     }
 
-    /// An error if stream `id` was never opened (RFC 9113, section 5.1): frames of streams that have ended may still arrive.
+    /// An error if stream `id` was never opened (RFC 9113, section 5.1): frames of streams that have ended may still arrive, and those of
+    /// streams that the client has opened although requests have ended (section 6.8).
     fn unless_idle(&self, id: u32) -> Result<(), Reason> {
-        let is_idle = id > self.last_stream || id.is_multiple_of(2);
+        let is_unknown = id > self.last_stream && self.leaving != Leaving::Final;
+        let is_idle = is_unknown || id.is_multiple_of(2);
         if is_idle { Err(Reason::PROTOCOL_ERROR) } else { Ok(()) }
     }
 

@@ -336,6 +336,14 @@ fn requests_that_arrive_before_the_client_knows_of_the_end_are_served() {
     open(&mut connection, 3);
     connection.receive(&frame(PING, 1, 0, &super::PING)).expect("an answer");
     connection.receive(&request(5, true, &[])).expect("ignored");
+    connection.receive(&request(7, false, &[])).expect("ignored");
+    for frame in [
+        window_update(5, 10),
+        frame(RESET, 0, 5, &u32::from(Reason::CANCEL).to_be_bytes()),
+        frame(DATA, 1, 7, b"body"),
+    ] {
+        connection.receive(&frame).expect("of a request that is ignored");
+    }
     let frames = written(&mut connection);
     assert_eq!(frames, [(GO_AWAY, 0, 0, [&3_u32.to_be_bytes()[..], &[0; 4]].concat())]);
     assert!(connection.take_events().is_empty() && !connection.is_done());
