@@ -16,6 +16,7 @@ mod input;
 mod load;
 mod output;
 mod scale;
+mod spread;
 mod window;
 
 #[cfg(test)]
@@ -26,10 +27,11 @@ use std::time::Duration;
 pub use input::{Broker, Count, Frozen, Scaling, Spec, World};
 pub use output::{Autoscaled, Balanced, GivenUp, News, Orders, Plan, State};
 
-use balance::{Balancer, Spread};
+use balance::Balancer;
 use condition::Observations;
 use counts::{Counts, Look};
 use scale::{Decision, Doubts, Scaler};
+use spread::Spread;
 
 /// What the autopilot of one channel remembers between looks. Empty at the start.
 #[derive(Clone, Debug, Default)]

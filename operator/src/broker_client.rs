@@ -26,8 +26,10 @@ pub struct BrokerClient(HttpClient<HttpConnector, Empty<Bytes>>);
 
 impl Default for BrokerClient {
     fn default() -> Self {
-        let builder = HttpClient::builder(TokioExecutor::new());
-        Self(builder.clone().pool_max_idle_per_host(0).build(HttpConnector::new()))
+        let client = HttpClient::builder(TokioExecutor::new())
+            .pool_max_idle_per_host(0)
+            .build(HttpConnector::new());
+        Self(client)
     }
 }
 

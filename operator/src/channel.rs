@@ -14,7 +14,7 @@ use k8s_openapi::{
 };
 use kube::{Resource, ResourceExt};
 
-use crate::{broker_config, names, resources, settings::Settings};
+use crate::{broker_config, broker_reports::ChannelKey, names, resources, settings::Settings};
 
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -128,6 +128,12 @@ impl Channel {
     #[must_use]
     pub fn probe(&self) -> Option<&Probe> {
         self.broker.channels.first()?.probe.as_ref()
+    }
+
+    /// Namespace and name.
+    #[must_use]
+    pub fn key(&self) -> ChannelKey {
+        (self.namespace.clone(), self.name.clone())
     }
 
     /// Name of every object of the channel.

@@ -25,7 +25,7 @@ use crate::{
     metrics::Metrics,
     names::{self, ROLLOUT_RECORD_ANNOTATION, TEMPLATE_HASH_ANNOTATION},
     rollouts::{ChannelRollout, Gate, Settings, State, Template, Turn, gate},
-    scope::Scope,
+    scope::{Scope, is_annotated},
     settings::Settings as OperatorSettings,
 };
 
@@ -138,9 +138,9 @@ impl Fleet {
                 .collect();
             let answer = gate(settings, &rollouts);
             metrics.set_rollouts(&answer.counts);
-            for key in self.remember(answer) {
-                if let Some((scope, ..)) = channels.iter().find(|(_, of, _)| *of == key) {
-                    scope.request(&key.0, &key.1).await;
+            for (namespace, name) in self.remember(answer) {
+                for scope in scopes.iter().filter(|scope| scope.covers(&namespace)) {
+                    scope.request(&namespace, &name).await;
                 }
             }
         }
@@ -164,14 +164,13 @@ impl Fleet {
         raw: &DynamicObject,
         now: Timestamp,
     ) -> Option<ChannelRollout> {
-        let (template, _) = self.known.lock().templates.get(key)?.clone();
+        let template = self.known.lock().templates.get(key)?.0;
         let deployment = scope.object(Kind::Deployment, &key.0, &names::object_name(&key.1));
-        let has = |key: &str, value: &str| raw.annotations().get(key).is_some_and(|v| v == value);
         Some(ChannelRollout {
             key: key.clone(),
             template,
-            held: has(ROLLOUT_ANNOTATION, "Hold"),
-            paused: has(PAUSED_ANNOTATION, "true"),
+            held: is_annotated(raw, ROLLOUT_ANNOTATION, "Hold"),
+            paused: is_annotated(raw, PAUSED_ANNOTATION, "true"),
             turn: match raw.labels().get(ROLLOUT_ANNOTATION).map(String::as_str) {
                 Some("first") => Turn::First,
                 Some("last") => Turn::Last,

@@ -13,10 +13,7 @@ use std::{
     time::Duration,
 };
 
-use eventcast_crds::{
-    broker_status::BrokerStatus,
-    channel::{AUTOPILOT_ANNOTATION, PAUSED_ANNOTATION},
-};
+use eventcast_crds::broker_status::BrokerStatus;
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -129,7 +126,7 @@ impl Looks<'_> {
         for scope in self.scopes {
             for raw in scope.channels.state() {
                 if let Some(channel) = self.parse(&raw) {
-                    let key = (channel.namespace.clone(), channel.name.clone());
+                    let key = channel.key();
                     let pods = scope.pods_of(&key.0, &key.1);
                     let scope = Arc::clone(scope);
                     all.push(Watched { key, scope, raw, channel, pods });
@@ -200,12 +197,6 @@ async fn ask(client: &BrokerClient, watched: &[Watched]) -> Answers {
 
 fn pod_key(pod: &Pod) -> (String, String) {
     (pod.namespace().unwrap_or_default(), pod.name_any())
-}
-
-/// Whether the channel is paused, and whether its autopilot only tells what it would do.
-fn is_annotated(raw: &DynamicObject) -> (bool, bool) {
-    let has = |key: &str, value: &str| raw.annotations().get(key).is_some_and(|v| v == value);
-    (has(PAUSED_ANNOTATION, "true"), has(AUTOPILOT_ANNOTATION, "Observe"))
 }
 
 /// Name of the Deployment of a channel.

@@ -40,7 +40,7 @@ use crate::{
     nats::NatsLink,
     observe,
     schema::Schema,
-    scope::{Scope, channels_resource},
+    scope::{Scope, channels_resource, is_annotated},
     settings::Settings,
     status::{self, ConditionState, Delivery, Facts, OptionalCondition, reasons},
     stream::{self, EnsuredStream},
@@ -86,7 +86,7 @@ pub struct Context {
 impl Context {
     /// What the autopilot has decided for `channel`.
     fn decision(&self, channel: &Channel) -> Decision {
-        self.decisions.of(&(channel.namespace.clone(), channel.name.clone()))
+        self.decisions.of(&channel.key())
     }
 
     /// The claim of this operator on a channel with the status `old`.
@@ -181,7 +181,7 @@ async fn run_steps(raw: &DynamicObject, ctx: &Context) -> Result<Action, Error> 
     if raw.metadata.deletion_timestamp.is_some() {
         return Box::pin(finalize(raw, &ec, ctx)).await;
     }
-    if raw.annotations().get(PAUSED_ANNOTATION).is_some_and(|v| v == "true") {
+    if is_annotated(raw, PAUSED_ANNOTATION, "true") {
         write_status(raw, ctx, &old, status::paused(&old, Timestamp::now())).await?;
         return Ok(Action::await_change());
     }

@@ -48,6 +48,12 @@ pub fn channels_resource() -> ApiResource {
     ApiResource::erase::<EventChannel>(&())
 }
 
+/// Whether a channel has an annotation with this value.
+#[must_use]
+pub fn is_annotated(channel: &DynamicObject, key: &str, value: &str) -> bool {
+    channel.annotations().get(key).is_some_and(|found| found == value)
+}
+
 /// The caches of one namespace, or of the whole cluster.
 pub struct Scope {
     /// The namespace; `None` for all.

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use super::{balance::Spread, output::GivenUp};
+use super::{output::GivenUp, spread::Spread};
 
 /// Brokers close the first streams within this time.
 const FIRST_MOVE_TIMEOUT: Duration = Duration::from_secs(180);
-/// Brokers that have closed streams may stop for this long: a broker closes at most half of its streams in ten minutes.
+/// Brokers that have closed streams may stop for this long: in ten minutes a broker closes no more streams than it had.
 const NEXT_MOVE_TIMEOUT: Duration = Duration::from_secs(720);
 /// With fewer moves than this, what they gain depends on chance.
 const SIGNIFICANT_MOVES: u128 = 100;

@@ -68,17 +68,11 @@ impl<'a> Actor<'a> {
         let Looks { decisions, .. } = self.looks;
         let decision = Decision {
             replicas: plan.replicas.or(decisions.of(&watched.key).replicas),
-            autoscaled: plan.autoscaled.map(|state| ConditionState {
-                status: state.reason.status(),
-                reason: state.reason.as_str(),
-                message: state.message,
-                is_transient: false,
+            autoscaled: plan.autoscaled.map(|state| {
+                condition(state.reason.status(), state.reason.as_str(), state.message)
             }),
-            balanced: plan.balanced.map(|state| ConditionState {
-                status: Some(state.reason.status()),
-                reason: state.reason.as_str(),
-                message: state.message,
-                is_transient: false,
+            balanced: plan.balanced.map(|state| {
+                condition(Some(state.reason.status()), state.reason.as_str(), state.message)
             }),
         };
         if decisions.set(&watched.key, decision) {
@@ -167,6 +161,10 @@ impl<'a> Actor<'a> {
         tracing::info!(channel = %format!("{}/{}", watched.key.0, watched.key.1), reason, "{note}");
         self.looks.events.autopilot(&reference(watched), is_warning, reason, note).await;
     }
+}
+
+fn condition(status: Option<bool>, reason: &'static str, message: String) -> ConditionState {
+    ConditionState { status, reason, message, is_transient: false }
 }
 
 fn reference(watched: &Watched) -> k8s_openapi::api::core::v1::ObjectReference {

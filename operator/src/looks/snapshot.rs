@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use eventcast_crds::{broker_status::BrokerStatus, channel::brokers::Autoscaling};
+use eventcast_crds::{
+    broker_status::BrokerStatus,
+    channel::{AUTOPILOT_ANNOTATION, PAUSED_ANNOTATION, brokers::Autoscaling},
+};
 use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::Deployment,
@@ -10,11 +13,12 @@ use k8s_openapi::api::{
 };
 use kube::{ResourceExt, core::DynamicObject};
 
-use super::{Answers, Watched, is_annotated, pod_key};
+use super::{Answers, Watched, pod_key};
 use crate::{
     autopilot::{Broker, Count, Frozen, Scaling, Spec, World},
     channel::Channel,
     observe,
+    scope::is_annotated,
 };
 
 /// One look at a channel.
@@ -37,7 +41,7 @@ impl Snapshot<'_> {
         let deployment = self.deployment.as_ref().and_then(|object| {
             serde_json::from_value::<Deployment>(serde_json::to_value(&**object).ok()?).ok()
         });
-        let (paused, observe_only) = is_annotated(raw);
+        let paused = is_annotated(raw, PAUSED_ANNOTATION, "true");
         let frozen = match (paused, self.nats_usable) {
             (true, _) => Some(Frozen::Paused),
             (false, false) => Some(Frozen::NatsUnreachable),
@@ -53,7 +57,7 @@ impl Snapshot<'_> {
             frozen,
             foreign_autoscaler: self.foreign_autoscaler.clone(),
             may_patch_pods: self.may_patch_pods,
-            observe_only,
+            observe_only: is_annotated(raw, AUTOPILOT_ANNOTATION, "Observe"),
             unschedulable: pods.iter().any(|pod| observe::is_unschedulable(pod)),
         };
         let name = format!("{}/{}", key.0, key.1);

@@ -77,7 +77,7 @@ fn may_roll(
     desired: &mut Value,
     old: &EventChannelStatus,
 ) -> bool {
-    let key = (channel.namespace.clone(), channel.name.clone());
+    let key = channel.key();
     let live = ctx.scope.object(Kind::Deployment, &key.0, &channel.object_name());
     let is_changed = old.observed_generation != Some(channel.generation);
     ctx.fleet.admit(&key, live.as_deref(), desired, is_changed)

@@ -20,7 +20,7 @@ pub(super) fn access_ready(
     ctx: &Context,
     shared_state: Option<&ConditionState>,
 ) -> Option<ConditionState> {
-    let key = (channel.namespace.clone(), channel.name.clone());
+    let key = channel.key();
     let reports = ctx.broker_reports.of(&key);
     let review_failure = ctx.broker_reports.review_failure();
     let facts = AccessFacts {
@@ -33,7 +33,7 @@ pub(super) fn access_ready(
 
 /// What delivery probes have found.
 fn delivery(channel: &Channel, ctx: &Context, old: &EventChannelStatus) -> Delivery {
-    let key = (channel.namespace.clone(), channel.name.clone());
+    let key = channel.key();
     let reports = ctx.broker_reports.of(&key);
     observe::delivery::delivery(channel, reports.as_ref().map(|r| &r.delivery), old)
 }
@@ -58,7 +58,7 @@ pub(super) fn wanted_replicas(
 
 /// The condition `UpToDate`.
 fn up_to_date(channel: &Channel, ctx: &Context, deployment: Option<&Deployment>) -> ConditionState {
-    let key = (channel.namespace.clone(), channel.name.clone());
+    let key = channel.key();
     let is_rolling = deployment.is_some_and(observe::is_rolling);
     let state = if is_rolling { State::RollingOut } else { State::UpToDate };
     let state = ctx.fleet.hindered(&key).unwrap_or(state);
@@ -91,6 +91,7 @@ pub(super) fn collect(
         available = ConditionState::waiting_for("a stream that belongs to this channel");
     }
     let load_balancer = load_balancer(channel, ctx);
+    let decision = ctx.decision(channel);
     let domain = &ctx.settings.cluster_domain;
     Facts {
         accepted,
@@ -99,8 +100,8 @@ pub(super) fn collect(
         exposed: observe::exposed(channel, ctx.scope.apis, object(Kind::HttpRoute).as_deref()),
         access_ready,
         delivery: delivery(channel, ctx, old),
-        autoscaled: observe::scaling::autoscaled(channel, &ctx.decision(channel)),
-        balanced: observe::scaling::balanced(channel, &ctx.decision(channel)),
+        autoscaled: observe::scaling::autoscaled(channel, &decision),
+        balanced: observe::scaling::balanced(channel, &decision),
         up_to_date: OptionalCondition::Known(up_to_date(channel, ctx, deployment.as_ref())),
         chosen_replicas: None,
         stream,
