@@ -3,7 +3,7 @@
 //! - [`config`]: the broker's configuration file, its defaults, its validation, and which of it a running broker can reload. The
 //!   operator writes the file.
 //! - [`broker_status`]: what a broker reports on its admin port. The operator reads it.
-//! - `channel` (feature `kubernetes`): the `EventChannel` and its CRD.
+//! - `channel`, `pool` (feature `kubernetes`): the `EventChannel`, the `BrokerPool`, and their CRDs.
 //! - `stream` (feature `nats`): the JetStream stream of a channel.
 //! - [`orders`]: what the operator asks of a single broker.
 //! - [`epoch`]: the name of one incarnation of a log.
@@ -19,6 +19,13 @@ pub mod channel;
 pub mod config;
 pub mod epoch;
 pub mod orders;
+#[cfg(feature = "kubernetes")]
+#[allow(
+    rustdoc::bare_urls,
+    rustdoc::invalid_html_tags,
+    reason = "its docs are the plain text of `kubectl explain`"
+)]
+pub mod pool;
 #[cfg(feature = "nats")]
 pub mod stream;
 

@@ -13,7 +13,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Brokers {
-    /// Number of brokers, without autoscaling. With 0 the channel is not served; applications can still publish directly to NATS.
+    /// The BrokerPool whose brokers serve the channel, instead of brokers of its own. Excludes the other fields.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolReference>,
+    /// Number of brokers, without autoscaling. With 0 nothing is served; applications can still publish directly to NATS.
     #[schemars(range(min = 0, max = 500))]
     pub replicas: i32,
     /// Chooses the number of brokers by their load.
@@ -61,6 +64,7 @@ pub struct Brokers {
 impl Default for Brokers {
     fn default() -> Self {
         Self {
+            pool: None,
             replicas: 1,
             autoscaling: None,
             balancing: Balancing::default(),
@@ -75,6 +79,18 @@ impl Default for Brokers {
             pod_template: None,
         }
     }
+}
+
+/// A BrokerPool.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PoolReference {
+    /// Name of the pool.
+    #[schemars(length(min = 1, max = 52))]
+    pub name: String,
+    /// Namespace of the pool. If not set, that of the channel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
 }
 
 /// How the number of brokers is chosen. A larger number is used at once; a smaller one after the load was low for a while, and in small steps, because each

@@ -14,7 +14,7 @@ pub struct Rule {
     pub message: &'static str,
 }
 
-const fn rule(path: &'static str, rule: &'static str, message: &'static str) -> Rule {
+pub(crate) const fn rule(path: &'static str, rule: &'static str, message: &'static str) -> Rule {
     Rule { path, rule, message }
 }
 
@@ -143,7 +143,7 @@ pub const RULES: &[Rule] = &[
     ),
     rule(
         "spec",
-        "!has(self.access) || !has(self.access.certificates) || self.access.certificates.size() == 0 || (has(self.exposure) && has(self.exposure.tls) && has(self.exposure.tls.clientCaSecret))",
+        "!has(self.access) || !has(self.access.certificates) || self.access.certificates.size() == 0 || (has(self.brokers) && has(self.brokers.pool)) || (has(self.exposure) && has(self.exposure.tls) && has(self.exposure.tls.clientCaSecret))",
         "access.certificates needs the certificate authorities of clients: set exposure.tls.clientCaSecret",
     ),
     rule(
@@ -195,6 +195,16 @@ pub const RULES: &[Rule] = &[
         "spec.brokers",
         "!has(self.autoscaling) || self.replicas == 1",
         "leave brokers.replicas unset (1) while brokers.autoscaling is set: the autoscaler owns the number",
+    ),
+    rule(
+        "spec.brokers",
+        "!has(self.pool) || (self.replicas == 1 && !has(self.autoscaling) && !has(self.image) && !has(self.resources) && !has(self.drainSeconds) && !has(self.nodeSelector) && !has(self.tolerations) && !has(self.topologySpreadConstraints) && !has(self.priorityClassName) && !has(self.podTemplate))",
+        "with brokers.pool the brokers are those of the BrokerPool: remove the other fields of brokers, and set them there",
+    ),
+    rule(
+        "spec",
+        "!has(self.brokers) || !has(self.brokers.pool) || !has(self.exposure) || (!has(self.exposure.tls) && !self.exposure.proxyProtocol && !has(self.exposure.trustedProxies) && (!has(self.exposure.service) || self.exposure.service.type == 'ClusterIP'))",
+        "with brokers.pool the listeners are those of the BrokerPool: remove exposure.tls, proxyProtocol, trustedProxies and service.type, and set them there",
     ),
     rule(
         "spec.brokers.autoscaling",

@@ -4,6 +4,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::brokers::PoolReference;
+
 /// The status that the operator writes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -38,6 +40,12 @@ pub struct EventChannelStatus {
     /// The number of brokers that the operator has chosen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub autoscaling: Option<AutoscalingStatus>,
+    /// The pool that serves the channel. Absent if it has brokers of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolReference>,
+    /// The last change of the brokers that serve the channel, until the earlier ones have closed their streams.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub moved: Option<Moved>,
     /// What the brokers have measured when they subscribed through the URL of clients.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivery: Option<DeliveryStatus>,
@@ -53,6 +61,16 @@ pub struct EventChannelStatus {
     /// Version of the operator that wrote this status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operator_version: Option<String>,
+}
+
+/// A change of the brokers that serve a channel: from its own to a pool, back, or from a pool to another.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Moved {
+    /// The pool that served the channel before. Absent if it had brokers of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<PoolReference>,
+    /// Since when new streams go to the new brokers (RFC 3339).
+    pub at: String,
 }
 
 /// The number of brokers that the operator has chosen. After a restart of the operator it begins from there.
