@@ -188,6 +188,8 @@ pub fn status(
             .chain(up_to_date)
             .collect(),
         autoscaling,
+        pool: old.pool.clone(),
+        moved: old.moved.clone(),
         delivery: measured,
         observed_generation: generation,
         url: facts.url.clone().or_else(|| old.url.clone()),
