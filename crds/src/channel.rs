@@ -4,20 +4,14 @@
 //!   `delivery` and `publishing` have the types of the broker's configuration ([`crate::config`]).
 //! - [`status`]: the status that the operator writes.
 //! - [`rules`]: CEL rules that the API server checks.
-//! - [`crd`]: the CustomResourceDefinition; [`json_schema`]: the same for editors.
 
 pub mod access;
 pub mod brokers;
-mod crd;
 pub mod exposure;
-mod json_schema;
 pub mod limits;
 pub mod rules;
 pub mod status;
 pub mod stream;
-
-pub use crd::{CrdError, crd, crd_yaml};
-pub use json_schema::json_schema;
 
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -96,6 +90,7 @@ pub const STREAM_FINALIZER: &str = "eventcast.dev/stream";
         priority = "1",
         json_path = ".status.stream.name"
     ),
+    printcolumn(name = "Pool", type_ = "string", priority = "1", json_path = ".status.pool.name"),
     printcolumn(
         name = "Delivery",
         type_ = "string",

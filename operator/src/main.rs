@@ -3,7 +3,7 @@
 use std::{process::ExitCode, sync::Arc};
 
 use clap::Parser;
-use eventcast_crds::channel::crd_yaml;
+use eventcast_crds::crd::crds_yaml;
 use eventcast_operator::{
     args::{Args, Command, CommonArgs},
     check::{self, Namespaces},
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
 
 async fn dispatch(command: Command, shutdown: CancellationToken) -> Result<(), Failure> {
     match command {
-        Command::Crd => print_crd(),
+        Command::Crd => print_crds(),
         Command::Run(args) => {
             let settings = Arc::new(args.settings().map_err(Failure::usage)?);
             run::run(*args, settings, client().await?, shutdown).await.map_err(Failure::failed)
@@ -44,8 +44,8 @@ async fn dispatch(command: Command, shutdown: CancellationToken) -> Result<(), F
 }
 
 #[expect(clippy::print_stdout, reason = "the output of the command")]
-fn print_crd() -> Result<(), Failure> {
-    println!("{}", crd_yaml().map_err(Failure::failed)?);
+fn print_crds() -> Result<(), Failure> {
+    print!("{}", crds_yaml().map_err(Failure::failed)?);
     Ok(())
 }
 

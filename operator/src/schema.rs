@@ -5,7 +5,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use arc_swap::ArcSwap;
-use eventcast_crds::channel::{CrdError, crd};
+use eventcast_crds::crd::{Crd, CrdError};
 use kube::Client;
 use serde_json::Value;
 
@@ -90,8 +90,7 @@ impl Schema {
 }
 
 fn own_paths() -> Result<BTreeSet<String>, SchemaError> {
-    let crd = serde_json::to_value(crd()?).unwrap_or_default();
-    Ok(paths(crd.pointer("/spec/versions/0/schema/openAPIV3Schema").unwrap_or(&Value::Null)))
+    Ok(paths(&Crd::EventChannel.open_api_schema()?))
 }
 
 /// Paths of all fields of spec and status.

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use async_nats::jetstream::stream::Config as StreamConfig;
-use eventcast_crds::channel::{EventChannel, crd_yaml};
+use eventcast_crds::{
+    channel::EventChannel,
+    crd::{Crd, crds_yaml},
+};
 use k8s_openapi::{api::apps::v1::Deployment, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::{
     Api, Client, Resource,
@@ -40,22 +43,24 @@ pub struct TestNamespace {
     pub cluster: Cluster,
 }
 
-/// Applies the definition, and waits until the API server serves it.
+/// Applies the CRDs, and waits until the API server serves them.
 ///
 /// # Errors
-/// When it refuses it.
+/// When it rejects one.
 pub async fn install_crd(cluster: &Cluster) -> Result<()> {
-    let text = crd_yaml()?;
+    let text = crds_yaml()?;
     let applied = cluster
         .kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "-"], Some(&text))
         .await?;
     let said = String::from_utf8_lossy(&applied.stderr).into_owned();
-    ensure!(applied.status.success(), "the CRD is refused: {said}");
-    ensure!(!said.contains("Warning"), "the API server warns of the CRD: {said}");
-    let name = "crd/eventchannels.eventcast.dev";
+    ensure!(applied.status.success(), "a CRD is rejected: {said}");
+    ensure!(!said.contains("Warning"), "the API server warns of a CRD: {said}");
+    let name = |crd: Crd| format!("crd/{}s.eventcast.dev", crd.kind().to_lowercase());
+    let names = Crd::ALL.map(name);
     // `kubectl wait` gives up at once if the API server has not written a status yet.
-    eventually("the CRD is served", WAIT_TIMEOUT, || async {
-        let wait = ["wait", "--for=condition=Established", "--timeout=5s", name];
+    eventually("the CRDs are served", WAIT_TIMEOUT, || async {
+        let wait = ["wait", "--for=condition=Established", "--timeout=5s"];
+        let wait = [&wait[..], &names.each_ref().map(String::as_str)].concat();
         let waited = cluster.kubectl(&wait, None).await?;
         ensure!(waited.status.success(), "{}", String::from_utf8_lossy(&waited.stderr));
         anyhow::Ok(())

@@ -58,10 +58,10 @@ impl Exposure {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TlsSpec {
-    /// Secret of type kubernetes.io/tls in the channel's namespace. Brokers read it again when it changes.
+    /// Secret of type kubernetes.io/tls in the same namespace. Brokers read it again when it changes.
     #[schemars(length(min = 1, max = 253))]
     pub secret_name: String,
-    /// Secret in the channel's namespace with the certificate authorities of clients (PEM). Clients may then present a certificate of theirs,
+    /// Secret in the same namespace with the certificate authorities of clients (PEM). Clients may then present a certificate of theirs,
     /// for access.certificates. Brokers read it again when it changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_ca_secret: Option<ClientCaSecret>,
@@ -77,7 +77,7 @@ pub struct TlsSpec {
     pub plaintext: bool,
 }
 
-/// The certificate authorities of clients: a key of a Secret in the channel's namespace.
+/// The certificate authorities of clients: a key of a Secret in the same namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClientCaSecret {
     /// Name of the Secret.
@@ -163,7 +163,7 @@ pub struct ParentRef {
     /// Name of the Gateway.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// Namespace of the Gateway. If not set, that of the channel.
+    /// Namespace of the Gateway. If not set, the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub namespace: Option<String>,

@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use eventcast_crds::{
-    channel::{crd_yaml, json_schema},
     config::{BrokerConfig, ChannelConfig},
+    crd::Crd,
 };
 use eventcast_tests::{golden::golden, reference};
 
@@ -18,10 +18,13 @@ fn the_reference_of_the_configuration_is_up_to_date() -> Result<()> {
 }
 
 #[test]
-fn the_definition_and_the_charts_copy_of_it_are_up_to_date() -> Result<()> {
-    let text = crd_yaml()?;
-    let schema = serde_json::to_string_pretty(&json_schema()?)? + "\n";
-    golden("crds/eventchannel.schema.json", &schema)?;
-    golden("crds/eventchannel.yaml", &text)?;
-    golden("charts/eventcast/files/eventchannel.yaml", &text)
+fn the_definitions_and_the_charts_copies_of_them_are_up_to_date() -> Result<()> {
+    for crd in Crd::ALL {
+        let (name, text) = (crd.kind().to_lowercase(), crd.yaml()?);
+        let schema = serde_json::to_string_pretty(&crd.json_schema()?)? + "\n";
+        golden(&format!("crds/{name}.schema.json"), &schema)?;
+        golden(&format!("crds/{name}.yaml"), &text)?;
+        golden(&format!("charts/eventcast/files/{name}.yaml"), &text)?;
+    }
+    Ok(())
 }

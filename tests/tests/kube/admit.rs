@@ -1,8 +1,8 @@
-//! What the API server accepts and rejects of an EventChannel: every validation rule with a valid and an invalid object, and its
+//! What the API server accepts and rejects of an EventChannel and of a BrokerPool: every validation rule with a valid and an invalid object, and its
 //! message.
 
 use anyhow::{Result, ensure};
-use eventcast_crds::channel::{EventChannel, rules::RULES};
+use eventcast_crds::{channel::EventChannel, crd::Crd, pool::BrokerPool, rules::SHARED};
 use eventcast_tests::{
     init_tracing,
     kube::{ApiServer, temp_namespace},
@@ -11,24 +11,27 @@ use eventcast_tests::{
 use kube::{
     Api, ResourceExt,
     api::{Patch, PatchParams, PostParams},
+    core::DynamicObject,
+    discovery::ApiResource,
 };
 use serde_json::{Value, json};
 
-use crate::admit_access;
+use crate::{admit_access, admit_pools};
 
 /// Of a channel in YAML.
 const MANIFEST_HEAD: &str =
     "apiVersion: eventcast.dev/v1alpha1\nkind: EventChannel\nmetadata: {name: a}";
 
-fn object(name: &str, spec: &Value) -> Value {
-    json!({"apiVersion": "eventcast.dev/v1alpha1", "kind": "EventChannel", "metadata": {"name": name}, "spec": spec})
-}
-
 /// A name and a spec.
 pub(crate) type Named = (&'static str, Value);
 
-/// For each rule: a part of its message, a name and spec that keep it, and ones that break it.
-fn tables() -> Vec<(&'static str, Named, Named)> {
+/// For a rule: a part of its message, a name and spec that keep it, and ones that break it.
+pub(crate) type Proof = (&'static str, Named, Named);
+
+/// For a rule about changes: a part of its message, what was, a change that keeps the rule, and one that breaks it.
+type ChangeProof = (&'static str, Value, Value, Value);
+
+fn tables() -> Vec<Proof> {
     let named = |good: &'static str, bad: &'static str| ((good, json!({})), (bad, json!({})));
     let spec = |good: Value, bad: Value| (("a", good), ("a", bad));
     let of = |message, (good, bad)| (message, good, bad);
@@ -178,8 +181,7 @@ fn tables() -> Vec<(&'static str, Named, Named)> {
     ]
 }
 
-/// Rules about a change: what was, a change that keeps the rule, one that breaks it.
-fn changes() -> Vec<(&'static str, Value, Value, Value)> {
+fn changes() -> Vec<ChangeProof> {
     vec![
         (
             "retention.storage cannot be changed",
@@ -210,33 +212,53 @@ fn changes() -> Vec<(&'static str, Value, Value, Value)> {
 
 #[tokio::test]
 async fn every_rule_accepts_valid_and_rejects_invalid_objects_with_its_message() -> Result<()> {
+    let tables = [tables(), admit_access::tables(), admit_pools::channels()].concat();
+    prove(Crd::EventChannel, tables, changes()).await
+}
+
+#[tokio::test]
+async fn every_rule_of_a_pool_accepts_valid_and_rejects_invalid_objects_with_its_message()
+-> Result<()> {
+    let is_shared = |message: &str| SHARED.iter().any(|rule| rule.message.contains(message));
+    let mut tables = [tables(), admit_access::tables()].concat();
+    tables.retain(|(message, ..)| is_shared(message));
+    let mut changes = changes();
+    changes.retain(|(message, ..)| is_shared(message));
+    prove(Crd::BrokerPool, [tables, admit_pools::pools()].concat(), changes).await
+}
+
+/// Creates and changes objects of a kind, and demands that each of its rules has rejected one.
+async fn prove(crd: Crd, tables: Vec<Proof>, changes: Vec<ChangeProof>) -> Result<()> {
     init_tracing();
     let cluster = ApiServer::shared().await?;
     install_crd(&cluster).await?;
     let client = cluster.client().await?;
-    let api: Api<EventChannel> = Api::namespaced(client.clone(), &temp_namespace(&client).await?);
-    let dry = PostParams { dry_run: true, ..PostParams::default() };
-    let create = |name: &str, spec: &Value| {
-        let channel = serde_json::from_value::<EventChannel>(object(name, spec));
-        let (api, dry) = (api.clone(), dry.clone());
-        async move { anyhow::Ok(api.create(&dry, &channel?).await) }
+    let resource = match crd {
+        Crd::EventChannel => ApiResource::erase::<EventChannel>(&()),
+        Crd::BrokerPool => ApiResource::erase::<BrokerPool>(&()),
     };
+    let namespace = temp_namespace(&client).await?;
+    let api: Api<DynamicObject> = Api::namespaced_with(client, &namespace, &resource);
+    let object = |name: &str, spec: &Value| -> Result<DynamicObject> {
+        Ok(serde_json::from_value(json!({
+            "apiVersion": "eventcast.dev/v1alpha1", "kind": crd.kind(), "metadata": {"name": name},
+            "spec": spec,
+        }))?)
+    };
+    let dry = PostParams { dry_run: true, ..PostParams::default() };
     let mut proved = Vec::new();
-    for (message, (good_name, good), (bad_name, bad)) in
-        tables().into_iter().chain(admit_access::tables())
-    {
-        create(good_name, &good)
-            .await?
+    for (message, (good_name, good), (bad_name, bad)) in tables {
+        api.create(&dry, &object(good_name, &good)?)
+            .await
             .map_err(|e| anyhow::anyhow!("{message}: {good} is refused: {e}"))?;
-        let refused = create(bad_name, &bad).await?.map(|_| ()).map_err(|e| e.to_string());
+        let refused = api.create(&dry, &object(bad_name, &bad)?).await.map_err(|e| e.to_string());
         let Err(said) = refused else { anyhow::bail!("{bad} is taken, though: {message}") };
         ensure!(said.contains(message), "{bad}: {said}");
         proved.push(message);
     }
-    for (i, (message, before, good, bad)) in changes().into_iter().enumerate() {
+    for (i, (message, before, good, bad)) in changes.into_iter().enumerate() {
         let name = format!("change-{i}");
-        let channel = serde_json::from_value(object(&name, &before))?;
-        api.create(&PostParams::default(), &channel).await?;
+        api.create(&PostParams::default(), &object(&name, &before)?).await?;
         let params = PatchParams { dry_run: true, ..PatchParams::default() };
         let change = |spec: Value| {
             let (api, name, params) = (api.clone(), name.clone(), params.clone());
@@ -249,7 +271,7 @@ async fn every_rule_accepts_valid_and_rejects_invalid_objects_with_its_message()
         ensure!(error.to_string().contains(message), "{bad}: {error}");
         proved.push(message);
     }
-    for rule in RULES {
+    for rule in crd.rules() {
         ensure!(
             proved.iter().any(|p| rule.message.contains(p)),
             "no object proves: {}",

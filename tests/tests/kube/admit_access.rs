@@ -2,10 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::admit::Named;
+use crate::admit::Proof;
 
-/// For each rule: a part of its message, a name and spec that keep it, and ones that break it.
-pub(crate) fn tables() -> Vec<(&'static str, Named, Named)> {
+pub(crate) fn tables() -> Vec<Proof> {
     let spec = |good: Value, bad: Value| (("a", good), ("a", bad));
     let of = |message, (good, bad)| (message, good, bad);
     vec![
@@ -82,21 +81,21 @@ pub(crate) fn tables() -> Vec<(&'static str, Named, Named)> {
             ),
         ),
         of(
-            "must be the key of a Secret",
+            "the key of keySecret and caSecret must be",
             spec(
                 issuer(&json!({"jwksUrl": null, "keySecret": {"name": "s", "key": ".jwks"}})),
                 issuer(&json!({"jwksUrl": null, "keySecret": {"name": "s", "key": "a/b"}})),
             ),
         ),
         of(
-            "must be the key of a Secret",
+            "the key of keySecret and caSecret must be",
             spec(
                 issuer(&json!({"jwksUrl": null, "keySecret": {"name": "s", "key": "jwks.json"}})),
                 issuer(&json!({"jwksUrl": null, "keySecret": {"name": "s", "key": "..data"}})),
             ),
         ),
         of(
-            "must be the key of a Secret",
+            "the key of keySecret and caSecret must be",
             spec(
                 issuer(&json!({"jwksUrl": null, "keySecret": {"name": "s", "key": "a..b_-"}})),
                 issuer(&json!({"jwksUrl": null, "keySecret": {"name": "s", "key": ".."}})),

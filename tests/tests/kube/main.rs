@@ -1,7 +1,8 @@
-//! The operator and the EventChannel definition with a real API server and NATS.
+//! The operator and the CRDs with a real API server and NATS.
 
 mod admit;
 mod admit_access;
+mod admit_pools;
 mod autopilot;
 mod backups;
 mod broker_defaults;

@@ -1,7 +1,7 @@
 //! CRD and operator of different versions: reported, and harmless.
 
 use anyhow::{Result, ensure};
-use eventcast_crds::channel::{EventChannel, crd};
+use eventcast_crds::{channel::EventChannel, crd::Crd};
 use eventcast_tests::{
     eventually, init_tracing,
     kube::{ApiServer, temp_namespace},
@@ -25,7 +25,7 @@ const SCHEMA: &str = "/spec/versions/0/schema/openAPIV3Schema/properties";
 
 /// Gives the server a definition that was changed.
 async fn serve(client: &Client, change: impl FnOnce(&mut Value)) -> Result<()> {
-    let mut value = serde_json::to_value(crd()?)?;
+    let mut value = serde_json::to_value(Crd::EventChannel.definition()?)?;
     change(value.pointer_mut(SCHEMA).expect("the schema has properties"));
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     let params = PatchParams::apply("a-person").force();

@@ -1,31 +1,23 @@
-//! The EventChannel as JSON Schema, for editors and for tools that check manifests without a cluster. Pure.
+//! Schemas of custom resources as JSON Schema, for editors and for tools that check manifests without a cluster. Pure.
 
 use serde_json::{Map, Value, json};
 
-use super::{
-    CrdError, GROUP,
-    crd::{CRD_SCHEMA_POINTER, crd},
-};
+use crate::GROUP;
 
 /// Keywords whose value is a schema, and those whose value is a list of schemas.
 const SCHEMA: [&str; 3] = ["additionalProperties", "items", "not"];
 const SCHEMAS: [&str; 3] = ["allOf", "anyOf", "oneOf"];
 
-/// The schema of the CRD as JSON Schema (draft 7). Unknown fields are errors. It lacks the CEL rules, which only an API server checks.
-///
-/// # Errors
-/// See [`CrdError`].
-pub fn json_schema() -> Result<Value, CrdError> {
-    let crd = serde_json::to_value(crd()?)?;
-    let mut schema = crd.pointer(CRD_SCHEMA_POINTER).cloned().ok_or(CrdError::NoProperty(""))?;
+/// JSON Schema (draft 7) of the objects of a kind, from the schema in its CRD.
+pub(crate) fn of(kind: &str, mut schema: Value) -> Value {
     convert(&mut schema);
     let version = format!("{GROUP}/v1alpha1");
     schema["$schema"] = json!("http://json-schema.org/draft-07/schema#");
     schema["properties"]["apiVersion"] = json!({"type": "string", "const": version});
-    schema["properties"]["kind"] = json!({"type": "string", "const": "EventChannel"});
+    schema["properties"]["kind"] = json!({"type": "string", "const": kind});
     schema["properties"]["metadata"] = json!({"type": "object"});
     schema["required"] = json!(["apiVersion", "kind", "metadata"]);
-    Ok(schema)
+    schema
 }
 
 /// Closes objects, and removes what only Kubernetes knows.
@@ -49,11 +41,11 @@ fn convert(schema: &mut Value) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::crd::Crd;
 
     #[test]
     fn objects_are_closed_unless_the_crd_leaves_them_open() {
-        let schema = json_schema().unwrap();
+        let schema = Crd::EventChannel.json_schema().unwrap();
         let text = schema.to_string();
         assert!(!text.contains("x-kubernetes-"), "{text}");
         let spec = &schema["properties"]["spec"];
