@@ -83,7 +83,7 @@ IMAGES := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/images
 images: ## Build operator and broker and pack their images: target/images/*.tar
 	@charts/images.sh $(IMAGES)
 
-manifests: ## Render plain manifests and the schema of EventChannels: dist/
+manifests: ## Render plain manifests and the schemas of the CRDs: dist/
 	@$(TOOLS) helm
 	@charts/manifests.sh dist
 

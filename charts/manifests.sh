@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Renders plain manifests for those who install without Helm, and the schema of EventChannels, into a folder.
+# Renders plain manifests for those who install without Helm, and the schemas of EventChannels and BrokerPools, into a folder.
 #
-#   manifests.sh FOLDER       crds.yaml install.yaml install-namespaced.yaml kustomization.yaml eventchannel.schema.json
+#   manifests.sh FOLDER       crds.yaml install.yaml install-namespaced.yaml kustomization.yaml {eventchannel,brokerpool}.schema.json
 #
 # Everything is in the namespace eventcast-system. install-namespaced.yaml has no object outside of it: its operator watches that namespace alone.
 set -euo pipefail
@@ -43,4 +43,4 @@ resources:
   - crds.yaml
   - install.yaml
 END
-cp "$charts/../crds/eventchannel.schema.json" "$folder/"
+cp "$charts"/../crds/*.schema.json "$folder/"

@@ -37,8 +37,10 @@ pub fn in_watched_namespaces(settings: &Settings, apis: OptionalApis) -> Vec<Per
             verb,
         }));
     };
-    add("eventcast.dev", "eventchannels", &["list", "watch", "patch"]);
-    add("eventcast.dev", "eventchannels/status", &["patch"]);
+    for resource in ["eventchannels", "brokerpools"] {
+        add("eventcast.dev", resource, &["list", "watch", "patch"]);
+        add("eventcast.dev", &format!("{resource}/status"), &["patch"]);
+    }
     for kind in Kind::ALL.into_iter().filter(|kind| apis.serve(*kind) && settings.manages(*kind)) {
         let (group, _, _, plural) = kind.names();
         if kind.is_watched() {
@@ -61,6 +63,14 @@ pub fn in_watched_namespaces(settings: &Settings, apis: OptionalApis) -> Vec<Per
     }
     add("events.k8s.io", "events", &["create", "patch"]);
     all
+}
+
+/// Permissions that an operator needs that watches all namespaces.
+#[must_use]
+pub fn in_all_namespaces(settings: &Settings, apis: OptionalApis) -> Vec<Permission> {
+    // Pools select namespaces by their labels.
+    let list = Permission { group: "", resource: "namespaces".into(), name: None, verb: "list" };
+    in_watched_namespaces(settings, apis).into_iter().chain([list]).collect()
 }
 
 /// Permissions that are needed in the whole cluster, whatever namespaces are watched.

@@ -1,4 +1,4 @@
-//! Compares the CRD that the cluster serves with the CRD that this operator was built with.
+//! Compares the CRDs that the cluster serves with those that this operator was built with.
 //!
 //! Reads the cluster's OpenAPI document: every client may, so the operator needs no permission on CRDs.
 
@@ -12,29 +12,36 @@ use serde_json::Value;
 use crate::metrics::Metrics;
 
 const OPENAPI_PATH: &str = "/openapi/v3/apis/eventcast.dev/v1alpha1";
-const OPENAPI_SCHEMA_POINTER: &str = "/components/schemas/dev.eventcast.v1alpha1.EventChannel";
 
 /// Why the schemas cannot be compared.
 #[derive(Debug, thiserror::Error)]
 pub enum SchemaError {
     /// The API server did not answer, or not with an OpenAPI document.
-    #[error("failed to read the schema of EventChannels from the API server")]
+    #[error("failed to read the schemas of eventcast.dev from the API server")]
     Api(#[source] kube::Error),
     /// The cluster has no EventChannel CRD.
     #[error(
-        "this cluster serves no EventChannel of eventcast.dev/v1alpha1: install the CRD with `eventcast-operator crd | kubectl apply --server-side -f -`"
+        "this cluster serves no EventChannel of eventcast.dev/v1alpha1: install the CRDs with `eventcast-operator crd | kubectl apply --server-side -f -`"
     )]
     Missing,
-    /// The CRD of this operator cannot be built: a bug.
+    /// A CRD of this operator cannot be built: a bug.
     #[error(transparent)]
     OwnCrd(#[from] CrdError),
 }
 
-/// The result of the last comparison of both CRDs.
+/// The result of the last comparison. Before the first one nothing is missing, and no pools are served.
 #[derive(Debug, Default)]
 pub struct Schema {
-    /// Paths of the fields that the operator knows and the installed CRD lacks.
-    missing: ArcSwap<Vec<String>>,
+    compared: ArcSwap<Compared>,
+}
+
+/// Paths of the fields that the operator knows and the installed CRDs lack.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Compared {
+    /// Of EventChannels. Contains `BrokerPool` if the cluster has no CRD of that kind.
+    channels: Vec<String>,
+    /// Of BrokerPools. `None` if the cluster has no CRD of that kind.
+    pools: Option<Vec<String>>,
 }
 
 impl Schema {
@@ -50,47 +57,98 @@ impl Schema {
             Err(kube::Error::Api(e)) if e.code == 404 => return Err(SchemaError::Missing),
             Err(error) => return Err(SchemaError::Api(error)),
         };
-        let installed =
-            paths(document.pointer(OPENAPI_SCHEMA_POINTER).ok_or(SchemaError::Missing)?);
-        let own = own_paths()?;
-        let missing: Vec<_> = own.difference(&installed).cloned().collect();
-        let unknown: Vec<_> = installed.difference(&own).cloned().collect();
-        let differences = i64::try_from(missing.len() + unknown.len()).unwrap_or(i64::MAX);
-        if differences > 0 && differences != metrics.schema_differences.get() {
-            tracing::warn!(
-                ?missing,
-                ?unknown,
-                "the installed CRD differs from the CRD of this operator"
-            );
+        let mut channel =
+            Differences::of(Crd::EventChannel, &document)?.ok_or(SchemaError::Missing)?;
+        let pool = Differences::of(Crd::BrokerPool, &document)?;
+        if pool.is_none() {
+            channel.missing.push(Crd::BrokerPool.kind().into());
         }
-        metrics.schema_differences.set(differences);
-        let changed = missing != **self.missing.load();
-        self.missing.store(Arc::new(missing));
+        let all = [(Crd::EventChannel, Some(&channel)), (Crd::BrokerPool, pool.as_ref())];
+        let found: Vec<_> = all
+            .into_iter()
+            .filter_map(|(crd, differences)| Some((crd, differences?)))
+            .filter(|(_, Differences { missing, unknown })| missing.len() + unknown.len() > 0)
+            .collect();
+        let count: usize = found.iter().map(|(_, d)| d.missing.len() + d.unknown.len()).sum();
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        if count != metrics.schema_differences.get() {
+            for (crd, Differences { missing, unknown }) in found {
+                tracing::warn!(
+                    kind = crd.kind(),
+                    ?missing,
+                    ?unknown,
+                    "the installed CRD differs from the CRD of this operator"
+                );
+            }
+        }
+        metrics.schema_differences.set(count);
+        let pools = pool.map(|differences| differences.missing);
+        let compared = Compared { channels: channel.missing, pools };
+        let changed = compared != **self.compared.load();
+        self.compared.store(Arc::new(compared));
         Ok(changed)
     }
 
-    /// Paths of the fields that the operator knows and the installed CRD lacks.
+    /// Whether the cluster has the CRD of BrokerPools, as far as known.
     #[must_use]
-    pub fn missing(&self) -> Arc<Vec<String>> {
-        self.missing.load_full()
+    pub fn serves_pools(&self) -> bool {
+        self.compared.load().pools.is_some()
     }
 
-    /// Removes the fields from `status` that the installed CRD lacks. The API server would reject the whole status.
+    /// Paths of the fields of EventChannels that the operator knows and the installed CRD lacks, and `BrokerPool` if the cluster has no CRD of
+    /// that kind.
+    #[must_use]
+    pub fn missing(&self) -> Vec<String> {
+        self.compared.load().channels.clone()
+    }
+
+    /// Paths of the fields of BrokerPools that the operator knows and the installed CRD lacks.
+    #[must_use]
+    pub fn missing_in_pools(&self) -> Vec<String> {
+        self.compared.load().pools.clone().unwrap_or_default()
+    }
+
+    /// Removes the fields from the status of a channel that the installed CRD lacks. The API server would reject the whole status.
     pub fn remove_unknown(&self, status: &mut Value) {
-        for path in self.missing.load().iter() {
-            let Some(path) = path.strip_prefix("status.") else { continue };
-            let (parent, last) = path.rsplit_once('.').unwrap_or(("", path));
-            let mut parent = parent.split('.').filter(|p| !p.is_empty());
-            let parent = parent.try_fold(&mut *status, |value, name| value.get_mut(name));
-            if let Some(Value::Object(map)) = parent {
-                map.remove(last);
-            }
+        remove(&self.compared.load().channels, status);
+    }
+
+    /// The same for the status of a pool.
+    pub fn remove_unknown_in_pool(&self, status: &mut Value) {
+        remove(self.compared.load().pools.as_deref().unwrap_or_default(), status);
+    }
+}
+
+/// Removes the fields at those paths that begin with `status.`.
+fn remove(paths: &[String], status: &mut Value) {
+    for path in paths.iter().filter_map(|path| path.strip_prefix("status.")) {
+        let (parent, last) = path.rsplit_once('.').unwrap_or(("", path));
+        let mut parent = parent.split('.').filter(|p| !p.is_empty());
+        let parent = parent.try_fold(&mut *status, |value, name| value.get_mut(name));
+        if let Some(Value::Object(map)) = parent {
+            map.remove(last);
         }
     }
 }
 
-fn own_paths() -> Result<BTreeSet<String>, SchemaError> {
-    Ok(paths(&Crd::EventChannel.open_api_schema()?))
+/// Paths of the fields that only one of two CRDs of a kind has.
+struct Differences {
+    /// Those that only this operator has.
+    missing: Vec<String>,
+    /// Those that only the cluster has.
+    unknown: Vec<String>,
+}
+
+impl Differences {
+    /// `None` if the cluster has no CRD of that kind.
+    fn of(crd: Crd, document: &Value) -> Result<Option<Self>, CrdError> {
+        let pointer = format!("/components/schemas/dev.eventcast.v1alpha1.{}", crd.kind());
+        let Some(installed) = document.pointer(&pointer).map(paths) else { return Ok(None) };
+        let own = paths(&crd.open_api_schema()?);
+        let missing = own.difference(&installed).cloned().collect();
+        let unknown = installed.difference(&own).cloned().collect();
+        Ok(Some(Self { missing, unknown }))
+    }
 }
 
 /// Paths of all fields of spec and status.
@@ -122,25 +180,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_own_schema_lists_nested_fields() {
-        let own = own_paths().unwrap();
-        for path in
-            ["spec.delivery.heartbeatSeconds", "status.conditions[].type", "spec.brokers.replicas"]
-        {
-            assert!(own.contains(path), "{path} not in {own:#?}");
-        }
+    fn nested_fields_are_compared() {
+        let mut installed = Crd::EventChannel.open_api_schema().unwrap();
+        let delivery = installed.pointer_mut("/properties/spec/properties/delivery/properties");
+        delivery.unwrap().as_object_mut().unwrap().remove("heartbeatSeconds");
+        let condition = installed
+            .pointer_mut("/properties/status/properties/conditions/items/properties")
+            .unwrap();
+        condition["severity"] = json!({"type": "string"});
+        let document =
+            json!({"components": {"schemas": {"dev.eventcast.v1alpha1.EventChannel": installed}}});
+        let found = Differences::of(Crd::EventChannel, &document).unwrap().unwrap();
+        assert_eq!(found.missing, ["spec.delivery.heartbeatSeconds"]);
+        assert_eq!(found.unknown, ["status.conditions[].severity"]);
+        assert!(Differences::of(Crd::BrokerPool, &document).unwrap().is_none());
     }
 
     #[test]
     fn a_status_loses_the_fields_that_the_crd_lacks() {
+        let missing = |paths: [&str; 3]| paths.map(String::from).to_vec();
         let schema = Schema::default();
-        schema.missing.store(Arc::new(vec![
-            "spec.x".into(),
-            "status.url".into(),
-            "status.stream.epoch".into(),
-        ]));
+        schema.compared.store(Arc::new(Compared {
+            channels: missing(["BrokerPool", "status.url", "status.stream.epoch"]),
+            pools: Some(missing(["spec.x", "status.channels", "status.absent.field"])),
+        }));
         let mut status = json!({"url": "u", "stream": {"epoch": "e", "name": "n"}});
         schema.remove_unknown(&mut status);
         assert_eq!(status, json!({"stream": {"name": "n"}}));
+        let mut status = json!({"url": "u", "channels": 1});
+        schema.remove_unknown_in_pool(&mut status);
+        assert_eq!(status, json!({"url": "u"}));
     }
 }

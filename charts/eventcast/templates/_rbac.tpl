@@ -5,34 +5,34 @@
 
 {{/* The permissions of the operator in the namespaces that it watches. */}}
 {{- define "eventcast.rbac.rules" -}}
-# channels: the operator writes finalizers and status, never the spec
+# channels and pools: the operator writes finalizers and status, never the spec
 - apiGroups: [eventcast.dev]
-  resources: [eventchannels]
+  resources: [eventchannels, brokerpools]
   verbs: [list, watch, patch]
 - apiGroups: [eventcast.dev]
-  resources: [eventchannels/status]
+  resources: [eventchannels/status, brokerpools/status]
   verbs: [patch]
 # required by the admission plugin OwnerReferencesPermissionEnforcement for blockOwnerDeletion
 - apiGroups: [eventcast.dev]
-  resources: [eventchannels/finalizers]
+  resources: [eventchannels/finalizers, brokerpools/finalizers]
   verbs: [update]
-# objects of every channel: server-side apply needs create and patch; the garbage collector deletes them
-{{- range $group, $resources := dict "" "configmaps, services, serviceaccounts" "apps" "deployments" }}
-- apiGroups: [{{ quote $group }}]
-  resources: [{{ $resources }}]
+# the Service of every channel and pool: server-side apply needs create and patch; the garbage collector deletes it
+- apiGroups: [""]
+  resources: [services]
   verbs: [get, list, watch, create, patch]
-{{- end }}
 - apiGroups: [apps]
   resources: [deployments/scale]
   verbs: [patch]
-# objects that the operator deletes when a channel no longer needs them
+# objects that the operator deletes when a channel or pool no longer needs them: a channel that moves into a pool loses its own brokers
 {{- range $group, $resources := dict
+  "" "configmaps, serviceaccounts"
+  "apps" "deployments"
   "autoscaling" "horizontalpodautoscalers"
   "gateway.networking.k8s.io" "httproutes"
   "monitoring.coreos.com" "podmonitors"
   "networking.k8s.io" "ingresses, networkpolicies"
   "policy" "poddisruptionbudgets" }}
-- apiGroups: [{{ $group }}]
+- apiGroups: [{{ quote $group }}]
   resources: [{{ $resources }}]
   verbs: [get, list, watch, create, patch, delete]
 {{- end }}

@@ -5,6 +5,7 @@ mod kinds;
 use std::{collections::BTreeSet, fs, path::PathBuf, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
+use eventcast_crds::crd::Crd;
 use eventcast_tests::{
     chart::{self, find, text, title, values},
     golden::golden,
@@ -176,17 +177,26 @@ fn images_have_a_tag_or_a_digest_and_the_registry_that_was_asked_for() -> Result
 }
 
 #[test]
-fn the_crd_is_the_generated_one_and_survives_the_release() -> Result<()> {
+fn the_crds_are_the_generated_ones_and_survive_the_release() -> Result<()> {
     let manifests = chart::render(&[])?;
-    let crd = find(&manifests, "CustomResourceDefinition/eventchannels.eventcast.dev")?;
-    let file: Value =
-        serde_saphyr::from_str(&chart::read("charts/eventcast/files/eventchannel.yaml")?)?;
-    assert!(same(&crd["spec"], &file["spec"]), "helm changed a value");
     let policy = "/metadata/annotations/helm.sh~1resource-policy";
-    assert_eq!(text(crd, policy), "keep");
-    let manifests = chart::render(&["--set", "crds.keep=false"])?;
-    let crd = find(&manifests, "CustomResourceDefinition/eventchannels.eventcast.dev")?;
-    assert!(crd.pointer(policy).is_none());
+    let without_policy = chart::render(&["--set", "crds.keep=false"])?;
+    for crd in Crd::ALL {
+        let generated = serde_json::to_value(crd.definition()?)?;
+        let title = format!("CustomResourceDefinition/{}", text(&generated, "/metadata/name"));
+        let rendered = find(&manifests, &title)?;
+        assert!(same(&rendered["spec"], &generated["spec"]), "helm changed a value of {title}");
+        for (name, value) in generated["metadata"]["labels"].as_object().into_iter().flatten() {
+            assert_eq!(&rendered["metadata"]["labels"][name], value);
+        }
+        assert_eq!(text(rendered, policy), "keep");
+        assert!(find(&without_policy, &title)?.pointer(policy).is_none());
+    }
+    assert!(
+        chart::render(&["--set", "crds.enabled=false"])?
+            .iter()
+            .all(|manifest| { text(manifest, "/kind") != "CustomResourceDefinition" })
+    );
     Ok(())
 }
 

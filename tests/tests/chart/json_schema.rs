@@ -1,17 +1,23 @@
-//! The EventChannel as JSON Schema, checked by a validator of JSON Schema: that of helm, which takes manifests for values.
+//! The custom resources as JSON Schema, checked by a validator of JSON Schema: that of helm, which takes manifests for values.
 
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
+use eventcast_crds::crd::Crd;
 use eventcast_tests::{chart, process};
+use serde_json::Value;
 use tempfile::TempDir;
 
-/// A chart whose values are an EventChannel.
+/// For each kind a chart whose values are an object of it.
 pub(crate) fn validator() -> Result<TempDir> {
     let folder = process::folder("eventcast-schema-")?;
-    fs::write(folder.path().join("Chart.yaml"), "apiVersion: v2\nname: channel\nversion: 0.1.0\n")?;
-    let schema = chart::read("crds/eventchannel.schema.json")?;
-    fs::write(folder.path().join("values.schema.json"), schema)?;
+    for crd in Crd::ALL {
+        let chart = folder.path().join(crd.kind());
+        fs::create_dir(&chart)?;
+        fs::write(chart.join("Chart.yaml"), "apiVersion: v2\nname: object\nversion: 0.1.0\n")?;
+        let schema = chart::read(&format!("crds/{}.schema.json", crd.kind().to_lowercase()))?;
+        fs::write(chart.join("values.schema.json"), schema)?;
+    }
     Ok(folder)
 }
 
@@ -19,7 +25,9 @@ pub(crate) fn validate(validator: &TempDir, manifest: &str) -> Result<()> {
     let file = validator.path().join("manifest.yaml");
     fs::write(&file, manifest)?;
     let file = file.to_str().context("a path that is not UTF-8")?;
-    chart::helm(&["template"], validator.path(), &["--values", file]).map(drop)
+    let object: Value = serde_saphyr::from_str(manifest)?;
+    let chart = validator.path().join(chart::text(&object, "/kind"));
+    chart::helm(&["template"], &chart, &["--values", file]).map(drop)
 }
 
 #[test]
@@ -48,6 +56,11 @@ fn examples_are_valid_and_mistakes_are_found_without_a_cluster() -> Result<()> {
         let error = validate(&validator, &format!("{head}{spec}")).err().context(spec)?;
         ensure!(error.to_string().contains(says), "{spec}: {error}");
     }
+    let pool = head.replace("EventChannel", "BrokerPool");
+    validate(&validator, &format!("{pool}spec: {{channels: {{namespaces: {{from: All}}}}}}"))?;
+    let error = validate(&validator, &format!("{pool}spec: {{brokers: {{pool: {{name: b}}}}}}"));
+    let error = error.err().context("a pool has no pool")?;
+    ensure!(error.to_string().contains("additional properties 'pool' not allowed"), "{error}");
     let other = head.replace("v1alpha1", "v2");
     ensure!(validate(&validator, &other).is_err(), "another version");
     Ok(())

@@ -1,4 +1,4 @@
-//! Names in the text: `exposure.service.type` and the like are fields of a channel, values of the chart or keys of the configuration.
+//! Names in the text: `exposure.service.type` and the like are fields of a channel or pool, values of the chart or keys of the configuration.
 
 use anyhow::{Result, ensure};
 use eventcast_tests::chart;
@@ -56,10 +56,11 @@ fn path(code: &str) -> Option<Vec<&str>> {
 #[test]
 fn fields_and_values_that_the_documents_name_exist() -> Result<()> {
     let channel: Value = serde_json::from_str(&chart::read("crds/eventchannel.schema.json")?)?;
+    let pool: Value = serde_json::from_str(&chart::read("crds/brokerpool.schema.json")?)?;
     let config: Value = serde_json::from_str(&chart::read("docs/config.schema.json")?)?;
     let values: Value = serde_saphyr::from_str(&chart::read("charts/eventcast/values.yaml")?)?;
-    let spec = &channel["properties"]["spec"];
-    let roots = [&spec["properties"], &config["properties"], &values];
+    let (spec, of_pool) = (&channel["properties"]["spec"], &pool["properties"]["spec"]);
+    let roots = [&spec["properties"], &of_pool["properties"], &config["properties"], &values];
     let (mut missing, mut found) = (Vec::new(), 0);
     for page in pages()? {
         // decisions and changes tell what was, too
@@ -75,8 +76,10 @@ fn fields_and_values_that_the_documents_name_exist() -> Result<()> {
                     continue; // the latter is a key of a ResourceQuota
                 }
                 if names[0] == "status" {
-                    let status = &channel["properties"]["status"];
-                    if !in_schema(&channel, status, &names[1..]) {
+                    let exists = [&channel, &pool]
+                        .into_iter()
+                        .any(|kind| in_schema(kind, &kind["properties"]["status"], &names[1..]));
+                    if !exists {
                         missing.push(format!("{}: {code}", page.place(line)));
                     }
                     continue;
@@ -86,6 +89,7 @@ fn fields_and_values_that_the_documents_name_exist() -> Result<()> {
                 }
                 found += 1;
                 let exists = in_schema(&channel, spec, names)
+                    || in_schema(&pool, of_pool, names)
                     || in_schema(&config, &config, names)
                     || in_values(&values, names);
                 if !exists {

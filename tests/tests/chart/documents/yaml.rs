@@ -1,4 +1,4 @@
-//! YAML blocks: channels are valid by the schema of the CRD, values by that of the chart, and everything else is YAML.
+//! YAML blocks: channels and pools are valid by the schemas of the CRDs, values by that of the chart, and everything else is YAML.
 
 use std::{collections::BTreeSet, fs};
 
@@ -32,7 +32,10 @@ fn channels_and_values_in_the_documents_are_valid() -> Result<()> {
                 let document = inner.unwrap_or(document);
                 let Some(object) = document.as_object() else { continue };
                 let all_in = |names: &BTreeSet<String>| object.keys().all(|k| names.contains(k));
-                if object.get("kind").is_some_and(|kind| kind == "EventChannel") {
+                if object
+                    .get("kind")
+                    .is_some_and(|kind| kind == "EventChannel" || kind == "BrokerPool")
+                {
                     validate(&validator, &document.to_string()).with_context(|| place.clone())?;
                     checked.0 += 1;
                     continue;
