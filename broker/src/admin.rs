@@ -56,7 +56,13 @@ fn answer(broker: &Broker, unready: &CancellationToken, path: &str) -> Option<An
 
 fn status(broker: &Broker) -> BrokerStatus {
     let count = |gauge: &IntGauge| u64::try_from(gauge.get()).unwrap_or_default();
-    let channels = broker.channels();
+    let (channels, folder) = (broker.channels(), broker.folder());
+    let unserved = folder.channels.iter().filter(|(channel, _)| !channels.contains_key(*channel));
+    let unserved = unserved.map(|(channel, problem)| ChannelReport {
+        channel: channel.clone(),
+        problem: Some(problem.clone()),
+        ..ChannelReport::default()
+    });
     let reports = channels.iter().map(|(channel, open)| {
         let metrics = open.metrics();
         ChannelReport {
@@ -64,10 +70,14 @@ fn status(broker: &Broker) -> BrokerStatus {
             subscribers: count(&metrics.subscribers),
             catching_up: count(&metrics.catching_up),
             live: metrics.live.get() == 1 || open.log().is_parked(),
+            generation: open.config().generation,
+            problem: folder.channels.get(channel).cloned(),
             access: open.access().problems(),
             delivery: open.prober().report(),
         }
     });
+    let mut reports: Vec<_> = reports.chain(unserved).collect();
+    reports.sort_by(|a, b| a.channel.cmp(&b.channel));
     let certificates = broker.certificates.as_ref();
     BrokerStatus {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -75,7 +85,8 @@ fn status(broker: &Broker) -> BrokerStatus {
         shed: Some(broker.sessions.shed()),
         cpu_milliseconds: process_metrics::cpu_milliseconds(),
         order: broker.balance.last_order(),
-        channels: reports.collect(),
+        channels: reports,
+        problems: folder.files.clone(),
         certificate: certificates.and_then(|certificates| certificates.problem()),
         client_authorities: certificates.and_then(|certificates| certificates.problem_of_clients()),
     }

@@ -18,6 +18,7 @@ use crate::{
     balance::Balance,
     budget::{Budget, Share},
     channel::Channel,
+    channel_folder::{FolderReport, Wanted},
     client::Client,
     cluster::Store,
     fanout::shard::Shards,
@@ -74,6 +75,8 @@ pub(crate) struct Broker {
     /// The memory budgets, which do not change while the process runs.
     memory: Memory,
     channels: ArcSwap<Channels>,
+    /// What cannot be used in the folder of channels.
+    folder: ArcSwap<FolderReport>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) balance: Balance,
     pub(crate) metrics: Arc<Metrics>,
@@ -130,6 +133,7 @@ impl Broker {
             sockets,
             shards,
             channels: ArcSwap::default(),
+            folder: ArcSwap::default(),
             sessions: Sessions::new(),
             balance: Balance::default(),
             pages: PageCache::new(config.memory.page_bytes, config.memory.channel_page_bytes),
@@ -178,6 +182,9 @@ impl Broker {
         if !self.nats.was_reached() {
             return Err("not connected to NATS yet".into());
         }
+        if self.config.load().channels_folder.is_some() && !self.folder.load().was_read {
+            return Err("waiting for the folder of channels".into());
+        }
         let channels = self.channels.load();
         // Without keys a broker that starts could judge no token, while the one that it replaces can.
         if !self.readiness.lock().was_ready()
@@ -222,10 +229,23 @@ impl Broker {
         timeout(QUERY_SLOT_TIMEOUT, slot).await.map_err(|_| TooManyQueries)
     }
 
-    /// Applies the configuration `new`: opens, changes and closes channels.
-    pub(crate) fn reconfigure(&self, new: BrokerConfig) {
+    /// Takes over what cannot be used in the folder of channels.
+    pub(crate) fn report_folder(&self, report: FolderReport) {
+        let rejected = i64::try_from(report.channels.len()).unwrap_or(i64::MAX);
+        self.metrics.config_rejected_channels.set(rejected);
+        let files = i64::try_from(report.files.len()).unwrap_or(i64::MAX);
+        self.metrics.config_unreadable_files.set(files);
+        self.folder.store(Arc::new(report));
+    }
+
+    /// What cannot be used in the folder of channels.
+    pub(crate) fn folder(&self) -> Arc<FolderReport> {
+        self.folder.load_full()
+    }
+
+    /// Applies the configuration `new` and serves the channels `wanted`: opens, changes and closes channels.
+    pub(crate) fn reconfigure(&self, new: BrokerConfig, wanted: Wanted) {
         let old = self.channels.load_full();
-        let wanted: BTreeMap<_, _> = new.channels.iter().map(|c| (c.key(), c)).collect();
         let (kept, removed): (Vec<_>, Vec<_>) =
             old.iter().partition(|(key, c)| wanted.get(*key).is_some_and(|w| c.reconfigure(w)));
         // Stop the old reader before a new one with the same name starts.
@@ -233,12 +253,12 @@ impl Broker {
         let mut next: Channels =
             kept.into_iter().map(|(k, c)| (k.clone(), Arc::clone(c))).collect();
         let share = self.memory.tail_share(wanted.len());
-        self.nats.parking.configure(&new);
+        self.nats.parking.configure(&new, wanted.len());
         // Shrink the tails of the kept channels before new ones are opened.
         next.values().for_each(|channel| channel.log().resize_tail(share));
         let budget = TailBudget { events: self.memory.tail_events, bytes: share };
         for (key, config) in wanted {
-            next.entry(key).or_insert_with(|| self.open(config, budget));
+            next.entry(key).or_insert_with(|| self.open(&config, budget));
         }
         let removed: Vec<_> = removed.into_iter().map(|(key, _)| key.clone()).collect();
         self.channels.store(Arc::new(next));
@@ -254,7 +274,7 @@ impl Broker {
         }
     }
 
-    fn open(&self, config: &ChannelConfig, budget: TailBudget) -> Arc<Channel> {
+    fn open(&self, config: &Arc<ChannelConfig>, budget: TailBudget) -> Arc<Channel> {
         let metrics = self.metrics.channel(&config.key());
         let nats = Arc::clone(&self.nats);
         let log = Log::open(config, budget, nats, &self.pages, Arc::clone(&metrics));

@@ -41,7 +41,7 @@ impl Channel {
     /// Opens a channel and reads its log until [`Channel::close`]. The reading task is supervised: if it panicked unnoticed, the
     /// channel would deliver no more events.
     pub(crate) fn open(
-        config: &ChannelConfig,
+        config: &Arc<ChannelConfig>,
         log: Arc<Log>,
         metrics: Arc<ChannelMetrics>,
         sessions: &Arc<Sessions>,
@@ -49,7 +49,7 @@ impl Channel {
         supervisor: &Supervisor,
         stop: CancellationToken,
     ) -> Arc<Self> {
-        let (reader, until, of) = (Arc::clone(&log), stop.clone(), config.clone());
+        let (reader, until, of) = (Arc::clone(&log), stop.clone(), Arc::clone(config));
         let task = format!("log reader of {}", of.key());
         supervisor.spawn(task, &stop, async move { reader.run(of, until).await });
         let rate_limit = ArcSwap::from_pointee(RateLimit::new(&config.publishing));
@@ -83,7 +83,7 @@ impl Channel {
         });
         let task = format!("delivery probe of {key}");
         supervisor.spawn(task, &stop, stop.clone().run_until_cancelled_owned(probing));
-        let config = ArcSwap::from_pointee(config.clone());
+        let config = ArcSwap::new(Arc::clone(config));
         Arc::new(Self {
             key,
             config,
@@ -142,8 +142,11 @@ impl Channel {
     }
 
     /// Applies `new`, unless it needs another log. Returns whether it was applied.
-    pub(crate) fn reconfigure(&self, new: &ChannelConfig) -> bool {
+    pub(crate) fn reconfigure(&self, new: &Arc<ChannelConfig>) -> bool {
         let old = self.config();
+        if Arc::ptr_eq(&old, new) {
+            return true;
+        }
         let same_log = old.stream_name() == new.stream_name()
             && old.prefix() == new.prefix()
             && old.retention == new.retention
@@ -157,7 +160,7 @@ impl Channel {
                     AccessControl::new(new, &self.cluster.state, Some(&self.access()), &self.tasks);
                 self.access.store(Arc::new(access));
             }
-            self.config.store(Arc::new(new.clone()));
+            self.config.store(Arc::clone(new));
             self.prober.reconfigure(new);
         }
         same_log

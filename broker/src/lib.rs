@@ -17,7 +17,7 @@
 //! - `tls`, `watch`: the certificate of the public listener, and TLS without sockets; files that change.
 //! - `sessions`, `access`, `delivery`: open streams, what they may read, and the ledger of what they received.
 //! - `balance`: closing streams at the request of the operator.
-//! - `broker`, `channel`: what a running broker holds; `client`, `budget`, `rate_limit`, `sockets`: its limits.
+//! - `broker`, `channel`, `channel_folder`: what a running broker holds, and where more channels are configured; `client`, `budget`, `rate_limit`, `sockets`: its limits.
 //! - `access_log`: a line for each request and each end of a stream.
 //! - `reload`, `readiness`, `drain`, `admin`, `dev`: startup, configuration and shutdown of the process.
 //! - `commands`: the other commands of the program: API keys, and tokens for development.
@@ -29,6 +29,7 @@ mod balance;
 mod broker;
 mod budget;
 mod channel;
+mod channel_folder;
 mod client;
 mod clock;
 mod cloudevent;
@@ -69,6 +70,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     broker::Broker,
+    channel_folder::{ChannelFolder, FolderReport, Wanted},
     drain::Phases,
     fanout::shard::Shards,
     log::{ConnectError, Nats},
@@ -120,7 +122,14 @@ pub async fn check_nats(config: &BrokerConfig) -> Vec<String> {
         nats.map_err(|e| Chain(&e).to_string())
     };
     match connected.await {
-        Ok(nats) => nats.problems(&config.nats, &config.channels).await,
+        Ok(nats) => {
+            let mut folder = ChannelFolder::of(config);
+            if let Some(folder) = &mut folder {
+                folder.look().await;
+            }
+            let (channels, _) = all_channels(config, &mut folder);
+            nats.problems(&config.nats, channels.values().map(Arc::as_ref)).await
+        }
         Err(message) => vec![message],
     }
 }
@@ -148,7 +157,6 @@ pub async fn run(
     access::install_crypto()?;
     let metrics = Metrics::new()?;
     let ValidConfig { config, unknown, text } = first;
-    report_unknown_keys(&metrics, &unknown);
     apply_log(&config.log);
     http::route::begin_at_zero(&metrics.http_requests);
     let in_flight = config.limits.publishes_in_flight;
@@ -169,7 +177,11 @@ pub async fn run(
         supervisor.clone(),
         stop.clone(),
     );
-    broker.reconfigure(config);
+    let mut configuration = Configuration { folder: ChannelFolder::of(&config), unknown };
+    if let Some(folder) = &mut configuration.folder {
+        folder.look().await;
+    }
+    configuration.apply(&broker, config);
 
     let phases = Phases::default();
     let connections = TaskTracker::new();
@@ -198,7 +210,8 @@ pub async fn run(
             stop.clone().run_until_cancelled_owned(follow),
         );
     }
-    let reload = reload_on_change(Arc::clone(&broker), source, text, shutdown.clone());
+    let reload =
+        reload_on_change(Arc::clone(&broker), configuration, source, text, shutdown.clone());
     supervisor.spawn("configuration reload", &shutdown, reload);
 
     let following = Arc::clone(&broker);
@@ -226,9 +239,53 @@ pub async fn run(
     Ok(())
 }
 
-/// Applies changes of the configuration file, whose content was `seen`, until `shutdown`.
+/// All channels: those of the configuration file, and those of the folder, if there is one.
+fn all_channels(
+    config: &BrokerConfig,
+    folder: &mut Option<ChannelFolder>,
+) -> (Wanted, FolderReport) {
+    match folder {
+        Some(folder) => folder.merge(&config.channels),
+        None => {
+            let channels = config.channels.iter().map(|c| (c.key(), Arc::new(c.clone())));
+            (channels.collect(), FolderReport::default())
+        }
+    }
+}
+
+/// What the configuration of a running broker consists of, besides the content of its file.
+struct Configuration {
+    folder: Option<ChannelFolder>,
+    /// Keys of the file that this version does not know.
+    unknown: Vec<String>,
+}
+
+impl Configuration {
+    /// Applies `config`, and the folder as it was read last.
+    fn apply(&mut self, broker: &Broker, config: BrokerConfig) {
+        let (channels, report) = all_channels(&config, &mut self.folder);
+        report_unknown_keys(&broker.metrics, &self.unknown, &report.unknown);
+        report.log_news(&broker.folder());
+        broker.report_folder(report);
+        broker.reconfigure(config, channels);
+    }
+
+    /// Waits until the folder has changed; for ever without one.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    async fn folder_changed(&mut self) {
+        match &mut self.folder {
+            Some(folder) => folder.changed().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Applies changes of the configuration file, whose content was `seen`, and of the folder of channels until `shutdown`.
 async fn reload_on_change(
     broker: Arc<Broker>,
+    mut configuration: Configuration,
     source: ConfigSource,
     mut seen: String,
     shutdown: CancellationToken,
@@ -236,18 +293,24 @@ async fn reload_on_change(
     loop {
         let changed = tokio::select! {
             changed = source.changed(&mut seen) => changed,
+            () = configuration.folder_changed() => {
+                configuration.apply(&broker, broker.config().as_ref().clone());
+                broker.metrics.config_reloads.with_label_values(&["applied"]).inc();
+                tracing::info!(channels = broker.channels().len(), "applied the folder of channels");
+                continue;
+            }
             () = shutdown.cancelled() => return,
         };
         let counted = |outcome| broker.metrics.config_reloads.with_label_values(&[outcome]).inc();
         match changed {
             Ok(ValidConfig { config, unknown, .. }) => {
                 counted("applied");
-                report_unknown_keys(&broker.metrics, &unknown);
                 for key in broker.config().needs_restart(&config) {
                     tracing::warn!(key, "the changed value needs a restart");
                 }
                 apply_log(&config.log);
-                broker.reconfigure(config);
+                configuration.unknown = unknown;
+                configuration.apply(&broker, config);
                 tracing::info!("applied the new configuration");
             }
             Err(error) => {
@@ -267,9 +330,11 @@ fn apply_log(log: &Log) {
     }
 }
 
-fn report_unknown_keys(metrics: &Metrics, unknown: &[String]) {
-    metrics.config_unknown_keys.set(i64::try_from(unknown.len()).unwrap_or(i64::MAX));
-    for key in unknown {
+/// Counts unknown keys of the file and of the folder of channels. Those of the folder are logged with its other problems.
+fn report_unknown_keys(metrics: &Metrics, file: &[String], folder: &[String]) {
+    let count = i64::try_from(file.len() + folder.len()).unwrap_or(i64::MAX);
+    metrics.config_unknown_keys.set(count);
+    for key in file {
         tracing::warn!(key, "unknown configuration key");
     }
 }

@@ -166,7 +166,7 @@ impl Log {
     }
 
     /// Keeps the tail filled until `stop`, while the log is needed.
-    pub(crate) async fn run(&self, config: ChannelConfig, stop: CancellationToken) {
+    pub(crate) async fn run(&self, config: Arc<ChannelConfig>, stop: CancellationToken) {
         tokio::select! {
             () = parking::run(self, &config) => {}
             () = self.nats.warn_of_small_payload(&config) => {}

@@ -73,6 +73,10 @@ pub(crate) struct Metrics {
     pub(crate) nats_forced_reconnects: IntCounter,
     /// Keys of the configuration that this version does not know.
     pub(crate) config_unknown_keys: IntGauge,
+    /// Channels of the folder whose newest configuration cannot be used.
+    pub(crate) config_rejected_channels: IntGauge,
+    /// Problems of files of the folder of channels.
+    pub(crate) config_unreadable_files: IntGauge,
     /// Configuration changes, by outcome.
     pub(crate) config_reloads: IntCounterVec,
     /// Failures of shards.
@@ -234,6 +238,14 @@ impl Metrics {
             config_unknown_keys: gauge(
                 "config_unknown_keys",
                 "Unknown keys in the configuration.",
+            )?,
+            config_rejected_channels: gauge(
+                "config_rejected_channels",
+                "Channels of channelsFolder whose newest configuration cannot be used: the last valid one stays, if there was one.",
+            )?,
+            config_unreadable_files: gauge(
+                "config_file_problems",
+                "Problems of files of channelsFolder, whose channels stay as they were.",
             )?,
             config_reloads,
             shard_restarts: counter(

@@ -12,7 +12,7 @@ use eventcast_crds::config::{
 use eventcast_runtime::telemetry;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::{clock::now_millis, watch::Stamp};
+use crate::{channel_folder::ChannelFolder, clock::now_millis, watch::Stamp};
 
 /// How often the file is looked at.
 const CONFIG_POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -70,7 +70,11 @@ impl ConfigSource {
             Err(InvalidConfig(lines)) => lines,
             Ok(Loaded { config, unknown }) => {
                 let unknown = unknown.iter().map(|k| format!("{k}: unknown key"));
-                unknown.chain(problems(&config)).collect()
+                let folder = match ChannelFolder::of(&config) {
+                    Some(mut folder) => folder.problems(&config.channels).await,
+                    None => Vec::new(),
+                };
+                unknown.chain(problems(&config)).chain(folder).collect()
             }
         }
     }

@@ -33,6 +33,9 @@ pub struct BrokerStatus {
     pub order: Option<String>,
     /// The channels of its configuration, ordered by name.
     pub channels: Vec<ChannelReport>,
+    /// Files of `channelsFolder`, or entries without a name in them, that cannot be used, for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
     /// What is wrong with the certificate of the public listener.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<AccessProblem>,
@@ -51,8 +54,15 @@ pub struct ChannelReport {
     pub subscribers: u64,
     /// Of these, the streams that read old events and have not reached the head of the log.
     pub catching_up: u64,
-    /// Whether the broker follows the head of the log.
+    /// Whether the broker follows the head of the log, or will once somebody reads it.
     pub live: bool,
+    /// The [`generation`](crate::config::ChannelConfig::generation) of the configuration in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,
+    /// Why the newest configuration of the channel cannot be used, for people. The last valid one stays in use; if there was none, the channel is
+    /// not served, and `live` is false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
     /// What is wrong with the channel's credentials and keys.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub access: Vec<AccessProblem>,

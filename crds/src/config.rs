@@ -1,4 +1,4 @@
-//! The broker's configuration: one YAML file, in which only `channels` is required.
+//! The broker's configuration: one YAML file, in which only `channels` is required, or a folder with channels.
 //!
 //! `docs/CONFIGURATION.md` and the JSON Schema are generated from these types. The names of the keys contain the units.
 //! [`load`](load::load) parses a file with its overrides, and [`BrokerConfig::problems`] validates it.
@@ -7,6 +7,7 @@ mod access;
 mod balancing;
 mod certificates;
 mod channel;
+pub mod channel_file;
 pub mod load;
 mod log;
 mod memory;
@@ -31,7 +32,7 @@ pub use tls::{Alpn, Tls, TlsVersion};
 pub use validate::ConfigProblem;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{Ipv6Addr, SocketAddr},
     path::PathBuf,
 };
@@ -74,6 +75,10 @@ pub struct BrokerConfig {
     pub balancing: Balancing,
     /// The channels this broker serves.
     pub channels: Vec<ChannelConfig>,
+    /// Folder with more channels, in files whose names end with `.json`: `{"channels": [...]}`, with the keys of `channels`. The files are read again
+    /// when they change. A channel that is invalid there is skipped, or keeps its last valid configuration; the others are not affected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channels_folder: Option<PathBuf>,
 }
 
 impl Default for BrokerConfig {
@@ -92,6 +97,7 @@ impl Default for BrokerConfig {
             shutdown: Shutdown::default(),
             balancing: Balancing::default(),
             channels: Vec::new(),
+            channels_folder: None,
         }
     }
 }
@@ -309,9 +315,10 @@ impl BrokerConfig {
             shutdown: _,
             balancing: _,
             channels: _,
+            channels_folder,
         } = self;
         let value = |v: serde_json::Result<serde_json::Value>| v.unwrap_or_default();
-        BTreeMap::from([
+        let mut keys = BTreeMap::from([
             ("listen", value(serde_json::to_value(listen))),
             ("tls", value(serde_json::to_value(tls))),
             ("admin", value(serde_json::to_value(admin))),
@@ -325,17 +332,20 @@ impl BrokerConfig {
             ("limits.bodyBytesPerAddress", limits.body_bytes_per_address.into()),
             ("query.concurrent", query.concurrent.into()),
             ("query.answerBytes", query.answer_bytes.into()),
-        ])
+        ]);
+        // Left out by default: the keys of older versions must keep their hash, or brokers would restart.
+        if channels_folder.is_some() {
+            keys.insert("channelsFolder", value(serde_json::to_value(channels_folder)));
+        }
+        keys
     }
 
     /// The keys that differ between `self` and `new` and need a restart.
     #[must_use]
     pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
         let (old, new) = (self.restart_part(), new.restart_part());
-        old.iter()
-            .filter(|(key, value)| new.get(*key) != Some(value))
-            .map(|(key, _)| *key)
-            .collect()
+        let keys: BTreeSet<_> = old.keys().chain(new.keys()).copied().collect();
+        keys.into_iter().filter(|key| old.get(key) != new.get(key)).collect()
     }
 }
 
@@ -353,5 +363,8 @@ mod tests {
         new.limits.connections = 1;
         new.nats.servers.clear();
         assert_eq!(old.needs_restart(&new), ["limits.connections", "nats"]);
+        let folder = BrokerConfig { channels_folder: Some("/x".into()), ..old.clone() };
+        assert_eq!(old.needs_restart(&folder), ["channelsFolder"]);
+        assert_eq!(folder.needs_restart(&old), ["channelsFolder"]);
     }
 }

@@ -55,6 +55,8 @@ pub fn channel_config(namespace: &str, name: &str, spec: &EventChannelSpec) -> C
         access: access(&spec.access),
         // Depends on the address of the load balancer.
         probe: None,
+        generation: None,
+        leaving: false,
     }
 }
 

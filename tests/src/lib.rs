@@ -11,6 +11,7 @@
 
 pub mod access;
 pub mod broker;
+pub mod channel_folder;
 pub mod chart;
 pub mod clients;
 pub mod cursor;

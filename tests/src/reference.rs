@@ -4,7 +4,7 @@ use serde_json::Value;
 
 const PREAMBLE: &str = "# Configuration of the broker
 
-One YAML file, given with `--config` or `EVENTCAST_CONFIG`; every key but `channels` has a default. Generated from the types in
+One YAML file, given with `--config` or `EVENTCAST_CONFIG`; every key but `channels` has a default, and with `channelsFolder` that one too. Generated from the types in
 `crds/src/config.rs` by `make docs`; [config.schema.json](config.schema.json) is the same as JSON Schema.
 
 Flags (`--set limits.subscribersPerAddress=5`, `--listen`, `--admin`) override the environment
@@ -17,6 +17,11 @@ When the file changes, the broker applies `limits`, `shutdown`, `query` and `cha
 restart, and the broker logs a warning. A change of a channel's `stream`, `subjectPrefix`, `retention` or `publishing.maxEventBytes` reopens its
 log: its subscribers are disconnected and reconnect. An invalid file is rejected as a whole, and the broker keeps the last valid one
 (`eventcast_config_reloads_total`).
+
+Channels can be in a folder besides (`channelsFolder`), in any number of JSON files: `{\"channels\": [{\"namespace\": \"shop\", \"name\": \"orders\"}]}`, with only the keys
+that differ from their defaults. The broker looks at the folder each second and parses the files whose content has changed. A channel that cannot be used there is skipped,
+and keeps its last valid configuration if it had one. So do the channels of a file that is missing or no JSON. `/state` on the admin port and the log say what is wrong
+(`eventcast_config_rejected_channels`, `eventcast_config_file_problems`). Several files are replaced at once by a symbolic link to their folder, as the kubelet does.
 
 A complete file:
 

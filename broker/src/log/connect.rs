@@ -118,7 +118,7 @@ impl Nats {
     pub(crate) async fn problems(
         &self,
         config: &config::Nats,
-        channels: &[ChannelConfig],
+        channels: impl Iterator<Item = &ChannelConfig>,
     ) -> Vec<String> {
         let connected = timeout(CHECK_CONNECT_TIMEOUT, async {
             self.check_version().await?;
@@ -129,7 +129,6 @@ impl Nats {
         });
         match connected.await {
             Ok(Ok(())) => channels
-                .iter()
                 .filter_map(|c| {
                     let problem = exceeds_payload(c, self.max_payload())?;
                     Some(format!("channel {}: {problem}", c.key()))

@@ -24,7 +24,7 @@ use super::{Log, attach, retention};
 
 /// Logs that attach at the same time. JetStream drops all requests when it has too many to answer.
 const MAX_ATTACHING: usize = 64;
-/// Channels up to which a broker keeps all logs attached, unless its configuration says otherwise.
+/// Channels up to which a broker keeps all logs attached, unless it has a folder of channels or its configuration says otherwise.
 const MAX_UNPARKED_CHANNELS: usize = 64;
 /// Seconds after which a log is parked, unless the configuration says otherwise.
 const DEFAULT_IDLE_SECONDS: u64 = 300;
@@ -50,9 +50,9 @@ impl Parking {
         }
     }
 
-    /// Applies `config`.
-    pub(crate) fn configure(&self, config: &BrokerConfig) {
-        let many = config.channels.len() > MAX_UNPARKED_CHANNELS;
+    /// Applies `config`, with so many `channels`.
+    pub(crate) fn configure(&self, config: &BrokerConfig, channels: usize) {
+        let many = channels > MAX_UNPARKED_CHANNELS || config.channels_folder.is_some();
         let default = if many { DEFAULT_IDLE_SECONDS } else { 0 };
         let seconds = config.memory.park_after_seconds.unwrap_or(default);
         self.idle_limit.send_replace((seconds > 0).then(|| Duration::from_secs(seconds)));

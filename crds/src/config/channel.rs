@@ -34,6 +34,13 @@ pub struct ChannelConfig {
     /// Checks from time to time that events reach clients through their URL. If not set, nothing is checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<Probe>,
+    /// The generation of the `EventChannel` that this configuration was made from. The broker reports it at `/state`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,
+    /// Whether the channel is moving to other brokers: its streams are closed over `shutdown.drainSeconds`, and new ones are told to
+    /// reconnect.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
 }
 
 impl ChannelConfig {

@@ -27,7 +27,7 @@ pub struct Memory {
     pub channel_page_bytes: u64,
     /// Seconds without subscribers and queries after which the log of a channel is parked: its events leave memory, and the broker asks
     /// NATS nothing about it. The next subscriber waits until it is attached again, for some milliseconds. 0: never. If not set, 300
-    /// with more than 64 channels, and never with fewer.
+    /// with `channelsFolder` or more than 64 channels, otherwise never.
     pub park_after_seconds: Option<u64>,
 }
 

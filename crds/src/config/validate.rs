@@ -123,17 +123,21 @@ impl BrokerConfig {
         if let Some(tls) = &self.tls {
             tls.problems(&mut p);
         }
-        let knows_clients = self.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
-        p.check("channels", !self.channels.is_empty(), "must have at least one channel");
+        let knows_clients = self.knows_clients();
+        p.check(
+            "channels",
+            !self.channels.is_empty() || self.channels_folder.is_some(),
+            "must have at least one channel, or set channelsFolder",
+        );
+        p.check(
+            "channelsFolder",
+            self.channels_folder.as_ref().is_none_or(|folder| !folder.as_os_str().is_empty()),
+            "must not be empty: leave it out if there is none",
+        );
         let (mut names, mut streams) = (HashSet::new(), HashSet::new());
         for (i, c) in self.channels.iter().enumerate() {
             let path = format!("channels[{i}]");
-            c.problems(&path, &mut p);
-            p.check(
-                format!("{path}.access.certificates"),
-                knows_clients || c.access.certificates.is_empty(),
-                "needs the certificate authorities of clients: set tls.clientCaFile",
-            );
+            c.problems(&path, knows_clients, &mut p);
             p.check(&path, names.insert(c.key()), format!("{} is listed twice", c.key()));
             let stream = c.stream_name();
             p.check(
@@ -143,6 +147,12 @@ impl BrokerConfig {
             );
         }
         p.0
+    }
+
+    /// Whether the certificates of clients can be verified.
+    #[must_use]
+    pub fn knows_clients(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some())
     }
 }
 
@@ -181,8 +191,15 @@ impl Tls {
 }
 
 impl ChannelConfig {
-    fn problems(&self, path: &str, p: &mut Problems) {
-        let at = |key: &str| format!("{path}.{key}");
+    /// All invalid values, with paths that begin below the channel; empty if it is valid by itself.
+    pub(super) fn own_problems(&self, knows_clients: bool) -> Vec<ConfigProblem> {
+        let mut p = Problems(Vec::new());
+        self.problems("", knows_clients, &mut p);
+        p.0
+    }
+
+    fn problems(&self, path: &str, knows_clients: bool, p: &mut Problems) {
+        let at = |key: &str| if path.is_empty() { key.into() } else { format!("{path}.{key}") };
         let label = "must be a DNS label: a-z, 0-9 and -, at most 63";
         p.check(at("namespace"), valid_label(&self.namespace), label);
         p.check(at("name"), valid_label(&self.name), label);
@@ -233,6 +250,11 @@ impl ChannelConfig {
                 "must be up to 16 segments joined by dots, such as order.paid, order.* or order.>, with > only as the last one",
             );
         }
+        p.check(
+            at("access.certificates"),
+            knows_clients || self.access.certificates.is_empty(),
+            "needs the certificate authorities of clients: set tls.clientCaFile",
+        );
         self.access.problems(&at("access"), p);
         if let Some(probe) = &self.probe {
             probe.problems(&at("probe"), p);

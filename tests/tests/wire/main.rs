@@ -44,6 +44,7 @@ mod metrics_requests;
 mod nats_credentials;
 mod nats_options;
 mod parking;
+mod pool;
 mod publish;
 mod publish_counts;
 mod readiness;
