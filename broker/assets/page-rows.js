@@ -78,6 +78,7 @@ const ENDS = {
   "grant-changed": "the renewed grant does not cover this stream",
   quota: "this client has too many streams",
   rebalance: "the broker has more streams than others",
+  moving: "the channel moves to other brokers",
 };
 
 export const endText = (reason) => ENDS[reason] ?? String(reason);

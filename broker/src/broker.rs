@@ -246,8 +246,10 @@ impl Broker {
     /// Applies the configuration `new` and serves the channels `wanted`: opens, changes and closes channels.
     pub(crate) fn reconfigure(&self, new: BrokerConfig, wanted: Wanted) {
         let old = self.channels.load_full();
-        let (kept, removed): (Vec<_>, Vec<_>) =
-            old.iter().partition(|(key, c)| wanted.get(*key).is_some_and(|w| c.reconfigure(w)));
+        let drain = Duration::from_secs(new.shutdown.drain_seconds);
+        let (kept, removed): (Vec<_>, Vec<_>) = old
+            .iter()
+            .partition(|(key, c)| wanted.get(*key).is_some_and(|w| c.reconfigure(w, drain)));
         // Stop the old reader before a new one with the same name starts.
         removed.iter().for_each(|(_, channel)| channel.close());
         let mut next: Channels =

@@ -2,16 +2,18 @@
 
 mod answers;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use eventcast_crds::config::ChannelConfig;
 use eventcast_runtime::supervise::Supervisor;
-use tokio_util::sync::CancellationToken;
+use parking_lot::Mutex;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     access::{AccessControl, Tasks},
     cluster::{Cluster, Store},
+    drain,
     log::Log,
     metrics::ChannelMetrics,
     probe::{Means, Prober},
@@ -32,6 +34,8 @@ pub(crate) struct Channel {
     cluster: Cluster,
     subscribers: Subscribers,
     prober: Arc<Prober>,
+    /// Stops closing the streams of a channel that is moving to other brokers.
+    moving: Mutex<Option<DropGuard>>,
     log: Arc<Log>,
     metrics: Arc<ChannelMetrics>,
     stop: CancellationToken,
@@ -93,6 +97,7 @@ impl Channel {
             cluster,
             subscribers,
             prober,
+            moving: Mutex::default(),
             log,
             metrics,
             stop,
@@ -141,8 +146,9 @@ impl Channel {
         &self.metrics
     }
 
-    /// Applies `new`, unless it needs another log. Returns whether it was applied.
-    pub(crate) fn reconfigure(&self, new: &Arc<ChannelConfig>) -> bool {
+    /// Applies `new`, unless it needs another log. Returns whether it was applied. If the channel begins to move to other brokers, its streams
+    /// are closed over `drain`.
+    pub(crate) fn reconfigure(&self, new: &Arc<ChannelConfig>, drain: Duration) -> bool {
         let old = self.config();
         if Arc::ptr_eq(&old, new) {
             return true;
@@ -162,8 +168,24 @@ impl Channel {
             }
             self.config.store(Arc::clone(new));
             self.prober.reconfigure(new);
+            if old.leaving != new.leaving {
+                *self.moving.lock() = new.leaving.then(|| self.move_away(drain));
+            }
         }
         same_log
+    }
+
+    /// Closes the streams over `duration`, until the guard is dropped.
+    fn move_away(&self, duration: Duration) -> DropGuard {
+        let (stop, sessions) = (self.stop.child_token(), Arc::clone(&self.subscribers.sessions));
+        let (key, until) = (Arc::clone(&self.key), stop.clone());
+        tracing::info!(channel = %key, "the channel moves to other brokers: closing its streams");
+        let closing = async move {
+            until.run_until_cancelled(drain::move_away(&sessions, &key, duration)).await
+        };
+        let task = format!("move of {}", self.key);
+        self.tasks.supervisor.spawn(task, &stop, closing);
+        stop.drop_guard()
     }
 
     /// Stops reading the log and frees its pages.

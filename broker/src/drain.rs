@@ -1,4 +1,4 @@
-//! Shutting down without losing streams, and closing a part of them. Pure schedule, thin loop.
+//! Shutting down without losing streams, and closing those of a channel that is moving. Pure schedule, thin loop.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,6 +14,9 @@ const SHED_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How often a drain looks whether all streams have ended.
 const ENDED_CHECK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How often streams of a channel that has moved are looked for.
+const LATE_STREAMS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The phases of a shutdown. Each token is cancelled when its phase begins.
 #[derive(Default)]
@@ -43,7 +46,7 @@ pub(crate) async fn shut_down(
     // From now on a subscriber that arrives on an open connection is told to reconnect elsewhere.
     let streams = sessions.begin_drain();
     tracing::info!(streams = streams.len(), "shutting down: closing streams");
-    let drain = shed(streams, Duration::from_secs(config.drain_seconds), CloseReason::Draining);
+    let drain = shed(streams, Duration::from_secs(config.drain_seconds));
     tokio::select! {
         () = drain => {}
         () = ended(sessions) => {}
@@ -67,15 +70,40 @@ async fn ended(sessions: &Sessions) {
 ///
 /// # Cancel safety
 /// Streams that are not closed yet stay open.
-pub(crate) async fn shed(mut streams: Vec<Arc<Session>>, duration: Duration, reason: CloseReason) {
+async fn shed(mut streams: Vec<Arc<Session>>, duration: Duration) {
     fastrand::shuffle(&mut streams);
+    close_evenly(&streams, duration, |session| {
+        session.close(CloseReason::Draining);
+    })
+    .await;
+}
+
+/// Closes the streams of `channel`, which is moving to other brokers: at an even pace over `duration`, and then those that are opened
+/// nevertheless. Never returns.
+///
+/// # Cancel safety
+/// Streams that are not closed yet stay open.
+pub(crate) async fn move_away(sessions: &Sessions, channel: &str, duration: Duration) {
+    let close = |session: &Session| {
+        // The next request would otherwise come back over the same connection.
+        session.connection().leave();
+        session.close(CloseReason::Moving);
+    };
+    close_evenly(&sessions.of_channel_by_connection(channel), duration, close).await;
+    loop {
+        // Requests that were under way when the move began.
+        sessions.select(channel, None).iter().for_each(|session| close(session));
+        sleep(LATE_STREAMS_INTERVAL).await;
+    }
+}
+
+/// Calls `close` for each of `streams` at an even pace, for the last one after `duration`.
+async fn close_evenly(streams: &[Arc<Session>], duration: Duration, close: impl Fn(&Session)) {
     let began = Instant::now();
     let mut closed = 0;
     while closed < streams.len() {
         let target = due(streams.len(), began.elapsed(), duration);
-        for session in &streams[closed..target] {
-            session.close(reason);
-        }
+        streams[closed..target].iter().for_each(|session| close(session));
         closed = target;
         sleep_until((Instant::now() + SHED_INTERVAL).min(began + duration + SHED_INTERVAL)).await;
     }

@@ -16,6 +16,7 @@ mod erase;
 mod head;
 mod history;
 mod link;
+mod moving;
 mod page;
 pub(crate) mod params;
 pub(crate) mod problem;
@@ -150,6 +151,9 @@ async fn dispatch(
         return Ok(response);
     }
     cors::reject_foreign(&record.access, &request)?;
+    if channel.config().leaving {
+        return moving::answer(&channel, context, &request, rest == ["events"]);
+    }
     let (head, body) = request.into_parts();
     let wanted = authorize::Wanted::of(rest, &head);
     let client = Client::of(record.client);

@@ -52,6 +52,9 @@ pub(crate) struct Settings {
 impl Settings {
     /// `None` if the channel is not probed.
     fn of(config: &ChannelConfig) -> Option<Self> {
+        if config.leaving {
+            return None;
+        }
         let publishing = &config.publishing;
         Some(Self {
             probe: config.probe.clone()?,

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use eventcast_crds::config::{Delivery, Overload};
-use eventcast_wire::{filter::Filter, frame};
+use eventcast_wire::{closing::CloseReason, filter::Filter, frame};
 use http::{HeaderName, HeaderValue, Method, Response, header};
 use tokio::time::{Instant, timeout};
 
@@ -184,6 +184,13 @@ fn admit_within_quota(request: &ChannelRequest<'_>) -> Result<Option<StreamPermi
 fn quota_retry(exceeded: &Exceeded) -> u64 {
     let ms = u64::try_from(exceeded.wait.as_millis()).unwrap_or(30_000);
     fastrand::u64(ms..=2 * ms)
+}
+
+/// Refuses a stream of a channel that is moving to other brokers, whatever is configured for limits: the client is to reconnect.
+pub(super) fn refuse_moving(channel: &Channel) -> Response<Answer> {
+    let reason = CloseReason::Moving.as_str();
+    channel.metrics().rejected(reason);
+    refuse(Overload::Retry, reason, &channel.config().delivery)
 }
 
 /// Refuses a stream that cannot be judged now.

@@ -9,6 +9,7 @@ pub(super) const REJECTS: &[&str] = &[
     "limit-process",
     "limit-address",
     "limit-channel",
+    "moving",
     "quota",
     "unavailable",
 ];

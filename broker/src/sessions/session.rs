@@ -144,7 +144,7 @@ impl Session {
     }
 
     /// The connection that carries it.
-    pub(super) fn connection(&self) -> &Arc<Connection> {
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
         &self.connection
     }
 

@@ -1,4 +1,4 @@
-//! Closing streams for balance: which ones, and in which order.
+//! Closing streams that are to continue on other brokers: which ones, and in which order.
 //!
 //! A client whose stream ends may open the next one over the same connection, and so come back to this broker. Therefore a connection is
 //! told to take no further requests before a stream of it is closed, and its other streams follow before those of other connections. They
@@ -64,6 +64,14 @@ impl Shedder {
 }
 
 impl Sessions {
+    /// The streams of a channel at random, but each followed by all others of its connection.
+    pub(crate) fn of_channel_by_connection(&self, channel: &str) -> Vec<Arc<Session>> {
+        let mut streams = self.select(channel, None);
+        fastrand::shuffle(&mut streams);
+        let key = |session: &Arc<Session>| Arc::as_ptr(session.connection()).addr();
+        by_connection(&streams, streams.len(), key).cloned().collect()
+    }
+
     /// `count` streams that may be closed for balance, or more, in the order in which they are.
     fn to_shed(&self, count: usize, min_age: Duration) -> VecDeque<Weak<Session>> {
         if self.registry.lock().draining {

@@ -24,11 +24,13 @@ pub enum CloseReason {
     GrantChanged = 8,
     /// The broker has more streams than others, and the operator asked it to close some.
     Rebalance = 9,
+    /// The channel is moving to other brokers.
+    Moving = 10,
 }
 
 impl CloseReason {
     /// All reasons, in the order of their codes.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Client,
         Self::Draining,
         Self::MaxAge,
@@ -39,6 +41,7 @@ impl CloseReason {
         Self::Revoked,
         Self::GrantChanged,
         Self::Rebalance,
+        Self::Moving,
     ];
 
     /// The reason as clients and metrics see it.
@@ -55,6 +58,7 @@ impl CloseReason {
             Self::Revoked => "revoked",
             Self::GrantChanged => "grant-changed",
             Self::Rebalance => "rebalance",
+            Self::Moving => "moving",
         }
     }
 

@@ -19,17 +19,17 @@ use eventcast_tests::{
 };
 use serde_json::json;
 
-const WAIT_TIMEOUT: Duration = Duration::from_secs(15);
+pub(super) const WAIT_TIMEOUT: Duration = Duration::from_secs(15);
 const EXIT_USAGE: i32 = 64;
 
-fn channel(name: &str, generation: i64) -> ChannelConfig {
+pub(super) fn channel(name: &str, generation: i64) -> ChannelConfig {
     let mut channel = open_channel("shop", name);
     channel.retention.max_bytes = 1 << 20; // JetStream reserves it
     channel.generation = Some(generation);
     channel
 }
 
-async fn start(nats: &NatsServer, folder: &ChannelFolder) -> Result<Broker> {
+pub(super) async fn start(nats: &NatsServer, folder: &ChannelFolder) -> Result<Broker> {
     Broker::start(&nats.url(), |config| {
         config.channels.clear();
         config.channels_folder = Some(folder.path().into());
@@ -37,17 +37,17 @@ async fn start(nats: &NatsServer, folder: &ChannelFolder) -> Result<Broker> {
     .await
 }
 
-async fn status(broker: &Broker) -> Result<BrokerStatus> {
+pub(super) async fn status(broker: &Broker) -> Result<BrokerStatus> {
     let answer = client(Version::Http1).get(broker.admin_url(broker_status::PATH)).send().await?;
     Ok(serde_json::from_slice(&answer.error_for_status()?.bytes().await?)?)
 }
 
-fn url(broker: &Broker, name: &str) -> String {
+pub(super) fn url(broker: &Broker, name: &str) -> String {
     broker.url(&format!("/channels/shop/{name}/events"))
 }
 
 /// Waits until the broker reports `generation` and whether there is a problem.
-async fn reported(
+pub(super) async fn reported(
     broker: &Broker,
     name: &str,
     generation: Option<i64>,
