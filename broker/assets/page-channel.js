@@ -65,6 +65,11 @@ export function startChannels({ onChange }) {
       known = await listChannels();
       listProblem = "";
     } catch (problem) {
+      if (problem.status === 404) {
+        listProblem = "This broker does not list its channels. Add the one to look at to the address of this page: #namespace/name";
+        tell();
+        return;
+      }
       listProblem = `The list of channels cannot be read. ${problem.detail || problem.title}`;
     }
     if (!current && known.length) use(known[0]);

@@ -133,7 +133,7 @@ async fn dispatch(
     let (namespace, name, rest) = match *parts {
         [""] if !page && reads => return Ok(alive()),
         [""] if !page => return Err(method_not_allowed("GET, HEAD")),
-        ["channels"] if page && reads => {
+        ["channels"] if page && reads && broker.config().channel_list => {
             return channel::list(broker, request.uri(), request.headers());
         }
         [file] if page && reads => return page::serve(file).ok_or_else(no_route),

@@ -8,6 +8,7 @@ mod balancing;
 mod certificates;
 mod channel;
 pub mod channel_file;
+mod jwk_set;
 pub mod load;
 mod log;
 mod memory;
@@ -24,6 +25,7 @@ pub use access::{
 pub use balancing::Balancing;
 pub use certificates::CertificateRule;
 pub use channel::{ChannelConfig, Delivery, Publishing, Retention, Storage, valid_label};
+pub use jwk_set::JwkSet;
 pub use log::Log;
 pub use memory::Memory;
 pub use origin::{Authority, Origin, OriginPattern};
@@ -41,7 +43,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The broker's configuration file. A running broker reloads `log`, `limits`, `shutdown`, `query`, `balancing` and `channels` when the file changes, except
+/// The broker's configuration file. A running broker reloads `log`, `channelList`, `limits`, `shutdown`, `query`, `balancing` and `channels` when the file changes, except
 /// for amounts that are reserved at the start. All other changes need a restart.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -58,6 +60,9 @@ pub struct BrokerConfig {
     pub log: Log,
     /// Serves a demo page at `/`, and the list of channels at `/channels`.
     pub page: bool,
+    /// Whether `/channels` lists the channels where `page` is on. If not, the page shows the channel that its address names: `/#shop/orders`.
+    #[serde(skip_serializing_if = "Clone::clone")]
+    pub channel_list: bool,
     /// Connection to NATS.
     pub nats: Nats,
     /// Delivery of events to sockets.
@@ -89,6 +94,7 @@ impl Default for BrokerConfig {
             admin: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 9090)),
             log: Log::default(),
             page: false,
+            channel_list: true,
             nats: Nats::default(),
             fanout: Fanout::default(),
             memory: Memory::default(),
@@ -307,6 +313,7 @@ impl BrokerConfig {
             admin,
             log: _,
             page,
+            channel_list: _,
             nats,
             fanout,
             memory,

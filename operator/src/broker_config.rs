@@ -85,6 +85,7 @@ fn token_issuer(spec: &TokenSpec) -> TokenIssuer {
         audience: spec.audience.clone(),
         jwks_url: spec.jwks_url.clone(),
         key_file: spec.key_secret.as_ref().map(file),
+        jwks: spec.jwks.clone(),
         ca_file: spec.ca_secret.as_ref().map(file),
         algorithms: spec.algorithms.clone(),
         token_type: spec.token_type.clone(),

@@ -11,7 +11,10 @@ mod state;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use eventcast_crds::{broker_status::AccessProblem, config::TokenIssuer};
+use eventcast_crds::{
+    broker_status::{AccessProblem, AccessReason},
+    config::{JwkSet, TokenIssuer},
+};
 use eventcast_runtime::supervise::Supervisor;
 use jsonwebtoken::{Algorithm, DecodingKey};
 use tokio::time::Instant;
@@ -20,7 +23,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use self::{
     fetch::KeyUrl,
     refresh::{Demand, Refetch},
-    state::KeyState,
+    state::{Failure, KeyState},
 };
 
 /// Keys that a set may have.
@@ -65,7 +68,7 @@ pub(super) enum NoKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Origin {
     File,
-    /// Whoever answers at the URL is not to be trusted with secrets that sign.
+    /// Whoever answers at the URL, or reads the configuration, is not to be trusted with secrets that sign.
     Url,
 }
 
@@ -123,6 +126,8 @@ struct KeySource {
     issuer: String,
     url: Option<String>,
     file: Option<PathBuf>,
+    /// The keys themselves.
+    inline: Option<JwkSet>,
     ca_file: Option<PathBuf>,
 }
 
@@ -132,6 +137,7 @@ impl KeySource {
             issuer: issuer.issuer.clone(),
             url: issuer.jwks_url.clone(),
             file: issuer.key_file.clone(),
+            inline: issuer.jwks.clone(),
             ca_file: issuer.ca_file.clone(),
         }
     }
@@ -174,8 +180,13 @@ impl IssuerKeys {
         }
         let stop = tasks.stop.child_token();
         let name = format!("keys of {}", issuer.issuer);
-        let (state, demand) = match (&source.file, &source.url) {
-            (Some(path), _) => {
+        let (state, demand) = match (&source.inline, &source.file, &source.url) {
+            (Some(keys), _, _) => {
+                let state = Arc::new(KeyState::watched());
+                load_inline(keys, &state);
+                (state, None)
+            }
+            (None, Some(path), _) => {
                 let state = Arc::new(KeyState::watched());
                 // At once: a broker with files has keys before its first request.
                 file::load(path, &state);
@@ -184,7 +195,7 @@ impl IssuerKeys {
                 tasks.supervisor.spawn(name, &stop, watch);
                 (state, None)
             }
-            (None, url) => {
+            (None, None, url) => {
                 let (state, demand) = <(Arc<KeyState>, Arc<Demand>)>::default();
                 let url = url.as_deref().and_then(|url| KeyUrl::new(url, source.ca_file.clone()));
                 if let Some(url) = url {
@@ -251,6 +262,23 @@ impl IssuerKeys {
     pub(super) fn problem(&self) -> Option<AccessProblem> {
         let (reason, detail) = self.state.problem()?;
         Some(AccessProblem { what: format!("issuer {}", self.source.issuer), reason, detail })
+    }
+}
+
+/// Reads keys that are in the configuration.
+fn load_inline(keys: &JwkSet, state: &KeyState) {
+    let content = serde_json::to_vec(keys).unwrap_or_default();
+    match KeySet::parse(&content, Origin::Url) {
+        Ok(keys) => state.succeeded(keys, &content),
+        Err(why) => {
+            let (reason, detail) = (AccessReason::KeysInvalid, format!("cannot use jwks: {why}"));
+            tracing::warn!(
+                reason = reason.as_str(),
+                detail,
+                "the keys of an issuer cannot be used"
+            );
+            state.failed(Failure { reason, detail });
+        }
     }
 }
 

@@ -1,13 +1,13 @@
-//! Access control of a channel. The keys of token issuers are in Secrets here and in files in the broker's configuration.
+//! Access control of a channel. Keys of token issuers in Secrets here are in files in the broker's configuration.
 
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{
-    Action, Algorithm, CertificateRule, Cookie, KubernetesAccess, ManageRule, PublishRule, Quota,
-    SubscribeRule, Tickets, TokenIssuer,
+    Action, Algorithm, CertificateRule, Cookie, JwkSet, KubernetesAccess, ManageRule, PublishRule,
+    Quota, SubscribeRule, Tickets, TokenIssuer,
 };
 
 /// Who may subscribe, publish and manage, and from which web pages. Without any field nobody may do anything.
@@ -63,7 +63,8 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// An issuer of JSON Web Tokens (RFC 7519), and what its tokens grant. Exactly one of `jwksUrl` and `keySecret` must be set.
+/// An issuer of JSON Web Tokens (RFC 7519), and what its tokens grant. Exactly one of `jwksUrl`, `keySecret` and
+/// `jwks` must be set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TokenSpec {
@@ -80,6 +81,10 @@ pub struct TokenSpec {
     /// Secret in the channel's namespace with the issuer's keys: a JWK set (RFC 7517) or public keys in PEM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_secret: Option<SecretKey>,
+    /// The issuer's public keys: a JWK set (RFC 7517).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "jwk_set")]
+    pub jwks: Option<JwkSet>,
     /// Secret in the channel's namespace with the certificate authorities of jwksUrl (PEM). If not set: those of the system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_secret: Option<SecretKey>,
@@ -128,6 +133,32 @@ fn default_subject_claim() -> String {
 
 fn default_leeway() -> u64 {
     TokenIssuer::default().leeway_seconds
+}
+
+/// Keys have many members, of which only these matter here.
+fn jwk_set(_: &mut SchemaGenerator) -> Schema {
+    let never = "A part of a private key: must be absent.";
+    json_schema!({
+        "type": "object",
+        "nullable": true,
+        "required": ["keys"],
+        "properties": {"keys": {
+            "description": "Public keys of the kinds RSA, EC and OKP. Keys that sign are refused, because an EventChannel is no secret.",
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 16,
+            "items": {
+                "type": "object",
+                "x-kubernetes-preserve-unknown-fields": true,
+                "required": ["kty"],
+                "properties": {
+                    "kty": {"description": "Kind of the key.", "type": "string", "enum": ["RSA", "EC", "OKP"]},
+                    "d": {"description": never, "type": "string"},
+                    "k": {"description": never, "type": "string"},
+                },
+            },
+        }},
+    })
 }
 
 /// API keys, in a Secret in the channel's namespace.

@@ -72,8 +72,13 @@ pub const RULES: &[Rule] = &[
     ),
     rule(
         "spec.access",
-        "self.tokens.all(t, has(t.jwksUrl) != has(t.keySecret))",
-        "access.tokens: set exactly one of jwksUrl and keySecret",
+        "self.tokens.all(t, [has(t.jwksUrl), has(t.keySecret), has(t.jwks)].exists_one(x, x))",
+        "access.tokens: set exactly one of jwksUrl, keySecret and jwks",
+    ),
+    rule(
+        "spec.access",
+        "self.tokens.all(t, !has(t.jwks) || t.jwks.keys.all(k, !has(k.d) && !has(k.k)))",
+        "access.tokens.jwks must have public keys alone, because an EventChannel is no secret: remove private and symmetric keys, and replace them if others could read them",
     ),
     rule(
         "spec.access",

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::CertificateRule;
+use super::{CertificateRule, JwkSet};
 
 /// An action on a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -90,7 +90,8 @@ pub enum Algorithm {
     EdDSA,
 }
 
-/// An issuer of JSON Web Tokens (RFC 7519), and what its tokens grant. Exactly one of `jwksUrl` and `keyFile` must be set.
+/// An issuer of JSON Web Tokens (RFC 7519), and what its tokens grant. Exactly one of `jwksUrl`, `keyFile` and `jwks`
+/// must be set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TokenIssuer {
@@ -104,6 +105,9 @@ pub struct TokenIssuer {
     /// File with the issuer's keys: a JWK set (RFC 7517) or public keys in PEM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_file: Option<PathBuf>,
+    /// The issuer's public keys: a JWK set (RFC 7517).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<JwkSet>,
     /// File with the certificate authorities of `jwksUrl`; those of the system if not set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
@@ -158,6 +162,7 @@ impl Default for TokenIssuer {
             audience: String::new(),
             jwks_url: None,
             key_file: None,
+            jwks: None,
             ca_file: None,
             algorithms: Vec::new(),
             token_type: None,

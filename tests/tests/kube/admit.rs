@@ -109,7 +109,7 @@ fn tables() -> Vec<Proof> {
             ),
         ),
         of(
-            "exactly one of jwksUrl and keySecret",
+            "exactly one of jwksUrl, keySecret and jwks",
             spec(
                 json!({"access": {"tokens": [{"issuer": "i", "audience": "a", "jwksUrl": "https://i/keys"}]}}),
                 json!({"access": {"tokens": [{"issuer": "i", "audience": "a"}]}}),

@@ -72,6 +72,26 @@ pub(crate) fn tables() -> Vec<Proof> {
             ),
         ),
         of(
+            "set exactly one of jwksUrl, keySecret and jwks",
+            spec(
+                issuer(
+                    &json!({"jwksUrl": null, "jwks": {"keys": [{"kty": "RSA", "n": "n", "e": "AQAB"}]}}),
+                ),
+                issuer(&json!({"jwks": {"keys": [{"kty": "RSA", "n": "n", "e": "AQAB"}]}})),
+            ),
+        ),
+        of(
+            "access.tokens.jwks must have public keys alone",
+            spec(
+                issuer(
+                    &json!({"jwksUrl": null, "jwks": {"keys": [{"kty": "EC", "crv": "P-256", "x": "x", "y": "y"}]}}),
+                ),
+                issuer(
+                    &json!({"jwksUrl": null, "jwks": {"keys": [{"kty": "EC", "crv": "P-256", "x": "x", "y": "y", "d": "d"}]}}),
+                ),
+            ),
+        ),
+        of(
             "remove it, or set jwksUrl",
             spec(
                 issuer(&json!({"caSecret": {"name": "s", "key": "ca.crt"}})),

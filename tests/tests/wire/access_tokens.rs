@@ -253,3 +253,40 @@ async fn t27_a_bad_credential_is_never_taken_for_none() -> Result<()> {
     }
     Ok(())
 }
+
+/// Public keys in the configuration itself: a change of it replaces them.
+#[tokio::test]
+async fn keys_in_the_configuration_verify_tokens_and_may_change() -> Result<()> {
+    let (old, new) = (SigningKey::es256("old"), SigningKey::ed25519("new"));
+    let with = |key: &SigningKey| -> Result<TokenIssuer> {
+        Ok(TokenIssuer { jwks: Some(serde_json::from_value(jwk_set(&[key]))?), ..issuer() })
+    };
+    let mut broker = start_with(only(vec![with(&old)?])).await?;
+    let address = broker.address().to_owned();
+    let judge = |token: String| {
+        let address = address.clone();
+        async move { judge_token(&address, Version::Http2, &token).await }
+    };
+    assert_eq!(judge(old.sign(&ann())).await?.0, 200);
+    assert_eq!(judge(new.sign(&ann())).await?, (401, "unknown-key".into()));
+    let access = only(vec![with(&new)?]);
+    broker.reconfigure(|config| config.channels[0].access = access)?;
+    eventually("the new key counts", WAIT_TIMEOUT, || async {
+        let judged = judge(new.sign(&ann())).await?;
+        ensure!(judged.0 == 200, "{judged:?}");
+        Ok(())
+    })
+    .await?;
+    assert_eq!(judge(old.sign(&ann())).await?, (401, "unknown-key".into()));
+    // A secret would sign for whoever reads the configuration.
+    let access = only(vec![with(&SigningKey::hs256("secret", &[7; 32]))?]);
+    broker.reconfigure(|config| config.channels[0].access = access)?;
+    eventually("the configuration is rejected", WAIT_TIMEOUT, || async {
+        let log = broker.log();
+        ensure!(log.contains("channels[0].access.tokens[0].jwks.keys[0]: "), "{log}");
+        Ok(())
+    })
+    .await?;
+    assert_eq!(judge(new.sign(&ann())).await?.0, 200, "the last valid one stays");
+    Ok(())
+}

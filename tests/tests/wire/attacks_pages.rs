@@ -242,6 +242,9 @@ async fn a35_the_page_is_off_by_default_and_runs_only_its_own_files() -> Result<
     }
     let mut root = broker.request(Version::Http1, "GET", "/", &[]).await?;
     assert_eq!(root.read_to_end().await?, b"ok\n", "what load balancers check");
+    let unlisted = |config: &mut BrokerConfig| (config.page, config.channel_list) = (true, false);
+    let broker = BrokerWithNats::start(unlisted).await?;
+    broker.request(Version::Http1, "GET", "/channels", &[]).await?.expect_problem(404).await?;
     let broker = BrokerWithNats::start(|config| config.page = true).await?;
     let mut page = broker.request(Version::Http1, "GET", "/", &[]).await?;
     let html = String::from_utf8(page.read_to_end().await?)?;

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use super::{Problems, is_pattern};
 use crate::config::{
-    Access, Action, CertificateRule, OriginPattern, PublishRule, SubscribeRule, TokenIssuer,
-    certificates::is_name_pattern,
+    Access, Action, CertificateRule, JwkSet, OriginPattern, PublishRule, SubscribeRule,
+    TokenIssuer, certificates::is_name_pattern,
 };
 
 const PATTERN: &str = "must be up to 16 segments joined by dots, such as user.42, user.* or user.>, with > only as the last one";
@@ -151,11 +151,15 @@ impl TokenIssuer {
         p.check(at("issuer"), !self.issuer.is_empty(), "must not be empty");
         p.check(at("audience"), !self.audience.is_empty(), "must not be empty");
         p.check(at("subjectClaim"), !self.subject_claim.is_empty(), "must not be empty");
+        let sources = [self.jwks_url.is_some(), self.key_file.is_some(), self.jwks.is_some()];
         p.check(
             path,
-            self.jwks_url.is_some() != self.key_file.is_some(),
-            "set exactly one of jwksUrl and keyFile",
+            sources.into_iter().filter(|is_set| *is_set).count() == 1,
+            "set exactly one of jwksUrl, keyFile and jwks",
         );
+        for (key, message) in self.jwks.iter().flat_map(JwkSet::problems) {
+            p.check(at(&format!("jwks.{key}")), false, message);
+        }
         if let Some(url) = &self.jwks_url {
             p.check(
                 at("jwksUrl"),
