@@ -1,7 +1,7 @@
-//! Prometheus metrics of the operator. No label holds the name of a channel: a cluster may have thousands.
+//! Prometheus metrics of the operator. No label holds the name of a channel: a cluster may have thousands. There are few pools.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -9,6 +9,7 @@ use std::{
 };
 
 use eventcast_runtime::{process_metrics::ProcessMetrics, telemetry};
+use parking_lot::Mutex;
 use prometheus::{
     Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
     Opts, Registry, TextEncoder,
@@ -20,6 +21,15 @@ use crate::{
     rollouts::Counts,
     status::{conditions, reasons},
 };
+
+/// How many channels a pool serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolFill {
+    /// Channels that it serves.
+    pub channels: usize,
+    /// Channels that it may serve.
+    pub max: usize,
+}
 
 /// The registry and its metric families. The process has one.
 pub struct Metrics {
@@ -41,6 +51,10 @@ pub struct Metrics {
     imbalance: Gauge,
     autopilot: IntGaugeVec,
     rollouts: IntGaugeVec,
+    pool_channels: IntGaugeVec,
+    pool_max_channels: IntGaugeVec,
+    /// The pools that have series.
+    pools: Mutex<BTreeSet<String>>,
     /// Duration of one reconciliation.
     pub reconcile_seconds: Histogram,
     /// 1 while this process is the leader.
@@ -130,6 +144,13 @@ impl Metrics {
             )?,
             imbalance,
             rollouts: gauges("rollouts", "Channels by the state of their rollout.", &["state"])?,
+            pool_channels: gauges("pool_channels", "Channels that a pool serves.", &["pool"])?,
+            pool_max_channels: gauges(
+                "pool_max_channels",
+                "Channels that a pool may serve.",
+                &["pool"],
+            )?,
+            pools: Mutex::default(),
             autopilot: gauges(
                 "autopilot_channels",
                 "Channels by the reasons of their conditions Autoscaled and Balanced.",
@@ -256,6 +277,24 @@ impl Metrics {
         }
     }
 
+    /// Sets how many channels each pool serves and may serve, by `<namespace>/<name>`. The series of all other pools end.
+    pub fn set_pools(&self, pools: &BTreeMap<String, PoolFill>) {
+        let mut known = self.pools.lock();
+        let families = [&self.pool_channels, &self.pool_max_channels];
+        for gone in known.iter().filter(|pool| !pools.contains_key(*pool)) {
+            for family in families {
+                // An error says that there is no such series.
+                drop(family.remove_label_values(&[gone]));
+            }
+        }
+        for (pool, PoolFill { channels, max }) in pools {
+            for (family, value) in families.into_iter().zip([channels, max]) {
+                family.with_label_values(&[pool]).set(i64::try_from(*value).unwrap_or(i64::MAX));
+            }
+        }
+        *known = pools.keys().cloned().collect();
+    }
+
     /// Sets the number of channels.
     pub fn set_channels(&self, ready: usize, not_ready: usize) {
         for (label, count) in [("true", ready), ("false", not_ready)] {
@@ -275,5 +314,33 @@ impl Metrics {
             Ok(()) => out,
             Err(e) => format!("# cannot render: {e}\n").into_bytes(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_series_of_a_pool_end_with_it() {
+        let metrics = Metrics::new().unwrap();
+        let pools = |names: &[&str]| {
+            let fill = PoolFill { channels: 3, max: 10 };
+            names.iter().map(|name| ((*name).to_owned(), fill)).collect::<BTreeMap<_, _>>()
+        };
+        let series = || -> Vec<_> {
+            let text = String::from_utf8(metrics.render()).unwrap();
+            text.lines().filter(|line| line.contains("{pool=")).map(str::to_owned).collect()
+        };
+        metrics.set_pools(&pools(&["eu/a", "eu/b"]));
+        assert_eq!(series().len(), 4);
+        metrics.set_pools(&pools(&["eu/b"]));
+        assert_eq!(
+            series(),
+            [
+                "eventcast_operator_pool_channels{pool=\"eu/b\"} 3",
+                "eventcast_operator_pool_max_channels{pool=\"eu/b\"} 10",
+            ]
+        );
     }
 }

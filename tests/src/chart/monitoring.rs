@@ -126,6 +126,14 @@ pub fn texts() -> Result<Vec<(String, String)>> {
     Ok(texts)
 }
 
+/// What an operator serves besides, if there are pools.
+#[must_use]
+pub fn pools() -> Known {
+    Known::default()
+        .and("eventcast_operator_pool_channels", &["pool"])
+        .and("eventcast_operator_pool_max_channels", &["pool"])
+}
+
 /// What an operator serves from its start.
 #[must_use]
 pub fn operator() -> Known {

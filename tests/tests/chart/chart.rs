@@ -325,9 +325,9 @@ fn notes(options: &[&str]) -> Result<String> {
 }
 
 #[test]
-fn examples_are_channels() -> Result<()> {
+fn examples_are_channels_and_pools() -> Result<()> {
     let files = chart::files("charts/eventcast/examples", ".yaml")?;
-    assert!(files.len() >= 4, "{files:?}");
+    assert!(files.len() >= 5, "{files:?}");
     for file in files {
         for manifest in chart::parse(&fs::read_to_string(&file)?)? {
             assert_eq!(
@@ -336,7 +336,8 @@ fn examples_are_channels() -> Result<()> {
                 "{}",
                 file.display()
             );
-            assert_eq!(text(&manifest, "/kind"), "EventChannel", "{}", file.display());
+            let kind = text(&manifest, "/kind");
+            assert!(Crd::ALL.iter().any(|crd| crd.kind() == kind), "{}", file.display());
         }
     }
     Ok(())

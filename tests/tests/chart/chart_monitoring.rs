@@ -168,10 +168,11 @@ fn unserved(known: &Known, texts: &[(String, String)]) -> Vec<String> {
 #[tokio::test]
 async fn whatever_alerts_dashboards_and_runbooks_ask_for_is_served() -> Result<()> {
     init_tracing();
+    let operator = monitoring::operator().with(monitoring::pools());
     let texts = monitoring::texts()?;
     assert!(texts.len() > 80, "{}", texts.len());
     let known = exercised(|known| {
-        let all = known.clone().with(monitoring::operator()).with(slo::recorded());
+        let all = known.clone().with(operator.clone()).with(slo::recorded());
         let missing = unserved(&all, &texts);
         ensure!(missing.is_empty(), "nobody serves {missing:#?}");
         Ok(())
@@ -179,7 +180,7 @@ async fn whatever_alerts_dashboards_and_runbooks_ask_for_is_served() -> Result<(
     .await?;
     // and the reverse: every metric of the operator is used by an alert, a dashboard or a runbook
     let all: String = texts.iter().map(|(_, text)| text.as_str()).collect();
-    for name in monitoring::operator()
+    for name in operator
         .0
         .keys()
         .filter(|name| name.starts_with("eventcast_"))

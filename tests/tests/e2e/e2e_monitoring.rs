@@ -14,12 +14,14 @@ use serde_json::{Value, json};
 /// Rules are evaluated every minute, over rates of five.
 const DATA_TIMEOUT: Duration = Duration::from_secs(240);
 
-/// Metrics of what there is not here: TLS, and problems. Queries over them have no data.
-const WITHOUT_DATA: [&str; 4] = [
+/// Metrics of what there is not here: TLS, problems, pools. Queries over them have no data.
+const WITHOUT_DATA: [&str; 6] = [
     "eventcast_tls_handshakes_total",
     "eventcast_certificate_expiry_seconds",
     "eventcast_access_problem",
     "eventcast_delivery_problem",
+    "eventcast_operator_pool_",
+    "count by (job, instance) (eventcast_channel_parked",
 ];
 
 /// The definition of PodMonitors, as small as it can be.

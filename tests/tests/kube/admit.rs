@@ -358,7 +358,7 @@ async fn the_examples_are_taken() -> Result<()> {
     names.sort();
     assert_eq!(
         names,
-        ["minimal.yaml", "notifications.yaml", "production.yaml", "public-feed.yaml"]
+        ["minimal.yaml", "notifications.yaml", "pool.yaml", "production.yaml", "public-feed.yaml"]
     );
     for name in names {
         let file = folder.join(name).display().to_string();
