@@ -96,7 +96,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Uninstalls the release, if there is one. Channels, the definition and the volume of NATS stay.
+    /// Uninstalls the release, if there is one. Channels, pools, the definitions and the volume of NATS stay.
     ///
     /// # Errors
     /// When pods of it stay.
@@ -107,16 +107,17 @@ impl Cluster {
         Ok(())
     }
 
-    /// Uninstalls the release with everything that it keeps: the volume of NATS, and the definition with all channels.
+    /// Uninstalls the release with everything that it keeps: the volume of NATS, and the definitions with all channels and pools.
     ///
     /// # Errors
     /// When something stays.
     pub async fn remove_all(&self) -> Result<()> {
         self.uninstall().await?;
         self.kubectl(&["-n", SYSTEM, "delete", "--ignore-not-found", VOLUME]).await?;
-        let definition = "crd/eventchannels.eventcast.dev";
+        let definitions = ["crd/eventchannels.eventcast.dev", "crd/brokerpools.eventcast.dev"];
         let limit = format!("--timeout={}s", WAIT_TIMEOUT.as_secs());
-        self.kubectl(&["delete", "--ignore-not-found", definition, &limit]).await?;
+        let delete = ["delete", "--ignore-not-found", &limit];
+        self.kubectl(&[&delete[..], &definitions].concat()).await?;
         Ok(())
     }
 }

@@ -96,10 +96,9 @@ async fn what_is_uninstalled_leaves_channels_serving_and_finds_them_again() -> R
         let before = channel.pods().await?;
 
         cluster.uninstall().await?;
-        ensure!(
-            cluster.has("", "crd/eventchannels.eventcast.dev").await?,
-            "the CRD went with the chart"
-        );
+        for definition in ["crd/eventchannels.eventcast.dev", "crd/brokerpools.eventcast.dev"] {
+            ensure!(cluster.has("", definition).await?, "{definition} went with the chart");
+        }
         ensure!(
             cluster.has(&channel.namespace, "evch/demo").await?,
             "the channel went with the chart"

@@ -11,17 +11,17 @@ use eventcast_tests::{
 };
 use serde_json::{Value, json};
 
+use crate::e2e_pools::{channel_in_pool, create_pool, delete_pool};
+
 /// Rules are evaluated every minute, over rates of five.
 const DATA_TIMEOUT: Duration = Duration::from_secs(240);
 
-/// Metrics of what there is not here: TLS, problems, pools. Queries over them have no data.
-const WITHOUT_DATA: [&str; 6] = [
+/// Metrics of what there is not here: TLS, and problems. Queries over them have no data.
+const WITHOUT_DATA: [&str; 4] = [
     "eventcast_tls_handshakes_total",
     "eventcast_certificate_expiry_seconds",
     "eventcast_access_problem",
     "eventcast_delivery_problem",
-    "eventcast_operator_pool_",
-    "count by (job, instance) (eventcast_channel_parked",
 ];
 
 /// The definition of PodMonitors, as small as it can be.
@@ -80,9 +80,14 @@ async fn every_panel_has_data() -> Result<()> {
             }}))
             .await?;
         channel.settled(2).await?;
+        create_pool(cluster, &channel.namespace).await?;
+        for name in ["pooled-1", "pooled-2"] {
+            cluster.apply(&channel.namespace, &channel_in_pool(name).to_string()).await?;
+        }
         // The operator looks for this API once a minute.
         eventually("the brokers have a PodMonitor", WAIT_TIMEOUT, || async {
             ensure!(cluster.has(&channel.namespace, "podmonitor/demo-broker").await?, "none");
+            ensure!(cluster.has(&channel.namespace, "podmonitor/shared-pool").await?, "none");
             ensure!(cluster.has(SYSTEM, "podmonitor/eventcast-operator").await?, "none");
             anyhow::Ok(())
         })
@@ -110,6 +115,7 @@ async fn every_panel_has_data() -> Result<()> {
         })
         .await?;
         run.finish().await?;
+        delete_pool(cluster, &channel.namespace).await?;
         cluster.install().await?;
         channel.leave().await
     })
