@@ -33,14 +33,15 @@ pub async fn find_missing_permissions(
     namespaces: &Namespaces,
 ) -> Result<Vec<String>, kube::Error> {
     let apis = apis::discover(client).await;
-    let needed = || permissions::in_watched_namespaces(settings, apis);
     let in_cluster = permissions::in_cluster(settings);
     let mut missing = permissions::find_missing(client, None, in_cluster).await?;
     if namespaces.watched.is_empty() {
-        missing.extend(permissions::find_missing(client, None, needed()).await?);
+        let needed = permissions::in_all_namespaces(settings, apis);
+        missing.extend(permissions::find_missing(client, None, needed).await?);
     }
     for namespace in &namespaces.watched {
-        missing.extend(permissions::find_missing(client, Some(namespace), needed()).await?);
+        let needed = permissions::in_watched_namespaces(settings, apis);
+        missing.extend(permissions::find_missing(client, Some(namespace), needed).await?);
     }
     if let Some(namespace) = &namespaces.lease {
         let needed = permissions::in_own_namespace();

@@ -349,20 +349,30 @@ async fn an_operator_without_a_right_says_which_and_is_not_ready() -> Result<()>
     apply(&server, &account.to_string()).await?;
     let token = server.token(&namespace, "poor").await?;
     let nats = NatsServer::start().await?;
-    let operator = Operator::launch(Options {
-        kubeconfig: server.kubeconfig(&token)?,
-        nats: nats.url(),
-        watch: namespace.clone(),
-        own: namespace.clone(),
-        more: Vec::new(),
-    })?;
-    eventually("it says what is missing", WAIT_TIMEOUT, || async {
-        let (status, text) = operator.get("/readyz").await?;
-        let wanted = format!("patch eventchannels/status (eventcast.dev) in namespace {namespace}");
-        ensure!(status == 503 && text.contains(&wanted), "{status} {text}");
-        anyhow::Ok(())
-    })
-    .await
+    // Only an operator of all namespaces lists them, for the pools.
+    for (watch, place) in
+        [(&*namespace, format!("namespace {namespace}")), ("", "all namespaces".into())]
+    {
+        let operator = Operator::launch(Options {
+            kubeconfig: server.kubeconfig(&token)?,
+            nats: nats.url(),
+            watch: watch.to_owned(),
+            own: namespace.clone(),
+            more: Vec::new(),
+        })?;
+        eventually("it says what is missing", WAIT_TIMEOUT, || async {
+            let (status, text) = operator.get("/readyz").await?;
+            for resource in ["eventchannels/status", "brokerpools/status"] {
+                let wanted = format!("patch {resource} (eventcast.dev) in {place}");
+                ensure!(status == 503 && text.contains(&wanted), "{status} {text}");
+            }
+            let lists = text.contains("list namespaces (core) in all namespaces");
+            ensure!(lists == watch.is_empty(), "{text}");
+            anyhow::Ok(())
+        })
+        .await?;
+    }
+    Ok(())
 }
 
 #[tokio::test]
