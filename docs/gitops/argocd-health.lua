@@ -1,4 +1,4 @@
--- The health of an EventChannel for Argo CD (docs/gitops/ARGOCD.md says where to put it).
+-- The health of an EventChannel or BrokerPool for Argo CD (docs/gitops/ARGOCD.md says where to put it).
 -- Lua 5.1, without libraries, as in Argo CD.
 
 local function condition(name)
