@@ -26,6 +26,6 @@ pub(crate) use authenticate::AccessControl;
 pub(crate) use credential::{Credential, Denied, Invalid};
 pub(crate) use grant::{Grant, PublishGrant, Way};
 pub(crate) use jwt::crypto::install as install_crypto;
-pub(crate) use keys::Tasks;
+pub(crate) use keys::{Issuers, Tasks};
 pub(crate) use origins::allowed_origin;
 pub(crate) use tickets::{AnotherClient, Renewal, TicketRequest, Tickets, patterns};

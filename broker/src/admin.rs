@@ -40,10 +40,7 @@ fn answer(broker: &Broker, unready: &CancellationToken, path: &str) -> Option<An
             let (bytes, pages) = broker.pages.size();
             broker.metrics.page_cache_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
             broker.metrics.page_cache_pages.set(i64::try_from(pages).unwrap_or(i64::MAX));
-            for channel in broker.channels().values() {
-                channel.access().export(channel.metrics());
-                channel.metrics().delivery(channel.prober().report().as_ref());
-            }
+            export_channels(broker);
             text(StatusCode::OK, broker.metrics.render())
         }
         broker_status::PATH => match serde_json::to_vec(&status(broker)) {
@@ -52,6 +49,27 @@ fn answer(broker: &Broker, unready: &CancellationToken, path: &str) -> Option<An
         },
         _ => return None,
     })
+}
+
+/// Brings the metrics of channels up to date.
+fn export_channels(broker: &Broker) {
+    let (mut live, mut detached, mut parked) = (0, 0, 0);
+    for channel in broker.channels().values() {
+        let log = channel.log();
+        match (log.is_parked(), log.is_live()) {
+            (true, _) => parked += 1,
+            (false, true) => live += 1,
+            (false, false) => detached += 1,
+        }
+        // Series that parked logs share are not those of a channel.
+        if log.has_own_metrics() {
+            let metrics = channel.metrics();
+            channel.access().export(&metrics);
+            metrics.delivery(channel.prober().report().as_ref());
+        }
+    }
+    let states = [("live", live), ("detached", detached), ("parked", parked)];
+    broker.metrics.channels_by_state(&states);
 }
 
 fn status(broker: &Broker) -> BrokerStatus {
@@ -64,12 +82,13 @@ fn status(broker: &Broker) -> BrokerStatus {
         ..ChannelReport::default()
     });
     let reports = channels.iter().map(|(channel, open)| {
-        let metrics = open.metrics();
+        let log = open.log();
+        let metrics = Some(open.metrics()).filter(|_| log.has_own_metrics());
         ChannelReport {
             channel: channel.clone(),
-            subscribers: count(&metrics.subscribers),
-            catching_up: count(&metrics.catching_up),
-            live: metrics.live.get() == 1 || open.log().is_parked(),
+            subscribers: metrics.as_ref().map_or(0, |metrics| count(&metrics.subscribers)),
+            catching_up: metrics.as_ref().map_or(0, |metrics| count(&metrics.catching_up)),
+            live: log.is_live() || log.is_parked(),
             generation: open.config().generation,
             problem: folder.channels.get(channel).cloned(),
             access: open.access().problems(),

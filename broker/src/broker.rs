@@ -11,10 +11,14 @@ use eventcast_runtime::supervise::Supervisor;
 use eventcast_wire::closing::CloseReason;
 use parking_lot::Mutex;
 use prometheus::IntGauge;
-use tokio::time::{Duration, Instant, timeout};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Duration, Instant, sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    access::{Issuers, Tasks},
     balance::Balance,
     budget::{Budget, Share},
     channel::Channel,
@@ -22,7 +26,7 @@ use crate::{
     client::Client,
     cluster::Store,
     fanout::shard::Shards,
-    log::{Log, Nats, PageCache, TailBudget},
+    log::{Log, Nats, PageCache, TailBudget, TailShares},
     metrics::{ChannelMetrics, Metrics},
     readiness::Readiness,
     sessions::Sessions,
@@ -38,6 +42,22 @@ const HANDSHAKES: usize = 256;
 /// Of these, handshakes of one client, who may leave them half-open.
 const CLIENT_HANDSHAKES: usize = 32;
 
+/// In a broker with a folder of channels, the part of the queries and of the publishes in progress that one channel may have.
+const QUERY_SHARE: usize = 4;
+const PUBLISH_SHARE: usize = 8;
+
+/// How often the shares of tails change at most.
+const SHARE_INTERVAL: Duration = Duration::from_millis(50);
+
+/// What one channel may use of what all share.
+#[derive(Clone, Copy)]
+struct ChannelLimits {
+    /// Queries at once.
+    queries: usize,
+    /// Publishes in progress.
+    publishes: usize,
+}
+
 /// Channels that `/readyz` names at most.
 const MAX_NAMED_CHANNELS: usize = 5;
 
@@ -48,6 +68,7 @@ pub(crate) struct TooManyQueries;
 
 /// Permits a query to run.
 pub(crate) struct QuerySlot {
+    _of_channel: Option<OwnedSemaphorePermit>,
     _slot: Share,
     /// KiB of the answer.
     answer: Share,
@@ -95,8 +116,11 @@ pub(crate) struct Broker {
     pub(crate) certificates: Option<Arc<Certificates>>,
     /// TLS handshakes in progress.
     pub(crate) handshakes: Arc<Budget>,
+    /// Among how many logs the memory of the tails is divided, in a broker with a folder of channels.
+    tail_shares: Mutex<TailShares>,
     readiness: Mutex<Readiness>,
     supervisor: Supervisor,
+    issuers: Arc<Issuers>,
     stop: CancellationToken,
 }
 
@@ -139,11 +163,13 @@ impl Broker {
             pages: PageCache::new(config.memory.page_bytes, config.memory.channel_page_bytes),
             memory: config.memory.clone(),
             config: ArcSwap::from_pointee(config),
+            tail_shares: Mutex::default(),
             readiness: Mutex::default(),
             supervisor,
             metrics,
             probe_metrics: OnceLock::new(),
             nats,
+            issuers: Issuers::new(stop.clone()),
             stop,
         })
     }
@@ -219,14 +245,43 @@ impl Broker {
     pub(crate) async fn query_slot(
         &self,
         client: Client,
+        channel: &Channel,
         bytes: usize,
     ) -> Result<QuerySlot, TooManyQueries> {
         let slot = async {
+            // Those of the channel first: a channel that uses all of its own must not block the queue for others.
+            let of_channel = match channel.queries() {
+                Some(queries) => Arc::clone(queries).acquire_owned().await.ok(),
+                None => None,
+            };
             // In this order: a query that waits for slow readers of other answers holds no slot.
             let answer = self.answers.take(client, in_kib(bytes)).await;
-            QuerySlot { _slot: self.queries.take(client, 1).await, answer }
+            let slot = self.queries.take(client, 1).await;
+            QuerySlot { _of_channel: of_channel, _slot: slot, answer }
         };
         timeout(QUERY_SLOT_TIMEOUT, slot).await.map_err(|_| TooManyQueries)
+    }
+
+    /// Divides the memory of the tails among the logs that are attached, while that is how they share it. Never returns.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub(crate) async fn share_tails(&self) {
+        let mut attached = self.nats.parking.attached();
+        loop {
+            let count = *attached.borrow_and_update();
+            if self.config.load().channels_folder.is_some() {
+                let mut shares = self.tail_shares.lock();
+                if shares.update(count) {
+                    let share = self.memory.tail_share(shares.logs());
+                    self.channels.load().values().for_each(|c| c.log().resize_tail(share));
+                }
+            }
+            sleep(SHARE_INTERVAL).await;
+            if attached.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
     }
 
     /// Takes over what cannot be used in the folder of channels.
@@ -254,16 +309,25 @@ impl Broker {
         removed.iter().for_each(|(_, channel)| channel.close());
         let mut next: Channels =
             kept.into_iter().map(|(k, c)| (k.clone(), Arc::clone(c))).collect();
-        let share = self.memory.tail_share(wanted.len());
-        self.nats.parking.configure(&new, wanted.len());
+        let has_folder = new.channels_folder.is_some();
+        // Locked until all channels have their share.
+        let shares = self.tail_shares.lock();
+        let divided = if has_folder { shares.logs() } else { wanted.len() };
+        let share = self.memory.tail_share(divided);
+        self.nats.parking.configure(&new, wanted.len(), &self.metrics);
         // Shrink the tails of the kept channels before new ones are opened.
         next.values().for_each(|channel| channel.log().resize_tail(share));
         let budget = TailBudget { events: self.memory.tail_events, bytes: share };
+        let limits = has_folder.then(|| ChannelLimits {
+            queries: (new.query.concurrent / QUERY_SHARE).max(1),
+            publishes: (new.limits.publishes_in_flight / PUBLISH_SHARE).max(1),
+        });
         for (key, config) in wanted {
-            next.entry(key).or_insert_with(|| self.open(&config, budget));
+            next.entry(key).or_insert_with(|| self.open(&config, budget, limits));
         }
         let removed: Vec<_> = removed.into_iter().map(|(key, _)| key.clone()).collect();
         self.channels.store(Arc::new(next));
+        drop(shares);
         let subscribers = i64::try_from(new.limits.subscribers).unwrap_or(i64::MAX);
         self.metrics.subscribers_max.set(subscribers);
         self.config.store(Arc::new(new));
@@ -276,12 +340,22 @@ impl Broker {
         }
     }
 
-    fn open(&self, config: &Arc<ChannelConfig>, budget: TailBudget) -> Arc<Channel> {
-        let metrics = self.metrics.channel(&config.key());
+    fn open(
+        &self,
+        config: &Arc<ChannelConfig>,
+        budget: TailBudget,
+        limits: Option<ChannelLimits>,
+    ) -> Arc<Channel> {
         let nats = Arc::clone(&self.nats);
-        let log = Log::open(config, budget, nats, &self.pages, Arc::clone(&metrics));
+        let publishes = limits.map(|limits| limits.publishes);
+        let log = Log::open(config, budget, nats, &self.pages, publishes);
         let store = Store::new(Arc::clone(&self.nats), &config.namespace, &config.name);
-        let stop = self.stop.child_token();
-        Channel::open(config, log, metrics, &self.sessions, store, &self.supervisor, stop)
+        let tasks = Tasks {
+            supervisor: self.supervisor.clone(),
+            stop: self.stop.child_token(),
+            issuers: Arc::clone(&self.issuers),
+        };
+        let queries = limits.map(|limits| limits.queries);
+        Channel::open(config, log, queries, &self.sessions, store, tasks)
     }
 }

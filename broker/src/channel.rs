@@ -6,8 +6,8 @@ use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use eventcast_crds::config::ChannelConfig;
-use eventcast_runtime::supervise::Supervisor;
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
@@ -37,22 +37,23 @@ pub(crate) struct Channel {
     /// Stops closing the streams of a channel that is moving to other brokers.
     moving: Mutex<Option<DropGuard>>,
     log: Arc<Log>,
-    metrics: Arc<ChannelMetrics>,
+    /// Queries at once; `None`: as many as all channels together.
+    queries: Option<Arc<Semaphore>>,
     stop: CancellationToken,
 }
 
 impl Channel {
-    /// Opens a channel and reads its log until [`Channel::close`]. The reading task is supervised: if it panicked unnoticed, the
+    /// Opens a channel, which may run so many `queries` at once, and reads its log until [`Channel::close`]. The reading task is supervised: if it panicked unnoticed, the
     /// channel would deliver no more events.
     pub(crate) fn open(
         config: &Arc<ChannelConfig>,
         log: Arc<Log>,
-        metrics: Arc<ChannelMetrics>,
+        queries: Option<usize>,
         sessions: &Arc<Sessions>,
         store: Store,
-        supervisor: &Supervisor,
-        stop: CancellationToken,
+        tasks: Tasks,
     ) -> Arc<Self> {
+        let (supervisor, stop) = (tasks.supervisor.clone(), tasks.stop.clone());
         let (reader, until, of) = (Arc::clone(&log), stop.clone(), Arc::clone(config));
         let task = format!("log reader of {}", of.key());
         supervisor.spawn(task, &stop, async move { reader.run(of, until).await });
@@ -60,7 +61,8 @@ impl Channel {
         let key: Arc<str> = config.key().into();
         let cluster = Cluster::new(store);
         let state = &cluster.state;
-        let tasks = Tasks { supervisor: supervisor.clone(), stop: stop.clone() };
+        let used = Arc::clone(state);
+        log.on_park(move |is_parked| used.set_attached(!is_parked));
         let access = AccessControl::new(config, state, None, &tasks);
         let access = ArcSwap::from_pointee(access);
         let subscribers = Subscribers {
@@ -75,17 +77,19 @@ impl Channel {
         });
         let answering = Arc::clone(&cluster.messages).run(Arc::clone(state), subscribers.clone());
         let task = format!("shared state of {key}");
+        let following = Box::pin(following);
         supervisor.spawn(task, &stop, stop.clone().run_until_cancelled_owned(following));
         let task = format!("messages to other brokers of {key}");
+        let answering = Box::pin(answering);
         supervisor.spawn(task, &stop, stop.clone().run_until_cancelled_owned(answering));
         let prober = Prober::new(config);
         let probing = Arc::clone(&prober).run(Means {
             tickets: Arc::clone(access.load().tickets()),
             probes: cluster.probes.clone(),
             log: Arc::clone(&log),
-            metrics: Arc::clone(&metrics),
         });
         let task = format!("delivery probe of {key}");
+        let probing = Box::pin(probing);
         supervisor.spawn(task, &stop, stop.clone().run_until_cancelled_owned(probing));
         let config = ArcSwap::new(Arc::clone(config));
         Arc::new(Self {
@@ -99,7 +103,7 @@ impl Channel {
             prober,
             moving: Mutex::default(),
             log,
-            metrics,
+            queries: queries.map(|queries| Arc::new(Semaphore::new(queries))),
             stop,
         })
     }
@@ -138,12 +142,18 @@ impl Channel {
         &self.prober
     }
 
+    /// What queries of this channel wait for besides those of all channels.
+    pub(crate) fn queries(&self) -> Option<&Arc<Semaphore>> {
+        self.queries.as_ref()
+    }
+
     pub(crate) fn log(&self) -> &Arc<Log> {
         &self.log
     }
 
-    pub(crate) fn metrics(&self) -> &Arc<ChannelMetrics> {
-        &self.metrics
+    /// See [`Log::metrics`].
+    pub(crate) fn metrics(&self) -> Arc<ChannelMetrics> {
+        self.log.metrics()
     }
 
     /// Applies `new`, unless it needs another log. Returns whether it was applied. If the channel begins to move to other brokers, its streams

@@ -214,6 +214,11 @@ pub async fn run(
         reload_on_change(Arc::clone(&broker), configuration, source, text, shutdown.clone());
     supervisor.spawn("configuration reload", &shutdown, reload);
 
+    let sharing = Arc::clone(&broker);
+    let tails = async move { sharing.share_tails().await };
+    let tails = stop.clone().run_until_cancelled_owned(tails);
+    supervisor.spawn("shares of tails", &stop, tails);
+
     let following = Arc::clone(&broker);
     let orders = async move { following.follow_orders().await };
     let orders = shutdown.clone().run_until_cancelled_owned(orders);
@@ -304,13 +309,13 @@ async fn reload_on_change(
         let counted = |outcome| broker.metrics.config_reloads.with_label_values(&[outcome]).inc();
         match changed {
             Ok(ValidConfig { config, unknown, .. }) => {
-                counted("applied");
                 for key in broker.config().needs_restart(&config) {
                     tracing::warn!(key, "the changed value needs a restart");
                 }
                 apply_log(&config.log);
                 configuration.unknown = unknown;
                 configuration.apply(&broker, config);
+                counted("applied");
                 tracing::info!("applied the new configuration");
             }
             Err(error) => {

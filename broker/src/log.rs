@@ -23,15 +23,17 @@ mod publish;
 mod retention;
 mod stream;
 mod tail;
+mod tail_shares;
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     },
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use eventcast_crds::config::ChannelConfig;
 use parking_lot::Mutex;
 use tokio::{sync::Semaphore, time::timeout};
@@ -48,6 +50,7 @@ pub(crate) use parking::LogLease;
 pub(crate) use position::{Resolved, Start, Unavailable};
 pub(crate) use publish::{Outcome, PublishError, Receipt};
 pub(crate) use tail::{MAX_EVENTS_PER_READ, TailBudget, TailRead};
+pub(crate) use tail_shares::TailShares;
 
 use eventcast_wire::{
     cursor::{Check, Cursor, Epoch},
@@ -109,11 +112,16 @@ pub(crate) struct Log {
     retention: Mutex<RetentionState>,
     /// Incremented when events that the stream deleted are removed from memory.
     drops: AtomicU64,
-    metrics: Arc<ChannelMetrics>,
+    /// The series that count here. While the log is parked in a broker with a folder of channels: those that such logs share.
+    metrics: ArcSwap<ChannelMetrics>,
     live: AtomicBool,
     demand: parking::Demand,
+    /// Is told when the log is parked (true) or attached (false).
+    on_park: OnceLock<Box<dyn Fn(bool) + Send + Sync>>,
     /// Incarnation and newest sequence that this broker has acknowledged to a publisher.
     acknowledged: Mutex<(u64, u64)>,
+    /// What publishes of this log wait for besides those of all logs.
+    publishes: Option<publish::Permits>,
     /// Incremented when the tail loses its consumer.
     attachments: AtomicU64,
     /// Events that the tail holds at most; a new consumer starts that far below the stream's last sequence.
@@ -133,14 +141,19 @@ struct Settings {
 }
 
 impl Log {
+    /// `publishes`: how many this log may have in progress; `None`: all that are allowed.
     pub(crate) fn open(
         config: &ChannelConfig,
         budget: TailBudget,
         nats: Arc<Nats>,
         pages: &Arc<PageCache>,
-        metrics: Arc<ChannelMetrics>,
+        publishes: Option<usize>,
     ) -> Arc<Self> {
         let demand = parking::Demand::new(&nats.parking);
+        let metrics = match nats.parking.shared_metrics() {
+            Some(shared) if demand.is_parked() => Arc::clone(shared),
+            _ => nats.metrics.channel(&config.key()),
+        };
         Arc::new(Self {
             settings: Settings {
                 channel: config.key(),
@@ -156,10 +169,12 @@ impl Log {
             info: stream::InfoCache::default(),
             retention: Mutex::default(),
             drops: AtomicU64::new(0),
-            metrics,
+            metrics: ArcSwap::new(metrics),
             live: AtomicBool::new(false),
             demand,
+            on_park: OnceLock::new(),
             acknowledged: Mutex::default(),
+            publishes: publishes.map(publish::Permits::new),
             attachments: AtomicU64::new(0),
             max_tail_events: budget.events as u64,
         })
@@ -174,8 +189,9 @@ impl Log {
         }
         self.set_live(false);
         if stop.is_cancelled() {
-            self.metrics.tail_events.set(0);
-            self.metrics.tail_bytes.set(0);
+            let metrics = self.metrics();
+            metrics.tail_events.set(0);
+            metrics.tail_bytes.set(0);
         }
     }
 
@@ -200,9 +216,22 @@ impl Log {
         self.drops.load(SeqCst)
     }
 
-    /// The series of the channel.
-    pub(crate) fn metrics(&self) -> &Arc<ChannelMetrics> {
-        &self.metrics
+    /// The series that count here. Those of a parked log may be shared with others: whoever holds a lease gets those of the channel.
+    pub(crate) fn metrics(&self) -> Arc<ChannelMetrics> {
+        self.metrics.load_full()
+    }
+
+    /// Whether [`metrics`](Self::metrics) are those of this channel alone.
+    pub(crate) fn has_own_metrics(&self) -> bool {
+        let shared = self.nats.parking.shared_metrics();
+        shared.is_none_or(|shared| !Arc::ptr_eq(shared, &self.metrics.load()))
+    }
+
+    /// Counts in `metrics` from now on.
+    fn use_metrics(&self, metrics: Arc<ChannelMetrics>) {
+        self.tail.use_metrics(Arc::clone(&metrics));
+        self.pages.use_gauge(metrics.page_bytes.clone());
+        self.metrics.store(metrics);
     }
 
     /// Whether the tail's consumer is attached and has caught up.
@@ -222,7 +251,7 @@ impl Log {
             self.attachments.fetch_add(1, SeqCst);
         }
         self.live.store(live, SeqCst);
-        self.metrics.live.set(i64::from(live));
+        self.metrics.load().live.set(i64::from(live));
     }
 
     /// Waits until the log was read for the first time; false after `limit`.

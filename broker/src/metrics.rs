@@ -5,6 +5,7 @@
 //! `delivered + filtered + lost + absent` is what was published to the subscribers that were there.
 
 mod born;
+mod bounded;
 mod channel;
 mod channels;
 mod families;
@@ -25,6 +26,9 @@ use channels::Channels;
 
 pub(crate) use channel::ChannelMetrics;
 pub(crate) use http_requests::HttpRequests;
+
+/// Channels with series of their own, in brokers with a folder of channels.
+const MAX_CHANNELS: usize = 50;
 
 /// The registry, the series of the whole process, and those of each channel.
 pub(crate) struct Metrics {
@@ -73,6 +77,8 @@ pub(crate) struct Metrics {
     pub(crate) nats_forced_reconnects: IntCounter,
     /// Keys of the configuration that this version does not know.
     pub(crate) config_unknown_keys: IntGauge,
+    /// Channels that are served, by the state of their log.
+    channels_by_state: IntGaugeVec,
     /// Channels of the folder whose newest configuration cannot be used.
     pub(crate) config_rejected_channels: IntGauge,
     /// Problems of files of the folder of channels.
@@ -239,6 +245,15 @@ impl Metrics {
                 "config_unknown_keys",
                 "Unknown keys in the configuration.",
             )?,
+            channels_by_state: {
+                let opts = Opts::new(
+                    "eventcast_channels",
+                    "Channels by the state of their log: live, detached (it cannot be followed at the moment), or parked.",
+                );
+                let gauges = IntGaugeVec::new(opts, &["state"])?;
+                registry.register(Box::new(gauges.clone()))?;
+                gauges
+            },
             config_rejected_channels: gauge(
                 "config_rejected_channels",
                 "Channels of channelsFolder whose newest configuration cannot be used: the last valid one stays, if there was one.",
@@ -272,12 +287,30 @@ impl Metrics {
         Arc::new(metrics)
     }
 
+    /// The series of all channels that have none of their own, whose channel is empty: from now on at most
+    /// [`MAX_CHANNELS`] channels have some.
+    pub(crate) fn of_rest(self: &Arc<Self>) -> Arc<ChannelMetrics> {
+        let opening = self.channels.next_opening();
+        let (metrics, series) = ChannelMetrics::new("", opening, Arc::clone(self))
+            .expect("names and labels of families are constants");
+        self.channels.bound(MAX_CHANNELS, series);
+        Arc::new(metrics)
+    }
+
     /// Series like those of a channel that are not exported: for streams of delivery probes, which are counted apart.
     pub(crate) fn of_probes(self: &Arc<Self>) -> Arc<ChannelMetrics> {
         let opening = self.channels.next_opening();
         let (metrics, _) = ChannelMetrics::new("", opening, Arc::clone(self))
             .expect("names and labels of families are constants");
         Arc::new(metrics)
+    }
+
+    /// How many channels there are, by the state of their log.
+    pub(crate) fn channels_by_state(&self, counts: &[(&str, usize)]) {
+        for (state, count) in counts {
+            let count = i64::try_from(*count).unwrap_or(i64::MAX);
+            self.channels_by_state.with_label_values(&[state]).set(count);
+        }
     }
 
     /// The time that the shard `number` is busy, in seconds.

@@ -90,7 +90,6 @@ pub(crate) struct Means {
     pub(crate) tickets: Arc<Tickets>,
     pub(crate) probes: Probes,
     pub(crate) log: Arc<Log>,
-    pub(crate) metrics: Arc<ChannelMetrics>,
 }
 
 impl Prober {
@@ -148,8 +147,8 @@ impl Prober {
         let mut body_passed: Option<Instant> = None;
         sleep(FIRST_DELAY.mul_f64(fastrand::f64() + 0.5)).await;
         loop {
-            // To attach a parked log would cost more than the answer is worth, once it is known.
-            if means.log.is_parked() && self.report().is_some() {
+            // To attach a parked log would cost more than the answer is worth, once it is known, or with any number of channels.
+            if means.log.is_parked() && (self.report().is_some() || means.log.is_one_of_many()) {
                 sleep(settings.interval()).await;
                 continue;
             }
@@ -171,7 +170,7 @@ impl Prober {
             match judge(&first, settings).with_http1(second) {
                 Verdict::Inconclusive(why) => {
                     tracing::debug!(reason = why, "a delivery probe showed nothing");
-                    means.metrics.probed(["inconclusive"].into_iter());
+                    means.log.metrics().probed(["inconclusive"].into_iter());
                     sleep(RETRY_DELAY).await;
                 }
                 Verdict::Report(report) => {
@@ -181,7 +180,7 @@ impl Prober {
                         continue;
                     }
                     is_confirmation = false;
-                    self.publish(report, &means.metrics);
+                    self.publish(report, &means.log.metrics());
                     sleep(settings.interval()).await;
                 }
             }

@@ -118,6 +118,7 @@ impl AccessControl {
         if matches!(credential, Credential::None) {
             return Ok(Arc::clone(&self.anonymous));
         }
+        self.state.request();
         let recognised = self.recognise(credential);
         // A client that shares its address with a bad one is not held up, once it is known. A ticket costs less than this check saves.
         let is_ticket = credential.form() == "ticket";

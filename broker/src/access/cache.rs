@@ -3,7 +3,10 @@
 //! Good and refused tokens are kept apart, so that a flood of bad ones does not evict the good. Tokens are known by their SHA-256. What is
 //! known of a token is forgotten when any keys change (`generation`); a change of the configuration makes a new cache.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use quick_cache::sync::Cache;
 use ring::digest;
@@ -49,29 +52,31 @@ struct Refused {
 
 /// The tokens that were verified lately.
 pub(super) struct TokenCache {
-    good: Cache<TokenId, Good>,
-    refused: Cache<TokenId, Refused>,
+    // Made with the first token: most channels of many have none.
+    good: OnceLock<Cache<TokenId, Good>>,
+    refused: OnceLock<Cache<TokenId, Refused>>,
 }
 
 impl TokenCache {
     pub(super) fn new() -> Self {
-        Self { good: Cache::new(MAX_GOOD), refused: Cache::new(MAX_REFUSED) }
+        Self { good: OnceLock::new(), refused: OnceLock::new() }
     }
 
     /// The grant of a good token, at `now` in seconds since 1970.
     pub(super) fn good(&self, id: TokenId, generation: u64, now: i64) -> Option<Arc<Grant>> {
-        let found = self.good.get(&id)?;
+        let found = self.good.get()?.get(&id)?;
         (found.generation == generation && now < found.until).then_some(found.grant)
     }
 
     pub(super) fn keep_good(&self, id: TokenId, generation: u64, grant: &Arc<Grant>, now: i64) {
         let until = now.saturating_add(GOOD_SECONDS).min(grant.expires.unwrap_or(i64::MAX));
-        self.good.insert(id, Good { grant: Arc::clone(grant), until, generation });
+        let good = self.good.get_or_init(|| Cache::new(MAX_GOOD));
+        good.insert(id, Good { grant: Arc::clone(grant), until, generation });
     }
 
     /// Why a token was refused.
     pub(super) fn refused(&self, id: TokenId, generation: u64) -> Option<Invalid> {
-        let found = self.refused.get(&id)?;
+        let found = self.refused.get()?.get(&id)?;
         let is_known = found.generation == generation && Instant::now() < found.until;
         is_known.then(|| (*found.invalid).clone())
     }
@@ -79,7 +84,8 @@ impl TokenCache {
     pub(super) fn keep_refused(&self, id: TokenId, generation: u64, invalid: &Invalid) {
         let invalid = Arc::new(invalid.clone());
         let until = Instant::now() + REFUSED_TIME;
-        self.refused.insert(id, Refused { invalid, until, generation });
+        let refused = self.refused.get_or_init(|| Cache::new(MAX_REFUSED));
+        refused.insert(id, Refused { invalid, until, generation });
     }
 }
 
@@ -117,6 +123,6 @@ mod tests {
             cache.keep_refused(TokenId::of(&i.to_string()), 0, &Invalid::new("form", ""));
         }
         assert!(cache.good(good, 0, 1).is_some());
-        assert!(cache.refused.len() <= MAX_REFUSED);
+        assert!(cache.refused.get().is_some_and(|refused| refused.len() <= MAX_REFUSED));
     }
 }

@@ -9,14 +9,20 @@ mod pem;
 mod refresh;
 mod state;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use eventcast_crds::{
     broker_status::{AccessProblem, AccessReason},
-    config::{JwkSet, TokenIssuer},
+    config::TokenIssuer,
 };
 use eventcast_runtime::supervise::Supervisor;
 use jsonwebtoken::{Algorithm, DecodingKey};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -121,13 +127,13 @@ impl KeySet {
 }
 
 /// Where an issuer's keys come from. Issuers that have this in common share their keys.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct KeySource {
     issuer: String,
     url: Option<String>,
     file: Option<PathBuf>,
-    /// The keys themselves.
-    inline: Option<JwkSet>,
+    /// The keys themselves, as JSON.
+    inline: Option<Vec<u8>>,
     ca_file: Option<PathBuf>,
 }
 
@@ -137,7 +143,7 @@ impl KeySource {
             issuer: issuer.issuer.clone(),
             url: issuer.jwks_url.clone(),
             file: issuer.key_file.clone(),
-            inline: issuer.jwks.clone(),
+            inline: issuer.jwks.as_ref().and_then(|keys| serde_json::to_vec(keys).ok()),
             ca_file: issuer.ca_file.clone(),
         }
     }
@@ -147,7 +153,36 @@ impl KeySource {
 #[derive(Clone)]
 pub(crate) struct Tasks {
     pub(crate) supervisor: Supervisor,
+    /// Cancelled when the channel is closed.
     pub(crate) stop: CancellationToken,
+    pub(crate) issuers: Arc<Issuers>,
+}
+
+/// The keys of the issuers of all channels: channels with the same issuer share its keys.
+pub(crate) struct Issuers {
+    known: Mutex<HashMap<KeySource, Weak<IssuerKeys>>>,
+    /// Cancelled when the broker stops.
+    stop: CancellationToken,
+}
+
+impl Issuers {
+    pub(crate) fn new(stop: CancellationToken) -> Arc<Self> {
+        Arc::new(Self { known: Mutex::default(), stop })
+    }
+
+    /// The keys from `source`, made with `make` if no channel has them.
+    fn get(&self, source: KeySource, make: impl FnOnce() -> Arc<IssuerKeys>) -> Arc<IssuerKeys> {
+        let mut known = self.known.lock();
+        if let Some(keys) = known.get(&source).and_then(Weak::upgrade) {
+            return keys;
+        }
+        if known.len() == known.capacity() {
+            known.retain(|_, keys| keys.strong_count() > 0);
+        }
+        let keys = make();
+        known.insert(source, Arc::downgrade(&keys));
+        keys
+    }
 }
 
 /// The keys of one issuer, kept up to date until this is dropped.
@@ -172,14 +207,19 @@ pub(super) enum Missing {
 }
 
 impl IssuerKeys {
-    /// The keys of `issuer`: those of `known` if they have the same source, so that they stay loaded.
+    /// The keys of `issuer`: those of `known` or of another channel if they have the same source, so that they stay loaded.
     pub(super) fn of(issuer: &TokenIssuer, known: &[Arc<Self>], tasks: &Tasks) -> Arc<Self> {
         let source = KeySource::of(issuer);
         if let Some(same) = known.iter().find(|keys| keys.source == source) {
             return Arc::clone(same);
         }
-        let stop = tasks.stop.child_token();
-        let name = format!("keys of {}", issuer.issuer);
+        tasks.issuers.get(source.clone(), || Self::load(source, tasks))
+    }
+
+    /// Loads the keys, and keeps them up to date.
+    fn load(source: KeySource, tasks: &Tasks) -> Arc<Self> {
+        let stop = tasks.issuers.stop.child_token();
+        let name = format!("keys of {}", source.issuer);
         let (state, demand) = match (&source.inline, &source.file, &source.url) {
             (Some(keys), _, _) => {
                 let state = Arc::new(KeyState::watched());
@@ -266,10 +306,9 @@ impl IssuerKeys {
 }
 
 /// Reads keys that are in the configuration.
-fn load_inline(keys: &JwkSet, state: &KeyState) {
-    let content = serde_json::to_vec(keys).unwrap_or_default();
-    match KeySet::parse(&content, Origin::Url) {
-        Ok(keys) => state.succeeded(keys, &content),
+fn load_inline(content: &[u8], state: &KeyState) {
+    match KeySet::parse(content, Origin::Url) {
+        Ok(keys) => state.succeeded(keys, content),
         Err(why) => {
             let (reason, detail) = (AccessReason::KeysInvalid, format!("cannot use jwks: {why}"));
             tracing::warn!(
@@ -295,7 +334,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_broker_waits_for_keys_for_a_limited_time_and_keeps_those_with_the_same_source() {
         let stop = CancellationToken::new();
-        let tasks = Tasks { supervisor: Supervisor::default(), stop: stop.clone() };
+        let issuers = Issuers::new(stop.clone());
+        let tasks = Tasks { supervisor: Supervisor::default(), stop: stop.clone(), issuers };
         // Nothing listens there.
         let first = IssuerKeys::of(&issuer("http://127.0.0.1:1/"), &[], &tasks);
         assert!(first.is_awaited());
@@ -304,6 +344,9 @@ mod tests {
         let known = [Arc::clone(&first)];
         let narrowed = TokenIssuer { leeway_seconds: 1, ..issuer("http://127.0.0.1:1/") };
         assert!(Arc::ptr_eq(&first, &IssuerKeys::of(&narrowed, &known, &tasks)));
+        let of_another_channel = IssuerKeys::of(&narrowed, &[], &tasks);
+        assert!(Arc::ptr_eq(&first, &of_another_channel));
+        drop(of_another_channel);
         let moved = IssuerKeys::of(&issuer("http://127.0.0.1:2/"), &known, &tasks);
         assert!(!Arc::ptr_eq(&first, &moved) && moved.is_awaited());
         let state = Arc::downgrade(&first.state);

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -24,12 +24,13 @@ const INTERVAL: Duration = Duration::from_millis(50);
 pub(super) struct Refusals {
     began: Instant,
     /// For each client when its last allowed refusal would be, had they come one by one, in milliseconds since `began`.
-    clients: Cache<Client, Arc<AtomicU64>>,
+    /// Made with the first refusal.
+    clients: OnceLock<Cache<Client, Arc<AtomicU64>>>,
 }
 
 impl Refusals {
     pub(super) fn new() -> Self {
-        Self { began: Instant::now(), clients: Cache::new(MAX_CLIENTS) }
+        Self { began: Instant::now(), clients: OnceLock::new() }
     }
 
     /// Whether `client` may present another credential at `now`.
@@ -37,7 +38,8 @@ impl Refusals {
     /// # Errors
     /// How long it must wait.
     pub(super) fn check(&self, client: Client, now: Instant) -> Result<(), Duration> {
-        let Some(last) = self.clients.get(&client) else { return Ok(()) };
+        let last = self.clients.get().and_then(|clients| clients.get(&client));
+        let Some(last) = last else { return Ok(()) };
         let now = self.millis(now);
         let full = last.load(Ordering::Relaxed).saturating_sub((BURST - 1) * interval());
         if full <= now { Ok(()) } else { Err(Duration::from_millis(full - now)) }
@@ -46,9 +48,10 @@ impl Refusals {
     /// Counts a refusal of `client` at `now`.
     pub(super) fn count(&self, client: Client, now: Instant) {
         let now = self.millis(now);
-        let last = self.clients.get(&client).unwrap_or_else(|| {
+        let clients = self.clients.get_or_init(|| Cache::new(MAX_CLIENTS));
+        let last = clients.get(&client).unwrap_or_else(|| {
             let new = Arc::new(AtomicU64::new(0));
-            self.clients.insert(client, Arc::clone(&new));
+            clients.insert(client, Arc::clone(&new));
             new
         });
         let next = |last: u64| Some(last.max(now) + interval());

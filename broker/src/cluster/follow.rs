@@ -38,9 +38,14 @@ impl SharedState {
             tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 tokio::select! {
-                    _ = tick.tick() => self.read(&store, &on_change).await,
-                    () = self.wanted() => self.read(&store, &on_change).await,
-                    _ = connected.changed() => self.read(&store, &on_change).await,
+                    _ = tick.tick() => {
+                        if !self.needs_records() {
+                            break;
+                        }
+                        Box::pin(self.read(&store, &on_change)).await;
+                    }
+                    () = self.wanted() => Box::pin(self.read(&store, &on_change)).await,
+                    _ = connected.changed() => Box::pin(self.read(&store, &on_change)).await,
                     record = store.next(&mut changes) => match record {
                         Some(Some(record)) => {
                             self.apply(&record);
@@ -51,6 +56,9 @@ impl SharedState {
                     },
                     () = self.wait_for_need(|needed| !needed.records) => break,
                 }
+            }
+            if !self.needs_records() {
+                self.forget();
             }
         }
     }

@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 use async_nats::{Client, Message, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use parking_lot::Mutex;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 
@@ -38,6 +39,8 @@ pub(crate) struct Messages {
     prefix: String,
     broker: RandomId,
     quotas: Arc<Quotas>,
+    /// Since when the other brokers are heard.
+    heard_since: Mutex<Option<Instant>>,
 }
 
 /// What a broker does when another one asks it. Answers are JSON.
@@ -72,6 +75,7 @@ impl Messages {
             store: store.clone(),
             broker: RandomId::generate(),
             quotas: Arc::clone(quotas),
+            heard_since: Mutex::default(),
         }
     }
 
@@ -87,7 +91,7 @@ impl Messages {
         request: &impl Serialize,
     ) -> Vec<T> {
         let (deadline, mut answers) = (Instant::now() + ANSWER_TIMEOUT, Vec::new());
-        let known = self.quotas.peers(Instant::now());
+        let known = self.known_peers(Instant::now());
         let inbox = self.client.new_inbox();
         let asked = async {
             let request = serde_json::to_vec(request).ok()?;
@@ -112,6 +116,15 @@ impl Messages {
         answers
     }
 
+    /// How many other brokers there are; no limit while some may not have said that they are there.
+    fn known_peers(&self, now: Instant) -> usize {
+        let heard = self.heard_since.lock().map(|since| now.duration_since(since));
+        match heard {
+            Some(heard) if heard > 2 * PRESENCE_INTERVAL => self.quotas.peers(now),
+            _ => usize::MAX,
+        }
+    }
+
     /// Answers and tells until the future is dropped.
     ///
     /// # Cancel safety
@@ -123,10 +136,12 @@ impl Messages {
                 sleep(PRESENCE_INTERVAL).await;
                 continue;
             };
+            *self.heard_since.lock() = Some(Instant::now());
             tokio::select! {
-                () = self.serve(&mut messages, &answers) => {}
+                () = Box::pin(self.serve(&mut messages, &answers)) => {}
                 () = state.wait_for_need(|needed| !needed.messages) => {}
             }
+            *self.heard_since.lock() = None;
         }
     }
 

@@ -1,8 +1,11 @@
 //! What a broker knows of a channel's keys, revocations and renewals.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::{
     sync::{Notify, watch},
     time::{Duration, Instant, timeout},
@@ -18,6 +21,8 @@ use crate::{
 const KEY_SETTLING_TIME: Duration = Duration::from_secs(30);
 /// Between two readings that an unknown key asks for.
 const UNKNOWN_KEY_COOLDOWN: Duration = Duration::from_secs(1);
+/// How long the state is kept up to date after a request that needed it, while the log is parked.
+const REQUESTED_TIME: Duration = Duration::from_secs(120);
 /// How long a request waits for such a reading.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -30,7 +35,18 @@ pub(crate) struct SharedState {
     wanted: Notify,
     /// When a reading was last asked for, and how many there had been.
     last_wanted: RwLock<Option<(Instant, u64)>>,
+    /// What is needed now: what the configuration asks for while the channel is in use, and nothing otherwise.
     needed: watch::Sender<Needed>,
+    usage: Mutex<Usage>,
+    /// As in `usage`, for requests.
+    is_attached: AtomicBool,
+}
+
+/// Whether the channel is in use: while its log is attached, and for a time after a request that needed the state.
+struct Usage {
+    configured: Needed,
+    is_attached: bool,
+    requested: Option<Instant>,
 }
 
 /// What a channel needs of the state that brokers share.
@@ -64,6 +80,12 @@ impl SharedState {
             wanted: Notify::new(),
             last_wanted: RwLock::default(),
             needed: watch::Sender::default(),
+            usage: Mutex::new(Usage {
+                configured: Needed::default(),
+                is_attached: true,
+                requested: None,
+            }),
+            is_attached: AtomicBool::new(true),
         }
     }
 
@@ -74,12 +96,48 @@ impl SharedState {
         matches!(first, Ok(Ok(_)))
     }
 
-    /// Says what is needed.
+    /// Says what is needed while the channel is in use.
     pub(crate) fn set_needed(&self, needed: Needed) {
-        let before = self.needed.send_replace(needed);
-        if needed.keys && !before.keys {
-            self.wanted.notify_one(); // the key is made when the stream is read
+        self.change_usage(|usage| usage.configured = needed);
+    }
+
+    /// The log of the channel was attached or parked.
+    pub(crate) fn set_attached(&self, is_attached: bool) {
+        self.is_attached.store(is_attached, Relaxed);
+        self.change_usage(|usage| usage.is_attached = is_attached);
+    }
+
+    /// A request needs the state, although the log may be parked.
+    pub(crate) fn request(&self) {
+        if !self.is_attached.load(Relaxed) {
+            self.change_usage(|usage| usage.requested = Some(Instant::now()));
         }
+    }
+
+    /// Looks whether the channel is still in use. Returns whether the records are needed.
+    pub(super) fn needs_records(&self) -> bool {
+        self.change_usage(|_| {});
+        self.needed.borrow().records
+    }
+
+    fn change_usage(&self, change: impl FnOnce(&mut Usage)) {
+        let mut usage = self.usage.lock();
+        change(&mut usage);
+        let was_requested = usage.requested.is_some_and(|at| at.elapsed() < REQUESTED_TIME);
+        let is_used = usage.is_attached || was_requested;
+        let needed = if is_used { usage.configured } else { Needed::default() };
+        self.needed.send_if_modified(|before| {
+            if needed.keys && !before.keys {
+                self.wanted.notify_one(); // the key is made when the stream is read
+            }
+            std::mem::replace(before, needed) != needed
+        });
+    }
+
+    /// Forgets everything: nobody follows the stream any more.
+    pub(super) fn forget(&self) {
+        self.readings.send_replace(0);
+        *self.known.write() = Known::default();
     }
 
     /// Waits until what is needed satisfies `condition`.
@@ -156,6 +214,7 @@ impl SharedState {
     /// # Cancel safety
     /// Safe.
     pub(crate) async fn key(&self, day: u32) -> Result<Option<TicketKey>, Unread> {
+        self.request();
         let known = || self.known.read().keys.get(&day).map(|(key, _)| key.clone());
         if let Some(key) = known() {
             return Ok(Some(key));

@@ -24,7 +24,7 @@ pub(super) async fn handle(request: &ChannelRequest<'_>) -> Result<Response<Answ
     };
     let budget = range::budget(request.broker);
     let _timed = request.channel.metrics().history_seconds.start_timer();
-    let slot = request.broker.query_slot(request.client(), budget.bytes).await?;
+    let slot = request.broker.query_slot(request.client(), request.channel, budget.bytes).await?;
     let log = &request.attached_log().await;
     let range = Range::resolve(log, &from, until, &filter, budget).await?;
     let history = History::read(log, range, &filter, order, limit, budget).await?;

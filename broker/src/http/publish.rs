@@ -107,19 +107,19 @@ fn take_quota(request: &ChannelRequest<'_>, events: usize) -> Result<(), Problem
 
 /// Counts each event of a request once. Events that are not counted when this is dropped were abandoned: the publisher
 /// disconnected, and hyper dropped the request.
-struct PublishCount<'a> {
-    metrics: &'a ChannelMetrics,
+struct PublishCount {
+    metrics: Arc<ChannelMetrics>,
     uncounted: usize,
 }
 
-impl PublishCount<'_> {
+impl PublishCount {
     fn count(&mut self, outcome: &'static str, events: usize) {
         self.metrics.published(outcome, events);
         self.uncounted = self.uncounted.saturating_sub(events);
     }
 }
 
-impl Drop for PublishCount<'_> {
+impl Drop for PublishCount {
     fn drop(&mut self) {
         if self.uncounted > 0 {
             self.metrics.published("abandoned", self.uncounted);
@@ -184,7 +184,7 @@ async fn read(request: &ChannelRequest<'_>, body: RequestBody) -> Result<Batch, 
 async fn store(
     channel: &Channel,
     batch: Batch,
-    counts: &mut PublishCount<'_>,
+    counts: &mut PublishCount,
 ) -> Result<Response<Answer>, Problem> {
     let Batch { drafts, key, is_list, deadline, share: _share } = batch;
     let count = drafts.len();

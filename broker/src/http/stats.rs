@@ -30,7 +30,8 @@ pub(super) async fn handle(request: &ChannelRequest<'_>) -> Result<Response<Answ
     };
     let stats = StatsRequest { filter, bucket_seconds, budget: range::budget(request.broker) };
     let _timed = request.channel.metrics().stats_seconds.start_timer();
-    let slot = request.broker.query_slot(request.client(), MAX_STATS_BYTES).await?;
+    let slot =
+        request.broker.query_slot(request.client(), request.channel, MAX_STATS_BYTES).await?;
     let log = &request.attached_log().await;
     let range = Range::resolve(log, &from, until, &stats.filter, stats.budget).await?;
     let found = Stats::read(log, range, &stats).await?;

@@ -51,26 +51,29 @@ pub(super) async fn handle(request: ChannelRequest<'_>) -> Result<Response<Answe
         return Ok(with_topics(stream_head(Response::new(empty())), topics));
     }
     let is_probe = request.grant.way == Way::Probe;
-    let metrics = if is_probe { broker.probe_metrics() } else { channel.metrics() };
+    let metrics = || if is_probe { Arc::clone(broker.probe_metrics()) } else { channel.metrics() };
     let limits = broker.config().limits.clone();
     let filter = Arc::new(filter);
     let admission = admission_request(&request, &filter);
     let permit = match admit_within_quota(&request) {
         Ok(permit) => permit,
         Err(exceeded) => {
-            metrics.rejected("quota");
+            metrics().rejected("quota");
             return Ok(refuse_after(limits.overload, "quota", quota_retry(&exceeded)));
         }
     };
     let admission = AdmissionRequest { quota: permit, ..admission };
-    let mut admission = match broker.sessions.admit(admission, &limits, Arc::clone(metrics)) {
+    let mut admission = match broker.sessions.admit(admission, &limits, metrics()) {
         Ok(admission) => admission,
         Err(refusal) => {
-            metrics.rejected(refusal.label());
+            metrics().rejected(refusal.label());
             return Ok(refuse(limits.overload, refusal.reason(), delivery));
         }
     };
     let log = channel.log().lease();
+    // While the log was parked, it may have had no series of its own.
+    let metrics = metrics();
+    admission.count_in(&metrics);
     let resolved = timeout(RESOLVE_TIMEOUT, resolve(broker, &log, &start, &filter)).await;
     let Ok(Ok(Resolved { incarnation, position, gap })) = resolved else {
         metrics.rejected("unavailable");
@@ -81,7 +84,7 @@ pub(super) async fn handle(request: ChannelRequest<'_>) -> Result<Response<Answe
         return Ok(refuse(limits.overload, "unavailable", delivery));
     }
     let session = admission.session().info().id;
-    let mut subscriber = Subscriber::new(log, Arc::clone(metrics), filter, position, incarnation);
+    let mut subscriber = Subscriber::new(log, metrics, filter, position, incarnation);
     // A client that is cut off before its first event must resume where it began (docs/adr/0002).
     let start_frame = match &gap {
         Some(gap) => subscriber.gap_frame(gap),

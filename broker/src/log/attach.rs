@@ -64,7 +64,7 @@ pub(super) async fn run(log: &Log, config: &ChannelConfig) {
         };
         log.tail.announce();
         log.set_live(false);
-        log.metrics.tail_reset(reason.label());
+        log.metrics().tail_reset(reason.label());
         if unanswered == 0 {
             let channel = &*log.settings.channel;
             tracing::info!(channel, reason = reason.label(), "reattaching the tail consumer");
@@ -152,6 +152,7 @@ async fn attach(
 
     let reader = Reader {
         log,
+        metrics: log.metrics(),
         incarnation,
         anchor,
         known,

@@ -62,7 +62,7 @@ pub(crate) struct Nats {
     pub(super) connected: watch::Receiver<u64>,
     reached: AtomicBool,
     supervisor: Supervisor,
-    metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl Nats {

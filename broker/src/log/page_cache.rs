@@ -193,6 +193,14 @@ impl ChannelPages {
         }
     }
 
+    /// Shows the bytes of these pages in `gauge` from now on.
+    pub(super) fn use_gauge(&self, gauge: IntGauge) {
+        if let Some(usage) = self.cache.usages.lock().channels.get_mut(&self.number) {
+            usage.gauge = gauge;
+            usage.update_gauge();
+        }
+    }
+
     /// Evicts one page.
     pub(super) fn remove(&self, key: &Key) {
         self.evict_all(|_| vec![key.clone()]);

@@ -168,10 +168,10 @@ impl Log {
             match self.read_proven(incarnation, low, high).await {
                 Ok(read) => break read,
                 Err(error) => {
-                    self.metrics.page_load("retried");
+                    self.metrics().page_load("retried");
                     tries += 1;
                     if tries == MAX_LOAD_ATTEMPTS {
-                        self.metrics.page_load("failed");
+                        self.metrics().page_load("failed");
                         tracing::warn!(channel = self.settings.channel, low, high, error = %Chain(&error), "failed to read a page of the log");
                         return Err(PageError::Unreadable);
                     }
@@ -180,7 +180,7 @@ impl Log {
             }
         };
         drop(permit);
-        self.metrics.page_load("read");
+        self.metrics().page_load("read");
         let events = read.iter().map(|m| self.decode(m, incarnation.epoch)).collect();
         Ok(Arc::new(Page::from_log(low, high, events, first_sequence)))
     }
@@ -228,7 +228,7 @@ impl Log {
             match self.leader_get(at).await? {
                 Some(m) if m.sequence > high => return Ok(out),
                 Some(m) => {
-                    self.metrics.page_load("stale");
+                    self.metrics().page_load("stale");
                     at = m.sequence + 1;
                     out.push(m);
                     sleep(Duration::from_millis(5)).await;

@@ -7,10 +7,7 @@
 use std::{
     future::pending,
     ops::Deref,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering::Relaxed},
-    },
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -21,6 +18,7 @@ use tokio::{
 };
 
 use super::{Log, attach, retention};
+use crate::metrics::{ChannelMetrics, Metrics};
 
 /// Logs that attach at the same time. JetStream drops all requests when it has too many to answer.
 const MAX_ATTACHING: usize = 64;
@@ -37,30 +35,46 @@ const MAX_HEARTBEATS_PER_SECOND: u32 = 500;
 pub(crate) struct Parking {
     /// How long a log must be idle before it is parked; `None`: logs are never parked.
     idle_limit: watch::Sender<Option<Duration>>,
-    attached: AtomicU32,
+    attached: watch::Sender<usize>,
     attaching: Semaphore,
+    /// The series of all parked logs together, in a broker with a folder of channels.
+    shared_metrics: OnceLock<Arc<ChannelMetrics>>,
 }
 
 impl Parking {
     pub(super) fn new() -> Self {
         Self {
             idle_limit: watch::Sender::new(None),
-            attached: AtomicU32::new(0),
+            attached: watch::Sender::new(0),
             attaching: Semaphore::new(MAX_ATTACHING),
+            shared_metrics: OnceLock::new(),
         }
     }
 
     /// Applies `config`, with so many `channels`.
-    pub(crate) fn configure(&self, config: &BrokerConfig, channels: usize) {
+    pub(crate) fn configure(&self, config: &BrokerConfig, channels: usize, metrics: &Arc<Metrics>) {
+        if config.channels_folder.is_some() {
+            self.shared_metrics.get_or_init(|| metrics.of_rest());
+        }
         let many = channels > MAX_UNPARKED_CHANNELS || config.channels_folder.is_some();
         let default = if many { DEFAULT_IDLE_SECONDS } else { 0 };
         let seconds = config.memory.park_after_seconds.unwrap_or(default);
         self.idle_limit.send_replace((seconds > 0).then(|| Duration::from_secs(seconds)));
     }
 
+    /// The series that parked logs count in; `None` if each has its own.
+    pub(super) fn shared_metrics(&self) -> Option<&Arc<ChannelMetrics>> {
+        self.shared_metrics.get()
+    }
+
     /// How often a new consumer sends heartbeats.
     pub(super) fn heartbeat(&self) -> Duration {
-        heartbeat(self.attached.load(Relaxed))
+        heartbeat(*self.attached.borrow())
+    }
+
+    /// How many logs are attached.
+    pub(crate) fn attached(&self) -> watch::Receiver<usize> {
+        self.attached.subscribe()
     }
 
     /// Waits until fewer than [`MAX_ATTACHING`] logs are attaching. `None` only if the semaphore is closed, which it never is.
@@ -70,7 +84,8 @@ impl Parking {
 }
 
 /// The interval of heartbeats with so many attached logs.
-fn heartbeat(attached: u32) -> Duration {
+fn heartbeat(attached: usize) -> Duration {
+    let attached = u32::try_from(attached).unwrap_or(u32::MAX).min(1_000_000);
     let [shortest, longest] = HEARTBEATS;
     (Duration::from_secs(1) * attached / MAX_HEARTBEATS_PER_SECOND).clamp(shortest, longest)
 }
@@ -89,6 +104,10 @@ impl Demand {
     pub(super) fn new(parking: &Parking) -> Self {
         let parked = parking.idle_limit.borrow().is_some();
         Self(watch::Sender::new(DemandState { leases: 0, parked }))
+    }
+
+    pub(super) fn is_parked(&self) -> bool {
+        self.0.borrow().parked
     }
 }
 
@@ -117,7 +136,7 @@ impl Log {
     pub(crate) fn lease(self: &Arc<Self>) -> LogLease {
         self.demand.0.send_if_modified(|demand| {
             demand.leases += 1;
-            demand.parked = false;
+            self.unpark_locked(demand);
             demand.leases == 1
         });
         LogLease(Arc::clone(self))
@@ -138,12 +157,45 @@ impl Log {
 
     /// Attaches the log if it is parked: its stream may be missing.
     pub(super) fn unpark(&self) {
-        self.demand.0.send_if_modified(|demand| std::mem::replace(&mut demand.parked, false));
+        self.demand.0.send_if_modified(|demand| self.unpark_locked(demand));
+    }
+
+    /// Returns whether the log was parked. From now on it has series of its own.
+    fn unpark_locked(&self, demand: &mut DemandState) -> bool {
+        let was_parked = std::mem::replace(&mut demand.parked, false);
+        if was_parked {
+            self.tell(false);
+        }
+        if was_parked && self.nats.parking.shared_metrics().is_some() {
+            self.use_metrics(self.nats.metrics.channel(&self.settings.channel));
+        }
+        was_parked
+    }
+
+    /// Whether the broker has a folder of channels, of which there may be any number.
+    pub(crate) fn is_one_of_many(&self) -> bool {
+        self.nats.parking.shared_metrics().is_some()
+    }
+
+    /// Tells `listener` whether the log is parked, now and whenever that changes. Only one listener is told. It must not use the log.
+    pub(crate) fn on_park(&self, listener: impl Fn(bool) + Send + Sync + 'static) {
+        // Under the lock of the demand: no change is missed.
+        self.demand.0.send_if_modified(|demand| {
+            listener(demand.parked);
+            drop(self.on_park.set(Box::new(listener)));
+            false
+        });
+    }
+
+    fn tell(&self, is_parked: bool) {
+        if let Some(listener) = self.on_park.get() {
+            listener(is_parked);
+        }
     }
 
     /// Whether the log is parked: it will be attached as soon as somebody needs it.
     pub(crate) fn is_parked(&self) -> bool {
-        self.demand.0.borrow().parked
+        self.demand.is_parked()
     }
 
     /// Parks the log unless there is a lease. Returns whether it is parked.
@@ -153,7 +205,11 @@ impl Log {
             if demand.leases == 0 {
                 self.set_live(false);
                 self.tail.park();
+                if let Some(shared) = self.nats.parking.shared_metrics() {
+                    self.use_metrics(Arc::clone(shared));
+                }
                 demand.parked = true;
+                self.tell(true);
             }
             demand.parked
         })
@@ -169,9 +225,9 @@ impl Log {
 /// Keeps the log attached while it is needed. Never returns; cancel safe.
 pub(super) async fn run(log: &Log, config: &ChannelConfig) {
     loop {
-        log.metrics.parked.set(i64::from(log.is_parked()));
+        log.metrics().parked.set(i64::from(log.is_parked()));
         wait_for_demand(log).await;
-        log.metrics.parked.set(0);
+        log.metrics().parked.set(0);
         let attached = Attached::new(&log.nats.parking);
         // On the heap: a parked log needs little memory.
         tokio::select! {
@@ -230,14 +286,14 @@ struct Attached<'a>(&'a Parking);
 
 impl<'a> Attached<'a> {
     fn new(parking: &'a Parking) -> Self {
-        parking.attached.fetch_add(1, Relaxed);
+        parking.attached.send_modify(|attached| *attached += 1);
         Self(parking)
     }
 }
 
 impl Drop for Attached<'_> {
     fn drop(&mut self) {
-        self.0.attached.fetch_sub(1, Relaxed);
+        self.0.attached.send_modify(|attached| *attached -= 1);
     }
 }
 

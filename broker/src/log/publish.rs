@@ -6,6 +6,7 @@
 //! stored event is reported.
 
 mod outgoing;
+mod permits;
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,19 +19,18 @@ use eventcast_wire::{
 use futures_util::{FutureExt, StreamExt, stream::FuturesOrdered};
 use serde::Deserialize;
 use tokio::{
-    sync::TryAcquireError,
     task::unconstrained,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep_until},
 };
 
 use super::{Incarnation, Log, internal::InternalEvent};
 
 pub(super) use outgoing::OutgoingMessage;
+pub(super) use permits::Permits;
+use permits::take;
 
 /// Events of one request that are sent before the first is acknowledged.
 const MAX_UNACKNOWLEDGED: usize = 64;
-/// How long a publish waits for a permit (`limits.publishesInFlight`).
-const PUBLISH_PERMIT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the leader may take to report the epoch of a stream that the tail does not know.
 const EPOCH_TIMEOUT: Duration = Duration::from_secs(2);
 /// The pause after the first refused attempt, in milliseconds. It doubles up to the maximum.
@@ -162,16 +162,18 @@ impl Log {
         }
         let until = Instant::now() + deadline;
         let wanted = u32::try_from(count.min(MAX_UNACKNOWLEDGED)).unwrap_or(1);
-        let permits = Arc::clone(&self.nats.publishes);
-        let _permits = match permits.try_acquire_many(wanted) {
-            Ok(p) => p,
-            Err(TryAcquireError::Closed) => return refuse(0, PublishError::Unavailable),
-            Err(TryAcquireError::NoPermits) => {
-                match timeout(PUBLISH_PERMIT_TIMEOUT, permits.acquire_many(wanted)).await {
-                    Ok(Ok(p)) => p,
-                    _ => return refuse(0, PublishError::Busy),
-                }
-            }
+        // Those of the log first: a channel that uses all of its own must not block the queue for others.
+        let own = match &self.publishes {
+            Some(own) => own.take(wanted).await.map(Some),
+            None => Ok(None),
+        };
+        let _own = match own {
+            Ok(permits) => permits,
+            Err(error) => return refuse(0, error),
+        };
+        let _permits = match take(&self.nats.publishes, wanted).await {
+            Ok(permits) => permits,
+            Err(error) => return refuse(0, error),
         };
         let before = (self.attachment(), self.tail.bounds().1);
         let acks = self.append_all(messages, until).await;

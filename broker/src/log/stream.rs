@@ -79,7 +79,8 @@ impl Log {
 
     /// Sets the metrics of what the stream holds.
     fn export_size(&self, info: &Info) {
-        let (state, config, gauges) = (&info.state, &info.config, &self.metrics.log);
+        let metrics = self.metrics();
+        let (state, config, gauges) = (&info.state, &info.config, &metrics.log);
         let amount = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let age = state.first_timestamp.unix_timestamp_nanos();
         let age = (i128::from(now_nanos()) - age).max(0) / 1_000_000_000;

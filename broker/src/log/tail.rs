@@ -6,7 +6,10 @@
 //!
 //! One lock guards the ring. Reading, and the decision to read pages instead, are atomic under it.
 
-use std::sync::Arc;
+use std::{
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
 
 use futures_util::task::AtomicWaker;
 use parking_lot::{Mutex, MutexGuard};
@@ -34,37 +37,69 @@ pub(super) struct Anchor {
 
 /// The newest events of one log.
 pub(crate) struct Tail {
-    ring: Mutex<Ring>,
+    ring: Mutex<Measured>,
     head: watch::Sender<u64>,
     wakers: Mutex<Slab<Arc<AtomicWaker>>>,
+}
+
+/// The ring, and the series that show what it holds.
+struct Measured {
+    ring: Ring,
     metrics: Arc<ChannelMetrics>,
+}
+
+impl Deref for Measured {
+    type Target = Ring;
+
+    fn deref(&self) -> &Ring {
+        &self.ring
+    }
+}
+
+impl DerefMut for Measured {
+    fn deref_mut(&mut self) -> &mut Ring {
+        &mut self.ring
+    }
+}
+
+impl Measured {
+    fn measure(&self) {
+        let gauge = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        self.metrics.tail_events.set(gauge(self.events.len()));
+        self.metrics.tail_bytes.set(gauge(self.bytes));
+        self.metrics.tail_head.set(i64::try_from(self.high).unwrap_or(i64::MAX));
+    }
 }
 
 impl Tail {
     pub(crate) fn new(budget: TailBudget, metrics: Arc<ChannelMetrics>) -> Self {
         Self {
-            ring: Mutex::new(Ring::empty(budget, None, 1)),
+            ring: Mutex::new(Measured { ring: Ring::empty(budget, None, 1), metrics }),
             head: watch::Sender::new(0),
             wakers: Mutex::default(),
-            metrics,
         }
     }
 
     /// Starts a new incarnation whose coverage starts at `start`. It is not ready before [`Tail::set_ready`].
     pub(super) fn begin(&self, incarnation: Incarnation, start: u64) {
         let mut ring = self.ring.lock();
-        *ring = Ring::empty(ring.budget, Some(incarnation), start);
-        self.measure(&ring);
+        ring.ring = Ring::empty(ring.budget, Some(incarnation), start);
+        ring.measure();
     }
 
     /// Forgets everything but the number of the incarnation, and serves nothing until the next [`Tail::begin`].
     pub(super) fn park(&self) {
         let mut ring = self.ring.lock();
         let empty = Ring::empty(ring.budget, ring.incarnation, 1);
-        let removed = std::mem::replace(&mut *ring, empty);
-        self.measure(&ring);
+        let removed = std::mem::replace(&mut ring.ring, empty);
+        ring.measure();
         drop(ring); // free the events without the lock
         drop(removed);
+    }
+
+    /// Shows what the tail holds in `metrics` from now on.
+    pub(super) fn use_metrics(&self, metrics: Arc<ChannelMetrics>) {
+        self.ring.lock().metrics = metrics;
     }
 
     /// Sets the byte budget. Events over the budget are evicted at once.
@@ -73,7 +108,7 @@ impl Tail {
         let mut ring = self.ring.lock();
         ring.budget.bytes = bytes;
         ring.evict(|event| removed.push(event));
-        self.measure(&ring);
+        ring.measure();
         drop(ring); // free the events without the lock: there may be many
     }
 
@@ -98,7 +133,7 @@ impl Tail {
         ring.events.clear();
         (ring.bytes, ring.low, ring.high, ring.last_evicted) = (0, start, start - 1, None);
         ring.first = ring.first.max(first.min(start));
-        self.measure(&ring);
+        ring.measure();
     }
 
     /// Removes what the stream does not hold any more: everything below `first`, and the sequences of `deleted`, which is sorted.
@@ -111,7 +146,7 @@ impl Tail {
         ring.first = ring.first.max(first);
         ring.pop_below(first, &mut removed);
         if deleted.iter().any(|s| ring.events.binary_search_by_key(s, |e| e.sequence).is_ok()) {
-            let Ring { events, bytes, last_evicted, high, .. } = &mut *ring;
+            let Ring { events, bytes, last_evicted, high, .. } = &mut ring.ring;
             events.retain(|event| {
                 let stays = deleted.binary_search(&event.sequence).is_err();
                 if !stays {
@@ -124,7 +159,7 @@ impl Tail {
                 stays
             });
         }
-        self.measure(&ring);
+        ring.measure();
         drop(ring); // free the events without the lock
         moved
     }
@@ -135,7 +170,7 @@ impl Tail {
         let mut ring = self.ring.lock();
         let end = ring.high + 1;
         ring.pop_below(end, &mut removed);
-        self.measure(&ring);
+        ring.measure();
     }
 
     /// Evicts events that were stored before `nanos`. The stream may still hold them: subscribers that are behind read pages.
@@ -145,7 +180,7 @@ impl Tail {
         let kept = ring.events.iter().find(|e| e.nanos >= nanos).map(|e| e.sequence);
         let end = kept.unwrap_or(ring.high + 1);
         ring.pop_below(end, &mut removed);
-        self.measure(&ring);
+        ring.measure();
     }
 
     /// Stops serving, because the stream is missing. [`Tail::set_ready`] or [`Tail::begin`] ends that.
@@ -163,8 +198,8 @@ impl Tail {
         ring.bytes += event.weight();
         ring.events.push_back(Arc::new(event));
         ring.evict(drop);
-        self.metrics.events_in.inc();
-        self.measure(&ring);
+        ring.metrics.events_in.inc();
+        ring.measure();
     }
 
     /// Publishes the new head and wakes the subscribers.
@@ -172,8 +207,8 @@ impl Tail {
         self.publish_head(self.ring.lock());
     }
 
-    fn publish_head(&self, ring: MutexGuard<'_, Ring>) {
-        self.measure(&ring);
+    fn publish_head(&self, ring: MutexGuard<'_, Measured>) {
+        ring.measure();
         let (high, ready) = (ring.high, ring.is_ready);
         drop(ring);
         if ready {
@@ -195,13 +230,6 @@ impl Tail {
 
     pub(crate) fn remove_waker(&self, key: usize) {
         self.wakers.lock().try_remove(key);
-    }
-
-    fn measure(&self, ring: &Ring) {
-        let gauge = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        self.metrics.tail_events.set(gauge(ring.events.len()));
-        self.metrics.tail_bytes.set(gauge(ring.bytes));
-        self.metrics.tail_head.set(i64::try_from(ring.high).unwrap_or(i64::MAX));
     }
 
     /// Reads after `at`, up to and including `limit`.

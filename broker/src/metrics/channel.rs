@@ -251,7 +251,8 @@ impl ChannelMetrics {
             opening,
         };
         metrics.begin_at_zero();
-        Ok((metrics, f.into_series()))
+        let series = f.into_series(metrics.subscribers.clone());
+        Ok((metrics, series))
     }
 
     /// Creates the series of every label value that is known beforehand: a rate needs an initial zero.

@@ -3,7 +3,10 @@
 //! The registry tells collectors apart by the sum of the hashes of their families. For channels whose names differ in a digit, these sums
 //! are equal now and then: such a channel could not be registered, and removing one would remove another.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
 
 use parking_lot::Mutex;
 use prometheus::{
@@ -11,11 +14,21 @@ use prometheus::{
     proto::MetricFamily,
 };
 
-use super::families::Series;
+use super::{bounded::Bounded, families::Series};
+
+/// Removed channels whose series are kept until the next scrape, before they are summed up at once.
+const MAX_REMOVED: usize = 64;
 
 /// The channels whose series are exported.
 #[derive(Clone, Default)]
-pub(super) struct Channels(Arc<Mutex<State>>);
+pub(super) struct Channels(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// For brokers that export the series of some channels alone. Locked before `state`.
+    bounded: OnceLock<Mutex<Bounded>>,
+}
 
 #[derive(Default)]
 struct State {
@@ -23,29 +36,45 @@ struct State {
     opened: u64,
     /// The series of each channel, with the number of its opening: a channel that is removed and added again has new series.
     served: HashMap<Box<str>, (u64, Series)>,
+    /// Openings that have ended since the last scrape, if not all channels are exported.
+    removed: Vec<(u64, Series)>,
 }
 
 impl Channels {
+    /// From now on at most `limit` channels are exported. `rest` are the series of parked channels together.
+    pub(super) fn bound(&self, limit: usize, rest: Series) {
+        self.0.bounded.get_or_init(|| Mutex::new(Bounded::new(limit, rest)));
+    }
+
     /// The number of a new opening.
     pub(super) fn next_opening(&self) -> u64 {
-        let mut state = self.0.lock();
+        let mut state = self.0.state.lock();
         state.opened += 1;
         state.opened
     }
 
     /// Exports the series of this opening of `channel`, unless a later one is exported.
     pub(super) fn insert(&self, channel: &str, opening: u64, series: Series) {
-        let mut state = self.0.lock();
+        let mut state = self.0.state.lock();
         if state.served.get(channel).is_none_or(|(last, _)| *last < opening) {
-            state.served.insert(channel.into(), (opening, series));
+            let earlier = state.served.insert(channel.into(), (opening, series));
+            state.removed.extend(earlier.filter(|_| self.0.bounded.get().is_some()));
         }
     }
 
     /// Stops exporting the series of this opening of `channel`.
     pub(super) fn remove(&self, channel: &str, opening: u64) {
-        let mut state = self.0.lock();
+        let mut state = self.0.state.lock();
         if state.served.get(channel).is_some_and(|(last, _)| *last == opening) {
-            state.served.remove(channel);
+            let removed = state.served.remove(channel);
+            let Some(bounded) = self.0.bounded.get() else { return };
+            state.removed.extend(removed);
+            if state.removed.len() > MAX_REMOVED {
+                let removed = std::mem::take(&mut state.removed);
+                drop(state);
+                let mut bounded = bounded.lock();
+                removed.iter().for_each(|(opening, series)| bounded.retire(*opening, series));
+            }
         }
     }
 }
@@ -57,8 +86,20 @@ impl Collector for Channels {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let series: Vec<_> =
-            self.0.lock().served.values().map(|(_, series)| series.clone()).collect();
-        series.iter().flat_map(Series::collect).collect()
+        let Some(bounded) = self.0.bounded.get() else {
+            let series: Vec<_> =
+                self.0.state.lock().served.values().map(|(_, series)| series.clone()).collect();
+            return series.iter().flat_map(Series::collect).collect();
+        };
+        let mut bounded = bounded.lock();
+        let mut state = self.0.state.lock();
+        let removed = std::mem::take(&mut state.removed);
+        let served = state.served.iter();
+        let served: Vec<_> = served
+            .map(|(name, (opening, series))| (name.clone(), *opening, series.clone()))
+            .collect();
+        drop(state);
+        removed.iter().for_each(|(opening, series)| bounded.retire(*opening, series));
+        bounded.collect(&served)
     }
 }

@@ -18,12 +18,20 @@ pub(super) const SCANS: [f64; 10] = [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2
 
 /// All families of one channel.
 #[derive(Clone)]
-pub(super) struct Series(Arc<Vec<Box<dyn Collector>>>);
+pub(super) struct Series {
+    families: Arc<Vec<Box<dyn Collector>>>,
+    subscribers: IntGauge,
+}
 
 impl Series {
     /// The present values.
     pub(super) fn collect(&self) -> Vec<MetricFamily> {
-        self.0.iter().flat_map(|family| family.collect()).collect()
+        self.families.iter().flat_map(|family| family.collect()).collect()
+    }
+
+    /// Open streams.
+    pub(super) fn subscribers(&self) -> i64 {
+        self.subscribers.get()
     }
 }
 
@@ -39,8 +47,8 @@ impl<'a> Families<'a> {
     }
 
     /// All that were created.
-    pub(super) fn into_series(self) -> Series {
-        Series(Arc::new(self.made))
+    pub(super) fn into_series(self, subscribers: IntGauge) -> Series {
+        Series { families: Arc::new(self.made), subscribers }
     }
 
     fn opts(&self, name: &str, help: &str) -> Opts {

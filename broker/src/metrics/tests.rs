@@ -1,5 +1,7 @@
-use eventcast_wire::closing::CloseReason;
-use eventcast_wire::{event::BadEvent, gap::GapReason};
+use std::collections::{HashMap, HashSet};
+
+use eventcast_wire::{closing::CloseReason, event::BadEvent, gap::GapReason};
+use proptest::prelude::*;
 
 use super::*;
 use crate::delivery::DeliveryLedger;
@@ -71,4 +73,80 @@ fn a_reopened_channel_has_new_series_while_streams_of_the_earlier_opening_end() 
     assert!(after.contains("eventcast_subscribers{channel=\"default/one\"} 1"), "{after}");
     drop(present);
     assert!(!scrape(&all).contains("default/one"));
+}
+
+/// The samples of counters and of histograms in a scrape.
+fn counted(text: &str) -> HashMap<String, f64> {
+    let is_counter = |name: &str| {
+        ["_total", "_bucket", "_sum", "_count"].iter().any(|suffix| name.ends_with(suffix))
+    };
+    text.lines()
+        .filter_map(|line| line.rsplit_once(' '))
+        .filter(|(series, _)| {
+            series
+                .split_once('{')
+                .is_some_and(|(name, rest)| is_counter(name) && rest.starts_with("channel="))
+        })
+        .map(|(series, value)| (series.to_owned(), value.parse().unwrap()))
+        .collect()
+}
+
+/// What `increase()` of Prometheus finds from one scrape to the next: nothing in the first sample of a series, and a value that has fallen
+/// for one that began anew.
+fn increase(before: &HashMap<String, f64>, after: &HashMap<String, f64>, metric: &str) -> f64 {
+    let of = |series: &String| series.starts_with(metric);
+    after
+        .iter()
+        .filter(|(series, _)| of(series))
+        .filter_map(|(series, now)| {
+            before.get(series).map(|then| if now >= then { now - then } else { *now })
+        })
+        .sum()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// Whichever channels have series of their own, the sum of all rates is what was counted.
+    #[test]
+    fn sums_of_rates_are_what_was_counted(
+        steps in proptest::collection::vec(proptest::collection::vec((0usize..70, 0u8..8), 0..60), 1..12),
+    ) {
+        let all = Metrics::new().unwrap();
+        let rest = all.of_rest();
+        let mut open: HashMap<usize, Arc<ChannelMetrics>> = HashMap::new();
+        let mut before = counted(&scrape(&all));
+        for step in steps {
+            let (mut stored, mut connects, mut latencies) = (0, 0, 0);
+            for (channel, what) in step {
+                let metrics = match what {
+                    0 => {
+                        open.remove(&channel); // parked
+                        continue;
+                    }
+                    1 => Arc::clone(&rest),
+                    _ => Arc::clone(open.entry(channel).or_insert_with(|| all.channel(&format!("a/{channel}")))),
+                };
+                match what {
+                    1 | 2 => { metrics.published("stored", 3); stored += 3; }
+                    3 | 4 => { metrics.connected("latest"); metrics.subscribers.inc(); connects += 1; }
+                    5 => metrics.subscribers.set(0),
+                    _ => { metrics.log_to_tail.observe(0.003); latencies += 1; }
+                }
+            }
+            let text = scrape(&all);
+            let after = counted(&text);
+            let named: HashSet<_> = after.keys().filter_map(|series| series.split('"').nth(1)).collect();
+            prop_assert!(named.len() <= MAX_CHANNELS + 1);
+            for (metric, expected) in [
+                ("eventcast_publish_total", stored),
+                ("eventcast_connects_total", connects),
+                ("eventcast_fanout_seconds_count", latencies),
+            ] {
+                prop_assert_eq!(increase(&before, &after, metric), f64::from(expected), "{}", metric);
+            }
+            prop_assert!((increase(&before, &after, "eventcast_fanout_seconds_sum") - 0.003 * f64::from(latencies)).abs() < 1e-6);
+            before = after;
+        }
+    }
 }

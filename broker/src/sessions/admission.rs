@@ -91,6 +91,13 @@ impl Admission {
         Self { sessions, session, key, client, metrics, began, _stream: stream, _quota: quota }
     }
 
+    /// Counts the stream in `metrics` from now on.
+    pub(crate) fn count_in(&mut self, metrics: &Arc<ChannelMetrics>) {
+        self.metrics.subscribers.dec();
+        metrics.subscribers.inc();
+        self.metrics = Arc::clone(metrics);
+    }
+
     /// Counts the beginning of the stream. `start` is the kind of its start position.
     pub(crate) fn begin(&mut self, start: &'static str) {
         self.began = true;

@@ -76,6 +76,8 @@ impl Supervisor {
         F: Future<Output: Ending> + Send + 'static,
     {
         let (supervisor, task, until) = (self.clone(), task.into(), until.clone());
+        // On the heap: each of the futures around it would have room for it twice.
+        let future = Box::pin(future);
         tokio::spawn(async move {
             if supervisor.catch(task.clone(), future).await.is_some() && !until.is_cancelled() {
                 supervisor.fail(task, "it ended unexpectedly");
@@ -89,6 +91,7 @@ impl Supervisor {
         F: Future<Output: Ending> + Send + 'static,
     {
         let (supervisor, task) = (self.clone(), task.into());
+        let future = Box::pin(future);
         tokio::spawn(async move {
             supervisor.catch(task, future).await;
         })

@@ -17,8 +17,8 @@ pub struct Memory {
     pub tail_events: usize,
     /// Maximum size of the tail of one channel in bytes.
     pub tail_bytes: usize,
-    /// Maximum total size of the tails of all channels in bytes. Each channel gets an equal share, and at most `tailBytes`. The shares
-    /// change when channels are added or removed.
+    /// Maximum total size of the tails of all channels in bytes. Each channel gets an equal share, and at most `tailBytes`; with
+    /// `channelsFolder`, each channel that is not parked. The shares change when channels are added, removed, attached or parked.
     pub all_tail_bytes: usize,
     /// Maximum total size of the cached pages of all channels in bytes.
     pub page_bytes: u64,

@@ -10,9 +10,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use eventcast_crds::config::{BrokerConfig, Tls, TokenIssuer};
+use eventcast_crds::config::{BrokerConfig, ChannelConfig, Tls, TokenIssuer};
 use eventcast_tests::{
     broker::{Broker, open_channel},
+    channel_folder::ChannelFolder,
     eventually,
     nats::NatsServer,
     ports,
@@ -26,8 +27,6 @@ pub(crate) use text::Channel;
 use crate::measure;
 
 const START_TIMEOUT: Duration = Duration::from_secs(20);
-/// What the broker wants at least for the tail of each channel.
-const MIN_TAIL_BYTES: usize = 64 << 10;
 /// What the limits of the broker are raised to: one machine stands for all clients.
 const PLENTY: usize = 100_000;
 
@@ -51,7 +50,7 @@ pub(crate) struct Setup {
     pub(crate) tls: bool,
     /// Whose tokens count in its channel, which is open to clients without one.
     pub(crate) issuer: Option<TokenIssuer>,
-    /// How many channels it has beside the two of every case.
+    /// How many channels it has beside the two of every case, in a folder.
     pub(crate) channels: u32,
 }
 
@@ -64,7 +63,12 @@ pub(crate) struct Server {
 
 enum Kind {
     Floor(Child),
-    Broker { broker: Box<Broker>, nats: Box<NatsServer>, _files: Option<KeyFiles> },
+    Broker {
+        broker: Box<Broker>,
+        nats: Box<NatsServer>,
+        _files: Option<KeyFiles>,
+        _channels: Option<ChannelFolder>,
+    },
     Nchan(Child),
 }
 
@@ -114,14 +118,22 @@ impl Server {
             Sync::Seldom => NatsServer::start_with("1m").await?,
         };
         let files = setup.tls.then(KeyFiles::new).transpose()?;
+        let numbered: Vec<_> = (0..setup.channels).map(Channel::Numbered).map(config_of).collect();
+        let folder = (!numbered.is_empty()).then(|| ChannelFolder::new(&numbered)).transpose()?;
         let broker = Broker::start(&nats.url(), |config| {
             configure(config, &setup);
+            config.channels_folder = folder.as_ref().map(|folder| folder.path().into());
             config.channels[0].access.tokens.extend(setup.issuer);
             config.tls = files.as_ref().map(|files| Tls { plaintext: true, ..files.config() });
         })
         .await?;
         let (address, pid) = (broker.address().parse()?, broker.pid()?);
-        let kind = Kind::Broker { broker: Box::new(broker), nats: Box::new(nats), _files: files };
+        let kind = Kind::Broker {
+            broker: Box::new(broker),
+            nats: Box::new(nats),
+            _files: files,
+            _channels: folder,
+        };
         Ok(Self { kind, address, pid })
     }
 
@@ -243,17 +255,15 @@ fn configure(config: &mut BrokerConfig, setup: &Setup) {
     config.limits.connections = PLENTY;
     config.limits.subscribers = PLENTY;
     config.limits.subscribers_per_address = PLENTY;
-    let more = (0..setup.channels).map(Channel::Numbered);
-    let channels = std::iter::once(Channel::Small).chain(more);
-    config.channels.extend(channels.map(|channel| {
-        let mut config = open_channel("default", &channel.name());
-        if channel != Channel::Small {
-            config.retention.max_bytes = 1 << 20; // JetStream reserves it
-        }
-        config
-    }));
-    let least = config.channels.len() * MIN_TAIL_BYTES;
-    config.memory.all_tail_bytes = config.memory.all_tail_bytes.max(least);
+    config.channels.push(config_of(Channel::Small));
+}
+
+fn config_of(channel: Channel) -> ChannelConfig {
+    let mut config = open_channel("default", &channel.name());
+    if channel != Channel::Small {
+        config.retention.max_bytes = 1 << 20; // JetStream reserves it
+    }
+    config
 }
 
 fn free_address() -> Result<SocketAddr> {

@@ -45,6 +45,7 @@ mod nats_credentials;
 mod nats_options;
 mod parking;
 mod pool;
+mod pool_many;
 mod pool_moving;
 mod publish;
 mod publish_counts;

@@ -110,8 +110,8 @@ async fn clients_of_a_channel_that_moves_miss_nothing() -> Result<()> {
     ensure!(took > Duration::from_secs(DRAIN_SECONDS) / 2, "all at once: {took:?}");
     created(&url(&old, "stays"), "one", &[]).await?;
     ensure!(stays.next_data(WAIT_TIMEOUT).await?.data == "one", "another channel is not affected");
-    let moved = [("channel", "shop/moves"), ("reason", "moving")];
-    let counted = old.metric("eventcast_disconnects_total", &moved).await?;
+    // Whatever was counted before the first scrape is in the sum of all channels.
+    let counted = old.metric("eventcast_disconnects_total", &[("reason", "moving")]).await?;
     ensure!((counted - STREAMS as f64).abs() < 0.1, "{counted}");
     Ok(())
 }
@@ -137,7 +137,8 @@ async fn a_channel_that_moves_answers_no_request_until_it_stays() -> Result<()> 
         let request = client(Version::Http2).head(url(&broker, "orders")).header("accept", accept);
         ensure!(request.send().await?.status() == 503);
     }
-    let rejected = [("channel", "shop/orders"), ("reason", "moving")];
+    // Its log is parked: it counts with all others that are.
+    let rejected = [("channel", ""), ("reason", "moving")];
     ensure!((broker.metric("eventcast_rejects_total", &rejected).await? - 1.0).abs() < 0.1);
 
     folder.write(&[channel("orders", 2)])?;

@@ -102,8 +102,8 @@ impl ChannelFanout {
             log_advanced,
             listener,
             waker,
-            latency: PassLatency::new(metrics),
-            metrics: Arc::clone(metrics),
+            latency: PassLatency::new(&metrics),
+            metrics,
         }
     }
 

@@ -1,5 +1,7 @@
 //! Reads what the push consumer sends into the tail, and proves that nothing is missing.
 
+use std::sync::Arc;
+
 use async_nats::{Message, jetstream};
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -10,10 +12,13 @@ use crate::log::{
     message::{self, Stored},
     tail::Anchor,
 };
+use crate::metrics::ChannelMetrics;
 
 /// Reads the messages of one attachment.
 pub(super) struct Reader<'a> {
     pub(super) log: &'a Log,
+    /// The series of the channel, which stay the same while the log is attached.
+    pub(super) metrics: Arc<ChannelMetrics>,
     pub(super) incarnation: Incarnation,
     pub(super) anchor: Option<Anchor>,
     /// Everything up to this sequence is covered, even if no message arrives for it.
@@ -69,11 +74,11 @@ impl Reader<'_> {
         let (event, bad) =
             message::event(&stored, &log.settings, self.incarnation.epoch, Some(Instant::now()));
         if let Some(why) = bad {
-            log.metrics.skipped(why);
+            self.metrics.skipped(why);
             tracing::warn!(channel = log.settings.channel, sequence, nats_subject = stored.subject, reason = %why, "skipped an invalid message");
         }
         if self.caught_up {
-            log.metrics.log_to_tail.observe(age_seconds(nanos));
+            self.metrics.log_to_tail.observe(age_seconds(nanos));
         }
         log.tail.push(event);
         // The message was deleted while it was in transit.
