@@ -1,8 +1,10 @@
-//! Creates, updates and deletes the objects of a channel, with server-side apply.
+//! Creates, updates and deletes the objects of channels and pools, with server-side apply.
 //!
 //! Nothing is written if nothing differs: after each write the applier remembers a fingerprint of the object that the API server
 //! returned, and compares it with the cached object ([`crate::drift`]). Objects of other owners are never changed, whatever their
 //! names.
+
+mod error;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -21,55 +23,17 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use crate::{
-    channel::Channel,
     drift,
     kind::Kind,
-    leader::{Fence, NotLeader},
+    leader::Fence,
     metrics::Metrics,
-    names::{CHANNEL_LABEL, FIELD_MANAGER, MANAGED_SELECTOR, SCALE_MANAGER},
+    names::{FIELD_MANAGER, MANAGED_SELECTOR, SCALE_MANAGER},
+    owner::Owner,
     scope::Scope,
 };
 
-/// Why an object could not be applied.
-#[derive(Debug, thiserror::Error)]
-pub enum ApplyError {
-    /// An object of this name belongs to somebody else.
-    #[error(
-        "{kind} {name} exists and does not belong to this channel, so it is left unchanged: rename or delete it, or rename the channel"
-    )]
-    NameConflict {
-        /// Kind of the object.
-        kind: &'static str,
-        /// Name of the object.
-        name: String,
-    },
-    /// The API server rejected the request.
-    #[error("the API server rejected {kind} {name}: {message}")]
-    Rejected {
-        /// Kind of the object.
-        kind: &'static str,
-        /// Name of the object.
-        name: String,
-        /// The message of the API server.
-        message: String,
-        /// Whether a retry may succeed: true for an exceeded quota, false for an invalid field.
-        is_transient: bool,
-    },
-    /// The request failed.
-    #[error("failed to write {kind} {name}")]
-    Api {
-        /// Kind of the object.
-        kind: &'static str,
-        /// Name of the object.
-        name: String,
-        /// Why the request failed.
-        #[source]
-        source: kube::Error,
-    },
-    /// Another replica may be the leader.
-    #[error(transparent)]
-    NotLeader(#[from] NotLeader),
-}
+pub use error::ApplyError;
+use error::failed;
 
 /// What [`Applier::apply`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,14 +60,17 @@ struct LastWrite {
     at: Instant,
 }
 
+/// The last writes of the objects of one owner, by kind and name.
+type LastWrites = HashMap<(Kind, String), LastWrite>;
+
 /// Writes objects, and remembers what it wrote.
 pub struct Applier {
     fence: Fence,
     metrics: Arc<Metrics>,
     /// Interval at which objects are read that no watch covers.
     resync: Duration,
-    /// By `metadata.uid` of the channel.
-    last_writes: Mutex<HashMap<String, HashMap<Kind, LastWrite>>>,
+    /// By `metadata.uid` of the owner.
+    last_writes: Mutex<HashMap<String, LastWrites>>,
 }
 
 impl Applier {
@@ -113,34 +80,35 @@ impl Applier {
         Self { fence, metrics, resync, last_writes: Mutex::default() }
     }
 
-    /// Drops the state of a deleted channel.
+    /// Drops the state of a deleted owner.
     pub fn forget(&self, uid: &str) {
         self.last_writes.lock().remove(uid);
     }
 
-    /// Drops the state of every channel that is not in `uids`. A channel without a finalizer disappears without a
+    /// Drops the state of every owner that is not in `uids`. One without a finalizer disappears without a
     /// last reconciliation.
     pub fn retain(&self, uids: &HashSet<String>) {
         self.last_writes.lock().retain(|uid, _| uids.contains(uid));
     }
 
-    /// Makes the object of `kind` match `desired`; deletes it for `None`.
+    /// Makes the object `name` of `kind` match `desired`; deletes it for `None`.
     ///
     /// # Errors
     /// See [`ApplyError`]. The existing object is unchanged.
     pub async fn apply(
         &self,
         scope: &Scope,
-        channel: &Channel,
-        kind: Kind,
+        owner: &Owner,
+        (kind, name): (Kind, &str),
         desired: Option<Value>,
     ) -> Result<Applied, ApplyError> {
-        let name = channel.object_name();
-        let live = scope.object(kind, &channel.namespace, &name);
+        let namespace = &owner.key.namespace;
+        let live = scope.object(kind, namespace, name);
         let Some(desired) = desired else {
-            return self.delete(scope, channel, kind, live.as_deref()).await;
+            return self.delete(scope, owner, (kind, name), live.as_deref()).await;
         };
-        let last = self.last_writes.lock().get(&channel.uid).and_then(|of| of.get(&kind)).cloned();
+        let key = (kind, name.to_owned());
+        let last = self.last_writes.lock().get(&owner.uid).and_then(|of| of.get(&key)).cloned();
         let desired_hash: [u8; 32] = Sha256::digest(desired.to_string()).into();
         let last = last.filter(|last| last.desired_hash == desired_hash);
         if let Some(last) = &last
@@ -148,15 +116,15 @@ impl Applier {
         {
             return Ok(Applied::Unchanged);
         }
-        let api = scope.api(kind, &channel.namespace);
+        let api = scope.api(kind, namespace);
         let live = match live {
             Some(live) => Some(live),
-            None => api.get_opt(&name).await.map_err(|e| failed(kind, &name, e))?.map(Arc::new),
+            None => api.get_opt(name).await.map_err(|e| failed(kind, name, e))?.map(Arc::new),
         };
         if let Some(live) = &live {
-            check_ownership(live, channel, kind)?;
+            check_ownership(live, owner, kind)?;
         }
-        let target = Target { api, kind, name: &name, desired: &desired };
+        let target = Target { api, kind, name, desired: &desired };
         // Boxed, so that the future of a reconciliation without a write stays small.
         let written = Box::pin(self.write(&target, live.as_deref())).await?;
         let write = LastWrite {
@@ -165,7 +133,7 @@ impl Applier {
             resource_version: written.resource_version(),
             at: Instant::now(),
         };
-        self.last_writes.lock().entry(channel.uid.clone()).or_default().insert(kind, write);
+        self.last_writes.lock().entry(owner.uid.clone()).or_default().insert(key, write);
         if live.as_ref().is_some_and(|l| l.resource_version() == written.resource_version()) {
             return Ok(Applied::Unchanged);
         }
@@ -241,12 +209,13 @@ impl Applier {
     pub async fn scale(
         &self,
         scope: &Scope,
-        channel: &Channel,
+        owner: &Owner,
         replicas: Option<i32>,
     ) -> Result<Applied, ApplyError> {
         let Some(desired) = replicas else { return Ok(Applied::Unchanged) };
-        let (kind, name) = (Kind::Deployment, channel.object_name());
-        let live = scope.object(kind, &channel.namespace, &name);
+        let (kind, name) = (Kind::Deployment, owner.key.object_name());
+        let namespace = &owner.key.namespace;
+        let live = scope.object(kind, namespace, &name);
         let replicas = live.as_ref().and_then(|d| d.data["spec"]["replicas"].as_i64());
         if replicas == Some(i64::from(desired)) {
             return Ok(Applied::Unchanged);
@@ -258,11 +227,11 @@ impl Applier {
         self.fence.check()?;
         let scale = json!({
             "apiVersion": "autoscaling/v1", "kind": "Scale",
-            "metadata": {"name": name, "namespace": channel.namespace},
+            "metadata": {"name": name, "namespace": namespace},
             "spec": {"replicas": desired},
         });
         let params = PatchParams::apply(SCALE_MANAGER).force();
-        let api = scope.api(kind, &channel.namespace);
+        let api = scope.api(kind, namespace);
         api.patch_scale(&name, &params, &Patch::Apply(&scale))
             .await
             .map_err(|e| failed(kind, &name, e))?;
@@ -270,16 +239,31 @@ impl Applier {
         Ok(Applied::Written)
     }
 
-    /// Deletes the object if it exists and belongs to the channel.
+    /// Deletes an object of a kind that is not watched, if it exists and belongs to the owner.
+    ///
+    /// # Errors
+    /// See [`ApplyError`].
+    pub async fn delete_unwatched(
+        &self,
+        scope: &Scope,
+        owner: &Owner,
+        kind: Kind,
+    ) -> Result<Applied, ApplyError> {
+        let name = owner.key.object_name();
+        let api = scope.api(kind, &owner.key.namespace);
+        let live = api.get_opt(&name).await.map_err(|e| failed(kind, &name, e))?;
+        self.delete(scope, owner, (kind, &name), live.as_ref()).await
+    }
+
+    /// Deletes the object if it exists and belongs to the owner.
     async fn delete(
         &self,
         scope: &Scope,
-        channel: &Channel,
-        kind: Kind,
+        owner: &Owner,
+        (kind, name): (Kind, &str),
         live: Option<&DynamicObject>,
     ) -> Result<Applied, ApplyError> {
-        let name = channel.object_name();
-        let Some(object) = live.filter(|o| check_ownership(o, channel, kind).is_ok()) else {
+        let Some(object) = live.filter(|o| check_ownership(o, owner, kind).is_ok()) else {
             return Ok(Applied::Unchanged);
         };
         if object.metadata.deletion_timestamp.is_some() {
@@ -290,13 +274,13 @@ impl Applier {
             uid: object.metadata.uid.clone(),
             resource_version: None,
         });
-        match scope.api(kind, &channel.namespace).delete(&name, &params).await {
+        match scope.api(kind, &owner.key.namespace).delete(name, &params).await {
             Ok(_) => self.metrics.wrote(kind.as_str(), "delete"),
             Err(kube::Error::Api(e)) if e.is_not_found() || e.is_conflict() => {}
-            Err(error) => return Err(failed(kind, &name, error)),
+            Err(error) => return Err(failed(kind, name, error)),
         }
-        if let Some(of) = self.last_writes.lock().get_mut(&channel.uid) {
-            of.remove(&kind);
+        if let Some(of) = self.last_writes.lock().get_mut(&owner.uid) {
+            of.remove(&(kind, name.to_owned()));
         }
         Ok(Applied::Deleted)
     }
@@ -332,45 +316,28 @@ fn is_older(cached: Option<&str>, written: Option<&str>) -> bool {
     counter(cached).zip(counter(written)).is_some_and(|(cached, written)| cached < written)
 }
 
-/// Checks that the object belongs to the channel, or to a deleted channel of the same name: a channel that is deleted and applied
+/// Checks that the object belongs to the owner, or to a deleted one of the same name: a channel that is deleted and applied
 /// again takes over its brokers before the garbage collector deletes them, so no stream is interrupted. An object without a
-/// controller belongs to the channel if it has the operator's labels.
-fn check_ownership(
-    object: &DynamicObject,
-    channel: &Channel,
-    kind: Kind,
-) -> Result<(), ApplyError> {
-    let is_owned = object.owner_references().iter().any(|owner| {
-        owner.uid == channel.uid
-            || (owner.kind == channel.owner.kind
-                && owner.name == channel.name
-                && owner.api_version == channel.owner.api_version)
+/// controller belongs to the owner if it has the operator's labels.
+fn check_ownership(object: &DynamicObject, owner: &Owner, kind: Kind) -> Result<(), ApplyError> {
+    let own = &owner.reference;
+    let is_owned = object.owner_references().iter().any(|found| {
+        found.uid == owner.uid
+            || (found.kind == own.kind
+                && found.name == owner.key.name
+                && found.api_version == own.api_version)
     });
     let labels = object.labels();
     let managed = MANAGED_SELECTOR.split_once('=');
     let is_labelled = managed
         .is_some_and(|(key, value)| labels.get(key).is_some_and(|v| v == value))
-        && labels.get(CHANNEL_LABEL) == Some(&channel.name);
+        && labels.get(owner.key.kind.label()) == Some(&owner.key.name);
     let has_controller =
         object.owner_references().iter().any(|owner| owner.controller == Some(true));
     if is_owned || (is_labelled && !has_controller) {
         return Ok(());
     }
     Err(ApplyError::NameConflict { kind: kind.as_str(), name: object.name_any() })
-}
-
-fn failed(kind: Kind, name: &str, source: kube::Error) -> ApplyError {
-    let (kind, name) = (kind.as_str(), name.to_owned());
-    match source {
-        kube::Error::Api(e)
-            if (400..500).contains(&e.code) && !e.is_conflict() && e.code != 429 =>
-        {
-            // 400: bad request, 413: too large, 422: invalid object
-            let is_transient = ![400, 413, 422].contains(&e.code);
-            ApplyError::Rejected { kind, name, message: e.message.clone(), is_transient }
-        }
-        source => ApplyError::Api { kind, name, source },
-    }
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use eventcast_crds::{
         exposure::{Exposure, ServiceKind, TlsSpec, TrafficPolicy},
     },
     config::{
-        Access, ApiKeys, Balancing, BrokerConfig, ChannelConfig, Limits, Nats, ProxyProtocol,
-        Query, Retention, Shutdown, Tls, TokenIssuer,
+        Access, ApiKeys, Balancing, BrokerConfig, ChannelConfig, Limits, Memory, Nats,
+        ProxyProtocol, Query, Retention, Shutdown, Tls, TokenIssuer,
     },
 };
 use ipnet::IpNet;
@@ -19,7 +19,11 @@ use k8s_openapi::api::core::v1::PodTemplateSpec;
 
 use crate::{
     resources,
-    settings::{API_KEYS_FOLDER, KEYS_FOLDER, NATS_FOLDER, ORDERS_FOLDER, Settings, TLS_FOLDER},
+    settings::{
+        API_KEYS_FOLDER, CHANNELS_FOLDER, KEYS_FOLDER, NATS_FOLDER, ORDERS_FOLDER, Settings,
+        TLS_FOLDER,
+    },
+    workload::BrokersSpec,
 };
 
 /// Name of the configuration file, which is also its key in the ConfigMap.
@@ -35,6 +39,9 @@ pub const ORDERS_FILE: &str = "order.json";
 const DRAINED_PER_SECOND: (i64, i64) = (150, 5000);
 /// The shortest and the longest of these times, in seconds.
 const DRAIN_SECONDS: (i64, i64) = (15, 600);
+
+/// Old events that a broker of a pool keeps in memory, of all channels together.
+const POOL_PAGE_BYTES: u64 = 512 << 20;
 
 /// Time for load balancers to notice that a broker is no longer ready.
 const SHUTDOWN_DELAY_SECONDS: u64 = 5;
@@ -120,18 +127,55 @@ fn tls(spec: &TlsSpec) -> Tls {
     }
 }
 
-/// The configuration file of the brokers. It leaves out the retention: the operator manages the stream, so that a change of the
-/// retention need not reach the brokers. `pod_template` may change the memory limit, from which the budgets follow.
+/// The configuration file of the brokers of a channel. It leaves out the retention: the operator manages the stream, so that a change of the
+/// retention need not reach the brokers.
 #[must_use]
-pub fn broker_config(
+pub fn of_channel(
     channel: &ChannelConfig,
-    spec: &EventChannelSpec,
+    spec: BrokersSpec<'_>,
     pod_template: Option<&PodTemplateSpec>,
     settings: &Settings,
 ) -> BrokerConfig {
-    let drain_seconds = drain_seconds(&spec.brokers);
-    // `Channel::new` reports an invalid memory limit.
-    let budget = resources::memory_budget(&spec.brokers, pod_template).unwrap_or_default();
+    let channel = ChannelConfig { retention: Retention::default(), ..channel.clone() };
+    BrokerConfig { channels: vec![channel], ..broker_config(spec, pod_template, settings) }
+}
+
+/// The configuration file of the brokers of a pool, whose channels are in files of their own.
+#[must_use]
+pub fn of_pool(
+    spec: BrokersSpec<'_>,
+    lists_channels: bool,
+    pod_template: Option<&PodTemplateSpec>,
+    settings: &Settings,
+) -> BrokerConfig {
+    let config = broker_config(spec, pod_template, settings);
+    // Shared by all channels: brokers reduce them to their part of the memory limit. One channel gets a quarter of the pages at most.
+    let page_bytes = POOL_PAGE_BYTES;
+    let memory = Memory {
+        all_tail_bytes: Memory::default().all_tail_bytes,
+        page_bytes,
+        channel_page_bytes: page_bytes / 4,
+        ..config.memory
+    };
+    BrokerConfig {
+        channels_folder: Some(CHANNELS_FOLDER.into()),
+        channel_list: lists_channels,
+        memory,
+        ..config
+    }
+}
+
+/// `pod_template` may change the memory limit, from which the budgets follow.
+fn broker_config(
+    spec: BrokersSpec<'_>,
+    pod_template: Option<&PodTemplateSpec>,
+    settings: &Settings,
+) -> BrokerConfig {
+    let drain_seconds = drain_seconds(spec.brokers);
+    // `checked_template` reports an invalid memory limit.
+    let budget = resources::memory_budget(spec.brokers, pod_template).unwrap_or_default();
+    let proxy_protocol =
+        if spec.exposure.proxy_protocol { ProxyProtocol::Required } else { ProxyProtocol::Off };
     BrokerConfig {
         page: spec.exposure.page,
         log: settings.brokers.log.log(),
@@ -142,12 +186,8 @@ pub fn broker_config(
             subscribers_per_address: spec.limits.subscribers_per_address,
             idle_seconds: spec.limits.idle_seconds,
             head_bytes: spec.limits.head_bytes,
-            trusted_proxies: trusted_proxies(&spec.exposure, settings),
-            proxy_protocol: if spec.exposure.proxy_protocol {
-                ProxyProtocol::Required
-            } else {
-                ProxyProtocol::Off
-            },
+            trusted_proxies: trusted_proxies(spec.exposure, settings),
+            proxy_protocol,
             body_bytes: budget.body_bytes,
             body_bytes_per_address: budget.body_bytes / 4,
             ..settings.brokers.limits.limits()
@@ -159,7 +199,6 @@ pub fn broker_config(
             grace_seconds: SHUTDOWN_DELAY_SECONDS + drain_seconds + LAST_RESPONSES_SECONDS,
         },
         balancing: balancing(&spec.brokers.balancing),
-        channels: vec![ChannelConfig { retention: Retention::default(), ..channel.clone() }],
         ..BrokerConfig::default()
     }
 }
@@ -209,7 +248,7 @@ mod tests {
     fn proxies_are_trusted_by_default_if_all_clients_come_through_them() {
         let trusted = |exposure: &str| {
             let (channel, _) = channel(&format!("spec: {{exposure: {{{exposure}}}}}"));
-            let proxies = channel.broker.limits.trusted_proxies;
+            let proxies = channel.workload.config.limits.trusted_proxies;
             proxies.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
         let default = ["10.0.0.0/8"];
@@ -235,7 +274,7 @@ mod tests {
     fn large_brokers_drain_for_longer() {
         let drain = |brokers: &str| {
             let (channel, _) = channel(&format!("spec: {{brokers: {{{brokers}}}}}"));
-            channel.broker.shutdown.drain_seconds
+            channel.workload.config.shutdown.drain_seconds
         };
         let scaled = |max: i32, subscribers: i32| {
             drain(&format!(
@@ -253,8 +292,8 @@ mod tests {
     #[test]
     fn limits_of_the_channel_reach_the_broker() {
         let (limited, _) = channel("spec: {limits: {subscribersPerAddress: 7}}");
-        assert_eq!(limited.broker.limits.subscribers_per_address, 7);
+        assert_eq!(limited.workload.config.limits.subscribers_per_address, 7);
         let (default, _) = channel("spec: {}");
-        assert_eq!(default.broker.limits, Limits::default());
+        assert_eq!(default.workload.config.limits, Limits::default());
     }
 }

@@ -10,8 +10,7 @@ use parking_lot::Mutex;
 
 pub use delivery::Deliveries;
 
-/// Namespace and name of a channel.
-pub type ChannelKey = (String, String);
+use crate::owner::ChannelKey;
 
 /// What the brokers of a channel report about credentials. Empty if all is well.
 pub type Problems = BTreeSet<AccessProblem>;

@@ -5,12 +5,12 @@
 //! the channel are upgraded. The rest goes to [`BrokerReports`]; a channel with news is reconciled.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
 
-use eventcast_crds::broker_status::DeliveryReport;
+use eventcast_crds::broker_status::{BrokerStatus, ChannelReport, DeliveryReport};
 use eventcast_runtime::Chain;
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
@@ -21,11 +21,13 @@ use tokio::time::sleep;
 
 use crate::{
     broker_client::{BrokerClient, status_url},
-    broker_reports::{BrokerReports, ChannelKey, Problems, Reports},
+    broker_reports::{BrokerReports, Problems, Reports},
     claim::other_operator,
     leader::Fence,
     metrics::Metrics,
-    names::{CHANNEL_LABEL, SUBSCRIBERS_MANAGER},
+    names::SUBSCRIBERS_MANAGER,
+    owner::{ChannelKey, OwnerKey, OwnerKind},
+    placement::Place,
     reconcile::old_status,
     scope::Scope,
 };
@@ -48,24 +50,28 @@ pub async fn run(
     sleep(FIRST_VISIT_DELAY).await;
     loop {
         let (mut news, mut channels) = (HashMap::new(), BTreeSet::new());
+        let (members, mut answers) = (members(scopes), Vec::new());
         for scope in scopes {
-            let answers = visit(&client, scope).await;
+            answers.extend(visit(&client, scope, &members).await);
+        }
+        news.extend(collect(&answers));
+        for scope in scopes {
+            // A pool may serve channels of other scopes.
             write_counts(&answers, fence, metrics, scope, own).await;
-            news.extend(collect(&answers));
             let state = scope.channels.state();
             channels.extend(state.iter().map(|raw| key(raw)));
         }
         for (namespace, name) in reports.replace(news, &channels) {
             for scope in scopes.iter().filter(|scope| scope.covers(&namespace)) {
-                scope.request(&namespace, &name).await;
+                scope.request(&OwnerKey::channel((namespace.clone(), name.clone()))).await;
             }
         }
         sleep(VISIT_INTERVAL).await;
     }
 }
 
-/// The answer of one broker of a channel. `None` if it does not answer, has no status endpoint, or does not serve the channel.
-type Answer = (ChannelKey, Option<Report>);
+/// The answer of one broker about a channel or a pool. `None` if it does not answer, has no status endpoint, or does not serve the channel.
+type Answer = (OwnerKey, Option<Report>);
 
 /// What one broker says about a channel.
 #[derive(Debug, PartialEq, Eq)]
@@ -75,22 +81,75 @@ struct Report {
     delivery: Option<DeliveryReport>,
 }
 
+/// The channels of each pool.
+type Members = HashMap<OwnerKey, Vec<ChannelKey>>;
+
+fn members(scopes: &[Arc<Scope>]) -> Members {
+    let mut members = Members::new();
+    for raw in scopes.iter().flat_map(|scope| scope.channels.state()) {
+        if raw.data.pointer("/status/pool").is_none() {
+            continue;
+        }
+        let channel = key(&raw);
+        if let Place::Pool(pool) = Place::new(old_status(&raw).pool.as_ref(), &channel.0) {
+            members.entry(pool).or_default().push(channel);
+        }
+    }
+    members
+}
+
 /// Asks all brokers of a scope.
-async fn visit(client: &BrokerClient, scope: &Scope) -> Vec<Answer> {
+async fn visit(client: &BrokerClient, scope: &Scope, members: &Members) -> Vec<Answer> {
     let brokers: Vec<_> = scope.pods.state().iter().filter_map(|pod| endpoint(pod)).collect();
-    let requests = stream::iter(brokers).map(|(channel, url)| async move {
-        let report = request_report(client, &url, &format!("{}/{}", channel.0, channel.1)).await;
-        (channel, report)
+    let requests = stream::iter(brokers).map(|(owner, url)| async move {
+        let status = client.status(&url).await;
+        match members.get(&owner) {
+            _ if owner.kind == OwnerKind::Channel => {
+                let name = owner.to_string();
+                let report = status.as_ref().and_then(|s| report(s, s.channel(&name)?));
+                vec![(owner, report)]
+            }
+            channels => of_pool(owner, status.as_ref(), channels.map_or(&[], Vec::as_slice)),
+        }
     });
-    requests.buffer_unordered(MAX_CONCURRENT_REQUESTS).collect().await
+    let answers: Vec<Vec<_>> = requests.buffer_unordered(MAX_CONCURRENT_REQUESTS).collect().await;
+    answers.into_iter().flatten().collect()
+}
+
+/// What a broker of a pool says about the pool and its channels.
+fn of_pool(pool: OwnerKey, status: Option<&BrokerStatus>, channels: &[ChannelKey]) -> Vec<Answer> {
+    let reports = status.iter().flat_map(|status| &status.channels);
+    let reports: HashMap<_, _> = reports.map(|report| (&*report.channel, report)).collect();
+    let total = status.and_then(|status| {
+        let subscribers = i64::try_from(status.streams?).ok()?;
+        Some(Report { subscribers, problems: Problems::new(), delivery: None })
+    });
+    let of_channel = |channel: &ChannelKey| {
+        let name = format!("{}/{}", channel.0, channel.1);
+        let found = status.and_then(|status| report(status, reports.get(&*name)?));
+        (OwnerKey::channel(channel.clone()), found)
+    };
+    std::iter::once((pool, total)).chain(channels.iter().map(of_channel)).collect()
+}
+
+fn report(status: &BrokerStatus, report: &ChannelReport) -> Option<Report> {
+    let of_process = status.certificate.iter().chain(&status.client_authorities);
+    Some(Report {
+        subscribers: i64::try_from(report.subscribers).ok()?,
+        problems: report.access.iter().chain(of_process).cloned().collect(),
+        delivery: report.delivery.clone(),
+    })
 }
 
 /// What the brokers of each channel report together, if at least one has answered.
 fn collect(answers: &[Answer]) -> HashMap<ChannelKey, Reports> {
     let mut all: HashMap<ChannelKey, Reports> = HashMap::new();
-    for (channel, report) in answers {
-        if let Some(report) = report {
-            let reports = all.entry(channel.clone()).or_default();
+    for (owner, report) in answers {
+        if let Some(report) = report
+            && owner.kind == OwnerKind::Channel
+        {
+            let channel = (owner.namespace.clone(), owner.name.clone());
+            let reports = all.entry(channel).or_default();
             reports.problems.extend(report.problems.iter().cloned());
             report.delivery.iter().for_each(|delivery| reports.delivery.add(delivery));
         }
@@ -105,58 +164,42 @@ async fn write_counts(
     scope: &Scope,
     own: &str,
 ) {
-    let mut sums: BTreeMap<&ChannelKey, Option<i64>> = BTreeMap::new();
-    for (channel, report) in answers {
-        let sum = sums.entry(channel).or_insert(Some(0));
+    let mut sums: HashMap<&OwnerKey, Option<i64>> = HashMap::new();
+    for (owner, report) in answers {
+        let sum = sums.entry(owner).or_insert(Some(0));
         *sum = sum.zip(report.as_ref()).map(|(sum, report)| sum + report.subscribers);
     }
-    for raw in scope.channels.state() {
-        let key = key(&raw);
-        let Some(sum) = sums.get(&key).copied().unwrap_or(Some(0)) else { continue };
+    for (kind, raw) in scope.owners() {
+        let owner = OwnerKey::of(kind, &raw);
+        let Some(sum) = sums.get(&owner).copied().unwrap_or(Some(0)) else { continue };
         let written = raw.data.pointer("/status/subscribers").and_then(serde_json::Value::as_i64);
-        // No status is written for a new channel without subscribers.
+        // No status is written for a new object without subscribers.
         if written.unwrap_or(0) == sum || fence.check().is_err() || is_foreign(&raw, own) {
             continue;
         }
-        match scope.apply_status(&raw, SUBSCRIBERS_MANAGER, &json!({"subscribers": sum})).await {
-            Ok(true) => metrics.wrote("EventChannel", "subscribers"),
+        let status = json!({"subscribers": sum});
+        match scope.apply_status(kind, &raw, SUBSCRIBERS_MANAGER, &status).await {
+            Ok(true) => metrics.wrote(kind.as_str(), "subscribers"),
             Ok(false) => {}
             Err(error) => {
-                tracing::warn!(channel = key.1, error = %Chain(&error), "cannot write status.subscribers")
+                tracing::warn!(channel = %owner, error = %Chain(&error), "cannot write status.subscribers")
             }
         }
     }
 }
 
 fn is_foreign(raw: &DynamicObject, own: &str) -> bool {
-    other_operator(&raw.metadata, &old_status(raw), own, Timestamp::now()).is_some()
+    other_operator(&raw.metadata, old_status(raw).operator.as_ref(), own, Timestamp::now())
+        .is_some()
 }
 
 fn key(raw: &DynamicObject) -> ChannelKey {
     (raw.namespace().unwrap_or_default(), raw.name_any())
 }
 
-/// The channel of a running broker (namespace and name), and the URL of its status.
-fn endpoint(pod: &Pod) -> Option<(ChannelKey, String)> {
-    let channel = pod.labels().get(CHANNEL_LABEL)?.clone();
-    Some(((pod.namespace()?, channel), status_url(pod)?))
-}
-
-/// What the broker at `url` says about `channel`.
-async fn request_report(client: &BrokerClient, url: &str, channel: &str) -> Option<Report> {
-    let status = client.status(url).await?;
-    let report = status.channel(channel)?;
-    Some(Report {
-        subscribers: i64::try_from(report.subscribers).ok()?,
-        problems: report
-            .access
-            .iter()
-            .chain(&status.certificate)
-            .chain(&status.client_authorities)
-            .cloned()
-            .collect(),
-        delivery: report.delivery.clone(),
-    })
+/// The owner of a running broker, and the URL of its status.
+fn endpoint(pod: &Pod) -> Option<(OwnerKey, String)> {
+    Some((OwnerKey::of_labels(pod)?, status_url(pod)?))
 }
 
 #[cfg(test)]
@@ -184,7 +227,11 @@ mod tests {
             socket.write_all(response.as_bytes()).await.unwrap();
         };
         let client = BrokerClient::default();
-        tokio::join!(request_report(&client, &url, "ns/demo"), serve).0
+        let request = async {
+            let status = client.status(&url).await?;
+            report(&status, status.channel("ns/demo")?)
+        };
+        tokio::join!(request, serve).0
     }
 
     #[tokio::test]
@@ -202,6 +249,33 @@ mod tests {
         assert_eq!(asked("200 OK", "no JSON").await, None);
     }
 
+    #[test]
+    fn a_broker_of_a_pool_reports_about_all_its_channels() {
+        let pool = OwnerKey { kind: OwnerKind::Pool, namespace: "ns".into(), name: "p".into() };
+        let key = |name: &str| ("ns".to_owned(), name.to_owned());
+        let channels = [key("a"), key("b")];
+        let status = BrokerStatus {
+            streams: Some(5),
+            channels: vec![ChannelReport {
+                channel: "ns/a".into(),
+                subscribers: 3,
+                ..ChannelReport::default()
+            }],
+            ..BrokerStatus::default()
+        };
+        let counts = |status: Option<&BrokerStatus>| {
+            let answers = of_pool(pool.clone(), status, &channels);
+            let count = |(owner, report): (OwnerKey, Option<Report>)| {
+                (owner.name, report.map(|report| report.subscribers))
+            };
+            answers.into_iter().map(count).collect::<Vec<_>>()
+        };
+        let of = |name: &str, count| (name.to_owned(), count);
+        let expected = [of("p", Some(5)), of("a", Some(3)), of("b", None)];
+        assert_eq!(counts(Some(&status)), expected);
+        assert_eq!(counts(None), [of("p", None), of("a", None), of("b", None)]);
+    }
+
     #[tokio::test]
     async fn problems_of_a_channel_and_of_the_certificate_are_collected_once() {
         let text = r#"{"version":"1.0.0",
@@ -209,9 +283,10 @@ mod tests {
                 "access":[{"what":"issuer a","reason":"KeysStale","detail":"d"}]}],
             "certificate":{"what":"certificate","reason":"FromTheFuture","detail":"d"}}"#;
         let key = ("ns".to_owned(), "demo".to_owned());
-        let mut answers = vec![(("ns".to_owned(), "silent".to_owned()), None)];
+        let silent = OwnerKey::channel(("ns".to_owned(), "silent".to_owned()));
+        let mut answers = vec![(silent, None)];
         for _ in 0..2 {
-            answers.push((key.clone(), asked("200 OK", text).await));
+            answers.push((OwnerKey::channel(key.clone()), asked("200 OK", text).await));
         }
         let reports = collect(&answers);
         let found: Vec<_> =

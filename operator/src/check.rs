@@ -7,8 +7,8 @@ use eventcast_runtime::Chain;
 use kube::{Api, Client, ResourceExt, api::ListParams, core::DynamicObject};
 
 use crate::{
-    apis, broker_config::channel_config, metrics::Metrics, nats::NatsLink, permissions,
-    schema::Schema, scope::channels_resource, settings::Settings,
+    apis, broker_config::channel_config, metrics::Metrics, nats::NatsLink, owner::OwnerKind,
+    permissions, schema::Schema, settings::Settings,
 };
 
 /// How long `check` waits for a connection to NATS.
@@ -95,7 +95,7 @@ pub async fn find_invalid_selector(
     selector: &str,
 ) -> Option<String> {
     const BAD_REQUEST: u16 = 400;
-    let resource = channels_resource();
+    let resource = OwnerKind::Channel.resource();
     let api: Api<DynamicObject> = match namespaces.watched.first() {
         None => Api::all_with(client.clone(), &resource),
         Some(name) => Api::namespaced_with(client.clone(), name, &resource),
@@ -115,7 +115,7 @@ async fn find_too_large(
     namespaces: &Namespaces,
     max_payload: usize,
 ) -> Vec<String> {
-    let resource = channels_resource();
+    let resource = OwnerKind::Channel.resource();
     let namespaced = |name: &String| Api::namespaced_with(client.clone(), name, &resource);
     let apis: Vec<Api<DynamicObject>> = match namespaces.watched.as_slice() {
         [] => vec![Api::all_with(client.clone(), &resource)],

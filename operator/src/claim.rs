@@ -5,10 +5,7 @@
 
 use std::time::Duration;
 
-use eventcast_crds::channel::{
-    OPERATOR_ANNOTATION,
-    status::{EventChannelStatus, OperatorStatus},
-};
+use eventcast_crds::channel::{OPERATOR_ANNOTATION, status::OperatorStatus};
 use jiff::{SignedDuration, Timestamp};
 use kube::core::ObjectMeta;
 
@@ -30,7 +27,7 @@ pub struct OtherOperator {
 #[must_use]
 pub fn other_operator(
     channel: &ObjectMeta,
-    status: &EventChannelStatus,
+    claim: Option<&OperatorStatus>,
     own: &str,
     now: Timestamp,
 ) -> Option<OtherOperator> {
@@ -38,7 +35,7 @@ pub fn other_operator(
     if let Some(name) = annotations.and_then(|a| a.get(OPERATOR_ANNOTATION)) {
         return (name != own).then(|| OtherOperator { name: name.clone(), expires_in: None });
     }
-    let claim = status.operator.as_ref().filter(|claim| claim.name != own)?;
+    let claim = claim.filter(|claim| claim.name != own)?;
     let left = claim.until.parse::<Timestamp>().ok()?.duration_since(now);
     let left = Duration::try_from(left).ok().filter(|left| !left.is_zero())?;
     Some(OtherOperator { name: claim.name.clone(), expires_in: Some(left) })
@@ -47,7 +44,7 @@ pub fn other_operator(
 /// The claim of the operator `own`, which reconciles each channel at least every `resync`. It changes only when it must be renewed.
 #[must_use]
 pub fn claim(
-    old: &EventChannelStatus,
+    old: Option<&OperatorStatus>,
     own: &str,
     resync: Duration,
     now: Timestamp,
@@ -59,7 +56,7 @@ pub fn claim(
         claim.name == own
             && claim.until.parse::<Timestamp>().is_ok_and(|until| until > renew_before)
     };
-    if let Some(current) = old.operator.as_ref().filter(is_current) {
+    if let Some(current) = old.filter(is_current) {
         return current.clone();
     }
     let until = now.saturating_add(seconds(RENEWALS)).unwrap_or(now);
@@ -80,20 +77,19 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn claimed(by: &str, second: i64) -> EventChannelStatus {
-        let operator = claim(&EventChannelStatus::default(), by, RESYNC, at(second));
-        EventChannelStatus { operator: Some(operator), ..EventChannelStatus::default() }
+    fn claimed(by: &str, second: i64) -> OperatorStatus {
+        claim(None, by, RESYNC, at(second))
     }
 
     #[test]
     fn a_claim_keeps_others_away_until_it_expires() {
         let (plain, status) = (ObjectMeta::default(), claimed("a", 0));
-        assert_eq!(status.operator.as_ref().unwrap().until, "1970-01-01T00:30:00Z");
-        assert_eq!(other_operator(&plain, &status, "a", at(1)), None);
-        let other = other_operator(&plain, &status, "b", at(1)).unwrap();
+        assert_eq!(status.until, "1970-01-01T00:30:00Z");
+        assert_eq!(other_operator(&plain, Some(&status), "a", at(1)), None);
+        let other = other_operator(&plain, Some(&status), "b", at(1)).unwrap();
         assert_eq!((&*other.name, other.expires_in), ("a", Some(Duration::from_secs(1799))));
-        assert_eq!(other_operator(&plain, &status, "b", at(1800)), None);
-        assert_eq!(other_operator(&plain, &EventChannelStatus::default(), "b", at(1)), None);
+        assert_eq!(other_operator(&plain, Some(&status), "b", at(1800)), None);
+        assert_eq!(other_operator(&plain, None, "b", at(1)), None);
     }
 
     #[test]
@@ -101,19 +97,19 @@ mod tests {
         let annotations = BTreeMap::from([(OPERATOR_ANNOTATION.to_owned(), "b".to_owned())]);
         let named = ObjectMeta { annotations: Some(annotations), ..ObjectMeta::default() };
         let status = claimed("a", 0);
-        assert_eq!(other_operator(&named, &status, "b", at(1)), None);
-        let other = other_operator(&named, &status, "a", at(1)).unwrap();
+        assert_eq!(other_operator(&named, Some(&status), "b", at(1)), None);
+        let other = other_operator(&named, Some(&status), "a", at(1)).unwrap();
         assert_eq!((&*other.name, other.expires_in), ("b", None));
     }
 
     #[test]
     fn a_claim_changes_only_when_a_third_of_it_is_over() {
         let status = claimed("a", 0);
-        let renewed = |second| claim(&status, "a", RESYNC, at(second));
-        assert_eq!(Some(renewed(599)), status.operator);
+        let renewed = |second| claim(Some(&status), "a", RESYNC, at(second));
+        assert_eq!(renewed(599), status);
         assert_eq!(renewed(601).until, "1970-01-01T00:40:01Z");
-        assert_eq!(claim(&status, "b", RESYNC, at(1)).name, "b", "a new one");
-        let short = claim(&EventChannelStatus::default(), "a", Duration::from_secs(1), at(0));
+        assert_eq!(claim(Some(&status), "b", RESYNC, at(1)).name, "b", "a new one");
+        let short = claim(None, "a", Duration::from_secs(1), at(0));
         assert_eq!(short.until, "1970-01-01T00:30:00Z", "not at every resync");
     }
 }

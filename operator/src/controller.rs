@@ -32,6 +32,9 @@ use crate::{
     looks::Looks,
     metrics::Metrics,
     nats::NatsLink,
+    pool_changes::PoolChanges,
+    pool_views::PoolViews,
+    pools::Pools,
     reconcile::{self, Context, error_policy, reconcile},
     rollouts,
     schema::Schema,
@@ -90,6 +93,8 @@ struct Shared {
     reports: Arc<BrokerReports>,
     decisions: Arc<Decisions>,
     fleet: Arc<Fleet>,
+    pool_changes: PoolChanges,
+    pool_views: Arc<PoolViews>,
 }
 
 impl Operator {
@@ -100,6 +105,8 @@ impl Operator {
             reports: Arc::default(),
             decisions: Arc::default(),
             fleet: Arc::new(Fleet::new(&self.settings)),
+            pool_changes: PoolChanges::default(),
+            pool_views: Arc::default(),
         };
         while !stop.is_cancelled() {
             let apis = apis::discover(&self.client).await;
@@ -117,12 +124,14 @@ impl Operator {
             let loops = scopes.into_iter().map(|(ctx, requests)| {
                 self.reconcile_requests(ctx, requests, schema_changes.subscribe(), restart.clone())
             });
+            let pools = Pools { contexts: &contexts, changes: &shared.pool_changes };
             let periodic = async {
                 tokio::select! {
                     () = self.watch_definitions(apis, &schema_changes) => {}
                     () = self.count_channels(&contexts) => {}
                     () = broker_visits::run(&self.fence, &self.metrics, &caches, &shared.reports, &self.settings.operator) => {}
                     () = self.look(&caches, &shared) => {}
+                    () = Box::pin(pools.run()) => {}
                     () = shared.fleet.run(&caches, &self.rollouts, &self.metrics) => {}
                     () = token_reviewers::run(
                         &self.client,
@@ -164,9 +173,17 @@ impl Operator {
         shared: &Shared,
     ) -> (Arc<Context>, Requests) {
         let (client, settings) = (self.client.clone(), &*self.settings);
-        let (scope, requests) = Scope::watch(client, namespace, apis, settings, &self.metrics);
+        let (scope, requests) = Scope::watch(
+            client,
+            namespace,
+            apis,
+            settings,
+            shared.pool_changes.clone(),
+            &self.metrics,
+        );
         let context = Context {
             settings: Arc::clone(&self.settings),
+            client: self.client.clone(),
             scope,
             nats: Arc::clone(&self.nats),
             applier: Arc::new(Applier::new(
@@ -181,6 +198,8 @@ impl Operator {
             broker_reports: Arc::clone(&shared.reports),
             decisions: Arc::clone(&shared.decisions),
             fleet: Arc::clone(&shared.fleet),
+            pool_views: Arc::clone(&shared.pool_views),
+            pool_changes: shared.pool_changes.clone(),
             schema: Arc::clone(&self.schema),
             other_operators: Arc::default(),
             resync: self.resync,
@@ -267,7 +286,12 @@ impl Operator {
                     if changed {
                         schema_changes.send_modify(|n| *n += 1);
                     }
-                    DISCOVERY_INTERVAL
+                    // A cluster may get its CRDs one after the other.
+                    if self.schema.serves_pools() {
+                        DISCOVERY_INTERVAL
+                    } else {
+                        DISCOVERY_RETRY_INTERVAL
+                    }
                 }
                 Err(error) => {
                     tracing::warn!(error = %Chain(&error), "cannot compare the CRD; retrying");
@@ -282,7 +306,7 @@ impl Operator {
         }
     }
 
-    /// Updates the gauge of channels, and drops the state of deleted channels.
+    /// Updates the gauge of channels, and drops the state of deleted channels and pools.
     async fn count_channels(&self, contexts: &[Arc<Context>]) {
         loop {
             let (mut ready, mut all) = (0, HashSet::new());
@@ -298,6 +322,8 @@ impl Operator {
                 all.extend(raw.uid());
             }
             self.metrics.set_channels(ready, all.len() - ready);
+            let pools = contexts.iter().flat_map(|ctx| ctx.scope.pools.state());
+            all.extend(pools.filter_map(|raw| raw.uid()));
             for ctx in contexts {
                 ctx.applier.retain(&all);
                 ctx.backoff.retain(&all);

@@ -1,13 +1,13 @@
-//! What the autopilot has decided for each channel. In memory: after a restart of the operator the number of brokers is that of the status, and the
+//! What the autopilot has decided for each channel and pool. In memory: after a restart of the operator the number of brokers is that of the status, and the
 //! conditions stay as they are until the brokers were counted.
 
 use std::collections::{BTreeSet, HashMap};
 
 use parking_lot::Mutex;
 
-use crate::{broker_reports::ChannelKey, status::ConditionState};
+use crate::{owner::OwnerKey, status::ConditionState};
 
-/// What was decided for one channel.
+/// What was decided for one channel or pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decision {
     /// Number of brokers.
@@ -18,27 +18,27 @@ pub struct Decision {
     pub balanced: Option<ConditionState>,
 }
 
-/// The decisions of all channels.
+/// All decisions.
 #[derive(Debug, Default)]
-pub struct Decisions(Mutex<HashMap<ChannelKey, Decision>>);
+pub struct Decisions(Mutex<HashMap<OwnerKey, Decision>>);
 
 impl Decisions {
-    /// What was decided for a channel. Nothing if its brokers were not counted yet.
+    /// What was decided for a channel or pool. Nothing if its brokers were not counted yet.
     #[must_use]
-    pub fn of(&self, channel: &ChannelKey) -> Decision {
-        self.0.lock().get(channel).cloned().unwrap_or_default()
+    pub fn of(&self, owner: &OwnerKey) -> Decision {
+        self.0.lock().get(owner).cloned().unwrap_or_default()
     }
 
-    /// Replaces the decision for a channel. Returns whether it changed.
-    pub fn set(&self, channel: &ChannelKey, decision: Decision) -> bool {
+    /// Replaces a decision. Returns whether it changed.
+    pub fn set(&self, owner: &OwnerKey, decision: Decision) -> bool {
         let mut known = self.0.lock();
-        let changed = known.get(channel) != Some(&decision);
-        known.insert(channel.clone(), decision);
+        let changed = known.get(owner) != Some(&decision);
+        known.insert(owner.clone(), decision);
         changed
     }
 
-    /// Forgets every channel that is not in `channels`.
-    pub fn retain(&self, channels: &BTreeSet<ChannelKey>) {
-        self.0.lock().retain(|channel, _| channels.contains(channel));
+    /// Forgets what is not in `owners`.
+    pub fn retain(&self, owners: &BTreeSet<OwnerKey>) {
+        self.0.lock().retain(|owner, _| owners.contains(owner));
     }
 }

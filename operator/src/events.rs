@@ -1,7 +1,6 @@
-//! Publishes Kubernetes Events about a channel: one for each change. A failure to publish is logged and does not fail the
+//! Publishes Kubernetes Events about a channel or pool: one for each change. A failure to publish is logged and does not fail the
 //! reconciliation.
 
-use eventcast_crds::channel::status::EventChannelStatus;
 use eventcast_runtime::Chain;
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::{
@@ -81,7 +80,7 @@ impl Events {
     /// Reports that the operator restored an object that another client had changed or deleted.
     pub async fn repaired(&self, channel: &ObjectReference, kind: &str, name: &str) {
         let note = format!(
-            "restored {kind} {name}, which another client had changed: change the EventChannel instead"
+            "restored {kind} {name}, which another client had changed: change its owner instead"
         );
         self.publish(channel, EventType::Normal, "DriftRepaired", "Apply", note).await;
     }
@@ -99,11 +98,11 @@ impl Events {
     pub async fn conditions_changed(
         &self,
         channel: &ObjectReference,
-        old: &EventChannelStatus,
-        new: &EventChannelStatus,
+        old: &[Condition],
+        new: &[Condition],
     ) {
-        for condition in &new.conditions {
-            let before = old.conditions.iter().find(|c| c.type_ == condition.type_);
+        for condition in new {
+            let before = old.iter().find(|c| c.type_ == condition.type_);
             if !is_reported(before, condition) {
                 continue;
             }

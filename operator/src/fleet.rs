@@ -20,10 +20,10 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    broker_reports::ChannelKey,
     kind::Kind,
     metrics::Metrics,
-    names::{self, ROLLOUT_RECORD_ANNOTATION, TEMPLATE_HASH_ANNOTATION},
+    names::{ROLLOUT_RECORD_ANNOTATION, TEMPLATE_HASH_ANNOTATION},
+    owner::OwnerKey,
     rollouts::{ChannelRollout, Gate, Settings, State, Template, Turn, gate},
     scope::{Scope, is_annotated},
     settings::Settings as OperatorSettings,
@@ -47,11 +47,11 @@ pub struct Fleet {
 #[derive(Debug, Default)]
 struct Known {
     /// How the Deployment of each channel differs from what is wanted, and the hash of the template that is wanted.
-    templates: HashMap<ChannelKey, (Template, String)>,
+    templates: HashMap<OwnerKey, (Template, String)>,
     /// Channels that were reconciled, with whatever result.
-    reconciled: HashSet<ChannelKey>,
+    reconciled: HashSet<OwnerKey>,
     /// Rollouts that may begin: the hash of the template, and whether the brokers were well.
-    released: HashMap<ChannelKey, (String, bool)>,
+    released: HashMap<OwnerKey, (String, bool)>,
     gate: Gate,
 }
 
@@ -63,15 +63,15 @@ impl Fleet {
     }
 
     /// Records that a channel is being reconciled.
-    pub fn reconciled(&self, channel: &ChannelKey) {
-        self.known.lock().reconciled.insert(channel.clone());
+    pub fn reconciled(&self, owner: &OwnerKey) {
+        self.known.lock().reconciled.insert(owner.clone());
     }
 
     /// Decides whether the Deployment `desired` may be applied over `live`. If so, adds the record of its rollout to `desired`.
     /// `is_changed` says whether a person has changed the channel since its last reconciliation.
     pub fn admit(
         &self,
-        channel: &ChannelKey,
+        owner: &OwnerKey,
         live: Option<&DynamicObject>,
         desired: &mut Value,
         is_changed: bool,
@@ -80,17 +80,17 @@ impl Fleet {
         let record = format!("{wanted}-{}", self.settings);
         let template = template(live, &wanted, &record, is_changed);
         let mut known = self.known.lock();
-        known.templates.insert(channel.clone(), (template, wanted.clone()));
+        known.templates.insert(owner.clone(), (template, wanted.clone()));
         let was_well = match template {
             Template::Wanted | Template::ChangedByPerson => None,
             Template::RolledOut { was_well } => Some(was_well),
-            Template::Outdated => match known.released.get(channel) {
+            Template::Outdated => match known.released.get(owner) {
                 Some((hash, was_well)) if *hash == wanted => Some(*was_well),
                 _ => return false,
             },
         };
         if template != Template::Outdated {
-            known.released.remove(channel);
+            known.released.remove(owner);
         }
         if let Some(was_well) = was_well {
             let record = if was_well { record } else { record + UNWELL };
@@ -99,12 +99,19 @@ impl Fleet {
         true
     }
 
+    /// Records that an owner has no brokers.
+    pub fn has_none(&self, owner: &OwnerKey) {
+        let mut known = self.known.lock();
+        known.templates.remove(owner);
+        known.released.remove(owner);
+    }
+
     /// Why the Deployment of a channel is not as it is wanted, or why its rollout has failed. `None` if neither is so.
     #[must_use]
-    pub fn hindered(&self, channel: &ChannelKey) -> Option<State> {
+    pub fn hindered(&self, owner: &OwnerKey) -> Option<State> {
         let known = self.known.lock();
-        let (template, _) = known.templates.get(channel)?;
-        let state = known.gate.states.get(channel).cloned();
+        let (template, _) = known.templates.get(owner)?;
+        let state = known.gate.states.get(owner).cloned();
         if *template == Template::Outdated {
             return Some(state.filter(|state| *state != State::UpToDate).unwrap_or(State::Queued));
         }
@@ -121,9 +128,8 @@ impl Fleet {
             sleep(GATE_INTERVAL).await;
             let mut channels = Vec::new();
             for scope in scopes {
-                for raw in scope.channels.state() {
-                    let key = (raw.namespace().unwrap_or_default(), raw.name_any());
-                    channels.push((scope, key, raw));
+                for (kind, raw) in scope.owners() {
+                    channels.push((scope, OwnerKey::of(kind, &raw), raw));
                 }
             }
             if !self.prepare(channels.iter().map(|(_, key, _)| key))
@@ -138,16 +144,16 @@ impl Fleet {
                 .collect();
             let answer = gate(settings, &rollouts);
             metrics.set_rollouts(&answer.counts);
-            for (namespace, name) in self.remember(answer) {
-                for scope in scopes.iter().filter(|scope| scope.covers(&namespace)) {
-                    scope.request(&namespace, &name).await;
+            for owner in self.remember(answer) {
+                for scope in scopes.iter().filter(|scope| scope.covers(&owner.namespace)) {
+                    scope.request(&owner).await;
                 }
             }
         }
     }
 
     /// Forgets channels that are gone. Returns whether all others were reconciled.
-    fn prepare<'a>(&self, channels: impl Iterator<Item = &'a ChannelKey>) -> bool {
+    fn prepare<'a>(&self, channels: impl Iterator<Item = &'a OwnerKey>) -> bool {
         let channels: HashSet<_> = channels.collect();
         let mut known = self.known.lock();
         known.templates.retain(|key, _| channels.contains(key));
@@ -160,12 +166,12 @@ impl Fleet {
     fn rollout(
         &self,
         scope: &Scope,
-        key: &ChannelKey,
+        key: &OwnerKey,
         raw: &DynamicObject,
         now: Timestamp,
     ) -> Option<ChannelRollout> {
         let template = self.known.lock().templates.get(key)?.0;
-        let deployment = scope.object(Kind::Deployment, &key.0, &names::object_name(&key.1));
+        let deployment = scope.object(Kind::Deployment, &key.namespace, &key.object_name());
         Some(ChannelRollout {
             key: key.clone(),
             template,
@@ -178,17 +184,20 @@ impl Fleet {
             },
             subscribers: raw.data["status"]["subscribers"].as_u64().unwrap_or(0),
             progress: deployment
-                .map(|deployment| progress::of(&deployment, now, || scope.pods_of(&key.0, &key.1)))
+                .map(|deployment| progress::of(&deployment, now, || scope.pods_of(key)))
                 .unwrap_or_default(),
         })
     }
 
     /// Remembers the answer of the gate. Returns the channels that have to be reconciled for it.
-    fn remember(&self, answer: Gate) -> Vec<ChannelKey> {
+    fn remember(&self, answer: Gate) -> Vec<OwnerKey> {
         let mut known = self.known.lock();
         let mut changed: Vec<_> = Vec::new();
+        // Of the other states a reconciliation sees by itself what it needs.
+        let hinders = |state: &State| !matches!(state, State::UpToDate | State::RollingOut);
         for (key, state) in &answer.states {
-            if known.gate.states.get(key) != Some(state) {
+            let before = known.gate.states.get(key);
+            if before != Some(state) && (hinders(state) || before.is_some_and(hinders)) {
                 changed.push(key.clone());
             }
         }
@@ -232,8 +241,8 @@ fn template(
 mod tests {
     use super::*;
 
-    fn key() -> ChannelKey {
-        ("shop".into(), "orders".into())
+    fn key() -> OwnerKey {
+        OwnerKey::channel(("shop".into(), "orders".into()))
     }
 
     fn desired(hash: &str) -> Value {

@@ -106,6 +106,6 @@ impl Kind {
     /// Whether a channel may have no object of this kind, so that the operator deletes the one that exists.
     #[must_use]
     pub const fn is_prunable(self) -> bool {
-        !matches!(self, Self::Secret | Self::Service)
+        !matches!(self, Self::Service)
     }
 }

@@ -6,17 +6,19 @@
 //! main
 //! run
 //! admin  args  check  controller
-//! looks
+//! looks  pools
 //! broker_visits  reconcile  token_reviewers
 //! events
 //! apply  fleet  pod_marks  stream
 //! observe
 //! objects
-//! channel
+//! channel  pool
+//! workload
 //! apis  broker_client  broker_config  decisions  nats  permissions  schema  scope
 //! drift  leader  metrics  resources  stream_error
-//! broker_reports  backoff  claim  settings  status
-//! broker_defaults
+//! backoff  broker_reports  claim  settings  status
+//! broker_defaults  placement  pool_changes  pool_files  pool_views
+//! owner
 //! autopilot  kind  names  quantity  rollouts
 //! ```
 //!
@@ -55,8 +57,15 @@ pub mod names;
 pub mod nats;
 pub mod objects;
 pub mod observe;
+pub mod owner;
 pub mod permissions;
+pub mod placement;
 pub mod pod_marks;
+pub mod pool;
+pub mod pool_changes;
+pub mod pool_files;
+pub mod pool_views;
+pub mod pools;
 pub mod quantity;
 pub mod reconcile;
 pub mod resources;
@@ -69,3 +78,4 @@ pub mod status;
 pub mod stream;
 pub mod stream_error;
 pub mod token_reviewers;
+pub mod workload;

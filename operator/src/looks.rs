@@ -1,4 +1,4 @@
-//! Looks at the brokers of channels that are scaled or balanced, every 15 seconds, and does what the [`autopilot`] plans.
+//! Looks at the brokers of channels and pools that are scaled or balanced, every 15 seconds, and does what the [`autopilot`] plans.
 //!
 //! The number of brokers and the conditions go to [`Decisions`], from which a reconciliation writes them. Annotations of pods are written here:
 //! the brokers that are to be removed first are marked before the number is lowered.
@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use eventcast_crds::broker_status::BrokerStatus;
+use eventcast_crds::{broker_status::BrokerStatus, channel::status::AutoscalingStatus};
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -23,7 +23,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use crate::{
     autopilot::{self, Memory},
     broker_client::{BrokerClient, status_url},
-    broker_reports::ChannelKey,
     channel::Channel,
     claim::other_operator,
     decisions::Decisions,
@@ -31,12 +30,14 @@ use crate::{
     kind::Kind,
     leader::Fence,
     metrics::Metrics,
-    names,
     nats::NatsLink,
     observe::scaling::is_balanced,
+    owner::{OwnerKey, OwnerKind},
+    pool::{self, Pool},
     reconcile::{Parsed, old_status, parse},
     scope::Scope,
     settings::Settings,
+    workload::Workload,
 };
 use act::Actor;
 use autoscalers::ForeignAutoscalers;
@@ -67,13 +68,20 @@ pub struct Looks<'a> {
     pub interval: Duration,
 }
 
-/// A channel that the autopilot looks at.
+/// A channel or pool that the autopilot looks at.
 struct Watched {
-    key: ChannelKey,
     scope: Arc<Scope>,
     raw: Arc<DynamicObject>,
-    channel: Channel,
+    workload: Workload,
+    /// What the status says about the number of brokers.
+    recorded: Option<AutoscalingStatus>,
     pods: Vec<Arc<Pod>>,
+}
+
+impl Watched {
+    fn key(&self) -> &OwnerKey {
+        &self.workload.owner.key
+    }
 }
 
 impl Looks<'_> {
@@ -99,7 +107,7 @@ impl Looks<'_> {
             let answers = ask(&brokers, &watched).await;
             for watched in &watched {
                 let now = Timestamp::now();
-                let foreign = autoscalers.of(&watched.key);
+                let foreign = autoscalers.of(watched.key());
                 let snapshot = Snapshot {
                     watched,
                     answers: &answers,
@@ -110,7 +118,7 @@ impl Looks<'_> {
                     wanted: self.wanted(watched),
                     now,
                 };
-                let memory = memories.entry(watched.channel.uid.clone()).or_default();
+                let memory = memories.entry(watched.workload.owner.uid.clone()).or_default();
                 let (spec, world, pods) = snapshot.inputs();
                 let plan = autopilot::plan(began.elapsed(), &spec, &world, &pods, memory);
                 self.count_look(&pods);
@@ -120,23 +128,26 @@ impl Looks<'_> {
         }
     }
 
-    /// The channels that are scaled by the operator, or can have several brokers whose streams are balanced.
+    /// The channels and pools that are scaled by the operator, or can have several brokers whose streams are balanced.
     fn watched(&self) -> Vec<Watched> {
         let mut all = Vec::new();
         for scope in self.scopes {
-            for raw in scope.channels.state() {
-                if let Some(channel) = self.parse(&raw) {
-                    let key = channel.key();
-                    let pods = scope.pods_of(&key.0, &key.1);
+            for (kind, raw) in scope.owners() {
+                if let Some((workload, recorded)) = self.parse(kind, &raw) {
+                    let pods = scope.pods_of(&workload.owner.key);
                     let scope = Arc::clone(scope);
-                    all.push(Watched { key, scope, raw, channel, pods });
+                    all.push(Watched { scope, raw, workload, recorded, pods });
                 }
             }
         }
         all
     }
 
-    fn parse(&self, raw: &DynamicObject) -> Option<Channel> {
+    fn parse(
+        &self,
+        kind: OwnerKind,
+        raw: &DynamicObject,
+    ) -> Option<(Workload, Option<AutoscalingStatus>)> {
         // Most channels have one broker: they are not parsed at each look.
         let brokers = &raw.data["spec"]["brokers"];
         let may_have_several =
@@ -145,23 +156,39 @@ impl Looks<'_> {
             return None;
         }
         let own = &self.settings.operator;
-        if other_operator(&raw.metadata, &old_status(raw), own, Timestamp::now()).is_some() {
+        let (operator, recorded) = match kind {
+            OwnerKind::Pool => {
+                let status = pool::old_status(raw);
+                (status.operator, status.autoscaling)
+            }
+            OwnerKind::Channel => {
+                let status = old_status(raw);
+                (status.operator, status.autoscaling)
+            }
+        };
+        if other_operator(&raw.metadata, operator.as_ref(), own, Timestamp::now()).is_some() {
             return None;
         }
-        let Parsed::Channel { channel, .. } = parse(raw) else { return None };
-        let channel = Channel::new(&channel, self.settings).ok()?;
-        (channel.autoscaling().is_some() || is_balanced(&channel)).then_some(channel)
+        let workload = match kind {
+            OwnerKind::Pool => Pool::parse(raw, self.settings).ok()?.workload,
+            OwnerKind::Channel => {
+                let Parsed::Channel { channel, .. } = parse(raw) else { return None };
+                Channel::new(&channel, self.settings).ok()?.workload
+            }
+        };
+        let is_watched = workload.autoscaling().is_some() || is_balanced(&workload);
+        is_watched.then_some((workload, recorded))
     }
 
     fn deployment(&self, watched: &Watched) -> Option<Arc<DynamicObject>> {
-        let Watched { channel, scope, .. } = watched;
-        scope.object(Kind::Deployment, &channel.namespace, &channel.object_name())
+        let key = watched.key();
+        watched.scope.object(Kind::Deployment, &key.namespace, &key.object_name())
     }
 
     /// The number of brokers that the last look has chosen, or the status has.
     fn wanted(&self, watched: &Watched) -> Option<i32> {
-        let recorded = old_status(&watched.raw).autoscaling.map(|autoscaling| autoscaling.desired);
-        self.decisions.of(&watched.key).replicas.or(recorded)
+        let recorded = watched.recorded.as_ref().map(|autoscaling| autoscaling.desired);
+        self.decisions.of(watched.key()).replicas.or(recorded)
     }
 
     fn forget_others(
@@ -170,8 +197,9 @@ impl Looks<'_> {
         memories: &mut HashMap<String, Memory>,
         actor: &mut Actor<'_>,
     ) {
-        let keys: BTreeSet<_> = watched.iter().map(|watched| watched.key.clone()).collect();
-        let uids: BTreeSet<_> = watched.iter().map(|watched| &*watched.channel.uid).collect();
+        let keys: BTreeSet<_> = watched.iter().map(|watched| watched.key().clone()).collect();
+        let uids: BTreeSet<_> =
+            watched.iter().map(|watched| &*watched.workload.owner.uid).collect();
         self.decisions.retain(&keys);
         memories.retain(|uid, _| uids.contains(&**uid));
         actor.retain(watched);
@@ -197,9 +225,4 @@ async fn ask(client: &BrokerClient, watched: &[Watched]) -> Answers {
 
 fn pod_key(pod: &Pod) -> (String, String) {
     (pod.namespace().unwrap_or_default(), pod.name_any())
-}
-
-/// Name of the Deployment of a channel.
-fn deployment_name(key: &ChannelKey) -> String {
-    names::object_name(&key.1)
 }

@@ -1,8 +1,5 @@
 //! Names that must never change: a new name orphans everything that was created under the old one. Pure.
 
-use std::collections::BTreeMap;
-
-use eventcast_crds::channel::GROUP;
 use sha2::{Digest, Sha256};
 
 /// Field manager of everything that the operator applies (ADR 6).
@@ -15,6 +12,10 @@ pub const DELETION_COST_MANAGER: &str = SCALE_MANAGER;
 pub const ORDERS_MANAGER: &str = "eventcast-operator-orders";
 /// Field manager of `status.subscribers` alone, which is written on its own schedule.
 pub const SUBSCRIBERS_MANAGER: &str = "eventcast-operator-subscribers";
+/// Field manager of the annotation of a pod with the hash of the channels of its pool.
+pub const POOL_CONFIG_MANAGER: &str = "eventcast-operator-pool";
+/// Annotation of a pod with the hash of the channels of its pool. The kubelet brings changed files at once when an annotation of the pod changes.
+pub const POOL_CONFIG_ANNOTATION: &str = "eventcast.dev/channels-hash";
 /// Name of the Lease for leader election.
 pub const LEASE: &str = "eventcast-operator";
 /// Name of the broker's container in its pod.
@@ -32,6 +33,8 @@ pub const DELETION_COST_ANNOTATION: &str = "controller.kubernetes.io/pod-deletio
 pub const MANAGED_SELECTOR: &str = "app.kubernetes.io/managed-by=eventcast-operator";
 /// Label with the name of the channel.
 pub const CHANNEL_LABEL: &str = "eventcast.dev/channel";
+/// Label with the name of the pool.
+pub const POOL_LABEL: &str = "eventcast.dev/pool";
 
 /// Metadata keys of a stream that identify the channel that owns it.
 pub mod stream_metadata {
@@ -50,28 +53,4 @@ pub mod stream_metadata {
 pub fn short_hash(text: &str) -> String {
     let digest = Sha256::digest(text);
     digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Name of every object of a channel.
-#[must_use]
-pub fn object_name(channel: &str) -> String {
-    format!("{channel}-broker")
-}
-
-/// Labels that select the pods of a channel. Kubernetes does not allow a Deployment to change them.
-#[must_use]
-pub fn selector(channel: &str) -> BTreeMap<String, String> {
-    let pairs = [("name", "eventcast-broker"), ("instance", channel), ("component", "broker")];
-    pairs.into_iter().map(|(k, v)| (format!("app.kubernetes.io/{k}"), v.to_owned())).collect()
-}
-
-/// Labels of every object of a channel and of its pods. No version label: it would restart every broker with each
-/// upgrade of the operator.
-#[must_use]
-pub fn labels(channel: &str) -> BTreeMap<String, String> {
-    let mut labels = selector(channel);
-    labels.insert("app.kubernetes.io/managed-by".into(), FIELD_MANAGER.into());
-    labels.insert("app.kubernetes.io/part-of".into(), "eventcast".into());
-    labels.insert(format!("{GROUP}/channel"), channel.into());
-    labels
 }

@@ -1,6 +1,6 @@
-//! Builds the objects of a channel, one kind in each file. Pure.
+//! Builds the objects of a channel or a pool, one kind in each file. Pure.
 //!
-//! The same channel, settings and credentials always give the same bytes, with every version of the operator: otherwise an upgrade of
+//! The same owner, settings and credentials always give the same bytes, with every version of the operator: otherwise an upgrade of
 //! the operator would restart the brokers. Golden files in the tests hold that.
 
 mod config_map;
@@ -18,75 +18,109 @@ mod secret;
 mod service;
 mod service_account;
 
+pub(crate) use config_map::channel_file;
+pub(crate) use service::service_host;
+
 use std::collections::BTreeMap;
 
+use eventcast_crds::channel::exposure::Exposure;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::ObjectMeta;
 use serde_json::{Value, json};
 
 use crate::{
-    channel::Channel,
     kind::Kind,
-    names,
+    owner::OwnerKey,
     settings::{Credentials, Settings},
+    workload::Workload,
 };
 
-/// What determines the objects of a channel besides the channel itself.
+/// What determines the objects besides the brokers themselves.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a> {
     /// Settings that apply to all channels.
     pub settings: &'a Settings,
     /// The credentials for NATS; empty if NATS needs none.
     pub credentials: &'a Credentials,
+    /// The brokers that clients reach.
+    pub backend: &'a Backend,
+    /// Whether there are brokers of its own. A channel that a pool serves has none.
+    pub has_brokers: bool,
 }
 
-/// Builds the object of `kind`; `None` if the channel needs none.
-#[must_use]
-pub fn build(kind: Kind, channel: &Channel, inputs: Inputs<'_>) -> Option<Value> {
-    match kind {
-        Kind::ServiceAccount => Some(json!(service_account::build(channel))),
-        Kind::Role => review_rights::role(channel).map(|o| json!(o)),
-        Kind::RoleBinding => review_rights::role_binding(channel).map(|o| json!(o)),
-        Kind::ConfigMap => Some(json!(config_map::build(channel))),
-        Kind::Secret => secret::build(channel, inputs.credentials).map(|o| json!(o)),
-        Kind::Service => Some(json!(service::build(channel))),
-        Kind::NetworkPolicy => network_policy::build(channel, inputs.settings).map(|o| json!(o)),
-        Kind::PodDisruptionBudget => pod_disruption_budget::build(channel).map(|o| json!(o)),
-        Kind::HorizontalPodAutoscaler => {
-            horizontal_pod_autoscaler::build(channel).map(|o| json!(o))
-        }
-        Kind::Ingress => ingress::build(channel).map(|o| json!(o)),
-        Kind::HttpRoute => http_route::build(channel),
-        Kind::PodMonitor => pod_monitor::build(channel, inputs.settings),
-        Kind::Deployment => Some(json!(deployment::build(channel, inputs))),
+impl<'a> Inputs<'a> {
+    /// For brokers that serve their owner.
+    #[must_use]
+    pub const fn own(settings: &'a Settings, credentials: &'a Credentials) -> Self {
+        Self { settings, credentials, backend: &Backend::Own, has_brokers: true }
     }
 }
 
-/// Metadata of every object of the channel.
-fn metadata(channel: &Channel) -> ObjectMeta {
-    metadata_with(channel, &BTreeMap::new(), &BTreeMap::new())
+/// The brokers that clients reach through the Service.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Backend {
+    /// Those of the owner of the Service.
+    Own,
+    /// Those of a pool.
+    Pool {
+        /// The pool.
+        key: OwnerKey,
+        /// Its listeners.
+        exposure: Box<Exposure>,
+    },
+}
+
+/// Builds the object of `kind`; `None` if none is needed.
+#[must_use]
+pub fn build(kind: Kind, workload: &Workload, inputs: Inputs<'_>) -> Option<Value> {
+    let of_brokers = !matches!(kind, Kind::Service | Kind::Ingress | Kind::HttpRoute);
+    if of_brokers && !inputs.has_brokers {
+        return None;
+    }
+    match kind {
+        Kind::ServiceAccount => Some(json!(service_account::build(workload))),
+        Kind::Role => review_rights::role(workload).map(|o| json!(o)),
+        Kind::RoleBinding => review_rights::role_binding(workload).map(|o| json!(o)),
+        Kind::ConfigMap => Some(json!(config_map::build(workload))),
+        Kind::Secret => secret::build(workload, inputs.credentials).map(|o| json!(o)),
+        Kind::Service => Some(json!(service::build(workload, inputs))),
+        Kind::NetworkPolicy => network_policy::build(workload, inputs.settings).map(|o| json!(o)),
+        Kind::PodDisruptionBudget => pod_disruption_budget::build(workload).map(|o| json!(o)),
+        Kind::HorizontalPodAutoscaler => {
+            horizontal_pod_autoscaler::build(workload).map(|o| json!(o))
+        }
+        Kind::Ingress => ingress::build(workload).map(|o| json!(o)),
+        Kind::HttpRoute => http_route::build(workload),
+        Kind::PodMonitor => pod_monitor::build(workload, inputs.settings),
+        Kind::Deployment => Some(json!(deployment::build(workload, inputs))),
+    }
+}
+
+/// Metadata of every object.
+fn metadata(workload: &Workload) -> ObjectMeta {
+    metadata_with(workload, &BTreeMap::new(), &BTreeMap::new())
 }
 
 /// Metadata of an object with further labels and annotations.
 fn metadata_with(
-    channel: &Channel,
+    workload: &Workload,
     more_labels: &BTreeMap<String, String>,
     more_annotations: &BTreeMap<String, String>,
 ) -> ObjectMeta {
-    let annotations = merged(&channel.annotations, more_annotations);
+    let annotations = merged(&workload.annotations, more_annotations);
     ObjectMeta {
-        name: Some(channel.object_name()),
-        namespace: Some(channel.namespace.clone()),
-        labels: Some(merged(&merged(&channel.labels, more_labels), &names::labels(&channel.name))),
+        name: Some(workload.object_name()),
+        namespace: Some(workload.namespace().to_owned()),
+        labels: Some(merged(&merged(&workload.labels, more_labels), &workload.owner.key.labels())),
         annotations: (!annotations.is_empty()).then_some(annotations),
-        owner_references: Some(vec![channel.owner.clone()]),
+        owner_references: Some(vec![workload.owner.reference.clone()]),
         ..ObjectMeta::default()
     }
 }
 
 /// Labels of the pods. The operator's own win: it finds its objects by them.
-fn pod_labels(channel: &Channel) -> BTreeMap<String, String> {
-    merged(&channel.labels, &names::labels(&channel.name))
+fn pod_labels(workload: &Workload) -> BTreeMap<String, String> {
+    merged(&workload.labels, &workload.owner.key.labels())
 }
 
 /// `over` wins.
@@ -97,9 +131,9 @@ fn merged(
     base.iter().chain(over).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
-/// Selects the broker pods of the channel.
-fn pod_selector(channel: &Channel) -> LabelSelector {
-    LabelSelector { match_labels: Some(names::selector(&channel.name)), ..LabelSelector::default() }
+/// Selects the broker pods.
+fn pod_selector(workload: &Workload) -> LabelSelector {
+    LabelSelector { match_labels: Some(workload.owner.key.selector()), ..LabelSelector::default() }
 }
 
 /// An object of a kind that k8s-openapi has no type for.

@@ -4,6 +4,7 @@
 pub mod access;
 pub mod address;
 pub mod delivery;
+pub mod pool;
 pub mod scaling;
 
 use k8s_openapi::api::{
@@ -14,11 +15,10 @@ use kube::core::DynamicObject;
 use serde_json::Value;
 
 use crate::{
-    channel::Channel,
-    names,
     rollouts::Failure,
     settings::{OptionalApis, Settings},
     status::{Brokers, ConditionState, reasons},
+    workload::Workload,
 };
 
 use address::wildcard_hosts;
@@ -26,7 +26,7 @@ use address::wildcard_hosts;
 /// The numbers of brokers and the condition `Available`, from the Deployment and its pods.
 #[must_use]
 pub fn brokers<'a>(
-    channel: &Channel,
+    workload: &Workload,
     settings: &Settings,
     deployment: Option<&Deployment>,
     pods: impl Iterator<Item = &'a Pod>,
@@ -36,14 +36,14 @@ pub fn brokers<'a>(
     });
     let DeploymentSpec { replicas: desired, .. } = spec;
     let DeploymentStatus { replicas, ready_replicas, updated_replicas, conditions, .. } = status;
-    let selector = names::selector(&channel.name);
+    let selector = workload.owner.key.selector();
     let selector: Vec<_> = selector.iter().map(|(k, v)| format!("{k}={v}")).collect();
     let brokers = Brokers {
-        desired: desired.unwrap_or(channel.spec.brokers.replicas),
+        desired: desired.unwrap_or(workload.brokers.replicas),
         replicas: replicas.unwrap_or(0),
         ready: ready_replicas.unwrap_or(0),
         selector: selector.join(","),
-        image: channel.image(&settings.broker_image).to_owned(),
+        image: workload.image(&settings.broker_image).to_owned(),
     };
     let failure = replica_failure(&conditions.unwrap_or_default());
     let available = available(&brokers, updated_replicas.unwrap_or(0), failure, pods);
@@ -174,11 +174,11 @@ fn pod_problem(pod: &Pod) -> Option<(&'static str, String)> {
 /// The condition `Exposed`, from the spec and the status of the HTTPRoute.
 #[must_use]
 pub fn exposed(
-    channel: &Channel,
+    workload: &Workload,
     apis: OptionalApis,
     route: Option<&DynamicObject>,
 ) -> ConditionState {
-    if channel.spec.exposure.gateway.is_some() {
+    if workload.exposure.gateway.is_some() {
         if !apis.http_routes {
             return ConditionState::failed(
                 reasons::NO_GATEWAY_API,
@@ -189,15 +189,15 @@ pub fn exposed(
             return ConditionState::failed(reasons::ROUTE_NOT_ACCEPTED, cause);
         }
     }
-    let exposure = &channel.spec.exposure;
+    let exposure = &workload.exposure;
     let ingress = exposure.ingress.as_ref().map(|_| "Ingress");
     let route = exposure.gateway.as_ref().map(|_| "HTTPRoute");
     let kinds: Vec<_> = std::iter::once("Service").chain(ingress).chain(route).collect();
     let mut message = format!("exposed by {}", kinds.join(" and "));
-    let hosts = wildcard_hosts(channel);
+    let hosts = wildcard_hosts(workload);
     if !hosts.is_empty() {
         // status.url holds one host name only.
-        let (hosts, path) = (hosts.join(" and "), channel.path());
+        let (hosts, path) = (hosts.join(" and "), &workload.path);
         message = format!(
             "{message}; clients use any host name that matches {hosts}, with the path {path}/events"
         );

@@ -37,9 +37,10 @@ pub fn in_watched_namespaces(settings: &Settings, apis: OptionalApis) -> Vec<Per
             verb,
         }));
     };
-    for resource in ["eventchannels", "brokerpools"] {
-        add("eventcast.dev", resource, &["list", "watch", "patch"]);
-        add("eventcast.dev", &format!("{resource}/status"), &["patch"]);
+    add("eventcast.dev", "eventchannels", &["list", "watch", "patch"]);
+    add("eventcast.dev", "brokerpools", &["list", "watch"]);
+    for resource in ["eventchannels/status", "brokerpools/status"] {
+        add("eventcast.dev", resource, &["patch"]);
     }
     for kind in Kind::ALL.into_iter().filter(|kind| apis.serve(*kind) && settings.manages(*kind)) {
         let (group, _, _, plural) = kind.names();

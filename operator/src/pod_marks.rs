@@ -1,4 +1,4 @@
-//! Annotations of broker pods: which one Kubernetes removes first, and what its broker is asked to do. Each has a field manager of its own, so that
+//! Annotations of broker pods: which one Kubernetes removes first, what its broker is asked to do, and which channels it serves. Each has a field manager of its own, so that
 //! one does not remove the other.
 
 use eventcast_crds::orders::{self, Order};
@@ -12,7 +12,10 @@ use serde_json::json;
 use crate::{
     leader::{Fence, NotLeader},
     metrics::Metrics,
-    names::{DELETION_COST_ANNOTATION, DELETION_COST_MANAGER, ORDERS_MANAGER},
+    names::{
+        DELETION_COST_ANNOTATION, DELETION_COST_MANAGER, ORDERS_MANAGER, POOL_CONFIG_ANNOTATION,
+        POOL_CONFIG_MANAGER,
+    },
 };
 
 /// The cost of a pod that is to be removed first. Others have none, which counts as 0.
@@ -67,6 +70,15 @@ impl<'a> PodMarks<'a> {
         let value = order.map(|order| json!(order).to_string());
         let params = PatchParams::apply(ORDERS_MANAGER).force();
         self.annotate(pod, orders::ANNOTATION, value.as_deref(), params).await
+    }
+
+    /// Makes the kubelet bring the files of the channels of a pool, which have this hash.
+    ///
+    /// # Errors
+    /// See [`MarkError`].
+    pub async fn refresh_channels(&self, pod: &Pod, hash: &str) -> Result<(), MarkError> {
+        let params = PatchParams::apply(POOL_CONFIG_MANAGER).force();
+        self.annotate(pod, POOL_CONFIG_ANNOTATION, Some(hash), params).await
     }
 
     async fn annotate(

@@ -9,6 +9,7 @@ mod facts;
 mod finalizer;
 mod other_operators;
 mod parse;
+mod placed;
 mod report;
 
 use std::{sync::Arc, time::Duration};
@@ -23,7 +24,7 @@ use eventcast_crds::{
 };
 use eventcast_runtime::Chain;
 use jiff::Timestamp;
-use kube::{Resource, ResourceExt, core::DynamicObject, runtime::controller::Action};
+use kube::{Client, Resource, ResourceExt, core::DynamicObject, runtime::controller::Action};
 use tokio::time::Instant;
 
 use crate::{
@@ -38,23 +39,32 @@ use crate::{
     leader::{Fence, NotLeader},
     metrics::Metrics,
     nats::NatsLink,
+    objects::Backend,
     observe,
+    owner::{OwnerKey, OwnerKind},
+    pool_changes::PoolChanges,
+    pool_views::PoolViews,
     schema::Schema,
-    scope::{Scope, channels_resource, is_annotated},
+    scope::{Scope, is_annotated},
     settings::Settings,
     status::{self, ConditionState, Delivery, Facts, OptionalCondition, reasons},
     stream::{self, EnsuredStream},
 };
-use apply_objects::apply_objects;
+pub(crate) use apply_objects::{Objects, apply_objects, not_applied};
+use facts::Found;
+pub(crate) use facts::{parse_object, up_to_date};
 use finalizer::{finalize, set_finalizer};
 pub use other_operators::OtherOperators;
 pub(crate) use parse::{Parsed, old_status, parse};
+use placed::placed;
 use report::write_status;
 
 /// What every reconciliation of a scope shares.
 pub struct Context {
     /// Settings that apply to all channels.
     pub settings: Arc<Settings>,
+    /// Client of the API server.
+    pub client: Client,
     /// Watches and caches.
     pub scope: Arc<Scope>,
     /// Connection to NATS.
@@ -75,6 +85,10 @@ pub struct Context {
     pub fleet: Arc<Fleet>,
     /// What the autopilot has decided.
     pub decisions: Arc<Decisions>,
+    /// What is known of each pool.
+    pub pool_views: Arc<PoolViews>,
+    /// Tells the reconciliation of pools that something has changed.
+    pub pool_changes: PoolChanges,
     /// How the installed CRD and the operator's CRD differ.
     pub schema: Arc<Schema>,
     /// Channels that other operators reconcile.
@@ -86,12 +100,12 @@ pub struct Context {
 impl Context {
     /// What the autopilot has decided for `channel`.
     fn decision(&self, channel: &Channel) -> Decision {
-        self.decisions.of(&channel.key())
+        self.decisions.of(&channel.workload.owner.key)
     }
 
     /// The claim of this operator on a channel with the status `old`.
     fn claim(&self, old: &EventChannelStatus) -> OperatorStatus {
-        claim(old, &self.settings.operator, self.resync, Timestamp::now())
+        claim(old.operator.as_ref(), &self.settings.operator, self.resync, Timestamp::now())
     }
 }
 
@@ -141,7 +155,7 @@ impl Error {
 pub async fn reconcile(raw: Arc<DynamicObject>, ctx: Arc<Context>) -> Result<Action, Error> {
     let _timer = ctx.metrics.reconcile_seconds.start_timer();
     ctx.fence.check()?;
-    ctx.fleet.reconciled(&(raw.namespace().unwrap_or_default(), raw.name_any()));
+    ctx.fleet.reconciled(&OwnerKey::of(OwnerKind::Channel, &raw));
     let result = Box::pin(run_steps(&raw, &ctx)).await;
     ctx.metrics.reconciled(result.is_ok());
     if result.is_ok() {
@@ -164,7 +178,8 @@ pub fn error_policy(raw: &DynamicObject, error: &Error, ctx: &Context) -> Action
 async fn run_steps(raw: &DynamicObject, ctx: &Context) -> Result<Action, Error> {
     let old = parse::old_status(raw);
     let own = &ctx.settings.operator;
-    if let Some(other) = other_operator(&raw.metadata, &old, own, Timestamp::now()) {
+    if let Some(other) = other_operator(&raw.metadata, old.operator.as_ref(), own, Timestamp::now())
+    {
         return Ok(ctx.other_operators.leave(raw, &other, ctx));
     }
     ctx.other_operators.forget(&raw.uid().unwrap_or_default());
@@ -192,10 +207,12 @@ async fn run_steps(raw: &DynamicObject, ctx: &Context) -> Result<Action, Error> 
             return reject(raw, ctx, &old, accepted).await;
         }
     };
-    let load_balancer = facts::load_balancer(&channel, ctx);
-    let domain = &ctx.settings.cluster_domain;
-    let probe = observe::delivery::probe(&channel, domain, load_balancer.as_deref());
-    channel.set_probe(probe);
+    let placed = placed(&channel, ctx, &old).await?;
+    let addresses = placed.addresses(&channel, ctx);
+    channel.set_probe(match placed.backend {
+        Backend::Own => observe::delivery::probe(&channel, &addresses),
+        Backend::Pool { .. } => observe::delivery::probe_in_pool(&channel, &addresses),
+    });
     // Before the stream is created, so that it cannot be left behind by a deletion in between.
     let deletes_stream = channel.spec.deletion_policy == DeletionPolicy::Delete;
     set_finalizer(raw, ctx, deletes_stream).await?;
@@ -209,19 +226,42 @@ async fn run_steps(raw: &DynamicObject, ctx: &Context) -> Result<Action, Error> 
         shared_state.err().map(|error| error.condition).filter(|_| needs_shared_state);
     let wanted = facts::wanted_replicas(&channel, ctx, &old);
     // Brokers of a foreign stream would serve the events of another channel.
-    let apply_failure =
-        if is_foreign { None } else { apply_objects(raw, &channel, ctx, wanted, &old).await };
-    let accepted = apply_failure.unwrap_or_else(|| accepted(&ctx.schema, &unknown));
+    let apply_failure = if is_foreign || placed.is_nowhere {
+        None
+    } else {
+        let objects = Objects {
+            workload: &channel.workload,
+            backend: &placed.backend,
+            has_brokers: placed.placement.has_brokers,
+            replicas: wanted,
+            observed_generation: old.observed_generation,
+        };
+        apply_objects(raw, objects, ctx).await
+    };
+    if !placed.placement.has_brokers {
+        ctx.fleet.has_none(&channel.workload.owner.key);
+    }
+    let accepted = placed
+        .refusal
+        .clone()
+        .or(apply_failure)
+        .unwrap_or_else(|| accepted(&ctx.schema.missing(), &unknown));
     let access_ready = facts::access_ready(&channel, ctx, shared_state.as_ref());
-    let mut facts =
-        facts::collect(&channel, ctx, &old, accepted, stream_ready, access_ready, stream);
-    facts.chosen_replicas = channel.autoscaling().and(wanted);
+    let found = Found { accepted, stream_ready, access_ready, stream, addresses };
+    let mut facts = facts::collect(&channel, ctx, &old, &placed, found);
+    facts.chosen_replicas =
+        channel.workload.autoscaling().and(wanted).filter(|_| placed.placement.has_brokers);
     let new = status::status(&old, raw.metadata.generation, &facts, Timestamp::now());
+    let has_moved = (&new.pool, &new.moved) != (&old.pool, &old.moved);
     write_status(raw, ctx, &old, new).await?;
+    if has_moved || placed.placement.previous.is_some() {
+        ctx.pool_changes.all_touched();
+    }
     // Other problems of access are brokers' to resolve.
     let access = facts.access_ready.as_ref().filter(|access| access.is_transient);
     let conditions = [Some(&facts.accepted), Some(&facts.stream_ready), access];
-    next_action(raw, ctx, &old, &conditions.into_iter().flatten().collect::<Vec<_>>())
+    let next = next_action(raw, ctx, &old, &conditions.into_iter().flatten().collect::<Vec<_>>())?;
+    Ok(placed.placement.next.map_or(next, Action::requeue))
 }
 
 /// Decides when to reconcile again. Brokers that are not ready yet need no retry: the watch reports when they are.
@@ -272,6 +312,8 @@ async fn reject(
         balanced: OptionalCondition::Unchanged,
         up_to_date: OptionalCondition::Unchanged,
         chosen_replicas: old.autoscaling.as_ref().map(|autoscaling| autoscaling.desired),
+        pool: old.pool.clone(),
+        moved: old.moved.clone(),
         stream: None,
         brokers: None,
         url: None,
@@ -284,7 +326,8 @@ async fn reject(
 }
 
 /// The condition `Accepted` of a valid spec whose objects were applied. `unknown` are fields that this operator does not know.
-fn accepted(schema: &Schema, unknown: &[String]) -> ConditionState {
+/// `missing` are fields that the installed CRD lacks.
+pub(crate) fn accepted(missing: &[String], unknown: &[String]) -> ConditionState {
     if !unknown.is_empty() {
         let fields = unknown.join(", ");
         let message = format!(
@@ -292,18 +335,14 @@ fn accepted(schema: &Schema, unknown: &[String]) -> ConditionState {
         );
         return ConditionState::met(reasons::UNKNOWN_FIELDS, message);
     }
-    match schema.missing() {
-        missing if missing.is_empty() => {
-            ConditionState::met(reasons::ACCEPTED, "the spec is valid and was applied")
-        }
-        missing => {
-            let fields = missing.join(", ");
-            let message = format!(
-                "the installed CRD is older than the operator and lacks {fields}: apply the CRD of the operator's version"
-            );
-            ConditionState::met(reasons::CRD_OLDER, message)
-        }
+    if missing.is_empty() {
+        return ConditionState::met(reasons::ACCEPTED, "the spec is valid and was applied");
     }
+    let fields = missing.join(", ");
+    let message = format!(
+        "the installed CRD is older than the operator and lacks {fields}: apply the CRD of the operator's version"
+    );
+    ConditionState::met(reasons::CRD_OLDER, message)
 }
 
 /// Returns the condition `StreamReady`, and the stream if NATS could be asked.
@@ -345,5 +384,5 @@ fn stream_ready(
 
 /// The object that Events refer to.
 fn reference(raw: &DynamicObject) -> k8s_openapi::api::core::v1::ObjectReference {
-    raw.object_ref(&channels_resource())
+    raw.object_ref(&OwnerKind::Channel.resource())
 }

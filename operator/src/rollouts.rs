@@ -15,8 +15,10 @@ mod tests;
 
 use std::cmp::Reverse;
 
-pub use channel::{ChannelRollout, Failure, Key, Progress, Settings, Template, Turn};
+pub use channel::{ChannelRollout, Failure, Progress, Settings, Template, Turn};
 pub use state::{Begin, Counts, Gate, State};
+
+use crate::owner::OwnerKey;
 
 /// Rollouts that may be under way at the same time, if the settings do not say.
 const MIN_ROLLOUTS: usize = 3;
@@ -39,7 +41,7 @@ pub fn gate(settings: &Settings, channels: &[ChannelRollout]) -> Gate {
         ..Gate::default()
     };
     for channel in &channels {
-        let halted = |(by, why): (&Key, Failure)| State::Halted { by: by.clone(), why };
+        let halted = |(by, why): (&OwnerKey, Failure)| State::Halted { by: by.clone(), why };
         let state = match channel.template {
             Template::Outdated if channel.is_excluded() => State::Held,
             Template::ChangedByPerson if channel.paused => State::Held,

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use eventcast_crds::{channel::EventChannel, orders};
+use eventcast_crds::orders;
 use eventcast_runtime::Chain;
 use futures_util::{Stream, StreamExt, future, stream::BoxStream};
 use k8s_openapi::api::core::v1::Pod;
@@ -31,27 +31,26 @@ use crate::{
     drift,
     kind::Kind,
     metrics::Metrics,
-    names::{CHANNEL_LABEL, DELETION_COST_ANNOTATION, MANAGED_SELECTOR},
+    names::{DELETION_COST_ANNOTATION, MANAGED_SELECTOR, POOL_CONFIG_ANNOTATION},
+    owner::{OwnerKey, OwnerKind},
+    pool_changes::PoolChanges,
     settings::{OptionalApis, Settings},
 };
 
 /// Requests of other tasks that wait for the reconcile queue.
 const REQUEST_QUEUE: usize = 256;
 
+/// The annotations of pods that the operator reads.
+const KEPT_POD_ANNOTATIONS: [&str; 3] =
+    [orders::ANNOTATION, DELETION_COST_ANNOTATION, POOL_CONFIG_ANNOTATION];
+
 /// The input of a reconcile queue.
 pub type Requests = BoxStream<'static, Result<ReconcileRequest<DynamicObject>, watcher::Error>>;
 
-/// EventChannels as dynamic objects. The reconciliation parses them, so that a channel that cannot be parsed does not break the
-/// watch of all channels.
+/// Whether an object has an annotation with this value.
 #[must_use]
-pub fn channels_resource() -> ApiResource {
-    ApiResource::erase::<EventChannel>(&())
-}
-
-/// Whether a channel has an annotation with this value.
-#[must_use]
-pub fn is_annotated(channel: &DynamicObject, key: &str, value: &str) -> bool {
-    channel.annotations().get(key).is_some_and(|found| found == value)
+pub fn is_annotated(object: &DynamicObject, key: &str, value: &str) -> bool {
+    object.annotations().get(key).is_some_and(|found| found == value)
 }
 
 /// The caches of one namespace, or of the whole cluster.
@@ -64,6 +63,10 @@ pub struct Scope {
     /// All channels.
     pub channels: Store<DynamicObject>,
     channels_listed: watch::Receiver<bool>,
+    pools_listed: watch::Receiver<bool>,
+    /// All pools. Empty if the cluster does not serve them.
+    pub pools: Store<DynamicObject>,
+    pool_changes: PoolChanges,
     /// Whether there may be channels that the caches lack.
     is_selecting: bool,
     /// The broker pods, without the fields that the operator does not read.
@@ -80,9 +83,10 @@ impl Scope {
         namespace: Option<String>,
         apis: OptionalApis,
         settings: &Settings,
+        pool_changes: PoolChanges,
         metrics: &Arc<Metrics>,
     ) -> (Arc<Self>, Requests) {
-        let resource = channels_resource();
+        let resource = OwnerKind::Channel.resource();
         let mut requests: Vec<Requests> = Vec::new();
 
         let writer = Writer::new(resource.clone());
@@ -94,12 +98,33 @@ impl Scope {
         });
         let events = events_of(api, config, "EventChannel", metrics, trim);
         let (listed, channels_listed) = watch::channel(false);
-        let own = events.default_backoff().reflect(writer).inspect(move |event| {
-            if matches!(event, Ok(watcher::Event::InitDone)) {
-                listed.send_replace(true);
+        let own = events.default_backoff().reflect(writer).inspect(tell_listed(listed));
+        let touched = own.touched_objects().inspect({
+            let pools = pool_changes.clone();
+            move |channel| {
+                if let Ok(channel) = channel {
+                    pools.channel_touched(channel);
+                }
             }
         });
-        requests.push(trigger_self(own.touched_objects(), resource.clone()).boxed());
+        requests.push(trigger_self(touched, resource.clone()).boxed());
+
+        let pools_resource = OwnerKind::Pool.resource();
+        let writer = Writer::new(pools_resource.clone());
+        let pools = writer.as_reader();
+        let (listed, pools_listed) = watch::channel(!apis.pools);
+        if apis.pools {
+            let api = dynamic(&client, namespace.as_deref(), &pools_resource);
+            let events = events_of(api, watcher::Config::default(), "BrokerPool", metrics, trim);
+            let changes = pool_changes.clone();
+            let reflected = events.default_backoff().reflect(writer);
+            let touched = reflected.inspect(tell_listed(listed)).touched_objects();
+            let none = move |pool: DynamicObject| {
+                changes.touched(&OwnerKey::of(OwnerKind::Pool, &pool));
+                None::<ReconcileRequest<DynamicObject>>
+            };
+            requests.push(trigger_with(touched, none).boxed());
+        }
 
         let mut objects = HashMap::new();
         let exists =
@@ -112,8 +137,15 @@ impl Scope {
             let config = watcher::Config::default().labels(MANAGED_SELECTOR);
             let events = events_of(api, config, kind.as_str(), metrics, trim);
             let touched = events.default_backoff().reflect(writer).touched_objects();
-            let channels = channels_of(resource.clone());
-            requests.push(trigger_with(touched, channels).boxed());
+            let owners = {
+                let pools = pool_changes.clone();
+                move |object| {
+                    let owners = owners_of(&object);
+                    owners.iter().for_each(|owner| pools.touched(owner));
+                    owners.iter().filter_map(request_of).collect::<Vec<_>>()
+                }
+            };
+            requests.push(trigger_with(touched, owners).boxed());
         }
 
         let writer = Writer::new(());
@@ -125,13 +157,15 @@ impl Scope {
         let config = watcher::Config::default().labels(MANAGED_SELECTOR);
         let events = events_of(api, config, "Pod", metrics, trim_pod);
         let touched = events.default_backoff().reflect(writer).touched_objects();
-        let channel = move |pod: Pod| {
-            let name = pod.labels().get(CHANNEL_LABEL)?;
-            let namespace = pod.namespace()?;
-            let channel = ObjectRef::<DynamicObject>::new_with(name, resource.clone());
-            Some(ReconcileRequest::from(channel.within(&namespace)))
+        let of_pod = {
+            let pools = pool_changes.clone();
+            move |pod: Pod| {
+                let owner = OwnerKey::of_labels(&pod)?;
+                pools.touched(&owner);
+                request_of(&owner)
+            }
         };
-        requests.push(trigger_with(touched, channel).boxed());
+        requests.push(trigger_with(touched, of_pod).boxed());
 
         let (requested, receiver) = mpsc::channel(REQUEST_QUEUE);
         let others = futures_util::stream::unfold(receiver, |mut receiver| async move {
@@ -145,6 +179,9 @@ impl Scope {
             client,
             channels,
             channels_listed,
+            pools_listed,
+            pools,
+            pool_changes,
             is_selecting: selector.is_some(),
             pods,
             objects,
@@ -174,6 +211,13 @@ impl Scope {
         }
     }
 
+    /// As [`wait_channels_listed`](Self::wait_channels_listed), for pools.
+    pub async fn wait_pools_listed(&self) {
+        if self.pools_listed.clone().wait_for(|listed| *listed).await.is_err() {
+            future::pending::<()>().await;
+        }
+    }
+
     /// The cached object of a channel. Always `None` for a Secret, which is not watched.
     #[must_use]
     pub fn object(&self, kind: Kind, namespace: &str, name: &str) -> Option<Arc<DynamicObject>> {
@@ -190,30 +234,31 @@ impl Scope {
     /// The API for channels in `namespace`.
     #[must_use]
     pub fn channels_api(&self, namespace: &str) -> Api<DynamicObject> {
-        dynamic(&self.client, Some(namespace), &channels_resource())
+        dynamic(&self.client, Some(namespace), &OwnerKind::Channel.resource())
     }
 
-    /// Applies fields of a channel's status as the field manager `manager`. Returns false if the channel no longer exists.
+    /// Applies fields of the status of a channel or pool as the field manager `manager`. Returns false if it no longer exists.
     ///
     /// # Errors
     /// The API server is unreachable, or rejects the status.
     pub async fn apply_status(
         &self,
-        channel: &DynamicObject,
+        kind: OwnerKind,
+        object: &DynamicObject,
         manager: &str,
         status: &Value,
     ) -> Result<bool, kube::Error> {
-        let (resource, namespace) = (channels_resource(), channel.namespace().unwrap_or_default());
-        // With the uid, so that a new channel of the same name does not get this status.
+        let (resource, namespace) = (kind.resource(), object.namespace().unwrap_or_default());
+        // With the uid, so that a new object of the same name does not get this status.
         let patch = json!({
             "apiVersion": resource.api_version,
             "kind": resource.kind,
-            "metadata": {"name": channel.name_any(), "namespace": namespace, "uid": channel.uid()},
+            "metadata": {"name": object.name_any(), "namespace": namespace, "uid": object.uid()},
             "status": status,
         });
         let params = PatchParams::apply(manager).force();
-        let api = self.channels_api(&namespace);
-        match api.patch_status(&channel.name_any(), &params, &Patch::Apply(&patch)).await {
+        let api = dynamic(&self.client, Some(&namespace), &resource);
+        match api.patch_status(&object.name_any(), &params, &Patch::Apply(&patch)).await {
             Ok(_) => Ok(true),
             Err(kube::Error::Api(e)) if e.is_not_found() => Ok(false),
             Err(error) => Err(error),
@@ -229,33 +274,53 @@ impl Scope {
     /// Whether the channel certainly does not exist. False in a namespace that is not watched, and with a selector of channels.
     #[must_use]
     pub fn is_deleted(&self, namespace: &str, name: &str) -> bool {
-        let key = ObjectRef::new_with(name, channels_resource()).within(namespace);
+        let key = ObjectRef::new_with(name, OwnerKind::Channel.resource()).within(namespace);
         !self.is_selecting && self.covers(namespace) && self.channels.get(&key).is_none()
     }
 
-    /// Requests a reconciliation of a channel. Waits while the queue is full.
-    pub async fn request(&self, namespace: &str, channel: &str) {
-        let channel = ObjectRef::<DynamicObject>::new_with(channel, channels_resource());
-        // It fails only when the queue has ended, with all other requests.
-        drop(self.requested.send(ReconcileRequest::from(channel.within(namespace))).await);
+    /// Requests a reconciliation. Waits while the queue is full.
+    pub async fn request(&self, owner: &OwnerKey) {
+        self.pool_changes.touched(owner);
+        if let Some(request) = request_of(owner) {
+            // It fails only when the queue has ended, with all other requests.
+            drop(self.requested.send(request).await);
+        }
     }
 
     /// One request for every channel.
     #[must_use]
     pub fn requests_for_all(&self) -> Vec<ReconcileRequest<DynamicObject>> {
-        let request = |channel: &Arc<DynamicObject>| {
-            ReconcileRequest::from(ObjectRef::from_obj_with(&**channel, channels_resource()))
-        };
-        self.channels.state().iter().map(request).collect()
+        let request =
+            |channel: &Arc<DynamicObject>| request_of(&OwnerKey::of(OwnerKind::Channel, channel));
+        self.channels.state().iter().filter_map(request).collect()
     }
 
-    /// The pods of one channel.
+    /// All channels and pools.
     #[must_use]
-    pub fn pods_of(&self, namespace: &str, channel: &str) -> Vec<Arc<Pod>> {
+    pub fn owners(&self) -> Vec<(OwnerKind, Arc<DynamicObject>)> {
+        let channels = self.channels.state().into_iter().map(|raw| (OwnerKind::Channel, raw));
+        let pools = self.pools.state().into_iter().map(|raw| (OwnerKind::Pool, raw));
+        channels.chain(pools).collect()
+    }
+
+    /// The pods of a channel or pool.
+    #[must_use]
+    pub fn pods_of(&self, owner: &OwnerKey) -> Vec<Arc<Pod>> {
         self.pods.state_filter(|pod| {
-            pod.metadata.namespace.as_deref() == Some(namespace)
-                && pod.labels().get(CHANNEL_LABEL).is_some_and(|name| name == channel)
+            pod.metadata.namespace.as_deref() == Some(&*owner.namespace)
+                && pod.labels().get(owner.kind.label()).is_some_and(|name| *name == owner.name)
         })
+    }
+}
+
+/// Tells when a watch has listed all objects.
+fn tell_listed<K>(
+    listed: watch::Sender<bool>,
+) -> impl FnMut(&Result<watcher::Event<K>, watcher::Error>) {
+    move |event| {
+        if matches!(event, Ok(watcher::Event::InitDone)) {
+            listed.send_replace(true);
+        }
     }
 }
 
@@ -266,24 +331,28 @@ fn dynamic(client: &Client, namespace: Option<&str>, resource: &ApiResource) -> 
     }
 }
 
-/// The channels of an object, by its owner references and by its label: an object that lost one of both still triggers a
+/// The owners of an object, by its owner references and by its labels: an object that lost one of both still triggers a
 /// reconciliation.
-fn channels_of(
-    resource: ApiResource,
-) -> impl Fn(DynamicObject) -> Vec<ReconcileRequest<DynamicObject>> + Send {
-    move |object| {
-        let namespace = object.namespace().unwrap_or_default();
-        let owners = object.owner_references().iter().filter(|owner| {
+fn owners_of(object: &DynamicObject) -> BTreeSet<OwnerKey> {
+    let namespace = object.namespace().unwrap_or_default();
+    let mut owners = BTreeSet::from_iter(OwnerKey::of_labels(object));
+    for kind in [OwnerKind::Channel, OwnerKind::Pool] {
+        let resource = kind.resource();
+        let references = object.owner_references().iter().filter(|owner| {
             owner.kind == resource.kind && owner.api_version == resource.api_version
         });
-        let names = owners.map(|owner| &owner.name).chain(object.labels().get(CHANNEL_LABEL));
-        let names: BTreeSet<_> = names.collect();
-        let request = |name: &String| {
-            let channel = ObjectRef::<DynamicObject>::new_with(name, resource.clone());
-            ReconcileRequest::from(channel.within(&namespace))
-        };
-        names.into_iter().map(request).collect()
+        let key =
+            |name: &String| OwnerKey { kind, namespace: namespace.clone(), name: name.clone() };
+        owners.extend(references.map(|owner| key(&owner.name)));
     }
+    owners
+}
+
+/// A request for the queue of channels. `None` for a pool, which has none.
+fn request_of(owner: &OwnerKey) -> Option<ReconcileRequest<DynamicObject>> {
+    let resource = (owner.kind == OwnerKind::Channel).then(|| owner.kind.resource())?;
+    let channel = ObjectRef::<DynamicObject>::new_with(&owner.name, resource);
+    Some(ReconcileRequest::from(channel.within(&owner.namespace)))
 }
 
 /// A watch that counts and logs its failures. `trim` removes fields from each object before it is cached.
@@ -315,8 +384,7 @@ fn trim(object: &mut DynamicObject) {
 fn trim_pod(pod: &mut Pod) {
     pod.metadata.managed_fields = None;
     if let Some(annotations) = &mut pod.metadata.annotations {
-        annotations
-            .retain(|key, _| [orders::ANNOTATION, DELETION_COST_ANNOTATION].contains(&&**key));
+        annotations.retain(|key, _| KEPT_POD_ANNOTATIONS.contains(&&**key));
     }
     if let Some(spec) = &mut pod.spec {
         spec.volumes = None;

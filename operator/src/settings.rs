@@ -51,6 +51,8 @@ pub const KEYS_FOLDER: &str = "/etc/eventcast/keys";
 pub const API_KEYS_FOLDER: &str = "/etc/eventcast/api-keys";
 /// Mount path of the certificate of the public listener in a broker's pod.
 pub const TLS_FOLDER: &str = "/etc/eventcast/tls";
+/// Mount path of the files with the channels of a pool.
+pub const CHANNELS_FOLDER: &str = "/etc/eventcast/channels";
 /// Where the orders of the operator are mounted.
 pub const ORDERS_FOLDER: &str = "/etc/eventcast/orders";
 
@@ -61,6 +63,8 @@ pub struct OptionalApis {
     pub http_routes: bool,
     /// `monitoring.coreos.com/v1` PodMonitor.
     pub pod_monitors: bool,
+    /// BrokerPool: absent while the CRDs are those of an older version.
+    pub pools: bool,
 }
 
 impl OptionalApis {

@@ -5,8 +5,12 @@
 
 pub mod reasons;
 
-use eventcast_crds::channel::status::{
-    Address, AutoscalingStatus, DeliveryStatus, EventChannelStatus, OperatorStatus, StreamStatus,
+use eventcast_crds::channel::{
+    brokers::PoolReference,
+    status::{
+        Address, AutoscalingStatus, DeliveryStatus, EventChannelStatus, Moved, OperatorStatus,
+        StreamStatus,
+    },
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -100,6 +104,10 @@ pub struct Facts {
     pub up_to_date: OptionalCondition,
     /// Number of brokers that the operator has chosen.
     pub chosen_replicas: Option<i32>,
+    /// The pool that serves the channel.
+    pub pool: Option<PoolReference>,
+    /// The last change of the brokers that serve it.
+    pub moved: Option<Moved>,
     /// The stream; `None` if NATS could not be asked.
     pub stream: Option<StreamStatus>,
     /// The brokers; `None` if the spec is invalid.
@@ -172,7 +180,7 @@ pub fn status(
         .chain(stalled.as_ref().map(|stalled| (conditions::STALLED, stalled)));
     let brokers = facts.brokers.as_ref();
     let (delivery, measured) = delivery(old, &facts.delivery, generation, now);
-    let optional = |type_, state| optional(old, type_, state, generation, now);
+    let optional = |type_, state| optional(&old.conditions, type_, state, generation, now);
     let autoscaled = optional(conditions::AUTOSCALED, &facts.autoscaled);
     let balanced = optional(conditions::BALANCED, &facts.balanced);
     let up_to_date = optional(conditions::UP_TO_DATE, &facts.up_to_date);
@@ -181,15 +189,15 @@ pub fn status(
     });
     EventChannelStatus {
         conditions: all
-            .map(|(type_, c)| condition(old, type_, c, generation, now))
+            .map(|(type_, c)| condition(&old.conditions, type_, c, generation, now))
             .chain(delivery)
             .chain(autoscaled)
             .chain(balanced)
             .chain(up_to_date)
             .collect(),
         autoscaling,
-        pool: old.pool.clone(),
-        moved: old.moved.clone(),
+        pool: facts.pool.clone(),
+        moved: facts.moved.clone(),
         delivery: measured,
         observed_generation: generation,
         url: facts.url.clone().or_else(|| old.url.clone()),
@@ -223,15 +231,15 @@ fn delivery(
     let type_ = conditions::DELIVERY_VERIFIED;
     match delivery {
         Delivery::NotProbed => (None, None),
-        Delivery::Unchanged => (kept(old, type_, generation), old.delivery.clone()),
+        Delivery::Unchanged => (kept(&old.conditions, type_, generation), old.delivery.clone()),
         Delivery::Known(state, measured) => {
-            (Some(condition(old, type_, state, generation, now)), measured.clone())
+            (Some(condition(&old.conditions, type_, state, generation, now)), measured.clone())
         }
     }
 }
 
-fn optional(
-    old: &EventChannelStatus,
+pub(crate) fn optional(
+    old: &[Condition],
     type_: &str,
     state: &OptionalCondition,
     generation: Option<i64>,
@@ -245,18 +253,24 @@ fn optional(
 }
 
 /// The old condition of this type, observed at `generation`.
-fn kept(old: &EventChannelStatus, type_: &str, generation: Option<i64>) -> Option<Condition> {
-    let kept = old.conditions.iter().find(|c| c.type_ == type_).cloned();
+fn kept(old: &[Condition], type_: &str, generation: Option<i64>) -> Option<Condition> {
+    let kept = old.iter().find(|c| c.type_ == type_).cloned();
     kept.map(|c| Condition { observed_generation: generation, ..c })
+}
+
+/// The condition `Paused`.
+#[must_use]
+pub fn paused_condition() -> ConditionState {
+    ConditionState::met(
+        reasons::PAUSED,
+        "reconciliation is paused: remove the annotation eventcast.dev/paused to resume",
+    )
 }
 
 /// The status of a paused channel: the old status and the condition `Paused`.
 #[must_use]
 pub fn paused(old: &EventChannelStatus, now: Timestamp) -> EventChannelStatus {
-    let paused = ConditionState::met(
-        reasons::PAUSED,
-        "reconciliation is paused: remove the annotation eventcast.dev/paused to resume",
-    );
+    let paused = paused_condition();
     // The old generation: later ones were not reconciled.
     with_conditions(old, &[(conditions::PAUSED, paused)], old.observed_generation, now)
 }
@@ -284,7 +298,8 @@ fn with_conditions(
 ) -> EventChannelStatus {
     let kept =
         old.conditions.iter().filter(|c| replaced.iter().all(|(type_, _)| c.type_ != *type_));
-    let new = replaced.iter().map(|(type_, c)| condition(old, type_, c, generation, now));
+    let new =
+        replaced.iter().map(|(type_, c)| condition(&old.conditions, type_, c, generation, now));
     EventChannelStatus {
         conditions: kept.cloned().chain(new).collect(),
         subscribers: None,
@@ -315,7 +330,7 @@ fn kept_access(old: &EventChannelStatus) -> ConditionState {
 }
 
 /// The condition `Ready`: the first false condition decides, else the first unknown one.
-fn ready(parts: &[(&'static str, &ConditionState)]) -> ConditionState {
+pub(crate) fn ready(parts: &[(&'static str, &ConditionState)]) -> ConditionState {
     let worst = parts.iter().find(|(_, c)| c.status == Some(false));
     let worst = worst.or_else(|| parts.iter().find(|(_, c)| c.status.is_none()));
     match worst {
@@ -330,15 +345,15 @@ fn ready(parts: &[(&'static str, &ConditionState)]) -> ConditionState {
 
 /// The condition `Stalled`: the first condition that is false for a reason that only a person can resolve. Flux and Helm give up on such a
 /// channel at once (kstatus).
-fn stalled(parts: &[(&'static str, &ConditionState)]) -> Option<ConditionState> {
+pub(crate) fn stalled(parts: &[(&'static str, &ConditionState)]) -> Option<ConditionState> {
     let is_stalled =
         |c: &ConditionState| c.status == Some(false) && reasons::STALLED.contains(&c.reason);
     let (type_, cause) = parts.iter().find(|(_, c)| is_stalled(c))?;
     Some(ConditionState::met(cause.reason, format!("{type_}: {}", cause.message)))
 }
 
-fn condition(
-    old: &EventChannelStatus,
+pub(crate) fn condition(
+    old: &[Condition],
     type_: &str,
     state: &ConditionState,
     generation: Option<i64>,
@@ -349,7 +364,7 @@ fn condition(
         Some(false) => "False",
         None => "Unknown",
     };
-    let unchanged = old.conditions.iter().find(|c| c.type_ == type_ && c.status == status);
+    let unchanged = old.iter().find(|c| c.type_ == type_ && c.status == status);
     Condition {
         last_transition_time: unchanged.map_or(Time(now), |c| c.last_transition_time.clone()),
         message: truncated(&state.message),

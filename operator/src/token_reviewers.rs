@@ -16,10 +16,11 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    broker_reports::{BrokerReports, ChannelKey},
+    broker_reports::BrokerReports,
     leader::Fence,
     metrics::Metrics,
-    names::{FIELD_MANAGER, object_name},
+    names::FIELD_MANAGER,
+    owner::{ChannelKey, OwnerKey, OwnerKind},
     scope::Scope,
 };
 
@@ -108,7 +109,10 @@ async fn write(
             "more channels accept tokens of service accounts than fit into one ClusterRoleBinding; the last ones get no right"
         );
     }
-    let subject = |(namespace, name): &ChannelKey| json!({"kind": "ServiceAccount", "name": object_name(name), "namespace": namespace});
+    let subject = |channel: &ChannelKey| {
+        let name = OwnerKey::channel(channel.clone()).object_name();
+        json!({"kind": "ServiceAccount", "name": name, "namespace": channel.0})
+    };
     let subjects: Vec<_> = channels.iter().take(MAX_SUBJECTS).map(subject).collect();
     let resource = ApiResource::from_gvk_with_plural(
         &kube::core::GroupVersionKind::gvk("rbac.authorization.k8s.io", "v1", KIND),
@@ -130,7 +134,7 @@ async fn set_failure(reports: &BrokerReports, scopes: &[Arc<Scope>], failure: Op
     }
     for scope in scopes {
         for channel in scope.channels.state().iter().filter(|raw| has_identities(raw)) {
-            scope.request(&channel.namespace().unwrap_or_default(), &channel.name_any()).await;
+            scope.request(&OwnerKey::of(OwnerKind::Channel, channel)).await;
         }
     }
 }

@@ -5,10 +5,13 @@
 
 {{/* The permissions of the operator in the namespaces that it watches. */}}
 {{- define "eventcast.rbac.rules" -}}
-# channels and pools: the operator writes finalizers and status, never the spec
+# channels and pools: the operator writes the finalizers of channels, and the status, never the spec
 - apiGroups: [eventcast.dev]
-  resources: [eventchannels, brokerpools]
+  resources: [eventchannels]
   verbs: [list, watch, patch]
+- apiGroups: [eventcast.dev]
+  resources: [brokerpools]
+  verbs: [list, watch]
 - apiGroups: [eventcast.dev]
   resources: [eventchannels/status, brokerpools/status]
   verbs: [patch]
@@ -49,7 +52,7 @@
 # copies of the NATS credentials; the operator never lists Secrets
 - apiGroups: [""]
   resources: [secrets]
-  verbs: [get, create, patch]
+  verbs: [get, create, patch, delete]
 {{- end }}
 # state of the broker pods; with the autopilot also annotations: which brokers are removed first, and how many streams one keeps; Events
 - apiGroups: [""]

@@ -7,7 +7,7 @@ use eventcast_runtime::telemetry;
 use serde_json::Value;
 
 use super::BrokerDefaults;
-use crate::names;
+use crate::owner::{ChannelKey, OwnerKey};
 
 /// Longest name of a label, and longest value (Kubernetes).
 const MAX_LABEL_BYTES: usize = 63;
@@ -98,7 +98,8 @@ fn key_problem(path: &str, key: &str) -> String {
 
 /// Whether the operator sets this key itself.
 fn is_own(key: &str) -> bool {
-    names::labels("").contains_key(key) || key.starts_with("eventcast.dev/")
+    OwnerKey::channel(ChannelKey::default()).labels().contains_key(key)
+        || key.starts_with("eventcast.dev/")
 }
 
 /// Whether `key` is a name with an optional prefix, as Kubernetes takes it.

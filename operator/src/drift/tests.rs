@@ -8,8 +8,8 @@ fn live(value: Value) -> DynamicObject {
 fn desired(kind: Kind) -> Value {
     let (channel, settings) = channel("spec: {}");
     let credentials = crate::settings::Credentials::default();
-    let inputs = objects::Inputs { settings: &settings, credentials: &credentials };
-    objects::build(kind, &channel, inputs).unwrap()
+    let inputs = objects::Inputs::own(&settings, &credentials);
+    objects::build(kind, &channel.workload, inputs).unwrap()
 }
 
 /// Applies a merge patch, as the API server does.
@@ -150,8 +150,8 @@ fn the_second_ip_family_that_the_api_server_adds_stays() {
     let rest = "spec: {exposure: {service: {ipFamilyPolicy: PreferDualStack, ipFamilies: [IPv6]}}}";
     let (channel, settings) = channel(rest);
     let credentials = crate::settings::Credentials::default();
-    let inputs = objects::Inputs { settings: &settings, credentials: &credentials };
-    let desired = objects::build(Kind::Service, &channel, inputs).unwrap();
+    let inputs = objects::Inputs::own(&settings, &credentials);
+    let desired = objects::build(Kind::Service, &channel.workload, inputs).unwrap();
     let mut now = desired.clone();
     now["metadata"]["resourceVersion"] = json!("7");
     now["spec"]["ipFamilies"] = json!(["IPv6", "IPv4"]);

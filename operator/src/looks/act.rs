@@ -15,7 +15,6 @@ use crate::{
     decisions::Decision,
     names::DELETION_COST_ANNOTATION,
     pod_marks::{MarkError, PodMarks, VICTIM_COST},
-    scope::channels_resource,
     status::{ConditionState, conditions},
 };
 
@@ -50,7 +49,8 @@ impl<'a> Actor<'a> {
         let pods = watched.iter().flat_map(|watched| &watched.pods);
         let pods: BTreeSet<_> = pods.filter_map(|pod| pod.uid()).collect();
         self.foreign.retain(|uid| pods.contains(uid));
-        let channels: BTreeSet<_> = watched.iter().map(|watched| &*watched.channel.uid).collect();
+        let channels: BTreeSet<_> =
+            watched.iter().map(|watched| &*watched.workload.owner.uid).collect();
         self.imbalances.retain(|uid, _| channels.contains(&**uid));
     }
 
@@ -63,11 +63,11 @@ impl<'a> Actor<'a> {
         for news in &plan.news {
             self.tell(watched, news).await;
         }
-        let uid = watched.channel.uid.clone();
+        let uid = watched.workload.owner.uid.clone();
         self.imbalances.insert(uid, plan.imbalance.unwrap_or(1.0));
         let Looks { decisions, .. } = self.looks;
         let decision = Decision {
-            replicas: plan.replicas.or(decisions.of(&watched.key).replicas),
+            replicas: plan.replicas.or(decisions.of(watched.key()).replicas),
             autoscaled: plan.autoscaled.map(|state| {
                 condition(state.reason.status(), state.reason.as_str(), state.message)
             }),
@@ -75,8 +75,8 @@ impl<'a> Actor<'a> {
                 condition(Some(state.reason.status()), state.reason.as_str(), state.message)
             }),
         };
-        if decisions.set(&watched.key, decision) {
-            watched.scope.request(&watched.key.0, &watched.key.1).await;
+        if decisions.set(watched.key(), decision) {
+            watched.scope.request(watched.key()).await;
         }
     }
 
@@ -84,7 +84,7 @@ impl<'a> Actor<'a> {
     pub(super) fn report(&self, watched: &[Watched]) {
         let mut channels = HashMap::new();
         for watched in watched {
-            let decision = self.looks.decisions.of(&watched.key);
+            let decision = self.looks.decisions.of(watched.key());
             let states = [
                 (conditions::AUTOSCALED, decision.autoscaled),
                 (conditions::BALANCED, decision.balanced),
@@ -152,13 +152,13 @@ impl<'a> Actor<'a> {
                 .autopilot(&reference(watched), true, "ForeignDeletionCost", note)
                 .await;
         }
-        tracing::warn!(channel = watched.key.1, pod = pod.name_any(), error = %Chain(&error), "cannot annotate a broker");
+        tracing::warn!(channel = %watched.key(), pod = pod.name_any(), error = %Chain(&error), "cannot annotate a broker");
     }
 
     async fn tell(&self, watched: &Watched, news: &News) {
         let (is_warning, reason, note) = text(news);
         self.looks.metrics.autopilot_news(news);
-        tracing::info!(channel = %format!("{}/{}", watched.key.0, watched.key.1), reason, "{note}");
+        tracing::info!(channel = %watched.key(), reason, "{note}");
         self.looks.events.autopilot(&reference(watched), is_warning, reason, note).await;
     }
 }
@@ -168,7 +168,7 @@ fn condition(status: Option<bool>, reason: &'static str, message: String) -> Con
 }
 
 fn reference(watched: &Watched) -> k8s_openapi::api::core::v1::ObjectReference {
-    watched.raw.object_ref(&channels_resource())
+    watched.raw.object_ref(&watched.key().kind.resource())
 }
 
 fn order(orders: &Orders, now: Timestamp) -> Order {

@@ -16,9 +16,9 @@ use kube::{ResourceExt, core::DynamicObject};
 use super::{Answers, Watched, pod_key};
 use crate::{
     autopilot::{Broker, Count, Frozen, Scaling, Spec, World},
-    channel::Channel,
     observe,
     scope::is_annotated,
+    workload::Workload,
 };
 
 /// One look at a channel.
@@ -37,7 +37,7 @@ pub(super) struct Snapshot<'a> {
 impl Snapshot<'_> {
     /// The inputs of the plan.
     pub(super) fn inputs(&self) -> (Spec, World, Vec<Broker>) {
-        let Watched { channel, raw, pods, key, .. } = self.watched;
+        let Watched { workload, raw, pods, .. } = self.watched;
         let deployment = self.deployment.as_ref().and_then(|object| {
             serde_json::from_value::<Deployment>(serde_json::to_value(&**object).ok()?).ok()
         });
@@ -49,9 +49,9 @@ impl Snapshot<'_> {
         };
         let live = deployment.as_ref().and_then(|d| d.spec.as_ref()?.replicas);
         let world = World {
-            replicas: match (channel.autoscaling(), self.wanted) {
+            replicas: match (workload.autoscaling(), self.wanted) {
                 (Some(_), Some(wanted)) if self.foreign_autoscaler.is_none() => wanted,
-                _ => live.unwrap_or(channel.spec.brokers.replicas),
+                _ => live.unwrap_or(workload.brokers.replicas),
             },
             rollout: deployment.as_ref().is_some_and(observe::is_rolling),
             frozen,
@@ -60,8 +60,7 @@ impl Snapshot<'_> {
             observe_only: is_annotated(raw, AUTOPILOT_ANNOTATION, "Observe"),
             unschedulable: pods.iter().any(|pod| observe::is_unschedulable(pod)),
         };
-        let name = format!("{}/{}", key.0, key.1);
-        let request = channel.cpu_request_millis();
+        let request = workload.cpu_request_millis();
         let exists = |pod: &&Arc<Pod>| {
             let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
             !matches!(phase, Some("Succeeded" | "Failed"))
@@ -70,14 +69,17 @@ impl Snapshot<'_> {
             name: pod.name_any(),
             ready_for: ready_for(pod, self.now),
             terminating: pod.metadata.deletion_timestamp.is_some(),
-            count: self.answers.get(&pod_key(pod)).and_then(|status| count(status, &name, request)),
+            count: self
+                .answers
+                .get(&pod_key(pod))
+                .and_then(|status| count(status, workload, request)),
         });
-        (spec(channel), world, brokers.collect())
+        (spec(workload), world, brokers.collect())
     }
 }
 
-fn spec(channel: &Channel) -> Spec {
-    let scaling = channel.autoscaling().map(|autoscaling: &Autoscaling| Scaling {
+fn spec(workload: &Workload) -> Spec {
+    let scaling = workload.autoscaling().map(|autoscaling: &Autoscaling| Scaling {
         min: autoscaling.min_replicas,
         max: autoscaling.max_replicas,
         subscribers_per_broker: autoscaling
@@ -88,9 +90,9 @@ fn spec(channel: &Channel) -> Spec {
     });
     Spec {
         scaling,
-        balancing: observe::scaling::is_balanced(channel),
-        max_streams: u64::try_from(channel.broker.limits.subscribers).unwrap_or(u64::MAX),
-        generation: channel.generation,
+        balancing: observe::scaling::is_balanced(workload),
+        max_streams: u64::try_from(workload.config.limits.subscribers).unwrap_or(u64::MAX),
+        generation: workload.owner.generation,
     }
 }
 
@@ -102,14 +104,22 @@ fn ready_for(pod: &Pod, now: Timestamp) -> Option<Duration> {
     Some(Duration::try_from(now.duration_since(since)).unwrap_or_default())
 }
 
-/// What a broker says about a channel. `None`: it is older than these counts, or does not serve the channel yet.
-fn count(status: &BrokerStatus, channel: &str, cpu_request_millis: u64) -> Option<Count> {
-    let report = status.channel(channel)?;
+/// What a broker says. `None`: it is older than these counts, or does not serve its channel yet.
+fn count(status: &BrokerStatus, workload: &Workload, cpu_request_millis: u64) -> Option<Count> {
+    let key = &workload.owner.key;
+    let (streams, live) = if workload.is_pool() {
+        // Of many channels some always attach: the pool is live while it can read any.
+        let live = status.channels.is_empty() || status.channels.iter().any(|report| report.live);
+        (0, live)
+    } else {
+        let report = status.channel(&key.to_string())?;
+        (report.subscribers, report.live)
+    };
     Some(Count {
-        streams: status.streams.unwrap_or(report.subscribers),
+        streams: status.streams.unwrap_or(streams),
         shed: status.shed?,
         cpu_millis_total: status.cpu_milliseconds,
         cpu_request_millis,
-        live: report.live,
+        live,
     })
 }

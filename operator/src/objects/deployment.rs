@@ -9,7 +9,7 @@ use k8s_openapi::{
 use serde_json::json;
 
 use super::{Inputs, metadata_with, pod_selector, pod_template};
-use crate::{channel::Channel, names};
+use crate::{names, workload::Workload};
 
 /// Time between the end of the broker's own shutdown and the SIGKILL of the kubelet.
 const KILL_MARGIN_SECONDS: u64 = 2;
@@ -19,20 +19,20 @@ const MIN_READY_SECONDS: u64 = 10;
 /// Lower bound of the time for a rollout.
 const MIN_PROGRESS_DEADLINE_SECONDS: u64 = 600;
 
-pub(super) fn build(channel: &Channel, inputs: Inputs<'_>) -> Deployment {
-    let brokers = u64::try_from(channel.max_brokers()).unwrap_or(1).max(1);
-    let grace_seconds = channel.broker.shutdown.grace_seconds + KILL_MARGIN_SECONDS;
-    let surge_percent = channel.spec.brokers.rollout.surge_percent;
+pub(super) fn build(workload: &Workload, inputs: Inputs<'_>) -> Deployment {
+    let brokers = u64::try_from(workload.max_brokers()).unwrap_or(1).max(1);
+    let grace_seconds = workload.config.shutdown.grace_seconds + KILL_MARGIN_SECONDS;
+    let surge_percent = workload.brokers.rollout.surge_percent;
     // One broker after the other, if there is no room for more, and half of that in reserve.
     let rollout_seconds = brokers * (grace_seconds + MIN_READY_SECONDS) * 3 / 2;
     let progress_deadline_seconds = rollout_seconds.max(MIN_PROGRESS_DEADLINE_SECONDS);
-    let template = pod_template::build(channel, inputs, grace_seconds);
+    let template = pod_template::build(workload, inputs, grace_seconds);
     let hash = names::short_hash(&json!(template).to_string());
     let annotations = BTreeMap::from([(names::TEMPLATE_HASH_ANNOTATION.to_owned(), hash)]);
     Deployment {
-        metadata: metadata_with(channel, &BTreeMap::new(), &annotations),
+        metadata: metadata_with(workload, &BTreeMap::new(), &annotations),
         spec: Some(DeploymentSpec {
-            selector: pod_selector(channel),
+            selector: pod_selector(workload),
             strategy: Some(DeploymentStrategy {
                 type_: Some("RollingUpdate".into()),
                 rolling_update: Some(RollingUpdateDeployment {

@@ -11,11 +11,11 @@ use k8s_openapi::{
 };
 
 use super::metadata;
-use crate::{channel::Channel, names};
+use crate::{names, workload::Workload};
 
 /// `None` unless the channel asks for one by `brokers.autoscaling.by`.
-pub(super) fn build(channel: &Channel) -> Option<HorizontalPodAutoscaler> {
-    let autoscaling = channel.spec.brokers.autoscaling.as_ref()?;
+pub(super) fn build(workload: &Workload) -> Option<HorizontalPodAutoscaler> {
+    let autoscaling = workload.brokers.autoscaling.as_ref()?;
     if autoscaling.by != Autoscaler::HorizontalPodAutoscaler {
         return None;
     }
@@ -25,12 +25,12 @@ pub(super) fn build(channel: &Channel) -> Option<HorizontalPodAutoscaler> {
         .into_iter()
         .chain(autoscaling.subscribers_per_broker.map(subscribers_metric));
     Some(HorizontalPodAutoscaler {
-        metadata: metadata(channel),
+        metadata: metadata(workload),
         spec: Some(HorizontalPodAutoscalerSpec {
             scale_target_ref: CrossVersionObjectReference {
                 api_version: Some("apps/v1".into()),
                 kind: "Deployment".into(),
-                name: channel.object_name(),
+                name: workload.object_name(),
             },
             min_replicas: Some(autoscaling.min_replicas),
             max_replicas: autoscaling.max_replicas,

@@ -4,19 +4,19 @@ use eventcast_crds::channel::exposure::RouteTimeouts;
 use serde_json::{Value, json};
 
 use super::{dynamic_object, metadata_with};
-use crate::{channel::Channel, kind::Kind};
+use crate::{kind::Kind, workload::Workload};
 
 /// Disables a timeout (GEP-1742). The default of a Gateway would end every stream.
 const NO_TIMEOUT: &str = "0s";
 
 /// `None` if the channel has no `exposure.gateway`.
-pub(super) fn build(channel: &Channel) -> Option<Value> {
-    let gateway = channel.spec.exposure.gateway.as_ref()?;
+pub(super) fn build(workload: &Workload) -> Option<Value> {
+    let gateway = workload.exposure.gateway.as_ref()?;
     let mut spec = json!({
         "parentRefs": gateway.parent_refs,
         "rules": [{
-            "matches": [{"path": {"type": "PathPrefix", "value": channel.path()}}],
-            "backendRefs": [{"name": channel.object_name(), "port": 80}],
+            "matches": [{"path": {"type": "PathPrefix", "value": workload.path}}],
+            "backendRefs": [{"name": workload.object_name(), "port": 80}],
         }],
     });
     if gateway.timeouts == RouteTimeouts::Disabled {
@@ -26,6 +26,6 @@ pub(super) fn build(channel: &Channel) -> Option<Value> {
     if !gateway.hostnames.is_empty() {
         spec["hostnames"] = json!(gateway.hostnames);
     }
-    let metadata = metadata_with(channel, &gateway.labels, &gateway.annotations);
+    let metadata = metadata_with(workload, &gateway.labels, &gateway.annotations);
     Some(dynamic_object(Kind::HttpRoute, &metadata, &spec))
 }

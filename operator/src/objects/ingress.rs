@@ -8,7 +8,7 @@ use k8s_openapi::api::networking::v1::{
 };
 
 use super::metadata_with;
-use crate::channel::Channel;
+use crate::workload::Workload;
 
 /// Settings that event streams need with common Ingress controllers: no response buffering, long idle timeouts, and new streams to the broker that
 /// has the fewest. A controller ignores the annotations of the others.
@@ -27,19 +27,18 @@ const STREAM_ANNOTATIONS: [(&str, &str); 8] = [
 const BODY_SIZE_ANNOTATION: &str = "nginx.ingress.kubernetes.io/proxy-body-size";
 
 /// `None` if the channel has no `exposure.ingress`.
-pub(super) fn build(channel: &Channel) -> Option<Ingress> {
-    let ingress = channel.spec.exposure.ingress.as_ref()?;
+pub(super) fn build(workload: &Workload) -> Option<Ingress> {
+    let ingress = workload.exposure.ingress.as_ref()?;
     let defaults = STREAM_ANNOTATIONS.map(|(key, value)| (key.to_owned(), value.to_owned()));
     let mut annotations = BTreeMap::from(defaults);
-    annotations
-        .insert(BODY_SIZE_ANNOTATION.into(), channel.spec.publishing.largest_body().to_string());
+    annotations.insert(BODY_SIZE_ANNOTATION.into(), workload.largest_body.to_string());
     annotations.extend(ingress.annotations.clone());
     let path = HTTPIngressPath {
-        path: Some(channel.path()),
+        path: Some(workload.path.clone()),
         path_type: "Prefix".into(),
         backend: IngressBackend {
             service: Some(IngressServiceBackend {
-                name: channel.object_name(),
+                name: workload.object_name(),
                 port: Some(ServiceBackendPort {
                     name: Some("http".into()),
                     ..ServiceBackendPort::default()
@@ -53,7 +52,7 @@ pub(super) fn build(channel: &Channel) -> Option<Ingress> {
         secret_name: Some(secret),
     });
     Some(Ingress {
-        metadata: metadata_with(channel, &ingress.labels, &annotations),
+        metadata: metadata_with(workload, &ingress.labels, &annotations),
         spec: Some(IngressSpec {
             ingress_class_name: ingress.class_name.clone(),
             rules: Some(vec![IngressRule {

@@ -11,7 +11,7 @@ use k8s_openapi::{
 };
 
 use super::{metadata, pod_selector};
-use crate::{channel::Channel, settings::Settings};
+use crate::{settings::Settings, workload::Workload};
 
 /// 5353: the resolvers of OpenShift listen there, and network plugins judge connections by the port behind the Service.
 const DNS_PORTS: [u16; 2] = [53, 5353];
@@ -26,22 +26,20 @@ const API_SERVER_PORTS: [u16; 2] = [443, 6443];
 /// if it probes the delivery. Egress is limited by port only, because NATS and the issuers may be outside the cluster. The settings of all channels add rules.
 ///
 /// `None` if the operator creates no NetworkPolicies.
-pub(super) fn build(channel: &Channel, settings: &Settings) -> Option<NetworkPolicy> {
+pub(super) fn build(workload: &Workload, settings: &Settings) -> Option<NetworkPolicy> {
     if !settings.network_policies {
         return None;
     }
     let mut ports: BTreeSet<u16> =
         settings.nats.servers.iter().map(|server| port_of(server, NATS_PORT)).collect();
-    let key_urls = channel.spec.access.tokens.iter().filter_map(|t| t.jwks_url.as_deref());
-    ports.extend(key_urls.map(|url| port_of(url, default_port(url))));
-    if channel.spec.access.kubernetes.is_some() {
+    ports.extend(workload.connects_to.iter().map(|url| port_of(url, default_port(url))));
+    if workload.access.kubernetes.is_some() {
         ports.extend(API_SERVER_PORTS);
     }
-    if let Some(probe) = channel.probe() {
+    if workload.probes {
         ports.extend(PROXY_PORTS);
-        ports.insert(port_of(&probe.url, default_port(&probe.url)));
     }
-    let exposure = &channel.spec.exposure;
+    let exposure = &workload.exposure;
     let public =
         [exposure.serves_plaintext().then_some("http"), exposure.tls.as_ref().map(|_| "https")];
     let named = |name: &str| port("TCP", IntOrString::String(name.into()));
@@ -57,9 +55,9 @@ pub(super) fn build(channel: &Channel, settings: &Settings) -> Option<NetworkPol
     let ingress = ingress(clients, named("admin"), &extra.metrics_from);
     let own_egress = [egress(dns), egress(servers)];
     Some(NetworkPolicy {
-        metadata: metadata(channel),
+        metadata: metadata(workload),
         spec: Some(NetworkPolicySpec {
-            pod_selector: Some(pod_selector(channel)),
+            pod_selector: Some(pod_selector(workload)),
             policy_types: Some(vec!["Ingress".into(), "Egress".into()]),
             ingress: Some(ingress.into_iter().chain(extra.extra_ingress.clone()).collect()),
             egress: Some(own_egress.into_iter().chain(extra.extra_egress.clone()).collect()),

@@ -6,18 +6,18 @@ use serde_json::{Map, Value, json};
 
 use super::{dynamic_object, metadata_with, pod_selector};
 use crate::{
-    broker_defaults::PodMonitorDefaults, channel::Channel, kind::Kind, settings::Settings,
+    broker_defaults::PodMonitorDefaults, kind::Kind, settings::Settings, workload::Workload,
 };
 
 /// `None` if the operator creates no PodMonitors.
-pub(super) fn build(channel: &Channel, settings: &Settings) -> Option<Value> {
+pub(super) fn build(workload: &Workload, settings: &Settings) -> Option<Value> {
     settings.pod_monitors.then(|| {
         let defaults = &settings.brokers.pod_monitor;
         let spec = json!({
-            "selector": pod_selector(channel),
+            "selector": pod_selector(workload),
             "podMetricsEndpoints": [endpoint(defaults)],
         });
-        let metadata = metadata_with(channel, &defaults.labels, &BTreeMap::new());
+        let metadata = metadata_with(workload, &defaults.labels, &BTreeMap::new());
         dynamic_object(Kind::PodMonitor, &metadata, &spec)
     })
 }

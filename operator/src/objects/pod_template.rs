@@ -19,9 +19,9 @@ use super::{Inputs, pod_labels, pod_selector, pod_volumes};
 use crate::{
     broker_config::CONFIG_FILE,
     broker_defaults::LogDefaults,
-    channel::Channel,
     names, resources,
     settings::{CONFIG_FOLDER, Credentials},
+    workload::Workload,
 };
 
 /// By these a Prometheus without its operator finds the pods to scrape.
@@ -33,24 +33,28 @@ const SCRAPE_ANNOTATIONS: [(&str, &str); 3] = [
 
 /// The operator's pod template with those of all channels and of the channel merged over it, as Kubernetes merges: containers, volumes and variables
 /// by their names.
-pub(super) fn build(channel: &Channel, inputs: Inputs<'_>, grace_seconds: u64) -> PodTemplateSpec {
-    let hash = restart_hash(channel, inputs.credentials);
+pub(super) fn build(
+    workload: &Workload,
+    inputs: Inputs<'_>,
+    grace_seconds: u64,
+) -> PodTemplateSpec {
+    let hash = restart_hash(workload, inputs.credentials);
     let mut template = PodTemplateSpec {
         metadata: Some(ObjectMeta {
-            labels: Some(pod_labels(channel)),
-            annotations: Some(annotations(channel, inputs, hash)),
+            labels: Some(pod_labels(workload)),
+            annotations: Some(annotations(workload, inputs, hash)),
             ..ObjectMeta::default()
         }),
-        spec: Some(pod(channel, inputs, grace_seconds)),
+        spec: Some(pod(workload, inputs, grace_seconds)),
     };
-    if let Some(custom) = &channel.pod_template {
+    if let Some(custom) = &workload.pod_template {
         template.merge_from(custom.clone());
     }
     template
 }
 
-fn annotations(channel: &Channel, inputs: Inputs<'_>, hash: String) -> BTreeMap<String, String> {
-    let mut annotations = channel.annotations.clone();
+fn annotations(workload: &Workload, inputs: Inputs<'_>, hash: String) -> BTreeMap<String, String> {
+    let mut annotations = workload.annotations.clone();
     if inputs.settings.brokers.metrics.annotations {
         let scrape = SCRAPE_ANNOTATIONS.map(|(key, value)| (key.to_owned(), value.to_owned()));
         annotations.extend(scrape);
@@ -59,19 +63,19 @@ fn annotations(channel: &Channel, inputs: Inputs<'_>, hash: String) -> BTreeMap<
     annotations
 }
 
-fn pod(channel: &Channel, inputs: Inputs<'_>, grace_seconds: u64) -> PodSpec {
-    let brokers = &channel.spec.brokers;
+fn pod(workload: &Workload, inputs: Inputs<'_>, grace_seconds: u64) -> PodSpec {
+    let brokers = &workload.brokers;
     let spread = brokers.topology_spread_constraints.clone().unwrap_or_else(|| {
         ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]
-            .map(|key| spread_constraint(channel, key))
+            .map(|key| spread_constraint(workload, key))
             .to_vec()
     });
     let pull_secrets = inputs.settings.pull_secrets.iter();
     let pull_secrets: Vec<_> =
         pull_secrets.map(|name| LocalObjectReference { name: name.clone() }).collect();
-    let (volumes, mounts) = pod_volumes::build(channel, inputs.credentials).into_iter().unzip();
+    let (volumes, mounts) = pod_volumes::build(workload, inputs.credentials).into_iter().unzip();
     PodSpec {
-        service_account_name: Some(channel.object_name()),
+        service_account_name: Some(workload.object_name()),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         termination_grace_period_seconds: i64::try_from(grace_seconds).ok(),
@@ -85,7 +89,7 @@ fn pod(channel: &Channel, inputs: Inputs<'_>, grace_seconds: u64) -> PodSpec {
             ..PodSecurityContext::default()
         }),
         topology_spread_constraints: Some(spread),
-        containers: vec![container(channel, inputs, mounts)],
+        containers: vec![container(workload, inputs, mounts)],
         volumes: Some(volumes),
         node_selector: (!brokers.node_selector.is_empty()).then(|| brokers.node_selector.clone()),
         tolerations: (!brokers.tolerations.is_empty()).then(|| brokers.tolerations.clone()),
@@ -97,25 +101,25 @@ fn pod(channel: &Channel, inputs: Inputs<'_>, grace_seconds: u64) -> PodSpec {
 
 /// Spreads brokers over the values of the node label `key`. `ScheduleAnyway`: when a node is drained, its broker must find a place even if
 /// the spread gets worse.
-fn spread_constraint(channel: &Channel, key: &str) -> TopologySpreadConstraint {
+fn spread_constraint(workload: &Workload, key: &str) -> TopologySpreadConstraint {
     TopologySpreadConstraint {
         topology_key: key.into(),
         max_skew: 1,
         when_unsatisfiable: "ScheduleAnyway".into(),
-        label_selector: Some(pod_selector(channel)),
+        label_selector: Some(pod_selector(workload)),
         match_label_keys: Some(vec!["pod-template-hash".into()]),
         ..TopologySpreadConstraint::default()
     }
 }
 
-fn container(channel: &Channel, inputs: Inputs<'_>, mounts: Vec<VolumeMount>) -> Container {
+fn container(workload: &Workload, inputs: Inputs<'_>, mounts: Vec<VolumeMount>) -> Container {
     let settings = inputs.settings;
     let port = |name: &str, number| ContainerPort {
         name: Some(name.into()),
         container_port: number,
         ..ContainerPort::default()
     };
-    let exposure = &channel.spec.exposure;
+    let exposure = &workload.exposure;
     let public = [
         exposure.serves_plaintext().then(|| port("http", 8080)),
         exposure.tls.as_ref().map(|_| port("https", 8443)),
@@ -123,12 +127,12 @@ fn container(channel: &Channel, inputs: Inputs<'_>, mounts: Vec<VolumeMount>) ->
     let ports = public.into_iter().flatten().chain([port("admin", 9090)]).collect();
     Container {
         name: names::BROKER_CONTAINER.into(),
-        image: Some(channel.image(&settings.broker_image).to_owned()),
+        image: Some(workload.image(&settings.broker_image).to_owned()),
         image_pull_policy: Some(settings.pull_policy.clone()),
         env: Some(environment(&settings.brokers.log)),
         args: Some(vec!["run".into(), "--config".into(), format!("{CONFIG_FOLDER}/{CONFIG_FILE}")]),
         ports: Some(ports),
-        resources: Some(resources::container_resources(&channel.spec.brokers)),
+        resources: Some(resources::container_resources(&workload.brokers)),
         // Independent of NATS: a restart would not bring NATS back.
         liveness_probe: Some(probe("/livez", 10, 3)),
         startup_probe: Some(probe("/livez", 1, 60)),
@@ -181,8 +185,8 @@ fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {
 }
 
 /// SHA-256 of what a broker reads only at its start, so that no other change restarts the brokers.
-fn restart_hash(channel: &Channel, credentials: &Credentials) -> String {
-    let mut config = channel.broker.restart_part();
+fn restart_hash(workload: &Workload, credentials: &Credentials) -> String {
+    let mut config = workload.config.restart_part();
     // A key that is not set counts as one that an older version of the operator did not know.
     config.retain(|_, value| !value.is_null());
     names::short_hash(&json!([config, credentials]).to_string())

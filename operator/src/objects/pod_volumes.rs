@@ -16,11 +16,12 @@ use k8s_openapi::api::core::v1::{
 
 use crate::{
     broker_config::{CLIENT_CA_FILE, ORDERS_FILE, key_path},
-    channel::Channel,
+    pool_files,
     settings::{
-        API_KEYS_FOLDER, CONFIG_FOLDER, Credentials, KEYS_FOLDER, NATS_FOLDER, ORDERS_FOLDER,
-        TLS_FOLDER,
+        API_KEYS_FOLDER, CHANNELS_FOLDER, CONFIG_FOLDER, Credentials, KEYS_FOLDER, NATS_FOLDER,
+        ORDERS_FOLDER, TLS_FOLDER,
     },
+    workload::Workload,
 };
 
 /// Where Kubernetes clients look for the credentials of their pod.
@@ -29,20 +30,23 @@ const SERVICE_ACCOUNT_FOLDER: &str = "/var/run/secrets/kubernetes.io/serviceacco
 const TOKEN_SECONDS: i64 = 3607;
 
 /// The volumes, each with its mount.
-pub(super) fn build(channel: &Channel, credentials: &Credentials) -> Vec<(Volume, VolumeMount)> {
-    let mut volumes = vec![(config(channel), CONFIG_FOLDER), (orders(), ORDERS_FOLDER)];
-    if !credentials.is_empty() {
-        volumes.push((secret("nats", channel.object_name(), None), NATS_FOLDER));
+pub(super) fn build(workload: &Workload, credentials: &Credentials) -> Vec<(Volume, VolumeMount)> {
+    let mut volumes = vec![(config(workload), CONFIG_FOLDER), (orders(), ORDERS_FOLDER)];
+    if workload.is_pool() {
+        volumes.push((channels(workload), CHANNELS_FOLDER));
     }
-    let access = &channel.spec.access;
-    let keys = issuer_keys(channel);
+    if !credentials.is_empty() {
+        volumes.push((secret("nats", workload.object_name(), None), NATS_FOLDER));
+    }
+    let access = &workload.access;
+    let keys = issuer_keys(workload);
     if !keys.is_empty() {
         volumes.push((projected("keys", keys), KEYS_FOLDER));
     }
     if let Some(keys) = &access.api_keys {
         volumes.push((secret("api-keys", keys.secret_name.clone(), Some(true)), API_KEYS_FOLDER));
     }
-    if let Some(tls) = &channel.spec.exposure.tls {
+    if let Some(tls) = &workload.exposure.tls {
         volumes.push((certificate(tls), TLS_FOLDER));
     }
     if access.kubernetes.is_some() {
@@ -60,10 +64,24 @@ pub(super) fn build(channel: &Channel, credentials: &Credentials) -> Vec<(Volume
     volumes.into_iter().map(mounted).collect()
 }
 
-fn config(channel: &Channel) -> Volume {
+fn config(workload: &Workload) -> Volume {
     let source =
-        ConfigMapVolumeSource { name: channel.object_name(), ..ConfigMapVolumeSource::default() };
+        ConfigMapVolumeSource { name: workload.object_name(), ..ConfigMapVolumeSource::default() };
     Volume { name: "config".into(), config_map: Some(source), ..Volume::default() }
+}
+
+/// The files with the channels of a pool. Optional, so that a missing one does not keep brokers from starting.
+fn channels(workload: &Workload) -> Volume {
+    let pool = workload.object_name();
+    let source = |shard| VolumeProjection {
+        config_map: Some(ConfigMapProjection {
+            name: pool_files::config_map_name(&pool, shard),
+            optional: Some(true),
+            ..ConfigMapProjection::default()
+        }),
+        ..VolumeProjection::default()
+    };
+    projected("channels", pool_files::SHARDS.chars().map(source).collect())
 }
 
 /// The orders of the operator: an annotation of the pod, as a file. The kubelet updates it soon after the annotation changes.
@@ -117,8 +135,8 @@ fn optional_secret(name: &str, items: Vec<KeyToPath>) -> VolumeProjection {
 
 /// One source for each Secret, with the keys that token issuers name. Two issuers may name the same one: the API server rejects a
 /// path that is there twice.
-fn issuer_keys(channel: &Channel) -> Vec<VolumeProjection> {
-    let tokens = channel.spec.access.tokens.iter();
+fn issuer_keys(workload: &Workload) -> Vec<VolumeProjection> {
+    let tokens = workload.access.tokens.iter();
     let mut secrets: BTreeMap<&str, Vec<&SecretKey>> = BTreeMap::new();
     for secret in tokens.flat_map(|token| token.key_secret.iter().chain(&token.ca_secret)) {
         let keys = secrets.entry(&secret.name).or_default();

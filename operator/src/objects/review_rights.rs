@@ -6,34 +6,34 @@
 use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject};
 
 use super::metadata;
-use crate::channel::Channel;
+use crate::workload::Workload;
 
 const RBAC_GROUP: &str = "rbac.authorization.k8s.io";
 
-pub(super) fn role(channel: &Channel) -> Option<Role> {
-    channel.spec.access.kubernetes.as_ref()?;
+pub(super) fn role(workload: &Workload) -> Option<Role> {
+    workload.access.kubernetes.as_ref()?;
     let rule = PolicyRule {
         api_groups: Some(vec!["authorization.k8s.io".into()]),
         resources: Some(vec!["localsubjectaccessreviews".into()]),
         verbs: vec!["create".into()],
         ..PolicyRule::default()
     };
-    Some(Role { metadata: metadata(channel), rules: Some(vec![rule]) })
+    Some(Role { metadata: metadata(workload), rules: Some(vec![rule]) })
 }
 
-pub(super) fn role_binding(channel: &Channel) -> Option<RoleBinding> {
-    channel.spec.access.kubernetes.as_ref()?;
+pub(super) fn role_binding(workload: &Workload) -> Option<RoleBinding> {
+    workload.access.kubernetes.as_ref()?;
     Some(RoleBinding {
-        metadata: metadata(channel),
+        metadata: metadata(workload),
         role_ref: RoleRef {
             api_group: RBAC_GROUP.into(),
             kind: "Role".into(),
-            name: channel.object_name(),
+            name: workload.object_name(),
         },
         subjects: Some(vec![Subject {
             kind: "ServiceAccount".into(),
-            name: channel.object_name(),
-            namespace: Some(channel.namespace.clone()),
+            name: workload.object_name(),
+            namespace: Some(workload.namespace().to_owned()),
             ..Subject::default()
         }]),
     })

@@ -3,12 +3,12 @@
 use k8s_openapi::api::core::v1::Secret;
 
 use super::metadata;
-use crate::{channel::Channel, settings::Credentials};
+use crate::{settings::Credentials, workload::Workload};
 
 /// `None` if NATS needs no credentials.
-pub(super) fn build(channel: &Channel, credentials: &Credentials) -> Option<Secret> {
+pub(super) fn build(workload: &Workload, credentials: &Credentials) -> Option<Secret> {
     (!credentials.is_empty()).then(|| Secret {
-        metadata: metadata(channel),
+        metadata: metadata(workload),
         type_: Some("Opaque".into()),
         data: Some(credentials.clone()),
         ..Secret::default()

@@ -3,11 +3,11 @@
 use k8s_openapi::api::core::v1::ServiceAccount;
 
 use super::metadata;
-use crate::channel::Channel;
+use crate::workload::Workload;
 
-pub(super) fn build(channel: &Channel) -> ServiceAccount {
+pub(super) fn build(workload: &Workload) -> ServiceAccount {
     ServiceAccount {
-        metadata: metadata(channel),
+        metadata: metadata(workload),
         automount_service_account_token: Some(false),
         ..ServiceAccount::default()
     }

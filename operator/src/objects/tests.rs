@@ -17,7 +17,12 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::*;
-use crate::channel::fixture::{channel, channel_with};
+use crate::channel::{
+    Channel,
+    fixture::{channel, channel_with},
+};
+
+mod pools;
 
 const FULL: &str = "
 spec:
@@ -101,8 +106,8 @@ fn credentials() -> Credentials {
 }
 
 fn all(channel: &Channel, settings: &Settings, credentials: &Credentials) -> Vec<(Kind, Value)> {
-    let inputs = Inputs { settings, credentials };
-    Kind::ALL.into_iter().filter_map(|k| Some((k, build(k, channel, inputs)?))).collect()
+    let inputs = Inputs::own(settings, credentials);
+    Kind::ALL.into_iter().filter_map(|k| Some((k, build(k, &channel.workload, inputs)?))).collect()
 }
 
 fn strict<T: DeserializeOwned>(value: &Value) {
@@ -176,8 +181,8 @@ fn golden(name: &str, text: &str) {
 fn only_changes_that_need_a_restart_change_the_pod_template() {
     let template = |rest: &str, secret: &Credentials| {
         let (channel, settings) = channel(rest);
-        let inputs = Inputs { settings: &settings, credentials: secret };
-        let deployment = build(Kind::Deployment, &channel, inputs).unwrap();
+        let inputs = Inputs::own(&settings, secret);
+        let deployment = build(Kind::Deployment, &channel.workload, inputs).unwrap();
         deployment["spec"]["template"].to_string()
     };
     let before = template("spec: {}", &BTreeMap::new());
@@ -221,8 +226,8 @@ podTemplate: {metadata: {annotations: {a: default, b: default}}, spec: {dnsPolic
     let custom = "spec: {brokers: {podTemplate: {metadata: {annotations: {b: own}}, spec: {containers: [{name: broker, env: [{name: B, value: own}, {name: EVENTCAST_LOG_FORMAT, value: text}]}]}}}}";
     let (channel, settings) = channel_with(custom, defaults);
     let secret = BTreeMap::new();
-    let inputs = Inputs { settings: &settings, credentials: &secret };
-    let deployment = build(Kind::Deployment, &channel, inputs).unwrap();
+    let inputs = Inputs::own(&settings, &secret);
+    let deployment = build(Kind::Deployment, &channel.workload, inputs).unwrap();
     let template = &deployment["spec"]["template"];
     assert_eq!(template["metadata"]["annotations"]["a"], "default");
     assert_eq!(template["metadata"]["annotations"]["b"], "own");
@@ -234,7 +239,11 @@ podTemplate: {metadata: {annotations: {a: default, b: default}}, spec: {dnsPolic
     assert_eq!(value("A"), Some(json!("default")));
     assert_eq!(value("B"), Some(json!("own")));
     assert_eq!(value("EVENTCAST_LOG_FORMAT"), Some(json!("text")), "json without it");
-    assert_eq!(channel.broker.memory.tail_bytes, 16 << 20, "the memory limit of the template");
+    assert_eq!(
+        channel.workload.config.memory.tail_bytes,
+        16 << 20,
+        "the memory limit of the template"
+    );
 }
 
 /// OpenShift assigns a user and groups to each pod, and rejects pods that ask for others. Elsewhere the user of the image applies.
@@ -249,7 +258,7 @@ fn no_pod_asks_for_a_user_or_a_group() {
             }
         }
         let deployment =
-            build(Kind::Deployment, &channel, Inputs { settings: &settings, credentials: &secret });
+            build(Kind::Deployment, &channel.workload, Inputs::own(&settings, &secret));
         let pod = &deployment.unwrap()["spec"]["template"]["spec"];
         assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
         assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
@@ -260,10 +269,10 @@ fn no_pod_asks_for_a_user_or_a_group() {
 fn a_pod_has_the_time_to_drain() {
     let (channel, settings) = channel("spec: {brokers: {drainSeconds: 100}}");
     let secret = BTreeMap::new();
-    let inputs = Inputs { settings: &settings, credentials: &secret };
-    let deployment = build(Kind::Deployment, &channel, inputs).unwrap();
+    let inputs = Inputs::own(&settings, &secret);
+    let deployment = build(Kind::Deployment, &channel.workload, inputs).unwrap();
     let pod = &deployment["spec"]["template"]["spec"];
-    let s = &channel.broker.shutdown;
+    let s = &channel.workload.config.shutdown;
     assert_eq!(s.drain_seconds, 100);
     assert!(pod["terminationGracePeriodSeconds"].as_u64().unwrap() > s.grace_seconds);
     assert!(s.grace_seconds >= s.delay_seconds + s.drain_seconds);
@@ -286,8 +295,8 @@ fn a_listener_is_in_the_service_the_pod_and_the_network_policy_or_in_none() {
     ] {
         let (channel, settings) = channel(&format!("spec: {{exposure: {{{exposure}}}}}"));
         let secret = BTreeMap::new();
-        let inputs = Inputs { settings: &settings, credentials: &secret };
-        let built = |kind| build(kind, &channel, inputs).unwrap();
+        let inputs = Inputs::own(&settings, &secret);
+        let built = |kind| build(kind, &channel.workload, inputs).unwrap();
         let deployment = built(Kind::Deployment);
         let container = &deployment["spec"]["template"]["spec"]["containers"][0];
         let policy = built(Kind::NetworkPolicy);
@@ -295,7 +304,7 @@ fn a_listener_is_in_the_service_the_pod_and_the_network_policy_or_in_none() {
         assert_eq!(names(&container["ports"]), expected, "{exposure}");
         assert_eq!(names(&policy["spec"]["ingress"][0]["ports"]), expected, "{exposure}");
         assert_eq!(container["readinessProbe"]["httpGet"]["port"], "admin");
-        let tls = channel.broker.tls.as_ref();
+        let tls = channel.workload.config.tls.as_ref();
         assert_eq!(tls.is_some(), expected.contains(&"https"));
         assert_eq!(tls.is_none_or(|tls| tls.plaintext), expected.contains(&"http"));
     }
@@ -310,8 +319,8 @@ fn a_key_of_a_secret_has_one_file_whatever_the_order_of_the_issuers() {
         let tokens = issuers.map(token).join(", ");
         let (channel, settings) = channel(&format!("spec: {{access: {{tokens: [{tokens}]}}}}"));
         let secret = BTreeMap::new();
-        let inputs = Inputs { settings: &settings, credentials: &secret };
-        let deployment = build(Kind::Deployment, &channel, inputs).unwrap();
+        let inputs = Inputs::own(&settings, &secret);
+        let deployment = build(Kind::Deployment, &channel.workload, inputs).unwrap();
         let volumes = &deployment["spec"]["template"]["spec"]["volumes"];
         let volumes = volumes.as_array().unwrap();
         let keys = volumes.iter().find(|volume| volume["name"] == "keys").unwrap();
@@ -319,7 +328,7 @@ fn a_key_of_a_secret_has_one_file_whatever_the_order_of_the_issuers() {
         assert_eq!(sources.len(), 1, "a path that is there twice is rejected");
         assert_eq!(sources[0]["secret"]["optional"], true);
         let items = sources[0]["secret"]["items"].as_array().unwrap().clone();
-        let access = &channel.broker.channels[0].access;
+        let access = &channel.workload.config.channels[0].access;
         let of = |issuer: &str| {
             let token = access.tokens.iter().find(|token| token.issuer == issuer).unwrap();
             token.key_file.clone().unwrap().display().to_string()
@@ -348,8 +357,9 @@ fn an_http_route_has_no_time_limit_and_no_timeouts_where_the_gateway_rejects_the
         let spec =
             format!("spec: {{exposure: {{gateway: {{parentRefs: [{{name: web}}]{more}}}}}}}");
         let (channel, settings) = channel(&spec);
-        let inputs = Inputs { settings: &settings, credentials: &BTreeMap::new() };
-        let route = build(Kind::HttpRoute, &channel, inputs).unwrap();
+        let none = BTreeMap::new();
+        let inputs = Inputs::own(&settings, &none);
+        let route = build(Kind::HttpRoute, &channel.workload, inputs).unwrap();
         assert_eq!(route["spec"]["rules"][0]["timeouts"], expected);
     }
 }

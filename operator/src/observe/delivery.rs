@@ -6,7 +6,7 @@ use eventcast_crds::{
     config::Probe,
 };
 
-use super::address;
+use super::address::Addresses;
 use crate::{
     broker_reports::Deliveries,
     channel::Channel,
@@ -15,29 +15,34 @@ use crate::{
 
 /// How the brokers probe the delivery; `None`: they do not. If the spec does not say, only URLs for clients outside of the cluster are probed.
 #[must_use]
-pub fn probe(
-    channel: &Channel,
-    cluster_domain: &str,
-    load_balancer: Option<&str>,
-) -> Option<Probe> {
+pub fn probe(channel: &Channel, addresses: &Addresses) -> Option<Probe> {
     let exposure = &channel.spec.exposure;
     let is_requested = channel.probe_request.is_some();
-    let public = address::public_url(channel, load_balancer);
-    let url = match (exposure.probe.enabled, public) {
+    let base = match (exposure.probe.enabled, &addresses.public) {
         (Some(false), _) => return None,
-        (_, Some(url)) => url,
-        (Some(true), None) => address::url(channel, cluster_domain, load_balancer),
-        (None, None) if is_requested => address::url(channel, cluster_domain, load_balancer),
+        (_, Some(base)) => base,
+        (Some(true), None) => &addresses.inside,
+        (None, None) if is_requested => &addresses.inside,
         (None, None) => return None,
     };
     let class = exposure.ingress.as_ref().and_then(|ingress| ingress.class_name.clone());
     Some(Probe {
-        url,
+        url: format!("{base}{}/events", channel.path()),
         interval_seconds: exposure.probe.interval_seconds,
         stream_seconds: exposure.probe.stream_seconds,
         proxy: class,
         request: channel.probe_request.as_ref().map(|text| text.chars().take(253).collect()),
     })
+}
+
+/// As [`probe`], for a channel that a pool serves. `addresses` are those of the channel, or of the pool where it has none. By default only what the channel itself
+/// exposes is probed, because all others have the same way as their neighbours.
+#[must_use]
+pub fn probe_in_pool(channel: &Channel, addresses: &Addresses) -> Option<Probe> {
+    let exposure = &channel.spec.exposure;
+    let is_exposed = exposure.ingress.is_some() || exposure.gateway.is_some();
+    let is_wanted = exposure.probe.enabled == Some(true) || channel.probe_request.is_some();
+    (is_exposed || is_wanted).then(|| probe(channel, addresses)).flatten()
 }
 
 /// What is known about the delivery. `reports`: what the brokers have found; `None` if none has answered yet.
@@ -99,9 +104,14 @@ mod tests {
     use super::*;
     use crate::channel::fixture::channel;
 
+    fn addresses(channel: &Channel, load_balancer: Option<&str>) -> Addresses {
+        let workload = &channel.workload;
+        Addresses::new(workload, &workload.exposure, "k8s.example", load_balancer)
+    }
+
     fn probed(spec: &str, load_balancer: Option<&str>) -> Option<String> {
         let (channel, _) = channel(&format!("spec: {{exposure: {{{spec}}}}}"));
-        probe(&channel, "k8s.example", load_balancer).map(|probe| probe.url)
+        probe(&channel, &addresses(&channel, load_balancer)).map(|probe| probe.url)
     }
 
     #[test]
@@ -120,7 +130,7 @@ mod tests {
     #[test]
     fn the_condition_names_the_worst_problem_and_keeps_what_is_known() {
         let (plain, _) = channel("spec: {exposure: {ingress: {host: a.example}}}");
-        let probe = probe(&plain, "k8s.example", None);
+        let probe = probe(&plain, &addresses(&plain, None));
         let url = probe.clone().unwrap().url;
         let mut channel = plain.clone();
         channel.set_probe(probe);

@@ -2,11 +2,11 @@
 
 use eventcast_crds::channel::{
     brokers::{Autoscaler, BalancingMode},
-    status::EventChannelStatus,
+    status::AutoscalingStatus,
 };
 
 use crate::{
-    autopilot::Autoscaled, channel::Channel, decisions::Decision, status::OptionalCondition,
+    autopilot::Autoscaled, decisions::Decision, status::OptionalCondition, workload::Workload,
 };
 
 /// Number of brokers that the operator wants. `None`: another autoscaler owns it.
@@ -15,18 +15,17 @@ use crate::{
 /// scaled by the operator before keeps the brokers that it has (`live`).
 #[must_use]
 pub fn wanted_replicas(
-    channel: &Channel,
+    workload: &Workload,
     decision: &Decision,
-    old: &EventChannelStatus,
+    recorded: Option<&AutoscalingStatus>,
     live: Option<i32>,
 ) -> Option<i32> {
-    let Some(autoscaling) = &channel.spec.brokers.autoscaling else {
-        return Some(channel.spec.brokers.replicas);
+    let Some(autoscaling) = &workload.brokers.autoscaling else {
+        return Some(workload.brokers.replicas);
     };
     if autoscaling.by == Autoscaler::HorizontalPodAutoscaler {
         return None;
     }
-    let recorded = old.autoscaling.as_ref();
     let reason = decision.autoscaled.as_ref().map(|state| state.reason);
     let reason = reason.or_else(|| recorded.map(|recorded| &*recorded.reason));
     if reason == Some(Autoscaled::ForeignAutoscaler.as_str()) {
@@ -39,25 +38,25 @@ pub fn wanted_replicas(
 
 /// The condition `Autoscaled`.
 #[must_use]
-pub fn autoscaled(channel: &Channel, decision: &Decision) -> OptionalCondition {
-    match (channel.autoscaling(), &decision.autoscaled) {
+pub fn autoscaled(workload: &Workload, decision: &Decision) -> OptionalCondition {
+    match (workload.autoscaling(), &decision.autoscaled) {
         (None, _) => OptionalCondition::Absent,
         (Some(_), None) => OptionalCondition::Unchanged,
         (Some(_), Some(state)) => OptionalCondition::Known(state.clone()),
     }
 }
 
-/// Whether streams of the channel are spread over several brokers.
+/// Whether streams are spread over several brokers.
 #[must_use]
-pub fn is_balanced(channel: &Channel) -> bool {
-    channel.spec.brokers.balancing.mode == BalancingMode::Shed && channel.max_brokers() > 1
+pub fn is_balanced(workload: &Workload) -> bool {
+    workload.brokers.balancing.mode == BalancingMode::Shed && workload.max_brokers() > 1
 }
 
 /// The condition `Balanced`.
 #[must_use]
-pub fn balanced(channel: &Channel, decision: &Decision) -> OptionalCondition {
+pub fn balanced(workload: &Workload, decision: &Decision) -> OptionalCondition {
     match &decision.balanced {
-        _ if !is_balanced(channel) => OptionalCondition::Absent,
+        _ if !is_balanced(workload) => OptionalCondition::Absent,
         None => OptionalCondition::Unchanged,
         Some(state) => OptionalCondition::Known(state.clone()),
     }
@@ -65,8 +64,6 @@ pub fn balanced(channel: &Channel, decision: &Decision) -> OptionalCondition {
 
 #[cfg(test)]
 mod tests {
-    use eventcast_crds::channel::status::AutoscalingStatus;
-
     use super::*;
     use crate::{channel::fixture::channel, status::ConditionState};
 
@@ -80,8 +77,7 @@ mod tests {
         let decision = Decision { replicas: decided, ..Decision::default() };
         let autoscaling =
             old.map(|(desired, reason)| AutoscalingStatus { desired, reason: reason.into() });
-        let old = EventChannelStatus { autoscaling, ..EventChannelStatus::default() };
-        wanted_replicas(&channel, &decision, &old, Some(live))
+        wanted_replicas(&channel.workload, &decision, autoscaling.as_ref(), Some(live))
     }
 
     #[test]
@@ -104,8 +100,7 @@ mod tests {
         let (channel, _) = channel(&format!("spec: {{brokers: {{{own}}}}}"));
         let foreign = ConditionState::failed(Autoscaled::ForeignAutoscaler.as_str(), "");
         let decision = Decision { autoscaled: Some(foreign), ..Decision::default() };
-        let none = EventChannelStatus::default();
-        assert_eq!(wanted_replicas(&channel, &decision, &none, Some(7)), None);
+        assert_eq!(wanted_replicas(&channel.workload, &decision, None, Some(7)), None);
     }
 
     #[test]
@@ -113,7 +108,10 @@ mod tests {
         let decision = Decision::default();
         let of = |brokers: &str| {
             let (channel, _) = channel(&format!("spec: {{brokers: {{{brokers}}}}}"));
-            (balanced(&channel, &decision), autoscaled(&channel, &decision))
+            {
+                let workload = &channel.workload;
+                (balanced(workload, &decision), autoscaled(workload, &decision))
+            }
         };
         use OptionalCondition::{Absent, Unchanged};
         assert_eq!(of("replicas: 1"), (Absent, Absent));

@@ -22,7 +22,7 @@ fn pod(status: &Value) -> Pod {
 
 fn observed(deployment: &Deployment, pods: &[Pod]) -> (Option<bool>, &'static str, String) {
     let (channel, settings) = channel("spec: {}");
-    let (_, available) = brokers(&channel, &settings, Some(deployment), pods.iter());
+    let (_, available) = brokers(&channel.workload, &settings, Some(deployment), pods.iter());
     (available.status, available.reason, available.message)
 }
 
@@ -72,13 +72,16 @@ fn the_problem_of_a_pod_is_reported() {
 fn a_gateway_must_exist_and_accept_the_route() {
     let (channel, _) =
         channel("spec: {exposure: {gateway: {parentRefs: [{name: web}], hostnames: [a.example]}}}");
-    assert_eq!(exposed(&channel, OptionalApis::default(), None).reason, reasons::NO_GATEWAY_API);
+    assert_eq!(
+        exposed(&channel.workload, OptionalApis::default(), None).reason,
+        reasons::NO_GATEWAY_API
+    );
     let apis = OptionalApis { http_routes: true, ..OptionalApis::default() };
-    assert_eq!(exposed(&channel, apis, None).status, Some(true));
+    assert_eq!(exposed(&channel.workload, apis, None).status, Some(true));
     let rejected = DynamicObject::new("r", &crate::kind::Kind::HttpRoute.resource()).data(json!({"status": {"parents": [
         {"parentRef": {"name": "web"}, "conditions": [
             {"type": "Accepted", "status": "False", "reason": "NoMatchingParent", "message": "no listener"}]}]}}));
-    let exposed = exposed(&channel, apis, Some(&rejected));
+    let exposed = exposed(&channel.workload, apis, Some(&rejected));
     assert_eq!((exposed.status, exposed.reason), (Some(false), reasons::ROUTE_NOT_ACCEPTED));
     assert!(exposed.message.contains("web") && exposed.message.contains("no listener"));
 }
@@ -86,7 +89,7 @@ fn a_gateway_must_exist_and_accept_the_route() {
 #[test]
 fn a_wildcard_host_is_explained() {
     let (channel, _) = channel("spec: {exposure: {ingress: {host: '*.a.example'}}}");
-    let exposed = exposed(&channel, OptionalApis::default(), None);
+    let exposed = exposed(&channel.workload, OptionalApis::default(), None);
     assert_eq!(exposed.status, Some(true));
     let words =
         "any host name that matches *.a.example, with the path /channels/shop/orders/events";

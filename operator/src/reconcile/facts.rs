@@ -1,15 +1,17 @@
 //! The facts for the status of a channel: from the caches, and from what brokers report.
 
 use eventcast_crds::channel::status::{EventChannelStatus, StreamStatus};
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::Service};
+use k8s_openapi::api::apps::v1::Deployment;
 use kube::core::DynamicObject;
 use serde::de::DeserializeOwned;
 
-use super::Context;
+use super::{Context, placed::Placed};
 use crate::{
     channel::Channel,
+    fleet::Fleet,
     kind::Kind,
-    observe::{self, access::AccessFacts},
+    observe::{self, access::AccessFacts, address::Addresses},
+    owner::OwnerKey,
     rollouts::State,
     status::{ConditionState, Delivery, Facts, OptionalCondition, reasons},
 };
@@ -38,36 +40,50 @@ fn delivery(channel: &Channel, ctx: &Context, old: &EventChannelStatus) -> Deliv
     observe::delivery::delivery(channel, reports.as_ref().map(|r| &r.delivery), old)
 }
 
-/// Host name or address of the load balancer of the channel's Service, if it has one.
-pub(super) fn load_balancer(channel: &Channel, ctx: &Context) -> Option<String> {
-    let service = ctx.scope.object(Kind::Service, &channel.namespace, &channel.object_name())?;
-    observe::load_balancer(&parse_object::<Service>(&service)?)
-}
-
 /// Number of brokers that the operator wants for a channel with the status `old`. `None`: another autoscaler owns it.
 pub(super) fn wanted_replicas(
     channel: &Channel,
     ctx: &Context,
     old: &EventChannelStatus,
 ) -> Option<i32> {
-    let deployment = ctx.scope.object(Kind::Deployment, &channel.namespace, &channel.object_name());
+    let workload = &channel.workload;
+    let deployment =
+        ctx.scope.object(Kind::Deployment, channel.namespace(), &workload.object_name());
     let live = deployment.and_then(|d| d.data["spec"]["replicas"].as_i64());
     let live = live.and_then(|replicas| i32::try_from(replicas).ok());
-    observe::scaling::wanted_replicas(channel, &ctx.decision(channel), old, live)
+    observe::scaling::wanted_replicas(
+        workload,
+        &ctx.decision(channel),
+        old.autoscaling.as_ref(),
+        live,
+    )
 }
 
 /// The condition `UpToDate`.
-fn up_to_date(channel: &Channel, ctx: &Context, deployment: Option<&Deployment>) -> ConditionState {
-    let key = channel.key();
+pub(crate) fn up_to_date(
+    owner: &OwnerKey,
+    fleet: &Fleet,
+    deployment: Option<&Deployment>,
+) -> ConditionState {
     let is_rolling = deployment.is_some_and(observe::is_rolling);
     let state = if is_rolling { State::RollingOut } else { State::UpToDate };
-    let state = ctx.fleet.hindered(&key).unwrap_or(state);
+    let state = fleet.hindered(owner).unwrap_or(state);
     ConditionState {
         status: Some(state.status()),
         reason: state.reason(),
-        message: state.message(&key),
+        message: state.message(owner),
         is_transient: false,
     }
+}
+
+/// What the steps of a reconciliation have found.
+pub(super) struct Found {
+    pub(super) accepted: ConditionState,
+    pub(super) stream_ready: ConditionState,
+    pub(super) access_ready: Option<ConditionState>,
+    pub(super) stream: Option<StreamStatus>,
+    /// Where clients reach the channel.
+    pub(super) addresses: Addresses,
 }
 
 /// Collects the facts for the status of a channel that had the status `old`.
@@ -75,44 +91,59 @@ pub(super) fn collect(
     channel: &Channel,
     ctx: &Context,
     old: &EventChannelStatus,
-    accepted: ConditionState,
-    stream_ready: ConditionState,
-    access_ready: Option<ConditionState>,
-    stream: Option<StreamStatus>,
+    placed: &Placed,
+    found: Found,
 ) -> Facts {
-    let name = channel.object_name();
-    let object = |kind| ctx.scope.object(kind, &channel.namespace, &name);
+    let Found { accepted, stream_ready, access_ready, stream, addresses } = found;
+    let workload = &channel.workload;
+    let name = workload.object_name();
+    let object = |kind| ctx.scope.object(kind, channel.namespace(), &name);
     let deployment = object(Kind::Deployment).and_then(|o| parse_object::<Deployment>(&o));
-    let pods = ctx.scope.pods_of(&channel.namespace, &channel.name);
+    let pods = ctx.scope.pods_of(&workload.owner.key);
     let pods = pods.iter().map(|pod| &**pod);
-    let (brokers, mut available) =
-        observe::brokers(channel, &ctx.settings, deployment.as_ref(), pods);
+    let generation = workload.owner.generation;
+    let (brokers, mut available) = match placed.placement.serves.pool() {
+        Some(pool) => {
+            observe::pool::available(&channel.key(), generation, pool, placed.pool.as_deref())
+        }
+        None => observe::brokers(workload, &ctx.settings, deployment.as_ref(), pods),
+    };
     if stream_ready.reason == reasons::NOT_OWNED && deployment.is_none() {
         available = ConditionState::waiting_for("a stream that belongs to this channel");
     }
-    let load_balancer = load_balancer(channel, ctx);
     let decision = ctx.decision(channel);
-    let domain = &ctx.settings.cluster_domain;
+    let path = channel.path();
+    let has_brokers = placed.placement.has_brokers;
+    let own =
+        |state: OptionalCondition| if has_brokers { state } else { OptionalCondition::Absent };
+    let (pool, moved) =
+        if placed.is_nowhere { Default::default() } else { placed.placement.status() };
     Facts {
         accepted,
         stream_ready,
         available,
-        exposed: observe::exposed(channel, ctx.scope.apis, object(Kind::HttpRoute).as_deref()),
+        exposed: observe::exposed(workload, ctx.scope.apis, object(Kind::HttpRoute).as_deref()),
         access_ready,
         delivery: delivery(channel, ctx, old),
-        autoscaled: observe::scaling::autoscaled(channel, &decision),
-        balanced: observe::scaling::balanced(channel, &decision),
-        up_to_date: OptionalCondition::Known(up_to_date(channel, ctx, deployment.as_ref())),
+        autoscaled: own(observe::scaling::autoscaled(workload, &decision)),
+        balanced: own(observe::scaling::balanced(workload, &decision)),
+        up_to_date: own(OptionalCondition::Known(up_to_date(
+            &workload.owner.key,
+            &ctx.fleet,
+            deployment.as_ref(),
+        ))),
+        pool,
+        moved,
         chosen_replicas: None,
         stream,
         brokers: Some(brokers),
-        url: Some(observe::address::url(channel, domain, load_balancer.as_deref())),
+        url: Some(format!("{}{path}/events", addresses.url())),
         operator: Some(ctx.claim(old)),
-        internal_url: Some(observe::address::internal_url(channel, domain)),
+        internal_url: Some(format!("{}{path}/events", addresses.inside_plain)),
     }
 }
 
 /// A cached object with its type. `None` if it does not have that type, which the API server rules out.
-fn parse_object<K: DeserializeOwned>(object: &DynamicObject) -> Option<K> {
+pub(crate) fn parse_object<K: DeserializeOwned>(object: &DynamicObject) -> Option<K> {
     serde_json::to_value(object).and_then(serde_json::from_value).ok()
 }

@@ -5,7 +5,7 @@ use kube::core::DynamicObject;
 use serde_json::json;
 
 use super::{Context, Error, reference};
-use crate::names::FIELD_MANAGER;
+use crate::{names::FIELD_MANAGER, owner::OwnerKind};
 
 /// Writes the status if it changed. A channel that was deleted meanwhile is no error.
 pub(super) async fn write_status(
@@ -22,9 +22,14 @@ pub(super) async fn write_status(
     ctx.fence.check()?;
     let mut status = json!(new);
     ctx.schema.remove_unknown(&mut status);
-    if ctx.scope.apply_status(raw, FIELD_MANAGER, &status).await.map_err(Error::Status)? {
+    if ctx
+        .scope
+        .apply_status(OwnerKind::Channel, raw, FIELD_MANAGER, &status)
+        .await
+        .map_err(Error::Status)?
+    {
         ctx.metrics.wrote("EventChannel", "status");
-        ctx.events.conditions_changed(&reference(raw), old, &new).await;
+        ctx.events.conditions_changed(&reference(raw), &old.conditions, &new.conditions).await;
     }
     Ok(())
 }

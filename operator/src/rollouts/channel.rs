@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-/// `(namespace, name)` of a channel.
-pub type Key = (String, String);
+use crate::owner::OwnerKey;
 
 /// Limits of rollouts that the operator begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +17,7 @@ pub struct Settings {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelRollout {
     /// The channel.
-    pub key: Key,
+    pub key: OwnerKey,
     /// How the pod template of its Deployment differs from what is wanted.
     pub template: Template,
     /// Whether the annotation `eventcast.dev/rollout` is `Hold`.

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::channel::{Failure, Key};
+use super::channel::Failure;
+use crate::owner::OwnerKey;
 
 /// The answer of the gate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -10,7 +11,7 @@ pub struct Gate {
     /// The rollouts that may begin now.
     pub begin: Vec<Begin>,
     /// The state of each channel.
-    pub states: BTreeMap<Key, State>,
+    pub states: BTreeMap<OwnerKey, State>,
     /// How many channels are in each state.
     pub counts: Counts,
 }
@@ -19,7 +20,7 @@ pub struct Gate {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Begin {
     /// The channel.
-    pub key: Key,
+    pub key: OwnerKey,
     /// Whether its brokers are well. To be recorded with the new template: if they were not, their failure halts nobody.
     pub is_well: bool,
 }
@@ -36,7 +37,7 @@ pub enum State {
     /// The rollout of a channel has failed. No other begins.
     Halted {
         /// The channel whose rollout has failed; perhaps this one.
-        by: Key,
+        by: OwnerKey,
         /// What is wrong there.
         why: Failure,
     },
@@ -62,7 +63,7 @@ pub struct Counts {
 impl Gate {
     /// Whether the Deployment of a channel may be applied as it is wanted. A channel that the gate was not told of is new.
     #[must_use]
-    pub fn may_apply(&self, key: &Key) -> bool {
+    pub fn may_apply(&self, key: &OwnerKey) -> bool {
         match self.states.get(key) {
             None | Some(State::UpToDate | State::RollingOut) => true,
             Some(State::Halted { by, .. }) => by == key, // it has the wanted template already
@@ -70,7 +71,7 @@ impl Gate {
         }
     }
 
-    pub(super) fn insert(&mut self, key: &Key, state: State) {
+    pub(super) fn insert(&mut self, key: &OwnerKey, state: State) {
         let Counts { up_to_date, rolling_out, queued, halted, held } = &mut self.counts;
         *match state {
             State::UpToDate => up_to_date,
@@ -104,14 +105,14 @@ impl State {
 
     /// What it means and what to do. `key` is the channel.
     #[must_use]
-    pub fn message(&self, key: &Key) -> String {
+    pub fn message(&self, key: &OwnerKey) -> String {
         match self {
             Self::UpToDate => "All brokers have the wanted version and settings.".to_owned(),
             Self::RollingOut => "Brokers are being replaced, because the wanted version or settings have changed.".to_owned(),
             Self::Queued => "Brokers will be replaced after those of other channels.".to_owned(),
             Self::Held => "Brokers are not replaced by newer ones, because the channel is paused or held. Remove the annotation eventcast.dev/paused or eventcast.dev/rollout to go on.".to_owned(),
             Self::Halted { by, why } if by == key => format!("The replacement of brokers has failed: {}. No other channel begins until they are well or the operator has other settings.", why.as_text()),
-            Self::Halted { by: (namespace, name), why } => format!("Brokers are not replaced, because that of channel {namespace}/{name} has failed: {}. Mend that channel, or put the operator back to its last version or settings; hold that channel to go on with the others.", why.as_text()),
+            Self::Halted { by, why } => format!("Brokers are not replaced, because the replacement of those of {} {}/{} has failed: {}. Mend it, or put the operator back to its last version or settings; hold it to go on with the others.", by.kind.as_str(), by.namespace, by.name, why.as_text()),
         }
     }
 }

@@ -17,7 +17,7 @@ fn settings(max: usize) -> Settings {
 /// An outdated channel with two brokers that are well.
 fn channel(index: usize, subscribers: u64) -> ChannelRollout {
     ChannelRollout {
-        key: ("shop".to_owned(), format!("channel-{index:03}")),
+        key: OwnerKey::channel(("shop".to_owned(), format!("channel-{index:03}"))),
         template: Template::Outdated,
         held: false,
         paused: false,
@@ -46,7 +46,7 @@ fn rolled_out(index: usize, progress: Progress) -> ChannelRollout {
 }
 
 fn begin(gate: &Gate) -> Vec<&str> {
-    gate.begin.iter().map(|begin| &*begin.key.1).collect()
+    gate.begin.iter().map(|begin| &*begin.key.name).collect()
 }
 
 /// A channel whose brokers take their time.
@@ -291,6 +291,6 @@ fn states_say_what_to_do() {
     let answer = gate(&settings(1), &all);
     let text = |channel: &ChannelRollout| answer.states[&channel.key].message(&channel.key);
     assert!(text(&all[0]).contains("the image of its new brokers cannot be pulled"));
-    assert!(text(&all[1]).contains("channel shop/channel-000 has failed"));
+    assert!(text(&all[1]).contains("EventChannel shop/channel-000"));
     assert_eq!(answer.states[&all[1].key].reason(), "Halted");
 }

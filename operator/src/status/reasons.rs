@@ -39,7 +39,7 @@ pub const NATS_REFUSED: &str = "NatsRefused";
 /// Another operator reconciles the channel. Only in logs and metrics: this one does not write the status.
 pub const OTHER_OPERATOR: &str = "OtherOperator";
 /// The reasons of failed reconciliations, for the metric `failures_total`.
-pub const FAILURES: [&str; 13] = [
+pub const FAILURES: [&str; 18] = [
     UNREADABLE,
     INVALID_SPEC,
     NAME_CONFLICT,
@@ -53,9 +53,14 @@ pub const FAILURES: [&str; 13] = [
     TOO_FEW_SERVERS,
     NATS_REFUSED,
     OTHER_OPERATOR,
+    POOL_MISSING,
+    NOT_ALLOWED_BY_POOL,
+    POOL_FULL,
+    SECRET_NOT_IN_POOL,
+    NOT_IN_POOL,
 ];
 /// The reasons that only a person can resolve, for the condition `Stalled`.
-pub const STALLED: [&str; 8] = [
+pub const STALLED: [&str; 12] = [
     UNREADABLE,
     INVALID_SPEC,
     NAME_CONFLICT,
@@ -64,7 +69,25 @@ pub const STALLED: [&str; 8] = [
     SUBJECT_CONFLICT,
     IMMUTABLE,
     TOO_FEW_SERVERS,
+    NOT_ALLOWED_BY_POOL,
+    POOL_FULL,
+    SECRET_NOT_IN_POOL,
+    NOT_IN_POOL,
 ];
+/// The BrokerPool that the channel names does not exist, or its spec is invalid.
+pub const POOL_MISSING: &str = "PoolMissing";
+/// The BrokerPool accepts no channels of this namespace.
+pub const NOT_ALLOWED_BY_POOL: &str = "NotAllowedByPool";
+/// The BrokerPool serves as many channels as it may.
+pub const POOL_FULL: &str = "PoolFull";
+/// A part of the spec needs a Secret, which the brokers of a pool do not mount.
+pub const SECRET_NOT_IN_POOL: &str = "SecretNotInPool";
+/// A part of the spec needs brokers of the channel's own.
+pub const NOT_IN_POOL: &str = "NotInPool";
+/// Brokers cannot use the configuration of the channel.
+pub const CONFIG_REJECTED: &str = "ConfigRejected";
+/// Brokers cannot read the log of the channel.
+pub const LOG_UNAVAILABLE: &str = "LogUnavailable";
 /// All desired brokers are ready.
 pub const BROKERS_READY: &str = "BrokersReady";
 /// Some of the desired brokers are ready.

@@ -16,6 +16,8 @@ fn facts() -> Facts {
         up_to_date: OptionalCondition::Absent,
         chosen_replicas: None,
         access_ready: Some(met()),
+        pool: None,
+        moved: None,
         stream: None,
         brokers: Some(Brokers { desired: 3, replicas: 3, ready: 2, ..Brokers::default() }),
         url: Some("http://x/events".into()),

@@ -19,9 +19,9 @@ impl StreamOwner {
     pub fn new(channel: &Channel, cluster: &str) -> Self {
         Self {
             cluster: cluster.into(),
-            namespace: channel.namespace.clone(),
-            name: channel.name.clone(),
-            uid: channel.uid.clone(),
+            namespace: channel.namespace().to_owned(),
+            name: channel.name().to_owned(),
+            uid: channel.uid().to_owned(),
         }
     }
 
