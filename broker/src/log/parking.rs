@@ -14,7 +14,7 @@ use std::{
 use eventcast_crds::config::{BrokerConfig, ChannelConfig};
 use tokio::{
     sync::{Semaphore, SemaphorePermit, watch},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use super::{Log, attach, retention};
@@ -97,13 +97,15 @@ pub(super) struct Demand(watch::Sender<DemandState>);
 struct DemandState {
     leases: usize,
     parked: bool,
+    /// When the log was last parked no more: whoever comes soon after that waits for it.
+    unparked_at: Option<Instant>,
 }
 
 impl Demand {
     /// Nobody; the log is parked if logs are parked at all.
     pub(super) fn new(parking: &Parking) -> Self {
         let parked = parking.idle_limit.borrow().is_some();
-        Self(watch::Sender::new(DemandState { leases: 0, parked }))
+        Self(watch::Sender::new(DemandState { leases: 0, parked, unparked_at: None }))
     }
 
     pub(super) fn is_parked(&self) -> bool {
@@ -142,15 +144,15 @@ impl Log {
         LogLease(Arc::clone(self))
     }
 
-    /// As [`Log::lease`]. If the log was parked, waits until it is ready, but no longer than `limit`.
+    /// As [`Log::lease`]. If the log is parked, waits until it is ready, but no longer than `limit` since it began to attach.
     ///
     /// # Cancel safety
     /// Safe.
     pub(crate) async fn lease_attached(self: &Arc<Self>, limit: Duration) -> LogLease {
-        let was_parked = self.is_parked();
         let lease = self.lease();
-        if was_parked {
-            self.ready(limit).await;
+        let waited = self.demand.0.borrow().unparked_at.map(|at| at.elapsed());
+        if let Some(left) = waited.and_then(|waited| limit.checked_sub(waited)) {
+            self.ready(left).await;
         }
         lease
     }
@@ -164,6 +166,7 @@ impl Log {
     fn unpark_locked(&self, demand: &mut DemandState) -> bool {
         let was_parked = std::mem::replace(&mut demand.parked, false);
         if was_parked {
+            demand.unparked_at = Some(Instant::now());
             self.tell(false);
         }
         if was_parked && self.nats.parking.shared_metrics().is_some() {

@@ -106,6 +106,37 @@ async fn queries_attach_a_parked_log() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn all_queries_that_come_while_a_log_attaches_wait_for_it() -> Result<()> {
+    init_tracing();
+    let nats = NatsServer::start().await?;
+    let broker = Broker::start(&nats.url(), |config| {
+        park_after_a_second(config);
+        config.query.scan_bytes = 1 << 20; // one client gets room for many answers
+    })
+    .await?;
+    created(&broker.events_url(""), "one", &[]).await?;
+    parked(&broker).await?;
+    nats.pause()?;
+    let url = broker.events_url("");
+    let asked = tokio::spawn(futures_util::future::join_all((0..3).map(move |_| {
+        let request = client(Version::Http1).get(&url).header("accept", "application/json");
+        async move { anyhow::Ok(request.send().await?.error_for_status()?.json().await?) }
+    })));
+    let holds = |metrics: &Metrics| {
+        let running = metrics.metric("eventcast_queries", &[]);
+        ensure!((running - 3.0).abs() < 0.1, "{running}");
+        Ok(())
+    };
+    broker.settled("all of them wait", WAIT_TIMEOUT, holds).await?;
+    nats.resume()?;
+    for answer in asked.await? {
+        let history: serde_json::Value = answer?;
+        ensure!(history["events"][0]["data"] == "one", "{history}");
+    }
+    Ok(())
+}
+
 /// While a log is parked, nobody watches what its stream loses.
 #[tokio::test]
 async fn what_is_deleted_while_a_log_is_parked_is_not_served() -> Result<()> {
