@@ -47,6 +47,7 @@ mod parking;
 mod pool;
 mod pool_many;
 mod pool_moving;
+mod pool_shares;
 mod publish;
 mod publish_counts;
 mod readiness;

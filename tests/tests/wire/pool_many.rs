@@ -52,7 +52,7 @@ async fn start(nats: &NatsServer, folder: &ChannelFolder) -> Result<Broker> {
     .await
 }
 
-async fn in_state(broker: &Broker, state: &str, count: usize) -> Result<()> {
+pub(super) async fn in_state(broker: &Broker, state: &str, count: usize) -> Result<()> {
     let holds = |metrics: &Metrics| {
         let found = metrics.metric("eventcast_channels", &[("state", state)]);
         ensure!((found - count as f64).abs() < 0.1, "{found} channels are {state}, not {count}");
