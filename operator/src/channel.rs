@@ -1,8 +1,10 @@
 //! A validated EventChannel with everything that later steps need. Pure.
 
+use std::path::PathBuf;
+
 use eventcast_crds::{
     channel::{EventChannel, EventChannelSpec, PROBE_ANNOTATION},
-    config::{BrokerConfig, ChannelConfig, Probe},
+    config::{BrokerConfig, ChannelConfig, Probe, Tls},
 };
 use kube::ResourceExt;
 
@@ -45,8 +47,17 @@ impl Channel {
         let config = broker_config::channel_config(namespace, name, &spec);
         let broker =
             broker_config::of_channel(&config, of_brokers, pod_template.as_ref(), settings);
-        problems.extend(broker.problems().iter().map(|p| with_spec_path(&p.to_string())));
-        let with_stream = BrokerConfig { channels: vec![config.clone()], ..broker.clone() };
+        let mut checked = broker.clone();
+        if spec.brokers.pool.is_some() {
+            // The pool says which certificate authorities of clients there are.
+            let file = || PathBuf::from("of-the-pool");
+            let (certificate_file, key_file) = (file(), file());
+            let client_ca_file = Some(file());
+            checked.tls =
+                Some(Tls { certificate_file, key_file, client_ca_file, ..Tls::default() });
+        }
+        problems.extend(checked.problems().iter().map(|p| with_spec_path(&p.to_string())));
+        let with_stream = BrokerConfig { channels: vec![config.clone()], ..checked };
         for problem in with_stream.problems() {
             let problem = with_spec_path(&problem.to_string());
             if !problems.contains(&problem) {
@@ -153,11 +164,15 @@ mod tests {
             ("delivery: {from: yesterday}", "spec.delivery.from: must be latest"),
             ("stream: {subjectPrefix: $SYS}", "spec.stream.subjectPrefix: "),
             ("retention: {replicas: 2}", "spec.retention.replicas: must be 1, 3 or 5"),
+            ("access: {certificates: [{names: [a]}]}", "clientCa"),
         ] {
             let object = fixture::event_channel(&format!("spec: {{{spec}}}"));
             let problems = Channel::new(&object, &settings).expect_err(spec);
             let found = problems.iter().any(|problem| problem.contains(expected));
             assert!(found, "{expected} not in {problems:#?}");
         }
+        let spec = "access: {certificates: [{names: [a]}]}, brokers: {pool: {name: p}}";
+        let object = fixture::event_channel(&format!("spec: {{{spec}}}"));
+        assert!(Channel::new(&object, &settings).is_ok(), "that is the pool's to say");
     }
 }

@@ -5,29 +5,27 @@
 //! ```text
 //! main
 //! run
-//! admin  args  check  controller
-//! looks  pools
-//! broker_visits  reconcile  token_reviewers
-//! events
-//! apply  fleet  pod_marks  stream
-//! observe
-//! objects
-//! channel  pool
-//! workload
-//! apis  broker_client  broker_config  decisions  nats  permissions  schema  scope
-//! drift  leader  metrics  resources  stream_error
-//! backoff  broker_reports  claim  settings  status
-//! broker_defaults  placement  pool_changes  pool_files  pool_views
-//! owner
-//! autopilot  kind  names  quantity  rollouts
+//! controller
+//! broker_visits  looks  pools
+//! reconcile
+//! events  fleet
+//! observe  stream
+//! channel  check  objects  pool
+//! apply  broker_config  token_reviewers
+//! admin  apis  args  nats  permissions  pod_marks  schema  scope  workload
+//! metrics  settings
+//! broker_defaults  broker_reports  decisions  placement  pool_changes  pool_files  pool_views  rollouts
+//! broker_client  drift  leader  owner  resources  stream_error
+//! autopilot  backoff  claim  kind  names  quantity  status
 //! ```
 //!
-//! A reconciliation ([`reconcile`]) is a pipeline: parse and validate the spec ([`channel`]), ensure the stream ([`stream`]),
-//! build the objects ([`objects`]) and apply them ([`apply`]), observe them ([`observe`]), write the status ([`status`]).
+//! A reconciliation ([`reconcile`]) is a pipeline: parse and validate the spec ([`channel`]), ensure the stream ([`stream`]), decide which brokers
+//! serve the channel ([`placement`]), build the objects ([`objects`]) and apply them ([`apply`]), observe them ([`observe`]), write the status ([`status`]).
+//! [`pools`] does the same for BrokerPools.
 //!
-//! Pure, without I/O and clock: `broker_config`, `broker_defaults`, `claim`, `channel`, `drift`, `kind`, `names`, `objects`, `observe`, `quantity`,
-//! `resources`, `rollouts`, `status`, `autopilot`, `stream::plan`, `stream_error`. The same channel always gives the same objects. Only `apis`, `apply`,
-//! `check`, `events`, `leader`, `looks`, `permissions`, `pod_marks`, `reconcile`, `schema`, `scope` and `token_reviewers` call the API server, only `nats` and
+//! Pure, without I/O and clock: `broker_config`, `broker_defaults`, `claim`, `channel`, `drift`, `kind`, `names`, `objects`, `observe`, `owner`, `placement`, `pool`,
+//! `pool_files`, `quantity`, `resources`, `rollouts`, `status`, `workload`, `autopilot`, `stream::plan`, `stream_error`. The same channel always gives the same objects. Only `apis`, `apply`,
+//! `check`, `events`, `leader`, `looks`, `permissions`, `pod_marks`, `pools`, `reconcile`, `schema`, `scope` and `token_reviewers` call the API server, only `nats` and
 //! `stream` call NATS, and only `broker_client` calls brokers.
 
 pub mod admin;

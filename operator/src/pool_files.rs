@@ -75,6 +75,13 @@ pub fn texts<'a>(
     entries.into_iter().map(|(shard, channels)| (shard, text(channels))).collect()
 }
 
+/// The entries in the text of a file. None if it is no such file.
+#[must_use]
+pub fn entries(text: &str) -> Vec<Value> {
+    let file: Value = serde_json::from_str(text).unwrap_or_default();
+    file["channels"].as_array().cloned().unwrap_or_default()
+}
+
 /// Name of the ConfigMap of a shard. `pool` is the name of the pool's objects.
 #[must_use]
 pub fn config_map_name(pool: &str, shard: char) -> String {
@@ -124,6 +131,8 @@ mod tests {
             assert!((1..40).contains(&channels.len()), "{shard}: {}", channels.len());
         }
         assert_eq!(found, 200);
+        assert_eq!(files.values().flat_map(|text| super::entries(text)).count(), 200);
+        assert_eq!(super::entries("no JSON"), Vec::<Value>::new());
         let none = texts(std::iter::empty());
         assert_eq!(none.len(), 16);
         let one = texts(keys.iter().zip(&entries).take(1));

@@ -16,6 +16,9 @@ use std::{
     time::Duration,
 };
 
+use eventcast_runtime::Chain;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{Api, api::ListParams};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, sleep_until, timeout_at},
@@ -23,6 +26,7 @@ use tokio::{
 
 use crate::{
     broker_client::BrokerClient,
+    names::POOL_LABEL,
     owner::{OwnerKey, OwnerKind},
     pod_marks::PodMarks,
     pool_changes::PoolChanges,
@@ -64,6 +68,9 @@ impl Pools<'_> {
         let client = BrokerClient::default();
         let mut changes = self.changes.subscribe();
         let (mut members, mut memories) = (Members::default(), HashMap::new());
+        for ctx in self.contexts {
+            remember_files(ctx, &mut members).await;
+        }
         loop {
             changes.mark_unchanged();
             let began = Instant::now();
@@ -123,6 +130,27 @@ impl Pools<'_> {
             for ctx in self.contexts.iter().filter(|ctx| ctx.scope.covers(&owner.namespace)) {
                 ctx.scope.request(&owner).await;
             }
+        }
+    }
+}
+
+/// Reads the files that an earlier operator has written. The cache has only hashes of them.
+async fn remember_files(ctx: &Context, members: &mut Members) {
+    if ctx.scope.pools.state().is_empty() {
+        return;
+    }
+    let params = ListParams::default().labels(POOL_LABEL);
+    let maps: Api<ConfigMap> = match &ctx.scope.namespace {
+        Some(namespace) => Api::namespaced(ctx.client.clone(), namespace),
+        None => Api::all(ctx.client.clone()),
+    };
+    match maps.list(&params).await {
+        Ok(list) => {
+            let files = list.iter().filter_map(|map| map.data.as_ref()).flat_map(BTreeMap::values);
+            members.remember(files.map(String::as_str));
+        }
+        Err(error) => {
+            tracing::warn!(error = %Chain(&error), "cannot read the files of pools: channels whose spec is invalid are not served");
         }
     }
 }

@@ -27,9 +27,14 @@ use crate::{
     status::{conditions, has_reason, reasons},
 };
 
-/// The channels that were parsed, by uid.
+/// What is known of channels.
 #[derive(Default)]
-pub(super) struct Members(HashMap<String, Known>);
+pub(super) struct Members {
+    /// The channels that were parsed, by uid.
+    parsed: HashMap<String, Known>,
+    /// The entries that the files had when the operator started: those of channels whose spec it cannot use stay.
+    stored: HashMap<ChannelKey, Value>,
+}
 
 /// A channel that was parsed.
 struct Known {
@@ -55,6 +60,7 @@ struct Related {
 }
 
 /// The channels of a pool.
+#[derive(Default)]
 pub(super) struct Selection {
     /// The entries of the files.
     pub(super) entries: HashMap<ChannelKey, Value>,
@@ -67,6 +73,16 @@ pub(super) struct Selection {
 }
 
 impl Members {
+    /// Remembers the entries of files that an earlier operator has written.
+    pub(super) fn remember<'a>(&mut self, texts: impl Iterator<Item = &'a str>) {
+        for entry in texts.flat_map(pool_files::entries) {
+            let key = ["namespace", "name"].map(|field| entry[field].as_str().map(str::to_owned));
+            if let [Some(namespace), Some(name)] = key {
+                self.stored.insert((namespace, name), entry);
+            }
+        }
+    }
+
     /// The channels of `pool`. `accepts` says whether it accepts channels of a namespace.
     pub(super) fn select(
         &mut self,
@@ -101,13 +117,7 @@ impl Members {
         let mut refused =
             admission::refusals(&name, &pool.spec.exposure, max, accepts, &candidates);
         let drain = pool.drain();
-        let mut selection = Selection {
-            entries: HashMap::new(),
-            served: HashMap::new(),
-            refused: HashMap::new(),
-            connects_to: BTreeSet::new(),
-            probes: false,
-        };
+        let mut selection = self.unusable(key, contexts);
         let mut bytes: HashMap<char, usize> = HashMap::new();
         for Related { key: channel_key, channel, past, wanted, .. } in &related {
             let is_admitted = !refused.contains_key(channel_key);
@@ -137,6 +147,26 @@ impl Members {
             }
         }
         selection.refused = refused;
+        selection
+    }
+
+    /// The channels that the pool serves although the operator cannot use their specs: an upgrade may be stricter. Their entries stay.
+    fn unusable(&self, pool: &OwnerKey, contexts: &[Arc<Context>]) -> Selection {
+        let mut selection = Selection::default();
+        for raw in contexts.iter().flat_map(|ctx| ctx.scope.channels.state()) {
+            let known = raw.uid().and_then(|uid| self.parsed.get(&uid));
+            let is_usable = known.is_none_or(|known| known.channel.is_some());
+            if is_usable || raw.metadata.deletion_timestamp.is_some() {
+                continue;
+            }
+            let key = (raw.namespace().unwrap_or_default(), raw.name_any());
+            let is_here = Place::new(old_status(&raw).pool.as_ref(), &key.0).pool() == Some(pool);
+            if let Some(entry) = self.stored.get(&key).filter(|_| is_here) {
+                let generation = entry["generation"].as_i64().unwrap_or_default();
+                selection.served.insert(key.clone(), generation);
+                selection.entries.insert(key, entry.clone());
+            }
+        }
         selection
     }
 
@@ -180,7 +210,7 @@ impl Members {
         let version =
             Version { generation: raw.metadata.generation, annotations: raw.annotations().clone() };
         let uid = raw.uid()?;
-        let known = self.0.get(&uid);
+        let known = self.parsed.get(&uid);
         let is_paused = is_annotated(raw, PAUSED_ANNOTATION, "true");
         if let Some(known) = known.filter(|known| is_paused || known.version == version) {
             return known.channel.clone();
@@ -191,18 +221,18 @@ impl Members {
         };
         // An invalid spec does not end the service: the last valid one stays.
         let channel = new.map(Arc::new).or_else(|| known.and_then(|known| known.channel.clone()));
-        self.0.insert(uid, Known { version, channel: channel.clone() });
+        self.parsed.insert(uid, Known { version, channel: channel.clone() });
         channel
     }
 
     /// Forgets channels that are gone.
     pub(super) fn forget_others(&mut self, contexts: &[Arc<Context>]) {
-        if self.0.is_empty() {
+        if self.parsed.is_empty() {
             return;
         }
         let channels = contexts.iter().flat_map(|ctx| ctx.scope.channels.state());
         let all: HashSet<_> = channels.filter_map(|raw| raw.uid()).collect();
-        self.0.retain(|uid, _| all.contains(uid));
+        self.parsed.retain(|uid, _| all.contains(uid));
     }
 }
 

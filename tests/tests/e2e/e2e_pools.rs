@@ -1,6 +1,6 @@
 //! Pools in a whole cluster: many channels without pods of their own, a new one within seconds, and a channel that moves into a pool and back under load.
 
-use std::{fmt::Write as _, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use eventcast_tests::{
@@ -83,11 +83,10 @@ async fn many_channels_share_two_brokers_and_a_new_one_is_served_at_once() -> Re
         let brokers = pods(&place).await?;
         ensure!(brokers.len() == 2, "{brokers:?}");
 
-        let mut manifests = String::new();
-        for i in 0..CHANNELS {
-            writeln!(manifests, "{}\n---", channel_in_pool(&format!("c{i}")))?;
-        }
-        cluster.apply(namespace, &manifests).await?;
+        let channels = (0..CHANNELS).map(|i| channel_in_pool(&format!("c{i}")));
+        let list =
+            json!({"apiVersion": "v1", "kind": "List", "items": channels.collect::<Vec<_>>()});
+        cluster.apply(namespace, &list.to_string()).await?;
         let limit = format!("--timeout={}s", WAIT_TIMEOUT.as_secs());
         place.kubectl(&["wait", "evch", "--all", "--for=condition=Ready", &limit]).await?;
         let served = format!("jsonpath={{.status.channels}}={CHANNELS}");
@@ -149,6 +148,11 @@ async fn a_channel_moves_into_a_pool_and_back_without_loss() -> Result<()> {
         ensure!(!cluster.has(&channel.namespace, "deployment/demo-broker").await?, "it stays");
         run.disturb("moved from a pool to own brokers", async || {
             channel.patch(json!({"spec": {"brokers": own}})).await?;
+            eventually("it has brokers of its own", WAIT_TIMEOUT, || async {
+                ensure!(cluster.has(&channel.namespace, "deployment/demo-broker").await?, "none");
+                anyhow::Ok(())
+            })
+            .await?;
             channel.brokers(2).await?;
             eventually("the pool has closed its streams", WAIT_TIMEOUT, || async {
                 let status = channel.get("evch/demo").await?["status"].take();

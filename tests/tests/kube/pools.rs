@@ -342,9 +342,9 @@ async fn a_channel_moves_into_a_pool_and_back() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_paused_or_invalid_pool_stays_as_it_is_and_goes_on() -> Result<()> {
+async fn what_is_invalid_stays_as_it_is_and_goes_on() -> Result<()> {
     init_tracing();
-    let ns = TestNamespace::start().await?;
+    let mut ns = TestNamespace::start().await?;
     apply_pool(&ns.client, &ns.name, json!({})).await?;
     ns.apply("a", pooled()).await?;
     let broker = PoolBroker::start(&ns, &ns.name, POOL).await?;
@@ -362,6 +362,22 @@ async fn a_paused_or_invalid_pool_stays_as_it_is_and_goes_on() -> Result<()> {
     ns.condition("a", "Ready", "True", "Ready").await?;
     publish(&broker, &ns.name, "a").await?;
     apply_pool(&ns.client, &ns.name, json!({})).await?;
+
+    // As if the operator had become stricter: it cannot use the spec of a channel that it has served.
+    let mut invalid = pooled();
+    invalid["access"]["allowedOrigins"] = json!(["https://a.example:99999"]);
+    ns.apply("a", invalid).await?;
+    ns.condition("a", "Accepted", "False", "InvalidSpec").await?;
+    ns.operator.relaunch()?;
+    ns.operator.leads(WAIT_TIMEOUT).await?;
+    ns.apply("b", pooled()).await?;
+    ns.condition("b", "Ready", "True", "Ready").await?;
+    let kept = entry(&ns, "a").await?.context("it is not served any more")?;
+    assert_eq!(kept["generation"], 1);
+    publish(&broker, &ns.name, "a").await?;
+    ns.delete("b").await?;
+    ns.apply("a", pooled()).await?;
+    ns.condition("a", "Ready", "True", "Ready").await?;
     ns.api::<Pod>().delete("shared-pool-0", &DeleteParams::default().grace_period(0)).await?;
     ns.condition("a", "Available", "False", "WaitingForBrokers").await?;
     pools.delete(POOL, &DeleteParams::default()).await?;
