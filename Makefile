@@ -66,10 +66,11 @@ bench: ## Measure the release build; CASES="fanout storm" ARGS="--quick": docs/p
 	  EVENTCAST_NATS_SERVER="$$($(TOOLS) path nats-server)" \
 	  $(CARGO) bench -p eventcast-tests --bench eventcast -- $(CASES) $(ARGS)
 
-bench-operator: ## Measure the operator with CHANNELS=1000: docs/PERFORMANCE.md
+bench-operator: ## Measure the operator with CHANNELS=1000, in a pool with CASE=pools: docs/PERFORMANCE.md
 	@$(TOOLS) nats-server && $(TOOLS) apiserver
-	@$(CARGO) build --release -p eventcast-operator
+	@$(CARGO) build --release -p eventcast-operator $(if $(filter pools,$(CASE)),-p eventcast-broker)
 	@EVENTCAST_OPERATOR="$${EVENTCAST_OPERATOR:-$${CARGO_TARGET_DIR:-$(CURDIR)/target}/release/eventcast-operator}" \
+	  EVENTCAST_BROKER="$${EVENTCAST_BROKER:-$${CARGO_TARGET_DIR:-$(CURDIR)/target}/release/eventcast-broker}" \
 	  $(TOOLS) exec $(CARGO) bench -p eventcast-tests --bench channels
 
 FUZZ_SECONDS ?= 60

@@ -74,7 +74,15 @@ impl ChannelFolder {
     /// # Errors
     /// When it cannot be written.
     pub fn write_file(&mut self, name: &str, text: &str) -> Result<()> {
-        self.files.insert(name.into(), text.into());
+        self.write_files(BTreeMap::from([(name.into(), text.into())]))
+    }
+
+    /// Changes the texts of some files, at once.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn write_files(&mut self, texts: BTreeMap<String, String>) -> Result<()> {
+        self.files.extend(texts);
         self.swap()
     }
 

@@ -137,6 +137,12 @@ impl ApiServer {
         .await
     }
 
+    /// Names and ids of its running processes.
+    pub fn pids(&self) -> impl Iterator<Item = (&'static str, u32)> {
+        let all = [("kube-apiserver", &self.apiserver), ("etcd", &self.etcd)];
+        all.into_iter().filter_map(|(name, process)| Some((name, process.as_ref()?.pid())))
+    }
+
     fn signal(&self, signal: Signal) -> Result<()> {
         self.apiserver.as_ref().context("the API server does not run")?.signal(signal)
     }

@@ -1,11 +1,14 @@
 //! What one operator does with many channels: time until all are as they should be, then a quiet minute, its writes, processor and
-//! memory. `make bench-operator`; CHANNELS=200 for fewer.
+//! memory. `make bench-operator`; CHANNELS=200 for fewer, CASE=pools for channels in a pool.
 //!
 //! The API server, etcd and NATS are on the same processors.
 
-use std::{env, fs, time::Duration};
+mod pools;
+mod usage;
 
-use anyhow::{Context as _, Result, ensure};
+use std::{env, time::Duration};
+
+use anyhow::{Result, ensure};
 use eventcast_crds::channel::EventChannel;
 use eventcast_tests::{
     kube::{ApiServer, temp_namespace},
@@ -18,15 +21,25 @@ use kube::{Api, api::ListParams};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
+use usage::{mb, processor};
+
 /// How long the quiet lasts.
 const QUIET: Duration = Duration::from_secs(60);
 /// How long the channels may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(300);
 
 #[tokio::main]
-#[expect(clippy::print_stdout, reason = "the figures are what this program is for")]
 async fn main() -> Result<()> {
     let count: usize = env::var("CHANNELS").map_or(Ok(1000), |n| n.parse())?;
+    match env::var("CASE").as_deref() {
+        Ok("pools") => pools::run(count).await,
+        _ => own_brokers(count).await,
+    }
+}
+
+/// Each channel has brokers of its own.
+#[expect(clippy::print_stdout, reason = "the figures are what this program is for")]
+async fn own_brokers(count: usize) -> Result<()> {
     let server = ApiServer::start().await?;
     install_crd(&server).await?;
     let client = server.client().await?;
@@ -117,17 +130,4 @@ async fn as_they_should_be(api: &Api<EventChannel>) -> Result<usize> {
             && holds("StreamReady")
     };
     Ok(all.items.iter().filter(good).count())
-}
-
-fn mb(bytes: u64) -> f64 {
-    u32::try_from(bytes >> 10).map_or(f64::MAX, f64::from) / 1024.0
-}
-
-/// Time of all processors that a process has used. `/proc/<pid>/stat` counts in hundredths of a second.
-fn processor(pid: u32) -> Result<Duration> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let after = stat.rsplit_once(')').context("no stat")?.1;
-    let fields: Vec<_> = after.split_whitespace().collect();
-    let ticks = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
-    Ok(Duration::from_millis(ticks * 10))
 }

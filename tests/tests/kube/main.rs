@@ -16,7 +16,6 @@ mod life_operator;
 mod manifests;
 mod nats_options;
 mod pods;
-mod pool_brokers;
 mod pools;
 mod reconcile_brokers;
 mod reconcile_delivery;

@@ -11,6 +11,7 @@ use eventcast_tests::{
     kube::temp_namespace,
     namespace::{self, TestNamespace, WAIT_TIMEOUT},
     operator::{Operator, Options},
+    pool_brokers::PoolBrokers,
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::{
@@ -23,8 +24,6 @@ use kube::{
 };
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
-
-use crate::pool_brokers::PoolBroker;
 
 const POOL: &str = "shared";
 
@@ -92,8 +91,13 @@ async fn entry(ns: &TestNamespace, channel: &str) -> Result<Option<Value>> {
     Ok(None)
 }
 
-async fn publish(broker: &PoolBroker, namespace: &str, channel: &str) -> Result<()> {
-    let url = broker.broker.url(&format!("/channels/{namespace}/{channel}/events"));
+/// Starts the only broker of the pool.
+async fn start_broker(ns: &TestNamespace) -> Result<PoolBrokers> {
+    PoolBrokers::start(&ns.client, &ns.nats.url(), &ns.name, POOL, 1).await
+}
+
+async fn publish(pool: &PoolBrokers, namespace: &str, channel: &str) -> Result<()> {
+    let url = pool.brokers[0].url(&format!("/channels/{namespace}/{channel}/events"));
     created(&url, "hello", &[]).await?;
     Ok(())
 }
@@ -106,7 +110,7 @@ async fn channels_of_a_pool_share_its_brokers() -> Result<()> {
     ns.apply("a", pooled()).await?;
     ns.apply("b", pooled()).await?;
     ns.condition("a", "Available", "False", "WaitingForBrokers").await?;
-    let broker = PoolBroker::start(&ns, &ns.name, POOL).await?;
+    let broker = start_broker(&ns).await?;
     ns.condition("a", "Ready", "True", "Ready").await?;
     ns.condition("b", "Available", "True", "BrokersReady").await?;
     publish(&broker, &ns.name, "a").await?;
@@ -129,7 +133,7 @@ async fn channels_of_a_pool_share_its_brokers() -> Result<()> {
     changed["delivery"] = json!({"heartbeatSeconds": 7});
     ns.apply("a", changed).await?;
     eventually("the broker serves the new generation", WAIT_TIMEOUT, || async {
-        let text = reqwest::get(broker.broker.admin_url("/state")).await?.text().await?;
+        let text = reqwest::get(broker.brokers[0].admin_url("/state")).await?.text().await?;
         let state: Value = serde_json::from_str(&text)?;
         let reports = state["channels"].as_array().cloned().unwrap_or_default();
         let key = format!("{}/a", ns.name);
@@ -150,7 +154,7 @@ async fn two_hundred_channels_leave_the_pods_as_they_are_and_then_nothing_is_wri
     init_tracing();
     let ns = TestNamespace::start().await?;
     apply_pool(&ns.client, &ns.name, json!({})).await?;
-    let broker = PoolBroker::start(&ns, &ns.name, POOL).await?;
+    let broker = start_broker(&ns).await?;
     let deployments = ns.api::<Deployment>();
     let before = deployments.get("shared-pool").await?;
     stream::iter(0..200)
@@ -262,7 +266,7 @@ async fn a_pool_may_accept_channels_of_other_namespaces() -> Result<()> {
     }}});
     apply_pool(client, &ns.name, labelled).await?;
     has("Accepted", "Accepted").await?;
-    let broker = PoolBroker::start(&ns, &ns.name, POOL).await?;
+    let broker = start_broker(&ns).await?;
     let status = has("Ready", "Ready").await?;
     publish(&broker, &other, "a").await?;
     let host = format!("shared-pool.{}.svc.cluster.local", ns.name);
@@ -299,7 +303,7 @@ async fn a_channel_moves_into_a_pool_and_back() -> Result<()> {
     sleep(Duration::from_secs(3)).await;
     assert_eq!(selected(&ns, "a").await?, "broker", "no broker of the pool serves it yet");
 
-    let broker = PoolBroker::start(&ns, &ns.name, POOL).await?;
+    let broker = start_broker(&ns).await?;
     is_selected(&ns, "a", "broker-pool").await?;
     let switched = Instant::now();
     let deployments = ns.api::<Deployment>();
@@ -347,7 +351,7 @@ async fn what_is_invalid_stays_as_it_is_and_goes_on() -> Result<()> {
     let mut ns = TestNamespace::start().await?;
     apply_pool(&ns.client, &ns.name, json!({})).await?;
     ns.apply("a", pooled()).await?;
-    let broker = PoolBroker::start(&ns, &ns.name, POOL).await?;
+    let broker = start_broker(&ns).await?;
     ns.condition("a", "Ready", "True", "Ready").await?;
     let broken = json!({"brokers": {"podTemplate": {"spec": {"colour": "red"}}}});
     apply_pool(&ns.client, &ns.name, broken).await?;
