@@ -1,8 +1,8 @@
 //! Reconciles BrokerPools: which channels a pool serves, its files and objects, its status.
 //!
-//! One loop reconciles all pools, because there are few. It runs when something has changed about a pool or a channel that names one; changes within
-//! [`BATCH`] are written together. After a write the brokers are asked until they all serve what was written. What is found goes to
-//! [`PoolViews`], and the channels that it concerns are reconciled.
+//! One loop reconciles all pools, because there are few. It runs when something has changed about a pool or a channel that names one; changes within two
+//! seconds are written together. After a write the brokers are asked until they all serve what was written. What is found goes to
+//! [`pool_views`](crate::pool_views), and the channels that it concerns are reconciled.
 
 mod admission;
 mod ask;
