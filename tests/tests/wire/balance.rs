@@ -306,7 +306,7 @@ async fn rubbish_and_old_orders_are_ignored() -> Result<()> {
     sleep(QUIET).await;
     settled(&broker, 4, 0).await?;
     broker.reconfigure(|config| file.configure(config, 100))?;
-    settled(&broker, 2, 2).await?;
+    settled(&broker, 0, 4).await?;
     ensure!(state(&broker).await?.order.as_deref() == Some("new"));
     streams.clear();
     Ok(())
