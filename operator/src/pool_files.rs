@@ -30,12 +30,11 @@ pub fn shard_of(channel: &ChannelKey) -> char {
 /// A channel as its entry in a file: only what differs from the defaults. The pool limits what one channel may use.
 #[must_use]
 pub fn entry(
-    channel: &ChannelConfig,
+    mut config: ChannelConfig,
     generation: i64,
     limits: &PoolChannels,
     is_leaving: bool,
 ) -> Value {
-    let mut config = channel.clone();
     // The operator manages the stream.
     config.retention = Retention::default();
     config.generation = Some(generation);
@@ -57,19 +56,19 @@ fn smaller<N: Ord + Default + Copy>(a: N, b: N) -> N {
     }
 }
 
-/// The text of each shard with its channels.
+/// The text of each shard with the entries of its channels.
 #[must_use]
 pub fn texts<'a>(
-    channels: impl Iterator<Item = (&'a ChannelKey, &'a Value)>,
+    channels: impl Iterator<Item = (&'a ChannelKey, &'a String)>,
 ) -> BTreeMap<char, String> {
-    let mut entries: BTreeMap<char, BTreeMap<&ChannelKey, &Value>> =
+    let mut entries: BTreeMap<char, BTreeMap<&ChannelKey, &str>> =
         SHARDS.chars().map(|shard| (shard, BTreeMap::new())).collect();
     for (key, entry) in channels {
         entries.entry(shard_of(key)).or_default().insert(key, entry);
     }
-    let text = |channels: BTreeMap<&ChannelKey, &Value>| {
+    let text = |channels: BTreeMap<&ChannelKey, &str>| {
         // One channel a line: people read it with kubectl.
-        let lines: Vec<_> = channels.values().map(ToString::to_string).collect();
+        let lines: Vec<_> = channels.into_values().collect();
         format!("{{\"channels\":[\n{}\n]}}\n", lines.join(",\n"))
     };
     entries.into_iter().map(|(shard, channels)| (shard, text(channels))).collect()
@@ -108,19 +107,19 @@ mod tests {
             "namespace": "shop", "name": "orders", "generation": 3,
             "delivery": {"maxSubscribers": 100}, "publishing": {"maxEventsPerSecond": 7},
         });
-        assert_eq!(entry(&config, 3, &limits, false), limited);
+        assert_eq!(entry(config.clone(), 3, &limits, false), limited);
         let free = PoolChannels::default();
         let leaving = json!({
             "namespace": "shop", "name": "orders", "generation": 4, "leaving": true,
             "delivery": {"maxSubscribers": 500},
         });
-        assert_eq!(entry(&config, 4, &free, true), leaving);
+        assert_eq!(entry(config, 4, &free, true), leaving);
     }
 
     #[test]
     fn all_shards_exist_and_a_channel_stays_in_its_own() {
         let keys: Vec<_> = (0..200).map(|i| ("shop".to_owned(), format!("c{i}"))).collect();
-        let entries: Vec<_> = keys.iter().map(|key| json!({"name": key.1})).collect();
+        let entries: Vec<_> = keys.iter().map(|key| json!({"name": key.1}).to_string()).collect();
         let files = texts(keys.iter().zip(&entries));
         assert_eq!(files.keys().collect::<String>(), SHARDS);
         let mut found = 0;

@@ -51,12 +51,8 @@ pub struct Pools<'a> {
     pub changes: &'a PoolChanges,
 }
 
-/// What the loop remembers of a pool.
-#[derive(Default)]
-struct Memory {
-    /// How often its brokers were asked since they should serve something else.
-    asked: usize,
-}
+/// How often the brokers of each pool were asked since they should serve something else.
+type Asked = HashMap<OwnerKey, usize>;
 
 impl Pools<'_> {
     /// Reconciles until the future is dropped.
@@ -67,14 +63,14 @@ impl Pools<'_> {
         }
         let client = BrokerClient::default();
         let mut changes = self.changes.subscribe();
-        let (mut members, mut memories) = (Members::default(), HashMap::new());
+        let (mut members, mut asked) = (Members::default(), Asked::new());
         for ctx in self.contexts {
             remember_files(ctx, &mut members).await;
         }
         loop {
             changes.mark_unchanged();
             let began = Instant::now();
-            let next = self.reconcile_all(&client, &mut members, &mut memories).await;
+            let next = self.reconcile_all(&client, &mut members, &mut asked).await;
             wait(&mut changes, began, next).await;
         }
     }
@@ -84,7 +80,7 @@ impl Pools<'_> {
         &self,
         client: &BrokerClient,
         members: &mut Members,
-        memories: &mut HashMap<OwnerKey, Memory>,
+        asked: &mut Asked,
     ) -> Duration {
         let mut next = INTERVAL;
         let Some(first) = self.contexts.first() else { return next };
@@ -96,7 +92,6 @@ impl Pools<'_> {
             let marks = PodMarks::new(&ctx.client, &ctx.fence, &ctx.metrics);
             for raw in ctx.scope.pools.state() {
                 let key = OwnerKey::of(OwnerKind::Pool, &raw);
-                let memory = memories.entry(key.clone()).or_default();
                 let turn = reconcile::Turn { ctx, contexts: self.contexts, marks: &marks, client };
                 let outcome = Box::pin(turn.reconcile(&raw, members)).await;
                 if !outcome.exists {
@@ -104,19 +99,20 @@ impl Pools<'_> {
                 }
                 let name = format!("{}/{}", key.namespace, key.name);
                 fills.extend(outcome.fill.map(|fill| (name, fill)));
-                existing.insert(key);
+                existing.insert(key.clone());
                 self.request(outcome.news).await;
+                let asked = asked.entry(key).or_default();
                 if outcome.is_complete {
-                    memory.asked = 0;
+                    *asked = 0;
                 } else {
-                    let pause = ASK_AGAIN.get(memory.asked).or(ASK_AGAIN.last());
-                    next = next.min(Duration::from_secs(pause.copied().unwrap_or(1)));
-                    memory.asked += 1;
+                    let pause = ASK_AGAIN[(*asked).min(ASK_AGAIN.len() - 1)];
+                    next = next.min(Duration::from_secs(pause));
+                    *asked += 1;
                 }
             }
         }
         first.metrics.set_pools(&fills);
-        memories.retain(|key, _| existing.contains(key));
+        asked.retain(|key, _| existing.contains(key));
         members.forget_others(self.contexts);
         let gone = first.pool_views.complete(&existing);
         self.request(gone).await;

@@ -52,11 +52,12 @@ use crate::{
 };
 pub(crate) use apply_objects::{Objects, apply_objects, not_applied};
 use facts::Found;
-pub(crate) use facts::{parse_object, up_to_date};
+pub(crate) use facts::{addresses, parse_object, up_to_date, wanted_replicas};
 use finalizer::{finalize, set_finalizer};
 pub use other_operators::OtherOperators;
 pub(crate) use parse::{Parsed, old_status, parse};
 use placed::placed;
+pub(crate) use report::apply_status;
 use report::write_status;
 
 /// What every reconciliation of a scope shares.
@@ -224,7 +225,7 @@ async fn run_steps(raw: &DynamicObject, ctx: &Context) -> Result<Action, Error> 
     let needs_shared_state = channel.config.access.accepts_credentials();
     let shared_state =
         shared_state.err().map(|error| error.condition).filter(|_| needs_shared_state);
-    let wanted = facts::wanted_replicas(&channel, ctx, &old);
+    let wanted = wanted_replicas(&channel.workload, ctx, old.autoscaling.as_ref());
     // Brokers of a foreign stream would serve the events of another channel.
     let apply_failure = if is_foreign || placed.is_nowhere {
         None

@@ -258,21 +258,25 @@ fn kept(old: &[Condition], type_: &str, generation: Option<i64>) -> Option<Condi
     kept.map(|c| Condition { observed_generation: generation, ..c })
 }
 
-/// The condition `Paused`.
+/// The conditions of a paused channel or pool: the old ones and `Paused`. `generation` is the old one: later ones were not reconciled.
 #[must_use]
-pub fn paused_condition() -> ConditionState {
-    ConditionState::met(
+pub fn paused_conditions(
+    old: &[Condition],
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let paused = ConditionState::met(
         reasons::PAUSED,
         "reconciliation is paused: remove the annotation eventcast.dev/paused to resume",
-    )
+    );
+    replaced(old, &[(conditions::PAUSED, paused)], generation, now)
 }
 
-/// The status of a paused channel: the old status and the condition `Paused`.
+/// The status of a paused channel.
 #[must_use]
 pub fn paused(old: &EventChannelStatus, now: Timestamp) -> EventChannelStatus {
-    let paused = paused_condition();
-    // The old generation: later ones were not reconciled.
-    with_conditions(old, &[(conditions::PAUSED, paused)], old.observed_generation, now)
+    let conditions = paused_conditions(&old.conditions, old.observed_generation, now);
+    EventChannelStatus { conditions, subscribers: None, ..old.clone() }
 }
 
 /// The status of a channel that cannot be deleted, because its stream cannot be deleted.
@@ -286,25 +290,20 @@ pub fn deletion_blocked(
     let message = format!("waiting for the stream to be deleted: {}", stream_ready.message);
     let ready = ConditionState::failed(reasons::STREAM_NOT_DELETED, message);
     let changed = [(conditions::STREAM_READY, stream_ready), (conditions::READY, ready)];
-    with_conditions(old, &changed, generation, now)
+    let conditions = replaced(&old.conditions, &changed, generation, now);
+    EventChannelStatus { conditions, subscribers: None, ..old.clone() }
 }
 
-/// `old` with some of its conditions replaced.
-fn with_conditions(
-    old: &EventChannelStatus,
-    replaced: &[(&'static str, ConditionState)],
+/// `old` with some conditions replaced.
+fn replaced(
+    old: &[Condition],
+    new: &[(&'static str, ConditionState)],
     generation: Option<i64>,
     now: Timestamp,
-) -> EventChannelStatus {
-    let kept =
-        old.conditions.iter().filter(|c| replaced.iter().all(|(type_, _)| c.type_ != *type_));
-    let new =
-        replaced.iter().map(|(type_, c)| condition(&old.conditions, type_, c, generation, now));
-    EventChannelStatus {
-        conditions: kept.cloned().chain(new).collect(),
-        subscribers: None,
-        ..old.clone()
-    }
+) -> Vec<Condition> {
+    let kept = old.iter().filter(|c| new.iter().all(|(type_, _)| c.type_ != *type_));
+    let new = new.iter().map(|(type_, state)| condition(old, type_, state, generation, now));
+    kept.cloned().chain(new).collect()
 }
 
 /// Whether the condition `type_` has this reason.

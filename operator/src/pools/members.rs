@@ -1,12 +1,14 @@
-//! The channels of a pool, as entries of its files. Entries are kept while their channels do not change: with ten thousand channels, to build them
-//! takes a second.
+//! The channels of a pool, as entries of its files. A channel is parsed again only when it has changed: to parse ten thousand takes a second.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
-use eventcast_crds::channel::{PAUSED_ANNOTATION, status::EventChannelStatus};
+use eventcast_crds::{
+    channel::{PAUSED_ANNOTATION, status::EventChannelStatus},
+    config::ChannelConfig,
+};
 use jiff::Timestamp;
 use kube::{ResourceExt, core::DynamicObject};
 use serde_json::Value;
@@ -63,7 +65,7 @@ struct Related {
 #[derive(Default)]
 pub(super) struct Selection {
     /// The entries of the files.
-    pub(super) entries: HashMap<ChannelKey, Value>,
+    pub(super) entries: HashMap<ChannelKey, String>,
     /// The channels that the pool serves, with their generations. Those that leave are not among them.
     pub(super) served: HashMap<ChannelKey, i64>,
     pub(super) refused: HashMap<ChannelKey, Refusal>,
@@ -126,9 +128,13 @@ impl Members {
                 continue;
             }
             let is_leaving = membership == Membership::Leaves;
-            let entry = entry(channel, pool, addresses, cluster_domain, is_leaving);
+            let config = configuration(channel, pool, addresses, cluster_domain);
+            selection.probes |= config.probe.is_some();
+            let generation = channel.workload.owner.generation;
+            let entry = pool_files::entry(config, generation, &pool.spec.channels, is_leaving);
+            let entry = entry.to_string();
             let used = bytes.entry(pool_files::shard_of(channel_key)).or_default();
-            let more = entry.to_string().len() + 2;
+            let more = entry.len() + 2;
             if *used + more > pool_files::MAX_SHARD_BYTES {
                 let message = format!(
                     "the channels of BrokerPool {name} take too much room in a ConfigMap: choose another pool"
@@ -139,10 +145,8 @@ impl Members {
             }
             *used += more;
             selection.connects_to.extend(channel.workload.connects_to.iter().cloned());
-            selection.probes |= entry.get("probe").is_some();
             selection.entries.insert(channel_key.clone(), entry);
             if membership == Membership::Serves {
-                let generation = channel.workload.owner.generation;
                 selection.served.insert(channel_key.clone(), generation);
             }
         }
@@ -164,7 +168,7 @@ impl Members {
             if let Some(entry) = self.stored.get(&key).filter(|_| is_here) {
                 let generation = entry["generation"].as_i64().unwrap_or_default();
                 selection.served.insert(key.clone(), generation);
-                selection.entries.insert(key, entry.clone());
+                selection.entries.insert(key, entry.to_string());
             }
         }
         selection
@@ -241,17 +245,16 @@ fn may_be_served(status: &EventChannelStatus) -> bool {
     status.stream.is_some() && !has_reason(status, conditions::STREAM_READY, reasons::NOT_OWNED)
 }
 
-fn entry(
+/// The configuration of a channel that the pool serves.
+fn configuration(
     channel: &Channel,
     pool: &Pool,
     addresses: &Addresses,
     cluster_domain: &str,
-    is_leaving: bool,
-) -> Value {
+) -> ChannelConfig {
     let mut config = channel.config.clone();
     let own = Addresses::new(&channel.workload, &pool.spec.exposure, cluster_domain, None);
     let public = own.public.clone().or_else(|| addresses.public.clone());
     config.probe = delivery::probe_in_pool(channel, &Addresses { public, ..own });
-    let limits = &pool.spec.channels;
-    pool_files::entry(&config, channel.workload.owner.generation, limits, is_leaving)
+    config
 }

@@ -13,32 +13,35 @@ use eventcast_runtime::Chain;
 use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::Deployment,
-    core::v1::{Namespace, Pod, Service},
+    core::v1::{Namespace, Pod},
 };
-use kube::{Api, Resource, ResourceExt, api::ListParams, core::DynamicObject};
+use kube::{Api, ResourceExt, api::ListParams, core::DynamicObject};
 use serde_json::json;
 
 use super::{
     ask::ask,
     members::{Members, Selection},
-    status::{Facts, status as status_of},
+    status::{Facts, status},
 };
 use crate::{
     broker_client::BrokerClient,
     claim::{claim, other_operator},
     kind::Kind,
     metrics::PoolFill,
-    names::{FIELD_MANAGER, POOL_CONFIG_ANNOTATION, short_hash},
+    names::{POOL_CONFIG_ANNOTATION, short_hash},
     objects::{self, Backend},
-    observe::{self, address::Addresses},
+    observe,
     owner::{ChannelKey, OwnerKey, OwnerKind},
     pod_marks::PodMarks,
     pool::{self, Pool},
     pool_files,
     pool_views::PoolView,
-    reconcile::{Context, Objects, accepted, apply_objects, not_applied, parse_object, up_to_date},
+    reconcile::{
+        Context, Objects, accepted, addresses, apply_objects, apply_status, not_applied,
+        parse_object, up_to_date, wanted_replicas,
+    },
     scope::is_annotated,
-    status::{self, ConditionState, OptionalCondition, conditions},
+    status::{ConditionState, OptionalCondition, paused_conditions},
 };
 
 /// A pool has its turn.
@@ -50,6 +53,12 @@ pub(super) struct Turn<'a> {
     pub(super) contexts: &'a [Arc<Context>],
     pub(super) marks: &'a PodMarks<'a>,
     pub(super) client: &'a BrokerClient,
+}
+
+/// Namespaces that a pool accepts channels from.
+enum Namespaces {
+    All,
+    These(BTreeSet<String>),
 }
 
 /// What a reconciliation has found.
@@ -85,7 +94,7 @@ impl Turn<'_> {
             Ok(pool) => pool,
             Err((reason, message)) => {
                 let facts = self.rejected(&old, ConditionState::failed(reason, message));
-                self.write_status(raw, &old, status_of(&old, raw.metadata.generation, &facts, now))
+                self.write_status(raw, &old, status(&old, raw.metadata.generation, &facts, now))
                     .await;
                 return known;
             }
@@ -102,14 +111,18 @@ impl Turn<'_> {
         now: Timestamp,
     ) -> Outcome {
         let key = pool.workload.owner.key.clone();
-        let addresses = self.addresses(&pool);
-        let Some(namespaces) = self.namespaces(&pool).await else {
-            // The next turn tries again. What is known stays.
-            return Outcome { exists: true, ..Outcome::default() };
+        let addresses = addresses(&pool.workload, &pool.workload.exposure, self.ctx);
+        let namespaces = match self.namespaces(&pool).await {
+            Ok(namespaces) => namespaces,
+            Err(error) => {
+                // The next turn tries again. What is known stays.
+                tracing::warn!(pool = %key, error = %Chain(&error), "cannot list namespaces");
+                return Outcome { exists: true, ..Outcome::default() };
+            }
         };
         let accepts = |namespace: &str| match &namespaces {
-            None => true,
-            Some(accepted) => accepted.contains(namespace),
+            Namespaces::All => true,
+            Namespaces::These(names) => names.contains(namespace),
         };
         let domain = &self.ctx.settings.cluster_domain;
         let Selection { entries, served, refused, connects_to, probes } =
@@ -120,12 +133,8 @@ impl Turn<'_> {
         let texts = pool_files::texts(entries.iter());
         let mut failure = self.apply_shards(&pool, &texts).await;
         let name = key.object_name();
-        let deployment = self.ctx.scope.object(Kind::Deployment, &key.namespace, &name);
-        let live = deployment.as_ref().and_then(|d| d.data["spec"]["replicas"].as_i64());
-        let live = live.and_then(|replicas| i32::try_from(replicas).ok());
         let decision = self.ctx.decisions.of(&key);
-        let recorded = old.autoscaling.as_ref();
-        let replicas = observe::scaling::wanted_replicas(&pool.workload, &decision, recorded, live);
+        let replicas = wanted_replicas(&pool.workload, self.ctx, old.autoscaling.as_ref());
         let objects = Objects {
             workload: &pool.workload,
             backend: &Backend::Own,
@@ -176,51 +185,36 @@ impl Turn<'_> {
             url: Some(format!("{}{}", addresses.url(), pool.workload.path)),
             operator: self.claim(old, now),
         };
-        self.write_status(raw, old, status_of(old, raw.metadata.generation, &facts, now)).await;
+        self.write_status(raw, old, status(old, raw.metadata.generation, &facts, now)).await;
         let news = self.ctx.pool_views.set(&key, view);
         let max = usize::try_from(pool.spec.channels.max).unwrap_or(usize::MAX);
         let fill = Some(PoolFill { channels: served.len(), max });
         Outcome { exists: true, is_complete, news, fill }
     }
 
-    /// The namespaces that the pool accepts channels from; `None` inside: all. `None`: the API server could not be asked.
-    async fn namespaces(self, pool: &Pool) -> Option<Option<BTreeSet<String>>> {
+    /// The namespaces that the pool accepts channels from.
+    async fn namespaces(self, pool: &Pool) -> Result<Namespaces, kube::Error> {
         let selection = &pool.spec.channels.namespaces;
-        match selection.from {
-            FromNamespaces::All => Some(None),
-            FromNamespaces::Same => {
-                Some(Some(BTreeSet::from([pool.workload.namespace().to_owned()])))
-            }
+        let names = match selection.from {
+            FromNamespaces::All => return Ok(Namespaces::All),
+            FromNamespaces::Same => BTreeSet::from([pool.workload.namespace().to_owned()]),
             FromNamespaces::Selector => {
                 let selector = selection.selector.clone().unwrap_or_default();
-                let selector = match kube::core::Selector::try_from(selector) {
-                    Ok(selector) => selector,
+                match kube::core::Selector::try_from(selector) {
+                    Ok(selector) => {
+                        let params = ListParams::default().labels_from(&selector);
+                        let api = Api::<Namespace>::all(self.ctx.client.clone());
+                        let list = api.list_metadata(&params).await?;
+                        list.iter().map(ResourceExt::name_any).collect()
+                    }
                     Err(error) => {
                         tracing::warn!(pool = %pool.workload.owner.key, error = %Chain(&error), "the selector of namespaces is invalid: no namespace matches");
-                        return Some(Some(BTreeSet::new()));
-                    }
-                };
-                let params = ListParams::default().labels_from(&selector);
-                let api = Api::<Namespace>::all(self.ctx.client.clone());
-                match api.list_metadata(&params).await {
-                    Ok(list) => Some(Some(list.iter().map(ResourceExt::name_any).collect())),
-                    Err(error) => {
-                        tracing::warn!(pool = %pool.workload.owner.key, error = %Chain(&error), "cannot list namespaces");
-                        None
+                        BTreeSet::new()
                     }
                 }
             }
-        }
-    }
-
-    fn addresses(self, pool: &Pool) -> Addresses {
-        let workload = &pool.workload;
-        let name = workload.object_name();
-        let service = self.ctx.scope.object(Kind::Service, workload.namespace(), &name);
-        let service = service.and_then(|service| parse_object::<Service>(&service));
-        let load_balancer = service.and_then(|service| observe::load_balancer(&service));
-        let domain = &self.ctx.settings.cluster_domain;
-        Addresses::new(workload, &workload.exposure, domain, load_balancer.as_deref())
+        };
+        Ok(Namespaces::These(names))
     }
 
     /// Writes the files of the channels. They come before the brokers, which are not ready without them.
@@ -284,20 +278,8 @@ impl Turn<'_> {
     }
 
     async fn write_paused(self, raw: &DynamicObject, old: &BrokerPoolStatus, now: Timestamp) {
-        let paused = status::paused_condition();
-        let kept = old.conditions.iter().filter(|c| c.type_ != conditions::PAUSED).cloned();
-        let paused = status::condition(
-            &old.conditions,
-            conditions::PAUSED,
-            &paused,
-            old.observed_generation,
-            now,
-        );
-        let new = BrokerPoolStatus {
-            conditions: kept.chain([paused]).collect(),
-            subscribers: None,
-            ..old.clone()
-        };
+        let conditions = paused_conditions(&old.conditions, old.observed_generation, now);
+        let new = BrokerPoolStatus { conditions, subscribers: None, ..old.clone() };
         self.write_status(raw, old, new).await;
     }
 
@@ -310,25 +292,15 @@ impl Turn<'_> {
     ) {
         // `subscribers` belongs to another field manager.
         let comparable = BrokerPoolStatus { subscribers: None, ..old.clone() };
-        if new == comparable || self.ctx.fence.check().is_err() {
+        if new == comparable {
             return;
         }
-        let kind = OwnerKind::Pool;
-        let mut written = json!(new);
-        self.ctx.schema.remove_unknown_in_pool(&mut written);
-        match self.ctx.scope.apply_status(kind, raw, FIELD_MANAGER, &written).await {
-            Ok(true) => {
-                self.ctx.metrics.wrote("BrokerPool", "status");
-                let reference = raw.object_ref(&kind.resource());
-                self.ctx
-                    .events
-                    .conditions_changed(&reference, &old.conditions, &new.conditions)
-                    .await;
-            }
-            Ok(false) => {}
-            Err(error) => {
-                tracing::warn!(pool = raw.name_any(), error = %Chain(&error), "cannot write the status of a pool");
-            }
+        let mut status = json!(new);
+        self.ctx.schema.remove_unknown_in_pool(&mut status);
+        let conditions = (&*old.conditions, &*new.conditions);
+        let written = apply_status(OwnerKind::Pool, raw, self.ctx, &status, conditions).await;
+        if let Err(error) = written {
+            tracing::warn!(pool = raw.name_any(), error = %Chain(&error), "cannot write the status of a pool");
         }
     }
 }

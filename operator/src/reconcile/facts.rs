@@ -1,6 +1,9 @@
 //! The facts for the status of a channel: from the caches, and from what brokers report.
 
-use eventcast_crds::channel::status::{EventChannelStatus, StreamStatus};
+use eventcast_crds::channel::{
+    exposure::Exposure,
+    status::{AutoscalingStatus, EventChannelStatus, StreamStatus},
+};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::core::DynamicObject;
 use serde::de::DeserializeOwned;
@@ -14,6 +17,7 @@ use crate::{
     owner::OwnerKey,
     rollouts::State,
     status::{ConditionState, Delivery, Facts, OptionalCondition, reasons},
+    workload::Workload,
 };
 
 /// The condition `AccessReady`. `shared_state` is why the stream of what brokers share is not there.
@@ -40,23 +44,27 @@ fn delivery(channel: &Channel, ctx: &Context, old: &EventChannelStatus) -> Deliv
     observe::delivery::delivery(channel, reports.as_ref().map(|r| &r.delivery), old)
 }
 
-/// Number of brokers that the operator wants for a channel with the status `old`. `None`: another autoscaler owns it.
-pub(super) fn wanted_replicas(
-    channel: &Channel,
+/// Number of brokers that the operator wants. `None`: another autoscaler owns it. `recorded` is what the status says.
+pub(crate) fn wanted_replicas(
+    workload: &Workload,
     ctx: &Context,
-    old: &EventChannelStatus,
+    recorded: Option<&AutoscalingStatus>,
 ) -> Option<i32> {
-    let workload = &channel.workload;
     let deployment =
-        ctx.scope.object(Kind::Deployment, channel.namespace(), &workload.object_name());
+        ctx.scope.object(Kind::Deployment, workload.namespace(), &workload.object_name());
     let live = deployment.and_then(|d| d.data["spec"]["replicas"].as_i64());
     let live = live.and_then(|replicas| i32::try_from(replicas).ok());
-    observe::scaling::wanted_replicas(
-        workload,
-        &ctx.decision(channel),
-        old.autoscaling.as_ref(),
-        live,
-    )
+    let decision = ctx.decisions.of(&workload.owner.key);
+    observe::scaling::wanted_replicas(workload, &decision, recorded, live)
+}
+
+/// Where clients reach the Service of a channel or pool. `exposure` has the listeners of the brokers behind it.
+pub(crate) fn addresses(workload: &Workload, exposure: &Exposure, ctx: &Context) -> Addresses {
+    let service = ctx.scope.object(Kind::Service, workload.namespace(), &workload.object_name());
+    let service = service.and_then(|service| parse_object(&service));
+    let load_balancer = service.as_ref().and_then(observe::load_balancer);
+    let domain = &ctx.settings.cluster_domain;
+    Addresses::new(workload, exposure, domain, load_balancer.as_deref())
 }
 
 /// The condition `UpToDate`.

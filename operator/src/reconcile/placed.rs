@@ -6,7 +6,7 @@ use eventcast_crds::channel::status::EventChannelStatus;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 
-use super::{Context, Error, parse_object};
+use super::{Context, Error, addresses, parse_object};
 use crate::{
     channel::Channel,
     kind::Kind,
@@ -39,16 +39,11 @@ pub(super) struct Placed {
 impl Placed {
     /// Where clients reach the channel.
     pub(super) fn addresses(&self, channel: &Channel, ctx: &Context) -> Addresses {
-        let workload = &channel.workload;
         let exposure = match &self.backend {
-            Backend::Own => &workload.exposure,
+            Backend::Own => &channel.workload.exposure,
             Backend::Pool { exposure, .. } => exposure,
         };
-        let service = ctx.scope.object(Kind::Service, channel.namespace(), &workload.object_name());
-        let service = service.and_then(|service| parse_object(&service));
-        let load_balancer = service.as_ref().and_then(observe::load_balancer);
-        let domain = &ctx.settings.cluster_domain;
-        let own = Addresses::new(workload, exposure, domain, load_balancer.as_deref());
+        let own = addresses(&channel.workload, exposure, ctx);
         let of_pool = self.pool.as_ref().and_then(|pool| pool.public.clone());
         Addresses { public: own.public.or(of_pool), ..own }
     }
