@@ -138,11 +138,11 @@ pub fn place(
 /// What a pool does with a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Membership {
-    /// It does not know it.
+    /// The channel is not in its files.
     No,
-    /// It serves it.
+    /// The pool serves the channel.
     Serves,
-    /// It closes its streams.
+    /// The channel is served elsewhere; the pool closes the streams that it still has.
     Leaves,
 }
 

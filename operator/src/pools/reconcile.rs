@@ -44,7 +44,7 @@ use crate::{
     status::{ConditionState, OptionalCondition, paused_conditions},
 };
 
-/// A pool has its turn.
+/// What the reconciliation of one pool needs.
 #[derive(Clone, Copy)]
 pub(super) struct Turn<'a> {
     /// What reconciliations of the pool's scope share.
