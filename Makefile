@@ -66,7 +66,7 @@ bench: ## Measure the release build; CASES="fanout storm" ARGS="--quick": docs/p
 	  EVENTCAST_NATS_SERVER="$$($(TOOLS) path nats-server)" \
 	  $(CARGO) bench -p eventcast-tests --bench eventcast -- $(CASES) $(ARGS)
 
-bench-operator: ## Measure the operator with CHANNELS=1000, in a pool with CASE=pools: docs/PERFORMANCE.md
+bench-operator: ## Measure the operator with CHANNELS=1000, or CASE=pools, rollout, day: docs/PERFORMANCE.md
 	@$(TOOLS) nats-server && $(TOOLS) apiserver
 	@$(CARGO) build --release -p eventcast-operator $(if $(filter pools,$(CASE)),-p eventcast-broker)
 	@EVENTCAST_OPERATOR="$${EVENTCAST_OPERATOR:-$${CARGO_TARGET_DIR:-$(CURDIR)/target}/release/eventcast-operator}" \

@@ -162,6 +162,9 @@ pub struct RunArgs {
     /// Interval at which the subscribers of brokers are counted to scale and to balance them, in seconds.
     #[arg(long, env = "EVENTCAST_LOOK_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=60))]
     look_seconds: u64,
+    /// How many times faster time passes for the autopilot: a measurement replays a day of load in minutes.
+    #[arg(long, hide = true, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub autopilot_speed: u32,
     /// Channels whose brokers are replaced at the same time after the operator itself has changed what is wanted: its version, the default image or
     /// settings of all brokers. If not set: 3, or one in fifty channels if that is more.
     #[arg(long, env = "EVENTCAST_MAX_ROLLOUTS", value_parser = clap::value_parser!(u16).range(1..))]

@@ -25,6 +25,7 @@ use crate::{
     backoff::Backoff,
     broker_reports::BrokerReports,
     broker_visits,
+    clock::Clock,
     decisions::Decisions,
     events::Events,
     fleet::Fleet,
@@ -83,6 +84,8 @@ pub struct Operator {
     pub resync: Duration,
     /// Interval at which the subscribers of brokers are counted, to scale and to balance them.
     pub look_interval: Duration,
+    /// Clock of the autopilot.
+    pub clock: Clock,
     /// Limits of rollouts that the operator begins itself.
     pub rollouts: rollouts::Settings,
 }
@@ -162,6 +165,7 @@ impl Operator {
             scopes,
             decisions: &shared.decisions,
             interval: self.look_interval,
+            clock: self.clock,
         };
         looks.run().await;
     }

@@ -16,7 +16,7 @@
 //! metrics  settings
 //! broker_defaults  broker_reports  decisions  placement  pool_changes  pool_files  pool_views  rollouts
 //! broker_client  drift  leader  owner  resources  stream_error
-//! autopilot  backoff  claim  kind  names  quantity  status
+//! autopilot  backoff  claim  clock  kind  names  quantity  status
 //! ```
 //!
 //! A reconciliation ([`reconcile`]) is a pipeline: parse and validate the spec ([`channel`]), ensure the stream ([`stream`]), decide which brokers
@@ -42,6 +42,7 @@ pub mod broker_visits;
 pub mod channel;
 pub mod check;
 pub mod claim;
+pub mod clock;
 pub mod controller;
 pub mod decisions;
 pub mod drift;

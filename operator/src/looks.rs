@@ -18,13 +18,14 @@ use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Client, ResourceExt, core::DynamicObject};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
     autopilot::{self, Memory},
     broker_client::{BrokerClient, status_url},
     channel::Channel,
     claim::other_operator,
+    clock::Clock,
     decisions::Decisions,
     events::Events,
     kind::Kind,
@@ -66,6 +67,8 @@ pub struct Looks<'a> {
     pub decisions: &'a Decisions,
     /// Interval of the looks.
     pub interval: Duration,
+    /// Time passes for plans as it does here.
+    pub clock: Clock,
 }
 
 /// A channel or pool that the autopilot looks at.
@@ -87,11 +90,11 @@ impl Watched {
 impl Looks<'_> {
     /// Looks until the future is dropped.
     pub async fn run(&self) {
-        let (brokers, began) = (BrokerClient::default(), Instant::now());
+        let brokers = BrokerClient::default();
         let mut memories: HashMap<String, Memory> = HashMap::new();
         let mut autoscalers = ForeignAutoscalers::default();
         let mut actor = Actor::new(self);
-        let mut tick = interval(self.interval);
+        let mut tick = interval(self.clock.on_machine(self.interval));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         for scope in self.scopes {
             scope.wait_channels_listed().await;
@@ -103,10 +106,10 @@ impl Looks<'_> {
             }
             let watched = self.watched();
             self.forget_others(&watched, &mut memories, &mut actor);
-            autoscalers.refresh(self.client, &watched, began.elapsed()).await;
+            autoscalers.refresh(self.client, &watched, self.clock.elapsed()).await;
             let answers = ask(&brokers, &watched).await;
             for watched in &watched {
-                let now = Timestamp::now();
+                let now = self.clock.now();
                 let foreign = autoscalers.of(watched.key());
                 let snapshot = Snapshot {
                     watched,
@@ -120,7 +123,7 @@ impl Looks<'_> {
                 };
                 let memory = memories.entry(watched.workload.owner.uid.clone()).or_default();
                 let (spec, world, pods) = snapshot.inputs();
-                let plan = autopilot::plan(began.elapsed(), &spec, &world, &pods, memory);
+                let plan = autopilot::plan(self.clock.elapsed(), &spec, &world, &pods, memory);
                 self.count_look(&pods);
                 actor.act(watched, plan, now).await;
             }

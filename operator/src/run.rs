@@ -11,6 +11,7 @@ use crate::{
     admin::{self, Readiness},
     args::RunArgs,
     check::{self, Namespaces},
+    clock::Clock,
     controller::Operator,
     leader::{Election, Fence, NotLeader},
     metrics::Metrics,
@@ -125,6 +126,7 @@ pub async fn run(
         concurrency: args.concurrency,
         resync: args.resync(),
         look_interval: args.look_interval(),
+        clock: Clock::new(args.autopilot_speed),
         rollouts: args.rollouts(),
     };
     let controller = {

@@ -1,9 +1,13 @@
 //! What one operator does with many channels: time until all are as they should be, then a quiet minute, its writes, processor and
-//! memory. `make bench-operator`; CHANNELS=200 for fewer, CASE=pools for channels in a pool.
+//! memory. `make bench-operator`; CHANNELS=200 for fewer, CASE=pools for channels in a pool, CASE=rollout for a
+//! new version of the brokers, CASE=day for a day of load.
 //!
 //! The API server, etcd and NATS are on the same processors.
 
+mod day;
+mod fleet;
 mod pools;
+mod rollout;
 mod usage;
 
 use std::{env, time::Duration};
@@ -33,6 +37,8 @@ async fn main() -> Result<()> {
     let count: usize = env::var("CHANNELS").map_or(Ok(1000), |n| n.parse())?;
     match env::var("CASE").as_deref() {
         Ok("pools") => pools::run(count).await,
+        Ok("rollout") => rollout::run(count).await,
+        Ok("day") => day::run().await,
         _ => own_brokers(count).await,
     }
 }

@@ -9,6 +9,7 @@ use eventcast_tests::{
     broker::Broker,
     eventually, init_tracing,
     namespace::{TestNamespace, WAIT_TIMEOUT},
+    pods,
     sse::EventStream,
 };
 use k8s_openapi::api::{
@@ -16,8 +17,6 @@ use k8s_openapi::api::{
     core::v1::{ConfigMap, Secret},
 };
 use serde_json::json;
-
-use crate::pods;
 
 #[tokio::test]
 async fn an_image_that_cannot_be_pulled_is_reported_with_its_name() -> Result<()> {

@@ -11,6 +11,7 @@ use eventcast_tests::{
     broker::Broker,
     eventually, init_tracing,
     namespace::{TestNamespace, WAIT_TIMEOUT},
+    pods,
 };
 use k8s_openapi::api::{
     apps::v1::Deployment,
@@ -19,8 +20,6 @@ use k8s_openapi::api::{
 };
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
-
-use crate::pods;
 
 /// Brokers are asked once a minute.
 const VISIT_TIMEOUT: Duration = Duration::from_secs(100);

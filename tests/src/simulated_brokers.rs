@@ -8,28 +8,54 @@ use eventcast_crds::{
     broker_status::{BrokerStatus, ChannelReport},
     orders::{ANNOTATION, Order},
 };
-use eventcast_tests::namespace::TestNamespace;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt, api::DeleteParams};
 use parking_lot::Mutex;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
     task::JoinSet,
 };
 
-use crate::pods;
+use crate::{namespace::TestNamespace, pods};
 
 /// What a broker reports.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Counts {
-    pub(crate) streams: u64,
-    pub(crate) shed: u64,
+pub struct Counts {
+    /// Open streams.
+    pub streams: u64,
+    /// Streams that were closed by order.
+    pub shed: u64,
+}
+
+/// Starts a broker of a channel: what it answers follows `counts`. The port of its admin listener.
+///
+/// # Errors
+/// When there is no free port.
+pub async fn spawn(
+    servers: &mut JoinSet<()>,
+    ns: &TestNamespace,
+    channel: &str,
+    counts: Arc<Mutex<Counts>>,
+) -> Result<u16> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let port = listener.local_addr()?.port();
+    servers.spawn(serve(listener, format!("{}/{channel}", ns.name), counts));
+    Ok(port)
+}
+
+/// The status of a pod whose container runs. `since`: it has been ready since then.
+#[must_use]
+pub fn running(since: Option<jiff::Timestamp>) -> Value {
+    let ready = since.map(|since| {
+        json!({"type": "Ready", "status": "True", "lastTransitionTime": format!("{since:.0}")})
+    });
+    json!({"phase": "Running", "podIP": "127.0.0.1", "conditions": Vec::from_iter(ready)})
 }
 
 /// The brokers of one channel.
-pub(crate) struct SimulatedBrokers {
+pub struct SimulatedBrokers {
     pods: Api<Pod>,
     channel: String,
     brokers: Vec<(String, Arc<Mutex<Counts>>)>,
@@ -39,43 +65,48 @@ pub(crate) struct SimulatedBrokers {
 }
 
 impl SimulatedBrokers {
-    pub(crate) fn new(ns: &TestNamespace, channel: &str) -> Self {
+    /// None yet.
+    #[must_use]
+    pub fn new(ns: &TestNamespace, channel: &str) -> Self {
         let (pods, channel) = (ns.api(), channel.into());
         Self { pods, channel, brokers: Vec::new(), servers: JoinSet::new(), returned: 0 }
     }
 
     /// Starts a broker that has been ready for two minutes.
-    pub(crate) async fn start(&mut self, ns: &TestNamespace, streams: u64) -> Result<String> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let port = listener.local_addr()?.port();
+    ///
+    /// # Errors
+    /// When its pod cannot be created.
+    pub async fn start(&mut self, ns: &TestNamespace, streams: u64) -> Result<String> {
         let name = format!("{}-broker-{}", self.channel, self.brokers.len());
         let counts = Arc::new(Mutex::new(Counts { streams, shed: 0 }));
-        let key = format!("{}/{}", ns.name, self.channel);
-        self.servers.spawn(serve(listener, key, Arc::clone(&counts)));
+        let port = spawn(&mut self.servers, ns, &self.channel, Arc::clone(&counts)).await?;
         let since = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(120);
-        let status = json!({
-            "phase": "Running", "podIP": "127.0.0.1",
-            "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": format!("{since:.0}")}],
-        });
-        pods::create(ns, &self.channel, &name, port, status).await?;
+        pods::create(ns, &self.channel, &name, port, running(Some(since))).await?;
         self.brokers.push((name.clone(), counts));
         Ok(name)
     }
 
     /// Changes the counts of a broker.
-    pub(crate) fn set(&self, name: &str, streams: u64) -> Result<()> {
+    ///
+    /// # Errors
+    /// When there is none of this name.
+    pub fn set(&self, name: &str, streams: u64) -> Result<()> {
         let found = self.brokers.iter().find(|(broker, _)| broker == name);
         found.context("no such broker")?.1.lock().streams = streams;
         Ok(())
     }
 
     /// The counts of all brokers, in the order of their start.
-    pub(crate) fn streams(&self) -> Vec<u64> {
+    #[must_use]
+    pub fn streams(&self) -> Vec<u64> {
         self.brokers.iter().map(|(_, counts)| counts.lock().streams).collect()
     }
 
     /// Ends a broker, as Kubernetes does when there are too many.
-    pub(crate) async fn remove(&mut self, name: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// When its pod cannot be deleted.
+    pub async fn remove(&mut self, name: &str) -> Result<()> {
         self.brokers.retain(|(broker, _)| broker != name);
         let params = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
         self.pods.delete(name, &params).await?;
@@ -83,7 +114,10 @@ impl SimulatedBrokers {
     }
 
     /// The pods, in the order of their start.
-    pub(crate) async fn all_pods(&self) -> Result<Vec<Pod>> {
+    ///
+    /// # Errors
+    /// When one is not there.
+    pub async fn all_pods(&self) -> Result<Vec<Pod>> {
         let mut pods = Vec::new();
         for (name, _) in &self.brokers {
             pods.push(self.pods.get(name).await?);
@@ -92,7 +126,10 @@ impl SimulatedBrokers {
     }
 
     /// Closes what orders ask for, at most `limit` streams of each broker. Their clients come back to any broker, one after the other.
-    pub(crate) async fn follow_orders(&mut self, limit: u64) -> Result<Vec<Order>> {
+    ///
+    /// # Errors
+    /// When a pod is not there, or has an order that cannot be read.
+    pub async fn follow_orders(&mut self, limit: u64) -> Result<Vec<Order>> {
         let mut orders = Vec::new();
         let mut moved = 0;
         for (pod, (_, counts)) in self.all_pods().await?.iter().zip(&self.brokers) {

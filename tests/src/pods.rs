@@ -1,7 +1,6 @@
 //! Pods of brokers, which no kubelet runs.
 
 use anyhow::{Context as _, Result};
-use eventcast_tests::namespace::TestNamespace;
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::{
     Api, ResourceExt,
@@ -9,8 +8,13 @@ use kube::{
 };
 use serde_json::{Value, json};
 
+use crate::namespace::TestNamespace;
+
 /// A pod as the Deployment of a channel would have it, with a status as a kubelet would give it.
-pub(crate) async fn create(
+///
+/// # Errors
+/// When there is no such Deployment, or the API server rejects the pod.
+pub async fn create(
     ns: &TestNamespace,
     channel: &str,
     name: &str,
@@ -21,6 +25,8 @@ pub(crate) async fn create(
         ns.object::<Deployment>(channel, |_| true).await?.spec.context("no spec")?.template;
     let mut pod = json!({"metadata": template.metadata, "spec": template.spec});
     pod["metadata"]["name"] = json!(name);
+    // A pod without a node is gone as soon as it is deleted.
+    pod["spec"]["nodeName"] = json!("node");
     for entry in pod["spec"]["containers"][0]["ports"].as_array_mut().context("no ports")? {
         if entry["name"] == "admin" {
             entry["containerPort"] = port.into();
