@@ -4,7 +4,7 @@ CARGO ?= cargo
 TOOLS := tests/tools/install.sh
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help run tools test t test-unit mutants coverage soak e2e e2e-heart lint bench bench-operator fuzz docs images manifests cluster cluster-down clean
+.PHONY: help run tools test t test-unit mutants coverage soak e2e e2e-heart lint bench bench-operator fuzz docs book images manifests cluster cluster-down clean
 
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,12 +39,13 @@ t: ## The tests whose path contains T, with what they run and need: make t T=ret
 test-unit: ## Units and properties alone
 	@$(CARGO) test --locked --workspace --lib --bins
 
-lint: ## Format, spelling, scripts, workflows, dependencies, clippy, docs
+lint: ## Format, spelling, scripts, workflows, the book, dependencies, clippy, docs
 	@$(STAGE) "format" $(CARGO) fmt --all --check
 	@$(STAGE) "install checks" $(TOOLS) checks
 	@$(STAGE) "spelling" $(TOOLS) exec typos
 	@$(STAGE) "shell scripts" $(TOOLS) exec shellcheck -x $$(git ls-files '*.sh') .ci/run
 	@$(STAGE) "workflows" $(TOOLS) exec actionlint -shellcheck=
+	@$(STAGE) "book" tests/tools/book.sh
 	@$(STAGE) "unused dependencies" $(TOOLS) exec cargo-shear shear
 	@$(STAGE) "licences and sources" $(TOOLS) exec cargo-deny --locked check bans licenses sources
 	@$(STAGE) "advisories" tests/tools/advisories.sh
@@ -108,6 +109,10 @@ e2e-heart: ## The heart of it, which CI runs: install, roll, kill, upgrade, deli
 docs: ## Write generated files again: documents, definition, goldens
 	@$(TOOLS) helm cargo-nextest
 	@UPDATE=1 $(NEXTEST) --test chart --lib -E 'test(/^(generated|chart|chart_security)::/) + package(eventcast-operator) & test(golden)'
+
+book: ## Build the documentation as a book: target/book/index.html
+	@$(TOOLS) mdbook
+	@tests/tools/book.sh
 
 clean: ## Remove what was built
 	@$(CARGO) clean

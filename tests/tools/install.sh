@@ -8,7 +8,7 @@
 #     proxies      nginx, haproxy and envoy, for tests of brokers behind them
 #     nats         the command line of NATS, for tests of backups
 #     cluster      what a node of Kubernetes needs beside them, for end-to-end tests (as root)
-#     checks       what `make lint` needs: cargo-deny cargo-shear typos shellcheck actionlint
+#     checks       what `make lint` needs: cargo-deny cargo-shear typos shellcheck actionlint mdbook
 #     cargo-nextest, cargo-llvm-cov, cargo-mutants
 #   install.sh path PROGRAM           prints which program is used: the one EVENTCAST_<PROGRAM> names, else one in
 #                                     KUBEBUILDER_ASSETS, on the PATH, or built here
@@ -171,11 +171,11 @@ parts() {
 part() {
   case $1 in
     all) parts nats-server browsers clients apiserver kubectl helm helm4 promtool oidc-server proxies nats ;;
-    checks) parts cargo-deny cargo-shear typos shellcheck actionlint ;;
+    checks) parts cargo-deny cargo-shear typos shellcheck actionlint mdbook ;;
     clients) parts node-clients python-clients go-clients ;;
     nats-server | browsers | node-clients | python-clients | go-clients) ensure "${1//-/_}" ;;
     apiserver | kubectl | helm | helm4 | promtool | prometheus | cluster | oidc-server | proxies | nats) ensure "${1//-/_}" ;;
-    cargo-* | typos | shellcheck | actionlint) ensure check_program "$1" ;;
+    cargo-* | typos | shellcheck | actionlint | mdbook) ensure check_program "$1" ;;
     *) fail "there is no part $1: the first lines of tests/tools/install.sh list them" ;;
   esac
 }

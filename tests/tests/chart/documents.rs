@@ -1,5 +1,6 @@
-//! The documents: links lead somewhere, every page is in the index, YAML is valid, and the fields, values and flags that they name exist.
+//! The documents: links lead somewhere, every page is in the book, YAML and JSON are valid, and the fields, values, flags and tests that they name exist.
 
+mod book;
 mod commands;
 mod fields;
 mod links;

@@ -21,16 +21,10 @@ use serde_json::{Value, json};
 
 const WAIT: Duration = Duration::from_secs(5);
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/ACCESS.md");
-const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
 
 /// The `access` of the recipe with this heading.
 fn recipe(heading: &str) -> Result<AccessSpec> {
-    access_below(DOCUMENT, &format!("### {heading}\n"))
-}
-
-/// The first `access` below a heading of a document.
-fn access_below(document: &str, heading: &str) -> Result<AccessSpec> {
-    Ok(spec_below(document, heading)?.access)
+    Ok(spec_below(DOCUMENT, &format!("### {heading}\n"))?.access)
 }
 
 /// The first part of a spec below a heading of a document.
@@ -101,22 +95,6 @@ async fn store(nats: &NatsServer, topic: Option<&str>, data: &'static str) -> Re
     let client = nats.client().await?;
     client.publish(subject, data.into()).await?;
     client.flush().await.context("flushing")
-}
-
-/// The README shows the first recipe, with another place for the keys.
-#[test]
-fn the_readme_shows_a_recipe() -> Result<()> {
-    let issuer = Issuer::new()?;
-    let shown = access_below(README, "## Who may do what\n")?;
-    let recipe = recipe("A public feed with private topics")?;
-    ensure!(config(&shown, &issuer) == config(&recipe, &issuer), "{shown:?}");
-    let names = |access: &AccessSpec| {
-        let names =
-            access.tokens.iter().map(|token| (token.issuer.clone(), token.audience.clone()));
-        names.collect::<Vec<_>>()
-    };
-    ensure!(names(&shown) == names(&recipe), "{shown:?}");
-    Ok(())
 }
 
 #[tokio::test]

