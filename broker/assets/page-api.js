@@ -40,7 +40,7 @@ export function withParameters(address, parameters) {
 
 export const streamAddress = (channel, parameters) => withParameters(`${channelAddress(channel)}/events`, parameters);
 
-export async function readProblem(response) {
+async function readProblem(response) {
   let body = {};
   try {
     body = await response.json();
@@ -78,14 +78,6 @@ export const readHistory = (channel, parameters) => ask(channel, streamAddress(c
 export const readStats = (channel, parameters) => ask(channel, withParameters(`${channelAddress(channel)}/stats`, parameters));
 
 export const readAccess = (channel) => ask(channel, `${channelAddress(channel)}/access`);
-export const takeTicket = (channel) => ask(channel, `${channelAddress(channel)}/tickets`, { method: "POST" });
-
-// path: as a notice names it. The token goes to renewals of this channel and nowhere else.
-export function renewGrant(channel, path) {
-  const id = /\/renewals\/([\w-]+)$/.exec(path)?.[1];
-  if (!id) throw new Problem(0, { title: "Not an answer of the broker", detail: "The notice has no address to renew at." });
-  return ask(channel, `${channelAddress(channel)}/renewals/${id}`, { method: "POST" });
-}
 
 export function looksLikeJson(text) {
   try {

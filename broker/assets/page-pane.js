@@ -1,23 +1,24 @@
 // One subscriber: its filters, its stream, and what came through.
 
+import { subscribe } from "./client/index.js";
 import { filterParameters, streamAddress } from "./page-api.js";
-import { Carrier } from "./page-carrier.js";
+import { tokenOf, usesTicket } from "./page-credential.js";
 import { duration, enable, isEnabled, setText } from "./page-dom.js";
-import { Ending } from "./page-ending.js";
-import { EventRows } from "./page-rows.js";
-import { EventStream } from "./page-stream.js";
+import { grantText, secondsLeft } from "./page-grant.js";
+import { endText, EventRows } from "./page-rows.js";
 
 // Not an animation frame: browsers stop those in tabs behind, where somebody may be counting.
 const FLUSH_MS = 60;
 const SLOW_CONNECT_MS = 4000;
+const NO_COUNTS = { events: 0, gaps: 0, reconnects: 0 };
 
 export class Pane {
   #parts = {};
   #channel = null;
   #stream = null;
-  #ending = null;
   #rows;
-  #counts = { events: 0, gaps: 0 };
+  #counts = NO_COUNTS;
+  #everOpen = false;
   #heartbeatAt = null;
   #since = Date.now();
   #flush = null;
@@ -36,13 +37,13 @@ export class Pane {
     close.title = `Remove ${label}`;
     this.#rows = new EventRows(events);
     connect.addEventListener("click", () => isEnabled(connect) && this.#connect());
-    disconnect.addEventListener("click", () => isEnabled(disconnect) && this.#stream?.close());
+    disconnect.addEventListener("click", () => isEnabled(disconnect) && this.#stream?.pause());
     close.addEventListener("click", () => {
       this.end();
       onClose(this);
     });
     // A cursor says where in the channel we are, not what we have seen of it: another filter is another subscription.
-    filters.addEventListener("change", () => this.#begin(this.#stream?.state !== "closed"));
+    filters.addEventListener("change", () => this.#begin(this.#state !== "closed"));
     filters.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#begin(true);
@@ -57,16 +58,18 @@ export class Pane {
 
   // The channel has another token. The same client goes on where it is; another one must not see what this one saw.
   useToken(isSameClient) {
-    if (!isSameClient) this.#begin(this.#stream?.state !== "closed" || this.#stream.refused);
-    else if (this.#stream?.refused) this.#connect();
-    else this.#ending?.renew();
+    if (!isSameClient) this.#begin(this.#state !== "closed" || this.#refused);
+    else if (this.#refused) this.#stream.resume();
+    else this.#stream?.renew();
   }
 
   // Streams carry their credential in another way.
   reconnect() {
-    if (this.#stream === null || (this.#stream.state === "closed" && !this.#stream.refused)) return;
+    if (this.#state === "closed" && !this.#refused) return;
+    const { cursor } = this.#stream;
     this.#stream.close();
-    this.#connect();
+    this.#stream = this.#newStream(cursor);
+    this.#show();
   }
 
   end() {
@@ -80,53 +83,81 @@ export class Pane {
   }
 
   #begin(connect) {
-    this.#stream?.close();
-    this.#rows.clear();
-    this.#counts = { events: 0, gaps: 0 };
-    this.#heartbeatAt = null;
+    const stream = this.#stream;
     this.#stream = null;
-    this.#ending = null;
-    if (this.#channel) this.#stream = this.#newStream();
+    stream?.close();
+    this.#rows.clear();
+    this.#counts = { ...NO_COUNTS };
+    this.#everOpen = false;
+    this.#heartbeatAt = null;
     if (connect) this.#connect();
     this.#show();
   }
 
-  #newStream() {
+  get #state() {
+    const state = this.#stream?.state ?? "closed";
+    return state === "paused" ? "closed" : state;
+  }
+
+  // Whether the broker refused the credential, or asked for one.
+  get #refused() {
+    return this.#stream?.state === "closed" && [401, 403].includes(this.#stream.reason?.status);
+  }
+
+  #newStream(cursor = "") {
     const { user, topics, types, from } = this.#parts;
+    const channel = this.#channel;
     const parameters = filterParameters({ user: user.value, topics: topics.value, types: types.value });
     if (from.value.trim()) parameters.set("from", from.value.trim());
     parameters.set("heartbeat", "event");
-    const carrier = new Carrier(this.#channel);
-    this.#ending = new Ending(carrier, () => stream === this.#stream && this.#show());
-    const stream = new EventStream(streamAddress(this.#channel, parameters), carrier, {
-      // A stream that was replaced may still have a word to say, which is nobody's business any more.
-      state: () => stream === this.#stream && this.#stateChanged(),
-      event: (event) => stream === this.#stream && this.#event(event),
+    // A stream that was replaced may still have a word to say, which is nobody's business any more.
+    const current = (then) => (value, stream) => stream === this.#stream && then(value);
+    return subscribe(streamAddress(channel, parameters), {
+      cursor,
+      token: () => tokenOf(channel),
+      ticket: usesTicket(channel),
+      onState: current(() => this.#stateChanged()),
+      onGrant: current(() => this.#show()),
+      onEvent: current((event) => this.#event(event)),
+      onGap: current(() => { this.#counts.gaps += 1; }),
+      onControl: current((event) => this.#control(event)),
     });
-    return stream;
   }
 
   #connect() {
-    this.#stream?.open();
+    if (this.#stream !== null) this.#stream.resume();
+    else if (this.#channel) this.#stream = this.#newStream();
   }
 
   #stateChanged() {
+    const { state } = this.#stream;
     this.#since = Date.now();
-    this.#ending.reset();
-    if (this.#stream.state !== "open") this.#heartbeatAt = null;
+    if (state === "open") {
+      if (this.#everOpen) this.#counts.reconnects += 1;
+      this.#everOpen = true;
+    } else this.#heartbeatAt = null;
     this.#show();
   }
 
   #event(event) {
+    this.#counts.events += 1;
+    this.#add(event);
+  }
+
+  #control(event) {
     if (event.type === "eventcast.heartbeat") {
       this.#heartbeatAt = Date.now();
       this.#beat();
-    } else {
-      if (event.type === "eventcast.expiring") this.#ending.noticed(event.data);
-      if (event.type === "eventcast.gap") this.#counts.gaps += 1;
-      if (!event.type.startsWith("eventcast.")) this.#counts.events += 1;
-      this.#rows.add(event);
-    }
+      this.#flushSoon();
+    } else this.#add(event);
+  }
+
+  #add(event) {
+    this.#rows.add(event);
+    this.#flushSoon();
+  }
+
+  #flushSoon() {
     this.#flush ??= setTimeout(() => {
       this.#flush = null;
       this.#rows.flush();
@@ -146,7 +177,7 @@ export class Pane {
   tick() {
     const { heartbeat, until, detail } = this.#parts;
     setText(heartbeat, this.#heartbeatAt === null ? "–" : `${duration(Math.max(0, (Date.now() - this.#heartbeatAt) / 1000))} ago`);
-    const left = this.#stream?.state === "open" ? this.#ending.seconds() : null;
+    const left = this.#state === "open" ? secondsLeft(this.#stream.grant) : null;
     until.parentElement.hidden = left === null;
     setText(until, left === null ? "–" : `in ${duration(left)}`);
     const text = this.#detail();
@@ -155,27 +186,34 @@ export class Pane {
   }
 
   #detail() {
-    const stream = this.#stream;
-    if (!stream) return "";
-    if (stream.state === "connecting" && Date.now() - this.#since > SLOW_CONNECT_MS) {
+    const state = this.#state;
+    if (state === "connecting" && Date.now() - this.#since > SLOW_CONNECT_MS) {
       return "Still no answer. A browser opens at most 6 connections to one origin over HTTP/1.1; other tabs may hold them.";
     }
-    if (stream.state === "reconnecting") {
-      const seconds = stream.retryAt === null ? 0 : Math.ceil((stream.retryAt - Date.now()) / 1000);
-      return `${capital(stream.reason)}. ${seconds > 0 ? `Next attempt in ${duration(seconds)}.` : "Trying again."}`;
+    if (state === "reconnecting") {
+      const { retryAt } = this.#stream;
+      const seconds = retryAt === null ? 0 : Math.ceil((retryAt - Date.now()) / 1000);
+      return `${this.#reason()}. ${seconds > 0 ? `Next attempt in ${duration(seconds)}.` : "Trying again."}`;
     }
-    return stream.state === "closed" ? capital(stream.reason) : this.#ending.text();
+    if (state === "open") return grantText(this.#stream.grant);
+    return state === "closed" ? this.#reason() : "";
+  }
+
+  #reason() {
+    const { reason = null } = this.#stream ?? {};
+    if (reason === null) return "";
+    return capital(reason.closing === null ? reason.message : `the broker closed the stream: ${endText(reason.closing)}`);
   }
 
   #show() {
     const { state, connect, disconnect, count, reconnects, gaps, cursor, empty, events } = this.#parts;
-    const now = this.#stream?.state ?? "closed";
+    const now = this.#state;
     this.element.dataset.state = now;
     setText(state, now);
     enable(connect, now === "closed" || now === "reconnecting");
     enable(disconnect, now !== "closed");
     setText(count, this.#counts.events);
-    setText(reconnects, this.#stream?.reconnects ?? 0);
+    setText(reconnects, this.#counts.reconnects);
     setText(gaps, this.#counts.gaps);
     gaps.classList.toggle("warn", this.#counts.gaps > 0);
     setText(cursor, this.#stream?.cursor || "–");

@@ -137,6 +137,7 @@ async fn dispatch(
             return channel::list(broker, request.uri(), request.headers());
         }
         [file] if page && reads => return page::serve(file).ok_or_else(no_route),
+        ["client", file] if page && reads => return page::serve_client(file).ok_or_else(no_route),
         ["channels", namespace, name, ref rest @ ..] => (namespace, name, rest),
         _ => return Err(no_route()),
     };

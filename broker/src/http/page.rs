@@ -1,5 +1,5 @@
-//! The web page to try a channel with: static files of `broker/assets`, compiled into the binary, served under a strict content
-//! security policy.
+//! The web page to try a channel with, and the JavaScript client that it uses: static files of `broker/assets` and
+//! `broker/clients/js`, compiled into the binary, served under a strict content security policy.
 
 use http::{HeaderValue, Response, header};
 
@@ -16,33 +16,63 @@ macro_rules! files {
     };
 }
 
-/// Path below `/`, content type and content.
-const FILES: &[(&str, &str, &str)] = files! {
+macro_rules! client {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, JAVASCRIPT, include_str!(concat!("../../clients/js/", $name)))),*]
+    };
+}
+
+/// Name, content type and content.
+type File = (&'static str, &'static str, &'static str);
+
+/// The page. The names are paths below `/`.
+const FILES: &[File] = files! {
     "" => "index.html", "text/html; charset=utf-8";
     "page.css" => "page.css", "text/css; charset=utf-8";
     "page.js" => "page.js", JAVASCRIPT;
     "page-access.js" => "page-access.js", JAVASCRIPT;
     "page-api.js" => "page-api.js", JAVASCRIPT;
-    "page-carrier.js" => "page-carrier.js", JAVASCRIPT;
     "page-channel.js" => "page-channel.js", JAVASCRIPT;
     "page-chart.js" => "page-chart.js", JAVASCRIPT;
     "page-credential.js" => "page-credential.js", JAVASCRIPT;
     "page-demo.js" => "page-demo.js", JAVASCRIPT;
     "page-dom.js" => "page-dom.js", JAVASCRIPT;
-    "page-ending.js" => "page-ending.js", JAVASCRIPT;
+    "page-grant.js" => "page-grant.js", JAVASCRIPT;
     "page-history.js" => "page-history.js", JAVASCRIPT;
     "page-pane.js" => "page-pane.js", JAVASCRIPT;
     "page-rows.js" => "page-rows.js", JAVASCRIPT;
     "page-send.js" => "page-send.js", JAVASCRIPT;
-    "page-sse.js" => "page-sse.js", JAVASCRIPT;
     "page-stats.js" => "page-stats.js", JAVASCRIPT;
-    "page-stream.js" => "page-stream.js", JAVASCRIPT;
     "page-watch.js" => "page-watch.js", JAVASCRIPT;
 };
 
+/// The client. The names are paths below `/client/`.
+const CLIENT: &[File] = client![
+    "credential.js",
+    "delivery.js",
+    "event-source.js",
+    "fetch-stream.js",
+    "index.js",
+    "parser.js",
+    "problem.js",
+    "react.js",
+    "remember.js",
+    "share.js",
+    "stream.js",
+];
+
 /// The file at `/<name>`, if it is part of the page.
 pub(super) fn serve(name: &str) -> Option<Response<Answer>> {
-    let (_, kind, text) = FILES.iter().find(|(n, _, _)| *n == name)?;
+    respond(FILES, name)
+}
+
+/// The file at `/client/<name>`, if it is part of the client.
+pub(super) fn serve_client(name: &str) -> Option<Response<Answer>> {
+    respond(CLIENT, name)
+}
+
+fn respond(files: &[File], name: &str) -> Option<Response<Answer>> {
+    let (_, kind, text) = files.iter().find(|(n, _, _)| *n == name)?;
     let mut response = Response::new(full(*text));
     let set = HeaderValue::from_static;
     let headers = response.headers_mut();
@@ -58,22 +88,34 @@ pub(super) fn serve(name: &str) -> Option<Response<Answer>> {
 mod tests {
     use super::*;
 
+    /// The quoted paths in all files of the page and the client that begin so.
+    fn references(start: &str) -> Vec<&'static str> {
+        let texts = FILES.iter().chain(CLIENT).map(|(_, _, text)| *text);
+        let quoted = texts.flat_map(|text| text.split(['"', '\'']));
+        quoted.filter_map(|path| path.strip_prefix(start)).collect()
+    }
+
     #[test]
     fn every_asset_is_served_and_every_reference_exists() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/assets");
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let name = entry.unwrap().file_name().into_string().unwrap();
-            let path = if name == "index.html" { "" } else { &*name };
-            assert!(serve(path).is_some(), "{name} is not in FILES");
-        }
-        for (_, _, text) in FILES {
-            for quoted in text
-                .split(['"', '\''])
-                .filter(|q| q.starts_with("./page") || q.starts_with("/page"))
-            {
-                let name = quoted.trim_start_matches(['.', '/']);
-                assert!(serve(name).is_some(), "{name} is referenced, but not served");
+        let broker = env!("CARGO_MANIFEST_DIR");
+        for (folder, files) in [("assets", FILES), ("clients/js", CLIENT)] {
+            for entry in std::fs::read_dir(format!("{broker}/{folder}")).unwrap() {
+                let name = entry.unwrap().file_name().into_string().unwrap();
+                let path = if name == "index.html" { "" } else { &*name };
+                let served = respond(files, path).is_some();
+                let needed = folder == "assets" || name.ends_with(".js");
+                assert_eq!(served, needed, "{folder}/{name}");
             }
+        }
+        for name in references("./page") {
+            assert!(serve(&format!("page{name}")).is_some(), "page{name}");
+        }
+        for name in references("./client/") {
+            assert!(serve_client(name).is_some(), "{name}");
+        }
+        let of_client = CLIENT.iter().flat_map(|(_, _, text)| text.split('"'));
+        for name in of_client.filter_map(|quoted| quoted.strip_prefix("./")) {
+            assert!(serve_client(name).is_some(), "{name}");
         }
     }
 
@@ -91,7 +133,7 @@ mod tests {
         ] {
             assert!(!html.contains(bad), "{bad}");
         }
-        for (name, _, text) in FILES.iter().filter(|f| f.1 == JAVASCRIPT) {
+        for (name, _, text) in FILES.iter().chain(CLIENT).filter(|f| f.1 == JAVASCRIPT) {
             for bad in ["innerHTML", "outerHTML", "insertAdjacentHTML", "eval(", "document.write"] {
                 assert!(!text.contains(bad), "{bad} in {name}");
             }

@@ -65,14 +65,19 @@ export async function openPage(browser, url) {
 }
 
 /** A blank page, without a content security policy, of an origin whose server is not asked. */
-export async function openBlankPage(browser, origin) {
+export async function openBlankPage(browser, origin, body) {
   const page = await browser.newPage()
+  await visitBlankPage(page, origin, body)
+  return page
+}
+
+/** Loads the blank page, or another one, into a page: once more if it is there already. */
+export async function visitBlankPage(page, origin, body = BLANK.body) {
   await page.setRequestInterception(true)
-  page.on('request', request => request.respond(BLANK))
+  page.on('request', request => request.respond({ ...BLANK, body }))
   await page.goto(`${origin}/`, { waitUntil: 'domcontentloaded' })
   page.removeAllListeners('request')
   await page.setRequestInterception(false)
-  return page
 }
 
 /** Serves the blank page on an origin of its own and gives that origin. */

@@ -33,7 +33,7 @@ const COOKIE_STEPS: [&str; 6] = [
 ];
 
 /// The key file of an issuer, and the name and audience of its tokens.
-fn signs(issuer: &Issuer) -> Result<[String; 3]> {
+pub(super) fn signs(issuer: &Issuer) -> Result<[String; 3]> {
     let trusted = issuer.trusted();
     let file = trusted.key_file.context("the issuer has a key file")?;
     Ok([file.to_string_lossy().into_owned(), trusted.issuer, trusted.audience])

@@ -2,5 +2,7 @@
 
 mod access;
 mod clients;
+mod js_client;
 mod page;
+mod recipes;
 mod script;
