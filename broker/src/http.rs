@@ -1,7 +1,7 @@
 //! Routes requests to handlers and completes their responses. Besides [`crate::server`] and `fanout::body`, only this module uses
 //! hyper.
 //!
-//! Routing is one `match`; each handler has a file. Every error is a [`Problem`], rendered in one place. CORS headers are added to
+//! Routing is one table ([`route`]) and one `match`; each handler has a file. Every error is a [`Problem`], rendered in one place. CORS headers are added to
 //! every response in one place.
 
 mod accept;
@@ -17,6 +17,8 @@ mod head;
 mod history;
 mod link;
 mod moving;
+#[cfg(test)]
+mod openapi;
 mod page;
 pub(crate) mod params;
 pub(crate) mod problem;
@@ -32,11 +34,12 @@ mod subscribe;
 mod subscribers;
 mod tickets;
 mod webhook;
+mod whole_number;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use eventcast_crds::config::{Authority, valid_label};
+use eventcast_crds::config::{Access, Authority, valid_label};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
 };
@@ -51,9 +54,10 @@ use crate::{
     request::RequestContext,
 };
 use channel_request::ChannelRequest;
-use problem::Problem;
+use problem::{Kind, Problem};
 use record::Record;
 pub(crate) use request_body::RequestBody;
+use route::{Resource, Route};
 
 /// The body of a response, before it is given to hyper or to a shard.
 pub(crate) enum Answer {
@@ -119,44 +123,36 @@ async fn dispatch(
     record: &mut Record,
 ) -> Result<Response<Answer>, Problem> {
     if let Err(problem) = head::check(&request, broker.config().limits.head_bytes) {
-        // With CORS headers, so that a page of an allowed origin can read the problem.
-        if let Some(channel) = head::channel(broker, request.uri().path()) {
-            record.access = channel.config().access.clone();
-        }
+        record.allow_pages_of(head::channel(broker, request.uri().path()));
         return Err(problem);
     }
     check_host(broker, &request)?;
     let path = request.uri().path().to_owned();
-    let parts: Vec<_> = path.split('/').skip(1).collect();
-    let (method, page) = (request.method().clone(), broker.config().page);
-    let reads = method == Method::GET || method == Method::HEAD;
-    let (namespace, name, rest) = match *parts {
-        [""] if !page && reads => return Ok(alive()),
-        [""] if !page => return Err(method_not_allowed("GET, HEAD")),
-        ["channels"] if page && reads && broker.config().channel_list => {
-            return channel::list(broker, request.uri(), request.headers());
-        }
-        [file] if page && reads => return page::serve(file).ok_or_else(no_route),
-        ["client", file] if page && reads => return page::serve_client(file).ok_or_else(no_route),
-        ["channels", namespace, name, ref rest @ ..] => (namespace, name, rest),
-        _ => return Err(no_route()),
+    let Some((route, parameters)) = route::find(&path, broker.config().page) else {
+        record.allow_pages_of(head::channel(broker, &path));
+        return Err(no_route());
     };
+    let [namespace, name, last] = parameters;
+    let (resource, method) = (route.resource, request.method().clone());
+    if matches!(resource, Resource::Root | Resource::Channels | Resource::File) {
+        return without_channel(broker, &request, route);
+    }
     let channel = find(broker, namespace, name)?;
     record.access = channel.config().access.clone();
     record.channel = Some(Arc::clone(channel.key()));
     if method == Method::OPTIONS {
-        let mut response = cors::options(&record.access, request.headers());
-        if rest == ["events"] {
+        let mut response = cors::options(&record.access, request.headers(), route.methods);
+        if resource == Resource::Events {
             webhook::grant(&channel.config(), request.headers(), &mut response);
         }
         return Ok(response);
     }
     cors::reject_foreign(&record.access, &request)?;
     if channel.config().leaving {
-        return moving::answer(&channel, context, &request, rest == ["events"]);
+        return moving::answer(&channel, context, &request, resource == Resource::Events);
     }
     let (head, body) = request.into_parts();
-    let wanted = authorize::Wanted::of(rest, &head);
+    let wanted = authorize::Wanted::of(resource, &head);
     let client = Client::of(record.client);
     // Boxed, as the handlers are: a request then takes no more memory than the step that it is at.
     let authorized = Box::pin(authorize::grant(client, &channel, context, &head, &wanted)).await;
@@ -164,34 +160,65 @@ async fn dispatch(
         Ok(grant) => grant,
         Err(authorize::Refused::Problem(problem)) => return Err(problem),
         Err(authorize::Refused::Unavailable) => {
-            return Ok(subscribe::refuse_for_now(broker, &channel, "unavailable"));
+            return Ok(subscribe::refuse_unavailable(broker, &channel));
         }
     };
     record.subject = grant.identity.as_ref().map(|identity| Arc::clone(&identity.subject));
+    if !route.allows(&method) {
+        return Err(method_not_allowed(route.methods));
+    }
     let client_address = record.client;
     let request =
         ChannelRequest { broker, channel: &channel, context, client_address, grant, head };
-    match (rest, &method) {
-        (["events"], &Method::POST) => Box::pin(publish::handle(request, body)).await,
-        (["events"], _) if reads => match accept::negotiate(&request.head.headers)? {
+    match (resource, &method) {
+        (Resource::Events, &Method::POST) => Box::pin(publish::handle(request, body)).await,
+        (Resource::Events, &Method::DELETE) => Box::pin(erase::topics(&request)).await,
+        (Resource::Events, _) => match accept::negotiate(&request.head.headers)? {
             accept::Representation::Stream => Box::pin(subscribe::handle(request)).await,
             accept::Representation::Json => Box::pin(history::handle(&request)).await,
         },
-        (["stats"], _) if reads => Box::pin(stats::handle(&request)).await,
-        (["access"], _) if reads => access::describe(&request),
-        ([], _) if reads => Box::pin(channel::describe(&request)).await,
-        (["events"], &Method::DELETE) => Box::pin(erase::topics(&request)).await,
-        (["events", cursor], &Method::DELETE) => Box::pin(erase::event(&request, cursor)).await,
-        (["tickets"], &Method::POST) => Box::pin(tickets::issue(&request, body)).await,
-        (["renewals", sealed], &Method::POST) => Box::pin(tickets::renew(&request, sealed)).await,
-        (["subscribers"], _) if reads => Box::pin(subscribers::list(&request)).await,
-        (["subscribers"], &Method::DELETE) => Box::pin(subscribers::disconnect(&request)).await,
-        (["events"], _) => Err(method_not_allowed("GET, HEAD, POST, DELETE, OPTIONS")),
-        (["events", _], _) => Err(method_not_allowed("DELETE, OPTIONS")),
-        (["stats" | "access"] | [], _) => Err(method_not_allowed("GET, HEAD, OPTIONS")),
-        (["tickets"] | ["renewals", _], _) => Err(method_not_allowed("POST, OPTIONS")),
-        (["subscribers"], _) => Err(method_not_allowed("GET, HEAD, DELETE, OPTIONS")),
-        _ => Err(no_route()),
+        (Resource::Event, _) => Box::pin(erase::event(&request, last)).await,
+        (Resource::Stats, _) => Box::pin(stats::handle(&request)).await,
+        (Resource::Access, _) => access::describe(&request),
+        (Resource::Channel, _) => Box::pin(channel::describe(&request)).await,
+        (Resource::Tickets, _) => Box::pin(tickets::issue(&request, body)).await,
+        (Resource::Renewal, _) => Box::pin(tickets::renew(&request, last)).await,
+        (Resource::Subscribers, &Method::DELETE) => {
+            Box::pin(subscribers::disconnect(&request)).await
+        }
+        (Resource::Subscribers, _) => Box::pin(subscribers::list(&request)).await,
+        (Resource::Root | Resource::Channels | Resource::File, _) => Err(no_route()),
+    }
+}
+
+/// Answers a request for what belongs to no channel: the web page, its files, the list of channels.
+fn without_channel<B>(
+    broker: &Broker,
+    request: &Request<B>,
+    route: &Route,
+) -> Result<Response<Answer>, Problem> {
+    let config = broker.config();
+    let (method, headers) = (request.method(), request.headers());
+    let file = request.uri().path().strip_prefix('/').and_then(page::find);
+    let file = file.filter(|_| config.page);
+    let exists = match route.resource {
+        Resource::Channels => config.channel_list,
+        Resource::File => file.is_some(),
+        _ => true,
+    };
+    if !exists {
+        return Err(no_route());
+    }
+    if method == Method::OPTIONS {
+        return Ok(cors::options(&Access::default(), headers, route.methods));
+    }
+    if !route.allows(method) {
+        return Err(method_not_allowed(route.methods));
+    }
+    match file {
+        Some(file) if route.resource != Resource::Channels => Ok(file.answer(headers)),
+        None if route.resource != Resource::Channels => Ok(alive()),
+        _ => channel::list(broker, request.uri(), headers),
     }
 }
 
@@ -235,13 +262,7 @@ fn check_host<B>(broker: &Broker, request: &Request<B>) -> Result<(), Problem> {
     if !allowed.is_empty() && !allowed.iter().any(is_requested) {
         let detail =
             "This listener does not serve the requested host. Add it to limits.allowedHosts.";
-        return Err(Problem::new(
-            StatusCode::MISDIRECTED_REQUEST,
-            "host-not-allowed",
-            "Host not allowed",
-            detail,
-        )
-        .with("field", "Host"));
+        return Err(Problem::new(Kind::HOST_NOT_ALLOWED, detail).with("field", "Host"));
     }
     Ok(())
 }
@@ -263,20 +284,18 @@ fn find(broker: &Broker, namespace: &str, name: &str) -> Result<Arc<Channel>, Pr
     }
     broker.channel(namespace, name).ok_or_else(|| {
         let detail = format!("This broker serves no channel {namespace}/{name}.");
-        Problem::new(StatusCode::NOT_FOUND, "no-such-channel", "Channel not found", detail)
+        Problem::new(Kind::NO_SUCH_CHANNEL, detail)
     })
 }
 
 fn no_route() -> Problem {
     let detail = "Channels are at /channels/{namespace}/{channel}, their events at …/events, statistics at …/stats.";
-    Problem::new(StatusCode::NOT_FOUND, "no-such-resource", "Not found", detail)
+    Problem::new(Kind::NO_SUCH_RESOURCE, detail)
 }
 
 fn method_not_allowed(allow: &'static str) -> Problem {
     let detail = format!("This resource allows {allow}.");
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed", detail)
-        .allow(allow)
-        .close()
+    Problem::new(Kind::METHOD_NOT_ALLOWED, detail).allow(allow).close()
 }
 
 fn set(headers: &mut HeaderMap, pairs: &[(HeaderName, &'static str)]) {

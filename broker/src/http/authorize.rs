@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use eventcast_crds::config::Action;
-use http::{Method, StatusCode, request::Parts};
+use http::{Method, request::Parts};
 
 use super::{
     accept,
     credentials::{self, Presented, Rejected},
-    problem::{Challenge, Problem},
+    problem::{Challenge, Kind, Problem},
+    route::Resource,
 };
 use crate::{
     access::{Credential, Denied, Grant, Way, audit},
@@ -26,17 +27,17 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// What a request to the resource `rest` of a channel wants.
-    pub(super) fn of(rest: &[&str], head: &Parts) -> Self {
+    /// What a request to a resource of a channel wants.
+    pub(super) fn of(resource: Resource, head: &Parts) -> Self {
         let changes = head.method == Method::POST || head.method == Method::DELETE;
-        let action = match rest {
-            ["access"] => None,
-            ["subscribers", ..] => Some(Action::Manage),
-            ["tickets" | "renewals", ..] => Some(Action::Subscribe),
+        let action = match resource {
+            Resource::Access => None,
+            Resource::Subscribers => Some(Action::Manage),
+            Resource::Tickets | Resource::Renewal => Some(Action::Subscribe),
             _ if changes => Some(Action::Publish),
             _ => Some(Action::Subscribe),
         };
-        let stream = *rest == ["events"]
+        let stream = resource == Resource::Events
             && !changes
             && matches!(accept::negotiate(&head.headers), Ok(accept::Representation::Stream));
         Self { action, stream }
@@ -134,9 +135,7 @@ pub(super) fn unauthorized(action: Action) -> Problem {
         "{doing} requires a credential: send Authorization: Bearer with a token or an API key, or a ticket, or connect with a client \
          certificate. What needs none is listed in access.anonymous of the channel."
     );
-    Problem::new(StatusCode::UNAUTHORIZED, "credential-required", "Credential required", detail)
-        .challenge(Challenge::Bare)
-        .close()
+    Problem::new(Kind::CREDENTIAL_REQUIRED, detail).challenge(Challenge::Bare).close()
 }
 
 /// `403`: the credential is good, but does not grant this.
@@ -144,7 +143,5 @@ fn forbidden(action: Action) -> Problem {
     let (doing, verb) = doing(action);
     let detail =
         format!("{doing} is not granted to this client: its credential has no grant to {verb}.");
-    Problem::new(StatusCode::FORBIDDEN, "not-granted", "Not granted", detail)
-        .challenge(Challenge::InsufficientScope)
-        .close()
+    Problem::new(Kind::NOT_GRANTED, detail).challenge(Challenge::InsufficientScope).close()
 }

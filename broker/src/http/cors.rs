@@ -3,10 +3,12 @@
 use eventcast_crds::config::{Access, Authority, Origin};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
 
-use super::{Answer, empty, problem::Problem};
+use super::{
+    Answer, empty,
+    problem::{Kind, Problem},
+};
 use crate::access::allowed_origin;
 
-const ALLOWED_METHODS: &str = "GET, HEAD, POST, DELETE, OPTIONS";
 /// Headers that a page may send to any channel: those of Eventcast and CloudEvents, and those that tracing libraries add to every
 /// request (W3C Trace Context and Baggage, B3, Sentry).
 const ALLOW_HEADERS: &str = "accept, authorization, cache-control, content-type, last-event-id, prefer, x-requested-with, \
@@ -43,15 +45,19 @@ pub(crate) fn apply(
     }
 }
 
-/// The response to `OPTIONS`: the allowed methods, and for a preflight also the allowed headers.
-pub(crate) fn options(access: &Access, headers: &HeaderMap) -> Response<Answer> {
+/// The response to `OPTIONS`: the `methods` of the resource, and for a preflight also the allowed headers.
+pub(crate) fn options(
+    access: &Access,
+    headers: &HeaderMap,
+    methods: &'static str,
+) -> Response<Answer> {
     let mut response = Response::new(empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     let out = response.headers_mut();
     let set = HeaderValue::from_static;
-    out.insert(header::ALLOW, set(ALLOWED_METHODS));
+    out.insert(header::ALLOW, set(methods));
     if headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) {
-        out.insert(header::ACCESS_CONTROL_ALLOW_METHODS, set(ALLOWED_METHODS));
+        out.insert(header::ACCESS_CONTROL_ALLOW_METHODS, set(methods));
         out.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allow_headers(access, headers));
         out.insert(header::ACCESS_CONTROL_MAX_AGE, set("600"));
     }
@@ -91,9 +97,7 @@ pub(crate) fn reject_foreign<B>(access: &Access, request: &Request<B>) -> Result
         return Ok(());
     }
     let detail = "Pages of this origin may not publish or erase. Add the origin to access.allowedOrigins of the channel.";
-    Err(Problem::new(StatusCode::FORBIDDEN, "origin-not-allowed", "Origin not allowed", detail)
-        .with("field", "Origin")
-        .close())
+    Err(Problem::new(Kind::ORIGIN_NOT_ALLOWED, detail).with("field", "Origin").close())
 }
 
 /// Whether the page came from this server. Browsers say so with `Sec-Fetch-Site` (Fetch Metadata), which a page cannot forge, and

@@ -6,12 +6,12 @@
 
 use eventcast_crds::config::Access;
 use eventcast_wire::cursor::Cursor;
-use http::{HeaderMap, StatusCode, header, request::Parts};
+use http::{HeaderMap, header, request::Parts};
 
 use super::{
     cors,
     params::known,
-    problem::{Challenge, Problem},
+    problem::{Challenge, Kind, Problem},
 };
 use crate::{
     access::{Credential, Denied, Invalid, allowed_origin},
@@ -213,34 +213,20 @@ fn cookie(headers: &HeaderMap, name: &str) -> Result<String, Invalid> {
 /// The problem of a request without a grant.
 pub(super) fn problem(denied: &Denied) -> Problem {
     match denied {
-        Denied::Invalid(invalid) => {
-            let title = "Credential not accepted";
-            Problem::new(
-                StatusCode::UNAUTHORIZED,
-                "invalid-credential",
-                title,
-                invalid.detail.clone(),
-            )
+        Denied::Invalid(invalid) => Problem::new(Kind::INVALID_CREDENTIAL, invalid.detail.clone())
             .with("check", invalid.check)
-            .challenge(Challenge::InvalidToken)
-        }
+            .challenge(Challenge::InvalidToken),
         Denied::Unavailable(what) => {
             let detail = format!(
                 "The credential cannot be checked at the moment: {what}. Retry after Retry-After."
             );
             let wait = std::time::Duration::from_millis(fastrand::u64(2000..6000));
-            Problem::unavailable("unavailable", detail).retry_after(wait)
+            Problem::new(Kind::UNAVAILABLE, detail).retry_after(wait)
         }
         Denied::TooMany(wait) => {
             let detail =
                 "Too many credentials of this client were not accepted. Retry after Retry-After.";
-            Problem::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "too-many-refusals",
-                "Too many refusals",
-                detail,
-            )
-            .retry_after(*wait)
+            Problem::new(Kind::TOO_MANY_REFUSALS, detail).retry_after(*wait)
         }
     }
 }

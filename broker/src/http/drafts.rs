@@ -11,11 +11,11 @@ use eventcast_wire::{
     event::{self, BadEvent, Draft, MAX_NAME_BYTES, MAX_SOURCE_BYTES},
     topic::{self, Pattern},
 };
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, header};
 
 use super::{
     params::{Params, seconds},
-    problem::Problem,
+    problem::{Kind, Problem},
 };
 use crate::{
     cloudevent::{Mode, mode},
@@ -40,14 +40,9 @@ impl Format {
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
         if headers.contains_key(header::CONTENT_ENCODING) {
             let detail = "Content-Encoding is not supported. Send the body without it.";
-            return Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "content-encoding",
-                "Unsupported content encoding",
-                detail,
-            )
-            .with("field", "Content-Encoding")
-            .close());
+            return Err(Problem::new(Kind::CONTENT_ENCODING, detail)
+                .with("field", "Content-Encoding")
+                .close());
         }
         let content_type = text(headers, "content-type")?.unwrap_or_default();
         let essence = media_type::essence(&content_type);

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use http::{Request, StatusCode};
+use http::Request;
 
-use super::problem::Problem;
+use super::problem::{Kind, Problem};
 use crate::{broker::Broker, channel::Channel};
 
 /// Rejects a head of more than `limit` bytes. hyper's own limit is higher, so that the response is this one.
@@ -18,17 +18,12 @@ pub(super) fn check<B>(request: &Request<B>, limit: usize) -> Result<(), Problem
     if bytes <= limit {
         return Ok(());
     }
-    let (status, name, title) = if line > limit {
-        (StatusCode::URI_TOO_LONG, "target-too-long", "Request target too long")
-    } else {
-        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        (status, "head-too-large", "Request headers too large")
-    };
+    let kind = if line > limit { Kind::TARGET_TOO_LONG } else { Kind::HEAD_TOO_LARGE };
     let detail = format!(
         "The request line and the headers have {bytes} bytes; the limit is {limit} (limits.headBytes). Send less, or raise the limit. \
          Cookies are the usual reason."
     );
-    Err(Problem::new(status, name, title, detail).close())
+    Err(Problem::new(kind, detail).close())
 }
 
 /// The channel of a path, if it exists.

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use eventcast_wire::closing::CloseReason;
 use http::{HeaderValue, Method, Request, Response, header};
 
-use super::{Answer, accept, problem::Problem, subscribe};
+use super::{
+    Answer, accept,
+    problem::{Kind, Problem},
+    subscribe,
+};
 use crate::{channel::Channel, request::RequestContext};
 
 /// How long a client should wait before it repeats its request: until it reaches another broker.
@@ -29,6 +32,5 @@ pub(super) fn answer<B>(
         return Ok(response);
     }
     let detail = "The channel is moving to other brokers. Retry over a new connection.";
-    let problem = Problem::unavailable(CloseReason::Moving.as_str(), detail);
-    Err(problem.retry_after(RETRY_AFTER).close())
+    Err(Problem::new(Kind::MOVING, detail).retry_after(RETRY_AFTER).close())
 }

@@ -7,9 +7,9 @@ use eventcast_wire::{
     filter::{Asked, MAX_PATTERNS},
     source::{self, SourcePattern},
 };
-use http::{HeaderMap, StatusCode, Uri};
+use http::{HeaderMap, Uri};
 
-use super::problem::Problem;
+use super::problem::{Kind, Problem};
 use crate::log::Start;
 use known::Known;
 
@@ -33,13 +33,7 @@ impl Params {
         let query = uri.query().unwrap_or_default();
         if query.len() > MAX_QUERY_BYTES {
             let detail = "The query is too long. Use fewer or shorter patterns.";
-            return Err(Problem::new(
-                StatusCode::URI_TOO_LONG,
-                "uri-too-long",
-                "URL too long",
-                detail,
-            )
-            .with("limit", MAX_QUERY_BYTES));
+            return Err(Problem::new(Kind::TARGET_TOO_LONG, detail).with("limit", MAX_QUERY_BYTES));
         }
         let params: Vec<_> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
         known.check(params.iter().map(|(name, _)| &**name), headers)?;
@@ -193,7 +187,9 @@ pub(crate) fn time(text: &str) -> Option<i64> {
         let (time, offset) = text.rsplit_once(' ')?;
         parse(&format!("{time}+{offset}"))
     })?;
-    i64::try_from(time.as_nanosecond()).ok()
+    // Before 1677 and after 2262 nothing was or will be published.
+    let nanos = time.as_nanosecond();
+    Some(i64::try_from(nanos).unwrap_or(if nanos < 0 { i64::MIN } else { i64::MAX }))
 }
 
 /// Parses a duration such as `90s`, `10m`, `2h` or `7d` to seconds.
@@ -251,6 +247,8 @@ mod tests {
         assert_eq!(start("from", "-10m", now), Ok(Start::Since(now - 600_000_000_000)));
         assert_eq!(start("from", "1970-01-01T00:00:01Z", now), Ok(Start::Since(1_000_000_000)));
         assert_eq!(start("from", "k7q2m-1-000", now), Ok(Start::Cursor("k7q2m-1-000".into())));
+        assert_eq!(start("from", "0001-01-01T00:00:00Z", now), Ok(Start::Since(i64::MIN)));
+        assert_eq!(start("from", "9999-01-01T00:00:00Z", now), Ok(Start::Since(i64::MAX)));
         for bad in [
             "",
             "-1",

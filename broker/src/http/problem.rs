@@ -1,6 +1,7 @@
 //! Problem details (RFC 9457): every error response of the broker.
 
 mod errors;
+mod kind;
 
 use std::{borrow::Cow, time::Duration};
 
@@ -9,13 +10,12 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{Answer, full, record::Reason};
+pub(crate) use kind::Kind;
 
 /// An error response. Its `detail` says what the client should do.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Problem {
-    status: StatusCode,
-    name: &'static str,
-    title: &'static str,
+    kind: &'static Kind,
     detail: String,
     more: Map<String, Value>,
     retry_after: Option<Duration>,
@@ -46,18 +46,10 @@ impl Challenge {
 }
 
 impl Problem {
-    pub(crate) fn new(
-        status: StatusCode,
-        name: &'static str,
-        title: &'static str,
-        detail: impl Into<String>,
-    ) -> Self {
-        let detail = detail.into();
+    pub(crate) fn new(kind: &'static Kind, detail: impl Into<String>) -> Self {
         Self {
-            status,
-            name,
-            title,
-            detail,
+            kind,
+            detail: detail.into(),
             more: Map::new(),
             retry_after: None,
             allow: None,
@@ -68,19 +60,12 @@ impl Problem {
 
     /// `400`: the request breaks a rule in `field`.
     pub(crate) fn field(field: &str, detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "bad-request", "Invalid request", detail)
-            .with("field", field)
-    }
-
-    /// `503`: the request may succeed later.
-    pub(crate) fn unavailable(name: &'static str, detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, name, "Temporarily unavailable", detail)
+        Self::new(Kind::INVALID, detail).with("field", field)
     }
 
     /// `413`, with the limit that was exceeded, unless only NATS knows it.
     pub(crate) fn too_large(detail: impl Into<String>, limit: Option<usize>) -> Self {
-        let status = StatusCode::PAYLOAD_TOO_LARGE;
-        let problem = Self::new(status, "too-large", "Request too large", detail);
+        let problem = Self::new(Kind::TOO_LARGE, detail);
         match limit {
             Some(limit) => problem.with("limit", limit),
             None => problem,
@@ -89,7 +74,7 @@ impl Problem {
 
     /// `403`: publishing over HTTP is disabled, and erasing with it.
     pub(crate) fn publishing_disabled(detail: &'static str) -> Self {
-        Self::new(StatusCode::FORBIDDEN, "publishing-disabled", "Publishing disabled", detail)
+        Self::new(Kind::PUBLISHING_DISABLED, detail)
     }
 
     /// Adds an extension member to the problem.
@@ -123,11 +108,11 @@ impl Problem {
     }
 
     pub(crate) fn status(&self) -> StatusCode {
-        self.status
+        self.kind.status
     }
 
     pub(crate) fn name(&self) -> &'static str {
-        self.name
+        self.kind.name
     }
 
     pub(crate) fn into_response(self) -> Response<Answer> {
@@ -137,14 +122,14 @@ impl Problem {
     /// The response with its body as text, for connections that hyper does not serve.
     pub(crate) fn into_text(self) -> Response<String> {
         let check = self.more.get("check").and_then(Value::as_str).map(ToOwned::to_owned);
-        let reason = Reason(check.map_or(Cow::Borrowed(self.name), Cow::Owned));
+        let reason = Reason(check.map_or(Cow::Borrowed(self.kind.name), Cow::Owned));
         let mut body = self.more;
-        body.insert("type".into(), format!("urn:eventcast:problem:{}", self.name).into());
-        body.insert("title".into(), self.title.into());
-        body.insert("status".into(), self.status.as_u16().into());
+        body.insert("type".into(), format!("urn:eventcast:problem:{}", self.kind.name).into());
+        body.insert("title".into(), self.kind.title.into());
+        body.insert("status".into(), self.kind.status.as_u16().into());
         body.insert("detail".into(), self.detail.into());
         let mut response = Response::new(Value::Object(body).to_string() + "\n");
-        *response.status_mut() = self.status;
+        *response.status_mut() = self.kind.status;
         response.extensions_mut().insert(reason);
         let headers = response.headers_mut();
         let set = HeaderValue::from_static;

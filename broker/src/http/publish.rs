@@ -17,7 +17,7 @@ use super::{
     drafts::{self, Defaults, Format},
     empty, json,
     params::known,
-    problem::Problem,
+    problem::{Kind, Problem},
 };
 use crate::{
     broker::in_kib,
@@ -99,9 +99,7 @@ fn take_quota(request: &ChannelRequest<'_>, events: usize) -> Result<(), Problem
         let detail =
             "The quota of this client is used up (access.quotas). Retry after Retry-After.";
         let wait = exceeded.wait + Duration::from_millis(fastrand::u64(0..1000));
-        Problem::new(StatusCode::TOO_MANY_REQUESTS, "quota", "Quota exceeded", detail)
-            .with("limit", exceeded.limit)
-            .retry_after(wait)
+        Problem::new(Kind::QUOTA, detail).with("limit", exceeded.limit).retry_after(wait)
     })
 }
 
@@ -307,20 +305,17 @@ fn over_budget() -> Problem {
     let detail = "The event was not stored: the broker has no memory for more requests at the moment (limits.bodyBytes). Retry \
          after Retry-After.";
     let wait = Duration::from_millis(fastrand::u64(1000..3000));
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Not stored", detail)
-        .retry_after(wait)
-        .close()
+    Problem::new(Kind::BUSY, detail).retry_after(wait).close()
 }
 
 fn body_timeout() -> Problem {
     let detail = "The body did not arrive in time. Send it within 30 seconds, without pauses longer than 10.";
-    Problem::new(StatusCode::REQUEST_TIMEOUT, "body-timeout", "Request timeout", detail).close()
+    Problem::new(Kind::BODY_TIMEOUT, detail).close()
 }
 
 fn rate_limited(wait: Duration) -> Problem {
     let detail = "The channel has reached its rate limit (publishing.maxEventsPerSecond). Retry after Retry-After.";
     // Rounded up, with jitter, because all clients that were refused together would retry together.
     let wait = wait + Duration::from_millis(fastrand::u64(1000..2000));
-    Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-fast", "Rate limit exceeded", detail)
-        .retry_after(wait)
+    Problem::new(Kind::TOO_FAST, detail).retry_after(wait)
 }

@@ -10,6 +10,7 @@ use super::{Answer, route};
 use crate::{
     access_log::{self, Line},
     broker::Broker,
+    channel::Channel,
     client::client_address,
     request::RequestContext,
 };
@@ -49,13 +50,20 @@ impl Record {
         let pending = access_log::is_on()
             .then(|| Pending { protocol: protocol(request.version()), began: Instant::now() });
         Self {
-            route: route::of(request.uri().path(), config.page),
+            route: route::label(request.uri().path(), config.page),
             method: request.method().clone(),
             access: Access::default(),
             channel: None,
             client: client_address(context.peer, request.headers(), &config.limits.trusted_proxies),
             subject: None,
             pending,
+        }
+    }
+
+    /// Lets pages that may use `channel` read the response, although the request does not reach it.
+    pub(super) fn allow_pages_of(&mut self, channel: Option<Arc<Channel>>) {
+        if let Some(channel) = channel {
+            self.access = channel.config().access.clone();
         }
     }
 

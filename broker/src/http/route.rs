@@ -1,58 +1,129 @@
-//! Routes as labels of metrics: templates of paths, so that their number is bounded and nothing of a path that clients choose is in
-//! them. Pure.
+//! The routes of the public listener. This table decides which handler gets a request, what `Allow` says, and the labels of metrics:
+//! templates of paths, so that their number is bounded and nothing of a path that clients choose is in them. Pure.
+
+use http::Method;
 
 use crate::metrics::HttpRequests;
 
+/// What a path names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resource {
+    /// The web page, or the answer to the health checks of load balancers.
+    Root,
+    /// The list of channels.
+    Channels,
+    /// A file of the web page or of the JavaScript client.
+    File,
+    /// The description of a channel.
+    Channel,
+    /// Streams, history, publishing and erasing.
+    Events,
+    /// One event, to erase it.
+    Event,
+    Stats,
+    Access,
+    Tickets,
+    Renewal,
+    Subscribers,
+}
+
+/// A resource, the template of its path and its methods.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Route {
+    pub(crate) resource: Resource,
+    pub(crate) path: &'static str,
+    /// As in `Allow`.
+    pub(crate) methods: &'static str,
+}
+
+const READ: &str = "GET, HEAD, OPTIONS";
+
 /// Streams, history and publishing.
 pub(super) const EVENTS: &str = "/channels/{namespace}/{channel}/events";
-/// Not one of the routes below.
+
+/// All routes. The first that matches counts.
+pub(crate) const ROUTES: [Route; 12] = [
+    route(Resource::Root, "/", READ),
+    route(Resource::Channels, "/channels", READ),
+    route(Resource::File, "/{file}", READ),
+    route(Resource::File, "/client/{file}", READ),
+    route(Resource::Channel, "/channels/{namespace}/{channel}", READ),
+    route(Resource::Events, EVENTS, "GET, HEAD, POST, DELETE, OPTIONS"),
+    route(Resource::Event, "/channels/{namespace}/{channel}/events/{cursor}", "DELETE, OPTIONS"),
+    route(Resource::Stats, "/channels/{namespace}/{channel}/stats", READ),
+    route(Resource::Access, "/channels/{namespace}/{channel}/access", READ),
+    route(Resource::Tickets, "/channels/{namespace}/{channel}/tickets", "POST, OPTIONS"),
+    route(Resource::Renewal, "/channels/{namespace}/{channel}/renewals/{id}", "POST, OPTIONS"),
+    route(
+        Resource::Subscribers,
+        "/channels/{namespace}/{channel}/subscribers",
+        "GET, HEAD, DELETE, OPTIONS",
+    ),
+];
+/// The label of what is no route.
 const OTHER: &str = "other";
 
-/// The route of `path`. `page`: the demo page is served.
-pub(crate) fn of(path: &str, page: bool) -> &'static str {
-    let mut parts = path.split('/').skip(1);
-    match parts.next() {
-        Some("channels") => {}
-        Some("") if parts.next().is_none() => return "/",
-        Some(_) if page && parts.next().is_none() => return "/{file}",
-        _ => return OTHER,
+const fn route(resource: Resource, path: &'static str, methods: &'static str) -> Route {
+    Route { resource, path, methods }
+}
+
+impl Route {
+    pub(super) fn allows(&self, method: &Method) -> bool {
+        self.methods.split(", ").any(|allowed| allowed == method.as_str())
     }
-    match *parts.collect::<Vec<_>>() {
-        [] if page => "/channels",
-        [_, _] => "/channels/{namespace}/{channel}",
-        [_, _, "events"] => EVENTS,
-        [_, _, "events", _] => "/channels/{namespace}/{channel}/events/{cursor}",
-        [_, _, "stats"] => "/channels/{namespace}/{channel}/stats",
-        [_, _, "access"] => "/channels/{namespace}/{channel}/access",
-        [_, _, "tickets"] => "/channels/{namespace}/{channel}/tickets",
-        [_, _, "renewals", _] => "/channels/{namespace}/{channel}/renewals/{id}",
-        [_, _, "subscribers"] => "/channels/{namespace}/{channel}/subscribers",
-        _ => OTHER,
+
+    /// The segments of `path` in place of the names in braces, `""` for those that the template does not have.
+    fn parameters<'a>(&self, path: &'a str) -> Option<[&'a str; 3]> {
+        let mut parameters = [""; 3];
+        let mut found = parameters.iter_mut();
+        let (mut template, mut segments) = (self.path.split('/'), path.split('/'));
+        loop {
+            match (template.next(), segments.next()) {
+                (None, None) => return Some(parameters),
+                (Some(name), Some(segment)) if name.starts_with('{') => *found.next()? = segment,
+                (Some(name), Some(segment)) if name == segment => {}
+                _ => return None,
+            }
+        }
     }
 }
 
-/// Creates the series of what clients usually ask for and get, at 0: a rate needs an initial zero.
+/// The route of `path` and its parameters. `page`: the web page is served.
+pub(super) fn find(path: &str, page: bool) -> Option<(&'static Route, [&str; 3])> {
+    ROUTES
+        .iter()
+        .filter(|route| page || !matches!(route.resource, Resource::Channels | Resource::File))
+        .find_map(|route| Some((route, route.parameters(path)?)))
+}
+
+/// The route of `path` as a label.
+pub(super) fn label(path: &str, page: bool) -> &'static str {
+    find(path, page).map_or(OTHER, |(route, _)| route.path)
+}
+
+/// What clients usually ask for and get.
+pub(crate) const USUAL: [(Resource, &str, &[u16]); 13] = [
+    (Resource::Root, "GET", &[200]),
+    (Resource::Channel, "GET", &[200]),
+    (Resource::Events, "GET", &[200, 400, 401, 403, 404, 503]),
+    (Resource::Events, "POST", &[201, 202, 400, 401, 403, 404, 413, 415, 422, 429, 503, 504, 507]),
+    (Resource::Events, "DELETE", &[204, 401, 403, 503]),
+    (Resource::Event, "DELETE", &[204, 401, 403, 404, 503]),
+    (Resource::Events, "OPTIONS", &[204]),
+    (Resource::Stats, "GET", &[200, 401, 403, 503]),
+    (Resource::Access, "GET", &[200, 401]),
+    (Resource::Tickets, "POST", &[201, 401, 403, 503]),
+    (Resource::Renewal, "POST", &[200, 401, 403]),
+    (Resource::Subscribers, "GET", &[200, 401, 403]),
+    (Resource::Subscribers, "DELETE", &[200, 401, 403]),
+];
+
+/// Creates the series of [`USUAL`], at 0: a rate needs an initial zero.
 pub(crate) fn begin_at_zero(requests: &HttpRequests) {
-    for (path, method, codes) in [
-        ("/", "GET", &[200][..]),
-        ("/channels/a/b", "GET", &[200]),
-        ("/channels/a/b/events", "GET", &[200, 400, 401, 403, 404, 500, 503]),
-        (
-            "/channels/a/b/events",
-            "POST",
-            &[201, 202, 400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 503, 504, 507],
-        ),
-        ("/channels/a/b/events", "DELETE", &[204, 401, 403, 503]),
-        ("/channels/a/b/events/c", "DELETE", &[204, 401, 403, 404, 503]),
-        ("/channels/a/b/events", "OPTIONS", &[204]),
-        ("/channels/a/b/stats", "GET", &[200, 401, 403, 503]),
-        ("/channels/a/b/access", "GET", &[200, 401]),
-        ("/channels/a/b/tickets", "POST", &[201, 401, 403, 503]),
-        ("/channels/a/b/renewals/c", "POST", &[200, 401, 403]),
-        ("/channels/a/b/subscribers", "GET", &[200, 401, 403]),
-        ("/channels/a/b/subscribers", "DELETE", &[200, 401, 403]),
-    ] {
-        requests.begin_at_zero(of(path, false), method, codes);
+    for (resource, method, codes) in USUAL {
+        for route in ROUTES.iter().filter(|route| route.resource == resource) {
+            requests.begin_at_zero(route.path, method, codes);
+        }
     }
 }
 
@@ -80,10 +151,22 @@ mod tests {
             ("", OTHER),
             ("*", OTHER),
         ] {
-            assert_eq!(of(path, false), route, "{path}");
+            assert_eq!(label(path, false), route, "{path}");
         }
-        assert_eq!(of("/app.js", true), "/{file}");
-        assert_eq!(of("/channels", true), "/channels");
-        assert_eq!(of("/a/b", true), OTHER);
+        assert_eq!(label("/app.js", true), "/{file}");
+        assert_eq!(label("/client/index.js", true), "/client/{file}");
+        assert_eq!(label("/client/index.js", false), OTHER);
+        assert_eq!(label("/channels", true), "/channels");
+        assert_eq!(label("/a/b", true), OTHER);
+    }
+
+    #[test]
+    fn the_parameters_of_a_path_are_found() {
+        let (route, parameters) = find("/channels/shop/orders/events/e-1-2", false).unwrap();
+        assert_eq!((route.resource, parameters), (Resource::Event, ["shop", "orders", "e-1-2"]));
+        let (route, parameters) = find("/page.js", true).unwrap();
+        assert_eq!((route.resource, parameters), (Resource::File, ["page.js", "", ""]));
+        let (route, _) = find("/channels/shop/orders/tickets", false).unwrap();
+        assert!(route.allows(&Method::POST) && !route.allows(&Method::GET));
     }
 }

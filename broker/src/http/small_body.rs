@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use super::{RequestBody, problem::Problem};
+use super::{
+    RequestBody,
+    problem::{Kind, Problem},
+};
 
 /// Bytes of the body.
 const MAX_BYTES: usize = 16 << 10;
@@ -19,7 +21,7 @@ pub(super) async fn read<T: DeserializeOwned + Default>(body: RequestBody) -> Re
     let read = timeout(TIMEOUT, Limited::new(body, MAX_BYTES).collect()).await;
     let late = |_| {
         let detail = "The body did not arrive within 5 seconds.";
-        Problem::new(StatusCode::REQUEST_TIMEOUT, "body-timeout", "Request timeout", detail).close()
+        Problem::new(Kind::BODY_TIMEOUT, detail).close()
     };
     let body = read.map_err(late)?.map_err(|error| {
         if error.is::<LengthLimitError>() {

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use eventcast_crds::config::{Delivery, Overload};
-use eventcast_wire::{closing::CloseReason, filter::Filter, frame};
+use eventcast_wire::{filter::Filter, frame};
 use http::{HeaderName, HeaderValue, Method, Response, header};
 use tokio::time::{Instant, timeout};
 
@@ -12,7 +12,7 @@ use super::{
     channel_request::ChannelRequest,
     empty, full,
     params::{Params, known},
-    problem::Problem,
+    problem::{Kind, Problem},
     record::{Reason, protocol},
     route, set,
 };
@@ -25,7 +25,7 @@ use crate::{
     fanout::{HeartbeatStyle, Origin, StreamSettings, Subscriber, Subscription, jittered_retry},
     identity::RandomId,
     log::{Log, Resolved, Start, Unavailable},
-    sessions::{Admission, AdmissionRequest, SessionInfo},
+    sessions::{Admission, AdmissionRequest, Refusal, SessionInfo},
 };
 
 /// How long the log may take to resolve the start position.
@@ -59,7 +59,7 @@ pub(super) async fn handle(request: ChannelRequest<'_>) -> Result<Response<Answe
         Ok(permit) => permit,
         Err(exceeded) => {
             metrics().rejected("quota");
-            return Ok(refuse_after(limits.overload, "quota", quota_retry(&exceeded)));
+            return Ok(refuse_after(limits.overload, Kind::STREAM_QUOTA, quota_retry(&exceeded)));
         }
     };
     let admission = AdmissionRequest { quota: permit, ..admission };
@@ -67,7 +67,7 @@ pub(super) async fn handle(request: ChannelRequest<'_>) -> Result<Response<Answe
         Ok(admission) => admission,
         Err(refusal) => {
             metrics().rejected(refusal.label());
-            return Ok(refuse(limits.overload, refusal.reason(), delivery));
+            return Ok(refuse(limits.overload, kind_of(refusal), delivery));
         }
     };
     let log = channel.log().lease();
@@ -77,11 +77,11 @@ pub(super) async fn handle(request: ChannelRequest<'_>) -> Result<Response<Answe
     let resolved = timeout(RESOLVE_TIMEOUT, resolve(broker, &log, &start, &filter)).await;
     let Ok(Ok(Resolved { incarnation, position, gap })) = resolved else {
         metrics.rejected("unavailable");
-        return Ok(refuse(limits.overload, "unavailable", delivery));
+        return Ok(refuse(limits.overload, Kind::UNAVAILABLE, delivery));
     };
     admission.begin(start.label());
     if is_probe && !relay_probe(&request, &admission).await {
-        return Ok(refuse(limits.overload, "unavailable", delivery));
+        return Ok(refuse(limits.overload, Kind::UNAVAILABLE, delivery));
     }
     let session = admission.session().info().id;
     let mut subscriber = Subscriber::new(log, metrics, filter, position, incarnation);
@@ -191,19 +191,14 @@ fn quota_retry(exceeded: &Exceeded) -> u64 {
 
 /// Refuses a stream of a channel that is moving to other brokers, whatever is configured for limits: the client is to reconnect.
 pub(super) fn refuse_moving(channel: &Channel) -> Response<Answer> {
-    let reason = CloseReason::Moving.as_str();
-    channel.metrics().rejected(reason);
-    refuse(Overload::Retry, reason, &channel.config().delivery)
+    channel.metrics().rejected(Kind::MOVING.name);
+    refuse(Overload::Retry, Kind::MOVING, &channel.config().delivery)
 }
 
-/// Refuses a stream that cannot be judged now.
-pub(super) fn refuse_for_now(
-    broker: &Broker,
-    channel: &Channel,
-    reason: &'static str,
-) -> Response<Answer> {
-    channel.metrics().rejected(reason);
-    refuse(broker.config().limits.overload, reason, &channel.config().delivery)
+/// Refuses a stream whose credential cannot be judged now.
+pub(super) fn refuse_unavailable(broker: &Broker, channel: &Channel) -> Response<Answer> {
+    channel.metrics().rejected(Kind::UNAVAILABLE.name);
+    refuse(broker.config().limits.overload, Kind::UNAVAILABLE, &channel.config().delivery)
 }
 
 async fn resolve(
@@ -230,27 +225,34 @@ fn stream_settings(delivery: &Delivery, params: &Params) -> Result<StreamSetting
     Ok(StreamSettings { heartbeat_seconds, heartbeat, retry_ms })
 }
 
-/// Refuses a stream for now. By default with status 200 and closing frames: browsers do not reconnect after any other status (R12,
-/// R13).
-fn refuse(overload: Overload, reason: &'static str, delivery: &Delivery) -> Response<Answer> {
-    let retry = jittered_retry(delivery.retry_milliseconds.max(MIN_REFUSAL_RETRY_MS));
-    refuse_after(overload, reason, retry)
+fn kind_of(refusal: Refusal) -> &'static Kind {
+    match refusal {
+        Refusal::Draining => Kind::STREAM_DRAINING,
+        Refusal::Connections | Refusal::Process | Refusal::Address | Refusal::Channel => {
+            Kind::STREAM_OVERLOADED
+        }
+    }
 }
 
-fn refuse_after(overload: Overload, reason: &'static str, retry: u64) -> Response<Answer> {
+/// Refuses a stream for now. By default with status 200 and closing frames, whose reason is the name of `kind`: browsers do not
+/// reconnect after any other status (R12, R13).
+fn refuse(overload: Overload, kind: &'static Kind, delivery: &Delivery) -> Response<Answer> {
+    let retry = jittered_retry(delivery.retry_milliseconds.max(MIN_REFUSAL_RETRY_MS));
+    refuse_after(overload, kind, retry)
+}
+
+fn refuse_after(overload: Overload, kind: &'static Kind, retry: u64) -> Response<Answer> {
     match overload {
         Overload::Retry => {
-            let frames = [frame::opening(retry), frame::closing(reason, retry)].concat();
+            let frames = [frame::opening(retry), frame::closing(kind.name, retry)].concat();
             let mut response = stream_head(Response::new(full(frames)));
-            response.extensions_mut().insert(Reason(reason.into()));
+            response.extensions_mut().insert(Reason(kind.name.into()));
             response
         }
         Overload::Status => {
             let detail =
                 "The broker cannot accept this subscriber at the moment. Retry after Retry-After.";
-            Problem::unavailable(reason, detail)
-                .retry_after(Duration::from_millis(retry))
-                .into_response()
+            Problem::new(kind, detail).retry_after(Duration::from_millis(retry)).into_response()
         }
     }
 }

@@ -11,8 +11,9 @@ use super::{
     channel_request::ChannelRequest,
     credentials, empty, json,
     params::known,
-    problem::{Challenge, Problem},
+    problem::{Challenge, Kind, Problem},
     small_body,
+    whole_number::WholeNumber,
 };
 use crate::{
     access::{AnotherClient, Grant, TicketRequest, Way},
@@ -32,7 +33,7 @@ struct Body {
     topics: Option<Vec<String>>,
     broadcast: Option<bool>,
     /// How long the ticket lives at most.
-    seconds: Option<u64>,
+    seconds: Option<WholeNumber>,
     /// Whom it is for, if not for the client itself.
     subject: Option<String>,
     #[serde(rename = "as")]
@@ -70,10 +71,10 @@ pub(super) async fn issue(
     let max_seconds = config.access.tickets.max_seconds;
     if max_seconds == 0 {
         let detail = "This channel issues no tickets (access.tickets.maxSeconds is 0).";
-        return Err(Problem::new(StatusCode::FORBIDDEN, "tickets-disabled", "No tickets", detail));
+        return Err(Problem::new(Kind::TICKETS_DISABLED, detail));
     }
     let body: Body = small_body::read(body).await?;
-    let seconds = body.seconds.unwrap_or(max_seconds);
+    let seconds = body.seconds.map_or(max_seconds, |WholeNumber(seconds)| seconds);
     if seconds == 0 || seconds > max_seconds {
         let detail = format!("seconds must be from 1 to {max_seconds}.");
         return Err(Problem::field("seconds", detail).with("limit", max_seconds));
@@ -118,7 +119,7 @@ pub(super) async fn renew(
     let record = renewed.map_err(|denied| credentials::problem(&denied))?;
     let record = record.map_err(|AnotherClient| {
         let detail = "The stream or ticket belongs to another client. Renew it with a credential of the same issuer and subject.";
-        Problem::new(StatusCode::FORBIDDEN, "another-client", "Another client", detail)
+        Problem::new(Kind::ANOTHER_CLIENT, detail)
     })?;
     let expires_at = rfc3339(record.until).unwrap_or_default();
     let record = Record::Renewal(record);
@@ -135,8 +136,7 @@ fn authenticated(grant: &Grant) -> Result<&Identity, Problem> {
         Some(identity) if !matches!(grant.way, Way::Ticket | Way::Probe) => Ok(identity),
         Some(_) => {
             let detail = "A ticket cannot be used for this. Send the credential that the ticket was taken with.";
-            Err(Problem::new(StatusCode::FORBIDDEN, "not-granted", "Not granted", detail)
-                .challenge(Challenge::InsufficientScope))
+            Err(Problem::new(Kind::NOT_GRANTED, detail).challenge(Challenge::InsufficientScope))
         }
         None => Err(super::authorize::unauthorized(eventcast_crds::config::Action::Subscribe)),
     }
@@ -151,7 +151,7 @@ fn of_another(
 ) -> Result<Identity, Problem> {
     if !grant.manage {
         let detail = "A ticket for another subject requires a credential with the grant to manage the channel.";
-        return Err(Problem::new(StatusCode::FORBIDDEN, "not-granted", "Not granted", detail)
+        return Err(Problem::new(Kind::NOT_GRANTED, detail)
             .with("field", "subject")
             .challenge(Challenge::InsufficientScope));
     }
@@ -191,7 +191,7 @@ fn topics(grant: &Grant, body: &Body) -> Result<Topics, Problem> {
         return Ok(asked);
     }
     let detail = "The grant of this client does not cover all topics of the ticket.";
-    Err(Problem::new(StatusCode::FORBIDDEN, "not-granted", "Not granted", detail)
+    Err(Problem::new(Kind::NOT_GRANTED, detail)
         .with("field", "topics")
         .challenge(Challenge::InsufficientScope))
 }

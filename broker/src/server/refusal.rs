@@ -4,9 +4,12 @@
 use std::{net::IpAddr, time::Duration};
 
 use bytes::Bytes;
-use http::StatusCode;
 
-use crate::{access_log, http::problem::Problem, metrics::Metrics};
+use crate::{
+    access_log,
+    http::problem::{Kind, Problem},
+    metrics::Metrics,
+};
 
 /// SETTINGS, and GOAWAY with NO_ERROR and no stream: the client may repeat every request on another connection
 /// (RFC 9113, sections 3.4 and 6.8).
@@ -16,23 +19,14 @@ pub(super) const GO_AWAY: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0
 pub(super) fn of_head(metrics: &Metrics, client: IpAddr, status: u16) -> Bytes {
     let problem = match status {
         414 => Problem::new(
-            StatusCode::URI_TOO_LONG,
-            "target-too-long",
-            "The request target is too long",
+            Kind::TARGET_TOO_LONG,
             "The path and query of the request are too long: send less.",
         ),
         431 => Problem::new(
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            "head-too-large",
-            "The head of the request is too large",
+            Kind::HEAD_TOO_LARGE,
             "The request has more than 100 headers, or far more bytes of them than limits.headBytes: send less. Cookies are the usual reason.",
         ),
-        _ => Problem::new(
-            StatusCode::BAD_REQUEST,
-            "bad-request",
-            "Invalid request",
-            "The head of the request is not HTTP/1.1 (RFC 9112).",
-        ),
+        _ => Problem::new(Kind::INVALID, "The head of the request is not HTTP/1.1 (RFC 9112)."),
     };
     bytes(metrics, client, problem)
 }
@@ -40,29 +34,22 @@ pub(super) fn of_head(metrics: &Metrics, client: IpAddr, status: u16) -> Bytes {
 /// The response to a head that is not complete in time.
 pub(super) fn of_slow_head(metrics: &Metrics, client: IpAddr) -> Bytes {
     let detail = "The head of the request did not arrive in time: send it within 10 seconds.";
-    let status = StatusCode::REQUEST_TIMEOUT;
-    bytes(metrics, client, Problem::new(status, "head-timeout", "Request timeout", detail))
+    bytes(metrics, client, Problem::new(Kind::HEAD_TIMEOUT, detail))
 }
 
 /// The response to plain HTTP on a listener for TLS.
 pub(super) fn of_plaintext(metrics: &Metrics, client: IpAddr) -> Bytes {
     let detail =
         "This port serves HTTPS, and the request came without TLS: use https:// in the URL.";
-    let status = StatusCode::BAD_REQUEST;
-    bytes(metrics, client, Problem::new(status, "https-required", "HTTPS required", detail))
+    bytes(metrics, client, Problem::new(Kind::HTTPS_REQUIRED, detail))
 }
 
 /// The response to a connection beyond the limit.
 pub(super) fn of_connection(metrics: &Metrics, client: IpAddr) -> Bytes {
     let detail = "The broker has no connection left (limits.connections). Retry after Retry-After.";
     let wait = Duration::from_secs(fastrand::u64(2..=5));
-    let status = StatusCode::SERVICE_UNAVAILABLE;
-    bytes(
-        metrics,
-        client,
-        Problem::new(status, "too-many-connections", "Temporarily unavailable", detail)
-            .retry_after(wait),
-    )
+    let problem = Problem::new(Kind::TOO_MANY_CONNECTIONS, detail);
+    bytes(metrics, client, problem.retry_after(wait))
 }
 
 /// Counts the refusal, and makes an HTTP/1.1 response of it that ends its connection.

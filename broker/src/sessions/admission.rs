@@ -53,14 +53,6 @@ impl Refusal {
             Self::Channel => "limit-channel",
         }
     }
-
-    /// The reason that the client is told.
-    pub(crate) fn reason(self) -> &'static str {
-        match self {
-            Self::Draining => "draining",
-            Self::Connections | Self::Process | Self::Address | Self::Channel => "overloaded",
-        }
-    }
 }
 
 /// Keeps a stream registered; dropping it removes the stream.

@@ -59,7 +59,10 @@ pub async fn serve(
                     )
                 })
             } else {
-                text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed: use GET\n")
+                let mut refused =
+                    text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed: use GET\n");
+                refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+                refused
             };
             async move { Ok::<_, Infallible>(response) }
         });

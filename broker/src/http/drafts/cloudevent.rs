@@ -1,9 +1,9 @@
 //! CloudEvents 1.0 over HTTP, in structured, binary and batched mode.
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 
-use super::{Problem, UncheckedEvent, key, text};
+use super::{super::problem::Kind, Problem, UncheckedEvent, key, text};
 use crate::cloudevent::{self, BadCloudEvent, CloudEvent, HEADER_PREFIX};
 
 pub(super) fn structured(body: &[u8]) -> Result<UncheckedEvent, Problem> {
@@ -49,14 +49,9 @@ fn unchecked(event: CloudEvent) -> UncheckedEvent {
 pub(super) fn problem(bad: &BadCloudEvent) -> Problem {
     let detail = bad.to_string();
     match bad {
-        BadCloudEvent::Format => Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "media-type",
-            "Unsupported media type",
-            detail + ".",
-        )
-        .with("field", "Content-Type")
-        .close(),
+        BadCloudEvent::Format => {
+            Problem::new(Kind::MEDIA_TYPE, detail + ".").with("field", "Content-Type").close()
+        }
         BadCloudEvent::Body(_) => Problem::field("body", detail),
         BadCloudEvent::Header(name, _) => Problem::field(name, detail),
     }

@@ -4,9 +4,11 @@ use eventcast_wire::{
     event::{DEFAULT_TYPE, Draft},
     topic,
 };
-use http::StatusCode;
 
-use super::{super::problem::Challenge, Problem, key};
+use super::{
+    super::problem::{Challenge, Kind},
+    Problem, key,
+};
 use crate::access::{Grant, PublishGrant};
 
 /// Checks all of `drafts` before any is stored, and completes them: the source that the grant forces, and keys that no other publisher
@@ -44,6 +46,5 @@ fn check(draft: &Draft, publish: &PublishGrant) -> Result<(), Problem> {
 fn refused(why: &str) -> Problem {
     let detail =
         format!("The grant of this client does not cover the request: {why}. Nothing was stored.");
-    Problem::new(StatusCode::FORBIDDEN, "not-granted", "Not granted", detail)
-        .challenge(Challenge::InsufficientScope)
+    Problem::new(Kind::NOT_GRANTED, detail).challenge(Challenge::InsufficientScope)
 }

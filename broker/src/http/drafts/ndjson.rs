@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Problem, UncheckedEvent, key, parse_ttl};
+use super::{super::whole_number::WholeNumber, Problem, UncheckedEvent, key, parse_ttl};
 
 /// Unknown fields are rejected: with a misspelt `topic`, the event would be a broadcast.
 #[derive(Deserialize)]
@@ -23,7 +23,7 @@ struct Envelope<'a> {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Ttl {
-    Seconds(u64),
+    Seconds(WholeNumber),
     Text(String),
 }
 
@@ -53,7 +53,7 @@ fn envelope(line: &str) -> Result<UncheckedEvent, Problem> {
     };
     let ttl = match e.ttl {
         None => None,
-        Some(Ttl::Seconds(s)) => Some(parse_ttl(&s.to_string())?),
+        Some(Ttl::Seconds(WholeNumber(s))) => Some(parse_ttl(&s.to_string())?),
         Some(Ttl::Text(t)) => Some(parse_ttl(&t)?),
     };
     let topic = e.topic.filter(|t| !t.is_empty());

@@ -75,6 +75,10 @@ fn a_batch_is_numbered_and_its_invalid_lines_are_named() {
     let drafts = publish("type=note", &[NDJSON, ("idempotency-key", "key")], body).unwrap();
     assert_eq!((&drafts[0].data[..], &*drafts[0].key), (&b"a"[..], "key 0"));
     assert_eq!((&drafts[1].data[..], &*drafts[1].key), (&b"{\"n\": 1}"[..], "key 1"));
+    for ttl in ["600", "600.0", "\"10m\""] {
+        let body = format!("{{\"data\":\"a\",\"ttl\":{ttl}}}");
+        assert_eq!(publish("", &[NDJSON], body.as_bytes()).unwrap()[0].ttl, Some(600), "{ttl}");
+    }
     assert_eq!(drafts[1].event_type.as_deref(), Some("note"), "the query gives defaults");
     assert_eq!(
         publish("", &[NDJSON], body).unwrap()[1].key,

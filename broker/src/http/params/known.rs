@@ -9,11 +9,11 @@ use super::Problem;
 pub(crate) struct Known {
     /// The name of the resource, for messages.
     resource: &'static str,
-    params: &'static [&'static str],
+    pub(crate) params: &'static [&'static str],
     /// Whether it accepts a cursor as a parameter, in any spelling.
     cursor: bool,
     /// Names of headers with the prefix `eventcast-`.
-    headers: &'static [&'static str],
+    pub(crate) headers: &'static [&'static str],
 }
 
 pub(crate) const SUBSCRIBE: Known = Known {
