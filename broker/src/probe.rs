@@ -1,10 +1,9 @@
 //! The delivery probe: checks that events reach clients, by subscribing through the URL that clients use.
 //!
 //! The broker takes a ticket that reads no event of a publisher, opens the stream as a browser does, and sends it events of its own over NATS
-//! ([`Probes`](crate::cluster::Probes)): any broker may serve it. [`run`] observes, [`judge`] draws conclusions, [`advice`] names the setting
+//! ([`Probes`](crate::cluster::Probes)): any broker may serve it. [`run`] observes, [`judge`] draws conclusions, [`eventcast_wire::proxy_advice`] names the setting
 //! that is likely wrong. Streams of probes are not counted among subscribers (docs/adr/0023).
 
-mod advice;
 mod certificate;
 mod client;
 mod judge;

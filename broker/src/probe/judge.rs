@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use eventcast_crds::broker_status::{DeliveryProblem, DeliveryReason, DeliveryReport};
+use eventcast_wire::proxy_advice::{Proxy, advice};
 
 use super::{
     Settings,
-    advice::{Proxy, advice},
     certificate::Finding,
     run::{Answer, End, Observation, What},
 };

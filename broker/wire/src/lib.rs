@@ -6,6 +6,7 @@
 //! - [`event`]: events and their rules.
 //! - [`frame`]: events and control events as bytes of `text/event-stream`.
 //! - [`gap`], [`closing`]: why events are missing, and why a stream ends.
+//! - [`proxy_advice`]: which setting of a proxy hinders streams.
 //! - [`properties`]: properties that fuzz targets and tests check.
 
 pub mod closing;
@@ -16,6 +17,7 @@ pub mod frame;
 pub mod gap;
 pub mod grants;
 pub mod properties;
+pub mod proxy_advice;
 pub mod source;
 pub mod subject;
 pub mod topic;

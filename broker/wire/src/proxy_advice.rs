@@ -1,19 +1,28 @@
-//! Which setting of which proxy is likely wrong. Pure.
+//! Which setting of which proxy is likely wrong, for the delivery probe of brokers and for the command line. Pure.
 
 use eventcast_crds::broker_status::DeliveryReason;
 use http::{HeaderMap, header};
 
 /// A kind of proxy that has settings of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Proxy {
+pub enum Proxy {
+    /// nginx, and what is built on it.
     Nginx,
+    /// HAProxy.
     Haproxy,
+    /// Envoy, and what is built on it.
     Envoy,
+    /// Traefik.
     Traefik,
+    /// Cloudflare.
     Cloudflare,
+    /// Amazon CloudFront.
     CloudFront,
+    /// An application load balancer of AWS.
     Aws,
+    /// A load balancer of Google Cloud.
     Google,
+    /// None of these, or it cannot be told.
     Unknown,
 }
 
@@ -37,7 +46,8 @@ const NAMES: [(&str, Proxy); 14] = [
 
 impl Proxy {
     /// The outermost proxy that can be told from the headers of a response. `hint` counts if they tell none.
-    pub(super) fn of(headers: &HeaderMap, hint: Option<&str>) -> Self {
+    #[must_use]
+    pub fn of(headers: &HeaderMap, hint: Option<&str>) -> Self {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         if headers.contains_key("cf-ray") {
             return Self::Cloudflare;
@@ -61,7 +71,8 @@ impl Proxy {
 }
 
 /// What to do about a problem behind `proxy`.
-pub(super) fn advice(reason: DeliveryReason, proxy: Proxy) -> &'static str {
+#[must_use]
+pub fn advice(reason: DeliveryReason, proxy: Proxy) -> &'static str {
     use DeliveryReason as R;
     use Proxy as P;
     match (reason, proxy) {
