@@ -42,7 +42,7 @@ pub fn built(program: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its executable");
     let folder = test.parent().and_then(Path::parent).expect("it lies in target/debug/deps");
     let found = folder.join(program);
-    let build = "run `make t T=...`, which builds it, or `cargo build -p eventcast-broker -p eventcast-operator`";
+    let build = "run `make t T=...`, which builds it, or `cargo build --workspace --bins`";
     assert!(found.is_file(), "no {program} at {}: {build}, or set {variable}", found.display());
     let newer = newer_source(&found).expect("cargo writes which sources a program was built from");
     if let Some(source) = newer {

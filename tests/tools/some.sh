@@ -27,7 +27,7 @@ for folder in tests/tests/*/; do
     api) parts+=(api-tools) ;;
   esac
 done
-for folder in crds/src crds/runtime/src broker/src broker/wire/src operator/src tests/src; do
+for folder in crds/src crds/runtime/src broker/src broker/cli/src broker/wire/src operator/src tests/src; do
   if may_have "$folder"; then
     targets+=(--lib)
     break

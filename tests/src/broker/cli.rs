@@ -1,4 +1,4 @@
-//! The broker's executable as a person or a unit file runs it: any command line, any environment.
+//! The built programs as a person, a script or a unit file runs them: any command line, any environment.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -15,9 +15,10 @@ use crate::{
     process::{self, Process, find_on_path},
 };
 
-/// A command line of the broker.
+/// A command line of a program.
 #[derive(Clone, Debug)]
 pub struct Cli {
+    program: PathBuf,
     environment: Vec<OsString>,
     arguments: Vec<OsString>,
 }
@@ -34,10 +35,19 @@ pub struct Ended {
 }
 
 impl Cli {
-    /// With these arguments and the environment of the test.
+    /// The broker with these arguments and the environment of the test.
     pub fn new<A: AsRef<OsStr>>(arguments: &[A]) -> Self {
+        Self::of(setup::binary(), arguments)
+    }
+
+    /// `eventcast` with these arguments and the environment of the test.
+    pub fn eventcast<A: AsRef<OsStr>>(arguments: &[A]) -> Self {
+        Self::of(process::built("eventcast"), arguments)
+    }
+
+    fn of<A: AsRef<OsStr>>(program: PathBuf, arguments: &[A]) -> Self {
         let arguments = arguments.iter().map(|a| a.as_ref().to_owned()).collect();
-        Self { environment: Vec::new(), arguments }
+        Self { program, environment: Vec::new(), arguments }
     }
 
     /// One more argument.
@@ -75,7 +85,7 @@ impl Cli {
     /// When it cannot be started.
     pub fn spawn(&self, name: &str, folder: &Path) -> Result<Process> {
         let env = find_on_path("env").unwrap_or_else(|| PathBuf::from("/usr/bin/env"));
-        let program = [setup::binary().into_os_string()];
+        let program = [self.program.clone().into_os_string()];
         let words = [&self.environment[..], &program[..], &self.arguments[..]].concat();
         Process::spawn(name, &env, &words, folder)
     }

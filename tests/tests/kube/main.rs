@@ -6,6 +6,7 @@ mod admit_pools;
 mod autopilot;
 mod backups;
 mod broker_defaults;
+mod cli;
 mod fleet;
 mod gitops;
 mod harness_kube;

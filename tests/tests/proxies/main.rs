@@ -1,6 +1,7 @@
 //! Brokers behind real proxies, which are configured as `docs/proxies` says, over HTTP/1.1 and HTTP/2 with TLS.
 
 mod addresses;
+mod cli_check;
 mod delivery_probe;
 mod documents;
 mod publish;

@@ -8,8 +8,14 @@ use anyhow::{Result, ensure};
 use super::scan::{CodePath, Source, library};
 
 /// The libraries whose modules must not import one another in a circle.
-const LIBRARIES: [&str; 5] =
-    ["broker/src", "broker/wire/src", "operator/src", "crds/src", "crds/runtime/src"];
+const LIBRARIES: [&str; 6] = [
+    "broker/src",
+    "broker/cli/src",
+    "broker/wire/src",
+    "operator/src",
+    "crds/src",
+    "crds/runtime/src",
+];
 
 /// Files, sockets, processes and tasks: in no pure crate. Addresses of `std::net` and a given `Instant` are values.
 const EFFECTS: [&[&str]; 9] = [
@@ -185,6 +191,49 @@ fn only_tls_and_two_clients_of_the_broker_know_rustls() -> Result<()> {
                 && !may.iter().any(|place| source.file.starts_with(place))
         },
     )
+}
+
+#[test]
+fn only_two_modules_of_the_command_line_know_hyper_rustls_and_kube() -> Result<()> {
+    for (libraries, places) in [
+        (
+            &["hyper", "hyper_util", "rustls", "rustls_native_certs", "tokio_rustls"][..],
+            ["broker/cli/src/client.rs", "broker/cli/src/client/"],
+        ),
+        (&["kube"][..], ["broker/cli/src/kubernetes.rs", "broker/cli/src/kubernetes/"]),
+    ] {
+        let rule = format!("{libraries:?} are known in {} alone", places[0]);
+        forbid("broker/cli/src", &rule, |source, path| {
+            libraries.contains(&path[0]) && !places.iter().any(|p| source.file.starts_with(p))
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn what_the_command_line_concludes_and_prints_has_no_clock_and_no_io() -> Result<()> {
+    let pure = [
+        "check/channel.rs",
+        "check/judge.rs",
+        "conditions.rs",
+        "cursor_order.rs",
+        "metrics.rs",
+        "ndjson.rs",
+        "printable.rs",
+        "problem.rs",
+        "rates.rs",
+        "retry.rs",
+        "stream/parser.rs",
+        "target.rs",
+        "text.rs",
+        "text/",
+    ];
+    forbid("broker/cli/src", "no clock and no I/O where text is made", |source, path| {
+        let file = source.file.trim_start_matches("broker/cli/src/");
+        pure.iter().any(|pure| file.starts_with(pure))
+            && (EFFECTS.iter().any(|effect| path.starts_with(effect))
+                || CLOCKS.iter().any(|clock| path.ends_with(clock)))
+    })
 }
 
 #[test]

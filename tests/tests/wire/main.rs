@@ -25,6 +25,7 @@ mod attacks_pages;
 mod balance;
 mod balance_moves;
 mod broker_status;
+mod cli;
 mod cloudevents;
 mod config;
 mod delivery_probe;

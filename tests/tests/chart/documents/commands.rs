@@ -1,11 +1,13 @@
-//! Commands: `helm` and `kubectl` know the subcommands and flags of those in the documents, and the chart the values that they set.
+//! Commands: `helm`, `kubectl` and `eventcast` know the subcommands and flags of those in the documents, and the chart the values that they set.
 
 use std::{collections::BTreeMap, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
-use eventcast_tests::{chart, kube::program};
+use eventcast_tests::{chart, kube::program, process};
 
 use super::pages;
+
+const PROGRAMS: [&str; 3] = ["helm", "kubectl", "eventcast"];
 
 /// The commands of a block that begin with one of these programs, also after a pipe or in `$(…)`.
 fn commands(block: &str) -> Vec<Vec<String>> {
@@ -16,7 +18,7 @@ fn commands(block: &str) -> Vec<Vec<String>> {
         let line = line.split(" #").next().unwrap_or_default();
         for command in line.split(['|', '&', ';']).flat_map(|part| part.split("$(")) {
             let words: Vec<_> = command.split_whitespace().map(str::to_owned).collect();
-            if words.first().is_some_and(|word| word == "helm" || word == "kubectl") {
+            if words.first().is_some_and(|word| PROGRAMS.contains(&word.as_str())) {
                 found.push(words);
             }
         }
@@ -26,7 +28,11 @@ fn commands(block: &str) -> Vec<Vec<String>> {
 
 /// What a program prints on `--help` of a subcommand, with the flags that all of them have.
 fn help(program_name: &str, subcommand: &[&str]) -> Result<String> {
-    let mut command = Command::new(program(program_name));
+    let path = match program_name {
+        "eventcast" => process::built("eventcast"),
+        name => program(name),
+    };
+    let mut command = Command::new(path);
     command.args(subcommand).arg("--help");
     let mut text = chart::run(&mut command)?;
     if program_name == "kubectl" {
@@ -61,7 +67,7 @@ fn subcommand(words: &[String]) -> Vec<&str> {
 }
 
 #[test]
-fn flags_of_helm_and_kubectl_in_the_documents_exist() -> Result<()> {
+fn flags_of_commands_in_the_documents_exist() -> Result<()> {
     let values: serde_json::Value =
         serde_saphyr::from_str(&chart::read("charts/eventcast/values.yaml")?)?;
     let mut helps = BTreeMap::new();
@@ -81,7 +87,7 @@ fn flags_of_helm_and_kubectl_in_the_documents_exist() -> Result<()> {
                     let flag = word.split('=').next().unwrap_or_default();
                     if flag.starts_with('-') {
                         let text = &helps[&key];
-                        let known = [" ", ",", "="]
+                        let known = [" ", ",", "=", "\n"]
                             .iter()
                             .any(|end| text.contains(&format!("{flag}{end}")));
                         ensure!(known, "{}: no flag {flag}", place());

@@ -1,0 +1,94 @@
+//! The command line. Every option that says where a channel is, is an environment variable too.
+
+use std::{ffi::OsString, path::Path};
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use crate::commands::{
+    check, completion, history, man, publish, stats, status, subscribe, ticket, token, top,
+};
+
+/// Subscribe to channels, publish to them, and look into them.
+#[derive(Parser)]
+#[command(version, after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  export EVENTCAST_URL=http://127.0.0.1:8080
+  eventcast sub default/demo --topic 'user.*'
+  eventcast pub default/demo --topic user.42 --type greeting -d hello
+  eventcast history default/demo --from -10m -o jsonl
+
+Exit codes: 0, 1 (it failed, or the result is not complete), 64 (invalid command line).";
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Print the events of a channel as they arrive; reconnects by itself.
+    #[command(visible_alias = "subscribe")]
+    Sub(subscribe::Options),
+    /// Publish an event, or many.
+    #[command(visible_alias = "publish")]
+    Pub(publish::Options),
+    /// Print past events.
+    History(history::Options),
+    /// Count events by type, topic, source and time.
+    Stats(stats::Options),
+    /// Exchange a token for a ticket: a URL that EventSource or curl can open.
+    Ticket(ticket::Options),
+    /// Show the conditions of a channel, its brokers and its Events, and what to do.
+    Status(status::Options),
+    /// Check a cluster, a channel and its stream, and say what is wrong.
+    Check(check::Options),
+    /// Look at a token.
+    Token(token::Options),
+    /// Show what channels do: subscribers, events, bytes, latency, losses.
+    Top(top::Options),
+    /// Print a script that completes commands in a shell.
+    Completion(completion::Options),
+    /// Print the manual page, or write those of all commands.
+    Man(man::Options),
+}
+
+/// The name that help and errors show: kubectl starts `kubectl-eventcast` for `kubectl eventcast`.
+pub(crate) fn program_name(program: Option<&OsString>) -> &'static str {
+    let file = program.and_then(|program| Path::new(program).file_stem());
+    if file.is_some_and(|name| name == "kubectl-eventcast") {
+        "kubectl eventcast"
+    } else {
+        "eventcast"
+    }
+}
+
+/// The command line of a program of this name.
+pub(crate) fn command(name: &'static str) -> clap::Command {
+    let command = Args::command().name(name).bin_name(name).subcommand_required(true);
+    command.after_help(AFTER_HELP.replace("  eventcast ", &format!("  {name} ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command("eventcast").debug_assert();
+    }
+
+    #[test]
+    fn help_names_the_program_as_it_was_called() {
+        let name = |path: &str| program_name(Some(&path.into()));
+        assert_eq!(name("/usr/bin/eventcast"), "eventcast");
+        assert_eq!(name("/x/kubectl-eventcast"), "kubectl eventcast");
+        let error = command(name("kubectl-eventcast"))
+            .try_get_matches_from(["kubectl-eventcast", "sub", "--help"])
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::DisplayHelp);
+        assert!(error.to_string().contains("Usage: kubectl eventcast sub"), "{error}");
+    }
+}

@@ -1,0 +1,106 @@
+//! `eventcast check`.
+
+use std::time::Duration;
+
+use super::reach;
+use crate::{
+    brokers,
+    channel::Channel,
+    check::{Finding, Level, channel as about_channel, cluster, judge, probe},
+    failure::Failure,
+    format::Format,
+    kubernetes, output,
+    printable::counted,
+    target::ChannelName,
+    text,
+};
+
+/// The interval of heartbeats of a channel that does not say otherwise.
+const HEARTBEAT_SECONDS: u64 = 15;
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    reach: reach::ReachOptions,
+    /// Check whether the cluster is ready for an installation.
+    #[arg(long, conflicts_with = "channel")]
+    pre: bool,
+    /// How long to wait for a heartbeat. Default: what the channel says, and five seconds more.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
+    wait: Option<u64>,
+    #[arg(long, short, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+pub(crate) async fn run(options: Options) -> Result<(), Failure> {
+    let findings = find(&options).await?;
+    match options.output {
+        Format::Table => output::print(&text::check(&findings))?,
+        Format::Json => {
+            output::print(&(serde_json::to_string(&findings).unwrap_or_default() + "\n"))?;
+        }
+        Format::Jsonl => {
+            let lines =
+                findings.iter().map(|f| serde_json::to_string(f).unwrap_or_default() + "\n");
+            output::print(&lines.collect::<String>())?;
+        }
+    }
+    let failed = findings.iter().filter(|finding| finding.level == Level::Fail).count();
+    match failed {
+        0 => Ok(()),
+        count => Err(Failure::failed(format!("{} failed", counted(count as u64, "check")))),
+    }
+}
+
+async fn find(options: &Options) -> Result<Vec<Finding>, Failure> {
+    let reach = &options.reach;
+    if options.pre {
+        return Ok(cluster::pre(&reach.cluster.connect().await?).await);
+    }
+    if let Some(url) = &reach.url {
+        let name = reach.channel.as_deref();
+        let name = name.map(|name| ChannelName::parse(name, None)).transpose()?;
+        let channel = reach.by_url(url, name.as_ref())?;
+        return Ok(look(&channel, wait(options.wait, HEARTBEAT_SECONDS)).await);
+    }
+    in_cluster(options).await
+}
+
+/// The cluster, and if a channel is named also this, its brokers and its stream.
+async fn in_cluster(options: &Options) -> Result<Vec<Finding>, Failure> {
+    let reach = &options.reach;
+    let cluster = reach.cluster.connect().await?;
+    let name =
+        reach.channel.as_deref().map(|name| reach.cluster.name(name, &cluster)).transpose()?;
+    let namespace = name.as_ref().map_or(cluster.namespace(), |name| &name.namespace);
+    let (mut findings, answers) = cluster::installed(&cluster, namespace).await;
+    let Some(name) = name.filter(|_| answers) else { return Ok(findings) };
+    let channel = match cluster.channel(&name).await {
+        Ok(channel) => channel,
+        Err(error) => return Err(kubernetes::no_channel(&name, &error)),
+    };
+    let pods = cluster.brokers(&channel).await.unwrap_or_default();
+    let brokers = brokers::ask(&cluster, &pods).await;
+    findings.extend(about_channel::findings(&name, &channel, &brokers));
+    let heartbeat = channel.spec.delivery.heartbeat_seconds;
+    let url = channel.status.as_ref().and_then(|status| status.url.as_deref());
+    if let Some(url) = url {
+        let channel = reach.by_url(url, Some(&name))?;
+        findings.extend(look(&channel, wait(options.wait, heartbeat)).await);
+    }
+    Ok(findings)
+}
+
+/// Heartbeats are randomised by a fifth.
+fn wait(asked: Option<u64>, heartbeat: u64) -> Duration {
+    Duration::from_secs(asked.unwrap_or(heartbeat * 6 / 5 + 5))
+}
+
+async fn look(channel: &Channel, wait: Duration) -> Vec<Finding> {
+    let seconds = wait.as_secs();
+    output::note(&format!(
+        "# reading {} until a heartbeat arrives, at most {seconds} s",
+        channel.url.shown()
+    ));
+    judge::findings(&channel.url.shown(), &probe::observe(channel, wait).await)
+}

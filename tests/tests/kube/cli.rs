@@ -1,0 +1,136 @@
+//! `eventcast` against an API server: the way to a channel by its name, `status` and `check`.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use eventcast_crds::channel::EventChannel;
+use eventcast_tests::{
+    broker::{Broker, Cli, Ended, open_channel},
+    init_tracing,
+    kube::{ApiServer, temp_namespace},
+    namespace::{self, TestNamespace, install_crd},
+    nats::NatsServer,
+    pods,
+};
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+};
+use serde_json::{Value, json};
+
+const WAIT: Duration = Duration::from_secs(60);
+
+async fn run(kubeconfig: &std::path::Path, arguments: &[&str]) -> Result<Ended> {
+    let cli = Cli::eventcast(arguments).without("EVENTCAST_URL").without("EVENTCAST_TOKEN");
+    cli.env("KUBECONFIG", kubeconfig).output(WAIT).await
+}
+
+#[tokio::test]
+async fn a_channel_is_reached_by_its_name_through_the_url_of_its_status() -> Result<()> {
+    init_tracing();
+    let cluster = ApiServer::shared().await?;
+    install_crd(&cluster).await?;
+    let client = cluster.client().await?;
+    let namespace = temp_namespace(&client).await?;
+    namespace::apply(&client, &namespace, "orders", json!({})).await?;
+    let config = cluster.admin_kubeconfig();
+    let name = format!("{namespace}/orders");
+
+    let missing = run(&config, &["history", &format!("{namespace}/others")]).await?;
+    ensure!(missing.status.code() == Some(1), "{missing:?}");
+    ensure!(missing.stderr.contains("the cluster has no channel"), "{missing:?}");
+    let early = run(&config, &["history", &name]).await?;
+    ensure!(early.status.code() == Some(1), "{early:?}");
+    ensure!(early.stderr.contains("no URL yet, and none of its 0 brokers is ready"), "{early:?}");
+
+    let nats = NatsServer::start().await?;
+    let broker = Broker::start(&nats.url(), |config| {
+        config.channels = vec![open_channel(&namespace, "orders")];
+    })
+    .await?;
+    let api: Api<EventChannel> = Api::namespaced(client, &namespace);
+    let url = broker.url(&format!("/channels/{namespace}/orders/events"));
+    let status = Patch::Merge(json!({"status": {"url": url}}));
+    api.patch_status("orders", &PatchParams::default(), &status).await?;
+    let published = run(&config, &["pub", "orders", "-n", &namespace, "-d", "hello"]).await?;
+    ensure!(published.status.success(), "{published:?}");
+    let history = run(&config, &["history", &name, "-o", "jsonl"]).await?;
+    let event: Value = serde_json::from_str(&history.stdout).context(history.stderr)?;
+    ensure!(event["data"] == "hello", "{event}");
+    let nowhere = run(std::path::Path::new("/nonexistent"), &["history", &name]).await?;
+    ensure!(nowhere.status.code() == Some(64), "{nowhere:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn status_and_check_say_what_is_wrong_and_what_to_do() -> Result<()> {
+    init_tracing();
+    let ns = TestNamespace::start().await?;
+    ns.apply("orders", json!({"access": {"apiKeys": {"secretName": "none"}}})).await?;
+    ns.settled("orders").await?;
+    let ready = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]});
+    pods::create(&ns, "orders", "orders-broker-a", 9090, ready).await?;
+    let waits = json!({"phase": "Pending", "containerStatuses": [{"name": "broker", "image": "", "imageID": "",
+        "ready": false, "restartCount": 0, "state": {"waiting": {"reason": "ImagePullBackOff"}}}]});
+    pods::create(&ns, "orders", "orders-broker-b", 9090, waits).await?;
+
+    let config = ns.cluster.admin_kubeconfig();
+    let name = format!("{}/orders", ns.name);
+    let status = run(&config, &["status", &name]).await?;
+    ensure!(status.status.success(), "{status:?}");
+    for wanted in [
+        "StreamReady",
+        "!!Available",
+        "docs/TROUBLESHOOTING.md",
+        "orders-broker-a",
+        "does not forward to the pod",
+        "ImagePullBackOff",
+        "StreamCreated",
+    ] {
+        ensure!(status.stdout.contains(wanted), "no {wanted}: {}", status.stdout);
+    }
+
+    let check = run(&config, &["check", &name, "--wait", "1", "-o", "jsonl"]).await?;
+    ensure!(check.status.code() == Some(1), "{check:?}");
+    let findings: Vec<Value> =
+        check.stdout.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    for (level, wanted) in [
+        ("ok", "Kubernetes v"),
+        ("ok", "EventChannel is defined as by version"),
+        ("ok", "BrokerPool is defined as by version"),
+        ("ok", "you may look into the channel"),
+        ("ok", "StreamReady (StreamReady)"),
+        ("fail", "Available ("),
+        ("warn", "broker orders-broker-b: ImagePullBackOff"),
+    ] {
+        let is_it = |f: &Value| {
+            f["level"] == level && f["what"].as_str().is_some_and(|what| what.contains(wanted))
+        };
+        ensure!(findings.iter().any(is_it), "no {level} {wanted}: {}", check.stdout);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn check_before_an_installation_looks_at_rights() -> Result<()> {
+    init_tracing();
+    let ns = TestNamespace::start().await?;
+    let pre = run(&ns.cluster.admin_kubeconfig(), &["check", "--pre"]).await?;
+    ensure!(pre.status.success(), "{pre:?}");
+    ensure!(pre.stdout.contains("warn  EventChannels are defined already"), "{pre:?}");
+    ensure!(pre.stdout.contains("ok    you may install the chart"), "{pre:?}");
+
+    let account = ["create", "serviceaccount", "nobody", "--namespace", &ns.name];
+    let created = ns.cluster.kubectl(&account, None).await?;
+    ensure!(created.status.success(), "{created:?}");
+    let token = ns.cluster.token(&ns.name, "nobody").await?;
+    let nobody = ns.cluster.kubeconfig(&token)?;
+    let pre = run(&nobody, &["check", "--pre"]).await?;
+    ensure!(pre.status.code() == Some(1), "{pre:?}");
+    ensure!(pre.stdout.contains("FAIL  you may not install the chart"), "{pre:?}");
+    ensure!(pre.stdout.contains("create deployments.apps"), "{pre:?}");
+    let denied = run(&nobody, &["status", &format!("{}/orders", ns.name)]).await?;
+    ensure!(denied.status.code() == Some(1), "{denied:?}");
+    ensure!(denied.stderr.contains("you may not read the channel"), "{denied:?}");
+    Ok(())
+}
