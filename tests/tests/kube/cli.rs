@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use eventcast_crds::channel::EventChannel;
 use eventcast_tests::{
     broker::{Broker, Cli, Ended, open_channel},
-    init_tracing,
+    eventually, init_tracing,
     kube::{ApiServer, temp_namespace},
     namespace::{self, TestNamespace, install_crd},
     nats::NatsServer,
@@ -90,6 +90,13 @@ async fn status_and_check_say_what_is_wrong_and_what_to_do() -> Result<()> {
         ensure!(status.stdout.contains(wanted), "no {wanted}: {}", status.stdout);
     }
 
+    // The API server publishes the schemas of new definitions some seconds after it serves them.
+    eventually("the definitions are published", WAIT, || async {
+        let cluster = run(&config, &["check"]).await?;
+        ensure!(cluster.status.success() && !cluster.stdout.contains("  warn  "), "{cluster:?}");
+        anyhow::Ok(())
+    })
+    .await?;
     let check = run(&config, &["check", &name, "--wait", "1", "-o", "jsonl"]).await?;
     ensure!(check.status.code() == Some(1), "{check:?}");
     let findings: Vec<Value> =

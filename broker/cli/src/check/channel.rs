@@ -116,7 +116,7 @@ mod tests {
     use super::*;
     use crate::{brokers::Answer, check::Level, metrics::Metrics};
 
-    fn channel(conditions: Value) -> EventChannel {
+    fn channel(conditions: &Value) -> EventChannel {
         serde_json::from_value(json!({
             "apiVersion": "eventcast.dev/v1alpha1", "kind": "EventChannel", "spec": {},
             "metadata": {"name": "a", "namespace": "b", "generation": 2},
@@ -145,7 +145,7 @@ mod tests {
             json!({"type": name, "status": status, "reason": reason, "message": "m",
                 "lastTransitionTime": "2026-11-20T19:54:05Z"})
         };
-        let channel = channel(json!([
+        let channel = channel(&json!([
             condition("Ready", "False", "NatsUnreachable"),
             condition("Accepted", "True", "Valid"),
             condition("StreamReady", "False", "NatsUnreachable"),
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn brokers_are_compared() {
-        let channel = channel(json!([]));
+        let channel = channel(&json!([]));
         let trouble = Broker { pod: "p".into(), trouble: "Pending".into(), answer: None };
         let found = found(&channel, &[broker("1.0.0", true), broker("1.1.0", false), trouble]);
         let wanted = [

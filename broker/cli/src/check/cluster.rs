@@ -8,7 +8,9 @@ use crate::kubernetes::{ApiError, Cluster, Permission};
 
 /// The oldest minor version of Kubernetes 1 that the chart accepts.
 const OLDEST_MINOR: u32 = 30;
-/// The schemas of the definitions. Everybody may read them.
+/// What is defined, as soon as it is served. Everybody may read it.
+const RESOURCES: &str = "/apis/eventcast.dev/v1alpha1";
+/// The schemas of the definitions, some seconds later.
 const SCHEMAS: &str = "/openapi/v3/apis/eventcast.dev/v1alpha1";
 
 /// What an installation of the chart creates.
@@ -65,7 +67,7 @@ pub(crate) async fn server(cluster: &Cluster, section: &mut Section) -> bool {
 
 /// Before an installation: no definitions of another one, and the rights to install.
 pub(crate) async fn before_installation(cluster: &Cluster, section: &mut Section) {
-    match cluster.document(SCHEMAS).await {
+    match cluster.document(RESOURCES).await {
         Err(error) if error.code() == Some(404) => {
             section.ok("no other installation has defined EventChannels");
         }
@@ -81,14 +83,18 @@ pub(crate) async fn before_installation(cluster: &Cluster, section: &mut Section
 
 /// After an installation: the definitions are those of this version.
 pub(crate) async fn definitions(cluster: &Cluster, section: &mut Section) {
-    let schemas = match cluster.document(SCHEMAS).await {
-        Ok(schemas) => schemas,
+    match cluster.document(RESOURCES).await {
+        Ok(_) => {}
         Err(error) if error.code() == Some(404) => {
             let advice = "install the chart, or its CRDs";
             section.fail("EventChannels are not defined", advice, page::INSTALL);
             return;
         }
         Err(error) => return unknown(section, "the definitions", &error),
+    }
+    let schemas = match cluster.document(SCHEMAS).await {
+        Ok(schemas) => schemas,
+        Err(error) => return unknown(section, "the schemas of the definitions", &error),
     };
     for crd in Crd::ALL {
         let kind = crd.kind();

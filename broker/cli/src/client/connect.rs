@@ -63,7 +63,7 @@ pub(crate) struct Connector {
 #[derive(Clone, Debug)]
 enum Route {
     Host(String, u16),
-    Pod(PodPort),
+    Pod(Box<PodPort>),
 }
 
 impl Connector {
@@ -90,7 +90,7 @@ impl Connector {
         ca_file: Option<&Path>,
     ) -> Result<Self, Failure> {
         let tls = tls_host.map(|host| tls(host, ca_file)).transpose()?;
-        Ok(Self { route: Route::Pod(port), tls })
+        Ok(Self { route: Route::Pod(Box::new(port)), tls })
     }
 
     /// # Errors

@@ -63,7 +63,7 @@ mod tests {
 
     use super::*;
 
-    fn pod(status: Value) -> Pod {
+    fn pod(status: &Value) -> Pod {
         let ports = json!([{"name": "http", "containerPort": 8080}, {"name": "admin", "containerPort": 9090}]);
         let containers = json!([{"name": "sidecar"}, {"name": "broker", "ports": ports}]);
         serde_json::from_value(json!({"spec": {"containers": containers}, "status": status}))
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn ports_are_those_of_the_broker() {
-        let pod = pod(json!({}));
+        let pod = pod(&json!({}));
         assert_eq!(broker_port(&pod, "admin"), Some(9090));
         assert_eq!(broker_port(&pod, "https"), None);
     }
@@ -88,7 +88,7 @@ mod tests {
             (json!({"phase": "Pending"}), "Pending"),
             (json!({"phase": "Pending", "containerStatuses": waits}), "ImagePullBackOff"),
         ] {
-            assert_eq!(trouble(&pod(status)), wanted);
+            assert_eq!(trouble(&pod(&status)), wanted);
         }
     }
 }

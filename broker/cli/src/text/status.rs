@@ -182,7 +182,7 @@ mod tests {
 
     const NOW: &str = "2026-11-20T20:00:00Z";
 
-    fn channel(status: Value) -> EventChannel {
+    fn channel(status: &Value) -> EventChannel {
         let kind = json!({"apiVersion": "eventcast.dev/v1alpha1", "kind": "EventChannel", "spec": {},
             "metadata": {"name": "orders", "namespace": "shop"}, "status": status});
         serde_json::from_value(kind).unwrap()
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_status_matches_the_golden_file() {
-        let good = channel(json!({
+        let good = channel(&json!({
             "url": "https://events.example.com/channels/shop/orders/events", "brokers": "2/2", "subscribers": 415,
             "stream": {"name": "SSE_shop_orders", "epoch": "k7q2m8", "created": "2026-11-01T00:00:00Z"},
             "conditions": [
@@ -246,13 +246,13 @@ mod tests {
         let mut text =
             shown(&good, &brokers, &events, &["Events cannot be listed: forbidden".into()]);
         text += "\n---\n";
-        let broken = channel(json!({"conditions": [
+        let broken = channel(&json!({"conditions": [
             condition("Ready", "False", "NatsUnreachable", "no connection to nats://nats:4222"),
             condition("StreamReady", "False", "NatsUnreachable", "no connection to nats://nats:4222"),
         ]}));
         text += &shown(&broken, &[], &[], &[]);
         text += "\n---\n";
-        text += &shown(&channel(json!({})), &[], &[], &[]);
+        text += &shown(&channel(&json!({})), &[], &[], &[]);
         golden("status", &text);
     }
 }

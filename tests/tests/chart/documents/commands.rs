@@ -45,7 +45,13 @@ fn help(program_name: &str, subcommand: &[&str]) -> Result<String> {
 /// The words of a command before its first argument that is no subcommand.
 fn subcommand(words: &[String]) -> Vec<&str> {
     /// Commands that have subcommands.
-    const GROUPS: [&str; 4] = ["create", "rollout", "auth", "top"];
+    const GROUPS: [(&str, &str); 5] = [
+        ("kubectl", "create"),
+        ("kubectl", "rollout"),
+        ("kubectl", "auth"),
+        ("kubectl", "top"),
+        ("eventcast", "token"),
+    ];
     let mut plain = Vec::new();
     let mut skip = false;
     for word in &words[1..] {
@@ -59,7 +65,7 @@ fn subcommand(words: &[String]) -> Vec<&str> {
     }
     let depth = match plain.first() {
         Some(&"create") if plain.get(1) == Some(&"secret") => 3,
-        Some(&first) if GROUPS.contains(&first) => 2,
+        Some(&first) if GROUPS.contains(&(words[0].as_str(), first)) => 2,
         _ => 1,
     };
     plain.truncate(depth);
