@@ -13,7 +13,6 @@ use std::{
 use eventcast_crds::broker_status::{BrokerStatus, ChannelReport, DeliveryReport};
 use eventcast_runtime::Chain;
 use futures_util::{StreamExt, stream};
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{ResourceExt, core::DynamicObject};
 use serde_json::json;
@@ -22,7 +21,7 @@ use tokio::time::sleep;
 use crate::{
     broker_client::{BrokerClient, status_url},
     broker_reports::{BrokerReports, Problems, Reports},
-    claim::other_operator,
+    claims::Claims,
     leader::Fence,
     metrics::Metrics,
     names::SUBSCRIBERS_MANAGER,
@@ -38,13 +37,13 @@ const VISIT_INTERVAL: Duration = Duration::from_secs(60);
 const FIRST_VISIT_DELAY: Duration = Duration::from_secs(10);
 /// Brokers that are asked at the same time.
 const MAX_CONCURRENT_REQUESTS: usize = 16;
-/// Visits until the future is dropped. `own` is the name of this operator: the status of a channel of another one is not written.
+/// Visits until the future is dropped. The status of a channel of another operator is not written.
 pub async fn run(
     fence: &Fence,
     metrics: &Metrics,
     scopes: &[Arc<Scope>],
     reports: &BrokerReports,
-    own: &str,
+    claims: &Claims,
 ) {
     let client = BrokerClient::default();
     sleep(FIRST_VISIT_DELAY).await;
@@ -57,7 +56,7 @@ pub async fn run(
         news.extend(collect(&answers));
         for scope in scopes {
             // A pool may serve channels of other scopes.
-            write_counts(&answers, fence, metrics, scope, own).await;
+            write_counts(&answers, fence, metrics, scope, claims).await;
             let state = scope.channels.state();
             channels.extend(state.iter().map(|raw| key(raw)));
         }
@@ -162,7 +161,7 @@ async fn write_counts(
     fence: &Fence,
     metrics: &Metrics,
     scope: &Scope,
-    own: &str,
+    claims: &Claims,
 ) {
     let mut sums: HashMap<&OwnerKey, Option<i64>> = HashMap::new();
     for (owner, report) in answers {
@@ -174,7 +173,7 @@ async fn write_counts(
         let Some(sum) = sums.get(&owner).copied().unwrap_or(Some(0)) else { continue };
         let written = raw.data.pointer("/status/subscribers").and_then(serde_json::Value::as_i64);
         // No status is written for a new object without subscribers.
-        if written.unwrap_or(0) == sum || fence.check().is_err() || is_foreign(&raw, own) {
+        if written.unwrap_or(0) == sum || fence.check().is_err() || is_foreign(&raw, claims) {
             continue;
         }
         let status = json!({"subscribers": sum});
@@ -188,9 +187,8 @@ async fn write_counts(
     }
 }
 
-fn is_foreign(raw: &DynamicObject, own: &str) -> bool {
-    other_operator(&raw.metadata, old_status(raw).operator.as_ref(), own, Timestamp::now())
-        .is_some()
+fn is_foreign(raw: &DynamicObject, claims: &Claims) -> bool {
+    claims.other(&raw.metadata, old_status(raw).operator.as_ref()).is_some()
 }
 
 fn key(raw: &DynamicObject) -> ChannelKey {

@@ -1,7 +1,8 @@
 //! Which operator reconciles a channel: two that watch the same namespace would overwrite each other's changes for ever. Pure.
 //!
-//! An operator claims a channel in `status.operator` for some time, and renews the claim while it runs. Another operator that sees a claim
-//! which has not expired leaves the channel alone. Replicas of one operator have one name, and elect a leader.
+//! An operator claims a channel in `status.operator`. The claim lasts as long as its Lease is renewed, and [`MIN_CLAIM`] more, so it is written
+//! once, however many channels there are. Without a Lease it has an end, and is renewed. Another operator that sees a claim which has not expired
+//! leaves the channel alone. Replicas of one operator have one name, and elect a leader.
 
 use std::time::Duration;
 
@@ -13,48 +14,74 @@ use kube::core::ObjectMeta;
 const MIN_RENEWAL_INTERVAL: Duration = Duration::from_secs(600);
 /// A claim is renewed once a third of its time has passed.
 const RENEWALS: u32 = 3;
+/// How long a channel belongs to an operator at least that does not run any more.
+const MIN_CLAIM: SignedDuration = SignedDuration::from_mins(30);
 
 /// Another operator that reconciles a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OtherOperator {
     /// Its name.
     pub name: String,
-    /// When its claim expires; `None` if the annotation names it.
+    /// When its claim expires; `None` if that is not known, or the annotation names it.
     pub expires_in: Option<Duration>,
 }
 
-/// The other operator that reconciles the channel; `None` if it is `own`, or nobody.
+/// What is known of the Lease of another operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseState {
+    /// It was renewed last at this time.
+    Renewed(Timestamp),
+    /// There is none.
+    Missing,
+    /// It could not be read.
+    Unknown,
+}
+
+/// The other operator that reconciles the channel; `None` if it is `own`, or nobody. `lease` is asked for the Lease of an operator.
 #[must_use]
 pub fn other_operator(
     channel: &ObjectMeta,
     claim: Option<&OperatorStatus>,
     own: &str,
     now: Timestamp,
+    lease: impl FnOnce(&str) -> LeaseState,
 ) -> Option<OtherOperator> {
     let annotations = channel.annotations.as_ref();
     if let Some(name) = annotations.and_then(|a| a.get(OPERATOR_ANNOTATION)) {
         return (name != own).then(|| OtherOperator { name: name.clone(), expires_in: None });
     }
     let claim = claim.filter(|claim| claim.name != own)?;
-    let left = claim.until.parse::<Timestamp>().ok()?.duration_since(now);
-    let left = Duration::try_from(left).ok().filter(|left| !left.is_zero())?;
-    Some(OtherOperator { name: claim.name.clone(), expires_in: Some(left) })
+    let other = |expires_in| Some(OtherOperator { name: claim.name.clone(), expires_in });
+    let until = match &claim.until {
+        Some(until) => until.parse::<Timestamp>().ok()?,
+        None => match lease(&claim.name) {
+            LeaseState::Renewed(at) => at.saturating_add(MIN_CLAIM).unwrap_or(at),
+            LeaseState::Missing => return None,
+            LeaseState::Unknown => return other(None),
+        },
+    };
+    let left = Duration::try_from(until.duration_since(now)).ok().filter(|left| !left.is_zero())?;
+    other(Some(left))
 }
 
-/// The claim of the operator `own`, which reconciles each channel at least every `resync`. It changes only when it must be renewed.
+/// The claim of the operator `own`. `resync`: it has no Lease, and reconciles each channel at least so often; the claim then changes only when it
+/// must be renewed.
 #[must_use]
 pub fn claim(
     old: Option<&OperatorStatus>,
     own: &str,
-    resync: Duration,
+    resync: Option<Duration>,
     now: Timestamp,
 ) -> OperatorStatus {
+    let Some(resync) = resync else {
+        return OperatorStatus { name: own.into(), until: None };
+    };
     let interval = resync.max(MIN_RENEWAL_INTERVAL);
     let seconds = |n: u32| SignedDuration::try_from(interval * n).unwrap_or(SignedDuration::MAX);
     let renew_before = now.saturating_add(seconds(RENEWALS - 1)).unwrap_or(now);
+    let until = |claim: &OperatorStatus| claim.until.as_ref()?.parse::<Timestamp>().ok();
     let is_current = |claim: &&OperatorStatus| {
-        claim.name == own
-            && claim.until.parse::<Timestamp>().is_ok_and(|until| until > renew_before)
+        claim.name == own && until(claim).is_some_and(|until| until > renew_before)
     };
     if let Some(current) = old.filter(is_current) {
         return current.clone();
@@ -62,7 +89,7 @@ pub fn claim(
     let until = now.saturating_add(seconds(RENEWALS)).unwrap_or(now);
     // Whole seconds are enough, and shorter.
     let until = Timestamp::from_second(until.as_second()).unwrap_or(until);
-    OperatorStatus { name: own.into(), until: until.to_string() }
+    OperatorStatus { name: own.into(), until: Some(until.to_string()) }
 }
 
 #[cfg(test)]
@@ -78,18 +105,42 @@ mod tests {
     }
 
     fn claimed(by: &str, second: i64) -> OperatorStatus {
-        claim(None, by, RESYNC, at(second))
+        claim(None, by, Some(RESYNC), at(second))
+    }
+
+    fn other(
+        status: &OperatorStatus,
+        own: &str,
+        second: i64,
+        lease: LeaseState,
+    ) -> Option<OtherOperator> {
+        other_operator(&ObjectMeta::default(), Some(status), own, at(second), |_| lease)
+    }
+
+    fn expiring(name: &str, seconds: u64) -> Option<OtherOperator> {
+        Some(OtherOperator { name: name.into(), expires_in: Some(Duration::from_secs(seconds)) })
     }
 
     #[test]
     fn a_claim_keeps_others_away_until_it_expires() {
-        let (plain, status) = (ObjectMeta::default(), claimed("a", 0));
-        assert_eq!(status.until, "1970-01-01T00:30:00Z");
-        assert_eq!(other_operator(&plain, Some(&status), "a", at(1)), None);
-        let other = other_operator(&plain, Some(&status), "b", at(1)).unwrap();
-        assert_eq!((&*other.name, other.expires_in), ("a", Some(Duration::from_secs(1799))));
-        assert_eq!(other_operator(&plain, Some(&status), "b", at(1800)), None);
-        assert_eq!(other_operator(&plain, None, "b", at(1)), None);
+        let (status, unread) = (claimed("a", 0), LeaseState::Missing);
+        assert_eq!(status.until.as_deref(), Some("1970-01-01T00:30:00Z"));
+        assert_eq!(other(&status, "a", 1, unread), None);
+        assert_eq!(other(&status, "b", 1, unread), expiring("a", 1799));
+        assert_eq!(other(&status, "b", 1800, unread), None, "it has expired");
+    }
+
+    #[test]
+    fn a_claim_without_an_end_lasts_as_long_as_the_lease() {
+        let status = claim(None, "a", None, at(0));
+        assert_eq!(claim(Some(&status), "a", None, at(1 << 30)), status, "written once");
+        let renewed = LeaseState::Renewed(at(5000));
+        assert_eq!(other(&status, "a", 5001, renewed), None);
+        assert_eq!(other(&status, "b", 5001, renewed), expiring("a", 1799));
+        assert_eq!(other(&status, "b", 6800, renewed), None, "not renewed for half an hour");
+        assert_eq!(other(&status, "b", 5001, LeaseState::Missing), None, "it was removed");
+        let unknown = other(&status, "b", 1 << 30, LeaseState::Unknown).unwrap();
+        assert_eq!((&*unknown.name, unknown.expires_in), ("a", None), "left alone");
     }
 
     #[test]
@@ -97,19 +148,22 @@ mod tests {
         let annotations = BTreeMap::from([(OPERATOR_ANNOTATION.to_owned(), "b".to_owned())]);
         let named = ObjectMeta { annotations: Some(annotations), ..ObjectMeta::default() };
         let status = claimed("a", 0);
-        assert_eq!(other_operator(&named, Some(&status), "b", at(1)), None);
-        let other = other_operator(&named, Some(&status), "a", at(1)).unwrap();
-        assert_eq!((&*other.name, other.expires_in), ("b", None));
+        let other =
+            |own| other_operator(&named, Some(&status), own, at(1), |_| LeaseState::Unknown);
+        assert_eq!(other("b"), None);
+        let named = other("a").unwrap();
+        assert_eq!((&*named.name, named.expires_in), ("b", None));
     }
 
     #[test]
-    fn a_claim_changes_only_when_a_third_of_it_is_over() {
+    fn a_claim_with_an_end_changes_only_when_a_third_of_it_is_over() {
         let status = claimed("a", 0);
-        let renewed = |second| claim(Some(&status), "a", RESYNC, at(second));
+        let renewed = |second| claim(Some(&status), "a", Some(RESYNC), at(second));
         assert_eq!(renewed(599), status);
-        assert_eq!(renewed(601).until, "1970-01-01T00:40:01Z");
-        assert_eq!(claim(Some(&status), "b", RESYNC, at(1)).name, "b", "a new one");
-        let short = claim(None, "a", Duration::from_secs(1), at(0));
-        assert_eq!(short.until, "1970-01-01T00:30:00Z", "not at every resync");
+        assert_eq!(renewed(601).until.as_deref(), Some("1970-01-01T00:40:01Z"));
+        assert_eq!(claim(Some(&status), "b", Some(RESYNC), at(1)).name, "b", "a new one");
+        let short = claim(None, "a", Some(Duration::from_secs(1)), at(0));
+        assert_eq!(short.until.as_deref(), Some("1970-01-01T00:30:00Z"), "not at every resync");
+        assert_eq!(claim(Some(&status), "a", None, at(1)).until, None, "it has a Lease now");
     }
 }

@@ -25,6 +25,7 @@ use crate::{
     backoff::Backoff,
     broker_reports::BrokerReports,
     broker_visits,
+    claims::Claims,
     clock::Clock,
     decisions::Decisions,
     events::Events,
@@ -84,6 +85,8 @@ pub struct Operator {
     pub resync: Duration,
     /// Interval at which the subscribers of brokers are counted, to scale and to balance them.
     pub look_interval: Duration,
+    /// The claims of this operator and of others.
+    pub claims: Arc<Claims>,
     /// Clock of the autopilot.
     pub clock: Clock,
     /// Limits of rollouts that the operator begins itself.
@@ -132,7 +135,7 @@ impl Operator {
                 tokio::select! {
                     () = self.watch_definitions(apis, &schema_changes) => {}
                     () = self.count_channels(&contexts) => {}
-                    () = broker_visits::run(&self.fence, &self.metrics, &caches, &shared.reports, &self.settings.operator) => {}
+                    () = broker_visits::run(&self.fence, &self.metrics, &caches, &shared.reports, &self.claims) => {}
                     () = self.look(&caches, &shared) => {}
                     () = Box::pin(pools.run()) => {}
                     () = shared.fleet.run(&caches, &self.rollouts, &self.metrics) => {}
@@ -162,6 +165,7 @@ impl Operator {
             events: Events::new(self.client.clone(), self.identity.clone()),
             settings: &self.settings,
             nats: &self.nats,
+            claims: &self.claims,
             scopes,
             decisions: &shared.decisions,
             interval: self.look_interval,
@@ -205,6 +209,7 @@ impl Operator {
             pool_views: Arc::clone(&shared.pool_views),
             pool_changes: shared.pool_changes.clone(),
             schema: Arc::clone(&self.schema),
+            claims: Arc::clone(&self.claims),
             other_operators: Arc::default(),
             resync: self.resync,
         };

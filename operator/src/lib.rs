@@ -12,7 +12,7 @@
 //! observe  stream
 //! channel  check  objects  pool
 //! apply  broker_config  token_reviewers
-//! admin  apis  args  nats  permissions  pod_marks  schema  scope  workload
+//! admin  apis  args  claims  nats  permissions  pod_marks  schema  scope  workload
 //! metrics  settings
 //! broker_defaults  broker_reports  decisions  placement  pool_changes  pool_files  pool_views  rollouts
 //! broker_client  drift  leader  owner  resources  stream_error
@@ -25,7 +25,7 @@
 //!
 //! Pure, without I/O and clock: `broker_config`, `broker_defaults`, `claim`, `channel`, `drift`, `kind`, `names`, `objects`, `observe`, `owner`, `placement`, `pool`,
 //! `pool_files`, `quantity`, `resources`, `rollouts`, `status`, `workload`, `autopilot`, `stream::plan`, `stream_error`. The same channel always gives the same objects. Only `apis`, `apply`,
-//! `check`, `events`, `leader`, `looks`, `permissions`, `pod_marks`, `pools`, `reconcile`, `schema`, `scope` and `token_reviewers` call the API server, only `nats` and
+//! `check`, `claims`, `events`, `leader`, `looks`, `permissions`, `pod_marks`, `pools`, `reconcile`, `schema`, `scope` and `token_reviewers` call the API server, only `nats` and
 //! `stream` call NATS, and only `broker_client` calls brokers.
 
 pub mod admin;
@@ -42,6 +42,7 @@ pub mod broker_visits;
 pub mod channel;
 pub mod check;
 pub mod claim;
+pub mod claims;
 pub mod clock;
 pub mod controller;
 pub mod decisions;

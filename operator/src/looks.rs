@@ -15,7 +15,6 @@ use std::{
 
 use eventcast_crds::{broker_status::BrokerStatus, channel::status::AutoscalingStatus};
 use futures_util::{StreamExt, stream};
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Client, ResourceExt, core::DynamicObject};
 use tokio::time::{MissedTickBehavior, interval};
@@ -24,7 +23,7 @@ use crate::{
     autopilot::{self, Memory},
     broker_client::{BrokerClient, status_url},
     channel::Channel,
-    claim::other_operator,
+    claims::Claims,
     clock::Clock,
     decisions::Decisions,
     events::Events,
@@ -61,6 +60,8 @@ pub struct Looks<'a> {
     pub settings: &'a Settings,
     /// Connection to NATS.
     pub nats: &'a NatsLink,
+    /// The claims of this operator and of others.
+    pub claims: &'a Claims,
     /// Watches and caches.
     pub scopes: &'a [Arc<Scope>],
     /// Where decisions go.
@@ -158,7 +159,6 @@ impl Looks<'_> {
         if raw.metadata.deletion_timestamp.is_some() || !may_have_several {
             return None;
         }
-        let own = &self.settings.operator;
         let (operator, recorded) = match kind {
             OwnerKind::Pool => {
                 let status = pool::old_status(raw);
@@ -169,7 +169,7 @@ impl Looks<'_> {
                 (status.operator, status.autoscaling)
             }
         };
-        if other_operator(&raw.metadata, operator.as_ref(), own, Timestamp::now()).is_some() {
+        if self.claims.other(&raw.metadata, operator.as_ref()).is_some() {
             return None;
         }
         let workload = match kind {

@@ -32,7 +32,7 @@ use crate::{
     backoff::Backoff,
     broker_reports::BrokerReports,
     channel::Channel,
-    claim::{claim, other_operator},
+    claims::Claims,
     decisions::{Decision, Decisions},
     events::Events,
     fleet::Fleet,
@@ -92,6 +92,8 @@ pub struct Context {
     pub pool_changes: PoolChanges,
     /// How the installed CRD and the operator's CRD differ.
     pub schema: Arc<Schema>,
+    /// The claims of this operator and of others.
+    pub claims: Arc<Claims>,
     /// Channels that other operators reconcile.
     pub other_operators: Arc<OtherOperators>,
     /// Interval at which every channel is reconciled even if nothing changed.
@@ -106,7 +108,7 @@ impl Context {
 
     /// The claim of this operator on a channel with the status `old`.
     fn claim(&self, old: &EventChannelStatus) -> OperatorStatus {
-        claim(old.operator.as_ref(), &self.settings.operator, self.resync, Timestamp::now())
+        self.claims.claim(old.operator.as_ref())
     }
 }
 
@@ -178,9 +180,7 @@ pub fn error_policy(raw: &DynamicObject, error: &Error, ctx: &Context) -> Action
 
 async fn run_steps(raw: &DynamicObject, ctx: &Context) -> Result<Action, Error> {
     let old = parse::old_status(raw);
-    let own = &ctx.settings.operator;
-    if let Some(other) = other_operator(&raw.metadata, old.operator.as_ref(), own, Timestamp::now())
-    {
+    if let Some(other) = ctx.claims.read_other(&raw.metadata, old.operator.as_ref()).await {
         return Ok(ctx.other_operators.leave(raw, &other, ctx));
     }
     ctx.other_operators.forget(&raw.uid().unwrap_or_default());

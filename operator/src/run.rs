@@ -11,6 +11,7 @@ use crate::{
     admin::{self, Readiness},
     args::RunArgs,
     check::{self, Namespaces},
+    claims::Claims,
     clock::Clock,
     controller::Operator,
     leader::{Election, Fence, NotLeader},
@@ -112,8 +113,13 @@ pub async fn run(
     metrics.leader.set(1);
     tracing::info!(identity, "leading");
     let reconciles = TaskTracker::new();
+    // Without a Lease that others can read, or with a selector, by which a channel leaves unseen, claims have an end.
+    let lasts = elects && watched.is_empty() && settings.channel_selector.is_none();
+    let resync = (!lasts).then(|| args.resync());
+    let claims = Claims::new(client.clone(), settings.operator.clone(), resync);
     let operator = Operator {
         client,
+        claims: Arc::new(claims),
         settings,
         nats,
         fence: fence.clone(),

@@ -105,8 +105,10 @@ pub struct DeliveryStatus {
 pub struct OperatorStatus {
     /// Namespace of the operator.
     pub name: String,
-    /// Until when no other operator takes the channel over (RFC 3339). Renewed while the operator runs.
-    pub until: String,
+    /// Until when no other operator takes the channel over (RFC 3339). Renewed while the operator runs. Absent: the claim lasts as long as the
+    /// operator renews its Lease, and half an hour more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
 }
 
 /// An address as Knative reads it (the duck type `Addressable`).

@@ -16,7 +16,6 @@ use serde_json::Value;
 use super::admission::{self, Candidate};
 use crate::{
     channel::Channel,
-    claim::other_operator,
     kind::Kind,
     observe::{address::Addresses, delivery},
     owner::{ChannelKey, OwnerKey},
@@ -100,7 +99,7 @@ impl Members {
             .iter()
             .flat_map(|ctx| {
                 let channels = ctx.scope.channels.state();
-                let related = channels.iter().filter_map(|raw| self.related(key, raw, ctx, now));
+                let related = channels.iter().filter_map(|raw| self.related(key, raw, ctx));
                 related.collect::<Vec<_>>()
             })
             .collect();
@@ -175,13 +174,7 @@ impl Members {
     }
 
     /// The channel `raw` if the pool has to do with it, and its stream belongs to it.
-    fn related(
-        &mut self,
-        pool: &OwnerKey,
-        raw: &DynamicObject,
-        ctx: &Context,
-        now: Timestamp,
-    ) -> Option<Related> {
+    fn related(&mut self, pool: &OwnerKey, raw: &DynamicObject, ctx: &Context) -> Option<Related> {
         let concerns = ["/spec/brokers/pool", "/status/pool", "/status/moved"];
         if concerns.iter().all(|path| raw.data.pointer(path).is_none())
             || raw.metadata.deletion_timestamp.is_some()
@@ -190,8 +183,7 @@ impl Members {
         }
         let status = old_status(raw);
         if !may_be_served(&status)
-            || other_operator(&raw.metadata, status.operator.as_ref(), &ctx.settings.operator, now)
-                .is_some()
+            || ctx.claims.other(&raw.metadata, status.operator.as_ref()).is_some()
         {
             return None;
         }

@@ -25,7 +25,6 @@ use super::{
 };
 use crate::{
     broker_client::BrokerClient,
-    claim::{claim, other_operator},
     kind::Kind,
     metrics::PoolFill,
     names::{POOL_CONFIG_ANNOTATION, short_hash},
@@ -77,10 +76,9 @@ pub(super) struct Outcome {
 impl Turn<'_> {
     pub(super) async fn reconcile(self, raw: &DynamicObject, members: &mut Members) -> Outcome {
         let old = pool::old_status(raw);
-        let own = &self.ctx.settings.operator;
         let now = Timestamp::now();
         if raw.metadata.deletion_timestamp.is_some()
-            || other_operator(&raw.metadata, old.operator.as_ref(), own, now).is_some()
+            || self.ctx.claims.read_other(&raw.metadata, old.operator.as_ref()).await.is_some()
         {
             return Outcome::default();
         }
@@ -183,7 +181,7 @@ impl Turn<'_> {
             brokers: Some(brokers),
             channels: Some(served.len()),
             url: Some(format!("{}{}", addresses.url(), pool.workload.path)),
-            operator: self.claim(old, now),
+            operator: self.claim(old),
         };
         self.write_status(raw, old, status(old, raw.metadata.generation, &facts, now)).await;
         let news = self.ctx.pool_views.set(&key, view);
@@ -255,8 +253,8 @@ impl Turn<'_> {
         }
     }
 
-    fn claim(self, old: &BrokerPoolStatus, now: Timestamp) -> OperatorStatus {
-        claim(old.operator.as_ref(), &self.ctx.settings.operator, self.ctx.resync, now)
+    fn claim(self, old: &BrokerPoolStatus) -> OperatorStatus {
+        self.ctx.claims.claim(old.operator.as_ref())
     }
 
     /// The facts of a pool whose spec cannot be used. Its objects and channels stay as they are.
@@ -273,7 +271,7 @@ impl Turn<'_> {
             brokers: None,
             channels: None,
             url: None,
-            operator: self.claim(old, Timestamp::now()),
+            operator: self.claim(old),
         }
     }
 

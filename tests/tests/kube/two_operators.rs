@@ -2,16 +2,20 @@
 //! keep them apart.
 
 use anyhow::{Context as _, Result, ensure};
-use eventcast_crds::channel::EventChannel;
+use eventcast_crds::channel::{EventChannel, status::OperatorStatus};
 use eventcast_tests::{
     eventually, init_tracing,
-    kube::temp_namespace,
-    namespace::{TestNamespace, WAIT_TIMEOUT},
+    kube::{ApiServer, temp_namespace},
+    namespace::{TestNamespace, WAIT_TIMEOUT, apply, holds, install_crd},
+    nats::NatsServer,
     operator::{Operator, Options},
     process::{self, Process},
 };
-use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::api::{Patch, PatchParams};
+use k8s_openapi::api::{coordination::v1::Lease, networking::v1::NetworkPolicy};
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+};
 use serde_json::{Value, json};
 use std::{path::Path, time::Duration};
 
@@ -84,6 +88,59 @@ async fn a_second_operator_writes_nothing_until_a_channel_names_it() -> Result<(
     ns.apply("orders", json!({"delivery": {"heartbeatSeconds": 8}})).await?;
     ns.settled("orders").await?;
     claimed_by(&ns, "orders", &name).await
+}
+
+/// Both watch all namespaces: the claim has no end, and is written once.
+#[tokio::test]
+async fn a_claim_lasts_as_long_as_the_lease_of_its_operator() -> Result<()> {
+    init_tracing();
+    let (server, nats) = (ApiServer::start().await?, NatsServer::start().await?);
+    install_crd(&server).await?;
+    let client = server.client().await?;
+    let (first, second) = (temp_namespace(&client).await?, temp_namespace(&client).await?);
+    let everywhere = |own: &str| Options {
+        watch: String::new(),
+        more: vec!["--resync-seconds=1".into()],
+        ..Options::of(server.admin_kubeconfig(), &nats, own)
+    };
+    let mut old = Operator::start(everywhere(&first)).await?;
+    apply(&client, &first, "orders", json!({})).await?;
+    holds(&client, &first, "orders", &["Accepted", "StreamReady"], WAIT_TIMEOUT).await?;
+    let channels: Api<EventChannel> = Api::namespaced(client.clone(), &first);
+    let claim = async || {
+        let status = channels.get("orders").await?.status.unwrap_or_default();
+        anyhow::Ok(status.operator.unwrap_or_default())
+    };
+    assert_eq!(claim().await?, OperatorStatus { name: first.clone(), until: None });
+
+    let mut new = Operator::start(everywhere(&second)).await?;
+    let left_alone = [("reason", "OtherOperator")];
+    let noticed = async |times: f64| {
+        eventually("the new one leaves the channel alone", WAIT_TIMEOUT, || async {
+            let counted = new.metric("eventcast_operator_failures_total", &left_alone).await?;
+            ensure!(counted >= times, "{counted} times");
+            anyhow::Ok(())
+        })
+        .await
+    };
+    noticed(1.0).await?;
+    // A node that fails, or an upgrade: the old one comes back.
+    old.kill9()?;
+    noticed(4.0).await?;
+    assert_eq!(new.metric("eventcast_operator_api_writes_total", &[]).await?, 0.0);
+    assert_eq!(claim().await?.name, first);
+
+    let long_ago = jiff::Timestamp::now() - jiff::SignedDuration::from_mins(31);
+    let stale = json!({"spec": {"renewTime": format!("{long_ago:.6}")}});
+    let leases: Api<Lease> = Api::namespaced(client.clone(), &first);
+    leases.patch("eventcast-operator", &PatchParams::default(), &Patch::Merge(stale)).await?;
+    new.relaunch()?; // it reads a Lease once a minute
+    eventually("the new one takes over", WAIT_TIMEOUT, || async {
+        let name = claim().await?.name;
+        ensure!(name == second, "{name} has it");
+        anyhow::Ok(())
+    })
+    .await
 }
 
 #[tokio::test]
