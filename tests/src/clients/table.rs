@@ -122,7 +122,7 @@ mod tests {
     fn the_table_names_every_client_with_all_that_the_suites_ask() {
         let text = fs::read_to_string(repository().join("tests/clients/clients.json")).unwrap();
         let all: Vec<Entry> = serde_json::from_str(&text).unwrap();
-        assert_eq!(all.len(), 18);
+        assert_eq!(all.len(), 19);
         for entry in all {
             let After { end, cut, refused, client_error, server_error, no_content } = &entry.after;
             for word in [end, cut, refused, client_error, server_error, no_content] {
