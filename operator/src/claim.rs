@@ -1,6 +1,6 @@
 //! Which operator reconciles a channel: two that watch the same namespace would overwrite each other's changes for ever. Pure.
 //!
-//! An operator claims a channel in `status.operator`. The claim lasts as long as its Lease is renewed, and [`MIN_CLAIM`] more, so it is written
+//! An operator claims a channel in `status.operator`. The claim lasts as long as its Lease is renewed, and half an hour more, so it is written
 //! once, however many channels there are. Without a Lease it has an end, and is renewed. Another operator that sees a claim which has not expired
 //! leaves the channel alone. Replicas of one operator have one name, and elect a leader.
 
