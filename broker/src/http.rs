@@ -106,8 +106,10 @@ pub(crate) async fn handle(
     request: Request<RequestBody>,
 ) -> Response<Answer> {
     let origin = request.headers().get(header::ORIGIN).cloned();
-    let mut record = Record::begin(&broker, &context, &request);
-    let mut response = match dispatch(&broker, &context, request, &mut record).await {
+    let path = request.uri().path().to_owned();
+    let found = route::find(&path, broker.config().page);
+    let mut record = Record::begin(&broker, &context, &request, found.map(|(route, _)| route));
+    let mut response = match dispatch(&broker, &context, request, found, &mut record).await {
         Ok(response) => response,
         Err(problem) => problem.into_response(),
     };
@@ -120,6 +122,7 @@ async fn dispatch(
     broker: &Arc<Broker>,
     context: &RequestContext,
     request: Request<RequestBody>,
+    found: Option<(&Route, [&str; 3])>,
     record: &mut Record,
 ) -> Result<Response<Answer>, Problem> {
     if let Err(problem) = head::check(&request, broker.config().limits.head_bytes) {
@@ -127,12 +130,10 @@ async fn dispatch(
         return Err(problem);
     }
     check_host(broker, &request)?;
-    let path = request.uri().path().to_owned();
-    let Some((route, parameters)) = route::find(&path, broker.config().page) else {
-        record.allow_pages_of(head::channel(broker, &path));
+    let Some((route, [namespace, name, last])) = found else {
+        record.allow_pages_of(head::channel(broker, request.uri().path()));
         return Err(no_route());
     };
-    let [namespace, name, last] = parameters;
     let (resource, method) = (route.resource, request.method().clone());
     if matches!(resource, Resource::Root | Resource::Channels | Resource::File) {
         return without_channel(broker, &request, route);

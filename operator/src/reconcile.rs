@@ -17,7 +17,7 @@ use std::{sync::Arc, time::Duration};
 use eventcast_crds::{
     channel::{
         PAUSED_ANNOTATION,
-        status::{EventChannelStatus, OperatorStatus, StreamStatus},
+        status::{EventChannelStatus, StreamStatus},
         stream::DeletionPolicy,
     },
     stream::exceeds_payload,
@@ -104,11 +104,6 @@ impl Context {
     /// What the autopilot has decided for `channel`.
     fn decision(&self, channel: &Channel) -> Decision {
         self.decisions.of(&channel.workload.owner.key)
-    }
-
-    /// The claim of this operator on a channel with the status `old`.
-    fn claim(&self, old: &EventChannelStatus) -> OperatorStatus {
-        self.claims.claim(old.operator.as_ref())
     }
 }
 
@@ -318,7 +313,7 @@ async fn reject(
         stream: None,
         brokers: None,
         url: None,
-        operator: Some(ctx.claim(old)),
+        operator: Some(ctx.claims.claim(old.operator.as_ref())),
         internal_url: None,
     };
     let new = status::status(old, raw.metadata.generation, &facts, Timestamp::now());

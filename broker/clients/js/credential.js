@@ -4,7 +4,7 @@ import { problemOf, StreamProblem } from "./problem.js";
 
 // A renewal that wins less than this does not help: the token ends with the stream.
 const LEAST_GAIN_MS = 1000;
-const PATIENCE_MS = 20000;
+const REQUEST_TIMEOUT_MS = 20000;
 
 export class Credential {
   /** When the grant of the stream ends, by the clock of this machine; null where the broker did not tell. */
@@ -143,7 +143,7 @@ export class Credential {
   }
 
   async #post(path, token, signal) {
-    const patience = AbortSignal.timeout(PATIENCE_MS);
+    const patience = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
     const response = await this.#options.fetch(`${this.#base}/${path}`, {
       method: "POST", cache: "no-store", signal: signal ? AbortSignal.any([signal, patience]) : patience,
       headers: { accept: "application/json", ...(token && { authorization: `Bearer ${token}` }) },

@@ -7,7 +7,7 @@
 import { StreamProblem } from "./problem.js";
 
 // A leader that nothing was heard of for so long is asked for a sign of life, and replaced if it gives none in the same time again.
-const PATIENCE_MS = 4000;
+const LEADER_TIMEOUT_MS = 4000;
 const CHECK_MS = 1000;
 // A leader whose application takes no events for so long lets another tab lead.
 const STALL_MS = 2000;
@@ -114,11 +114,11 @@ export class SharedStream {
     this.#stream?.check();
     if (this.#leading || this.#channel === null) return;
     const now = Date.now();
-    if (this.#frozen || now - this.#heardAt < PATIENCE_MS) return;
+    if (this.#frozen || now - this.#heardAt < LEADER_TIMEOUT_MS) return;
     if (this.#pingedAt === null) {
       this.#pingedAt = now;
       this.#post({ kind: "ping" });
-    } else if (now - this.#pingedAt >= PATIENCE_MS) this.#compete({ steal: true });
+    } else if (now - this.#pingedAt >= LEADER_TIMEOUT_MS) this.#compete({ steal: true });
   }
 
   #set(state, reason = null, retryAt = null) {

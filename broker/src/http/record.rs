@@ -6,7 +6,10 @@ use eventcast_crds::config::Access;
 use http::{Method, Request, Response, Version};
 use tokio::time::Instant;
 
-use super::{Answer, route};
+use super::{
+    Answer,
+    route::{self, Route},
+};
 use crate::{
     access_log::{self, Line},
     broker::Broker,
@@ -45,12 +48,13 @@ impl Record {
         broker: &Broker,
         context: &RequestContext,
         request: &Request<B>,
+        route: Option<&Route>,
     ) -> Self {
         let config = broker.config();
         let pending = access_log::is_on()
             .then(|| Pending { protocol: protocol(request.version()), began: Instant::now() });
         Self {
-            route: route::label(request.uri().path(), config.page),
+            route: route::label(route),
             method: request.method().clone(),
             access: Access::default(),
             channel: None,

@@ -96,9 +96,9 @@ pub(super) fn find(path: &str, page: bool) -> Option<(&'static Route, [&str; 3])
         .find_map(|route| Some((route, route.parameters(path)?)))
 }
 
-/// The route of `path` as a label.
-pub(super) fn label(path: &str, page: bool) -> &'static str {
-    find(path, page).map_or(OTHER, |(route, _)| route.path)
+/// The label of a request that has this route.
+pub(super) fn label(route: Option<&Route>) -> &'static str {
+    route.map_or(OTHER, |route| route.path)
 }
 
 /// What clients usually ask for and get.
@@ -133,6 +133,7 @@ mod tests {
 
     #[test]
     fn a_route_is_a_template_whatever_a_client_asks_for() {
+        let label = |path, page| label(find(path, page).map(|(route, _)| route));
         let channel = "/channels/{namespace}/{channel}";
         for (path, route) in [
             ("/", "/"),

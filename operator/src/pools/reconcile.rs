@@ -6,7 +6,7 @@ use std::{
 };
 
 use eventcast_crds::{
-    channel::{PAUSED_ANNOTATION, status::OperatorStatus},
+    channel::PAUSED_ANNOTATION,
     pool::{FromNamespaces, status::BrokerPoolStatus},
 };
 use eventcast_runtime::Chain;
@@ -181,7 +181,7 @@ impl Turn<'_> {
             brokers: Some(brokers),
             channels: Some(served.len()),
             url: Some(format!("{}{}", addresses.url(), pool.workload.path)),
-            operator: self.claim(old),
+            operator: self.ctx.claims.claim(old.operator.as_ref()),
         };
         self.write_status(raw, old, status(old, raw.metadata.generation, &facts, now)).await;
         let news = self.ctx.pool_views.set(&key, view);
@@ -253,10 +253,6 @@ impl Turn<'_> {
         }
     }
 
-    fn claim(self, old: &BrokerPoolStatus) -> OperatorStatus {
-        self.ctx.claims.claim(old.operator.as_ref())
-    }
-
     /// The facts of a pool whose spec cannot be used. Its objects and channels stay as they are.
     fn rejected(self, old: &BrokerPoolStatus, accepted: ConditionState) -> Facts {
         let waiting = || ConditionState::waiting_for("a valid spec");
@@ -271,7 +267,7 @@ impl Turn<'_> {
             brokers: None,
             channels: None,
             url: None,
-            operator: self.claim(old),
+            operator: self.ctx.claims.claim(old.operator.as_ref()),
         }
     }
 

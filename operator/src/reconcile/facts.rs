@@ -146,7 +146,7 @@ pub(super) fn collect(
         stream,
         brokers: Some(brokers),
         url: Some(format!("{}{path}/events", addresses.url())),
-        operator: Some(ctx.claim(old)),
+        operator: Some(ctx.claims.claim(old.operator.as_ref())),
         internal_url: Some(format!("{}{path}/events", addresses.inside_plain)),
     }
 }

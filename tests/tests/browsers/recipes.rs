@@ -36,13 +36,13 @@ fn recipe(heading: &str, language: &str) -> Result<String> {
 }
 
 /// A broker that a recipe reads from, with a folder for the program.
-struct Kitchen {
+struct RecipeSetup {
     folder: TempDir,
     nats: NatsServer,
     broker: Broker,
 }
 
-impl Kitchen {
+impl RecipeSetup {
     async fn new() -> Result<Self> {
         init_tracing();
         let nats = NatsServer::start().await?;
@@ -118,46 +118,46 @@ async fn has(lines: &impl Fn() -> Vec<String>, count: usize) -> Result<()> {
 
 #[tokio::test]
 async fn the_recipe_for_javascript_works() -> Result<()> {
-    let kitchen = Kitchen::new().await?;
+    let setup = RecipeSetup::new().await?;
     let client = repository().join("broker/clients/js/index.js").canonicalize()?;
     let text = recipe("JavaScript", "js")?;
     ensure!(text.contains("\"@eventcast/client\""), "another package");
     let text = text.replace("@eventcast/client", client.to_str().context("not UTF-8")?);
-    kitchen.write("recipe.mjs", &text)?;
-    kitchen.judge(&["node", "recipe.mjs"]).await
+    setup.write("recipe.mjs", &text)?;
+    setup.judge(&["node", "recipe.mjs"]).await
 }
 
 #[tokio::test]
 async fn the_recipe_for_python_works() -> Result<()> {
-    let kitchen = Kitchen::new().await?;
+    let setup = RecipeSetup::new().await?;
     let python = entries("python")?.swap_remove(0).command.swap_remove(0);
     // not its target: the environment is where the link is
     let python = std::path::absolute(repository().join(python))?;
-    kitchen.write("recipe.py", &recipe("Python", "python")?)?;
-    kitchen.judge(&[python.to_str().context("not UTF-8")?, "recipe.py"]).await
+    setup.write("recipe.py", &recipe("Python", "python")?)?;
+    setup.judge(&[python.to_str().context("not UTF-8")?, "recipe.py"]).await
 }
 
 #[tokio::test]
 async fn the_recipe_for_go_works() -> Result<()> {
-    let kitchen = Kitchen::new().await?;
+    let setup = RecipeSetup::new().await?;
     entries("go")?; // with their modules
     for file in ["go.mod", "go.sum"] {
         let from = repository().join("tests/clients/go").join(file);
-        fs::copy(from, kitchen.folder.path().join(file))?;
+        fs::copy(from, setup.folder.path().join(file))?;
     }
-    kitchen.write("recipe.go", &recipe("Go", "go")?)?;
+    setup.write("recipe.go", &recipe("Go", "go")?)?;
     let build = ["CGO_ENABLED=0", "go", "build", "-buildvcs=false", "-o", "recipe", "."];
-    let mut build = kitchen.start(&build)?;
+    let mut build = setup.start(&build)?;
     let status = build.wait_exit(BUILD_TIMEOUT).await?;
     ensure!(status.success(), "{}", build.stderr());
-    kitchen.judge(&["./recipe"]).await
+    setup.judge(&["./recipe"]).await
 }
 
 #[tokio::test]
 async fn the_recipe_for_curl_works() -> Result<()> {
-    let kitchen = Kitchen::new().await?;
-    kitchen.write("recipe.sh", &recipe("curl", "sh")?)?;
-    kitchen.judge(&["sh", "recipe.sh"]).await
+    let setup = RecipeSetup::new().await?;
+    setup.write("recipe.sh", &recipe("curl", "sh")?)?;
+    setup.judge(&["sh", "recipe.sh"]).await
 }
 
 #[tokio::test]
@@ -165,13 +165,13 @@ async fn the_recipe_for_rust_works() -> Result<()> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browsers/recipes/rust.rs");
     let text = fs::read_to_string(file)?;
     ensure!(text.ends_with(&recipe("Rust", "rust")?), "the document shows another program");
-    let kitchen = Kitchen::new().await?;
+    let setup = RecipeSetup::new().await?;
     let lines = Arc::new(Mutex::new(Vec::new()));
-    let (url, written) = (kitchen.broker.events_url(""), Arc::clone(&lines));
+    let (url, written) = (setup.broker.events_url(""), Arc::clone(&lines));
     let program = tokio::spawn(async move {
         rust::follow(&url, |kind, data| written.lock().push(format!("{kind} {data}"))).await
     });
-    kitchen.serve(|| lines.lock().clone()).await?;
+    setup.serve(|| lines.lock().clone()).await?;
     program.abort();
     Ok(())
 }

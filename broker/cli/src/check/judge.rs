@@ -8,7 +8,7 @@ use http::{HeaderName, header};
 
 use super::{
     Finding, Section, page,
-    probe::{HELD_BACK, Observation, Refusal},
+    probe::{FIRST_BYTE_TIMEOUT, Observation, Refusal},
 };
 use crate::problem::Problem;
 
@@ -73,7 +73,8 @@ fn stream(seen: &Observation, section: &mut Section) {
         return refused(Some(refusal), section);
     }
     let Some(head) = seen.head else {
-        let what = format!("the answer to a subscription does not arrive within {HELD_BACK:?}");
+        let what =
+            format!("the answer to a subscription does not arrive within {FIRST_BYTE_TIMEOUT:?}");
         return problem(section, DeliveryReason::Buffered, what);
     };
     let text = |name: HeaderName| seen.headers.get(name).and_then(|value| value.to_str().ok());
@@ -99,7 +100,7 @@ fn stream(seen: &Observation, section: &mut Section) {
     }
     let Some(first) = seen.first_byte else {
         let what = format!(
-            "the head of the answer arrives after {} ms, and no byte of the stream within {HELD_BACK:?}",
+            "the head of the answer arrives after {} ms, and no byte of the stream within {FIRST_BYTE_TIMEOUT:?}",
             head.as_millis()
         );
         return problem(section, DeliveryReason::Buffered, what);

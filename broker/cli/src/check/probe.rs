@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How long the head and the first byte of a stream may take before they are held back.
-pub(crate) const HELD_BACK: Duration = Duration::from_secs(5);
+pub(crate) const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(5);
 /// What a browser accepts.
 const ENCODINGS: &str = "gzip, deflate, br, zstd";
 /// Bytes that come so soon after the first ones belong to the start of the stream.
@@ -87,7 +87,8 @@ async fn stream(channel: &Channel, wait: Duration, seen: &mut Observation) {
     let mut query = Query::default();
     query.add("from", "latest");
     let encodings = (header::ACCEPT_ENCODING, HeaderValue::from_static(ENCODINGS));
-    let opened = timeout(HELD_BACK, channel.open(&query, HeaderMap::from_iter([encodings]))).await;
+    let opened =
+        timeout(FIRST_BYTE_TIMEOUT, channel.open(&query, HeaderMap::from_iter([encodings]))).await;
     let response = match opened {
         Err(_) => return,
         Ok(Err(error)) => {
@@ -121,7 +122,7 @@ async fn read(mut body: Incoming, began: Instant, wait: Duration, seen: &mut Obs
     let mut last_byte = began;
     loop {
         let until = match seen.first_byte {
-            None => began + HELD_BACK,
+            None => began + FIRST_BYTE_TIMEOUT,
             Some(first) => began + first + wait,
         };
         let next = timeout(until.saturating_duration_since(Instant::now()), body.frame()).await;
