@@ -39,6 +39,9 @@ pub struct Options {
     /// Who may use the channels: everyone (`open`), or only requests with a token (`closed`). Tokens are printed.
     #[arg(long, env = "EVENTCAST_ACCESS", default_value = "open")]
     pub access: Mode,
+    /// An origin whose pages may use the channels, such as http://localhost:3000; repeatable. Pages of other origins are refused.
+    #[arg(long, env = "EVENTCAST_ALLOWED_ORIGIN", value_delimiter = ',')]
+    pub allowed_origin: Vec<String>,
     /// Directory for the events, and for the key of tokens. Default: $XDG_STATE_HOME/eventcast or ~/.local/state/eventcast.
     #[arg(long, env = "EVENTCAST_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
@@ -71,6 +74,9 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Fa
         for channel in &mut config.channels {
             channel.access = issuer.access();
         }
+    }
+    for channel in &mut config.channels {
+        channel.access.allowed_origins.clone_from(&options.allowed_origin);
     }
     let child = match &options.nats_url {
         Some(_) => None,

@@ -364,3 +364,18 @@ async fn closed_channels_require_the_printed_tokens() -> Result<()> {
     assert_eq!(send(&user, "?topic=user.42").await?, 201, "the key is kept");
     Ok(())
 }
+
+#[tokio::test]
+async fn pages_of_an_allowed_origin_may_use_the_channels() -> Result<()> {
+    init_tracing();
+    let mut dev = Dev::new()?;
+    let command = dev.command().arg("--allowed-origin").arg("http://localhost:3000");
+    dev.start(command.arg("--access").arg("closed")).await?;
+    let url = format!("http://{}/channels/default/demo/access", dev.listen);
+    for (origin, allowed) in [("http://localhost:3000", true), ("http://localhost:3001", false)] {
+        let answer = client(Version::Http1).get(&url).header("Origin", origin).send().await?;
+        let names = answer.headers().get("access-control-allow-origin");
+        ensure!(names.is_some_and(|name| name == origin) == allowed, "{origin}: {names:?}");
+    }
+    dev.stop().await
+}
