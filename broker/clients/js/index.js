@@ -144,7 +144,7 @@ class Subscription {
       blocks: (blocks) => (run === this.#run ? this.#delivery.push(blocks) : undefined),
     };
     this.#stream = share && canShare()
-      ? new SharedStream({ name: this.#name(), cursor, joins: from === "", newStream: (...now) => this.#newStream(...now) }, handlers)
+      ? new SharedStream({ name: this.#name(), cursor, from, newStream: (...now) => this.#newStream(...now) }, handlers)
       : this.#newStream(cursor, handlers);
     this.#stream.open();
   }

@@ -3,6 +3,9 @@
 // Every message names the cursor that it continues from. A tab takes what continues its own cursor, ignores what it has, and asks the
 // leader for what lies between; what the leader no longer has it reads with a stream of its own, until it meets the leader's. So it
 // does not matter who leads, who was told what, or that a frozen tab wakes up: each tab gets each event once.
+//
+// Cursors also move where no event passes the filter, and then two streams meet at no cursor. They have met when both have passed the
+// same event, and none since: either position is as good as the other. docs/adr/0027-one-stream-for-all-tabs.md has the reasons.
 
 import { StreamProblem } from "./problem.js";
 
@@ -14,6 +17,8 @@ const STALL_MS = 2000;
 // What each tab keeps for those that missed something, in case that it leads, and how many cursors it knows again.
 const KEPT_BLOCKS = 1000;
 const KEPT_LENGTH = 1 << 20;
+// In place of the newest event, with the start position: no event passed since. No cursor has a space.
+const NO_EVENT = "no event since";
 
 export const canShare = () => typeof BroadcastChannel === "function" && globalThis.navigator?.locks !== undefined;
 
@@ -26,6 +31,8 @@ export class SharedStream {
 
   #name;
   #joins;
+  // The cursor of the newest event or gap that was handed on; empty if it is not known.
+  #event;
   #newStream;
   #handlers;
   #id = Math.random().toString(36).slice(2);
@@ -45,6 +52,7 @@ export class SharedStream {
   #heardAt = 0;
   #pingedAt = null;
   #askedAt = 0;
+  #askedCursor = null;
   #full = null;
   #frozen = false;
   #freeze = () => {
@@ -58,11 +66,12 @@ export class SharedStream {
     this.#ask();
   };
 
-  /** name: equal for tabs that share. joins: a tab without a cursor begins where the others are. newStream(cursor, handlers). */
-  constructor({ name, cursor, joins, newStream }, handlers) {
+  /** name: equal for tabs that share. from: where a tab without a cursor begins; empty: where the others are. newStream(cursor, handlers). */
+  constructor({ name, cursor, from, newStream }, handlers) {
     this.#name = `eventcast.1 ${name}`;
     this.cursor = cursor;
-    this.#joins = joins;
+    this.#joins = from === "";
+    this.#event = cursor === "" && /^(earliest|last:)/.test(from) ? `${NO_EVENT} ${from}` : "";
     this.#newStream = newStream;
     this.#handlers = handlers;
   }
@@ -113,6 +122,7 @@ export class SharedStream {
   check() {
     this.#stream?.check();
     if (this.#leading || this.#channel === null) return;
+    if (this.#stream !== null && this.cursor !== this.#askedCursor) this.#ask();
     const now = Date.now();
     if (this.#frozen || now - this.#heardAt < LEADER_TIMEOUT_MS) return;
     if (this.#pingedAt === null) {
@@ -183,13 +193,14 @@ export class SharedStream {
     this.#post({ kind: "state", to, state, reason: reason && { message: reason.message, closing: reason.closing }, retryAt, head: this.cursor });
   }
 
-  #answer({ from, cursor }) {
+  #answer({ from, cursor, event = "" }) {
     if (cursor === "" || cursor === this.cursor) {
       // A tab without a cursor joins at the next message.
       if (this.cursor !== "") this.#post({ kind: "blocks", to: from, previous: this.cursor, blocks: [] });
     } else {
       const first = this.#kept.findLastIndex(({ previous }) => previous === cursor);
-      if (first < 0) this.#post({ kind: "missing", to: from, head: this.cursor });
+      if (first < 0 && event !== "" && event === this.#event) this.#post({ kind: "blocks", to: from, previous: this.cursor, event, blocks: [] });
+      else if (first < 0) this.#post({ kind: "missing", to: from, head: this.cursor });
       else this.#post({ kind: "blocks", to: from, previous: cursor, blocks: this.#kept.slice(first).map(({ block }) => block) });
     }
     this.#tellState(from);
@@ -243,6 +254,7 @@ export class SharedStream {
       this.#kept.push({ previous: this.cursor, block, length });
       this.#keptLength += length;
       this.cursor = block.cursor;
+      if (isEvent(block)) this.#event = this.cursor;
       remember(this.#seen, this.cursor);
     }
     while (this.#kept.length > KEPT_BLOCKS || (this.#keptLength > KEPT_LENGTH && this.#kept.length > 1)) {
@@ -260,7 +272,8 @@ export class SharedStream {
 
   #ask() {
     this.#askedAt = Date.now();
-    this.#post({ kind: "hello", cursor: this.cursor });
+    this.#askedCursor = this.cursor;
+    this.#post({ kind: "hello", cursor: this.cursor, event: this.#event });
   }
 
   #message(message) {
@@ -271,7 +284,7 @@ export class SharedStream {
       // A tab in the background has late timers, but no late messages.
       this.#stream?.check();
       if (kind === "ping") this.#tellState();
-      else this.#answer({ from, cursor: message.cursor });
+      else this.#answer(message);
       return;
     }
     if (this.#leading) return;
@@ -281,15 +294,14 @@ export class SharedStream {
     else this.#leaderState(message);
   }
 
-  #received({ previous, blocks }) {
+  #received({ previous, event = "", blocks }) {
     const head = blocks.at(-1)?.cursor ?? previous;
     for (const { cursor } of blocks) remember(this.#known, cursor);
     remember(this.#known, head);
     if (this.#full !== null) return;
-    // A tab without a cursor joins here.
-    if (this.cursor === "" && previous !== "" && this.#joins && this.#stream === null) {
-      this.#deliver([{ type: "message", data: null, cursor: previous }]);
-    }
+    // A tab without a cursor joins here, and so does one that has passed the same event as the leader, and none since.
+    const joins = this.cursor === "" && previous !== "" && this.#joins && this.#stream === null;
+    if (joins || (event !== "" && event === this.#event)) this.#deliver([{ type: "message", data: null, cursor: previous }]);
     const rest = continuation(this.cursor, previous, blocks);
     if (rest === null) {
       if (!this.#seen.has(head) && this.#stream === null && Date.now() - this.#askedAt > 100) this.#ask();
@@ -326,6 +338,10 @@ function continuation(cursor, previous, blocks) {
   if (cursor === previous) return blocks;
   const last = blocks.findLastIndex((block) => block.cursor === cursor);
   return last < 0 ? null : blocks.slice(last + 1);
+}
+
+function isEvent({ type, data }) {
+  return data !== null && (!type.startsWith("eventcast.") || type === "eventcast.gap");
 }
 
 function remember(set, cursor) {

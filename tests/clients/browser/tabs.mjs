@@ -110,6 +110,31 @@ export default async function run({ browser, kind, args: [broker] }) {
       await tab.page.close()
       await everyoneHasEverything()
     },
+
+    async 'a tab shares again where no event passes its filter'() {
+      await streams(1)
+      const noise = setInterval(() => channel.publish('for 45', 'topic=user.45').catch(() => {}), 100)
+      const quiet = []
+      async function openQuiet() {
+        const tab = await Tab.open(browser, broker)
+        await tab.subscribe(channel.path, { share: true, topics: ['user.44'], from: 'last:1' })
+        quiet.push(tab)
+        // heartbeats move its cursor to where another stream never stops
+        const { cursor } = await tab.until(seen => seen.cursor !== '')
+        await tab.until(seen => seen.cursor !== cursor)
+        await streams(2)
+      }
+      await openQuiet()
+      await openQuiet()
+      await channel.publish('one', 'topic=user.44')
+      for (const tab of quiet) await tab.until(seen => seen.events.length > 0)
+      await openQuiet()
+      await channel.publish('two', 'topic=user.44')
+      for (const tab of quiet) assert.deepEqual((await tab.until(seen => seen.events.length > 1)).events, ['one', 'two'])
+      clearInterval(noise)
+      for (const tab of quiet) await tab.page.close()
+      await everyoneHasEverything()
+    },
   }
 
   steps['a leader that hangs is replaced, and goes on once it is back'] = async () => {

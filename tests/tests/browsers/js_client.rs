@@ -31,11 +31,12 @@ const CLIENT_STEPS: [&str; 9] = [
     "a component of React shows a channel",
 ];
 /// What `tabs.mjs` goes through; the last one needs the debugging protocol of Chromium.
-const TABS_STEPS: [&str; 6] = [
+const TABS_STEPS: [&str; 7] = [
     "three tabs have one stream, and each gets everything once",
     "a leader is closed while events come",
     "another filter has a stream of its own",
     "a tab that was remembered catches up, and shares again",
+    "a tab shares again where no event passes its filter",
     "a leader that hangs is replaced, and goes on once it is back",
     "a frozen leader is replaced, and goes on once it wakes up",
 ];
@@ -82,7 +83,11 @@ async fn tabs_share_it(name: &str, steps: &[&str]) -> Result<()> {
     init_tracing();
     let folder = process::folder("eventcast-js-client-")?;
     let nats = NatsServer::start().await?;
-    let broker = Broker::start(&nats.url(), |config| config.page = true).await?;
+    let broker = Broker::start(&nats.url(), |config| {
+        config.page = true;
+        config.channels[0].delivery.heartbeat_seconds = 1;
+    })
+    .await?;
     run(name, "tabs.mjs", &[&broker.url("")], folder.path(), steps).await
 }
 
@@ -117,5 +122,5 @@ async fn tabs_share_it_in_chromium() -> Result<()> {
 
 #[tokio::test]
 async fn tabs_share_it_in_firefox() -> Result<()> {
-    tabs_share_it("browser-firefox", &TABS_STEPS[..5]).await
+    tabs_share_it("browser-firefox", &TABS_STEPS[..6]).await
 }
