@@ -20,6 +20,9 @@ pub struct Entry {
     pub delivers_control: bool,
     /// Tells when the stream opens.
     pub tells_open: bool,
+    /// What it makes of the time of `retry:`.
+    #[serde(default)]
+    pub retry: String,
     /// What it does after each kind of end.
     pub after: After,
     /// Drops an event that the end of the stream cuts, as the standard requires.
@@ -97,6 +100,12 @@ impl Entry {
     pub fn sees(&self, data: &str) -> String {
         let loses = |what: &str| self.loses.iter().any(|lost| lost == what);
         let mut seen = data;
+        if loses("all-lines-but-the-last") {
+            seen = seen.rsplit('\n').next().unwrap_or_default();
+        }
+        if loses("outer-spaces") {
+            seen = seen.trim_matches(is_space_in_javascript);
+        }
         if loses("leading-bom") {
             seen = seen.strip_prefix('\u{feff}').unwrap_or(seen);
         }
@@ -114,6 +123,11 @@ impl Entry {
     }
 }
 
+/// What `String.prototype.trim` removes.
+fn is_space_in_javascript(c: char) -> bool {
+    c == '\u{feff}' || (c.is_whitespace() && c != '\u{85}')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,7 +136,7 @@ mod tests {
     fn the_table_names_every_client_with_all_that_the_suites_ask() {
         let text = fs::read_to_string(repository().join("tests/clients/clients.json")).unwrap();
         let all: Vec<Entry> = serde_json::from_str(&text).unwrap();
-        assert_eq!(all.len(), 19);
+        assert_eq!(all.len(), 21);
         for entry in all {
             let After { end, cut, refused, client_error, server_error, no_content } = &entry.after;
             for word in [end, cut, refused, client_error, server_error, no_content] {
@@ -152,5 +166,10 @@ mod tests {
         assert_eq!(loses(&[]).sees("\n a\n"), "\n a\n");
         assert_eq!(loses(&["leading-spaces", "trailing-newlines"]).sees("  a\n b\n\n"), "a\nb");
         assert_eq!(loses(&["leading-newlines", "leading-bom"]).sees("\u{feff}\n\na\n"), "a\n");
+        let last = loses(&["all-lines-but-the-last", "outer-spaces"]);
+        assert_eq!(
+            ["a\n b ", "\u{feff}a\u{85}", "a\n"].map(|data| last.sees(data)),
+            ["b", "a\u{85}", ""]
+        );
     }
 }
