@@ -8,4 +8,6 @@ if ! said=$("$(tests/tools/install.sh path mdbook)" build docs 2>&1) || grep -qE
   echo "$said" >&2
   exit 1
 fi
+# mdbook copies every file that is no page: of the examples, also what running them has installed and stored
+rm -rf target/book/examples/*/{node_modules,.venv,.data,__pycache__}
 echo "target/book/index.html"

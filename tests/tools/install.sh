@@ -2,9 +2,10 @@
 # Installs what the tests need beyond Rust, unless it is there: from apt, npm, PyPI and the Go module proxy alone.
 #
 #   install.sh [PART...]              default: all
-#     all          nats-server browsers clients apiserver kubectl helm helm4 promtool oidc-server proxies nats api-tools
+#     all          nats-server browsers examples clients apiserver kubectl helm helm4 promtool oidc-server proxies nats api-tools
 #     apiserver    etcd and kube-apiserver, for the suites of the operator: four minutes the first time
 #     clients      node-clients python-clients go-clients
+#     examples     packages of the applications in docs/examples
 #     api-tools    what checks the descriptions of the API
 #     proxies      nginx, haproxy and envoy, for tests of brokers behind them
 #     nats         the command line of NATS, for tests of backups
@@ -171,10 +172,10 @@ parts() {
 
 part() {
   case $1 in
-    all) parts nats-server browsers clients apiserver kubectl helm helm4 promtool oidc-server proxies nats api-tools ;;
+    all) parts nats-server browsers examples clients apiserver kubectl helm helm4 promtool oidc-server proxies nats api-tools ;;
     checks) parts cargo-deny cargo-shear typos shellcheck actionlint mdbook ;;
     clients) parts node-clients python-clients go-clients ;;
-    nats-server | browsers | node-clients | python-clients | go-clients) ensure "${1//-/_}" ;;
+    nats-server | browsers | examples | node-clients | python-clients | go-clients) ensure "${1//-/_}" ;;
     apiserver | kubectl | helm | helm4 | promtool | prometheus | cluster | oidc-server | proxies | nats | api-tools) ensure "${1//-/_}" ;;
     cargo-* | typos | shellcheck | actionlint | mdbook) ensure check_program "$1" ;;
     *) fail "there is no part $1: the first lines of tests/tools/install.sh list them" ;;

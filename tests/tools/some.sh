@@ -22,7 +22,7 @@ for folder in tests/tests/*/; do
   case $group in
     kube) parts+=(apiserver kubectl helm helm4 nats) ;;
     chart) parts+=(helm helm4 promtool kubectl) ;;
-    browsers) parts+=(browsers clients) ;;
+    browsers) parts+=(browsers clients examples) ;;
     proxies) parts+=(proxies) ;;
     api) parts+=(api-tools) ;;
   esac

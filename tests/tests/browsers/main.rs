@@ -2,6 +2,7 @@
 
 mod access;
 mod clients;
+mod examples;
 mod js_client;
 mod page;
 mod recipes;

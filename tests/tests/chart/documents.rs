@@ -70,7 +70,9 @@ fn pages() -> Result<Vec<Page>> {
         files.extend(markdown(&folder)?);
         for entry in fs::read_dir(&folder)? {
             let path = entry?.path();
-            if path.is_dir() {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            // of installed packages are pages of their own
+            if path.is_dir() && !name.starts_with('.') && name != "node_modules" {
                 folders.push(path);
             }
         }

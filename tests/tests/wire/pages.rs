@@ -104,6 +104,11 @@ async fn tokens_of_a_language_model() -> Result<()> {
 }
 
 #[tokio::test]
+async fn what_the_examples_do_by_hand() -> Result<()> {
+    follow("docs/examples/README.md", 2).await
+}
+
+#[tokio::test]
 async fn moving_from_mercure() -> Result<()> {
     follow("docs/migrate/mercure.md", 2).await
 }

@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2154 # root and tools are those of install.sh
-# Browsers with the driver of their tests, and the clients in other languages. Sourced by install.sh.
+# Browsers with the driver of their tests, the examples, and the clients in other languages. Sourced by install.sh.
 
 clients=$root/tests/clients
 
@@ -30,6 +30,26 @@ install_npm_packages() {
 
 have_node_clients() { have_npm_packages node; }
 install_node_clients() { install_npm_packages node; }
+
+# The applications of docs/examples whose `make run` installs something: it finds it installed.
+examples=(dashboard jobs llm-tokens outbox)
+
+have_examples() {
+  local example
+  for example in "${examples[@]}"; do make --no-print-directory -q -C "$root/docs/examples/$example" install || return 1; done
+}
+
+install_examples() {
+  local example program job jobs=()
+  for program in node npm go python3; do has "$program" || fail "$program is missing: docs/examples needs Node 20, Go 1.23 and Python 3.11"; done
+  if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then apt_install python3-venv; fi
+  for example in "${examples[@]}"; do
+    say "what docs/examples/$example needs"
+    quietly make --no-print-directory -C "$root/docs/examples/$example" install &
+    jobs+=($!)
+  done
+  for job in "${jobs[@]}"; do wait "$job"; done
+}
 
 have_python_clients() {
   [[ -x $tools/venv/bin/python ]] && is_stamped "$tools/venv/.stamp" "$clients/python/requirements.txt"
