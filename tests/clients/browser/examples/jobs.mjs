@@ -13,12 +13,12 @@ export default async function run({ browser, args: [url, , data, picture] }) {
     const before = window.page.url()
     await window.press('#start')
     await eventually(() => window.page.url() !== before)
-    await begins(window)
   }
 
   await take({
     async 'a job shows its progress and its log'() {
       await start()
+      await begins(window)
       await window.shows('#job-state', 'Running')
     },
 
@@ -48,7 +48,7 @@ export default async function run({ browser, args: [url, , data, picture] }) {
 
     async 'a worker that is killed is told of'() {
       await start()
-      kill(data, 'worker.mjs')
+      await kill(data, 'worker.mjs')
       await window.shows('#job-state', 'Failed (SIGKILL)')
       const states = async () => (await other.texts('#jobs li')).map(line => line.split(' ').at(-1))
       await eventually(async () => (await states()).join() === 'Failed,Done')

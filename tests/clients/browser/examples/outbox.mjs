@@ -52,13 +52,13 @@ export default async function run({ browser, args: [url, , data, picture] }) {
       goOn()
       await window.shows('#orders li', ...orders)
       await window.shows('#waiting', '1')
-      kill(data, 'relay.py')
+      await kill(data, 'relay.py')
       await unlock()
       await allAreToldOnce()
     },
 
     async 'orders wait while the relay is dead'() {
-      kill(data, 'relay.py')
+      await kill(data, 'relay.py')
       await order('Salt')
       await order('Honey')
       await allAreToldOnce()

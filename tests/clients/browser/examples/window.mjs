@@ -91,19 +91,20 @@ const read = path => {
   }
 }
 
-/** The process that runs this file with the data of this example. */
-function processOf(data, file) {
-  const found = readdirSync('/proc').find(pid =>
-    read(`/proc/${pid}/cmdline`).split('\0').some(word => word.endsWith(file)) && read(`/proc/${pid}/environ`).split('\0').includes(`EVENTCAST_DATA_DIR=${data}`))
-  assert.ok(found, `nothing runs ${file}`)
+/** The process that runs this file with the data of this example, once there is one. */
+async function processOf(data, file) {
+  const runs = pid =>
+    read(`/proc/${pid}/cmdline`).split('\0').some(word => word.endsWith(file)) && read(`/proc/${pid}/environ`).split('\0').includes(`EVENTCAST_DATA_DIR=${data}`)
+  let found
+  await eventually(() => { found = readdirSync('/proc').find(runs); return found !== undefined })
   return Number(found)
 }
 
-export const kill = (data, file) => process.kill(processOf(data, file), 'SIGKILL')
+export const kill = async (data, file) => process.kill(await processOf(data, file), 'SIGKILL')
 
 /** Stops a process, and gives a function that lets it go on. */
 export async function pause(data, file) {
-  const pid = processOf(data, file)
+  const pid = await processOf(data, file)
   process.kill(pid, 'SIGSTOP')
   await eventually(() => read(`/proc/${pid}/stat`).includes(') T '))
   return () => process.kill(pid, 'SIGCONT')
