@@ -5,7 +5,7 @@
 //! - credentials: [`access`] (tokens of any shape, key sets, a real OpenID provider);
 //! - clients: [`http`] (bytes and publishing), [`sse`] (a strict event stream), [`metrics`] (scrapes), [`sinks`] (the broker's two sinks), [`tls`] (certificates, clients with TLS);
 //! - checks: [`ledger`] (delivered + declared lost = published), with [`filter`] and [`cursor`], which share no code with
-//!   the broker; [`chart`] renders and checks the Helm chart; [`golden`] compares generated text with files.
+//!   the broker; [`chart`] renders and checks the Helm chart; [`golden`] compares generated text with files, which [`reference`] makes; [`pages`] follows documents as a reader does.
 //!
 //! Tests wait for conditions, not for time to pass: [`eventually`].
 
@@ -29,6 +29,7 @@ pub mod metrics;
 pub mod namespace;
 pub mod nats;
 pub mod operator;
+pub mod pages;
 pub mod pods;
 pub mod pool_brokers;
 pub mod ports;

@@ -98,3 +98,28 @@ impl Section {
         self.findings
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::PAGES;
+
+    /// The anchor of a heading, as GitHub makes it.
+    fn anchor(heading: &str) -> String {
+        let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        kept.collect::<String>().to_lowercase().replace(' ', "-")
+    }
+
+    #[test]
+    fn pages_and_anchors_exist() {
+        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+        for page in PAGES {
+            let (file, wanted) = page.split_once('#').unwrap_or((page, ""));
+            let text = fs::read_to_string(docs.join(file)).unwrap_or_else(|_| panic!("no {file}"));
+            let mut headings = text.lines().filter(|line| line.starts_with('#'));
+            let is_there = |line: &str| anchor(line.trim_start_matches('#').trim()) == wanted;
+            assert!(wanted.is_empty() || headings.any(is_there), "{page} has no such heading");
+        }
+    }
+}

@@ -4,6 +4,7 @@
 //! - [`telemetry`], [`log_level_file`], [`signals`], [`supervise`], [`restarts`]: logs, shutdown signals, critical tasks, restart backoff.
 //! - [`admin`], [`listener`]: the HTTP server for probes and metrics; listening sockets, errors of `accept`.
 //! - [`process_metrics`]: the metrics that every process has: its build, files, memory and processor time.
+//! - [`metrics_reference`]: the reference of metrics, for the documents.
 //! - [`nats`]: connection options from the configuration, and the oldest supported server.
 
 pub mod admin;
@@ -11,6 +12,7 @@ mod error_chain;
 pub mod fault;
 pub mod listener;
 pub mod log_level_file;
+pub mod metrics_reference;
 pub mod nats;
 pub mod process_metrics;
 pub mod program;

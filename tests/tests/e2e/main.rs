@@ -9,6 +9,7 @@ mod e2e_install;
 mod e2e_log;
 mod e2e_monitoring;
 mod e2e_nats;
+mod e2e_pages;
 mod e2e_pools;
 mod e2e_system;
 mod e2e_tenants;
