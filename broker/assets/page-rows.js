@@ -79,6 +79,7 @@ const ENDS = {
   quota: "this client has too many streams",
   rebalance: "the broker has more streams than others",
   moving: "the channel moves to other brokers",
+  disconnected: "an administrator has closed the stream",
 };
 
 export const endText = (reason) => ENDS[reason] ?? String(reason);

@@ -19,7 +19,7 @@ use crate::{
     access::Renewal,
     access_log::{self, Line},
     delivery::Sent,
-    sessions::Admission,
+    sessions::{Admission, Counted},
 };
 
 use settings::drain_retry;
@@ -46,8 +46,6 @@ pub(crate) struct Subscription {
 pub(crate) struct Origin {
     /// The address of the client, as its proxies report it.
     pub(crate) client: IpAddr,
-    /// The version of HTTP.
-    pub(crate) protocol: &'static str,
     /// The template of the path.
     pub(crate) route: &'static str,
     pub(crate) began: Instant,
@@ -69,6 +67,14 @@ impl Subscription {
         let end = grant.end();
         let notice = grant.notice().filter(|_| self.noticed != end);
         [self.max_age_end, end, notice].into_iter().flatten().min()
+    }
+
+    /// Tells the session what was sent, if that was asked for.
+    pub(crate) fn tell_count(&self, blocked: Option<Duration>) {
+        let session = self.admission.session();
+        if session.is_count_wanted() {
+            session.tell_count(Counted { sent: self.subscriber.sent(), blocked });
+        }
     }
 
     /// Whether there is a notice for this stream alone.
@@ -143,7 +149,7 @@ impl Drop for Subscription {
         let info = session.info();
         let line = Line {
             client: self.origin.client,
-            protocol: self.origin.protocol,
+            protocol: info.protocol,
             method: "GET",
             route: self.origin.route,
             channel: Some(&info.channel),

@@ -55,6 +55,11 @@ pub struct BrokerConfig {
     pub tls: Option<Tls>,
     /// Address of the admin listener: `/livez`, `/readyz`, `/metrics`, `/state`.
     pub admin: SocketAddr,
+    /// Port of the control listener, 9091 if not set: open streams, the log level, draining ([OPERATIONS.md](OPERATIONS.md#the-control-port)). It listens on
+    /// `127.0.0.1` and `::1` alone, whatever `listen` and `admin` are. `null`: there is none; 0: any free port. If the port is in use, the
+    /// broker goes on without.
+    #[serde(skip_serializing_if = "is_default_control_port")]
+    pub control_port: Option<u16>,
     /// Logs.
     #[serde(skip_serializing_if = "Log::is_default")]
     pub log: Log,
@@ -86,12 +91,21 @@ pub struct BrokerConfig {
     pub channels_folder: Option<PathBuf>,
 }
 
+/// The control port of every program, unless it is told otherwise.
+pub const DEFAULT_CONTROL_PORT: u16 = 9091;
+
+// Left out by default: the keys of older versions must keep their hash, or brokers would restart.
+fn is_default_control_port(port: &Option<u16>) -> bool {
+    *port == Some(DEFAULT_CONTROL_PORT)
+}
+
 impl Default for BrokerConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8080)),
             tls: None,
             admin: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 9090)),
+            control_port: Some(DEFAULT_CONTROL_PORT),
             log: Log::default(),
             page: false,
             channel_list: true,
@@ -311,6 +325,7 @@ impl BrokerConfig {
             listen,
             tls,
             admin,
+            control_port,
             log: _,
             page,
             channel_list: _,
@@ -344,6 +359,9 @@ impl BrokerConfig {
         if channels_folder.is_some() {
             keys.insert("channelsFolder", value(serde_json::to_value(channels_folder)));
         }
+        if !is_default_control_port(control_port) {
+            keys.insert("controlPort", value(serde_json::to_value(control_port)));
+        }
         keys
     }
 
@@ -373,5 +391,7 @@ mod tests {
         let folder = BrokerConfig { channels_folder: Some("/x".into()), ..old.clone() };
         assert_eq!(old.needs_restart(&folder), ["channelsFolder"]);
         assert_eq!(folder.needs_restart(&old), ["channelsFolder"]);
+        let closed = BrokerConfig { control_port: None, ..old.clone() };
+        assert_eq!(old.needs_restart(&closed), ["controlPort"]);
     }
 }

@@ -2,7 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use eventcast_runtime::{Chain, listener::listen, log_level_file, supervise::Supervisor};
+use eventcast_runtime::{
+    Chain,
+    control::{self, ControlListeners},
+    listener::listen,
+    log_level_file,
+    supervise::Supervisor,
+};
 use kube::Client;
 use tokio::time::sleep;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -58,6 +64,10 @@ pub async fn run(
     let admin = admin::serve(listener, Arc::clone(&metrics), readiness.clone());
     let admin = returned.clone().run_until_cancelled_owned(admin);
     supervisor.spawn("admin listener", &returned, admin);
+    if let Some(control) = ControlListeners::bind(args.control_port) {
+        let control = returned.clone().run_until_cancelled_owned(control::serve_log_level(control));
+        supervisor.spawn("control listener", &returned, control);
+    }
     if let Some(file) = args.log_level_file.clone() {
         let follow = async move { log_level_file::follow(&file).await };
         let follow = returned.clone().run_until_cancelled_owned(follow);

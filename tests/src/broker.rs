@@ -50,6 +50,8 @@ pub struct Broker {
     public: String,
     /// Address of the listener with TLS, if there is one.
     secure: Option<String>,
+    /// URL of the control port, if there is one.
+    control: Option<String>,
     admin: String,
 }
 
@@ -157,6 +159,7 @@ impl Broker {
             _key_files: key_files,
             public: String::new(),
             secure: None,
+            control: None,
             admin: String::new(),
         })
     }
@@ -178,6 +181,15 @@ impl Broker {
     #[must_use]
     pub fn admin_url(&self, path: &str) -> String {
         format!("{}{path}", self.admin)
+    }
+
+    /// `http://localhost:PORT` + `path` on the control port.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn control_url(&self, path: &str) -> String {
+        format!("{}{path}", self.control.as_deref().expect("the broker has no control port"))
     }
 
     /// `127.0.0.1:PORT` of the public listener.

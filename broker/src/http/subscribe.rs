@@ -102,7 +102,6 @@ pub(super) async fn handle(request: ChannelRequest<'_>) -> Result<Response<Answe
         origin: Origin {
             client: request.client_address,
             route: route::EVENTS,
-            protocol: protocol(request.head.version),
             began: Instant::now(),
         },
     };
@@ -146,6 +145,7 @@ fn admission_request(request: &ChannelRequest<'_>, filter: &Arc<Filter>) -> Admi
             identity: grant.identity.clone(),
             renewal: grant.ticket.map_or(id, |(ticket, _)| ticket),
             filter: Arc::clone(filter),
+            protocol: protocol(request.head.version),
             began_at: now,
             issued_at: grant.issued_at,
             stall_timeout: Duration::from_secs(config.delivery.stall_seconds),

@@ -2,13 +2,16 @@
 //!
 //! - [`program`]: the main function, from arguments to exit code.
 //! - [`telemetry`], [`log_level_file`], [`signals`], [`supervise`], [`restarts`]: logs, shutdown signals, critical tasks, restart backoff.
-//! - [`admin`], [`listener`]: the HTTP server for probes and metrics; listening sockets, errors of `accept`.
+//! - [`admin`], [`control`], [`listener`]: the HTTP server for probes and metrics; that for administrators on the same machine; listening
+//!   sockets, errors of `accept`.
 //! - [`process_metrics`]: the metrics that every process has: its build, files, memory and processor time.
 //! - [`nats`]: connection options from the configuration, and the oldest supported server.
 
 pub mod admin;
+pub mod control;
 mod error_chain;
 pub mod fault;
+mod http_server;
 pub mod listener;
 pub mod log_level_file;
 pub mod nats;

@@ -3,6 +3,7 @@
 mod e2e_access;
 mod e2e_autopilot;
 mod e2e_brokers;
+mod e2e_cli;
 mod e2e_conditions;
 mod e2e_delivery;
 mod e2e_install;

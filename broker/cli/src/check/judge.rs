@@ -122,6 +122,14 @@ fn stream(seen: &Observation, section: &mut Section) {
     } else if let Some(heartbeat) = seen.heartbeat {
         section
             .ok(format!("something arrives later as well, after {:.0} s", heartbeat.as_secs_f64()));
+    } else if let Some(interval) = seen.interval.filter(|interval| seen.waited < *interval * 6 / 5)
+    {
+        let (waited, interval) = (seen.waited.as_secs(), interval.as_secs());
+        let what = format!(
+            "nothing arrives within {waited} s, and a heartbeat is due only every {interval} s: whether the stream stays open is not known"
+        );
+        let advice = format!("wait longer: --wait {}", interval * 6 / 5 + 5);
+        section.warn(what, &advice, page::DELIVERY);
     } else {
         let waited = seen.waited.as_secs();
         let what = format!("nothing arrives within {waited} s, not even a heartbeat");
@@ -231,6 +239,14 @@ mod tests {
             with(|seen| seen.closing = Some("draining".into())),
             with(|seen| seen.ended = Some((Duration::from_secs(10), Duration::from_secs(10)))),
             with(|seen| (seen.heartbeat, seen.waited) = (None, Duration::from_secs(23))),
+            with(|seen| {
+                (seen.heartbeat, seen.waited) = (None, Duration::from_secs(23));
+                seen.interval = Some(Duration::from_secs(60));
+            }),
+            with(|seen| {
+                (seen.heartbeat, seen.waited) = (None, Duration::from_secs(77));
+                seen.interval = Some(Duration::from_secs(60));
+            }),
         ];
         let shown = |seen| {
             let mut findings = findings("http://a", &seen);
