@@ -20,6 +20,7 @@ use crate::{
     access_log::{self, Line},
     delivery::Sent,
     sessions::Admission,
+    spans::SubscribeSpan,
 };
 
 use settings::drain_retry;
@@ -40,6 +41,8 @@ pub(crate) struct Subscription {
     /// Frames that precede the first event. The sink takes them.
     pub(crate) preamble: Bytes,
     pub(crate) origin: Origin,
+    /// Ends with the first byte.
+    pub(crate) span: Option<Box<SubscribeSpan>>,
 }
 
 /// Where a stream came from, for the access log.
@@ -149,6 +152,7 @@ impl Drop for Subscription {
             channel: Some(&info.channel),
             subject: info.identity.as_ref().map(|identity| &*identity.subject),
             duration: self.origin.began.elapsed(),
+            trace: self.subscriber.trace().copied(),
         };
         let reason = session.close_reason().unwrap_or(CloseReason::Client);
         let cursor = self.subscriber.acknowledged_cursor().to_string();

@@ -58,13 +58,14 @@ mod request;
 mod server;
 mod sessions;
 mod sockets;
+mod spans;
 mod tls;
 mod watch;
 
 use std::sync::Arc;
 
 use eventcast_crds::config::{BrokerConfig, Log};
-use eventcast_runtime::{Chain, listener::listen, supervise::Supervisor, telemetry};
+use eventcast_runtime::{Chain, listener::listen, supervise::Supervisor, telemetry, traces};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -158,6 +159,13 @@ pub async fn run(
     let metrics = Metrics::new()?;
     let ValidConfig { config, unknown, text } = first;
     apply_log(&config.log);
+    let otlp = &config.telemetry.otlp;
+    traces::start(&traces::Wanted {
+        service: "eventcast-broker",
+        version: env!("CARGO_PKG_VERSION"),
+        endpoint: otlp.endpoint.as_deref(),
+        sample_ratio: otlp.sample_ratio,
+    });
     http::route::begin_at_zero(&metrics.http_requests);
     let in_flight = config.limits.publishes_in_flight;
     let nats = Nats::connect(&config.nats, in_flight, &metrics, &supervisor).await?;

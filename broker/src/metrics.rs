@@ -8,6 +8,7 @@ mod born;
 mod bounded;
 mod channel;
 mod channels;
+mod exemplars;
 mod families;
 mod http_requests;
 
@@ -16,15 +17,16 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use eventcast_runtime::{process_metrics::ProcessMetrics, telemetry};
+use eventcast_runtime::{openmetrics, process_metrics::ProcessMetrics, telemetry};
 use prometheus::{
     Counter, CounterVec, Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    TextEncoder, proto::MetricFamily,
 };
 
 use channels::Channels;
 
 pub(crate) use channel::ChannelMetrics;
+pub(crate) use exemplars::Exemplars;
 pub(crate) use http_requests::HttpRequests;
 
 /// Channels with series of their own, in brokers with a folder of channels.
@@ -341,14 +343,28 @@ impl Metrics {
     /// All metrics in the Prometheus text format.
     #[must_use]
     pub(crate) fn render(&self) -> Vec<u8> {
-        self.process.update();
-        let panics = telemetry::panics();
-        self.panics.inc_by(panics.saturating_sub(self.panics_added.fetch_max(panics, Relaxed)));
         let mut out = Vec::new();
-        match TextEncoder::new().encode(&self.registry.gather(), &mut out) {
+        match TextEncoder::new().encode(&self.gather(), &mut out) {
             Ok(()) => out,
             Err(e) => format!("# failed to encode: {e}\n").into_bytes(),
         }
+    }
+}
+
+impl Metrics {
+    /// All metrics in OpenMetrics, with exemplars.
+    #[must_use]
+    pub(crate) fn render_openmetrics(&self) -> String {
+        openmetrics::render(&self.gather(), |family, labels, bucket| {
+            self.channels.exemplar(family, labels, bucket)
+        })
+    }
+
+    fn gather(&self) -> Vec<MetricFamily> {
+        self.process.update();
+        let panics = telemetry::panics();
+        self.panics.inc_by(panics.saturating_sub(self.panics_added.fetch_max(panics, Relaxed)));
+        self.registry.gather()
     }
 }
 

@@ -15,6 +15,7 @@ mod memory;
 mod nats_secret;
 mod origin;
 mod probe;
+mod telemetry;
 mod tls;
 mod validate;
 
@@ -30,6 +31,7 @@ pub use log::Log;
 pub use memory::Memory;
 pub use origin::{Authority, Origin, OriginPattern};
 pub use probe::Probe;
+pub use telemetry::{Otlp, Telemetry};
 pub use tls::{Alpn, Tls, TlsVersion};
 pub use validate::ConfigProblem;
 
@@ -58,6 +60,9 @@ pub struct BrokerConfig {
     /// Logs.
     #[serde(skip_serializing_if = "Log::is_default")]
     pub log: Log,
+    /// Traces.
+    #[serde(skip_serializing_if = "Telemetry::is_default")]
+    pub telemetry: Telemetry,
     /// Serves a demo page at `/`, and the list of channels at `/channels`.
     pub page: bool,
     /// Whether `/channels` lists the channels where `page` is on. If not, the page shows the channel that its address names: `/#shop/orders`.
@@ -93,6 +98,7 @@ impl Default for BrokerConfig {
             tls: None,
             admin: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 9090)),
             log: Log::default(),
+            telemetry: Telemetry::default(),
             page: false,
             channel_list: true,
             nats: Nats::default(),
@@ -312,6 +318,7 @@ impl BrokerConfig {
             tls,
             admin,
             log: _,
+            telemetry,
             page,
             channel_list: _,
             nats,
@@ -341,6 +348,9 @@ impl BrokerConfig {
             ("query.answerBytes", query.answer_bytes.into()),
         ]);
         // Left out by default: the keys of older versions must keep their hash, or brokers would restart.
+        if !telemetry.is_default() {
+            keys.insert("telemetry", value(serde_json::to_value(telemetry)));
+        }
         if channels_folder.is_some() {
             keys.insert("channelsFolder", value(serde_json::to_value(channels_folder)));
         }

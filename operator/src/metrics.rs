@@ -19,6 +19,7 @@ use crate::{
     autopilot::{Autoscaled, Balanced, GivenUp, News},
     kind::Kind,
     rollouts::Counts,
+    spans,
     status::{conditions, reasons},
 };
 
@@ -214,11 +215,13 @@ impl Metrics {
     /// Counts a write to the API server.
     pub fn wrote(&self, kind: &'static str, verb: &'static str) {
         self.writes.with_label_values(&[kind, verb]).inc();
+        spans::wrote();
     }
 
     /// Counts a change of a stream.
     pub fn stream_changed(&self, change: &'static str) {
         self.streams.with_label_values(&[change]).inc();
+        spans::wrote();
     }
 
     /// Counts a watch that failed.

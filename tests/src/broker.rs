@@ -131,8 +131,20 @@ impl Broker {
         nats: &str,
         change: impl FnOnce(&mut BrokerConfig),
     ) -> Result<Self> {
+        Self::start_with_variables(nats, vec!["EVENTCAST_LOG_FORMAT=json".into()], change).await
+    }
+
+    /// As [`start`](Self::start), with these variables (`NAME=value`) in its environment.
+    ///
+    /// # Errors
+    /// When it is not ready in time.
+    pub async fn start_with_variables(
+        nats: &str,
+        variables: Vec<String>,
+        change: impl FnOnce(&mut BrokerConfig),
+    ) -> Result<Self> {
         let mut broker = Self::prepare(nats, change)?;
-        broker.variables.push("EVENTCAST_LOG_FORMAT=json".into());
+        broker.variables = variables;
         broker.write()?;
         broker.run().await?;
         broker.ready(START_TIMEOUT).await?;

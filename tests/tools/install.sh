@@ -2,11 +2,12 @@
 # Installs what the tests need beyond Rust, unless it is there: from apt, npm, PyPI and the Go module proxy alone.
 #
 #   install.sh [PART...]              default: all
-#     all          nats-server browsers clients apiserver kubectl helm helm4 promtool oidc-server proxies nats api-tools
+#     all          nats-server browsers clients apiserver kubectl helm helm4 promtool oidc-server otelcol proxies nats api-tools
 #     apiserver    etcd and kube-apiserver, for the suites of the operator: four minutes the first time
 #     clients      node-clients python-clients go-clients
 #     api-tools    what checks the descriptions of the API
 #     proxies      nginx, haproxy and envoy, for tests of brokers behind them
+#     otelcol      an OpenTelemetry Collector, for tests of traces
 #     nats         the command line of NATS, for tests of backups
 #     cluster      what a node of Kubernetes needs beside them, for end-to-end tests (as root)
 #     checks       what `make lint` needs: cargo-deny cargo-shear typos shellcheck actionlint mdbook
@@ -153,7 +154,7 @@ path_of() {
 # What is not installed is not named: a test that needs it says so.
 with_programs() {
   local program path
-  for program in nats-server etcd kube-apiserver kubectl helm helm4 promtool prometheus oidc-server nginx haproxy envoy nats; do
+  for program in nats-server etcd kube-apiserver kubectl helm helm4 promtool prometheus oidc-server otelcol nginx haproxy envoy nats; do
     if path=$(find_program "$program"); then export "$(variable_of "$program")=$path"; fi
   done
   PATH=$PATH:$tools/bin exec "$@"
@@ -171,11 +172,11 @@ parts() {
 
 part() {
   case $1 in
-    all) parts nats-server browsers clients apiserver kubectl helm helm4 promtool oidc-server proxies nats api-tools ;;
+    all) parts nats-server browsers clients apiserver kubectl helm helm4 promtool oidc-server otelcol proxies nats api-tools ;;
     checks) parts cargo-deny cargo-shear typos shellcheck actionlint mdbook ;;
     clients) parts node-clients python-clients go-clients ;;
     nats-server | browsers | node-clients | python-clients | go-clients) ensure "${1//-/_}" ;;
-    apiserver | kubectl | helm | helm4 | promtool | prometheus | cluster | oidc-server | proxies | nats | api-tools) ensure "${1//-/_}" ;;
+    apiserver | kubectl | helm | helm4 | promtool | prometheus | cluster | oidc-server | otelcol | proxies | nats | api-tools) ensure "${1//-/_}" ;;
     cargo-* | typos | shellcheck | actionlint | mdbook) ensure check_program "$1" ;;
     *) fail "there is no part $1: the first lines of tests/tools/install.sh list them" ;;
   esac

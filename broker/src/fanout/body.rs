@@ -159,6 +159,7 @@ impl Body for EventBody {
         match &next {
             Poll::Ready(Some(_)) => {
                 self.last_write = Instant::now();
+                self.subscription.span = None;
                 self.subscription.admission.frame_taken();
             }
             Poll::Ready(None) | Poll::Pending => self.subscription.admission.wants_more(),

@@ -10,7 +10,7 @@ use eventcast_wire::{closing::CloseReason, event::BadEvent, gap::GapReason};
 use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::{
-    Metrics, born,
+    Exemplars, Metrics, born,
     families::{Families, LATENCIES, SCANS, Series},
 };
 use crate::delivery::{DeliveryLedger, Outcome};
@@ -74,6 +74,9 @@ pub(crate) struct ChannelMetrics {
     pub(crate) tail_to_write: Histogram,
     /// From the log's timestamp to the socket.
     pub(crate) log_to_write: Histogram,
+    /// Exemplars of `publish_seconds` and `log_to_write`.
+    pub(crate) publish_exemplars: Arc<Exemplars>,
+    pub(crate) log_to_write_exemplars: Arc<Exemplars>,
     /// Duration of history requests.
     pub(crate) history_seconds: Histogram,
     /// Duration of statistics requests.
@@ -244,6 +247,8 @@ impl ChannelMetrics {
             log_to_tail: fanout_seconds.with_label_values(&["log_to_tail"]),
             tail_to_write: fanout_seconds.with_label_values(&["tail_to_write"]),
             log_to_write: fanout_seconds.with_label_values(&["log_to_write"]),
+            publish_exemplars: Arc::new(Exemplars::new(&LATENCIES)),
+            log_to_write_exemplars: Arc::new(Exemplars::new(&LATENCIES)),
             history_seconds: query_seconds.with_label_values(&["history"]),
             stats_seconds: query_seconds.with_label_values(&["stats"]),
             all,
@@ -251,7 +256,7 @@ impl ChannelMetrics {
             opening,
         };
         metrics.begin_at_zero();
-        let series = f.into_series(metrics.subscribers.clone());
+        let series = f.into_series(&metrics);
         Ok((metrics, series))
     }
 

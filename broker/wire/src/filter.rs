@@ -189,6 +189,7 @@ mod tests {
             event_type,
             source: None,
             id: None,
+            trace: None,
             expires: None,
             chunk: Chunk::default(),
             received: None,

@@ -3,7 +3,7 @@
 use std::{convert::Infallible, io, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -13,7 +13,7 @@ use tokio::{
     time::{Duration, sleep},
 };
 
-use crate::{Chain, listener::is_broken};
+use crate::{Chain, listener::is_broken, openmetrics};
 
 /// Concurrent connections. Only probes and scrapers connect.
 const MAX_ADMIN_CONNECTIONS: usize = 64;
@@ -25,13 +25,13 @@ const ADMIN_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// A response of the admin port.
 pub type Answer = Response<Full<Bytes>>;
 
-/// Serves until the future is dropped. `answer` maps the path of a `GET` to a response; `None` is a 404.
+/// Serves until the future is dropped. `answer` maps the path of a `GET` and its headers to a response; `None` is a 404.
 ///
 /// # Errors
 /// The listener is broken and will never accept again.
 pub async fn serve(
     listener: TcpListener,
-    answer: impl Fn(&str) -> Option<Answer> + Send + Sync + 'static,
+    answer: impl Fn(&str, &HeaderMap) -> Option<Answer> + Send + Sync + 'static,
 ) -> io::Result<()> {
     let permits = Arc::new(Semaphore::new(MAX_ADMIN_CONNECTIONS));
     let answer = Arc::new(answer);
@@ -52,7 +52,7 @@ pub async fn serve(
         let service = service_fn(move |request: Request<Incoming>| {
             let is_read = request.method() == Method::GET || request.method() == Method::HEAD;
             let response = if is_read {
-                answer(request.uri().path()).unwrap_or_else(|| {
+                answer(request.uri().path(), request.headers()).unwrap_or_else(|| {
                     text(
                         StatusCode::NOT_FOUND,
                         "not found: this port serves /livez, /readyz and /metrics\n",
@@ -82,6 +82,15 @@ pub async fn serve(
 pub fn json(body: impl Into<Bytes>) -> Answer {
     let mut response = Response::new(Full::new(body.into()));
     let kind = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+/// Metrics in OpenMetrics, with status 200.
+#[must_use]
+pub fn openmetrics(body: impl Into<Bytes>) -> Answer {
+    let mut response = Response::new(Full::new(body.into()));
+    let kind = HeaderValue::from_static(openmetrics::CONTENT_TYPE);
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
 }

@@ -3,7 +3,9 @@
 //! - [`program`]: the main function, from arguments to exit code.
 //! - [`telemetry`], [`log_level_file`], [`signals`], [`supervise`], [`restarts`]: logs, shutdown signals, critical tasks, restart backoff.
 //! - [`admin`], [`listener`]: the HTTP server for probes and metrics; listening sockets, errors of `accept`.
+//! - [`openmetrics`]: the text format of metrics with exemplars.
 //! - [`process_metrics`]: the metrics that every process has: its build, files, memory and processor time.
+//! - [`traces`]: spans on their way to an OpenTelemetry collector.
 //! - [`nats`]: connection options from the configuration, and the oldest supported server.
 
 pub mod admin;
@@ -12,11 +14,13 @@ pub mod fault;
 pub mod listener;
 pub mod log_level_file;
 pub mod nats;
+pub mod openmetrics;
 pub mod process_metrics;
 pub mod program;
 pub mod restarts;
 pub mod signals;
 pub mod supervise;
 pub mod telemetry;
+pub mod traces;
 
 pub use error_chain::Chain;

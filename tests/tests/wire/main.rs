@@ -75,3 +75,5 @@ mod tls_certificates;
 mod tls_clients;
 mod tls_handshakes;
 mod tls_streams;
+mod traces;
+mod traces_out;

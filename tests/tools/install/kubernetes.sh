@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2154 # root and tools are those of install.sh
-# An API server with its store for the suites of the operator, kubectl, helm, the command line of NATS, promtool, an OpenID provider, and what a node of
+# An API server with its store for the suites of the operator, kubectl, helm, the command line of NATS, promtool, an OpenID provider, an OpenTelemetry Collector, and what a node of
 # Kubernetes needs: built from the Go module proxy, or from Debian. Sourced by install.sh.
 
 modules=$root/tests/tools/go # `go install` takes no module with `replace`s: those are built from modules of our own
@@ -28,6 +28,7 @@ recipe_of() {
     helm4) package=helm.sh/helm/v4/cmd/helm@$helm4 flags+=" -X helm.sh/helm/v4/internal/version.version=$helm4" ;;
     helm) package=helm.sh/helm/v3/cmd/helm@$helm flags+=" $helm_stamp" ;;
     oidc-server) package=github.com/zitadel/oidc/v3/example/server@$oidc ;; # a real OpenID provider, for tests of tokens
+    otelcol) module=otelcol package=eventcast.dev/otelcol minutes=2 ;;
     nats) package=github.com/nats-io/natscli/nats@v0.5.0 minutes=2 ;;
     coredns) package=github.com/coredns/coredns@$coredns minutes=2 ;;
   esac
@@ -37,6 +38,7 @@ recipe_of() {
 recipe_text() {
   echo "$package $flags"
   if [[ -n $module ]]; then cat "$modules/$module/go.mod" "$modules/$module/go.sum"; fi
+  if [[ -e $modules/$module/main.go ]]; then cat "$modules/$module/main.go"; fi
 }
 
 is_built() {
@@ -83,6 +85,9 @@ install_kubectl() { build kubectl; }
 
 have_oidc_server() { are_built oidc-server; }
 install_oidc_server() { build oidc-server; }
+
+have_otelcol() { are_built otelcol; }
+install_otelcol() { build otelcol; }
 
 have_nats() { are_built nats; }
 install_nats() { build nats; }
