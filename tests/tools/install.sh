@@ -9,7 +9,9 @@
 #     proxies      nginx, haproxy and envoy, for tests of brokers behind them
 #     nats         the command line of NATS, for tests of backups
 #     cluster      what a node of Kubernetes needs beside them, for end-to-end tests (as root)
-#     checks       what `make lint` needs: cargo-deny cargo-shear typos shellcheck actionlint mdbook
+#     checks       what `make lint` needs: cargo-deny cargo-shear typos shellcheck actionlint zizmor mdbook
+#     release      what makes, signs and checks a release: cargo-auditable auditable2cdx crane cosign helm krew
+#     cross        compilers for arm64 and Windows, and qemu-user to run what they make
 #     cargo-nextest, cargo-llvm-cov, cargo-mutants
 #   install.sh path PROGRAM           prints which program is used: the one EVENTCAST_<PROGRAM> names, else one in
 #                                     KUBEBUILDER_ASSETS, on the PATH, or built here
@@ -145,6 +147,8 @@ path_of() {
   case $1 in
     etcd | kube-apiserver) part=apiserver ;;
     kube-* | kubelet | coredns) part=cluster ;;
+    validate-krew-manifest) part=krew ;;
+    qemu-*) part=cross ;;
     nginx | haproxy | envoy) part=proxies ;;
   esac
   find_program "$1" || fail "$1 is not installed: run tests/tools/install.sh $part"
@@ -172,11 +176,13 @@ parts() {
 part() {
   case $1 in
     all) parts nats-server browsers clients apiserver kubectl helm helm4 promtool oidc-server proxies nats api-tools ;;
-    checks) parts cargo-deny cargo-shear typos shellcheck actionlint mdbook ;;
+    checks) parts cargo-deny cargo-shear typos shellcheck actionlint zizmor mdbook ;;
+    release) parts cargo-auditable auditable2cdx crane cosign helm krew ;;
+    cross | crane | cosign | krew) ensure "${1//-/_}" ;;
     clients) parts node-clients python-clients go-clients ;;
     nats-server | browsers | node-clients | python-clients | go-clients) ensure "${1//-/_}" ;;
     apiserver | kubectl | helm | helm4 | promtool | prometheus | cluster | oidc-server | proxies | nats | api-tools) ensure "${1//-/_}" ;;
-    cargo-* | typos | shellcheck | actionlint | mdbook) ensure check_program "$1" ;;
+    cargo-* | auditable2cdx | typos | shellcheck | actionlint | zizmor | mdbook) ensure check_program "$1" ;;
     *) fail "there is no part $1: the first lines of tests/tools/install.sh list them" ;;
   esac
 }

@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2154 # root and tools are those of install.sh
-# An API server with its store for the suites of the operator, kubectl, helm, the command line of NATS, promtool, an OpenID provider, and what a node of
-# Kubernetes needs: built from the Go module proxy, or from Debian. Sourced by install.sh.
+# An API server with its store for the suites of the operator, kubectl, helm, the command line of NATS, promtool, an OpenID provider, what pushes and
+# signs a release, and what a node of Kubernetes needs: built from the Go module proxy, or from Debian. Sourced by install.sh.
 
 modules=$root/tests/tools/go # `go install` takes no module with `replace`s: those are built from modules of our own
 
@@ -9,6 +9,7 @@ helm=v3.22.0
 helm4=v4.3.1
 coredns=v1.12.4
 oidc=v3.52.0
+cosign=v3.1.3
 IFS=. read -r _ kubernetes_minor _ <<<"$kubernetes"
 
 # Without these an API server takes itself for v0.0.0, and helm takes every cluster for 1.20.
@@ -30,6 +31,9 @@ recipe_of() {
     oidc-server) package=github.com/zitadel/oidc/v3/example/server@$oidc ;; # a real OpenID provider, for tests of tokens
     nats) package=github.com/nats-io/natscli/nats@v0.5.0 minutes=2 ;;
     coredns) package=github.com/coredns/coredns@$coredns minutes=2 ;;
+    crane) package=github.com/google/go-containerregistry/cmd/crane@v0.22.1 ;; # pushes images; has a registry for rehearsals
+    cosign) package=github.com/sigstore/cosign/v3/cmd/cosign@$cosign minutes=4 flags+=" -X sigs.k8s.io/release-utils/version.gitVersion=$cosign" ;;
+    krew | validate-krew-manifest) package=sigs.k8s.io/krew/cmd/$1@v0.4.3 ;;
   esac
 }
 
@@ -92,6 +96,15 @@ install_helm() { build helm; }
 
 have_helm4() { are_built helm4; }
 install_helm4() { build helm4; }
+
+have_crane() { are_built crane; }
+install_crane() { build crane; }
+
+have_cosign() { are_built cosign; }
+install_cosign() { build cosign; }
+
+have_krew() { are_built krew validate-krew-manifest; }
+install_krew() { build krew validate-krew-manifest; }
 
 have_promtool() { find_program promtool >/dev/null; }
 install_promtool() { from_package prometheus usr/bin/promtool; }
