@@ -4,14 +4,14 @@ CARGO ?= cargo
 TOOLS := tests/tools/install.sh
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help run tools test t test-unit mutants coverage soak e2e e2e-heart lint bench bench-operator fuzz docs book images manifests cluster cluster-down clean
+.PHONY: help run tools test t test-unit mutants coverage soak e2e e2e-heart lint bench bench-operator fuzz docs book images manifests release-rehearsal cluster cluster-down clean
 
 help: ## What can be made
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Run a broker with its own NATS and a page to try it on
 	@$(TOOLS) nats-server
-	@EVENTCAST_NATS_SERVER="$$($(TOOLS) path nats-server)" $(CARGO) run --quiet -p eventcast-broker -- dev $(ARGS)
+	@EVENTCAST_NATS_SERVER="$$($(TOOLS) path nats-server)" $(CARGO) run -p eventcast-broker -- dev $(ARGS)
 
 tools: ## Install what running needs: nats-server
 	@$(TOOLS) nats-server
@@ -45,6 +45,7 @@ lint: ## Format, spelling, scripts, workflows, the book, dependencies, clippy, d
 	@$(STAGE) "spelling" $(TOOLS) exec typos
 	@$(STAGE) "shell scripts" $(TOOLS) exec shellcheck -x $$(git ls-files '*.sh') .ci/run
 	@$(STAGE) "workflows" $(TOOLS) exec actionlint -shellcheck=
+	@$(STAGE) "security of workflows" $(TOOLS) exec zizmor --offline --quiet .github
 	@$(STAGE) "book" tests/tools/book.sh
 	@$(STAGE) "unused dependencies" $(TOOLS) exec cargo-shear shear
 	@$(STAGE) "licences and sources" $(TOOLS) exec cargo-deny --locked check bans licenses sources
@@ -89,6 +90,9 @@ manifests: ## Render plain manifests and the schemas of the CRDs: dist/
 	@$(TOOLS) helm
 	@charts/manifests.sh dist
 
+release-rehearsal: ## Build, sign and verify a release here, in a registry of its own; ARGS=--dry-run: docs/RELEASING.md
+	@charts/release/rehearse.sh $(ARGS)
+
 cluster: images ## Start a one-node Kubernetes with these images (root); prints its kubeconfig
 	@tests/cluster/up.sh
 	@tests/cluster/load.sh $(IMAGES)/operator.tar $(IMAGES)/broker.tar
@@ -108,7 +112,7 @@ e2e-heart: ## The heart of it, which CI runs: install, roll, kill, upgrade, deli
 
 docs: ## Write generated files again: documents, definition, goldens
 	@$(TOOLS) helm cargo-nextest
-	@UPDATE=1 $(NEXTEST) --test chart --lib -E 'test(/^(generated|chart|chart_security)::/) + (package(eventcast-operator) + package(eventcast-cli)) & test(golden)'
+	@UPDATE=1 $(NEXTEST) --test chart --lib -E 'test(/^(generated|chart|chart_security)::/) + (package(eventcast-operator) + package(eventcast-cli)) & test(golden) + test(the_reference_is_up_to_date)'
 
 book: ## Build the documentation as a book: target/book/index.html
 	@$(TOOLS) mdbook

@@ -65,14 +65,16 @@ install -m 755 "$program" "$work/root/$name"
 install -m 644 "$authorities" "$work/root$authorities"
 find "$work/root" -type d -exec chmod 755 {} +
 tar -C "$work/root" "${reproducible[@]}" -cf "$work/layer" etc "$name"
-layer=$(blob "$work/layer" application/vnd.oci.image.layer.v1.tar)
+uncompressed=sha256:$(sha256sum "$work/layer" | cut -d ' ' -f 1)
+gzip -n -9 "$work/layer"
+layer=$(blob "$work/layer.gz" application/vnd.oci.image.layer.v1.tar+gzip)
 
 labels=()
 for label in "$@"; do
   labels+=("$(quoted "org.opencontainers.image.${label%%=*}"):$(quoted "${label#*=}")")
 done
 printf '{"architecture":"%s","os":"linux","config":{"User":"65532","Entrypoint":[%s],"Labels":{%s}},"rootfs":{"type":"layers","diff_ids":["%s"]}}' \
-  "$architecture" "$(quoted "/$name")" "$(joined "${labels[@]}")" "$(digest_of "$layer")" >"$work/config"
+  "$architecture" "$(quoted "/$name")" "$(joined "${labels[@]}")" "$uncompressed" >"$work/config"
 config=$(blob "$work/config" application/vnd.oci.image.config.v1+json)
 
 printf '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":%s,"layers":[%s]}' \

@@ -79,6 +79,7 @@ const ENDS = {
   quota: "this client has too many streams",
   rebalance: "the broker has more streams than others",
   moving: "the channel moves to other brokers",
+  disconnected: "an administrator has closed the stream",
 };
 
 export const endText = (reason) => ENDS[reason] ?? String(reason);
@@ -105,6 +106,6 @@ function explain({ type, data }) {
   if (type === "eventcast.expiring") {
     return { name: "expiring", text: `The grant of this stream ends in ${duration(Math.round(body.in_ms / 1000))}.`, tone: "notable" };
   }
-  if (type === "eventcast.cursor") return { name: "cursor", text: "The cursor moved here without an event.", tone: "" };
+  if (type === "eventcast.cursor") return { name: "cursor", text: "The stream is complete up to here.", tone: "" };
   return { name: type, text: data, tone: "" };
 }

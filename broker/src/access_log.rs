@@ -13,6 +13,7 @@ use std::{
 };
 
 use eventcast_runtime::telemetry::ACCESS_TARGET;
+use eventcast_wire::trace_context::TraceContext;
 
 use crate::log_sampler::Sampler;
 
@@ -49,6 +50,8 @@ pub(crate) struct Line<'a> {
     /// Who the client is, if its credential was verified.
     pub(crate) subject: Option<&'a str>,
     pub(crate) duration: Duration,
+    /// The sampled trace that it belongs to.
+    pub(crate) trace: Option<TraceContext>,
 }
 
 impl Line<'_> {
@@ -60,22 +63,25 @@ impl Line<'_> {
         } else {
             None
         };
-        let Self { client, protocol, method, route, channel, subject, duration } = self;
+        let Self { client, protocol, method, route, channel, subject, duration, trace } = self;
+        let (trace_id, span_id) = ids(trace.as_ref());
         let seconds = duration.as_secs_f64();
         tracing::info!(
             target: ACCESS_TARGET,
             %client, protocol, method, route, channel, subject, status, reason, seconds, bytes, left_out,
+            trace_id, span_id,
             "request"
         );
     }
 
     /// The client went away before there was an answer.
     pub(crate) fn abandoned(&self) {
-        let Self { client, protocol, method, route, channel, subject, duration } = self;
+        let Self { client, protocol, method, route, channel, subject, duration, trace } = self;
+        let (trace_id, span_id) = ids(trace.as_ref());
         let (seconds, reason) = (duration.as_secs_f64(), "abandoned");
         tracing::info!(
             target: ACCESS_TARGET,
-            %client, protocol, method, route, channel, subject, reason, seconds,
+            %client, protocol, method, route, channel, subject, reason, seconds, trace_id, span_id,
             "request"
         );
     }
@@ -89,13 +95,19 @@ impl Line<'_> {
         bytes: u64,
         cursor: &str,
     ) {
-        let Self { client, protocol, method, route, channel, subject, duration } = self;
+        let Self { client, protocol, method, route, channel, subject, duration, trace } = self;
+        let (trace_id, span_id) = ids(trace.as_ref());
         let (seconds, status) = (duration.as_secs_f64(), 200);
         tracing::info!(
             target: ACCESS_TARGET,
             %client, protocol, method, route, channel, subject, session, status, reason, seconds, events, bytes,
-            cursor,
+            cursor, trace_id, span_id,
             "stream ended"
         );
     }
+}
+
+/// The ids of a trace and of its span.
+fn ids(trace: Option<&TraceContext>) -> (Option<String>, Option<String>) {
+    trace.map(|trace| (trace.trace_id_text(), trace.span_id_text())).unzip()
 }

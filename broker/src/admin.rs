@@ -5,9 +5,9 @@ use std::{io, sync::Arc};
 use eventcast_crds::broker_status::{self, BrokerStatus, ChannelReport};
 use eventcast_runtime::{
     admin::{self, Answer, json, text},
-    process_metrics,
+    openmetrics, process_metrics,
 };
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use prometheus::IntGauge;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -23,10 +23,15 @@ pub(crate) async fn serve(
     broker: Arc<Broker>,
     unready: CancellationToken,
 ) -> io::Result<()> {
-    admin::serve(listener, move |path| answer(&broker, &unready, path)).await
+    admin::serve(listener, move |path, headers| answer(&broker, &unready, path, headers)).await
 }
 
-fn answer(broker: &Broker, unready: &CancellationToken, path: &str) -> Option<Answer> {
+fn answer(
+    broker: &Broker,
+    unready: &CancellationToken,
+    path: &str,
+    headers: &HeaderMap,
+) -> Option<Answer> {
     Some(match path {
         "/livez" => text(StatusCode::OK, "ok\n"),
         "/readyz" if unready.is_cancelled() => {
@@ -41,7 +46,11 @@ fn answer(broker: &Broker, unready: &CancellationToken, path: &str) -> Option<An
             broker.metrics.page_cache_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
             broker.metrics.page_cache_pages.set(i64::try_from(pages).unwrap_or(i64::MAX));
             export_channels(broker);
-            text(StatusCode::OK, broker.metrics.render())
+            if openmetrics::is_wanted(headers) {
+                admin::openmetrics(broker.metrics.render_openmetrics())
+            } else {
+                text(StatusCode::OK, broker.metrics.render())
+            }
         }
         broker_status::PATH => match serde_json::to_vec(&status(broker)) {
             Ok(body) => json(body),

@@ -59,6 +59,9 @@ pub(crate) struct ConfigArgs {
     /// Address of the admin listener; overrides the file.
     #[arg(long, env = "EVENTCAST_ADMIN")]
     admin: Option<SocketAddr>,
+    /// Port of the control listener on the loopback addresses (0: any); overrides the file.
+    #[arg(long, env = "EVENTCAST_CONTROL_PORT", value_name = "PORT")]
+    control_port: Option<u16>,
     /// Overrides a value of the file, such as `limits.subscribers=1000`; repeatable. In the environment:
     /// `EVENTCAST__LIMITS__SUBSCRIBERS=1000`.
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -68,7 +71,7 @@ pub(crate) struct ConfigArgs {
 impl ConfigArgs {
     /// Flags override the environment, which overrides the file.
     pub(crate) fn source(self) -> Result<ConfigSource, Failure> {
-        let Self { config, listen, admin, set } = self;
+        let Self { config, listen, admin, control_port, set } = self;
         let mut overrides: Vec<_> = std::env::vars()
             .filter_map(|(name, value)| Override::from_env(&name, &value))
             .collect();
@@ -80,6 +83,10 @@ impl ConfigArgs {
             let of = |a: SocketAddr| Override { path: path.into(), value: format!("\"{a}\"") };
             overrides.extend(address.map(of));
         }
+        overrides.extend(
+            control_port
+                .map(|port| Override { path: "controlPort".into(), value: port.to_string() }),
+        );
         Ok(ConfigSource { file: config, overrides })
     }
 }

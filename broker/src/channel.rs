@@ -166,7 +166,8 @@ impl Channel {
         let same_log = old.stream_name() == new.stream_name()
             && old.prefix() == new.prefix()
             && old.retention == new.retention
-            && old.publishing.max_event_bytes == new.publishing.max_event_bytes;
+            && old.publishing.max_event_bytes == new.publishing.max_event_bytes
+            && old.delivery.trace_comments == new.delivery.trace_comments;
         if same_log {
             if RateLimit::differs(&old.publishing, &new.publishing) {
                 self.rate_limit.store(Arc::new(RateLimit::new(&new.publishing)));

@@ -5,6 +5,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use cloudevents::{AttributesReader, Event};
+use eventcast_wire::trace_context::{TRACEPARENT, TraceContext};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, value::RawValue};
 
@@ -33,6 +34,8 @@ pub(crate) struct CloudEvent {
     /// The extension attribute `topic`.
     pub(crate) topic: Option<String>,
     pub(crate) json: String,
+    /// The extension attribute `traceparent`, if it is valid.
+    pub(crate) trace: Option<TraceContext>,
 }
 
 /// Why an event is not a valid CloudEvent.
@@ -80,6 +83,9 @@ pub(crate) fn structured(body: &[u8]) -> Result<CloudEvent, BadCloudEvent> {
         id: event.id().to_owned(),
         topic: event.extension("topic").map(ToString::to_string),
         json: json.to_owned(),
+        trace: event
+            .extension(TRACEPARENT)
+            .and_then(|value| TraceContext::parse(&value.to_string())),
     })
 }
 

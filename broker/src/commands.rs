@@ -1,4 +1,4 @@
 //! Commands that make credentials.
 
 pub mod key;
-pub mod token;
+pub use eventcast_token as token;

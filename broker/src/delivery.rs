@@ -147,6 +147,7 @@ mod tests {
             event_type: None,
             source: None,
             id: None,
+            trace: None,
             expires: None,
             chunk: Chunk::of(b"data: x\n\n"),
             received: None,

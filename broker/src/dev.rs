@@ -4,12 +4,14 @@ mod access;
 mod nats;
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     time::Duration,
 };
 
-use eventcast_crds::config::{Access, BrokerConfig, ChannelConfig, Nats, Shutdown, valid_label};
+use eventcast_crds::config::{
+    Access, BrokerConfig, ChannelConfig, DEFAULT_CONTROL_PORT, Nats, Shutdown, valid_label,
+};
 use eventcast_runtime::supervise::Supervisor;
 use tokio::{
     task::spawn_blocking,
@@ -36,6 +38,9 @@ pub struct Options {
     /// Address of metrics and probes.
     #[arg(long, env = "EVENTCAST_ADMIN", default_value = "127.0.0.1:9090")]
     pub admin: SocketAddr,
+    /// Port of the control listener on the loopback addresses; if it is in use, any free one.
+    #[arg(long, env = "EVENTCAST_CONTROL_PORT", value_name = "PORT", default_value_t = DEFAULT_CONTROL_PORT)]
+    pub control_port: u16,
     /// Who may use the channels: everyone (`open`), or only requests with a token (`closed`). Tokens are printed.
     #[arg(long, env = "EVENTCAST_ACCESS", default_value = "open")]
     pub access: Mode,
@@ -65,6 +70,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Failure> {
     let mut config = configuration(&options)?;
     let listeners = Listeners::bind(&config).await?;
+    config.control_port = listeners.control.as_ref().and_then(|control| control.port().ok());
     let supervisor = Supervisor::default();
     let issuer = match options.access {
         Mode::Open => None,
@@ -135,6 +141,7 @@ fn configuration(options: &Options) -> Result<BrokerConfig, Failure> {
     let mut config = BrokerConfig {
         listen: options.listen,
         admin: options.admin,
+        control_port: Some(control_port(options.control_port)),
         page: true,
         nats: Nats { servers, create_streams: true, ack_milliseconds: 2000, ..Nats::default() },
         shutdown: Shutdown { delay_seconds: 0, drain_seconds: 1, grace_seconds: 5 },
@@ -152,6 +159,14 @@ fn configuration(options: &Options) -> Result<BrokerConfig, Failure> {
         config.limits.allowed_hosts = vec!["localhost".into(), address, "[::1]".into()];
     }
     Ok(config)
+}
+
+/// `port`, or any free one if another instance has it.
+fn control_port(port: u16) -> u16 {
+    match std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+        Ok(_) => port,
+        Err(_) => 0,
+    }
 }
 
 /// Prints the addresses once the broker is ready.
@@ -177,6 +192,9 @@ async fn announce(config: BrokerConfig, nats: Option<String>, issuer: Option<Iss
     println!("  subscribe  {}", commands.subscribe);
     println!("  publish    {}", commands.publish);
     println!("  metrics    http://{}/metrics", config.admin);
+    if let Some(port) = config.control_port {
+        println!("  control    http://localhost:{port}  (eventcast connections --control-url)");
+    }
     println!("  NATS       {}", nats.unwrap_or_else(|| config.nats.servers.join(", ")));
     println!("\n{}", access::notice(issuer.as_ref(), host));
     println!("\nPress Ctrl-C to stop. Events are kept.\n");

@@ -19,7 +19,8 @@ use crate::{
     access::Renewal,
     access_log::{self, Line},
     delivery::Sent,
-    sessions::Admission,
+    sessions::{Admission, Counted},
+    spans::SubscribeSpan,
 };
 
 use settings::drain_retry;
@@ -40,14 +41,14 @@ pub(crate) struct Subscription {
     /// Frames that precede the first event. The sink takes them.
     pub(crate) preamble: Bytes,
     pub(crate) origin: Origin,
+    /// Ends with the first byte.
+    pub(crate) span: Option<Box<SubscribeSpan>>,
 }
 
 /// Where a stream came from, for the access log.
 pub(crate) struct Origin {
     /// The address of the client, as its proxies report it.
     pub(crate) client: IpAddr,
-    /// The version of HTTP.
-    pub(crate) protocol: &'static str,
     /// The template of the path.
     pub(crate) route: &'static str,
     pub(crate) began: Instant,
@@ -69,6 +70,14 @@ impl Subscription {
         let end = grant.end();
         let notice = grant.notice().filter(|_| self.noticed != end);
         [self.max_age_end, end, notice].into_iter().flatten().min()
+    }
+
+    /// Tells the session what was sent, if that was asked for.
+    pub(crate) fn tell_count(&self, blocked: Option<Duration>) {
+        let session = self.admission.session();
+        if session.is_count_wanted() {
+            session.tell_count(Counted { sent: self.subscriber.sent(), blocked });
+        }
     }
 
     /// Whether there is a notice for this stream alone.
@@ -143,12 +152,13 @@ impl Drop for Subscription {
         let info = session.info();
         let line = Line {
             client: self.origin.client,
-            protocol: self.origin.protocol,
+            protocol: info.protocol,
             method: "GET",
             route: self.origin.route,
             channel: Some(&info.channel),
             subject: info.identity.as_ref().map(|identity| &*identity.subject),
             duration: self.origin.began.elapsed(),
+            trace: self.subscriber.trace().copied(),
         };
         let reason = session.close_reason().unwrap_or(CloseReason::Client);
         let cursor = self.subscriber.acknowledged_cursor().to_string();

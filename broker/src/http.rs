@@ -52,6 +52,7 @@ use crate::{
     client::Client,
     fanout::{Subscription, body::EventBody},
     request::RequestContext,
+    spans::Parent,
 };
 use channel_request::ChannelRequest;
 use problem::{Kind, Problem};
@@ -108,8 +109,10 @@ pub(crate) async fn handle(
     let origin = request.headers().get(header::ORIGIN).cloned();
     let path = request.uri().path().to_owned();
     let found = route::find(&path, broker.config().page);
-    let mut record = Record::begin(&broker, &context, &request, found.map(|(route, _)| route));
-    let mut response = match dispatch(&broker, &context, request, found, &mut record).await {
+    let trace = Parent::of(request.headers());
+    let route = found.map(|(route, _)| route);
+    let mut record = Record::begin(&broker, &context, &request, route, trace.as_ref());
+    let mut response = match dispatch(&broker, &context, request, found, trace, &mut record).await {
         Ok(response) => response,
         Err(problem) => problem.into_response(),
     };
@@ -123,6 +126,7 @@ async fn dispatch(
     context: &RequestContext,
     request: Request<RequestBody>,
     found: Option<(&Route, [&str; 3])>,
+    trace: Option<Parent>,
     record: &mut Record,
 ) -> Result<Response<Answer>, Problem> {
     if let Err(problem) = head::check(&request, broker.config().limits.head_bytes) {
@@ -170,7 +174,7 @@ async fn dispatch(
     }
     let client_address = record.client;
     let request =
-        ChannelRequest { broker, channel: &channel, context, client_address, grant, head };
+        ChannelRequest { broker, channel: &channel, context, client_address, grant, trace, head };
     match (resource, &method) {
         (Resource::Events, &Method::POST) => Box::pin(publish::handle(request, body)).await,
         (Resource::Events, &Method::DELETE) => Box::pin(erase::topics(&request)).await,

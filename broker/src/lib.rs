@@ -19,7 +19,7 @@
 //! - `balance`: closing streams at the request of the operator.
 //! - `broker`, `channel`, `channel_folder`: what a running broker holds, and where more channels are configured; `client`, `budget`, `rate_limit`, `sockets`: its limits.
 //! - `access_log`: a line for each request and each end of a stream.
-//! - `reload`, `readiness`, `drain`, `admin`, `dev`: startup, configuration and shutdown of the process.
+//! - `reload`, `readiness`, `drain`, `admin`, `control`, `dev`: startup, configuration and shutdown of the process.
 //! - `commands`: the other commands of the program: API keys, and tokens for development.
 
 mod access;
@@ -35,6 +35,7 @@ mod clock;
 mod cloudevent;
 mod cluster;
 pub mod commands;
+mod control;
 mod delivery;
 pub mod dev;
 mod drain;
@@ -58,13 +59,16 @@ mod request;
 mod server;
 mod sessions;
 mod sockets;
+mod spans;
 mod tls;
 mod watch;
 
 use std::sync::Arc;
 
 use eventcast_crds::config::{BrokerConfig, Log};
-use eventcast_runtime::{Chain, listener::listen, supervise::Supervisor, telemetry};
+use eventcast_runtime::{
+    Chain, control::ControlListeners, listener::listen, supervise::Supervisor, telemetry, traces,
+};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -88,6 +92,8 @@ pub struct Listeners {
     pub tls: Option<TcpListener>,
     /// For probes and metrics.
     pub admin: TcpListener,
+    /// For administrators on the same machine, if there is one.
+    pub control: Option<ControlListeners>,
 }
 
 impl Listeners {
@@ -109,6 +115,7 @@ impl Listeners {
             plain: is_plain.then(|| bind(config.listen, "--listen")).transpose()?,
             tls: config.tls.as_ref().map(|tls| bind(tls.listen, "tls.listen")).transpose()?,
             admin: bind(config.admin, "--admin")?,
+            control: config.control_port.and_then(ControlListeners::bind),
         })
     }
 }
@@ -158,6 +165,13 @@ pub async fn run(
     let metrics = Metrics::new()?;
     let ValidConfig { config, unknown, text } = first;
     apply_log(&config.log);
+    let otlp = &config.telemetry.otlp;
+    traces::start(&traces::Wanted {
+        service: "eventcast-broker",
+        version: env!("CARGO_PKG_VERSION"),
+        endpoint: otlp.endpoint.as_deref(),
+        sample_ratio: otlp.sample_ratio,
+    });
     http::route::begin_at_zero(&metrics.http_requests);
     let in_flight = config.limits.publishes_in_flight;
     let nats = Nats::connect(&config.nats, in_flight, &metrics, &supervisor).await?;
@@ -187,6 +201,11 @@ pub async fn run(
     let connections = TaskTracker::new();
     let admin = admin::serve(listeners.admin, Arc::clone(&broker), phases.unready.clone());
     supervisor.spawn("admin listener", &stop, stop.clone().run_until_cancelled_owned(admin));
+    if let Some(control) = listeners.control {
+        let control = control::serve(control, Arc::clone(&broker), shutdown.clone());
+        let control = stop.clone().run_until_cancelled_owned(control);
+        supervisor.spawn("control listener", &stop, control);
+    }
     let sessions = Arc::clone(&broker.sessions);
     let stalls = async move { sessions.watch_stalls().await };
     supervisor.spawn("stall watcher", &stop, stop.clone().run_until_cancelled_owned(stalls));

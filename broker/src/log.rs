@@ -138,6 +138,8 @@ struct Settings {
     /// The prefix of the subjects that events are published to.
     prefix: String,
     max_event_bytes: usize,
+    /// Whether an event in a sampled trace has a comment with it.
+    trace_comments: bool,
 }
 
 impl Log {
@@ -160,6 +162,7 @@ impl Log {
                 stream: config.stream_name(),
                 prefix: config.prefix(),
                 max_event_bytes: config.publishing.max_event_bytes,
+                trace_comments: config.delivery.trace_comments,
             },
             nats,
             tail: Tail::new(budget, Arc::clone(&metrics)),
@@ -203,6 +206,11 @@ impl Log {
     /// Drops the cached pages and caches no more.
     pub(crate) fn close(&self) {
         self.pages.close();
+    }
+
+    /// `<namespace>/<name>` of the channel.
+    pub(crate) fn channel(&self) -> &str {
+        &self.settings.channel
     }
 
     /// The newest events, in memory.

@@ -85,6 +85,9 @@ fn announce(listeners: &Listeners) -> std::io::Result<()> {
             println!("listening on {scheme}://{}", listener.local_addr()?);
         }
     }
+    if let Some(control) = &listeners.control {
+        println!("control on http://localhost:{}", control.port()?);
+    }
     println!("admin on http://{}", listeners.admin.local_addr()?);
     Ok(())
 }

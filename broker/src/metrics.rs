@@ -8,6 +8,7 @@ mod born;
 mod bounded;
 mod channel;
 mod channels;
+mod exemplars;
 mod families;
 mod http_requests;
 
@@ -16,15 +17,16 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use eventcast_runtime::{process_metrics::ProcessMetrics, telemetry};
+use eventcast_runtime::{openmetrics, process_metrics::ProcessMetrics, telemetry};
 use prometheus::{
     Counter, CounterVec, Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    TextEncoder, proto::MetricFamily,
 };
 
 use channels::Channels;
 
 pub(crate) use channel::ChannelMetrics;
+pub(crate) use exemplars::Exemplars;
 pub(crate) use http_requests::HttpRequests;
 
 /// Channels with series of their own, in brokers with a folder of channels.
@@ -143,17 +145,17 @@ impl Metrics {
         )?;
         let connections_evicted = counters(
             "connections_evicted_total",
-            "Connections evicted because sockets ran short, by phase.",
+            "Connections closed to make room for others, by what they were doing.",
             &["phase"],
         )?;
         let handshakes = counters(
             "tls_handshakes_total",
-            "TLS handshakes that have ended, by outcome.",
+            "TLS handshakes that have ended. failed: no common version, or a client that does not trust the certificate; ended: by the client; plaintext: HTTP without TLS; no-certificate and certificate-…: the certificate of the client.",
             &["outcome"],
         )?;
         let certificate_reloads = counters(
             "certificate_reloads_total",
-            "Contents of the certificate files, by what became of them.",
+            "Contents of the certificate files and of the file of client authorities, by what became of them.",
             &["outcome"],
         )?;
         let config_reloads =
@@ -164,7 +166,7 @@ impl Metrics {
         let shard_busy = CounterVec::new(
             Opts::new(
                 "eventcast_shard_busy_seconds_total",
-                "Time that a shard did not wait for work, in seconds: its rate is the busy share of the thread.",
+                "Time that a shard did not wait for work, in seconds: its rate is the busy share of the thread. Near 1 the shard is the limit: add processors or brokers.",
             ),
             &["shard"],
         )?;
@@ -232,10 +234,13 @@ impl Metrics {
                 "Responses that clients have not read yet, in KiB.",
             )?,
             queries: gauge("queries", "History and statistics requests in progress.")?,
-            accept_errors: counter("accept_errors_total", "Failed calls of accept(2).")?,
+            accept_errors: counter(
+                "accept_errors_total",
+                "Failed calls of accept(2), usually because the process has no file descriptors left.",
+            )?,
             page_cache_bytes: gauge("page_cache_bytes", "Bytes of cached pages.")?,
             page_cache_pages: gauge("page_cache_pages", "Cached pages.")?,
-            nats_connected: gauge("nats_connected", "1 while connected to NATS.")?,
+            nats_connected: gauge("nats_connected", "1 while the tail is connected to NATS.")?,
             nats_disconnects: counter("nats_disconnects_total", "Lost connections to NATS.")?,
             nats_forced_reconnects: counter(
                 "nats_forced_reconnects_total",
@@ -341,14 +346,28 @@ impl Metrics {
     /// All metrics in the Prometheus text format.
     #[must_use]
     pub(crate) fn render(&self) -> Vec<u8> {
-        self.process.update();
-        let panics = telemetry::panics();
-        self.panics.inc_by(panics.saturating_sub(self.panics_added.fetch_max(panics, Relaxed)));
         let mut out = Vec::new();
-        match TextEncoder::new().encode(&self.registry.gather(), &mut out) {
+        match TextEncoder::new().encode(&self.gather(), &mut out) {
             Ok(()) => out,
             Err(e) => format!("# failed to encode: {e}\n").into_bytes(),
         }
+    }
+}
+
+impl Metrics {
+    /// All metrics in OpenMetrics, with exemplars.
+    #[must_use]
+    pub(crate) fn render_openmetrics(&self) -> String {
+        openmetrics::render(&self.gather(), |family, labels, bucket| {
+            self.channels.exemplar(family, labels, bucket)
+        })
+    }
+
+    fn gather(&self) -> Vec<MetricFamily> {
+        self.process.update();
+        let panics = telemetry::panics();
+        self.panics.inc_by(panics.saturating_sub(self.panics_added.fetch_max(panics, Relaxed)));
+        self.registry.gather()
     }
 }
 

@@ -26,8 +26,8 @@ use crate::{client::Client, identity::RandomId, metrics::ChannelMetrics};
 
 pub(crate) use admission::{Admission, AdmissionRequest, Refusal};
 pub(crate) use grant_end::GrantEnd;
-pub(crate) use listing::{ListRequest, Listing, MAX_LISTED};
-pub(crate) use session::{Session, SessionInfo};
+pub(crate) use listing::{ListRequest, Listing, MAX_LISTED, describe_topics};
+pub(crate) use session::{Counted, Progress, Session, SessionInfo};
 pub(crate) use shed::Shedder;
 
 /// How often stalled streams are looked for.
@@ -176,6 +176,12 @@ impl Sessions {
                 }
             }
         }
+    }
+
+    /// How long hyper has held a frame of a stream, if it does: its socket accepts nothing.
+    pub(crate) fn unread_for(&self, session: &Session) -> Option<Duration> {
+        let since = session.unread_since()?;
+        Some(Duration::from_millis(self.now().saturating_sub(since)))
     }
 
     /// Milliseconds since the broker started, plus one: 0 stands for never.

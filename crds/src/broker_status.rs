@@ -10,6 +10,8 @@ pub use delivery::{DeliveryProblem, DeliveryReason, DeliveryReport};
 
 use serde::{Deserialize, Serialize};
 
+use crate::conditions::reasons;
+
 /// Path of the endpoint on the admin port. `GET` answers with a [`BrokerStatus`] as JSON.
 pub const PATH: &str = "/state";
 
@@ -106,18 +108,30 @@ pub enum AccessReason {
 }
 
 impl AccessReason {
+    /// All kinds.
+    pub const ALL: [Self; 8] = [
+        Self::SecretMissing,
+        Self::KeysInvalid,
+        Self::KeysUnreachable,
+        Self::KeysStale,
+        Self::NoReviewRights,
+        Self::CertificateInvalid,
+        Self::CertificateExpiring,
+        Self::Unknown,
+    ];
+
     /// The reason as conditions and metrics show it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::SecretMissing => "SecretMissing",
-            Self::KeysInvalid => "KeysInvalid",
-            Self::KeysUnreachable => "KeysUnreachable",
-            Self::KeysStale => "KeysStale",
-            Self::NoReviewRights => "NoReviewRights",
-            Self::CertificateInvalid => "CertificateInvalid",
-            Self::CertificateExpiring => "CertificateExpiring",
-            Self::Unknown => "Unknown",
+            Self::SecretMissing => reasons::SECRET_MISSING,
+            Self::KeysInvalid => reasons::KEYS_INVALID,
+            Self::KeysUnreachable => reasons::KEYS_UNREACHABLE,
+            Self::KeysStale => reasons::KEYS_STALE,
+            Self::NoReviewRights => reasons::NO_REVIEW_RIGHTS,
+            Self::CertificateInvalid => reasons::CERTIFICATE_INVALID,
+            Self::CertificateExpiring => reasons::CERTIFICATE_EXPIRING,
+            Self::Unknown => reasons::OTHER_PROBLEM,
         }
     }
 }

@@ -15,6 +15,8 @@ mod memory;
 mod nats_secret;
 mod origin;
 mod probe;
+mod restart;
+mod telemetry;
 mod tls;
 mod validate;
 
@@ -30,11 +32,11 @@ pub use log::Log;
 pub use memory::Memory;
 pub use origin::{Authority, Origin, OriginPattern};
 pub use probe::Probe;
+pub use telemetry::{Otlp, Telemetry};
 pub use tls::{Alpn, Tls, TlsVersion};
 pub use validate::ConfigProblem;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     net::{Ipv6Addr, SocketAddr},
     path::PathBuf,
 };
@@ -55,9 +57,17 @@ pub struct BrokerConfig {
     pub tls: Option<Tls>,
     /// Address of the admin listener: `/livez`, `/readyz`, `/metrics`, `/state`.
     pub admin: SocketAddr,
+    /// Port of the control listener, 9091 if not set: open streams, the log level, draining ([OPERATIONS.md](OPERATIONS.md#the-control-port)). It listens on
+    /// `127.0.0.1` and `::1` alone, whatever `listen` and `admin` are. `null`: there is none; 0: any free port. If the port is in use, the
+    /// broker goes on without.
+    #[serde(skip_serializing_if = "is_default_control_port")]
+    pub control_port: Option<u16>,
     /// Logs.
     #[serde(skip_serializing_if = "Log::is_default")]
     pub log: Log,
+    /// Traces.
+    #[serde(skip_serializing_if = "Telemetry::is_default")]
+    pub telemetry: Telemetry,
     /// Serves a demo page at `/`, and the list of channels at `/channels`.
     pub page: bool,
     /// Whether `/channels` lists the channels where `page` is on. If not, the page shows the channel that its address names: `/#shop/orders`.
@@ -86,13 +96,23 @@ pub struct BrokerConfig {
     pub channels_folder: Option<PathBuf>,
 }
 
+/// The control port of every program, unless it is told otherwise.
+pub const DEFAULT_CONTROL_PORT: u16 = 9091;
+
+// Left out by default: the keys of older versions must keep their hash, or brokers would restart.
+fn is_default_control_port(port: &Option<u16>) -> bool {
+    *port == Some(DEFAULT_CONTROL_PORT)
+}
+
 impl Default for BrokerConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8080)),
             tls: None,
             admin: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 9090)),
+            control_port: Some(DEFAULT_CONTROL_PORT),
             log: Log::default(),
+            telemetry: Telemetry::default(),
             page: false,
             channel_list: true,
             nats: Nats::default(),
@@ -298,80 +318,5 @@ pub struct Shutdown {
 impl Default for Shutdown {
     fn default() -> Self {
         Self { delay_seconds: 5, drain_seconds: 15, grace_seconds: 28 }
-    }
-}
-
-impl BrokerConfig {
-    /// The keys that a broker reads only at its start, with their values. A running broker can reload a configuration in which these are
-    /// unchanged.
-    #[must_use]
-    pub fn restart_part(&self) -> BTreeMap<&'static str, serde_json::Value> {
-        // Without `..`: a new key does not compile until it is assigned to one side.
-        let Self {
-            listen,
-            tls,
-            admin,
-            log: _,
-            page,
-            channel_list: _,
-            nats,
-            fanout,
-            memory,
-            limits,
-            query,
-            shutdown: _,
-            balancing: _,
-            channels: _,
-            channels_folder,
-        } = self;
-        let value = |v: serde_json::Result<serde_json::Value>| v.unwrap_or_default();
-        let mut keys = BTreeMap::from([
-            ("listen", value(serde_json::to_value(listen))),
-            ("tls", value(serde_json::to_value(tls))),
-            ("admin", value(serde_json::to_value(admin))),
-            ("page", value(serde_json::to_value(page))),
-            ("nats", value(serde_json::to_value(nats))),
-            ("fanout", value(serde_json::to_value(fanout))),
-            ("memory", value(serde_json::to_value(memory))),
-            ("limits.connections", limits.connections.into()),
-            ("limits.publishesInFlight", limits.publishes_in_flight.into()),
-            ("limits.bodyBytes", limits.body_bytes.into()),
-            ("limits.bodyBytesPerAddress", limits.body_bytes_per_address.into()),
-            ("query.concurrent", query.concurrent.into()),
-            ("query.answerBytes", query.answer_bytes.into()),
-        ]);
-        // Left out by default: the keys of older versions must keep their hash, or brokers would restart.
-        if channels_folder.is_some() {
-            keys.insert("channelsFolder", value(serde_json::to_value(channels_folder)));
-        }
-        keys
-    }
-
-    /// The keys that differ between `self` and `new` and need a restart.
-    #[must_use]
-    pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
-        let (old, new) = (self.restart_part(), new.restart_part());
-        let keys: BTreeSet<_> = old.keys().chain(new.keys()).copied().collect();
-        keys.into_iter().filter(|key| old.get(key) != new.get(key)).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_that_need_a_restart_are_found() {
-        let old = BrokerConfig::default();
-        let mut new = old.clone();
-        new.shutdown.drain_seconds = 99;
-        new.limits.subscribers = 1;
-        assert_eq!(old.needs_restart(&new), Vec::<&str>::new());
-        new.limits.connections = 1;
-        new.nats.servers.clear();
-        assert_eq!(old.needs_restart(&new), ["limits.connections", "nats"]);
-        let folder = BrokerConfig { channels_folder: Some("/x".into()), ..old.clone() };
-        assert_eq!(old.needs_restart(&folder), ["channelsFolder"]);
-        assert_eq!(folder.needs_restart(&old), ["channelsFolder"]);
     }
 }

@@ -6,6 +6,7 @@
 //! - `channel`, `pool` (feature `kubernetes`): the custom resources `EventChannel` and `BrokerPool`; `rules`: the CEL rules that both have;
 //!   `crd`: their CRDs; `json_schema`: the same for editors.
 //! - `stream` (feature `nats`): the JetStream stream of a channel.
+//! - [`conditions`]: the conditions in their status, with the meaning of each reason.
 //! - [`orders`]: what the operator asks of a single broker.
 //! - [`epoch`]: the name of one incarnation of a log.
 
@@ -17,6 +18,7 @@ pub mod broker_status;
     reason = "its docs are the plain text of `kubectl explain`"
 )]
 pub mod channel;
+pub mod conditions;
 pub mod config;
 #[cfg(feature = "kubernetes")]
 pub mod crd;

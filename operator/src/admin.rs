@@ -52,7 +52,7 @@ pub async fn serve(
     metrics: Arc<Metrics>,
     readiness: Readiness,
 ) -> io::Result<()> {
-    admin::serve(listener, move |path| answer(&metrics, &readiness, path)).await
+    admin::serve(listener, move |path, _| answer(&metrics, &readiness, path)).await
 }
 
 fn answer(metrics: &Metrics, readiness: &Readiness, path: &str) -> Option<Answer> {

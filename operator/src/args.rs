@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand};
-use eventcast_crds::config::Nats;
+use eventcast_crds::config::{DEFAULT_CONTROL_PORT, Nats};
 use eventcast_runtime::telemetry::LogFormat;
 use ipnet::IpNet;
 
@@ -147,6 +147,9 @@ pub struct RunArgs {
     /// Address of the admin port: /livez, /readyz and /metrics. `[::]` accepts IPv4 as well.
     #[arg(long, env = "EVENTCAST_ADMIN", default_value = "[::]:9090")]
     pub admin: SocketAddr,
+    /// Port of the control listener, on the loopback addresses alone: the log level. 0: any free port.
+    #[arg(long, value_name = "PORT", default_value_t = DEFAULT_CONTROL_PORT)]
+    pub control_port: u16,
     /// File with the log filter. It is read again when it changes, and applies instead of --log unless it is empty.
     #[arg(long, env = "EVENTCAST_LOG_LEVEL_FILE")]
     pub log_level_file: Option<PathBuf>,

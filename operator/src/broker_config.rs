@@ -179,6 +179,7 @@ fn broker_config(
     BrokerConfig {
         page: spec.exposure.page,
         log: settings.brokers.log.log(),
+        telemetry: settings.brokers.telemetry.clone(),
         tls: spec.exposure.tls.as_ref().map(tls),
         nats: Nats { create_streams: false, ..settings.nats.mounted_at(Path::new(NATS_FOLDER)) },
         memory: budget.memory,

@@ -5,7 +5,7 @@ mod parse;
 
 use std::collections::BTreeMap;
 
-use eventcast_crds::config::{Limits, Log, Overload, Query};
+use eventcast_crds::config::{Limits, Log, Overload, Query, Telemetry};
 use k8s_openapi::api::{
     core::v1::PodTemplateSpec,
     networking::v1::{NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer},
@@ -29,6 +29,8 @@ pub struct BrokerDefaults {
     pub pod_template: Option<PodTemplateSpec>,
     /// The brokers' log.
     pub log: LogDefaults,
+    /// Where the spans of brokers go.
+    pub telemetry: Telemetry,
     /// Limits of a broker for which a channel has no field.
     pub limits: LimitDefaults,
     /// Limits of history and statistics requests.

@@ -11,7 +11,6 @@ use kube::{
 use crate::{
     autopilot::{Autoscaled, Balanced},
     names::FIELD_MANAGER,
-    rollouts::State,
     status::{conditions, reasons},
     stream::StreamChange,
 };
@@ -20,8 +19,6 @@ use crate::{
 #[derive(Clone)]
 pub struct Events(Recorder);
 
-/// The reason of `UpToDate` while others go first: nothing is wrong.
-const QUEUED: &str = State::Queued.reason();
 /// Reasons of `Autoscaled` and `Balanced` that have no Event of the autopilot.
 const WITHOUT_NEWS: [&str; 3] =
     [Autoscaled::AtMaximum.as_str(), Autoscaled::Frozen.as_str(), Balanced::RightsMissing.as_str()];
@@ -106,7 +103,7 @@ impl Events {
             if !is_reported(before, condition) {
                 continue;
             }
-            let is_well = condition.status == "True" || condition.reason == QUEUED;
+            let is_well = condition.status == "True" || condition.reason == reasons::QUEUED;
             let type_ = if is_well { EventType::Normal } else { EventType::Warning };
             let note = format!("{}: {}", condition.type_, condition.message);
             self.publish(channel, type_, &condition.reason, &condition.type_, note).await;
@@ -162,7 +159,7 @@ fn is_reported(before: Option<&Condition>, now: &Condition) -> bool {
         // The condition that it repeats is reported.
         (conditions::STALLED, _) => false,
         // A rollout that goes on has Events of the Deployment, and what the autopilot does has its own.
-        (conditions::UP_TO_DATE, _) => [QUEUED, "Halted"].contains(&&*now.reason),
+        (conditions::UP_TO_DATE, _) => [reasons::QUEUED, reasons::HALTED].contains(&&*now.reason),
         (conditions::AUTOSCALED | conditions::BALANCED, _) => WITHOUT_NEWS.contains(&&*now.reason),
         (_, "True") => old_status == Some("False"),
         (_, "False") => old_status.is_some() || now.reason != reasons::WAITING,

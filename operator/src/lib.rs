@@ -74,6 +74,7 @@ pub mod run;
 pub mod schema;
 pub mod scope;
 pub mod settings;
+pub mod spans;
 pub mod status;
 pub mod stream;
 pub mod stream_error;

@@ -19,6 +19,7 @@ use crate::{
     autopilot::{Autoscaled, Balanced, GivenUp, News},
     kind::Kind,
     rollouts::Counts,
+    spans,
     status::{conditions, reasons},
 };
 
@@ -87,7 +88,7 @@ impl Metrics {
         };
         let imbalance = Gauge::new(
             name("imbalance_ratio"),
-            "Streams of the fullest broker divided by the mean of its channel: the largest of all channels.",
+            "Streams of the fullest broker divided by the mean of its channel: the largest of all channels that are balanced.",
         )?;
         registry.register(Box::new(imbalance.clone()))?;
         let buckets = vec![0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
@@ -107,7 +108,7 @@ impl Metrics {
             reconciles: counters("reconciles_total", "Reconciliations of channels.", &["result"])?,
             failures: counters(
                 "failures_total",
-                "Reconciliations that left a channel not ready.",
+                "Reconciliations that left a channel not ready, by the reason of its condition.",
                 &["reason"],
             )?,
             repairs: counters(
@@ -115,10 +116,14 @@ impl Metrics {
                 "Objects restored after another client changed or deleted them.",
                 &["kind"],
             )?,
-            writes: counters("api_writes_total", "Writes to the API server.", &["kind", "verb"])?,
+            writes: counters(
+                "api_writes_total",
+                "Writes to the API server. Without changes there are none.",
+                &["kind", "verb"],
+            )?,
             streams: counters(
                 "stream_changes_total",
-                "Changes of JetStream streams.",
+                "Changes of JetStream streams. recreated: the stream had been deleted, and its events are lost.",
                 &["change"],
             )?,
             watch_errors: counters(
@@ -144,7 +149,11 @@ impl Metrics {
             )?,
             imbalance,
             rollouts: gauges("rollouts", "Channels by the state of their rollout.", &["state"])?,
-            pool_channels: gauges("pool_channels", "Channels that a pool serves.", &["pool"])?,
+            pool_channels: gauges(
+                "pool_channels",
+                "Channels that a pool serves, by its namespace and name.",
+                &["pool"],
+            )?,
             pool_max_channels: gauges(
                 "pool_max_channels",
                 "Channels that a pool may serve.",
@@ -161,7 +170,7 @@ impl Metrics {
             nats_connected: gauge("nats_connected", "1 while the operator is connected to NATS.")?,
             schema_differences: gauge(
                 "schema_differences",
-                "Fields in which the installed CRD and the CRD of the operator differ.",
+                "Fields in which the installed CRDs and those of the operator differ.",
             )?,
             process: ProcessMetrics::register(&registry, "operator", env!("CARGO_PKG_VERSION"))?,
             registry,
@@ -214,11 +223,13 @@ impl Metrics {
     /// Counts a write to the API server.
     pub fn wrote(&self, kind: &'static str, verb: &'static str) {
         self.writes.with_label_values(&[kind, verb]).inc();
+        spans::wrote();
     }
 
     /// Counts a change of a stream.
     pub fn stream_changed(&self, change: &'static str) {
         self.streams.with_label_values(&[change]).inc();
+        spans::wrote();
     }
 
     /// Counts a watch that failed.
@@ -319,7 +330,35 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, path::Path};
+
+    use eventcast_runtime::metrics_reference::{ANY, markdown};
+
     use super::*;
+
+    /// What stands before the table.
+    const REFERENCE: &str = "# Metrics of the operator
+
+`/metrics` on the admin port of the operator. How to read them: [Running a broker, and its metrics](../OPERATIONS.md#metrics). Generated from the code by `make docs`.
+No label holds the name of a channel. The values of `reason` are those of [conditions](conditions.md). Series of pools exist while there are pools.
+
+";
+
+    /// `docs/reference/metrics-operator.md` lists every family. UPDATE=1 writes it.
+    #[test]
+    fn the_reference_is_up_to_date() {
+        let metrics = Metrics::new().unwrap();
+        let fill = PoolFill { channels: 0, max: 0 };
+        metrics.set_pools(&[(ANY.to_owned(), fill)].into());
+        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+        let file = docs.join("reference/metrics-operator.md");
+        let text = REFERENCE.to_owned() + &markdown(&metrics.registry.gather());
+        if std::env::var_os("UPDATE").is_some() {
+            fs::write(&file, &text).unwrap();
+        }
+        let kept = fs::read_to_string(&file).unwrap();
+        assert!(kept == text, "{} differs: `make docs` writes it", file.display());
+    }
 
     #[test]
     fn the_series_of_a_pool_end_with_it() {

@@ -47,6 +47,7 @@ use crate::{
     schema::Schema,
     scope::{Scope, is_annotated},
     settings::Settings,
+    spans,
     status::{self, ConditionState, Delivery, Facts, OptionalCondition, reasons},
     stream::{self, EnsuredStream},
 };
@@ -154,7 +155,8 @@ pub async fn reconcile(raw: Arc<DynamicObject>, ctx: Arc<Context>) -> Result<Act
     let _timer = ctx.metrics.reconcile_seconds.start_timer();
     ctx.fence.check()?;
     ctx.fleet.reconciled(&OwnerKey::of(OwnerKind::Channel, &raw));
-    let result = Box::pin(run_steps(&raw, &ctx)).await;
+    let steps = Box::pin(run_steps(&raw, &ctx));
+    let result = spans::reconcile(key(&raw), raw.metadata.generation, Error::reason, steps).await;
     ctx.metrics.reconciled(result.is_ok());
     if result.is_ok() {
         ctx.backoff.reset(&raw.uid().unwrap_or_default());
@@ -213,7 +215,9 @@ async fn run_steps(raw: &DynamicObject, ctx: &Context) -> Result<Action, Error> 
     let deletes_stream = channel.spec.deletion_policy == DeletionPolicy::Delete;
     set_finalizer(raw, ctx, deletes_stream).await?;
 
-    let (stream_ready, stream) = ensure_stream(raw, &channel, ctx, old.stream.is_some()).await;
+    let ensured = Box::pin(ensure_stream(raw, &channel, ctx, old.stream.is_some()));
+    let (stream_ready, stream) =
+        spans::step("stream", |(ready, _)| failure(Some(ready)), ensured).await;
     let is_foreign = stream_ready.reason == reasons::NOT_OWNED;
     let shared_state = stream::access::ensure(&ctx.nats, &ctx.fence, &channel).await;
     // Who needs no credential is served without it.
@@ -232,7 +236,8 @@ async fn run_steps(raw: &DynamicObject, ctx: &Context) -> Result<Action, Error> 
             replicas: wanted,
             observed_generation: old.observed_generation,
         };
-        apply_objects(raw, objects, ctx).await
+        let applied = Box::pin(apply_objects(raw, objects, ctx));
+        spans::step("apply", |failed| failure(failed.as_ref()), applied).await
     };
     if !placed.placement.has_brokers {
         ctx.fleet.has_none(&channel.workload.owner.key);
@@ -258,6 +263,11 @@ async fn run_steps(raw: &DynamicObject, ctx: &Context) -> Result<Action, Error> 
     let conditions = [Some(&facts.accepted), Some(&facts.stream_ready), access];
     let next = next_action(raw, ctx, &old, &conditions.into_iter().flatten().collect::<Vec<_>>())?;
     Ok(placed.placement.next.map_or(next, Action::requeue))
+}
+
+/// Why a step has failed, if its condition says so.
+fn failure(condition: Option<&ConditionState>) -> Option<&'static str> {
+    condition.filter(|c| c.status == Some(false)).map(|c| c.reason)
 }
 
 /// Decides when to reconcile again. Brokers that are not ready yet need no retry: the watch reports when they are.

@@ -2,7 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use eventcast_runtime::{Chain, listener::listen, log_level_file, supervise::Supervisor};
+use eventcast_runtime::{
+    Chain,
+    control::{self, ControlListeners},
+    listener::listen,
+    log_level_file,
+    supervise::Supervisor,
+    traces::{self, Wanted},
+};
 use kube::Client;
 use tokio::time::sleep;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -49,6 +56,13 @@ pub async fn run(
         format!("cannot listen on {}: {e}; choose another address with --admin", args.admin)
     })?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), admin = %listener.local_addr()?, "starting");
+    // All visits that are worth a span: there are few.
+    traces::start(&Wanted {
+        service: "eventcast-operator",
+        version: env!("CARGO_PKG_VERSION"),
+        endpoint: None,
+        sample_ratio: Some(1.0),
+    });
     let (readiness, supervisor) = (Readiness::default(), Supervisor::default());
     // Cancelled by a signal, and by the first task that fails.
     let stop = shutdown.child_token();
@@ -58,6 +72,10 @@ pub async fn run(
     let admin = admin::serve(listener, Arc::clone(&metrics), readiness.clone());
     let admin = returned.clone().run_until_cancelled_owned(admin);
     supervisor.spawn("admin listener", &returned, admin);
+    if let Some(control) = ControlListeners::bind(args.control_port) {
+        let control = returned.clone().run_until_cancelled_owned(control::serve_log_level(control));
+        supervisor.spawn("control listener", &returned, control);
+    }
     if let Some(file) = args.log_level_file.clone() {
         let follow = async move { log_level_file::follow(&file).await };
         let follow = returned.clone().run_until_cancelled_owned(follow);

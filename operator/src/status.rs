@@ -3,8 +3,6 @@
 //! A channel has every condition from its first reconciliation, with positive polarity and the generation that was observed.
 //! `lastTransitionTime` changes only with a condition's status, so a reconciliation that finds nothing new writes nothing.
 
-pub mod reasons;
-
 use eventcast_crds::channel::{
     brokers::PoolReference,
     status::{
@@ -15,34 +13,7 @@ use eventcast_crds::channel::{
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-/// Condition types.
-pub mod conditions {
-    /// The spec is valid, and the objects could be applied.
-    pub const ACCEPTED: &str = "Accepted";
-    /// The stream exists and matches the spec.
-    pub const STREAM_READY: &str = "StreamReady";
-    /// At least one broker is ready.
-    pub const AVAILABLE: &str = "Available";
-    /// The Service, Ingress and HTTPRoute of the spec exist.
-    pub const EXPOSED: &str = "Exposed";
-    /// All of the above.
-    pub const READY: &str = "Ready";
-    /// Credentials can be judged. Not a part of `Ready`: it concerns only clients whose credentials need what is missing.
-    pub const ACCESS_READY: &str = "AccessReady";
-    /// Events reach clients through their URL. Not a part of `Ready`: it is about what is between clients and brokers. Absent if delivery is not
-    /// probed.
-    pub const DELIVERY_VERIFIED: &str = "DeliveryVerified";
-    /// The operator has chosen the number of brokers. Not a part of `Ready`. Absent if it does not choose it.
-    pub const AUTOSCALED: &str = "Autoscaled";
-    /// No broker has far more streams than others. Not a part of `Ready`. Absent for a channel of one broker, and if streams stay where they are.
-    pub const BALANCED: &str = "Balanced";
-    /// The brokers have the version and settings of the operator. Not a part of `Ready`: the old ones serve.
-    pub const UP_TO_DATE: &str = "UpToDate";
-    /// Nothing will change until somebody changes something. Absent otherwise.
-    pub const STALLED: &str = "Stalled";
-    /// Reconciliation is paused by the annotation.
-    pub const PAUSED: &str = "Paused";
-}
+pub use eventcast_crds::conditions::{self, reasons};
 
 /// The state of one condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -358,6 +329,7 @@ pub(crate) fn condition(
     generation: Option<i64>,
     now: Timestamp,
 ) -> Condition {
+    debug_assert!(conditions::is_known(type_, state.reason), "{type_}: {}", state.reason);
     let status = match state.status {
         Some(true) => "True",
         Some(false) => "False",

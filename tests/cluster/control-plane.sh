@@ -1,8 +1,8 @@
 # etcd, the API server, the controllers and the scheduler, on the node's address. Sourced by up.sh.
 # shellcheck shell=bash disable=SC2154 # variables of lib.sh
 
-api=https://$node_address:6443
-etcd=http://$node_address:2379
+api=https://$node_host:6443
+etcd=http://$node_host:2379
 
 # One token for everything that administers, one key pair that signs the tokens of service accounts, one certificate
 # that is the API server's, its own authority, and its proof to the kubelet. It says that it is no authority: rustls takes none
@@ -32,8 +32,8 @@ start_etcd() {
   # what is in it need not outlive the machine
   start etcd "$(tool etcd)" --data-dir "$cluster/etcd" --unsafe-no-fsync --log-level warn \
     --listen-client-urls "$etcd" --advertise-client-urls "$etcd" \
-    --listen-peer-urls "http://$node_address:2380" --initial-advertise-peer-urls "http://$node_address:2380" \
-    --initial-cluster "default=http://$node_address:2380"
+    --listen-peer-urls "http://$node_host:2380" --initial-advertise-peer-urls "http://$node_host:2380" \
+    --initial-cluster "default=http://$node_host:2380"
 }
 
 start_api() {

@@ -24,7 +24,7 @@ remove_pods() {
 # kube-proxy clears up after itself; what the kubelet marks as its own is all that is left with that name.
 remove_rules() {
   local table command chain
-  for chain in OUTPUT FORWARD; do iptables --delete "$chain" "${untranslated[@]}" 2>/dev/null || true; done
+  for chain in OUTPUT FORWARD; do filter --delete "$chain" "${untranslated[@]}" 2>/dev/null || true; done
   "$(tool kube-proxy)" --cleanup >/dev/null 2>&1 || true
   for command in iptables ip6tables; do
     for table in filter nat mangle; do
@@ -39,7 +39,7 @@ remove_rules() {
 network_namespaces() {
   local namespace
   for namespace in $(ip netns list 2>/dev/null | grep -o '^cni-[^ ]*'); do
-    if ip -netns "$namespace" address show | grep -q "inet $pod_prefix"; then echo "$namespace"; fi
+    if ip -netns "$namespace" address show | grep -q "$pod_prefix"; then echo "$namespace"; fi
   done
 }
 
@@ -51,7 +51,7 @@ remove_network() { # NETWORK_NAMESPACE...: some may have lost their address mean
     rm -f /var/lib/cni/results/*"-${id%-eth0}-"*
   done
   ip link delete "$bridge" 2>/dev/null || true
-  ip address delete "$node_address/32" dev lo 2>/dev/null || true
+  ip address delete "$node_address/$whole_address" dev lo 2>/dev/null || true
   if [[ -f $cluster/run/sysctls ]]; then sysctl -q --load "$cluster/run/sysctls" 2>/dev/null || true; fi
 }
 

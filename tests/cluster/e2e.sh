@@ -9,6 +9,7 @@
 # as it prints it) scenarios also use the machine: they kill processes and add a node. On another cluster these are skipped, and
 # the table says so; so is the upgrade, unless EVENTCAST_E2E_PREVIOUS names the chart of a release whose images its nodes can have.
 #
+# EVENTCAST_CLUSTER_FAMILY=IPv6 gives the cluster of its own addresses of that family alone.
 # EVENTCAST_HELM names another helm: .tools/bin/helm4, which tests/tools/install.sh helm4 installs.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -58,7 +59,9 @@ if [[ $KUBECONFIG == "$kubeconfig" && $EUID == 0 ]]; then
   EVENTCAST_E2E_PREVIOUS=${EVENTCAST_E2E_PREVIOUS:-$("$here/previous.sh")}
   "$here/load.sh" "$target"/images/previous/*.tar
   free_volumes
-  export EVENTCAST_E2E_MACHINE=$here EVENTCAST_E2E_PREVIOUS
+  export EVENTCAST_E2E_PREVIOUS
+  # There is no second node with IPv6.
+  if [[ $family == IPv4 ]]; then export EVENTCAST_E2E_MACHINE=$here; fi
 fi
 export EVENTCAST_E2E_TABLE=${EVENTCAST_E2E_TABLE:-$target/e2e.md}
 rm -f "$EVENTCAST_E2E_TABLE"

@@ -9,14 +9,33 @@ cluster=$(realpath --canonicalize-missing "${EVENTCAST_CLUSTER_DIR:-$target/clus
 kubeconfig=$cluster/kubeconfig
 containerd_socket=$cluster/run/containerd.sock
 
-# All from 198.18.0.0/15, which is set aside for test networks, so that no real network is in the way. The node's address
-# is given to `lo`: the cluster listens there alone, on the ordinary ports, beside whatever else this machine runs.
-node_address=198.18.0.1
-pod_network=198.18.64.0/20 pod_prefix='198\.18\.'
-cluster_network=198.18.64.0/19 # the pods of both nodes
-service_network=198.18.128.0/20
-api_service_address=198.18.128.1
-dns_address=198.18.128.10
+# EVENTCAST_CLUSTER_FAMILY=IPv6: the cluster has addresses of that family alone. Not with a second node.
+family=${EVENTCAST_CLUSTER_FAMILY:-IPv4}
+
+# All from 198.18.0.0/15, which is set aside for test networks, or from a unique local network, so that no real network is in the way. The node's
+# address is given to `lo`: the cluster listens there alone, on the ordinary ports, beside whatever else this machine runs.
+case $family in
+  IPv4)
+    node_address=198.18.0.1 node_host=198.18.0.1 whole_address=32 everywhere=0.0.0.0/0
+    pod_network=198.18.64.0/20 pod_prefix='inet 198\.18\.'
+    cluster_network=198.18.64.0/19 # the pods of both nodes
+    service_network=198.18.128.0/20
+    api_service_address=198.18.128.1
+    dns_address=198.18.128.10
+    ;;
+  IPv6)
+    node_address=fd71:e7c5:18::1 node_host='[fd71:e7c5:18::1]' whole_address=128 everywhere=::/0
+    pod_network=fd71:e7c5:18:64::/64 pod_prefix='inet6 fd71:e7c5:18:'
+    cluster_network=fd71:e7c5:18:64::/63
+    service_network=fd71:e7c5:18:128::/112
+    api_service_address=fd71:e7c5:18:128::1
+    dns_address=fd71:e7c5:18:128::10
+    ;;
+  *)
+    echo "EVENTCAST_CLUSTER_FAMILY is $family: it can be IPv4 or IPv6" >&2
+    exit 1
+    ;;
+esac
 bridge=eventcast0
 node=node0
 
@@ -34,13 +53,17 @@ second_cgroup=eventcast-node1
 # What is sent to a Service whose address no rule translates yet is refused here, and does not leave this machine.
 untranslated=(--destination "$service_network" --match comment --comment "of the eventcast test cluster" --jump REJECT)
 # What kube-proxy changes in the kernel, put back by down.sh.
-sysctls=(net.ipv4.ip_forward net.ipv4.conf.all.route_localnet net.bridge.bridge-nf-call-iptables)
+sysctls=(net.ipv4.ip_forward net.ipv4.conf.all.route_localnet net.bridge.bridge-nf-call-iptables
+  net.ipv6.conf.all.forwarding net.bridge.bridge-nf-call-ip6tables)
 
 say() { echo "${0##*/}: $*" >&2; }
 fail() {
   say "$*"
   exit 1
 }
+
+# iptables of the cluster's family.
+filter() { if [[ $family == IPv6 ]]; then ip6tables "$@"; else iptables "$@"; fi; }
 
 tool() { "$repository/tests/tools/install.sh" path "$1"; }
 kubectl() { "$(tool kubectl)" --kubeconfig "$kubeconfig" "$@"; }

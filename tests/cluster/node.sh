@@ -7,7 +7,7 @@ write_node_configuration() {
 {"cniVersion": "0.4.0", "name": "eventcast", "plugins": [
   {"type": "bridge", "bridge": "$bridge", "isGateway": true, "hairpinMode": true,
    "ipam": {"type": "host-local", "dataDir": "$cluster/addresses",
-            "ranges": [[{"subnet": "$pod_network"}]], "routes": [{"dst": "0.0.0.0/0"}]}}]}
+            "ranges": [[{"subnet": "$pod_network"}]], "routes": [{"dst": "$everywhere"}]}}]}
 END
   # No AppArmor and no change of OOM scores: not every virtual machine and container permits these. A plugin less that
   # would make a folder outside of ours.
@@ -31,7 +31,7 @@ END
   cat >"$cluster/conf/kubelet.yaml" <<END
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
-address: $node_address
+address: "$node_address"
 healthzPort: 0
 authentication: {anonymous: {enabled: false}, webhook: {enabled: false}, x509: {clientCAFile: "$cluster/pki/api.crt"}}
 authorization: {mode: AlwaysAllow}
@@ -40,7 +40,7 @@ tlsPrivateKeyFile: "$cluster/pki/api.key"
 cgroupDriver: cgroupfs
 failCgroupV1: false
 failSwapOn: false
-clusterDNS: [$dns_address]
+clusterDNS: ["$dns_address"]
 clusterDomain: cluster.local
 containerRuntimeEndpoint: "unix://$containerd_socket"
 evictionHard: {memory.available: 100Mi, nodefs.available: 1%, imagefs.available: 1%}

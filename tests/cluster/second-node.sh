@@ -7,6 +7,8 @@ set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
+if [[ $family != IPv4 && ${1:-} == add ]]; then fail "a second node has IPv4 addresses, and this cluster has $family"; fi
+
 second_ctr() { command ctr --address "$second_socket" --namespace k8s.io "$@"; }
 in_namespace() { nsenter --net="$second_namespace" "$@"; }
 

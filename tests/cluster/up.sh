@@ -6,7 +6,8 @@
 # admission is on; NetworkPolicies are not enforced; pods do not reach the world outside. There is a default
 # StorageClass with a few volumes to bind. tests/cluster/down.sh removes everything.
 #
-#   EVENTCAST_CLUSTER_DIR   the folder it lives in; default target/cluster
+#   EVENTCAST_CLUSTER_DIR      the folder it lives in; default target/cluster
+#   EVENTCAST_CLUSTER_FAMILY   IPv4 (default) or IPv6
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -37,8 +38,12 @@ prepare_machine() {
   for name in "${sysctls[@]}"; do sysctl "$name" 2>/dev/null; done >"$cluster/run/sysctls" || true
   sysctl -qw net.ipv4.ip_forward=1
   sysctl -qw net.bridge.bridge-nf-call-iptables=1 2>/dev/null || true
-  ip address add "$node_address/32" dev lo
-  for name in OUTPUT FORWARD; do iptables --append "$name" "${untranslated[@]}"; done
+  if [[ $family == IPv6 ]]; then
+    sysctl -qw net.ipv6.conf.all.forwarding=1
+    sysctl -qw net.bridge.bridge-nf-call-ip6tables=1 2>/dev/null || true
+  fi
+  ip address add "$node_address/$whole_address" dev lo
+  for name in OUTPUT FORWARD; do filter --append "$name" "${untranslated[@]}"; done
 }
 
 # The pool that a provisioner would make on demand. Nobody sets the owner of a hostPath: everybody may write.

@@ -50,6 +50,8 @@ pub struct Broker {
     public: String,
     /// Address of the listener with TLS, if there is one.
     secure: Option<String>,
+    /// URL of the control port, if there is one.
+    control: Option<String>,
     admin: String,
 }
 
@@ -131,8 +133,20 @@ impl Broker {
         nats: &str,
         change: impl FnOnce(&mut BrokerConfig),
     ) -> Result<Self> {
+        Self::start_with_variables(nats, vec!["EVENTCAST_LOG_FORMAT=json".into()], change).await
+    }
+
+    /// As [`start`](Self::start), with these variables (`NAME=value`) in its environment.
+    ///
+    /// # Errors
+    /// When it is not ready in time.
+    pub async fn start_with_variables(
+        nats: &str,
+        variables: Vec<String>,
+        change: impl FnOnce(&mut BrokerConfig),
+    ) -> Result<Self> {
         let mut broker = Self::prepare(nats, change)?;
-        broker.variables.push("EVENTCAST_LOG_FORMAT=json".into());
+        broker.variables = variables;
         broker.write()?;
         broker.run().await?;
         broker.ready(START_TIMEOUT).await?;
@@ -157,6 +171,7 @@ impl Broker {
             _key_files: key_files,
             public: String::new(),
             secure: None,
+            control: None,
             admin: String::new(),
         })
     }
@@ -178,6 +193,15 @@ impl Broker {
     #[must_use]
     pub fn admin_url(&self, path: &str) -> String {
         format!("{}{path}", self.admin)
+    }
+
+    /// `http://localhost:PORT` + `path` on the control port.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn control_url(&self, path: &str) -> String {
+        format!("{}{path}", self.control.as_deref().expect("the broker has no control port"))
     }
 
     /// `127.0.0.1:PORT` of the public listener.

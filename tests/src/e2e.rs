@@ -81,6 +81,12 @@ impl Cluster {
         Ok(Self { kubectl: program("kubectl")?, helm: program("helm")? })
     }
 
+    /// The programs that talk to it, for a shell.
+    #[must_use]
+    pub fn programs(&self) -> [PathBuf; 2] {
+        [self.kubectl.clone(), self.helm.clone()]
+    }
+
     /// What kubectl prints.
     ///
     /// # Errors

@@ -1,11 +1,11 @@
 //! Test harness: real processes, strict clients, and the ledger that records what every client received.
 //!
 //! - processes: [`nats`] (one server, a cluster of three), [`broker`] (the built binary), [`link`] (a connection that can be cut), [`fault`] (faults inside a program),
-//!   [`kube`] (an API server), over [`process`] and [`ports`]; [`operator`] (the built binary; [`namespace`]: with all it needs; [`pool_brokers`]: with the brokers of a pool; [`simulated_brokers`], [`pods`]: with brokers that are only counts), [`e2e`] (a whole cluster, as its user has it); [`proxy`] (nginx, HAProxy and Envoy in front of brokers);
+//!   [`kube`] (an API server), over [`process`] and [`ports`]; [`operator`] (the built binary; [`namespace`]: with all it needs; [`pool_brokers`]: with the brokers of a pool; [`simulated_brokers`], [`pods`]: with brokers that are only counts), [`e2e`] (a whole cluster, as its user has it); [`proxy`] (nginx, HAProxy and Envoy in front of brokers); [`collector`] (an OpenTelemetry Collector);
 //! - credentials: [`access`] (tokens of any shape, key sets, a real OpenID provider);
 //! - clients: [`http`] (bytes and publishing), [`sse`] (a strict event stream), [`metrics`] (scrapes), [`sinks`] (the broker's two sinks), [`tls`] (certificates, clients with TLS);
 //! - checks: [`ledger`] (delivered + declared lost = published), with [`filter`] and [`cursor`], which share no code with
-//!   the broker; [`chart`] renders and checks the Helm chart; [`golden`] compares generated text with files.
+//!   the broker; [`chart`] renders and checks the Helm chart; [`golden`] compares generated text with files, which [`mod@reference`] makes; [`pages`] follows documents as a reader does.
 //!
 //! Tests wait for conditions, not for time to pass: [`eventually`].
 
@@ -14,6 +14,7 @@ pub mod broker;
 pub mod channel_folder;
 pub mod chart;
 pub mod clients;
+pub mod collector;
 pub mod cursor;
 pub mod e2e;
 pub mod fault;
@@ -29,6 +30,7 @@ pub mod metrics;
 pub mod namespace;
 pub mod nats;
 pub mod operator;
+pub mod pages;
 pub mod pods;
 pub mod pool_brokers;
 pub mod ports;

@@ -98,6 +98,7 @@ impl Operator {
             process::built("eventcast-operator").display().to_string(),
             "run".into(),
             format!("--admin=[::]:{}", self.admin),
+            "--control-port=0".into(),
             format!("--nats-servers={nats}"),
             format!("--watch-namespaces={watch}"),
             format!("--lease-namespace={own}"),

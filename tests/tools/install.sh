@@ -2,15 +2,18 @@
 # Installs what the tests need beyond Rust, unless it is there: from apt, npm, PyPI and the Go module proxy alone.
 #
 #   install.sh [PART...]              default: all
-#     all          nats-server browsers examples clients apiserver kubectl helm helm4 promtool oidc-server proxies nats api-tools
+#     all          nats-server browsers examples clients apiserver kubectl helm helm4 promtool oidc-server otelcol proxies nats api-tools
 #     apiserver    etcd and kube-apiserver, for the suites of the operator: four minutes the first time
 #     clients      node-clients python-clients go-clients
 #     examples     packages of the applications in docs/examples
 #     api-tools    what checks the descriptions of the API
 #     proxies      nginx, haproxy and envoy, for tests of brokers behind them
+#     otelcol      an OpenTelemetry Collector, for tests of traces
 #     nats         the command line of NATS, for tests of backups
 #     cluster      what a node of Kubernetes needs beside them, for end-to-end tests (as root)
-#     checks       what `make lint` needs: cargo-deny cargo-shear typos shellcheck actionlint mdbook
+#     checks       what `make lint` needs: cargo-deny cargo-shear typos shellcheck actionlint zizmor mdbook
+#     release      what makes, signs and checks a release: cargo-auditable auditable2cdx crane cosign helm krew
+#     cross        compilers for arm64 and Windows, and qemu-user to run what they make
 #     cargo-nextest, cargo-llvm-cov, cargo-mutants
 #   install.sh path PROGRAM           prints which program is used: the one EVENTCAST_<PROGRAM> names, else one in
 #                                     KUBEBUILDER_ASSETS, on the PATH, or built here
@@ -146,6 +149,8 @@ path_of() {
   case $1 in
     etcd | kube-apiserver) part=apiserver ;;
     kube-* | kubelet | coredns) part=cluster ;;
+    validate-krew-manifest) part=krew ;;
+    qemu-*) part=cross ;;
     nginx | haproxy | envoy) part=proxies ;;
   esac
   find_program "$1" || fail "$1 is not installed: run tests/tools/install.sh $part"
@@ -154,7 +159,7 @@ path_of() {
 # What is not installed is not named: a test that needs it says so.
 with_programs() {
   local program path
-  for program in nats-server etcd kube-apiserver kubectl helm helm4 promtool prometheus oidc-server nginx haproxy envoy nats; do
+  for program in nats-server etcd kube-apiserver kubectl helm helm4 promtool prometheus oidc-server otelcol nginx haproxy envoy nats; do
     if path=$(find_program "$program"); then export "$(variable_of "$program")=$path"; fi
   done
   PATH=$PATH:$tools/bin exec "$@"
@@ -172,12 +177,14 @@ parts() {
 
 part() {
   case $1 in
-    all) parts nats-server browsers examples clients apiserver kubectl helm helm4 promtool oidc-server proxies nats api-tools ;;
-    checks) parts cargo-deny cargo-shear typos shellcheck actionlint mdbook ;;
+    all) parts nats-server browsers examples clients apiserver kubectl helm helm4 promtool oidc-server otelcol proxies nats api-tools ;;
+    checks) parts cargo-deny cargo-shear typos shellcheck actionlint zizmor mdbook ;;
+    release) parts cargo-auditable auditable2cdx crane cosign helm krew ;;
+    cross | crane | cosign | krew) ensure "${1//-/_}" ;;
     clients) parts node-clients python-clients go-clients ;;
     nats-server | browsers | examples | node-clients | python-clients | go-clients) ensure "${1//-/_}" ;;
-    apiserver | kubectl | helm | helm4 | promtool | prometheus | cluster | oidc-server | proxies | nats | api-tools) ensure "${1//-/_}" ;;
-    cargo-* | typos | shellcheck | actionlint | mdbook) ensure check_program "$1" ;;
+    apiserver | kubectl | helm | helm4 | promtool | prometheus | cluster | oidc-server | otelcol | proxies | nats | api-tools) ensure "${1//-/_}" ;;
+    cargo-* | auditable2cdx | typos | shellcheck | actionlint | zizmor | mdbook) ensure check_program "$1" ;;
     *) fail "there is no part $1: the first lines of tests/tools/install.sh list them" ;;
   esac
 }

@@ -124,3 +124,28 @@ pub(crate) struct Allowed {
     pub(crate) types: Vec<String>,
     pub(crate) broadcast: bool,
 }
+
+/// The log filter of a program.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct LogLevel {
+    /// The pod of the program.
+    #[serde(default)]
+    pub(crate) pod: String,
+    pub(crate) filter: String,
+    pub(crate) configured: String,
+    pub(crate) temporary: bool,
+    pub(crate) seconds_left: Option<u64>,
+}
+
+/// What the drain of a broker does.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Drain {
+    /// The pod of the broker.
+    #[serde(default)]
+    pub(crate) broker: String,
+    pub(crate) draining: bool,
+    pub(crate) streams: u64,
+    pub(crate) delay_seconds: u64,
+    pub(crate) drain_seconds: u64,
+    pub(crate) grace_seconds: u64,
+}

@@ -5,7 +5,8 @@ use std::{ffi::OsString, path::Path};
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    check, completion, history, man, publish, stats, status, subscribe, ticket, token, top,
+    bench, check, completion, connections, drain, history, kick, log_level, man, publish, report,
+    stats, status, subscribe, ticket, token, top,
 };
 
 /// Subscribe to channels, publish to them, and look into them.
@@ -43,14 +44,30 @@ pub(crate) enum Command {
     Status(status::Options),
     /// Check a cluster, a channel and its stream, and say what is wrong.
     Check(check::Options),
-    /// Look at a token.
+    /// Look at a token, or sign one for development.
     Token(token::Options),
     /// Show what channels do: subscribers, events, bytes, latency, losses.
     Top(top::Options),
+    /// List the open streams of a channel: who, since when, how far behind.
+    Connections(connections::Options),
+    /// Close streams. Their clients may come back: to lock somebody out, revoke the credential.
+    Kick(kick::Options),
+    /// Show or replace the log filter of the brokers of a channel, or of the operator, while they run.
+    LogLevel(log_level::Options),
+    /// Let one broker close its streams at an even pace and end, as a rollout does. Kubernetes starts it again.
+    Drain(drain::Options),
+    /// Measure how long events take with many subscribers, and whether all arrive.
+    Bench(bench::Bench),
+    /// Measure how long events take from a publish to a subscriber.
+    Latency(bench::Latency),
+    /// Write what the cause of a problem can be found with into a zip: objects, status, logs, metrics; no Secrets, no events.
+    Report(report::Options),
     /// Print a script that completes commands in a shell.
     Completion(completion::Options),
     /// Print the manual page, or write those of all commands.
     Man(man::Options),
+    #[command(name = "__complete", hide = true, disable_help_flag = true)]
+    Complete(completion::Words),
 }
 
 /// The name that help and errors show: kubectl starts `kubectl-eventcast` for `kubectl eventcast`.
@@ -71,9 +88,12 @@ pub(crate) fn command(name: &'static str) -> clap::Command {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use clap::error::ErrorKind;
 
     use super::*;
+    use crate::complete::complete;
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -90,5 +110,64 @@ mod tests {
             .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::DisplayHelp);
         assert!(error.to_string().contains("Usage: kubectl eventcast sub"), "{error}");
+    }
+
+    /// What stands before the help of all commands.
+    const REFERENCE: &str = "# All commands and options
+
+The help of `eventcast` and its commands. What they are for: [The command line](../CLI.md). Generated from the code by `make docs`.
+";
+
+    fn describe(command: &mut clap::Command, out: &mut String) {
+        let name = command.get_bin_name().unwrap_or(command.get_name()).to_owned();
+        let help = command.clone().term_width(0).render_long_help().to_string();
+        let lines: Vec<_> = help.trim().lines().map(str::trim_end).collect();
+        *out += &format!("\n## {name}\n\n```text\n{}\n```\n", lines.join("\n"));
+        for below in command.get_subcommands_mut().filter(|below| !below.is_hide_set()) {
+            if below.get_name() != "help" {
+                describe(below, out);
+            }
+        }
+    }
+
+    /// `docs/reference/cli.md` has the help of every command. UPDATE=1 writes it.
+    #[test]
+    fn the_reference_is_up_to_date() {
+        let mut root = command("eventcast");
+        root.build();
+        let mut text = REFERENCE.to_owned();
+        describe(&mut root, &mut text);
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/cli.md");
+        if std::env::var_os("UPDATE").is_some() {
+            fs::write(&file, &text).unwrap();
+        }
+        let kept = fs::read_to_string(&file).unwrap();
+        assert!(kept == text, "{} differs: `make docs` writes it", file.display());
+    }
+
+    fn complete_line(line: &str) -> Vec<String> {
+        let program = command("kubectl eventcast");
+        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        complete(&program, &words).lines().map(str::to_owned).collect()
+    }
+
+    fn names(line: &str) -> Vec<String> {
+        let lines = complete_line(line);
+        lines.iter().map(|line| line.split('\t').next().unwrap_or_default().to_owned()).collect()
+    }
+
+    #[test]
+    fn commands_options_and_values_are_candidates() {
+        assert_eq!(names("st"), ["stats", "status", ":4"]);
+        assert_eq!(names("connections --sl"), ["--slow", ":4"]);
+        assert_eq!(names("connections -o j"), ["json", "jsonl", ":4"]);
+        assert_eq!(names("connections --output wi"), ["wide", ":4"]);
+        assert_eq!(names("token ch"), ["check", ":4"]);
+        assert_eq!(names("connections -n shop --sub"), ["--subject", ":4"]);
+        assert_eq!(names("pub demo -f "), [":0"]);
+        assert_eq!(names("sub "), [":4"], "nothing is known of channels");
+        assert!(names("").contains(&"connections".to_owned()));
+        assert!(!names("").iter().any(|name| name.starts_with("__")), "hidden");
+        assert!(complete_line("sta")[0].starts_with("stats\tCount events"));
     }
 }

@@ -5,13 +5,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use eventcast_crds::broker_status::{self, BrokerStatus};
 use futures_util::{StreamExt as _, stream};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, Uri};
 use k8s_openapi::api::core::v1::Pod;
 use tokio::time::timeout;
 
 use crate::{
     client::{Client, Connector, Request},
     credential::Credential,
+    failure::Failure,
     kubernetes::{self, Cluster},
     metrics::Metrics,
 };
@@ -45,7 +46,7 @@ pub(crate) struct Answer {
 /// Asks the brokers of `pods`, in their order.
 pub(crate) async fn ask(cluster: &Cluster, pods: &[Pod]) -> Vec<Broker> {
     let asked = pods.iter().take(MAX_BROKERS).map(|pod| async {
-        let answer = match running(pod) {
+        let answer = match kubernetes::is_running(pod) {
             false => None,
             true => Some(match timeout(BROKER_TIMEOUT, answer(cluster, pod)).await {
                 Ok(answer) => answer,
@@ -61,28 +62,57 @@ pub(crate) async fn ask(cluster: &Cluster, pods: &[Pod]) -> Vec<Broker> {
     stream::iter(asked).buffered(CONCURRENT).collect().await
 }
 
-fn running(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    phase == Some("Running")
+/// The admin port of a broker or operator.
+pub(crate) struct AdminPort(Client);
+
+impl AdminPort {
+    /// # Errors
+    /// The pod has none.
+    pub(crate) fn of_pod(cluster: &Cluster, pod: &Pod) -> Result<Self, String> {
+        let port = kubernetes::broker_port(pod, "admin").ok_or("the pod has no admin port")?;
+        let connector =
+            Connector::to_pod(cluster.port(pod, port), None, None).map_err(|_| "no connection")?;
+        Ok(Self(Client::new(connector, "localhost".into(), Credential::default())))
+    }
+
+    /// # Errors
+    /// It is no URL of an admin port.
+    pub(crate) fn at(url: &str) -> Result<Self, Failure> {
+        let wrong =
+            || Failure::usage(format!("--admin-url {url}: write it as http://127.0.0.1:9090"));
+        let uri: Uri = url.parse().map_err(|_| wrong())?;
+        let authority = uri.authority().map(ToString::to_string).ok_or_else(wrong)?;
+        if uri.scheme_str() != Some("http") || !matches!(uri.path(), "" | "/") {
+            return Err(wrong());
+        }
+        let connector = Connector::new(&uri, None)?;
+        Ok(Self(Client::new(connector, authority, Credential::default())))
+    }
+
+    /// # Errors
+    /// There is no answer, or it is a refusal, whose text is in the error.
+    pub(crate) async fn get(&self, path: &str) -> Result<Bytes, String> {
+        let (target, headers) = (path.to_owned(), HeaderMap::new());
+        let request = Request { method: Method::GET, target, headers, body: Bytes::new() };
+        let asked = timeout(BROKER_TIMEOUT, async {
+            let response = self.0.send(request).await.map_err(|error| error.to_string())?;
+            let status = response.status();
+            let body = self.0.read(response.into_body()).await;
+            let body = body.map_err(|error| error.to_string())?;
+            if status.is_success() {
+                return Ok(body);
+            }
+            let text = String::from_utf8_lossy(&body);
+            Err(format!("{path}: status {}: {}", status.as_u16(), text.trim()))
+        });
+        asked.await.unwrap_or_else(|_| Err(format!("no answer within {BROKER_TIMEOUT:?}")))
+    }
 }
 
 async fn answer(cluster: &Cluster, pod: &Pod) -> Result<Answer, String> {
-    let port = kubernetes::broker_port(pod, "admin").ok_or("the pod has no admin port")?;
-    let connector =
-        Connector::to_pod(cluster.port(pod, port), None, None).map_err(|_| "no connection")?;
-    let client = Client::new(connector, "localhost".into(), Credential::default());
-    let state = get(&client, broker_status::PATH).await?;
+    let admin = AdminPort::of_pod(cluster, pod)?;
+    let state = admin.get(broker_status::PATH).await?;
     let state = serde_json::from_slice(&state).map_err(|error| format!("no status: {error}"))?;
-    let metrics = get(&client, METRICS_PATH).await?;
+    let metrics = admin.get(METRICS_PATH).await?;
     Ok(Answer { state, metrics: Metrics::parse(&String::from_utf8_lossy(&metrics)) })
-}
-
-async fn get(client: &Client, path: &str) -> Result<Bytes, String> {
-    let (target, headers) = (path.to_owned(), HeaderMap::new());
-    let request = Request { method: Method::GET, target, headers, body: Bytes::new() };
-    let response = client.send(request).await.map_err(|error| error.to_string())?;
-    if !response.status().is_success() {
-        return Err(format!("{path}: status {}", response.status().as_u16()));
-    }
-    client.read(response.into_body()).await.map_err(|error| error.to_string())
 }

@@ -215,6 +215,7 @@ impl Channel {
         let (head, body) = response.into_parts();
         let body = self.client.read(body).await?;
         let problem = Problem::new(head.status, &head.headers, &body);
+        let problem = if self.client.has_credential() { problem.of_credential() } else { problem };
         Ok(RequestError::Refused(Box::new(problem)))
     }
 }

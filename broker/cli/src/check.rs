@@ -13,13 +13,14 @@ use crate::docs_link::docs_link;
 
 /// Pages that findings name, besides those of conditions.
 #[cfg(test)]
-pub(crate) const PAGES: [&str; 8] = [
+pub(crate) const PAGES: [&str; 9] = [
     page::ACCESS,
     page::CHANNEL,
     page::DELIVERY,
     page::INSTALL,
     page::NETWORK,
     page::PROXIES,
+    page::STATUS_CODES,
     page::TROUBLESHOOTING,
     page::UPGRADING,
 ];
@@ -32,6 +33,7 @@ mod page {
     pub(super) const INSTALL: &str = "INSTALL.md";
     pub(super) const NETWORK: &str = "NETWORK.md";
     pub(super) const PROXIES: &str = "proxies/README.md#by-product";
+    pub(super) const STATUS_CODES: &str = "TROUBLESHOOTING.md#status-codes";
     pub(super) const TROUBLESHOOTING: &str = "TROUBLESHOOTING.md#streams";
     pub(super) const UPGRADING: &str = "UPGRADING.md";
 }
@@ -96,5 +98,30 @@ impl Section {
 
     pub(crate) fn done(self) -> Vec<Finding> {
         self.findings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::PAGES;
+
+    /// The anchor of a heading, as GitHub makes it.
+    fn anchor(heading: &str) -> String {
+        let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        kept.collect::<String>().to_lowercase().replace(' ', "-")
+    }
+
+    #[test]
+    fn pages_and_anchors_exist() {
+        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+        for page in PAGES {
+            let (file, wanted) = page.split_once('#').unwrap_or((page, ""));
+            let text = fs::read_to_string(docs.join(file)).unwrap_or_else(|_| panic!("no {file}"));
+            let mut headings = text.lines().filter(|line| line.starts_with('#'));
+            let is_there = |line: &str| anchor(line.trim_start_matches('#').trim()) == wanted;
+            assert!(wanted.is_empty() || headings.any(is_there), "{page} has no such heading");
+        }
     }
 }

@@ -84,6 +84,11 @@ impl Client {
         Self { connector, authority, credential }
     }
 
+    /// Whether requests carry a credential.
+    pub(crate) fn has_credential(&self) -> bool {
+        self.credential.is_given()
+    }
+
     /// Sends a request. The body of the response is read by the caller; dropping it closes the connection.
     ///
     /// # Errors

@@ -25,6 +25,11 @@ impl Credential {
         Self { file, value: value.filter(|value| !value.trim().is_empty()) }
     }
 
+    /// Whether there is one.
+    pub(crate) fn is_given(&self) -> bool {
+        self.file.is_some() || self.value.is_some()
+    }
+
     /// The value of `Authorization`. A file is read for each request, because the kubelet and login helpers renew it.
     ///
     /// # Errors

@@ -3,7 +3,9 @@
 mod pods;
 mod port_forward;
 
-pub(crate) use pods::{broker_port, is_ready, pod_key, pod_name, trouble};
+pub(crate) use pods::{
+    broker_port, first_container, is_ready, is_running, pod_key, pod_name, trouble, was_restarted,
+};
 pub(crate) use port_forward::{PodPort, PortForwardError};
 
 use std::{future::IntoFuture, path::Path, time::Duration};
@@ -15,7 +17,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, Config,
-    api::{ListParams, PostParams},
+    api::{ListParams, LogParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
 use serde_json::Value;
@@ -25,6 +27,12 @@ use crate::{failure::Failure, target::ChannelName};
 
 /// How long the API server may take to answer.
 const API_TIMEOUT: Duration = Duration::from_secs(15);
+/// The pods of operators, as the chart labels them.
+const OPERATOR_SELECTOR: &str =
+    "app.kubernetes.io/name=eventcast,app.kubernetes.io/component=operator";
+/// Lines of a log that are read, and their bytes.
+const LOG_LINES: i64 = 5000;
+const LOG_BYTES: i64 = 2 << 20;
 /// Pods and Events that are read.
 const LIST_LIMIT: u32 = 500;
 
@@ -149,6 +157,35 @@ impl Cluster {
         let pool = status.pool.as_ref().and_then(|pool| pool.namespace.clone());
         let own = channel.metadata.namespace.clone().unwrap_or_default();
         Some((self.pods(&pool.unwrap_or(own)), status.selector.clone()?))
+    }
+
+    /// The pods of operators: in a namespace, or in all.
+    ///
+    /// # Errors
+    /// They cannot be listed.
+    pub(crate) async fn operators(&self, namespace: Option<&str>) -> Result<Vec<Pod>, ApiError> {
+        let pods = match namespace {
+            Some(namespace) => self.pods(namespace),
+            None => Api::all(self.client.clone()),
+        };
+        let params = ListParams::default().labels(OPERATOR_SELECTOR).limit(LIST_LIMIT);
+        Ok(answer(pods.list(&params)).await?.items)
+    }
+
+    /// The last lines of the log of a pod, or of the container that ran before.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(crate) async fn log(&self, pod: &Pod, previous: bool) -> Result<String, ApiError> {
+        let pods = self.pods(pod.metadata.namespace.as_deref().unwrap_or_default());
+        let params = LogParams {
+            container: first_container(pod),
+            previous,
+            tail_lines: Some(LOG_LINES),
+            limit_bytes: Some(LOG_BYTES),
+            ..LogParams::default()
+        };
+        answer(pods.logs(pod_name(pod), &params)).await
     }
 
     fn pods(&self, namespace: &str) -> Api<Pod> {

@@ -10,7 +10,10 @@ mod channel;
 mod check;
 mod client;
 mod commands;
+mod complete;
 mod conditions;
+mod connections;
+mod control;
 mod credential;
 mod cursor_order;
 mod docs_link;
@@ -18,12 +21,16 @@ mod failure;
 mod format;
 mod jwt;
 mod kubernetes;
+mod latencies;
+mod load;
+mod measured;
 mod metrics;
 mod ndjson;
 mod output;
 mod printable;
 mod problem;
 mod rates;
+mod report;
 mod retry;
 mod stream;
 mod target;
@@ -34,7 +41,10 @@ use std::{ffi::OsString, process::ExitCode};
 use clap::FromArgMatches as _;
 
 use args::Command;
-use commands::{completion, history, man, publish, stats, status, subscribe, ticket, token, top};
+use commands::{
+    bench, completion, drain, history, kick, log_level, man, publish, stats, status, subscribe,
+    ticket, token, top,
+};
 use failure::{EXIT_FAILED, EXIT_USAGE, Failure};
 
 /// Runs the command line `words`, the first of which is the name of the program.
@@ -81,6 +91,16 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Check(options) => commands::check::run(options).await,
         Command::Token(options) => token::run(options).await,
         Command::Top(options) => top::run(options).await,
+        Command::Connections(options) => commands::connections::run(options).await,
+        Command::Kick(options) => kick::run(options).await,
+        Command::LogLevel(options) => log_level::run(options).await,
+        Command::Drain(options) => drain::run(options).await,
+        Command::Bench(options) => bench::bench(options).await,
+        Command::Latency(options) => bench::latency(options).await,
+        Command::Report(options) => commands::report::run(options).await,
+        Command::Complete(words) => {
+            completion::candidates(&words, &args::command("kubectl eventcast"))
+        }
         Command::Completion(options) => completion::run(&options, program()),
         Command::Man(options) => man::run(&options, program()),
     }

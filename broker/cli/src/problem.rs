@@ -42,6 +42,7 @@ pub(crate) struct Problem {
     location: Option<String>,
     body: String,
     retry_after: Option<Duration>,
+    sent_credential: bool,
 }
 
 impl Problem {
@@ -61,7 +62,13 @@ impl Problem {
             location: text(header::LOCATION).map(str::to_owned),
             body: body.chars().take(SHOWN_CHARACTERS).collect(),
             retry_after: seconds.map(Duration::from_secs),
+            sent_credential: false,
         }
+    }
+
+    /// The same, of a request with a credential.
+    pub(crate) fn of_credential(self) -> Self {
+        Self { sent_credential: true, ..self }
     }
 
     /// Whether the same request may succeed later.
@@ -84,6 +91,9 @@ impl Problem {
     fn advice(&self) -> Option<String> {
         let check = self.details.as_ref().and_then(|details| details.check.as_deref());
         let text = match (self.name(), check) {
+            ("credential-required", _) if self.sent_credential => {
+                "a credential was sent, and has not arrived: a proxy removes the header Authorization, or needs it for itself".to_owned()
+            }
             ("credential-required", _) => format!(
                 "pass a token or an API key with --token-file FILE or {}",
                 credential::VARIABLE
@@ -143,11 +153,21 @@ impl Problem {
             (None, "") => {}
             (None, body) => write!(f, "\n  {}", printable(body))?,
         }
-        write!(
-            f,
-            "\n  no broker has answered. Check the URL and what is in front of the brokers: requests must reach them with path and query, without a \
-             login page or redirect"
-        )
+        let advice = match self.status {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                "a proxy limits the size of request bodies (nginx: client_max_body_size): allow publishing.maxBatchBytes of the channel"
+            }
+            StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT => {
+                "a proxy answers that it reaches no broker: check that brokers run, and the address and port that the proxy has of them"
+            }
+            _ => {
+                "no broker has answered. Check the URL and what is in front of the brokers: requests must reach them with path and query, without a \
+                 login page or redirect"
+            }
+        };
+        write!(f, "\n  {advice}")
     }
 }
 
@@ -175,6 +195,11 @@ mod tests {
             ),
             of_broker(
                 401,
+                r#"{"type":"urn:eventcast:problem:credential-required","title":"Credential required","status":401,"detail":"Send a credential."}"#,
+            )
+            .of_credential(),
+            of_broker(
+                401,
                 r#"{"type":"urn:eventcast:problem:invalid-credential","title":"Invalid credential","status":401,"check":"audience","detail":"The audience is another.","future":{}}"#,
             ),
             of_broker(
@@ -186,6 +211,8 @@ mod tests {
                 r#"{"type":"urn:eventcast:problem:unavailable","title":"Temporarily unavailable","retry_after":2,"detail":"Wait."}"#,
             ),
             problem(502, "text/html", "<h1>Bad\u{1b}[31m Gateway</h1>"),
+            problem(413, "text/html", "<h1>Too large</h1>"),
+            problem(302, "text/html", ""),
         ];
         golden("problems", &shown.map(|problem| format!("{problem}\n")).concat());
     }

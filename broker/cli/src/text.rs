@@ -1,9 +1,14 @@
 //! Answers as text. Pure: typed values in, text out, with golden files.
 
 mod check;
+mod closed;
+mod connections;
+mod drain;
 mod grant;
 mod history;
 mod live;
+mod log_levels;
+mod measured;
 mod stats;
 mod status;
 mod table;
@@ -12,9 +17,14 @@ mod top;
 mod units;
 
 pub(crate) use check::check;
+pub(crate) use closed::closed;
+pub(crate) use connections::connections;
+pub(crate) use drain::drain;
 pub(crate) use grant::grant;
 pub(crate) use history::history;
 pub(crate) use live::{gap, live_event};
+pub(crate) use log_levels::log_levels;
+pub(crate) use measured::measured;
 pub(crate) use stats::stats;
 pub(crate) use status::{View, status};
 pub(crate) use table::table;

@@ -97,6 +97,8 @@ impl EventBody {
         // Registered before anything is read, so that no wake-up is missed.
         self.subscription.admission.session().waker().register(cx.waker());
         let began = Instant::now();
+        // hyper polls when it takes the next frame, so that nothing is blocked.
+        self.subscription.tell_count(None);
         loop {
             if let Some(control) = self.control.take() {
                 return Poll::Ready(Some(control));
@@ -159,6 +161,7 @@ impl Body for EventBody {
         match &next {
             Poll::Ready(Some(_)) => {
                 self.last_write = Instant::now();
+                self.subscription.span = None;
                 self.subscription.admission.frame_taken();
             }
             Poll::Ready(None) | Poll::Pending => self.subscription.admission.wants_more(),

@@ -19,6 +19,7 @@ use eventcast_wire::{
     filter::Filter,
     frame,
     gap::{Gap, GapReason},
+    trace_context::TraceContext,
 };
 use tokio::time::Instant;
 
@@ -62,6 +63,8 @@ pub(crate) struct Subscriber {
     load: Option<(Load, u64)>,
     /// Counts it among those catching up while it is not at the head.
     behind: Option<Counted>,
+    /// Its span, if it is in a sampled trace.
+    trace: Option<Box<TraceContext>>,
 }
 
 impl Subscriber {
@@ -84,7 +87,17 @@ impl Subscriber {
             sent: Sent::default(),
             load: None,
             behind,
+            trace: None,
         }
+    }
+
+    /// It is in a sampled trace.
+    pub(crate) fn set_trace(&mut self, trace: TraceContext) {
+        self.trace = Some(Box::new(trace));
+    }
+
+    pub(crate) fn trace(&self) -> Option<&TraceContext> {
+        self.trace.as_deref()
     }
 
     pub(crate) fn log(&self) -> &Arc<Log> {
@@ -217,11 +230,12 @@ impl Subscriber {
         let log = Arc::clone(&self.log);
         let Position { incarnation, sequence, .. } = self.position;
         let drops = log.drops();
+        let trace = self.trace().copied();
         let load: Load = Box::pin(async move {
             if !pause.is_zero() {
                 tokio::time::sleep(pause).await;
             }
-            log.page(incarnation, sequence + 1).await
+            log.page_in_trace(incarnation, sequence + 1, trace.as_ref()).await
         });
         self.load = Some((load, drops));
     }

@@ -37,6 +37,8 @@ struct Description {
     #[serde(flatten)]
     name: Name,
     state: &'static str,
+    /// Clients take a stream for dead that is silent for much longer.
+    heartbeat_seconds: u64,
     first: Option<String>,
     last: Option<String>,
     events: Option<u64>,
@@ -86,6 +88,7 @@ pub(super) async fn describe(request: &ChannelRequest<'_>) -> Result<Response<An
         &Description {
             name: Name { namespace: config.namespace.clone(), name: config.name.clone() },
             state,
+            heartbeat_seconds: config.delivery.heartbeat_seconds,
             first: first.map(|c| c.to_string()),
             last: last.map(|c| c.to_string()),
             events: info.as_ref().map(|i| i.state.messages),

@@ -19,6 +19,7 @@ use crate::{
     identity::Identity,
     log::LogLease,
     request::RequestContext,
+    spans::Parent,
 };
 
 /// How long a query waits for a log that was parked.
@@ -32,6 +33,8 @@ pub(super) struct ChannelRequest<'a> {
     /// The address of the client, as its proxies report it.
     pub(super) client_address: IpAddr,
     pub(super) grant: Arc<Grant>,
+    /// The trace that it belongs to.
+    pub(super) trace: Option<Parent>,
     pub(super) head: Parts,
 }
 

@@ -10,6 +10,7 @@ use eventcast_crds::config::Publishing;
 use eventcast_wire::{
     event::{self, BadEvent, Draft, MAX_NAME_BYTES, MAX_SOURCE_BYTES},
     topic::{self, Pattern},
+    trace_context::TraceContext,
 };
 use http::{HeaderMap, header};
 
@@ -166,6 +167,8 @@ struct UncheckedEvent {
     key: Option<String>,
     ttl: Option<u64>,
     cloudevent: bool,
+    /// The trace that the event itself names.
+    trace: Option<TraceContext>,
 }
 
 /// Reads the events of `body` and checks them.
@@ -245,6 +248,7 @@ fn check(
         key,
         ttl: sent.ttl.or(defaults.ttl),
         cloudevent: sent.cloudevent,
+        trace: sent.trace,
     })
 }
 

@@ -18,6 +18,7 @@ use super::{
     empty, json,
     params::known,
     problem::{Kind, Problem},
+    record::Traced,
 };
 use crate::{
     broker::in_kib,
@@ -26,6 +27,7 @@ use crate::{
     log::{Outcome, Receipt},
     metrics::ChannelMetrics,
     sockets::Connection,
+    spans::{Parent, SendSpan},
 };
 
 /// How long a body may take to arrive.
@@ -75,13 +77,23 @@ pub(super) async fn handle(
     // A request counts as one event until its events are known.
     let mut counts = PublishCount { metrics: channel.metrics(), uncounted: 1 };
     match read(&request, body).await {
-        Ok(batch) => {
+        Ok(mut batch) => {
             counts.uncounted = batch.drafts.len();
             take_quota(&request, batch.drafts.len()).inspect_err(|_| {
                 counts.count("throttled", batch.drafts.len());
             })?;
-            let stored = store(channel, batch, &mut counts).await?;
-            Ok(if replies { without_body(stored) } else { stored })
+            let span = begin_span(&request, &mut batch);
+            let traced = span.as_ref().map(|span| Traced(span.context()));
+            let stored = store(channel, batch, &mut counts, span).await;
+            let mut response = match stored {
+                Ok(stored) if replies => without_body(stored),
+                Ok(stored) => stored,
+                Err(problem) => problem.into_response(),
+            };
+            if let Some(traced) = traced {
+                response.extensions_mut().insert(traced);
+            }
+            Ok(response)
         }
         Err(problem) => {
             let busy = problem.status() == StatusCode::SERVICE_UNAVAILABLE;
@@ -89,6 +101,18 @@ pub(super) async fn handle(
             Err(problem)
         }
     }
+}
+
+/// Begins the span of a request. Events that belong to no trace of their own belong to that of the request from now on.
+fn begin_span(request: &ChannelRequest<'_>, batch: &mut Batch) -> Option<SendSpan> {
+    let parent = request.trace.as_ref();
+    let span = SendSpan::begin(request.channel.key(), parent, &batch.drafts);
+    let trace = span.as_ref().map(SendSpan::context);
+    let trace = trace.or_else(|| parent.map(|Parent { context, .. }| *context));
+    for draft in &mut batch.drafts {
+        draft.trace = draft.trace.or(trace);
+    }
+    span
 }
 
 /// Counts `events` in the quota of the client, if it has one.
@@ -183,20 +207,39 @@ async fn store(
     channel: &Channel,
     batch: Batch,
     counts: &mut PublishCount,
+    span: Option<SendSpan>,
 ) -> Result<Response<Answer>, Problem> {
     let Batch { drafts, key, is_list, deadline, share: _share } = batch;
     let count = drafts.len();
     if let Err(wait) = channel.rate_limit().take(count) {
         counts.count("throttled", count);
+        if let Some(span) = span {
+            span.end("throttled", true, None);
+        }
         return Err(rate_limited(wait));
     }
     let began = Instant::now();
-    let Outcome { receipts, error } = Box::pin(channel.log().append(drafts, deadline)).await;
-    channel.metrics().publish_seconds.observe(began.elapsed().as_secs_f64());
+    let appends = span.as_ref().map(SendSpan::appends);
+    let Outcome { receipts, error } =
+        Box::pin(channel.log().append(drafts, deadline, appends)).await;
+    let (metrics, seconds) = (channel.metrics(), began.elapsed().as_secs_f64());
+    metrics.publish_seconds.observe(seconds);
+    if let Some(span) = &span {
+        metrics.publish_exemplars.record(seconds, &span.context());
+    }
     let stored = receipts.iter().flatten().count();
     let duplicates = receipts.iter().flatten().filter(|r| r.duplicate).count();
     counts.count("duplicate", duplicates);
     counts.count("stored", stored - duplicates);
+    if let Some(span) = span {
+        let last = receipts.iter().flatten().last().and_then(|receipt| receipt.cursor);
+        let outcome = match &error {
+            Some((_, error)) => error.label(),
+            None if duplicates == count => "duplicate",
+            None => "stored",
+        };
+        span.end(outcome, error.is_some(), last.map(|cursor| cursor.sequence));
+    }
     let Some((failed, error)) = error else {
         let mut events: Vec<Stored> = receipts.iter().flatten().map(Into::into).collect();
         let mut response = match events.pop() {

@@ -3,6 +3,7 @@
 use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
 use eventcast_crds::config::Access;
+use eventcast_wire::trace_context::TraceContext;
 use http::{Method, Request, Response, Version};
 use tokio::time::Instant;
 
@@ -16,11 +17,16 @@ use crate::{
     channel::Channel,
     client::client_address,
     request::RequestContext,
+    spans::Parent,
 };
 
 /// Why a request was refused: the name of its problem, or the check that its credential failed. In the extensions of the response.
 #[derive(Clone)]
 pub(super) struct Reason(pub(super) Cow<'static, str>);
+
+/// The span of a request. In the extensions of the response.
+#[derive(Clone)]
+pub(super) struct Traced(pub(super) TraceContext);
 
 /// One request.
 pub(super) struct Record {
@@ -34,6 +40,8 @@ pub(super) struct Record {
     pub(super) client: IpAddr,
     /// Who the client is, once its credential is verified.
     pub(super) subject: Option<Arc<str>>,
+    /// Its sampled trace: what its headers say, and later its own span.
+    trace: Option<TraceContext>,
     /// What its line needs besides; `None` without an access log, and once the line is written.
     pending: Option<Pending>,
 }
@@ -49,6 +57,7 @@ impl Record {
         context: &RequestContext,
         request: &Request<B>,
         route: Option<&Route>,
+        trace: Option<&Parent>,
     ) -> Self {
         let config = broker.config();
         let pending = access_log::is_on()
@@ -60,6 +69,7 @@ impl Record {
             channel: None,
             client: client_address(context.peer, request.headers(), &config.limits.trusted_proxies),
             subject: None,
+            trace: trace.map(|trace| trace.context).filter(TraceContext::is_sampled),
             pending,
         }
     }
@@ -81,6 +91,9 @@ impl Record {
             Answer::Empty => 0,
             Answer::Full(bytes) => bytes.len(),
         };
+        if let Some(Traced(trace)) = response.extensions().get() {
+            self.trace = Some(*trace);
+        }
         let reason = response.extensions().get().map(|Reason(reason)| &**reason);
         self.line(&pending).answered(status.as_u16(), reason, bytes);
     }
@@ -94,6 +107,7 @@ impl Record {
             channel: self.channel.as_deref(),
             subject: self.subject.as_deref(),
             duration: pending.began.elapsed(),
+            trace: self.trace,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use eventcast_crds::config::{Delivery, Overload};
-use eventcast_wire::{filter::Filter, frame};
+use eventcast_wire::{filter::Filter, frame, trace_context::TraceContext};
 use http::{HeaderName, HeaderValue, Method, Response, header};
 use tokio::time::{Instant, timeout};
 
@@ -24,8 +24,9 @@ use crate::{
     cluster::{Exceeded, StreamPermit},
     fanout::{HeartbeatStyle, Origin, StreamSettings, Subscriber, Subscription, jittered_retry},
     identity::RandomId,
-    log::{Log, Resolved, Start, Unavailable},
+    log::{Log, Position, Resolved, Start, Unavailable},
     sessions::{Admission, AdmissionRequest, Refusal, SessionInfo},
+    spans::SubscribeSpan,
 };
 
 /// How long the log may take to resolve the start position.
@@ -51,6 +52,8 @@ pub(super) async fn handle(request: ChannelRequest<'_>) -> Result<Response<Answe
         return Ok(with_topics(stream_head(Response::new(empty())), topics));
     }
     let is_probe = request.grant.way == Way::Probe;
+    let mut span =
+        SubscribeSpan::begin(channel.key(), route::EVENTS, request.trace.as_ref(), start.label());
     let metrics = || if is_probe { Arc::clone(broker.probe_metrics()) } else { channel.metrics() };
     let limits = broker.config().limits.clone();
     let filter = Arc::new(filter);
@@ -59,6 +62,7 @@ pub(super) async fn handle(request: ChannelRequest<'_>) -> Result<Response<Answe
         Ok(permit) => permit,
         Err(exceeded) => {
             metrics().rejected("quota");
+            refused(span, Kind::STREAM_QUOTA);
             return Ok(refuse_after(limits.overload, Kind::STREAM_QUOTA, quota_retry(&exceeded)));
         }
     };
@@ -67,6 +71,7 @@ pub(super) async fn handle(request: ChannelRequest<'_>) -> Result<Response<Answe
         Ok(admission) => admission,
         Err(refusal) => {
             metrics().rejected(refusal.label());
+            refused(span, kind_of(refusal));
             return Ok(refuse(limits.overload, kind_of(refusal), delivery));
         }
     };
@@ -77,14 +82,24 @@ pub(super) async fn handle(request: ChannelRequest<'_>) -> Result<Response<Answe
     let resolved = timeout(RESOLVE_TIMEOUT, resolve(broker, &log, &start, &filter)).await;
     let Ok(Ok(Resolved { incarnation, position, gap })) = resolved else {
         metrics.rejected("unavailable");
+        refused(span, Kind::UNAVAILABLE);
         return Ok(refuse(limits.overload, Kind::UNAVAILABLE, delivery));
     };
     admission.begin(start.label());
     if is_probe && !relay_probe(&request, &admission).await {
+        refused(span, Kind::UNAVAILABLE);
         return Ok(refuse(limits.overload, Kind::UNAVAILABLE, delivery));
     }
     let session = admission.session().info().id;
+    if let Some(span) = &mut span {
+        span.resolved(replay_source(&log, position), gap.as_ref().map(|gap| gap.reason.as_str()));
+    }
     let mut subscriber = Subscriber::new(log, metrics, filter, position, incarnation);
+    let trace = span.as_ref().map(|span| span.context());
+    let trace = trace.or_else(|| request.trace.as_ref().map(|trace| trace.context));
+    if let Some(trace) = trace.filter(TraceContext::is_sampled) {
+        subscriber.set_trace(trace);
+    }
     // A client that is cut off before its first event must resume where it began (docs/adr/0002).
     let start_frame = match &gap {
         Some(gap) => subscriber.gap_frame(gap),
@@ -99,10 +114,10 @@ pub(super) async fn handle(request: ChannelRequest<'_>) -> Result<Response<Answe
         noticed: None,
         settings,
         preamble: [opening, start_frame].concat().into(),
+        span,
         origin: Origin {
             client: request.client_address,
             route: route::EVENTS,
-            protocol: protocol(request.head.version),
             began: Instant::now(),
         },
     };
@@ -111,6 +126,25 @@ pub(super) async fn handle(request: ChannelRequest<'_>) -> Result<Response<Answe
         response.headers_mut().insert(GAP_HEADER, HeaderValue::from_static(gap.reason.as_str()));
     }
     Ok(with_topics(response, topics))
+}
+
+/// There is no stream for now.
+fn refused(span: Option<Box<SubscribeSpan>>, kind: &'static Kind) {
+    if let Some(mut span) = span {
+        span.refused(kind.name);
+    }
+}
+
+/// Where the first events after `position` come from.
+fn replay_source(log: &Log, position: Position) -> &'static str {
+    let (low, high) = log.tail().bounds();
+    if position.sequence >= high {
+        "none"
+    } else if position.sequence + 1 >= low {
+        "tail"
+    } else {
+        "pages"
+    }
 }
 
 /// Tells the client which topics it gets, if its grant allows fewer than it asked for.
@@ -146,6 +180,7 @@ fn admission_request(request: &ChannelRequest<'_>, filter: &Arc<Filter>) -> Admi
             identity: grant.identity.clone(),
             renewal: grant.ticket.map_or(id, |(ticket, _)| ticket),
             filter: Arc::clone(filter),
+            protocol: protocol(request.head.version),
             began_at: now,
             issued_at: grant.issued_at,
             stall_timeout: Duration::from_secs(config.delivery.stall_seconds),

@@ -8,6 +8,7 @@ use eventcast_wire::{
     frame::{self, Chunk},
     gap::{Gap, GapReason},
     subject::{self, Origin},
+    trace_context::{TRACEPARENT, TraceContext},
 };
 use tokio::time::Instant;
 
@@ -45,6 +46,7 @@ struct Fields {
     source: Option<String>,
     id: Option<String>,
     data: String,
+    trace: Option<TraceContext>,
 }
 
 /// The check of a stored message's cursor. The first message id counts, as it does for the server (docs/adr/0015).
@@ -73,6 +75,7 @@ pub(super) fn event(
         event_type: None,
         source: None,
         id: None,
+        trace: None,
         expires: expires(m),
         chunk: Chunk::default(),
         received: received.map(Instant::into_std),
@@ -84,8 +87,13 @@ pub(super) fn event(
     match fields(m, settings) {
         Ok(fields) => {
             event.kind = Kind::Data;
-            let Fields { topic, event_type, source, id, data } = fields;
-            event.chunk = Chunk::of(&frame::event(event_type.as_deref(), &data, &cursor));
+            let Fields { topic, event_type, source, id, data, trace } = fields;
+            event.trace = trace.filter(TraceContext::is_sampled).map(Box::new);
+            let mut frame = frame::event(event_type.as_deref(), &data, &cursor);
+            if let Some(trace) = event.trace.as_deref().filter(|_| settings.trace_comments) {
+                frame = frame::traced(trace, &frame);
+            }
+            event.chunk = Chunk::of(&frame);
             event.topic = topic.map(Into::into);
             event.event_type = event_type.map(Into::into);
             event.source = source.map(Into::into);
@@ -122,11 +130,11 @@ fn fields(m: &Stored<'_>, settings: &Settings) -> Result<Fields, BadEvent> {
     let (origin, topic) = subject::parse(&settings.prefix, m.subject)?;
     let mut fields = match cloudevent(m)? {
         // The `topic` attribute is ignored: the publisher has chosen the subject.
-        Some(CloudEvent { event_type, source, id, json, topic: _ }) => {
+        Some(CloudEvent { event_type, source, id, json, trace, topic: _ }) => {
             let (event_type, source, id) = (Some(event_type), Some(source), Some(id));
             let data =
                 event::check_data(json.as_bytes(), settings.max_event_bytes).map(Into::into)?;
-            Fields { topic, event_type, source, id, data }
+            Fields { topic, event_type, source, id, data, trace }
         }
         None => Fields {
             topic,
@@ -134,8 +142,13 @@ fn fields(m: &Stored<'_>, settings: &Settings) -> Result<Fields, BadEvent> {
             source: publisher_header(m, SOURCE_HEADER).map(Into::into),
             id: publisher_header(m, ID_HEADER).map(Into::into),
             data: event::check_data(m.payload, settings.max_event_bytes)?.to_owned(),
+            trace: None,
         },
     };
+    // That of a CloudEvent is its own. The header may be that of a hop.
+    fields.trace = fields
+        .trace
+        .or_else(|| TraceContext::parse(publisher_header(m, TRACEPARENT).unwrap_or_default()));
     match fields.event_type.as_deref() {
         Some(event::DEFAULT_TYPE) if origin == Origin::Publisher => fields.event_type = None,
         Some(name) if origin == Origin::Broker => event::check_reserved_type(name)?,
@@ -252,6 +265,7 @@ mod tests {
             stream: "S".into(),
             prefix: "sse.a.b".into(),
             max_event_bytes: 100,
+            trace_comments: false,
         }
     }
 
@@ -285,7 +299,7 @@ mod tests {
         ) {
             let topic = topic.and_then(|t| topic::encode(&t).ok());
             let (source, id, data) = (None, None, Bytes::from_static(b"x"));
-            let draft = Draft { data, event_type, topic, source, id, key: "k".into(), ttl: None, cloudevent };
+            let draft = Draft { data, event_type, topic, source, id, key: "k".into(), ttl: None, cloudevent, trace: None };
             let (e, _) = reread(&OutgoingMessage::of_draft(draft, &settings()));
             prop_assert!(e.kind != Kind::Data || !e.type_name().starts_with(event::RESERVED_PREFIX));
         }

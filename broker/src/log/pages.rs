@@ -7,7 +7,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use eventcast_crds::stream::epoch_of;
 use eventcast_runtime::Chain;
-use eventcast_wire::{cursor::Epoch, event::Event};
+use eventcast_wire::{cursor::Epoch, event::Event, trace_context::TraceContext};
 use futures_util::{
     FutureExt,
     future::{BoxFuture, Shared},
@@ -23,6 +23,7 @@ use super::{
     page_cache::Key,
     retention::Remove,
 };
+use crate::spans::PageSpan;
 
 /// Attempts of one load. When all of them fail, its readers retry.
 const MAX_LOAD_ATTEMPTS: u32 = 4;
@@ -36,6 +37,16 @@ pub(crate) enum PageError {
     Unreadable,
     #[error("the stream was recreated")]
     Recreated,
+}
+
+impl PageError {
+    /// The attribute of a span.
+    fn label(self) -> &'static str {
+        match self {
+            Self::Unreadable => "unreadable",
+            Self::Recreated => "recreated",
+        }
+    }
 }
 
 type PageLoad = Shared<BoxFuture<'static, Result<Arc<Page>, PageError>>>;
@@ -68,12 +79,22 @@ impl Log {
         incarnation: u64,
         sequence: u64,
     ) -> Result<Arc<Page>, PageError> {
+        self.page_in_trace(incarnation, sequence, None).await
+    }
+
+    /// As [`page`](Self::page), for a reader in a trace.
+    pub(crate) async fn page_in_trace(
+        self: &Arc<Self>,
+        incarnation: u64,
+        sequence: u64,
+        trace: Option<&TraceContext>,
+    ) -> Result<Arc<Page>, PageError> {
         let current = self.served_incarnation(incarnation).ok_or(PageError::Recreated)?;
         let key = self.key(current, sequence);
         if let Some(page) = self.find_in_memory(&key) {
             return Ok(page);
         }
-        let load = self.load_shared(&key, current);
+        let load = self.load_shared(&key, current, trace);
         load.await
     }
 
@@ -119,16 +140,25 @@ impl Log {
     }
 
     /// The load of `key`. The first reader starts it, the others join.
-    fn load_shared(self: &Arc<Self>, key: &Key, incarnation: Incarnation) -> PageLoad {
+    fn load_shared(
+        self: &Arc<Self>,
+        key: &Key,
+        incarnation: Incarnation,
+        trace: Option<&TraceContext>,
+    ) -> PageLoad {
         let mut loads = self.page_loads.lock();
         let log = Arc::clone(self);
         let begin = || {
             let (sender, result) = oneshot::channel();
             let of = key.clone();
+            let mut span = PageSpan::begin(&log.settings.channel, key.low, key.high, trace);
             tokio::spawn(async move {
                 let guard = LoadGuard { log: &log, key: &of };
-                let result = log.load_and_cache(incarnation, &of).await;
+                let result = log.load_and_cache(incarnation, &of, &mut span).await;
                 drop(guard);
+                if let Some(span) = span {
+                    span.end(result.as_ref().err().map(|error| error.label()));
+                }
                 // All readers may have left.
                 drop(sender.send(result));
             });
@@ -142,10 +172,11 @@ impl Log {
         &self,
         incarnation: Incarnation,
         key: &Key,
+        span: &mut Option<PageSpan>,
     ) -> Result<Arc<Page>, PageError> {
         for _ in 0..MAX_LOAD_ATTEMPTS {
             let cleared = self.retention.lock().deletions.cleared;
-            let page = self.load(incarnation, key.low, key.high).await?;
+            let page = self.load(incarnation, key.low, key.high, span).await?;
             if self.put(key, &page, cleared) {
                 return Ok(page);
             }
@@ -158,12 +189,16 @@ impl Log {
         incarnation: Incarnation,
         low: u64,
         high: u64,
+        span: &mut Option<PageSpan>,
     ) -> Result<Arc<Page>, PageError> {
         let permit = self.load_permits.acquire().await.map_err(|_| PageError::Unreadable)?;
         let mut tries = 0;
         let (read, first_sequence) = loop {
             if self.tail.incarnation().is_none_or(|i| i.number != incarnation.number) {
                 return Err(PageError::Recreated);
+            }
+            if let Some(span) = span {
+                span.tried();
             }
             match self.read_proven(incarnation, low, high).await {
                 Ok(read) => break read,

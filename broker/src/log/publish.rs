@@ -24,6 +24,7 @@ use tokio::{
 };
 
 use super::{Incarnation, Log, internal::InternalEvent};
+use crate::spans::Appends;
 
 pub(super) use outgoing::OutgoingMessage;
 pub(super) use permits::Permits;
@@ -132,7 +133,8 @@ enum Attempt {
 }
 
 impl Log {
-    /// Appends `drafts` in order and waits for their acknowledgements. After the first failure, no further event is sent.
+    /// Appends `drafts` in order and waits for their acknowledgements. After the first failure, no further event is sent. `spans`: what
+    /// the spans of attempts are children of.
     ///
     /// # Cancel safety
     /// Events that were sent before a cancellation may be stored. The drafts' keys make it safe to repeat the call.
@@ -140,15 +142,17 @@ impl Log {
         self: &Arc<Self>,
         drafts: Vec<Draft>,
         deadline: Duration,
+        spans: Option<&Appends>,
     ) -> Outcome {
         let message = |draft| OutgoingMessage::of_draft(draft, &self.settings);
-        self.append_messages(drafts.into_iter().map(message).collect(), deadline).await
+        self.append_messages(drafts.into_iter().map(message).collect(), deadline, spans).await
     }
 
     pub(super) async fn append_messages(
         self: &Arc<Self>,
         messages: Vec<OutgoingMessage>,
         deadline: Duration,
+        spans: Option<&Appends>,
     ) -> Outcome {
         let count = messages.len();
         let refuse =
@@ -176,7 +180,7 @@ impl Log {
             Err(error) => return refuse(0, error),
         };
         let before = (self.attachment(), self.tail.bounds().1);
-        let acks = self.append_all(messages, until).await;
+        let acks = self.append_all(messages, until, spans).await;
         let stored: Vec<_> =
             acks.iter().filter_map(|(_, ack)| ack.as_ref().ok()).copied().collect();
         let epoch = self.epoch_of_acks(&stored, before, until).await;
@@ -203,6 +207,7 @@ impl Log {
         &self,
         messages: Vec<OutgoingMessage>,
         until: Instant,
+        spans: Option<&Appends>,
     ) -> Vec<(Check, Result<Ack, PublishError>)> {
         let (mut waiting, mut acks) = (messages.into_iter(), Vec::new());
         let (mut under_way, mut failed) = (FuturesOrdered::new(), false);
@@ -212,7 +217,8 @@ impl Log {
                 && let Some(message) = waiting.next()
             {
                 let check = message.check;
-                under_way.push_back(self.append_one(message, until).map(move |ack| (check, ack)));
+                under_way
+                    .push_back(self.append_one(message, until, spans).map(move |ack| (check, ack)));
             }
             // Tokio's cooperative budget could make one append yield and send its message after the following ones.
             let Some((check, ack)) = unconstrained(under_way.next()).await else {
@@ -259,12 +265,22 @@ impl Log {
         &self,
         message: OutgoingMessage,
         until: Instant,
+        spans: Option<&Appends>,
     ) -> Result<Ack, PublishError> {
         let mut unanswered = 0;
         let mut last = PublishError::Unknown;
         let mut pause = FIRST_RETRY_PAUSE_MS;
         while Instant::now() < until {
-            match self.attempt(&message).await {
+            let span = spans.and_then(Appends::begin);
+            let attempt = self.attempt(&message).await;
+            if let Some(span) = span {
+                match &attempt {
+                    Attempt::Stored(ack) => span.stored(ack.sequence, ack.duplicate),
+                    Attempt::Unanswered => span.failed("unanswered"),
+                    Attempt::Retry(error) | Attempt::Refused(error) => span.failed(error.label()),
+                }
+            }
+            match attempt {
                 Attempt::Stored(ack) => return Ok(ack),
                 Attempt::Refused(error) => return Err(error),
                 Attempt::Retry(error) => {
@@ -363,7 +379,7 @@ impl Log {
         deadline: Duration,
     ) -> Result<Receipt, PublishError> {
         let message = OutgoingMessage::of_internal(event, &self.settings);
-        let outcome = self.append_messages(vec![message], deadline).await;
+        let outcome = self.append_messages(vec![message], deadline, None).await;
         match (outcome.receipts.first().copied().flatten(), outcome.error) {
             (Some(receipt), _) => Ok(receipt),
             (None, Some((_, error))) => Err(error),

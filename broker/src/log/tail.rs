@@ -320,6 +320,13 @@ impl Tail {
         }
     }
 
+    /// When the first event after `sequence` was stored, or the oldest that the tail has, if that is later. `None` if the tail has none after it.
+    pub(crate) fn nanos_after(&self, sequence: u64) -> Option<i64> {
+        let ring = self.ring.lock();
+        let at = ring.events.partition_point(|event| event.sequence <= sequence);
+        ring.events.get(at).map(|event| event.nanos)
+    }
+
     /// The check of the event at `sequence`: `None` if the tail does not cover it, `Some(None)` if there is no event.
     pub(crate) fn check_at(&self, sequence: u64) -> Option<Option<Check>> {
         let ring = self.ring.lock();

@@ -10,7 +10,7 @@ use eventcast_wire::{closing::CloseReason, event::BadEvent, gap::GapReason};
 use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::{
-    Metrics, born,
+    Exemplars, Metrics, born,
     families::{Families, LATENCIES, SCANS, Series},
 };
 use crate::delivery::{DeliveryLedger, Outcome};
@@ -74,6 +74,9 @@ pub(crate) struct ChannelMetrics {
     pub(crate) tail_to_write: Histogram,
     /// From the log's timestamp to the socket.
     pub(crate) log_to_write: Histogram,
+    /// Exemplars of `publish_seconds` and `log_to_write`.
+    pub(crate) publish_exemplars: Arc<Exemplars>,
+    pub(crate) log_to_write_exemplars: Arc<Exemplars>,
     /// Duration of history requests.
     pub(crate) history_seconds: Histogram,
     /// Duration of statistics requests.
@@ -130,12 +133,12 @@ impl ChannelMetrics {
         let mut f = Families::of(channel);
         let passed = f.counters(
             "subscriber_events_total",
-            "Sequences that subscribers' cursors passed.",
+            "Sequences that cursors of subscribers have passed, each counted once: delivered, filtered, lost (declared to the client), or absent (deleted in the log). The sum is what was published to the subscribers that were there.",
             "outcome",
         )?;
         let fanout_seconds = f.histograms(
             "fanout_seconds",
-            "Latency of events by stage: log_to_tail, tail_to_write and their sum log_to_write.",
+            "Latency of events by stage: log_to_tail from the timestamp of JetStream to this broker, tail_to_write to the socket, log_to_write both. The clocks of NATS and the broker may differ.",
             "stage",
             &LATENCIES,
         )?;
@@ -147,19 +150,19 @@ impl ChannelMetrics {
         )?;
         let replay = f.counters(
             "replay_batches_total",
-            "Batches of events read for subscribers that are catching up, by source.",
+            "Batches of events read for subscribers that are catching up: from the tail in memory, or from pages of the log.",
             "source",
         )?;
         let metrics = Self {
             subscribers: f.gauge("subscribers", "Open streams.")?,
             catching_up: f
-                .gauge("subscribers_catching_up", "Open streams that are catching up.")?,
+                .gauge("subscribers_catching_up", "Open streams that are catching up; after a reconnect storm it falls to 0.")?,
             connects: f.counters(
                 "connects_total",
                 "Streams opened, by start position.",
                 "start",
             )?,
-            disconnects: f.counters("disconnects_total", "Streams ended, by reason.", "reason")?,
+            disconnects: f.counters("disconnects_total", "Streams ended, by reason. unexpected-input: the client sent more than 1 MiB on its stream.", "reason")?,
             rejects: f.counters("rejects_total", "Subscribers refused, by reason.", "reason")?,
             access: f.counters2(
                 "access_total",
@@ -184,12 +187,12 @@ impl ChannelMetrics {
             events_in: f.counter("events_in_total", "Events read from the log into the tail.")?,
             events_skipped: f.counters(
                 "events_skipped_total",
-                "Messages in the log that are not valid events, by reason.",
+                "Messages in the log that are not valid events, by the rule that they break.",
                 "reason",
             )?,
             outcomes: Outcome::ALL.map(|outcome| passed.with_label_values(&[outcome.as_str()])),
             bytes_out: f.counter("bytes_out_total", "Bytes of events written to sockets.")?,
-            gaps: f.counters("gaps_total", "Gaps declared to subscribers, by reason.", "reason")?,
+            gaps: f.counters("gaps_total", "Gaps that subscribers were told of, by reason.", "reason")?,
             log: LogGauges::new(&mut f)?,
             tail_events: f.gauge("tail_events", "Events in the tail.")?,
             tail_bytes: f.gauge("tail_bytes", "Bytes in the tail.")?,
@@ -208,7 +211,7 @@ impl ChannelMetrics {
             from_pages: replay.with_label_values(&["pages"]),
             page_loads: f.counters(
                 "page_loads_total",
-                "Pages read from the log, by outcome.",
+                "Pages read from the log; stale: a replica was behind, and the leader has corrected it.",
                 "outcome",
             )?,
             page_bytes: f.gauge("page_bytes", "Bytes of the channel's cached pages.")?,
@@ -228,7 +231,7 @@ impl ChannelMetrics {
             )?,
             publish: f.counters(
                 "publish_total",
-                "Events published over HTTP, by outcome.",
+                "Events published over HTTP, each counted once. refused: 4xx (a request whose events are unknown counts as one); unknown: 504; full: 507; abandoned: the publisher disconnected before the response.",
                 "outcome",
             )?,
             publish_seconds: f.histogram(
@@ -244,6 +247,8 @@ impl ChannelMetrics {
             log_to_tail: fanout_seconds.with_label_values(&["log_to_tail"]),
             tail_to_write: fanout_seconds.with_label_values(&["tail_to_write"]),
             log_to_write: fanout_seconds.with_label_values(&["log_to_write"]),
+            publish_exemplars: Arc::new(Exemplars::new(&LATENCIES)),
+            log_to_write_exemplars: Arc::new(Exemplars::new(&LATENCIES)),
             history_seconds: query_seconds.with_label_values(&["history"]),
             stats_seconds: query_seconds.with_label_values(&["stats"]),
             all,
@@ -251,7 +256,7 @@ impl ChannelMetrics {
             opening,
         };
         metrics.begin_at_zero();
-        let series = f.into_series(metrics.subscribers.clone());
+        let series = f.into_series(&metrics);
         Ok((metrics, series))
     }
 

@@ -8,13 +8,17 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use eventcast_runtime::openmetrics::Exemplar;
 use parking_lot::Mutex;
 use prometheus::{
     core::{Collector, Desc},
-    proto::MetricFamily,
+    proto::{LabelPair, MetricFamily},
 };
 
-use super::{bounded::Bounded, families::Series};
+use super::{
+    bounded::Bounded,
+    families::{EXEMPLARY, Series},
+};
 
 /// Removed channels whose series are kept until the next scrape, before they are summed up at once.
 const MAX_REMOVED: usize = 64;
@@ -76,6 +80,24 @@ impl Channels {
                 removed.iter().for_each(|(opening, series)| bounded.retire(*opening, series));
             }
         }
+    }
+}
+
+impl Channels {
+    /// The exemplar of a bucket, if it has one.
+    pub(super) fn exemplar(
+        &self,
+        family: &str,
+        labels: &[LabelPair],
+        bucket: usize,
+    ) -> Option<Exemplar> {
+        if !EXEMPLARY.contains(&family) {
+            return None;
+        }
+        let label = |name: &str| labels.iter().find(|l| l.name() == name).map(LabelPair::value);
+        let state = self.0.state.lock();
+        let (_, series) = state.served.get(label("channel")?)?;
+        series.exemplars(family, label("stage"))?.get(bucket)
     }
 }
 

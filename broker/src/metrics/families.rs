@@ -7,6 +7,8 @@ use prometheus::{
     IntGaugeVec, Opts, core::Collector, proto::MetricFamily,
 };
 
+use super::{ChannelMetrics, Exemplars};
+
 /// Seconds, from 50 microseconds to 10 seconds.
 pub(super) const LATENCIES: [f64; 17] = [
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
@@ -16,17 +18,31 @@ pub(super) const LATENCIES: [f64; 17] = [
 /// Seconds of requests that scan the log, from a millisecond to 10 seconds.
 pub(super) const SCANS: [f64; 10] = [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
+/// The histograms that have exemplars.
+pub(super) const EXEMPLARY: [&str; 2] = ["eventcast_publish_seconds", "eventcast_fanout_seconds"];
+
 /// All families of one channel.
 #[derive(Clone)]
 pub(super) struct Series {
     families: Arc<Vec<Box<dyn Collector>>>,
     subscribers: IntGauge,
+    publish: Arc<Exemplars>,
+    log_to_write: Arc<Exemplars>,
 }
 
 impl Series {
     /// The present values.
     pub(super) fn collect(&self) -> Vec<MetricFamily> {
         self.families.iter().flat_map(|family| family.collect()).collect()
+    }
+
+    /// The exemplars of one of the [`EXEMPLARY`] histograms.
+    pub(super) fn exemplars(&self, family: &str, stage: Option<&str>) -> Option<&Exemplars> {
+        match stage {
+            None if family == EXEMPLARY[0] => Some(&self.publish),
+            Some("log_to_write") if family == EXEMPLARY[1] => Some(&self.log_to_write),
+            _ => None,
+        }
     }
 
     /// Open streams.
@@ -47,8 +63,13 @@ impl<'a> Families<'a> {
     }
 
     /// All that were created.
-    pub(super) fn into_series(self, subscribers: IntGauge) -> Series {
-        Series { families: Arc::new(self.made), subscribers }
+    pub(super) fn into_series(self, metrics: &ChannelMetrics) -> Series {
+        Series {
+            families: Arc::new(self.made),
+            subscribers: metrics.subscribers.clone(),
+            publish: Arc::clone(&metrics.publish_exemplars),
+            log_to_write: Arc::clone(&metrics.log_to_write_exemplars),
+        }
     }
 
     fn opts(&self, name: &str, help: &str) -> Opts {

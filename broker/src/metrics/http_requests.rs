@@ -13,7 +13,7 @@ impl HttpRequests {
     pub(super) fn register(registry: &Registry) -> prometheus::Result<Self> {
         let opts = Opts::new(
             "eventcast_http_requests_total",
-            "Requests of the public listeners by route, method and status; `none`: refused before the head was read.",
+            "Requests of the public listeners. route is a template of the path, other for paths that do not exist, none for requests that were refused before their head was read. A stream counts when it begins.",
         );
         let counter = IntCounterVec::new(opts, &["route", "method", "code"])?;
         registry.register(Box::new(counter.clone()))?;

@@ -1,10 +1,25 @@
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    path::Path,
+    time::Duration,
+};
 
+use eventcast_crds::broker_status::{AccessProblem, AccessReason, DeliveryReport};
+use eventcast_runtime::metrics_reference::{ANY, markdown};
 use eventcast_wire::{closing::CloseReason, event::BadEvent, gap::GapReason};
 use proptest::prelude::*;
 
 use super::*;
 use crate::delivery::DeliveryLedger;
+
+/// What stands before the table.
+const REFERENCE: &str = "# Metrics of brokers
+
+`/metrics` on the admin port of a broker. How to read them: [Running a broker, and its metrics](../OPERATIONS.md#metrics). Generated from the code by `make docs`.
+`channel` is `<namespace>/<name>`. Values of labels are listed where they are a closed set; all of those have a series from the start, at 0.
+
+";
 
 fn scrape(metrics: &Metrics) -> String {
     String::from_utf8(metrics.render()).unwrap()
@@ -39,6 +54,35 @@ fn a_removed_channel_leaves_no_series() {
     let left = scrape(&all);
     assert!(!left.contains("default/one"), "{left}");
     assert!(left.contains("eventcast_gaps_total{channel=\"default/other\",reason=\"expired\"} 1"));
+}
+
+/// `docs/reference/metrics-broker.md` lists every family. UPDATE=1 writes it.
+#[test]
+fn the_reference_is_up_to_date() {
+    let all = Metrics::new().unwrap();
+    let channel = all.channel("shop/orders");
+    channel.access(ANY, ANY);
+    channel.access_keys([(ANY, 1, Some(Duration::ZERO))].into_iter());
+    let problems = AccessReason::ALL.map(|reason| AccessProblem {
+        what: ANY.into(),
+        reason,
+        detail: String::new(),
+    });
+    channel.access_problems(&problems);
+    channel.delivery(Some(&DeliveryReport::default()));
+    all.http_requests.begin_at_zero(ANY, ANY, &[]);
+    all.shard_busy(0);
+    all.channels_by_state(&[("live", 1), ("detached", 0), ("parked", 0)]);
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/metrics-broker.md");
+    let text = REFERENCE.to_owned() + &markdown(&all.registry.gather());
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(&file, &text).unwrap();
+    }
+    assert!(
+        fs::read_to_string(&file).unwrap() == text,
+        "{} differs: `make docs` writes it",
+        file.display()
+    );
 }
 
 /// Names that differ in a digit have hashes that differ in little.

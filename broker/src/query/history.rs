@@ -32,6 +32,8 @@ struct Entry {
     source: Option<String>,
     id: Option<String>,
     data: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<String>,
 }
 
 /// A page of history.
@@ -75,6 +77,7 @@ impl History {
             source: e.source.as_deref().map(Into::into),
             id: e.id.as_deref().map(Into::into),
             data: frame::data(&e.chunk.frame()),
+            traceparent: e.trace.as_ref().map(ToString::to_string),
         };
         Ok(Self {
             events: found.iter().map(entry).collect(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use eventcast_wire::filter::Filter;
 use serde::{Deserialize, Serialize};
 
 use super::{Session, Sessions};
@@ -58,12 +59,7 @@ impl Sessions {
 fn listed(session: &Arc<Session>, head: u64, replica: &str) -> Listed {
     let info = session.info();
     let text = |text: &Arc<str>| text.to_string();
-    let mut topics: String =
-        info.filter.describe_topics().chars().take(MAX_TOPICS_CHARS + 1).collect();
-    if topics.chars().count() > MAX_TOPICS_CHARS {
-        topics.pop();
-        topics.push('…');
-    }
+    let topics = describe_topics(&info.filter);
     let since = jiff::Timestamp::from_millisecond(info.began_at).unwrap_or_default();
     let until = session.grant_end().end().map(|end| {
         let left = end.saturating_duration_since(tokio::time::Instant::now());
@@ -81,4 +77,14 @@ fn listed(session: &Arc<Session>, head: u64, replica: &str) -> Listed {
         lag: session.lag(head),
         replica: replica.to_owned(),
     }
+}
+
+/// The topics of a filter, shortened.
+pub(crate) fn describe_topics(filter: &Filter) -> String {
+    let mut topics: String = filter.describe_topics().chars().take(MAX_TOPICS_CHARS + 1).collect();
+    if topics.chars().count() > MAX_TOPICS_CHARS {
+        topics.pop();
+        topics.push('…');
+    }
+    topics
 }

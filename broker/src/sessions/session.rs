@@ -3,7 +3,10 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU8, AtomicU64, AtomicUsize,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
     time::Duration,
 };
@@ -17,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::GrantEnd;
 use crate::{
     client::Client,
+    delivery::Sent,
     identity::{Identity, RandomId},
     sockets::Connection,
 };
@@ -32,6 +36,8 @@ pub(crate) struct SessionInfo {
     pub(crate) renewal: RandomId,
     /// What it may read and asked for.
     pub(crate) filter: Arc<Filter>,
+    /// The version of HTTP.
+    pub(crate) protocol: &'static str,
     /// When it began, in milliseconds since 1970.
     pub(crate) began_at: i64,
     /// When its credential was issued, in seconds since 1970.
@@ -66,8 +72,38 @@ pub(crate) struct Session {
     close_reason: AtomicU8,
     /// When hyper took a frame and has not asked for another one since, in milliseconds of the registry; 0: it has asked.
     unread_since: AtomicU64,
+    count: Count,
     /// The sequence that it has reached; [`AT_HEAD`] if it gets events as they come, [`STARTING`] before it has read anything.
     position: AtomicU64,
+}
+
+/// What a stream was sent, as its sink last told. Sinks tell it if they are asked: they count without a store for each delivery.
+#[derive(Default)]
+struct Count {
+    is_wanted: AtomicBool,
+    events: AtomicU64,
+    bytes: AtomicU64,
+    /// Since when its socket accepts nothing, in milliseconds before the sink told it, plus one; 0: it accepts everything.
+    blocked: AtomicU64,
+}
+
+/// What the sink of a stream has told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Counted {
+    pub(crate) sent: Sent,
+    /// How long its socket has accepted nothing.
+    pub(crate) blocked: Option<Duration>,
+}
+
+/// How far a stream is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// It has read nothing yet.
+    Starting,
+    /// It gets events as they come.
+    AtHead,
+    /// It has reached this sequence.
+    Behind(u64),
 }
 
 /// The position of a stream that follows the head of the log.
@@ -94,6 +130,7 @@ impl Session {
             waker: Arc::default(),
             close_reason: AtomicU8::new(0),
             unread_since: AtomicU64::new(0),
+            count: Count::default(),
             position: AtomicU64::new(STARTING),
         }
     }
@@ -112,11 +149,11 @@ impl Session {
         &self.grant_end
     }
 
-    pub(super) fn channel(&self) -> &Arc<str> {
+    pub(crate) fn channel(&self) -> &Arc<str> {
         &self.info.channel
     }
 
-    pub(super) fn subject(&self) -> Option<&Arc<str>> {
+    pub(crate) fn subject(&self) -> Option<&Arc<str>> {
         self.info.identity.as_ref().map(|identity| &identity.subject)
     }
 
@@ -130,12 +167,55 @@ impl Session {
         self.position.store(sequence, Relaxed);
     }
 
+    /// How far it is.
+    pub(crate) fn progress(&self) -> Progress {
+        match self.position.load(Relaxed) {
+            AT_HEAD => Progress::AtHead,
+            STARTING => Progress::Starting,
+            position => Progress::Behind(position),
+        }
+    }
+
     /// Sequences between its position and `head`.
     pub(crate) fn lag(&self, head: u64) -> u64 {
-        match self.position.load(Relaxed) {
-            AT_HEAD | STARTING => 0,
-            position => head.saturating_sub(position),
+        match self.progress() {
+            Progress::AtHead | Progress::Starting => 0,
+            Progress::Behind(position) => head.saturating_sub(position),
         }
+    }
+
+    /// Asks the sink to [tell](Self::tell_count) what it has sent.
+    pub(crate) fn ask_count(&self) {
+        self.count.is_wanted.store(true, Release);
+        self.waker.wake();
+    }
+
+    /// Whether the sink was asked, and has not told.
+    pub(crate) fn is_count_wanted(&self) -> bool {
+        self.count.is_wanted.load(Acquire)
+    }
+
+    /// What the sink has sent until now.
+    pub(crate) fn tell_count(&self, Counted { sent, blocked }: Counted) {
+        self.count.events.store(sent.events, Relaxed);
+        self.count.bytes.store(sent.bytes, Relaxed);
+        let blocked = blocked.map_or(0, |blocked| {
+            u64::try_from(blocked.as_millis()).unwrap_or(u64::MAX - 1).saturating_add(1)
+        });
+        self.count.blocked.store(blocked, Relaxed);
+        self.count.is_wanted.store(false, Release);
+    }
+
+    /// What the sink has told since it was asked.
+    pub(crate) fn count(&self) -> Option<Counted> {
+        let told = !self.is_count_wanted();
+        told.then(|| Counted {
+            sent: Sent {
+                events: self.count.events.load(Relaxed),
+                bytes: self.count.bytes.load(Relaxed),
+            },
+            blocked: self.count.blocked.load(Relaxed).checked_sub(1).map(Duration::from_millis),
+        })
     }
 
     /// Whether it gets events as they come.
@@ -181,7 +261,7 @@ impl Session {
     }
 
     /// Whether it is the stream of a delivery probe: only these have a mailbox.
-    pub(super) fn is_probe(&self) -> bool {
+    pub(crate) fn is_probe(&self) -> bool {
         self.info.mailbox.is_some()
     }
 
@@ -209,8 +289,14 @@ impl Session {
     }
 
     pub(super) fn is_stalled(&self, now: u64) -> bool {
-        let since = self.unread_since.load(Relaxed);
-        since != 0 && Duration::from_millis(now.saturating_sub(since)) > self.info.stall_timeout
+        let longest = self.info.stall_timeout;
+        self.unread_since()
+            .is_some_and(|since| Duration::from_millis(now.saturating_sub(since)) > longest)
+    }
+
+    /// Since when hyper holds a frame, if it does, in milliseconds of the registry.
+    pub(super) fn unread_since(&self) -> Option<u64> {
+        Some(self.unread_since.load(Relaxed)).filter(|since| *since != 0)
     }
 
     /// Sets since when hyper holds a frame; 0: it asks for the next one.

@@ -30,6 +30,7 @@ fn session(
         identity,
         renewal: id,
         filter: Arc::new(Filter::everything()),
+        protocol: "HTTP/1.1",
         began_at: 0,
         issued_at: None,
         stall_timeout: Duration::from_secs(1),

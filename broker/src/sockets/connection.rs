@@ -102,6 +102,11 @@ impl Connection {
         self.peer
     }
 
+    /// Whether it came over the listener with TLS.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.is_tls
+    }
+
     pub(super) fn sockets(&self) -> &Arc<Sockets> {
         &self.sockets
     }

@@ -26,11 +26,13 @@ pub enum CloseReason {
     Rebalance = 9,
     /// The channel is moving to other brokers.
     Moving = 10,
+    /// An administrator has closed the stream. The client may come back.
+    Disconnected = 11,
 }
 
 impl CloseReason {
     /// All reasons, in the order of their codes.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Client,
         Self::Draining,
         Self::MaxAge,
@@ -42,6 +44,7 @@ impl CloseReason {
         Self::GrantChanged,
         Self::Rebalance,
         Self::Moving,
+        Self::Disconnected,
     ];
 
     /// The reason as clients and metrics see it.
@@ -59,6 +62,7 @@ impl CloseReason {
             Self::GrantChanged => "grant-changed",
             Self::Rebalance => "rebalance",
             Self::Moving => "moving",
+            Self::Disconnected => "disconnected",
         }
     }
 

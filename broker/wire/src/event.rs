@@ -9,6 +9,7 @@ use crate::{
     cursor::{Check, Cursor, Epoch},
     frame::Chunk,
     topic::{self, BadTopic},
+    trace_context::TraceContext,
 };
 
 /// The prefix of types that only the broker may publish.
@@ -156,6 +157,8 @@ pub struct Draft {
     pub ttl: Option<u64>,
     /// Whether the data is a structured CloudEvent.
     pub cloudevent: bool,
+    /// The trace that it belongs to.
+    pub trace: Option<TraceContext>,
 }
 
 /// The kind of a stored message.
@@ -188,6 +191,8 @@ pub struct Event {
     pub source: Option<Box<str>>,
     /// The publisher's id of the event.
     pub id: Option<Box<str>>,
+    /// The sampled trace that it belongs to.
+    pub trace: Option<Box<TraceContext>>,
     /// When its time to live ends, in nanoseconds since 1970.
     pub expires: Option<i64>,
     /// The frame as a chunk of HTTP/1.1; empty for a marker.
@@ -203,7 +208,8 @@ impl Event {
     pub fn weight(&self) -> usize {
         let len = |s: &Option<Box<str>>| s.as_ref().map_or(0, |s| s.len());
         let names = len(&self.topic) + len(&self.event_type) + len(&self.source) + len(&self.id);
-        size_of::<Self>() + self.chunk.wire().len() + names
+        let trace = self.trace.as_ref().map_or(0, |trace| size_of_val(&**trace));
+        size_of::<Self>() + self.chunk.wire().len() + names + trace
     }
 
     /// Whether its time to live has ended at `now`, in nanoseconds since 1970.

@@ -103,6 +103,13 @@ impl Filter {
         &self.types
     }
 
+    /// Whether the topics that it names, if any, include `topic`, a topic or a pattern. `>` names no topic.
+    #[must_use]
+    pub fn names_topic(&self, topic: &str) -> bool {
+        let named = |pattern: &Pattern| pattern.text() != ">" && pattern.matches(topic);
+        self.topics.iter().any(|pattern| pattern.text() == topic || named(pattern))
+    }
+
     /// Whether events without a topic pass.
     pub fn takes_broadcast(&self) -> bool {
         !self.without_broadcast
@@ -189,6 +196,7 @@ mod tests {
             event_type,
             source: None,
             id: None,
+            trace: None,
             expires: None,
             chunk: Chunk::default(),
             received: None,

@@ -10,7 +10,11 @@ pub use chunk::{Chunk, Form, LAST_CHUNK};
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
 
-use crate::{cursor::Cursor, gap::Gap};
+use crate::{
+    cursor::Cursor,
+    gap::Gap,
+    trace_context::{TRACEPARENT, TraceContext},
+};
 
 /// The heartbeat, a comment. Without a blank line, because some clients treat an empty block as an event.
 pub const HEARTBEAT: Bytes = Bytes::from_static(b":\n");
@@ -35,6 +39,12 @@ pub fn event(event_type: Option<&str>, data: &str, cursor: &Cursor) -> Bytes {
     field(&mut out, "id: ", &cursor.to_string());
     out.put_u8(b'\n');
     out.freeze()
+}
+
+/// Puts a comment with the trace of an event at the head of its frame. Clients ignore comments; parsers can be asked for them.
+#[must_use]
+pub fn traced(trace: &TraceContext, frame: &[u8]) -> Bytes {
+    [format!(": {TRACEPARENT} {trace}\n").as_bytes(), frame].concat().into()
 }
 
 /// The data of a frame of [`event`] as a client receives it: its lines, joined by LF.

@@ -232,6 +232,7 @@ mod tests {
             event_type: None,
             source: None,
             id: None,
+            trace: None,
             expires: None,
             chunk: Chunk::default(),
             received: None,

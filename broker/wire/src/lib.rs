@@ -6,6 +6,7 @@
 //! - [`event`]: events and their rules.
 //! - [`frame`]: events and control events as bytes of `text/event-stream`.
 //! - [`gap`], [`closing`]: why events are missing, and why a stream ends.
+//! - [`trace_context`]: the trace that an event or a request belongs to.
 //! - [`proxy_advice`]: which setting of a proxy hinders streams.
 //! - [`properties`]: properties that fuzz targets and tests check.
 
@@ -21,3 +22,4 @@ pub mod proxy_advice;
 pub mod source;
 pub mod subject;
 pub mod topic;
+pub mod trace_context;

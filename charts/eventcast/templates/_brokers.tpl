@@ -6,6 +6,11 @@
 {{- range $key := list "labels" "annotations" "inheritLabels" "inheritAnnotations" "podTemplate" "limits" "query" -}}
 {{- with index $brokers $key }}{{ $_ := set $file $key . }}{{ end -}}
 {{- end -}}
+{{- $otlp := dict -}}
+{{- with $brokers.telemetry.otlp.endpoint }}{{ $_ := set $otlp "endpoint" . }}{{ end -}}
+{{- $ratio := $brokers.telemetry.otlp.sampleRatio -}}
+{{- if ne (toString $ratio) "" }}{{ $_ := set $otlp "sampleRatio" $ratio }}{{ end -}}
+{{- with $otlp }}{{ $_ := set $file "telemetry" (dict "otlp" .) }}{{ end -}}
 {{- $monitor := dict -}}
 {{- range $key, $value := $brokers.podMonitor -}}
 {{- with $value }}{{ $_ := set $monitor $key . }}{{ end -}}

@@ -40,6 +40,10 @@
   value: {{ quote . }}
 {{- end }}
 {{- end }}
+{{- with $v.telemetry.otlp.endpoint }}
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ quote . }}
+{{- end }}
 - name: POD_NAME
   valueFrom:
     fieldRef: {fieldPath: metadata.name}

@@ -9,6 +9,7 @@ use crate::{
     signals::Signals,
     supervise::TaskFailed,
     telemetry::{self, LogFormat},
+    traces,
 };
 
 /// The configuration or the command line is invalid (sysexits.h, `EX_USAGE`).
@@ -56,7 +57,7 @@ where
         let ended = runtime.block_on(async {
             let signals = Signals::watch().map_err(Failure::failed)?;
             tokio::select! {
-                ended = main(signals.shutdown) => ended,
+                ended = with_traces(main(signals.shutdown)) => ended,
                 () = signals.now.cancelled() => Err(interrupted()),
             }
         });
@@ -73,6 +74,13 @@ where
             ExitCode::from(code)
         }
     }
+}
+
+/// Exports the last spans after `main`.
+async fn with_traces<T>(main: impl Future<Output = T>) -> T {
+    let ended = main.await;
+    traces::flush().await;
+    ended
 }
 
 fn interrupted() -> Failure {

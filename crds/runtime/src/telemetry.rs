@@ -14,6 +14,8 @@ use std::{
     thread,
 };
 
+use parking_lot::Mutex;
+use tokio::time::Instant;
 use tracing::{Level, Metadata, level_filters::LevelFilter};
 use tracing_subscriber::{
     EnvFilter, Layer as _, Registry,
@@ -47,13 +49,67 @@ pub fn panics() -> u64 {
 /// them.
 pub const ACCESS_TARGET: &str = "eventcast::access";
 
-/// The filter in use, and the one of the command line.
+/// The filter in use, and where it comes from.
 struct Filter {
     handle: reload::Handle<EnvFilter, Registry>,
-    at_start: String,
+    choice: Mutex<Choice>,
 }
 
 static FILTER: OnceLock<Filter> = OnceLock::new();
+
+/// Which filter applies: the temporary one, else the configured one, else that of the command line. Pure.
+struct Choice {
+    at_start: String,
+    configured: Option<String>,
+    temporary: Option<Temporary>,
+    last_id: u64,
+}
+
+/// A filter that was asked for while the program runs.
+struct Temporary {
+    filter: String,
+    until: Option<Instant>,
+    id: u64,
+}
+
+impl Choice {
+    fn new(at_start: &str) -> Self {
+        Self { at_start: at_start.to_owned(), configured: None, temporary: None, last_id: 0 }
+    }
+
+    fn configured(&self) -> &str {
+        self.configured.as_deref().unwrap_or(&self.at_start)
+    }
+
+    fn current(&self) -> &str {
+        self.temporary.as_ref().map_or(self.configured(), |temporary| &temporary.filter)
+    }
+
+    /// Returns what [`end_temporary`] is called with.
+    fn set_temporary(&mut self, filter: &str, until: Option<Instant>) -> u64 {
+        self.last_id += 1;
+        let id = self.last_id;
+        self.temporary = Some(Temporary { filter: filter.to_owned(), until, id });
+        id
+    }
+
+    /// Returns whether it was in use.
+    fn end_temporary(&mut self, id: Option<u64>) -> bool {
+        let ended = self.temporary.take_if(|temporary| id.is_none_or(|id| temporary.id == id));
+        ended.is_some()
+    }
+}
+
+/// The filters of a program.
+#[derive(Clone, Debug)]
+pub struct Filters {
+    /// That of the configuration, or else of the command line.
+    pub configured: String,
+    /// The one that applies instead, if there is one.
+    pub temporary: Option<String>,
+    /// When the configured one applies again.
+    pub until: Option<Instant>,
+}
 
 /// Starts logging with `filter`, such as `info` or `eventcast_broker=debug,warn`, and logs and counts panics.
 ///
@@ -82,19 +138,61 @@ pub fn start(filter: &str, format: LogFormat) -> Result<(), String> {
     let layer = layer.with_filter(parsed.or(access).and(safe));
     tracing_subscriber::registry().with(layer).init();
     // Logging is started once in a process: `init` panics otherwise.
-    drop(FILTER.set(Filter { handle, at_start: filter.to_owned() }));
+    drop(FILTER.set(Filter { handle, choice: Mutex::new(Choice::new(filter)) }));
     panic::set_hook(Box::new(log_panic));
     Ok(())
 }
 
-/// Replaces the filter; `None` is the one that logging was started with.
+/// Replaces the configured filter; `None` is the one that logging was started with. A temporary filter stays in use.
 ///
 /// # Errors
 /// `filter` is invalid, and the last one stays.
 pub fn set_filter(filter: Option<&str>) -> Result<(), String> {
-    let Some(Filter { handle, at_start }) = FILTER.get() else { return Ok(()) };
-    let parsed = parse_filter(filter.unwrap_or(at_start))?;
-    handle.reload(parsed).map_err(|error| error.to_string())
+    let Some(state) = FILTER.get() else { return Ok(()) };
+    filter.map(parse_filter).transpose()?;
+    let mut choice = state.choice.lock();
+    choice.configured = filter.map(str::to_owned);
+    state.apply(&choice)
+}
+
+/// Replaces the filter in use, but not the configured one, until [`end_temporary`] is called with the number that is returned.
+///
+/// # Errors
+/// `filter` is invalid, and the last one stays.
+pub fn set_temporary(filter: &str, until: Option<Instant>) -> Result<u64, String> {
+    let state = FILTER.get().ok_or("nothing is logged")?;
+    parse_filter(filter)?;
+    let mut choice = state.choice.lock();
+    let id = choice.set_temporary(filter, until);
+    state.apply(&choice)?;
+    Ok(id)
+}
+
+/// The configured filter applies again, unless the temporary one with this number was replaced meanwhile; `None` ends any. Returns whether
+/// there was one.
+pub fn end_temporary(id: Option<u64>) -> bool {
+    let Some(state) = FILTER.get() else { return false };
+    let mut choice = state.choice.lock();
+    choice.end_temporary(id) && state.apply(&choice).is_ok()
+}
+
+/// The filters of this program.
+#[must_use]
+pub fn filters() -> Filters {
+    let choice = FILTER.get().map(|state| state.choice.lock());
+    let temporary = choice.as_ref().and_then(|choice| choice.temporary.as_ref());
+    Filters {
+        configured: choice.as_ref().map_or_else(String::new, |c| c.configured().to_owned()),
+        temporary: temporary.map(|temporary| temporary.filter.clone()),
+        until: temporary.and_then(|temporary| temporary.until),
+    }
+}
+
+impl Filter {
+    /// Uses the filter of `choice`, which was valid when it was chosen.
+    fn apply(&self, choice: &Choice) -> Result<(), String> {
+        self.handle.reload(parse_filter(choice.current())?).map_err(|error| error.to_string())
+    }
 }
 
 /// Parses a filter. A word that is neither a level nor has one is refused: it would be a target, and everything else would be off.
@@ -142,6 +240,21 @@ fn log_panic(info: &PanicHookInfo<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_temporary_filter_is_in_use_until_it_ends() {
+        let mut choice = Choice::new("info");
+        assert_eq!((choice.current(), choice.configured()), ("info", "info"));
+        let first = choice.set_temporary("debug", None);
+        choice.configured = Some("warn".into());
+        assert_eq!((choice.current(), choice.configured()), ("debug", "warn"));
+        let second = choice.set_temporary("trace", None);
+        assert!(!choice.end_temporary(Some(first)), "it was replaced");
+        assert_eq!(choice.current(), "trace");
+        assert!(choice.end_temporary(Some(second)));
+        assert_eq!(choice.current(), "warn");
+        assert!(!choice.end_temporary(None));
+    }
 
     #[test]
     fn a_mistyped_level_is_refused_and_not_taken_for_a_target() {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::conditions::reasons;
+
 /// The result of the last delivery probe of a channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -75,15 +77,15 @@ impl DeliveryReason {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Unreachable => "Unreachable",
-            Self::CertificateInvalid => "CertificateInvalid",
-            Self::UnexpectedAnswer => "UnexpectedAnswer",
-            Self::Buffered => "Buffered",
-            Self::Compressed => "Compressed",
-            Self::IdleTimeout => "IdleTimeout",
-            Self::TimeLimit => "TimeLimit",
-            Self::BodyTooLarge => "BodyTooLarge",
-            Self::Unknown => "Unknown",
+            Self::Unreachable => reasons::DELIVERY_UNREACHABLE,
+            Self::CertificateInvalid => reasons::DELIVERY_CERTIFICATE_INVALID,
+            Self::UnexpectedAnswer => reasons::UNEXPECTED_ANSWER,
+            Self::Buffered => reasons::BUFFERED,
+            Self::Compressed => reasons::COMPRESSED,
+            Self::IdleTimeout => reasons::IDLE_TIMEOUT,
+            Self::TimeLimit => reasons::TIME_LIMIT,
+            Self::BodyTooLarge => reasons::BODY_TOO_LARGE,
+            Self::Unknown => reasons::OTHER_PROBLEM,
         }
     }
 }

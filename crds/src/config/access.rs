@@ -135,7 +135,7 @@ pub struct TokenIssuer {
     /// Which subjects of this issuer may manage the channel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manage: Option<ManageRule>,
-    /// A claim whose value grants more than the rules: `{"subscribe": [...], "publish": [...], "types": [...], "manage": true}`.
+    /// A claim whose value grants more than the rules: `{"subscribe": [...], "publish": [...], "broadcast": true, "types": [...], "manage": true}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grants_claim: Option<String>,
     /// The class in `quotas` of the subjects of this issuer.

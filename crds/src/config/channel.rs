@@ -139,6 +139,11 @@ pub struct Delivery {
     /// Maximum number of subscribers of this channel on one broker; 0: only the limits of the process.
     #[schemars(range(max = 1_000_000))]
     pub max_subscribers: usize,
+    /// Whether an event in a sampled trace begins with a comment `: traceparent …` for clients whose parser shows comments. A change closes
+    /// the streams of the channel.
+    // Left out by default, as the keys of older versions are.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub trace_comments: bool,
 }
 
 impl Default for Delivery {
@@ -150,6 +155,7 @@ impl Default for Delivery {
             stall_seconds: 30,
             max_age_seconds: 3600,
             max_subscribers: 0,
+            trace_comments: false,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod access;
 mod probe;
+mod telemetry;
 
 use std::{collections::HashSet, fmt};
 
@@ -75,6 +76,7 @@ impl BrokerConfig {
             n.inbox_prefix.as_deref().is_none_or(|prefix| prefix.split('.').all(is_token)),
             "must be tokens joined by dots, without wildcards and spaces, such as _INBOX_shop",
         );
+        self.telemetry.problems(&mut p);
         p.range("nats.ackMilliseconds", n.ack_milliseconds, 100, 10_000);
         p.range("fanout.shards", self.fanout.shards.unwrap_or(1) as u64, 0, 256);
         self.memory.problems(self.channels.len(), &mut p);

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use eventcast_crds::conditions::reasons;
+
 /// What to do after one look, in this order: mark `victims`, write `replicas`, write the orders.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
@@ -80,13 +82,13 @@ impl Autoscaled {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Steady => "Steady",
-            Self::ScaledUp => "ScaledUp",
-            Self::ScaledDown => "ScaledDown",
-            Self::AtMaximum => "AtMaximum",
-            Self::ForeignAutoscaler => "ForeignAutoscaler",
-            Self::CountsMissing => "CountsMissing",
-            Self::Frozen => "Frozen",
+            Self::Steady => reasons::STEADY,
+            Self::ScaledUp => reasons::SCALED_UP,
+            Self::ScaledDown => reasons::SCALED_DOWN,
+            Self::AtMaximum => reasons::AT_MAXIMUM,
+            Self::ForeignAutoscaler => reasons::FOREIGN_AUTOSCALER,
+            Self::CountsMissing => reasons::COUNTS_MISSING,
+            Self::Frozen => reasons::FROZEN,
         }
     }
 
@@ -130,11 +132,11 @@ impl Balanced {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Balanced => "Balanced",
-            Self::Shedding => "Shedding",
-            Self::Futile => "Futile",
-            Self::OrdersNotFollowed => "OrdersNotFollowed",
-            Self::RightsMissing => "RightsMissing",
+            Self::Balanced => reasons::BALANCED,
+            Self::Shedding => reasons::SHEDDING,
+            Self::Futile => reasons::FUTILE,
+            Self::OrdersNotFollowed => reasons::ORDERS_NOT_FOLLOWED,
+            Self::RightsMissing => reasons::RIGHTS_MISSING,
         }
     }
 

@@ -72,6 +72,7 @@ impl BrokerDefaults {
         let config = BrokerConfig {
             limits: self.limits.limits(),
             query: self.query.query(),
+            telemetry: self.telemetry.clone(),
             channels: vec![ChannelConfig::new("default", "defaults")],
             ..BrokerConfig::default()
         };

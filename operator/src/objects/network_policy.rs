@@ -22,7 +22,7 @@ const PROXY_PORTS: [u16; 7] = [80, 443, 8000, 8080, 8443, 10_080, 10_443];
 /// Of the Service `kubernetes`, and of the API servers behind it: some network plugins look at the one, some at the other.
 const API_SERVER_PORTS: [u16; 2] = [443, 6443];
 
-/// Ingress to the ports of the broker; egress to DNS, NATS, the keys of token issuers, the API server if it verifies tokens, and the proxies in front
+/// Ingress to the ports of the broker; egress to DNS, NATS, the keys of token issuers, the collector of traces, the API server if it verifies tokens, and the proxies in front
 /// if it probes the delivery. Egress is limited by port only, because NATS and the issuers may be outside the cluster. The settings of all channels add rules.
 ///
 /// `None` if the operator creates no NetworkPolicies.
@@ -39,6 +39,8 @@ pub(super) fn build(workload: &Workload, settings: &Settings) -> Option<NetworkP
     if workload.probes {
         ports.extend(PROXY_PORTS);
     }
+    let collector = settings.brokers.telemetry.otlp.endpoint.as_deref();
+    ports.extend(collector.map(|url| port_of(url, default_port(url))));
     let exposure = &workload.exposure;
     let public =
         [exposure.serves_plaintext().then_some("http"), exposure.tls.as_ref().map(|_| "https")];

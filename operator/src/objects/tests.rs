@@ -85,6 +85,7 @@ inheritLabels: [cost.example.com/*]
 inheritAnnotations: ['*']
 podTemplate: {spec: {containers: [{name: broker, env: [{name: TZ, value: UTC}]}]}}
 log: {level: debug, format: text, access: true}
+telemetry: {otlp: {endpoint: 'http://collector.monitoring:4318', sampleRatio: 0.1}}
 limits: {connections: 20000, overload: status}
 query: {concurrent: 4}
 podMonitor: {labels: {release: prometheus}, interval: 30s, scrapeTimeout: 10s, metricRelabelings: [{action: labeldrop, regex: pod}]}

@@ -1,8 +1,6 @@
 //! The condition `AccessReady`: whether credentials can be judged. Not a part of `Ready`: clients whose credentials need none of the
 //! missing keys are served.
 
-use eventcast_crds::broker_status::AccessReason;
-
 use crate::{
     broker_reports::Problems,
     channel::Channel,
@@ -20,7 +18,7 @@ const BY_SEVERITY: [&str; 10] = [
     reasons::KEYS_STALE,
     reasons::TOKENS_GRANT_NOTHING,
     reasons::CERTIFICATE_EXPIRING,
-    reasons::OTHER_ACCESS_PROBLEM,
+    reasons::OTHER_PROBLEM,
 ];
 
 /// What the condition depends on besides the spec.
@@ -41,7 +39,7 @@ pub fn ready(channel: &Channel, facts: AccessFacts<'_>) -> Option<ConditionState
     let access = &channel.spec.access;
     let mut problems: Vec<(&'static str, String)> = Vec::new();
     for problem in reported.into_iter().flatten() {
-        problems.push((reason(problem.reason), format!("{}: {}", problem.what, problem.detail)));
+        problems.push((problem.reason.as_str(), format!("{}: {}", problem.what, problem.detail)));
     }
     if let Some(cause) = review_failure.filter(|_| access.kubernetes.is_some()) {
         let is_reported = problems.iter().any(|(reason, _)| *reason == reasons::NO_REVIEW_RIGHTS);
@@ -93,22 +91,9 @@ pub fn ready(channel: &Channel, facts: AccessFacts<'_>) -> Option<ConditionState
     Some(ConditionState::met(reasons::ACCESS_READY, "the brokers have the keys that they need"))
 }
 
-fn reason(reason: AccessReason) -> &'static str {
-    match reason {
-        AccessReason::SecretMissing => reasons::SECRET_MISSING,
-        AccessReason::KeysInvalid => reasons::KEYS_INVALID,
-        AccessReason::KeysUnreachable => reasons::KEYS_UNREACHABLE,
-        AccessReason::KeysStale => reasons::KEYS_STALE,
-        AccessReason::NoReviewRights => reasons::NO_REVIEW_RIGHTS,
-        AccessReason::CertificateInvalid => reasons::CERTIFICATE_INVALID,
-        AccessReason::CertificateExpiring => reasons::CERTIFICATE_EXPIRING,
-        AccessReason::Unknown => reasons::OTHER_ACCESS_PROBLEM,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use eventcast_crds::broker_status::AccessProblem;
+    use eventcast_crds::broker_status::{AccessProblem, AccessReason};
 
     use super::*;
     use crate::channel::fixture::channel;
@@ -182,17 +167,8 @@ mod tests {
 
     #[test]
     fn every_reason_has_a_rank() {
-        for known in [
-            AccessReason::SecretMissing,
-            AccessReason::KeysInvalid,
-            AccessReason::KeysUnreachable,
-            AccessReason::KeysStale,
-            AccessReason::NoReviewRights,
-            AccessReason::CertificateInvalid,
-            AccessReason::CertificateExpiring,
-            AccessReason::Unknown,
-        ] {
-            assert!(BY_SEVERITY.contains(&reason(known)), "{known:?}");
+        for known in AccessReason::ALL {
+            assert!(BY_SEVERITY.contains(&known.as_str()), "{known:?}");
         }
     }
 }

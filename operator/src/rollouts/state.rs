@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use eventcast_crds::conditions::reasons;
+
 use super::channel::Failure;
 use crate::owner::OwnerKey;
 
@@ -89,11 +91,11 @@ impl State {
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         match self {
-            Self::UpToDate => "UpToDate",
-            Self::RollingOut => "RollingOut",
-            Self::Queued => "Queued",
-            Self::Halted { .. } => "Halted",
-            Self::Held => "Held",
+            Self::UpToDate => reasons::UP_TO_DATE,
+            Self::RollingOut => reasons::ROLLING_OUT,
+            Self::Queued => reasons::QUEUED,
+            Self::Halted { .. } => reasons::HALTED,
+            Self::Held => reasons::HELD,
         }
     }
 

@@ -1,21 +1,17 @@
 use super::*;
 
-fn met() -> ConditionState {
-    ConditionState::met(reasons::ACCEPTED, "")
-}
-
 fn facts() -> Facts {
     Facts {
-        accepted: met(),
-        stream_ready: met(),
-        available: met(),
-        exposed: met(),
+        accepted: ConditionState::met(reasons::ACCEPTED, ""),
+        stream_ready: ConditionState::met(reasons::STREAM_READY, ""),
+        available: ConditionState::met(reasons::BROKERS_READY, ""),
+        exposed: ConditionState::met(reasons::EXPOSED, ""),
         delivery: Delivery::NotProbed,
         autoscaled: OptionalCondition::Absent,
         balanced: OptionalCondition::Absent,
         up_to_date: OptionalCondition::Absent,
         chosen_replicas: None,
-        access_ready: Some(met()),
+        access_ready: Some(ConditionState::met(reasons::ACCESS_READY, "")),
         pool: None,
         moved: None,
         stream: None,
@@ -153,11 +149,15 @@ fn a_channel_is_stalled_while_only_a_person_can_help() {
         status.conditions.iter().find(|c| c.type_ == "Stalled").cloned()
     };
     for reason in reasons::STALLED {
-        let broken = with(ConditionState::failed(reason, "look at it"));
+        let failed = ConditionState::failed(reason, "look at it");
+        let is_of_stream = conditions::is_known(conditions::STREAM_READY, reason);
+        let broken =
+            if is_of_stream { with(failed) } else { Facts { accepted: failed, ..facts() } };
         let first = status(&EventChannelStatus::default(), Some(1), &broken, at(1));
         let found = stalled(&first).expect(reason);
         assert_eq!((&*found.status, &*found.reason), ("True", reason));
-        assert_eq!(found.message, "StreamReady: look at it");
+        let condition = if is_of_stream { "StreamReady" } else { "Accepted" };
+        assert_eq!(found.message, format!("{condition}: look at it"));
         let repaired = status(&first, Some(2), &facts(), at(2));
         assert_eq!(stalled(&repaired), None, "absent when fine");
     }

@@ -15,6 +15,7 @@ pub(super) fn defaults(nats: &str) -> Result<BrokerConfig> {
     let mut config = BrokerConfig {
         listen: ([127, 0, 0, 1], ports[0]).into(),
         admin: ([127, 0, 0, 1], ports[1]).into(),
+        control_port: Some(0),
         shutdown: Shutdown { delay_seconds: 0, drain_seconds: 1, grace_seconds: 5 },
         channels: vec![open_channel("default", "demo")],
         ..BrokerConfig::default()

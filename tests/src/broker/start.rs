@@ -69,8 +69,9 @@ impl Broker {
         })
         .await
         .flatten();
-        let Addresses { plain, secure, admin } = lines.with_context(|| self.ending())?;
+        let Addresses { plain, secure, control, admin } = lines.with_context(|| self.ending())?;
         self.admin = format!("http://{admin}");
+        self.control = control;
         self.public = match (&plain, &secure) {
             (Some(plain), _) => format!("http://{plain}"),
             (None, Some(secure)) => {
@@ -99,6 +100,7 @@ impl Broker {
 struct Addresses {
     plain: Option<String>,
     secure: Option<String>,
+    control: Option<String>,
     admin: String,
 }
 
@@ -111,6 +113,7 @@ fn addresses(stdout: &str) -> Option<Addresses> {
     Some(Addresses {
         plain: line("listening on http://"),
         secure: line("listening on https://"),
+        control: line("control on "),
         admin: line("admin on http://")?,
     })
 }

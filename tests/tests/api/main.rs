@@ -2,6 +2,7 @@
 
 mod documents;
 mod messages;
+mod openmetrics;
 mod requests;
 
 use std::{ffi::OsStr, time::Duration};

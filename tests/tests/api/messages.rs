@@ -1,12 +1,17 @@
 //! The examples of messages that applications publish straight to NATS: each becomes an event.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, ensure};
 use async_nats::HeaderMap;
 use eventcast_tests::{
+    eventually,
     http::{Answer, Version, client},
     wire::BrokerWithNats,
 };
 use serde_json::Value;
+
+const WAIT: Duration = Duration::from_secs(5);
 
 /// The text of a string, and that of any other JSON.
 fn text(value: &Value) -> String {
@@ -49,10 +54,17 @@ async fn every_example_for_nats_becomes_an_event() -> Result<()> {
         }
     }
     ensure!(published.len() == 6, "{published:?}");
-    let get = client(Version::Http1).get(broker.events_url(""));
-    let page = Answer::read(get.header("Accept", "application/json").send().await?).await?.json;
+    let url = broker.events_url("");
+    // What is published directly to NATS is in the history once this broker has read it.
+    let page = eventually("all events are in the history", WAIT, || async {
+        let get = client(Version::Http1).get(&url).header("Accept", "application/json");
+        let page = Answer::read(get.send().await?).await?.json;
+        let found = page["events"].as_array().map_or(0, Vec::len);
+        ensure!(found == published.len(), "{published:?}: {page}");
+        Ok(page)
+    })
+    .await?;
     let events = page["events"].as_array().context("no events")?;
-    ensure!(events.len() == published.len(), "{published:?}: {page}");
     for event in events {
         ensure!(event["type"] == "order.paid" && event["source"] == "/shop", "{event}");
     }

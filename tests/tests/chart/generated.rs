@@ -13,7 +13,7 @@ fn the_reference_of_the_configuration_is_up_to_date() -> Result<()> {
     golden("docs/config.schema.json", &(serde_json::to_string_pretty(&schema)? + "\n"))?;
     let channels = vec![ChannelConfig::new("default", "demo")];
     let defaults = serde_json::to_value(BrokerConfig { channels, ..BrokerConfig::default() })?;
-    golden("docs/CONFIGURATION.md", &reference::markdown(&schema, &defaults))?;
+    golden("docs/CONFIGURATION.md", &reference::configuration::markdown(&schema, &defaults))?;
     Ok(())
 }
 
@@ -27,4 +27,13 @@ fn the_definitions_and_the_charts_copies_of_them_are_up_to_date() -> Result<()> 
         golden(&format!("charts/eventcast/files/{name}.yaml"), &text)?;
     }
     Ok(())
+}
+
+#[test]
+fn the_references_of_resources_and_conditions_are_up_to_date() -> Result<()> {
+    for crd in Crd::ALL {
+        let page = format!("docs/reference/{}.md", crd.kind().to_lowercase());
+        golden(&page, &reference::custom_resource::markdown(crd)?)?;
+    }
+    golden("docs/reference/conditions.md", &reference::conditions::markdown())
 }

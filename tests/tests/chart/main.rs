@@ -10,4 +10,5 @@ mod generated;
 mod gitops;
 mod helm4;
 mod json_schema;
+mod release;
 mod versions;

@@ -3,12 +3,14 @@
 mod e2e_access;
 mod e2e_autopilot;
 mod e2e_brokers;
+mod e2e_cli;
 mod e2e_conditions;
 mod e2e_delivery;
 mod e2e_install;
 mod e2e_log;
 mod e2e_monitoring;
 mod e2e_nats;
+mod e2e_pages;
 mod e2e_pools;
 mod e2e_system;
 mod e2e_tenants;

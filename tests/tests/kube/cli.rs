@@ -1,6 +1,6 @@
 //! `eventcast` against an API server: the way to a channel by its name, `status` and `check`.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, fs, io::Read as _, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use eventcast_crds::channel::EventChannel;
@@ -10,7 +10,7 @@ use eventcast_tests::{
     kube::{ApiServer, temp_namespace},
     namespace::{self, TestNamespace, install_crd},
     nats::NatsServer,
-    pods,
+    pods, process,
 };
 use kube::{
     Api,
@@ -139,5 +139,60 @@ async fn check_before_an_installation_looks_at_rights() -> Result<()> {
     let denied = run(&nobody, &["status", &format!("{}/orders", ns.name)]).await?;
     ensure!(denied.status.code() == Some(1), "{denied:?}");
     ensure!(denied.stderr.contains("you may not read the channel"), "{denied:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_report_has_no_secrets_whatever_people_put_into_objects() -> Result<()> {
+    init_tracing();
+    let ns = TestNamespace::start().await?;
+    let planted = "planted-secret-0123456789";
+    let key = "evk_shop_planted0123456789";
+    let env = json!([{"name": "PASSWORD", "value": planted}]);
+    let containers = json!([{"name": "broker", "env": env}]);
+    let template = json!({"metadata": {"annotations": {"note": format!("the key is {key}")}}, "spec": {"containers": containers}});
+    ns.apply("orders", json!({"brokers": {"podTemplate": template}})).await?;
+    ns.settled("orders").await?;
+    let ready = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]});
+    pods::create(&ns, "orders", "orders-broker-a", 9090, ready).await?;
+    let literal = format!("--from-literal=password={planted}");
+    let secret = ["create", "secret", "generic", "shop", &literal, "--namespace", &ns.name];
+    let created = ns.cluster.kubectl(&secret, None).await?;
+    ensure!(created.status.success(), "{created:?}");
+
+    let folder = process::folder("eventcast-report-")?;
+    let file = folder.path().join("report.zip");
+    let path = file.display().to_string();
+    let (config, name) = (ns.cluster.admin_kubeconfig(), format!("{}/orders", ns.name));
+    let told = run(&config, &["report", &name, "--file", &path]).await?;
+    ensure!(told.status.success() && told.stdout.trim() == path, "{told:?}");
+    let mut files = BTreeMap::new();
+    let mut archive = zip::ZipArchive::new(fs::File::open(&file)?)?;
+    for at in 0..archive.len() {
+        let mut entry = archive.by_index(at)?;
+        let mut text = String::new();
+        entry.read_to_string(&mut text)?;
+        let name = entry.name()?.split_once('/').context("no folder")?.1.to_owned();
+        files.insert(name, text);
+    }
+    for (file, wanted) in [
+        ("channel.yaml", "name: PASSWORD"),
+        ("objects/deployments.yaml", "name: PASSWORD"),
+        ("objects/pods.yaml", "orders-broker-a"),
+        ("objects/configmaps.yaml", "channels"),
+        ("objects/services.yaml", "orders-broker"),
+        ("events.yaml", "StreamCreated"),
+        ("kubernetes.yaml", "gitVersion"),
+        ("missing.txt", "brokers/orders-broker-a/log.txt"),
+        ("README.txt", "no Secrets"),
+    ] {
+        let found = files.get(file).is_some_and(|text| text.contains(wanted));
+        ensure!(found, "no {wanted} in {file}: {:?}", files.keys());
+    }
+    for (file, text) in &files {
+        for secret in [planted, key, "managedFields"] {
+            ensure!(!text.contains(secret), "{secret} is in {file}:\n{text}");
+        }
+    }
     Ok(())
 }

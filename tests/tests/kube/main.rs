@@ -27,4 +27,5 @@ mod reconcile_rights;
 mod reconcile_streams;
 mod reconcile_versions;
 mod reconcile_waits;
+mod traces;
 mod two_operators;

@@ -59,3 +59,26 @@ async fn a_timeout_below_the_heartbeat_is_named() -> Result<()> {
     let ended = check(&broker, Kind::Nginx, Setting::IdleTimeout).await?;
     is_named(&ended, "raise proxy_read_timeout")
 }
+
+#[tokio::test]
+async fn a_wait_below_the_heartbeat_is_no_failure() -> Result<()> {
+    let broker = BrokerWithNats::start(beats_never).await?;
+    let url = broker.url(EVENTS);
+    let short = Cli::eventcast(&["check", "--url", &url, "--wait", "1"]).output(LIMIT).await?;
+    ensure!(short.status.success(), "{short:?}");
+    ensure!(short.stdout.contains(" 1 warning, 0 failed"), "{short:?}");
+    ensure!(short.stdout.contains("wait longer: --wait 365"), "{short:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_check_waits_for_the_heartbeat_of_the_channel() -> Result<()> {
+    let broker =
+        BrokerWithNats::start(|config| config.channels[0].delivery.heartbeat_seconds = 2).await?;
+    let url = broker.url(EVENTS);
+    let check = Cli::eventcast(&["check", "--url", &url]).output(LIMIT).await?;
+    ensure!(check.status.success(), "{check:?}");
+    ensure!(check.stderr.contains("at most 7 s"), "{check:?}");
+    ensure!(check.stdout.contains(" 0 warnings, 0 failed"), "{check:?}");
+    Ok(())
+}

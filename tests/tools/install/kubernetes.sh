@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2154 # root and tools are those of install.sh
-# An API server with its store for the suites of the operator, kubectl, helm, the command line of NATS, promtool, an OpenID provider, and what a node of
-# Kubernetes needs: built from the Go module proxy, or from Debian. Sourced by install.sh.
+# An API server with its store for the suites of the operator, kubectl, helm, the command line of NATS, promtool, an OpenID provider, an OpenTelemetry Collector, what pushes and
+# signs a release, and what a node of Kubernetes needs: built from the Go module proxy, or from Debian. Sourced by install.sh.
 
 modules=$root/tests/tools/go # `go install` takes no module with `replace`s: those are built from modules of our own
 
@@ -9,6 +9,7 @@ helm=v3.22.0
 helm4=v4.3.1
 coredns=v1.12.4
 oidc=v3.52.0
+cosign=v3.1.3
 IFS=. read -r _ kubernetes_minor _ <<<"$kubernetes"
 
 # Without these an API server takes itself for v0.0.0, and helm takes every cluster for 1.20.
@@ -28,8 +29,12 @@ recipe_of() {
     helm4) package=helm.sh/helm/v4/cmd/helm@$helm4 flags+=" -X helm.sh/helm/v4/internal/version.version=$helm4" ;;
     helm) package=helm.sh/helm/v3/cmd/helm@$helm flags+=" $helm_stamp" ;;
     oidc-server) package=github.com/zitadel/oidc/v3/example/server@$oidc ;; # a real OpenID provider, for tests of tokens
+    otelcol) module=otelcol package=eventcast.dev/otelcol minutes=2 ;;
     nats) package=github.com/nats-io/natscli/nats@v0.5.0 minutes=2 ;;
     coredns) package=github.com/coredns/coredns@$coredns minutes=2 ;;
+    crane) package=github.com/google/go-containerregistry/cmd/crane@v0.22.1 ;; # pushes images; has a registry for rehearsals
+    cosign) package=github.com/sigstore/cosign/v3/cmd/cosign@$cosign minutes=4 flags+=" -X sigs.k8s.io/release-utils/version.gitVersion=$cosign" ;;
+    krew | validate-krew-manifest) package=sigs.k8s.io/krew/cmd/$1@v0.4.3 ;;
   esac
 }
 
@@ -37,6 +42,7 @@ recipe_of() {
 recipe_text() {
   echo "$package $flags"
   if [[ -n $module ]]; then cat "$modules/$module/go.mod" "$modules/$module/go.sum"; fi
+  if [[ -e $modules/$module/main.go ]]; then cat "$modules/$module/main.go"; fi
 }
 
 is_built() {
@@ -84,6 +90,9 @@ install_kubectl() { build kubectl; }
 have_oidc_server() { are_built oidc-server; }
 install_oidc_server() { build oidc-server; }
 
+have_otelcol() { are_built otelcol; }
+install_otelcol() { build otelcol; }
+
 have_nats() { are_built nats; }
 install_nats() { build nats; }
 
@@ -92,6 +101,15 @@ install_helm() { build helm; }
 
 have_helm4() { are_built helm4; }
 install_helm4() { build helm4; }
+
+have_crane() { are_built crane; }
+install_crane() { build crane; }
+
+have_cosign() { are_built cosign; }
+install_cosign() { build cosign; }
+
+have_krew() { are_built krew validate-krew-manifest; }
+install_krew() { build krew validate-krew-manifest; }
 
 have_promtool() { find_program promtool >/dev/null; }
 install_promtool() { from_package prometheus usr/bin/promtool; }

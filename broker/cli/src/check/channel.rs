@@ -47,7 +47,8 @@ fn conditions(channel: &EventChannel, section: &mut Section) {
             "" => what,
             message => format!("{what}: {message}"),
         };
-        let (do_this, page) = advice(condition).unwrap_or(("", page::CHANNEL));
+        let advice = advice(condition);
+        let (do_this, page) = advice.map_or(("", page::CHANNEL), |a| (a.step, a.page));
         match verdict(condition) {
             Verdict::Good => section.ok(format!("{} ({})", condition.type_, condition.reason)),
             Verdict::Unknown => section.warn(format!("{what}, not judged yet"), "", page),

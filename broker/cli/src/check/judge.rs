@@ -122,6 +122,14 @@ fn stream(seen: &Observation, section: &mut Section) {
     } else if let Some(heartbeat) = seen.heartbeat {
         section
             .ok(format!("something arrives later as well, after {:.0} s", heartbeat.as_secs_f64()));
+    } else if let Some(interval) = seen.interval.filter(|interval| seen.waited < *interval * 6 / 5)
+    {
+        let (waited, interval) = (seen.waited.as_secs(), interval.as_secs());
+        let what = format!(
+            "nothing arrives within {waited} s, and a heartbeat is due only every {interval} s: whether the stream stays open is not known"
+        );
+        let advice = format!("wait longer: --wait {}", interval * 6 / 5 + 5);
+        section.warn(what, &advice, page::DELIVERY);
     } else {
         let waited = seen.waited.as_secs();
         let what = format!("nothing arrives within {waited} s, not even a heartbeat");
@@ -133,8 +141,7 @@ fn refused(refusal: Option<&Refusal>, section: &mut Section) {
     match refusal {
         None => {}
         Some(Refusal::NoAnswer(why)) => {
-            let advice =
-                "check the DNS record, the load balancer, and that its certificate is valid";
+            let advice = "check that the broker runs, the DNS record, the load balancer, and that its certificate is valid";
             section.fail(format!("nobody answers: {why}"), advice, page::TROUBLESHOOTING);
         }
         Some(Refusal::Problem(problem)) => about(problem, section),
@@ -144,7 +151,7 @@ fn refused(refusal: Option<&Refusal>, section: &mut Section) {
 fn about(problem: &Problem, section: &mut Section) {
     let page = match problem.status.as_u16() {
         401 | 403 => page::ACCESS,
-        _ => page::TROUBLESHOOTING,
+        _ => page::STATUS_CODES,
     };
     let text = problem.to_string();
     // What the broker or the command line says to do is in the lines after the first.
@@ -231,6 +238,14 @@ mod tests {
             with(|seen| seen.closing = Some("draining".into())),
             with(|seen| seen.ended = Some((Duration::from_secs(10), Duration::from_secs(10)))),
             with(|seen| (seen.heartbeat, seen.waited) = (None, Duration::from_secs(23))),
+            with(|seen| {
+                (seen.heartbeat, seen.waited) = (None, Duration::from_secs(23));
+                seen.interval = Some(Duration::from_secs(60));
+            }),
+            with(|seen| {
+                (seen.heartbeat, seen.waited) = (None, Duration::from_secs(77));
+                seen.interval = Some(Duration::from_secs(60));
+            }),
         ];
         let shown = |seen| {
             let mut findings = findings("http://a", &seen);

@@ -11,6 +11,7 @@ use crate::{
     answers::Closing,
     channel::{Channel, Query, RequestError},
     client::Incoming,
+    output,
     problem::Problem,
     stream::{Item, Parser},
 };
@@ -19,6 +20,12 @@ use crate::{
 pub(crate) const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(5);
 /// What a browser accepts.
 const ENCODINGS: &str = "gzip, deflate, br, zstd";
+/// The interval of heartbeats of a channel that does not say otherwise, for brokers that do not tell it.
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(15);
+/// Time for the way through proxies.
+const SLACK: Duration = Duration::from_secs(5);
+/// More than the longest interval demands.
+const LONGEST_WAIT: Duration = Duration::from_secs(600);
 /// Bytes that come so soon after the first ones belong to the start of the stream.
 const START: Duration = Duration::from_millis(500);
 
@@ -27,6 +34,8 @@ const START: Duration = Duration::from_millis(500);
 pub(crate) struct Observation {
     /// Time until the description was there, and what it says of the log.
     pub(crate) described: Option<(Duration, String)>,
+    /// The interval of heartbeats, if the broker or the cluster says.
+    pub(crate) interval: Option<Duration>,
     /// What the credential grants, as the broker says.
     pub(crate) access: Option<Value>,
     pub(crate) status: Option<StatusCode>,
@@ -63,14 +72,15 @@ impl From<RequestError> for Refusal {
     }
 }
 
-/// Looks at a channel. The stream is read until a heartbeat arrives, at most `wait`.
-pub(crate) async fn observe(channel: &Channel, wait: Duration) -> Observation {
+/// Looks at a channel. The stream is read until a heartbeat arrives, at most `wait`, or else as long as its interval demands.
+pub(crate) async fn observe(channel: &Channel, wait: Option<Duration>) -> Observation {
     let mut seen = Observation::default();
     let began = Instant::now();
     match channel.get::<Value>("", &Query::default()).await {
         Ok(description) => {
             let state = description["state"].as_str().unwrap_or("unknown");
             seen.described = Some((began.elapsed(), state.to_owned()));
+            seen.interval = description["heartbeat_seconds"].as_u64().map(Duration::from_secs);
         }
         Err(error) => {
             seen.refused = Some(error.into());
@@ -78,8 +88,16 @@ pub(crate) async fn observe(channel: &Channel, wait: Duration) -> Observation {
         }
     }
     seen.access = channel.get::<Value>("/access", &Query::default()).await.ok();
+    let wait = wait.unwrap_or_else(|| heartbeat_wait(seen.interval));
+    let (url, seconds) = (channel.url.shown(), wait.as_secs());
+    output::note(&format!("# reading {url} until a heartbeat arrives, at most {seconds} s"));
     stream(channel, wait, &mut seen).await;
     seen
+}
+
+/// How long a heartbeat may take to arrive, and [`SLACK`] more. Heartbeats are randomised by a fifth.
+fn heartbeat_wait(interval: Option<Duration>) -> Duration {
+    (interval.unwrap_or(DEFAULT_INTERVAL) * 6 / 5 + SLACK).min(LONGEST_WAIT)
 }
 
 async fn stream(channel: &Channel, wait: Duration, seen: &mut Observation) {

@@ -15,9 +15,6 @@ use crate::{
     text,
 };
 
-/// The interval of heartbeats of a channel that does not say otherwise.
-const HEARTBEAT_SECONDS: u64 = 15;
-
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
     #[command(flatten)]
@@ -61,7 +58,7 @@ async fn find(options: &Options) -> Result<Vec<Finding>, Failure> {
         let name = reach.channel.as_deref();
         let name = name.map(|name| ChannelName::parse(name, None)).transpose()?;
         let channel = reach.by_url(url, name.as_ref())?;
-        return Ok(look(&channel, wait(options.wait, HEARTBEAT_SECONDS)).await);
+        return Ok(look(&channel, options.wait).await);
     }
     in_cluster(options).await
 }
@@ -82,25 +79,15 @@ async fn in_cluster(options: &Options) -> Result<Vec<Finding>, Failure> {
     let pods = cluster.brokers(&channel).await.unwrap_or_default();
     let brokers = brokers::ask(&cluster, &pods).await;
     findings.extend(about_channel::findings(&name, &channel, &brokers));
-    let heartbeat = channel.spec.delivery.heartbeat_seconds;
     let url = channel.status.as_ref().and_then(|status| status.url.as_deref());
     if let Some(url) = url {
         let channel = reach.by_url(url, Some(&name))?;
-        findings.extend(look(&channel, wait(options.wait, heartbeat)).await);
+        findings.extend(look(&channel, options.wait).await);
     }
     Ok(findings)
 }
 
-/// Heartbeats are randomised by a fifth.
-fn wait(asked: Option<u64>, heartbeat: u64) -> Duration {
-    Duration::from_secs(asked.unwrap_or(heartbeat * 6 / 5 + 5))
-}
-
-async fn look(channel: &Channel, wait: Duration) -> Vec<Finding> {
-    let seconds = wait.as_secs();
-    output::note(&format!(
-        "# reading {} until a heartbeat arrives, at most {seconds} s",
-        channel.url.shown()
-    ));
-    judge::findings(&channel.url.shown(), &probe::observe(channel, wait).await)
+async fn look(channel: &Channel, wait: Option<u64>) -> Vec<Finding> {
+    let seen = probe::observe(channel, wait.map(Duration::from_secs)).await;
+    judge::findings(&channel.url.shown(), &seen)
 }

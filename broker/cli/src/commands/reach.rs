@@ -45,6 +45,11 @@ impl ClusterOptions {
         self.namespace.as_deref().unwrap_or_else(|| cluster.namespace())
     }
 
+    /// The namespace of the command line.
+    pub(crate) fn named_namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+
     /// The channel that `text` names.
     ///
     /// # Errors

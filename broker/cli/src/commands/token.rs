@@ -21,6 +21,8 @@ pub(crate) struct Options {
 enum Command {
     /// Say why a channel refuses a token, or what it grants.
     Check(Check),
+    /// For development only: sign a token with the secret of a key file, which is made if it is missing.
+    Sign(eventcast_token::Options),
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -32,6 +34,9 @@ struct Check {
 pub(crate) async fn run(options: Options) -> Result<(), Failure> {
     match options.command {
         Command::Check(options) => check(options.reach).await,
+        Command::Sign(options) => {
+            output::print(&eventcast_token::run(&options).map_err(Failure::Usage)?)
+        }
     }
 }
 

@@ -23,11 +23,30 @@ pub(crate) fn is_ready(pod: &Pod) -> bool {
     is_ready && pod.metadata.deletion_timestamp.is_none()
 }
 
+/// Whether the containers of a pod run, ready or not.
+pub(crate) fn is_running(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    phase == Some("Running")
+}
+
+/// The name of the container that the pod is there for: that of a broker, or else the first.
+pub(crate) fn first_container(pod: &Pod) -> Option<String> {
+    let containers = &pod.spec.as_ref()?.containers;
+    let broker = containers.iter().find(|container| container.name == CONTAINER);
+    broker.or(containers.first()).map(|container| container.name.clone())
+}
+
+/// Whether a container of a pod ran before.
+pub(crate) fn was_restarted(pod: &Pod) -> bool {
+    let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+    statuses.into_iter().flatten().any(|container| container.restart_count > 0)
+}
+
 /// The port of a broker with this name: `http`, `https` or `admin`.
 pub(crate) fn broker_port(pod: &Pod, name: &str) -> Option<u16> {
     let containers = &pod.spec.as_ref()?.containers;
-    let broker = containers.iter().find(|container| container.name == CONTAINER)?;
-    let mut ports = broker.ports.iter().flatten();
+    let broker = containers.iter().find(|container| container.name == CONTAINER);
+    let mut ports = broker.or(containers.first())?.ports.iter().flatten();
     let port = ports.find(|port| port.name.as_deref() == Some(name))?;
     u16::try_from(port.container_port).ok()
 }

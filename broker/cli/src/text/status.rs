@@ -1,6 +1,6 @@
 //! The status of a channel, its brokers and its Events. Pure.
 
-use eventcast_crds::channel::EventChannel;
+use eventcast_crds::{channel::EventChannel, conditions::Advice};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
 
@@ -100,8 +100,8 @@ fn conditions(view: &View<'_>) -> String {
             units::age(since),
             printable(&condition.message),
         ]);
-        if let Some((what, page)) = advice(condition) {
-            let hint = format!("{}: {what}: {}\n", condition.reason, docs_link(page));
+        if let Some(Advice { step, page }) = advice(condition) {
+            let hint = format!("{}: {step}: {}\n", condition.reason, docs_link(page));
             if !hints.contains(&hint) {
                 hints += &hint;
             }

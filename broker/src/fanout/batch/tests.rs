@@ -45,6 +45,7 @@ fn events(large: bool) -> impl Strategy<Value = Vec<Event>> {
                 event_type: None,
                 source: None,
                 id: None,
+                trace: None,
                 expires,
                 chunk: Chunk::of(frame.as_bytes()),
                 received: None,

@@ -237,7 +237,9 @@ impl ChannelFanout {
     ) {
         self.unfiltered.begin_pass();
         self.head = Some(batch.end);
-        let (pass, last) = Pass::begin(start, batch, self.last_sent, &self.index, connections);
+        let channel = self.log.channel();
+        let (pass, last) =
+            Pass::begin(channel, start, batch, self.last_sent, &self.index, connections);
         if last.is_some() {
             (self.last_sent, self.last_write) = (last, now_ms);
         }
@@ -297,6 +299,7 @@ impl ChannelFanout {
                     first.into_iter().for_each(|event| self.latency.observe(event));
                 }
                 WriteOutcome::Partial(written) => {
+                    pass.blocked += 1;
                     if unfiltered {
                         connection.subscriber().raise_acknowledged(pass.last_sent);
                         let before = self.sent_to_all - Sent::from(&pass.everything);

@@ -132,6 +132,7 @@ impl ShardConnection {
         if !self.unwritten.is_empty() {
             let unwritten = std::mem::take(&mut self.unwritten);
             let outcome = self.write(&[IoSlice::new(&unwritten)], unwritten.len());
+            self.subscription.span = None;
             if let WriteOutcome::Partial(n) = outcome {
                 self.unwritten = unwritten.slice(n..);
             }

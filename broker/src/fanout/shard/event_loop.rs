@@ -291,7 +291,7 @@ impl EventLoop {
         let Some(connection) = self.current(key, generation) else { return };
         let session = connection.subscription.admission.session();
         session.waker().register(&connection.registration.waker);
-        let has_post = session.has_post();
+        let (has_post, is_count_wanted) = (session.has_post(), session.is_count_wanted());
         if session.close_reason().is_some() {
             self.leave_index(key);
         } else {
@@ -300,6 +300,20 @@ impl EventLoop {
             }
             self.schedule(key);
         }
+        if is_count_wanted {
+            self.tell_count(key);
+        }
+    }
+
+    /// Tells the session of a connection what was sent.
+    fn tell_count(&mut self, key: Key) {
+        let now = self.now();
+        let Some(connection) = self.connections.get_mut(key as usize) else { return };
+        if connection.caught_up {
+            self.channels[connection.registration.channel as usize].settle(key, connection);
+        }
+        let blocked = connection.blocked_since.map(|since| now.saturating_sub(since));
+        connection.subscription.tell_count(blocked.map(Duration::from_millis));
     }
 
     fn on_log_advanced(&mut self, channel: u32, generation: u32) {

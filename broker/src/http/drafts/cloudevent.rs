@@ -33,7 +33,7 @@ pub(super) fn has_attributes(headers: &HeaderMap) -> bool {
 }
 
 fn unchecked(event: CloudEvent) -> UncheckedEvent {
-    let CloudEvent { event_type, source, id, topic, json } = event;
+    let CloudEvent { event_type, source, id, topic, json, trace } = event;
     UncheckedEvent {
         data: Bytes::from(json),
         topic,
@@ -43,6 +43,7 @@ fn unchecked(event: CloudEvent) -> UncheckedEvent {
         id: Some(id),
         ttl: None,
         cloudevent: true,
+        trace,
     }
 }
 

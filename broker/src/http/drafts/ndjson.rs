@@ -1,8 +1,9 @@
 //! A batch with one JSON envelope per line (`application/x-ndjson` and its other spellings).
 
 use bytes::Bytes;
+use eventcast_wire::trace_context::TraceContext;
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 use super::{super::whole_number::WholeNumber, Problem, UncheckedEvent, key, parse_ttl};
 
@@ -18,6 +19,8 @@ struct Envelope<'a> {
     source: Option<String>,
     id: Option<String>,
     ttl: Option<Ttl>,
+    /// An invalid one is ignored, so it may be anything.
+    traceparent: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -37,7 +40,7 @@ pub(super) fn read(body: &[u8]) -> Result<Vec<UncheckedEvent>, Problem> {
 
 fn envelope(line: &str) -> Result<UncheckedEvent, Problem> {
     let e: Envelope<'_> = serde_json::from_str(line).map_err(|e| {
-        let what = r#"{"data": …, "topic"?, "type"?, "source"?, "ttl"?, "id"?}"#;
+        let what = r#"{"data": …, "topic"?, "type"?, "source"?, "ttl"?, "id"?, "traceparent"?}"#;
         Problem::field("body", format!("The line is not an envelope {what}: {e}."))
     })?;
     // The content of a string, or the text of any other JSON.
@@ -56,6 +59,7 @@ fn envelope(line: &str) -> Result<UncheckedEvent, Problem> {
         Some(Ttl::Seconds(WholeNumber(s))) => Some(parse_ttl(&s.to_string())?),
         Some(Ttl::Text(t)) => Some(parse_ttl(&t)?),
     };
+    let trace = e.traceparent.as_ref().and_then(Value::as_str).and_then(TraceContext::parse);
     let topic = e.topic.filter(|t| !t.is_empty());
     let event_type = e.event_type.filter(|t| !t.is_empty());
     Ok(UncheckedEvent {
@@ -67,5 +71,6 @@ fn envelope(line: &str) -> Result<UncheckedEvent, Problem> {
         id: e.id,
         ttl,
         cloudevent: false,
+        trace,
     })
 }

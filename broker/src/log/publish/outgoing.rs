@@ -6,6 +6,7 @@ use eventcast_wire::{
     cursor::Check,
     event::Draft,
     subject::{self, Origin},
+    trace_context::{TRACEPARENT, TraceContext},
 };
 
 use crate::log::{Settings, internal::InternalEvent, message};
@@ -33,6 +34,10 @@ impl OutgoingMessage {
         }
         if draft.cloudevent {
             headers.insert(message::CONTENT_TYPE_HEADER, message::CLOUDEVENT_MEDIA_TYPE);
+        }
+        // NATS traces the message, too, where its account asks for that (docs/TRACING.md).
+        if let Some(trace) = draft.trace.filter(TraceContext::is_sampled) {
+            headers.insert(TRACEPARENT, trace.to_string());
         }
         if let Some(seconds) = draft.ttl {
             headers.insert(message::TTL_HEADER, format!("{seconds}s"));

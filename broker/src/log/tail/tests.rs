@@ -14,6 +14,7 @@ fn event(sequence: u64, size: usize) -> Event {
         event_type: None,
         source: None,
         id: None,
+        trace: None,
         expires: None,
         chunk: Chunk::of(&vec![b'x'; size]),
         received: None,

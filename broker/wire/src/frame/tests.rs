@@ -86,6 +86,19 @@ fn data_cannot_inject_fields() {
 }
 
 #[test]
+fn a_trace_is_a_comment_that_changes_nothing_of_the_event() {
+    let text = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0b4902b7-01";
+    let (trace, frame) =
+        (TraceContext::parse(text).expect("valid"), event(None, "a\nb", &a_cursor()));
+    let with = traced(&trace, &frame);
+    assert!(with.starts_with(format!(": traceparent {text}\n").as_bytes()));
+    assert_eq!(
+        (parse(&with), data(&with), data_len(&with)),
+        (parse(&frame), data(&frame), data_len(&frame))
+    );
+}
+
+#[test]
 fn the_id_is_the_last_field() {
     let frame = event(Some("t"), "a\nb", &a_cursor());
     let text = std::str::from_utf8(&frame).expect("text");

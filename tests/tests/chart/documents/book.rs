@@ -91,21 +91,6 @@ fn tests_that_pages_name_exist() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn every_reason_of_a_condition_is_documented() -> Result<()> {
-    let source = chart::read("operator/src/status/reasons.rs")?;
-    let documented: String = pages()?.into_iter().map(|page| page.text).collect();
-    let reasons: Vec<_> = source
-        .lines()
-        .filter_map(|line| line.strip_prefix("pub const ")?.split('"').nth(1))
-        .collect();
-    ensure!(reasons.len() > 30, "only {} reasons", reasons.len());
-    let missing: Vec<_> =
-        reasons.iter().filter(|reason| !documented.contains(&format!("`{reason}`"))).collect();
-    ensure!(missing.is_empty(), "no page explains {missing:?}");
-    Ok(())
-}
-
 /// Messages and comments of the programs point to pages.
 #[test]
 fn pages_that_the_sources_name_exist() -> Result<()> {

@@ -3,11 +3,14 @@
 
 use std::sync::Arc;
 
-use eventcast_wire::event::Event;
+use eventcast_wire::{event::Event, trace_context::TraceContext};
 use prometheus::local::LocalHistogram;
 use tokio::time::Instant;
 
-use crate::{clock::now_nanos, metrics::ChannelMetrics};
+use crate::{
+    clock::now_nanos,
+    metrics::{ChannelMetrics, Exemplars},
+};
 
 /// Writes for which the clock is read once.
 const WRITES_PER_CLOCK_READ: u32 = 16;
@@ -19,6 +22,9 @@ pub(super) struct PassLatency {
     now_nanos: i64,
     tail_to_write: LocalHistogram,
     log_to_write: LocalHistogram,
+    /// The first observation in a sampled trace.
+    exemplar: Option<(f64, TraceContext)>,
+    exemplars: Arc<Exemplars>,
 }
 
 impl PassLatency {
@@ -29,6 +35,8 @@ impl PassLatency {
             now_nanos: 0,
             tail_to_write: metrics.tail_to_write.local(),
             log_to_write: metrics.log_to_write.local(),
+            exemplar: None,
+            exemplars: Arc::clone(&metrics.log_to_write_exemplars),
         }
     }
 
@@ -44,6 +52,9 @@ impl PassLatency {
         #[expect(clippy::cast_precision_loss, reason = "a latency")]
         let log = (self.now_nanos - event.nanos).max(0) as f64 / 1e9;
         self.log_to_write.observe(log);
+        if let Some(trace) = &event.trace {
+            self.exemplar.get_or_insert((log, **trace));
+        }
     }
 
     /// Adds the observations of the pass to the shared histograms.
@@ -51,5 +62,8 @@ impl PassLatency {
         self.tail_to_write.flush();
         self.log_to_write.flush();
         self.writes = 0;
+        if let Some((seconds, trace)) = self.exemplar.take() {
+            self.exemplars.record(seconds, &trace);
+        }
     }
 }

@@ -6,12 +6,13 @@ use eventcast_wire::event::Event;
 
 use super::Connections;
 use crate::{
-    delivery::DeliveryLedger,
+    delivery::{DeliveryLedger, Outcome},
     fanout::{
         batch::{Batch, Slices, WRITE_BYTES},
         shard::{Key, connection::ShardConnection, index::Index},
     },
     log::Position,
+    spans::FanoutSpan,
 };
 
 /// Events that are being written to the members.
@@ -29,18 +30,23 @@ pub(super) struct Pass {
     /// Members whose cursors have passed the batch, and what they were sent.
     pub(super) passed: u64,
     pub(super) ledger: DeliveryLedger,
+    /// Members whose sockets did not accept everything.
+    pub(super) blocked: u32,
+    span: Option<Box<FanoutSpan>>,
 }
 
 impl Pass {
-    /// Begins a pass over `batch`, which follows `start`, and marks in the connections of filtered members the events that each is
+    /// Begins a pass of `channel` over `batch`, which follows `start`, and marks in the connections of filtered members the events that each is
     /// sent. Returns the last event of the batch, too.
     pub(super) fn begin(
+        channel: &str,
         start: Position,
         batch: Batch,
         last_sent: Option<Position>,
         index: &Index,
         connections: &mut Connections,
     ) -> (Self, Option<Position>) {
+        let span = FanoutSpan::begin(channel, batch.events());
         let mut everything = DeliveryLedger::default();
         let (mut selected, mut candidates, mut last) = (Vec::new(), 0, None);
         for (at, event) in batch.events().iter().enumerate() {
@@ -62,8 +68,18 @@ impl Pass {
         // The cursors of filtered members that are sent nothing have passed the batch already.
         let passed = (index.len() - selected.len()) as u64;
         let ledger = DeliveryLedger::default();
-        let pass =
-            Self { batch, start, last_sent, selected, everything, candidates, passed, ledger };
+        let pass = Self {
+            batch,
+            start,
+            last_sent,
+            selected,
+            everything,
+            candidates,
+            passed,
+            ledger,
+            blocked: 0,
+            span,
+        };
         (pass, last)
     }
 
@@ -71,6 +87,9 @@ impl Pass {
     pub(super) fn settle(mut self) -> DeliveryLedger {
         let sequences = self.batch.end.sequence - self.start.sequence;
         self.ledger.settle(self.passed, self.candidates, sequences);
+        if let Some(span) = self.span {
+            span.end(self.ledger.count(Outcome::Delivered), self.blocked);
+        }
         self.ledger
     }
 }

@@ -44,6 +44,7 @@ fn event() -> impl Strategy<Value = Event> {
             event_type: name.map(Into::into),
             source: source.map(Into::into),
             id: None,
+            trace: None,
             expires: None,
             chunk: Chunk::default(),
             received: None,

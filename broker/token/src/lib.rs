@@ -1,10 +1,10 @@
-//! `eventcast-broker token`: signs a token for development. In production an identity provider does.
+//! Tokens for development, for `eventcast-broker token` and `eventcast token sign`. In production an identity provider signs them.
 
 use std::{
     fs::{self, OpenOptions},
     io::{ErrorKind, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
     path::PathBuf,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -14,14 +14,12 @@ use ring::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::clock;
-
 /// The name of the key in a new key file.
 const KEY_ID: &str = "development";
 /// The longest life of a token: a token for development must not become one for good.
 const MAX_SECONDS: u64 = 30 * 24 * 3600;
 
-/// Options of `eventcast-broker token`.
+/// Options of the commands.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
     /// A key file for `keyFile` of a token issuer: a JWK set with a secret (oct). Made if it is missing.
@@ -59,8 +57,8 @@ pub fn run(options: &Options) -> Result<String, String> {
 }
 
 fn claims(options: &Options) -> Result<Map<String, Value>, String> {
-    let now = clock::now_seconds();
-    let expires = now.saturating_add_unsigned(options.expires_in);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let expires = now.saturating_add(options.expires_in);
     let mut claims = Map::new();
     for (name, value) in [
         ("iss", json!(options.issuer)),
@@ -107,7 +105,11 @@ fn new_key_file(options: &Options) -> Result<String, String> {
         json!({"kty": "oct", "kid": KEY_ID, "alg": "HS256", "k": URL_SAFE_NO_PAD.encode(secret)});
     let text = format!("{}\n", json!({"keys": [key]}));
     // Whoever reads it can sign as anybody.
-    let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&options.keys);
+    let mut file = OpenOptions::new();
+    file.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut file, 0o600);
+    let created = file.open(&options.keys);
     let written = created.and_then(|mut file| file.write_all(text.as_bytes()));
     written.map_err(|error| format!("cannot make {}: {error}", options.keys.display()))?;
     Ok(text)

@@ -60,31 +60,36 @@ fn end_of(pieces: &[&str], text: &str) -> Option<usize> {
     Some(at)
 }
 
-#[test]
-fn blocks_have_their_language_and_text() {
-    let page = "a\n```sh\ncurl\n```\nb\n```text stream\n…\n```\n";
-    let block = |line, language: &str, text: &str| Block {
-        line,
-        language: language.into(),
-        text: text.into(),
-    };
-    assert_eq!(blocks(page), [block(2, "sh", "curl\n"), block(6, "text stream", "…\n")]);
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-#[test]
-fn three_dots_stand_for_any_text_and_nothing_else_does() {
-    assert!(matches(
-        "{\"cursor\":\"…\",\"duplicate\":false}\n",
-        "{\"cursor\":\"a-1\",\"duplicate\":false}"
-    ));
-    assert!(!matches(
-        "{\"cursor\":\"…\",\"duplicate\":false}",
-        "{\"cursor\":\"a-1\",\"duplicate\":true}"
-    ));
-    assert!(matches("a\n…\nd", "a\nb\nc\nd"));
-    assert!(matches("…\na\n…", "\na"));
-    assert!(!matches("a…a", "a"), "the parts may not overlap");
-    assert!(!matches("a", "b\na"));
-    assert_eq!(found("data: b", "data: a\n\ndata: b\n\n"), Some(16));
-    assert_eq!(found("data: c", "data: a\n\ndata: b\n\n"), None);
+    #[test]
+    fn blocks_have_their_language_and_text() {
+        let page = "a\n```sh\ncurl\n```\nb\n```text stream\n…\n```\n";
+        let block = |line, language: &str, text: &str| Block {
+            line,
+            language: language.into(),
+            text: text.into(),
+        };
+        assert_eq!(blocks(page), [block(2, "sh", "curl\n"), block(6, "text stream", "…\n")]);
+    }
+
+    #[test]
+    fn three_dots_stand_for_any_text_and_nothing_else_does() {
+        assert!(matches(
+            "{\"cursor\":\"…\",\"duplicate\":false}\n",
+            "{\"cursor\":\"a-1\",\"duplicate\":false}"
+        ));
+        assert!(!matches(
+            "{\"cursor\":\"…\",\"duplicate\":false}",
+            "{\"cursor\":\"a-1\",\"duplicate\":true}"
+        ));
+        assert!(matches("a\n…\nd", "a\nb\nc\nd"));
+        assert!(matches("…\na\n…", "\na"));
+        assert!(!matches("a…a", "a"), "the parts may not overlap");
+        assert!(!matches("a", "b\na"));
+        assert_eq!(found("data: b", "data: a\n\ndata: b\n\n"), Some(16));
+        assert_eq!(found("data: c", "data: a\n\ndata: b\n\n"), None);
+    }
 }

@@ -1,24 +1,40 @@
-//! A reader with a shell, files and a running `dev`.
+//! A reader with a shell, files, and a running `dev` or a cluster.
 
-use std::{collections::BTreeMap, env, fs, time::Duration};
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use eventcast_tests::{
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use super::blocks::{found, matches};
+use crate::{
     broker::Cli,
     eventually,
     kube::program,
     ports,
     process::{self, Process, find_on_path},
+    repository,
 };
-use rustix::process::Signal;
-use tempfile::TempDir;
 
-use super::blocks::{found, matches};
-
+/// For a page that needs one machine.
 const WAIT: Duration = Duration::from_secs(15);
+/// For a page that needs a cluster.
+const CLUSTER_WAIT: Duration = Duration::from_secs(180);
 
-pub(super) struct Session {
+/// The reader of a page.
+pub struct Session {
     folder: TempDir,
+    /// Where commands run.
+    place: PathBuf,
+    /// Folders of programs, before those of the `PATH`.
+    programs: Vec<PathBuf>,
+    /// How long a command may take.
+    wait: Duration,
     /// Addresses as pages have them, and as they are here.
     addresses: BTreeMap<&'static str, String>,
     dev: Option<Process>,
@@ -31,14 +47,40 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new() -> Result<Self> {
+    /// On one machine: `make run` starts a broker.
+    ///
+    /// # Errors
+    /// No folder or port is free.
+    pub fn new() -> Result<Self> {
+        let programs = [process::built("eventcast-broker"), program("nats")];
+        let session = Self::start_with(programs.iter(), WAIT)?;
+        Ok(Self { place: session.folder.path().to_owned(), ..session })
+    }
+
+    /// In a clone of the repository, with these programs and the cluster of `KUBECONFIG`.
+    ///
+    /// # Errors
+    /// No folder or port is free.
+    pub fn in_cluster(programs: &[PathBuf]) -> Result<Self> {
+        let mut session = Self::start_with(programs.iter(), CLUSTER_WAIT)?;
+        let (_, port) = session.addresses["127.0.0.1:8080"].split_once(':').context("no port")?;
+        let forwarded = format!("{port}:80");
+        session.addresses.insert("8080:80", forwarded);
+        Ok(session)
+    }
+
+    fn start_with<'a>(programs: impl Iterator<Item = &'a PathBuf>, wait: Duration) -> Result<Self> {
         let ports = ports::reserve(2)?;
         let addresses = [("127.0.0.1:8080", ports[0]), ("127.0.0.1:9090", ports[1])];
         let addresses = addresses.map(|(page, port)| (page, format!("127.0.0.1:{port}")));
         let folder = process::folder("eventcast-page-")?;
         fs::write(folder.path().join("variables"), "")?;
+        let folders = programs.filter_map(|program| program.parent()).map(Path::to_owned);
         Ok(Self {
             folder,
+            place: repository(),
+            programs: folders.collect(),
+            wait,
             addresses: addresses.into(),
             dev: None,
             printed: String::new(),
@@ -49,13 +91,16 @@ impl Session {
     }
 
     /// Runs the commands of a block.
-    pub(super) async fn run(&mut self, block: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// One of them fails, or takes too long.
+    pub async fn run(&mut self, block: &str) -> Result<()> {
         if let Some(command) = block.lines().find(|line| line.starts_with("make run")) {
             return self.start(command).await;
         }
-        if block.contains("curl -N") {
+        if block.contains("curl -N") || block.contains("port-forward") {
             let stream = self.spawn(block)?;
-            eventually("the stream begins", WAIT, || {
+            eventually("it begins to print", self.wait, || {
                 std::future::ready((!stream.stdout().is_empty()).then_some(()))
             })
             .await
@@ -64,8 +109,8 @@ impl Session {
             self.compared = 0;
             return Ok(());
         }
-        let mut process = self.spawn(&format!("{block}export -p > ./variables\n"))?;
-        let status = process.wait_exit(WAIT).await?;
+        let mut process = self.spawn(&format!("{block}export -p > '{}'\n", self.variables()))?;
+        let status = process.wait_exit(self.wait).await?;
         self.printed = self.as_on_the_page(&process.stdout());
         ensure!(status.success(), "{status}\n{}{}", self.printed, process.stderr());
         Ok(())
@@ -96,7 +141,10 @@ impl Session {
     }
 
     /// Ends `dev`, and with it its nats-server and all streams.
-    pub(super) async fn end(&mut self) -> Result<()> {
+    ///
+    /// # Errors
+    /// It does not end in time.
+    pub async fn end(&mut self) -> Result<()> {
         let Some(mut dev) = self.dev.take() else { return Ok(()) };
         dev.signal(Signal::INT)?;
         eventually("dev shuts down", WAIT, || {
@@ -109,6 +157,11 @@ impl Session {
         Ok(())
     }
 
+    /// The file that has the variables of the commands before.
+    fn variables(&self) -> String {
+        self.folder.path().join("variables").display().to_string()
+    }
+
     /// A shell with the commands of a block, and the variables of those before.
     fn spawn(&mut self, block: &str) -> Result<Process> {
         let mut commands = block.to_owned();
@@ -116,13 +169,10 @@ impl Session {
             commands = commands.replace(page, here);
         }
         let folder = self.folder.path();
-        let script = format!("cd '{}'\nset -a\n. ./variables\n{commands}", folder.display());
-        let broker = process::built("eventcast-broker");
-        let nats = program("nats");
-        let mut path: Vec<_> = [&broker, &nats].iter().filter_map(|file| file.parent()).collect();
-        let system = env::var_os("PATH").unwrap_or_default();
-        let system: Vec<_> = env::split_paths(&system).collect();
-        path.extend(system.iter().map(|folder| &**folder));
+        let (place, variables) = (self.place.display(), self.variables());
+        let script = format!("cd '{place}'\nset -a\n. '{variables}'\n{commands}");
+        let mut path = self.programs.clone();
+        path.extend(env::split_paths(&env::var_os("PATH").unwrap_or_default()));
         let path = format!("PATH={}", env::join_paths(path)?.to_string_lossy());
         let home = format!("HOME={}", folder.display());
         let shell = find_on_path("env").context("no env")?;
@@ -143,7 +193,7 @@ impl Session {
         for (page, here) in &self.addresses {
             text = text.replace(page, here);
         }
-        Ok(fs::write(self.folder.path().join(name), text)?)
+        Ok(fs::write(self.place.join(name), text)?)
     }
 
     /// Whether the last commands have printed this.
