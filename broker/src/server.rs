@@ -88,13 +88,14 @@ pub(crate) async fn accept(
         sockets.make_room();
         let tracked = connections.token();
         match sockets.admit(peer, endpoint.is_tls(), tracked.clone()) {
-            Some(guard) => drop(tokio::spawn(handshake::serve(
-                socket,
-                endpoint.clone(),
-                Arc::clone(&broker),
-                drain.clone(),
-                guard,
-            ))),
+            Some(guard) => {
+                let (broker, drain) = (Arc::clone(&broker), drain.clone());
+                // Boxed, so that its memory is freed when it ends. That of a task stays while something has a waker of it, as the
+                // connection of a stream does: 14 KB for each.
+                let serving =
+                    Box::pin(handshake::serve(socket, endpoint.clone(), broker, drain, guard));
+                drop(tokio::spawn(serving));
+            }
             None => overflow.take(socket, peer, tracked, drain.clone()),
         }
     }
