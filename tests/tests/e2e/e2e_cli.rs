@@ -99,6 +99,7 @@ async fn the_command_line_reaches_brokers_through_the_api_server() -> Result<()>
             anyhow::Ok(())
         })
         .await?;
+        channel.wait("condition=Ready").await?;
         succeed(&["pub", &name, "-d", "after the drain", "--topic", "user.7"]).await?;
         let ended = reader.wait_exit(WAIT).await?;
         ensure!(ended.success(), "{}", reader.stderr());
