@@ -352,9 +352,7 @@ impl Metrics {
             Err(e) => format!("# failed to encode: {e}\n").into_bytes(),
         }
     }
-}
 
-impl Metrics {
     /// All metrics in OpenMetrics, with exemplars.
     #[must_use]
     pub(crate) fn render_openmetrics(&self) -> String {

@@ -88,12 +88,9 @@ impl Recorded {
     }
 }
 
-fn count(n: usize) -> i64 {
-    i64::try_from(n).unwrap_or(i64::MAX)
-}
-
-fn sequence_value(n: u64) -> i64 {
-    i64::try_from(n).unwrap_or(i64::MAX)
+/// A number as the value of an attribute.
+fn integer(n: impl TryInto<i64>) -> i64 {
+    n.try_into().unwrap_or(i64::MAX)
 }
 
 /// `send <channel>`: the events of a publish request on their way to the log.
@@ -135,7 +132,7 @@ impl SendSpan {
         }
         let mut recorded = Recorded::begin(builder, &context)?;
         recorded.messaging("send", "send", channel);
-        recorded.set(names::MESSAGING_BATCH_COUNT, count(drafts.len()));
+        recorded.set(names::MESSAGING_BATCH_COUNT, integer(drafts.len()));
         let appends = Appends {
             parent: recorded.child_context(),
             channel: Arc::clone(channel),
@@ -157,7 +154,7 @@ impl SendSpan {
     pub(crate) fn end(mut self, outcome: &'static str, is_failure: bool, sequence: Option<u64>) {
         self.recorded.set(names::OUTCOME, outcome);
         if let Some(sequence) = sequence {
-            self.recorded.set(names::SEQUENCE, sequence_value(sequence));
+            self.recorded.set(names::SEQUENCE, integer(sequence));
         }
         if is_failure {
             self.recorded.fail(outcome);
@@ -183,7 +180,7 @@ impl Appends {
 impl AppendSpan {
     pub(crate) fn stored(mut self, sequence: u64, is_duplicate: bool) {
         self.0.set(names::OUTCOME, if is_duplicate { "duplicate" } else { "stored" });
-        self.0.set(names::SEQUENCE, sequence_value(sequence));
+        self.0.set(names::SEQUENCE, integer(sequence));
     }
 
     pub(crate) fn failed(mut self, outcome: &'static str) {
@@ -210,7 +207,7 @@ impl FanoutSpan {
             .with_links(links.collect());
         let mut recorded = Recorded::begin(builder, &Parent::remote(trace).context())?;
         recorded.messaging("fanout", "process", channel);
-        recorded.set(names::MESSAGING_BATCH_COUNT, count(events.len()));
+        recorded.set(names::MESSAGING_BATCH_COUNT, integer(events.len()));
         if let Some(received) = first.received {
             let since = Instant::now().saturating_duration_since(Instant::from_std(received));
             let nanos = i64::try_from(since.as_nanos()).unwrap_or(i64::MAX);
@@ -224,7 +221,7 @@ impl FanoutSpan {
 
     /// The pass is over: its deliveries, and the subscribers that could not be written everything.
     pub(crate) fn end(mut self, delivered: u64, blocked: u32) {
-        self.0.set(names::DELIVERED, sequence_value(delivered));
+        self.0.set(names::DELIVERED, integer(delivered));
         self.0.set(names::BLOCKED, i64::from(blocked));
     }
 }
@@ -290,8 +287,8 @@ impl PageSpan {
         let builder = SpanBuilder::from_name("page").with_kind(SpanKind::Client);
         let mut recorded = Recorded::begin(builder, &context)?;
         recorded.messaging("page", "receive", channel);
-        recorded.set(names::PAGE_FIRST, sequence_value(low));
-        recorded.set(names::PAGE_LAST, sequence_value(high));
+        recorded.set(names::PAGE_FIRST, integer(low));
+        recorded.set(names::PAGE_LAST, integer(high));
         Some(Self { recorded, tries: 0 })
     }
 

@@ -24,7 +24,7 @@ remove_pods() {
 # kube-proxy clears up after itself; what the kubelet marks as its own is all that is left with that name.
 remove_rules() {
   local table command chain
-  for chain in OUTPUT FORWARD; do filter --delete "$chain" "${untranslated[@]}" 2>/dev/null || true; done
+  for chain in OUTPUT FORWARD; do packet_filter --delete "$chain" "${untranslated[@]}" 2>/dev/null || true; done
   "$(tool kube-proxy)" --cleanup >/dev/null 2>&1 || true
   for command in iptables ip6tables; do
     for table in filter nat mangle; do

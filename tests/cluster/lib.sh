@@ -63,7 +63,7 @@ fail() {
 }
 
 # iptables of the cluster's family.
-filter() { if [[ $family == IPv6 ]]; then ip6tables "$@"; else iptables "$@"; fi; }
+packet_filter() { if [[ $family == IPv6 ]]; then ip6tables "$@"; else iptables "$@"; fi; }
 
 tool() { "$repository/tests/tools/install.sh" path "$1"; }
 kubectl() { "$(tool kubectl)" --kubeconfig "$kubeconfig" "$@"; }

@@ -43,7 +43,7 @@ prepare_machine() {
     sysctl -qw net.bridge.bridge-nf-call-ip6tables=1 2>/dev/null || true
   fi
   ip address add "$node_address/$whole_address" dev lo
-  for name in OUTPUT FORWARD; do filter --append "$name" "${untranslated[@]}"; done
+  for name in OUTPUT FORWARD; do packet_filter --append "$name" "${untranslated[@]}"; done
 }
 
 # The pool that a provisioner would make on demand. Nobody sets the owner of a hostPath: everybody may write.

@@ -114,10 +114,10 @@ impl Cluster {
     }
 
     /// # Errors
-    /// There is no such channel, or it cannot be read.
-    pub(crate) async fn channel(&self, name: &ChannelName) -> Result<EventChannel, ApiError> {
+    /// There is no such channel, or it cannot be read. Says what to do.
+    pub(crate) async fn channel(&self, name: &ChannelName) -> Result<EventChannel, Failure> {
         let api: Api<EventChannel> = Api::namespaced(self.client.clone(), &name.namespace);
-        answer(api.get(&name.name)).await
+        answer(api.get(&name.name)).await.map_err(|error| no_channel(name, &error))
     }
 
     /// The channels of a namespace, or of all.
@@ -260,7 +260,7 @@ async fn answer<T>(
 }
 
 /// What it means that a channel cannot be read.
-pub(crate) fn no_channel(name: &ChannelName, error: &ApiError) -> Failure {
+fn no_channel(name: &ChannelName, error: &ApiError) -> Failure {
     let ChannelName { namespace, name } = name;
     Failure::failed(match error.code() {
         Some(404) => format!(

@@ -21,11 +21,11 @@ const DEFAULT_LISTED: usize = 100;
 const MAX_IDS: usize = 1000;
 /// Type patterns of a stream that are listed.
 const MAX_TYPES: usize = 32;
-/// How long sinks may take to tell what they have sent.
-const COUNT_TIMEOUT: Duration = Duration::from_millis(300);
 /// A client that does not read for so long is slow.
 const SLOW: Duration = Duration::from_secs(1);
-/// How often it is looked whether they have.
+/// How long sinks may take to tell what they have sent.
+const COUNT_TIMEOUT: Duration = Duration::from_millis(300);
+/// Pause between two looks whether all have told.
 const COUNT_POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Which streams are meant: those that fit all that is given.
@@ -175,9 +175,9 @@ fn select(broker: &Broker, selection: &Selection) -> Result<Vec<Arc<Session>>, R
         )));
     }
     let ids = ids.as_deref().map(parse_ids).transpose()?;
-    let mut selected = match (channel, &ids) {
-        (Some(channel), _) => broker.sessions.select(channel, subject.as_deref()),
-        (None, _) => broker.sessions.all(),
+    let mut selected = match channel {
+        Some(channel) => broker.sessions.select(channel, subject.as_deref()),
+        None => broker.sessions.all(),
     };
     selected.retain(|session| {
         let is_subject = |subject: &String| session.subject().is_some_and(|own| **own == **subject);

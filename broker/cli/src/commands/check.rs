@@ -9,7 +9,7 @@ use crate::{
     check::{Finding, Level, channel as about_channel, cluster, judge, probe},
     failure::Failure,
     format::Format,
-    kubernetes, output,
+    output,
     printable::counted,
     target::ChannelName,
     text,
@@ -72,10 +72,7 @@ async fn in_cluster(options: &Options) -> Result<Vec<Finding>, Failure> {
     let namespace = name.as_ref().map_or(cluster.namespace(), |name| &name.namespace);
     let (mut findings, answers) = cluster::installed(&cluster, namespace).await;
     let Some(name) = name.filter(|_| answers) else { return Ok(findings) };
-    let channel = match cluster.channel(&name).await {
-        Ok(channel) => channel,
-        Err(error) => return Err(kubernetes::no_channel(&name, &error)),
-    };
+    let channel = cluster.channel(&name).await?;
     let pods = cluster.brokers(&channel).await.unwrap_or_default();
     let brokers = brokers::ask(&cluster, &pods).await;
     findings.extend(about_channel::findings(&name, &channel, &brokers));

@@ -66,8 +66,7 @@ impl ControlOptions {
         };
         let cluster = self.cluster.connect().await?;
         let name = self.cluster.name(name, &cluster)?;
-        let channel = cluster.channel(&name).await;
-        let channel = channel.map_err(|error| kubernetes::no_channel(&name, &error))?;
+        let channel = cluster.channel(&name).await?;
         let pods = cluster.brokers(&channel).await;
         let pods = pods
             .map_err(|error| Failure::failed(format!("the brokers cannot be listed: {error}")))?;

@@ -104,8 +104,7 @@ impl ReachOptions {
         };
         let cluster = self.cluster.connect().await?;
         let name = self.cluster.name(name, &cluster)?;
-        let channel = cluster.channel(&name).await;
-        let channel = channel.map_err(|error| kubernetes::no_channel(&name, &error))?;
+        let channel = cluster.channel(&name).await?;
         self.in_cluster(&cluster, &name, &channel).await
     }
 

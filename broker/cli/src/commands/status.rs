@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::reach::ClusterOptions;
-use crate::{brokers, failure::Failure, kubernetes, output, text};
+use crate::{brokers, failure::Failure, output, text};
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
@@ -18,8 +18,7 @@ pub(crate) async fn run(options: Options) -> Result<(), Failure> {
     let Options { channel, cluster: options } = options;
     let cluster = options.connect().await?;
     let name = options.name(&channel, &cluster)?;
-    let channel = cluster.channel(&name).await;
-    let channel = channel.map_err(|error| kubernetes::no_channel(&name, &error))?;
+    let channel = cluster.channel(&name).await?;
     let mut unknown = Vec::new();
     let pods = cluster.brokers(&channel).await.unwrap_or_else(|error| {
         unknown.push(format!("the brokers cannot be listed: {error}"));

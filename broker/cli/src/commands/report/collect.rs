@@ -40,8 +40,7 @@ pub(super) async fn channel(
     name: &ChannelName,
     report: &mut Report,
 ) -> Result<(), Failure> {
-    let channel = cluster.channel(name).await;
-    let channel = channel.map_err(|error| kubernetes::no_channel(name, &error))?;
+    let channel = cluster.channel(name).await?;
     let ChannelName { namespace, name } = name;
     version(cluster, report).await;
     let path = format!("{EVENTCAST}/namespaces/{namespace}/eventchannels/{name}");
