@@ -256,6 +256,8 @@ pub async fn run(
     let config = broker.config();
     let draining = drain::shut_down(&config.shutdown, &phases, &broker.sessions, &connections);
     supervisor.catch("shutdown", draining).await;
+    stop.cancel();
+    nats.close().await;
     if let Some(failure) = supervisor.failure() {
         return Err(failure.into());
     }

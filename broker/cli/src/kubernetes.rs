@@ -8,7 +8,7 @@ pub(crate) use pods::{
 };
 pub(crate) use port_forward::{PodPort, PortForwardError};
 
-use std::{future::IntoFuture, path::Path, time::Duration};
+use std::{error::Error as _, future::IntoFuture, io::ErrorKind, path::Path, time::Duration};
 
 use eventcast_crds::channel::EventChannel;
 use k8s_openapi::api::{
@@ -18,7 +18,7 @@ use k8s_openapi::api::{
 use kube::{
     Api, Client, Config,
     api::{ListParams, LogParams, PostParams},
-    config::{KubeConfigOptions, Kubeconfig},
+    config::{InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 use serde_json::Value;
 use tokio::time::timeout;
@@ -87,11 +87,7 @@ impl Cluster {
             context: context.map(str::to_owned),
             ..KubeConfigOptions::default()
         };
-        let unusable = |error: &dyn std::error::Error| {
-            Failure::usage(format!(
-                "no cluster: {error}. Name a kubeconfig with --kubeconfig or KUBECONFIG, or reach a broker with --url"
-            ))
-        };
+        let unusable = |error: &dyn std::error::Error| no_cluster(&error.to_string());
         let config = match (kubeconfig, context) {
             (Some(file), _) => {
                 let read = Kubeconfig::read_from(file).map_err(|error| unusable(&error))?;
@@ -101,7 +97,7 @@ impl Cluster {
             (None, Some(_)) => {
                 Config::from_kubeconfig(&options).await.map_err(|error| unusable(&error))?
             }
-            (None, None) => Config::infer().await.map_err(|error| unusable(&error))?,
+            (None, None) => Config::infer().await.map_err(|error| no_cluster(&inferred(&error)))?,
         };
         let namespace = config.default_namespace.clone();
         let client = Client::try_from(config).map_err(|error| unusable(&error))?;
@@ -257,6 +253,24 @@ async fn answer<T>(
 ) -> Result<T, ApiError> {
     let answered = timeout(API_TIMEOUT, request).await.map_err(|_| ApiError::Timeout)?;
     answered.map_err(|error| ApiError::Api(Box::new(error)))
+}
+
+fn no_cluster(why: &str) -> Failure {
+    Failure::usage(format!(
+        "no cluster: {why}. Name a kubeconfig with --kubeconfig or KUBECONFIG, or reach a broker with --url"
+    ))
+}
+
+/// Why neither a kubeconfig nor the environment of a pod is usable: that of the kubeconfig, which users can mend.
+fn inferred(error: &InferConfigError) -> String {
+    let kubeconfig = error.source().and_then(|source| source.downcast_ref::<KubeconfigError>());
+    match kubeconfig {
+        Some(KubeconfigError::ReadConfig(io, path)) if io.kind() == ErrorKind::NotFound => {
+            format!("there is no file {}", path.display())
+        }
+        Some(error) => error.to_string(),
+        None => error.to_string(),
+    }
 }
 
 /// What it means that a channel cannot be read.

@@ -7,6 +7,8 @@ export interface Channel {
   gaps: number;
   state: State;
   reason: StreamProblem | null;
+  /** Tries again at once, also after a refusal. */
+  resume(): void;
 }
 
 /** A channel in a component. `keep`: how many events are given (100). Without a url there is no stream. */

@@ -3,7 +3,7 @@
 import { useEffect, useRef, useState } from "react";
 import { subscribe } from "./index.js";
 
-const NOTHING = { events: [], gaps: 0, state: "connecting", reason: null };
+const NOTHING = { events: [], gaps: 0, state: "connecting", reason: null, resume() {} };
 
 /** options: those of subscribe(), and `keep`: how many events are given (100). Without a url there is no stream. */
 export function useChannel(url, { keep = 100, ...options } = {}) {
@@ -35,6 +35,7 @@ export function useChannel(url, { keep = 100, ...options } = {}) {
         latest.current.onState?.({ state, reason, retryAt }, from);
       },
     });
+    setChannel((before) => ({ ...before, resume: () => subscription.resume() }));
     return () => subscription.close();
   }, [url, keep, settings]);
   return channel;

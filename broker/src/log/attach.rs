@@ -210,23 +210,37 @@ async fn read(
 
 /// The state of the stream, for an attachment without an anchor.
 async fn first_info(log: &Log, config: &ChannelConfig) -> Result<Info, DetachReason> {
-    match log.fetch_info(FIRST_INFO_TIMEOUT).await {
-        Ok(info) => Ok(info),
-        Err(StreamError::Missing) => Err(missing(log, config).await),
-        Err(_) => Err(DetachReason::Info),
+    let mut info = log.fetch_info(FIRST_INFO_TIMEOUT).await;
+    if matches!(info, Err(StreamError::Missing)) {
+        log.withhold();
+        if create_stream(log, config).await {
+            info = log.fetch_info(FIRST_INFO_TIMEOUT).await;
+        }
     }
+    info.map_err(|error| match error {
+        StreamError::Missing => DetachReason::Missing,
+        _ => DetachReason::Info,
+    })
 }
 
 /// Handles a missing stream. The tail keeps its events but serves none: if the stream comes back, its epoch says whether it is the
 /// same one.
 async fn missing(log: &Log, config: &ChannelConfig) -> DetachReason {
     log.withhold();
-    if log.nats.create_streams
-        && let Err(error) = log.create(config).await
-    {
-        tracing::warn!(channel = log.settings.channel, error = %Chain(&error), "failed to create the stream");
-    }
+    create_stream(log, config).await;
     DetachReason::Missing
+}
+
+/// Creates the stream, if brokers create streams and it can be created.
+async fn create_stream(log: &Log, config: &ChannelConfig) -> bool {
+    if !log.nats.create_streams {
+        return false;
+    }
+    let created = log.create(config).await;
+    if let Err(error) = &created {
+        tracing::warn!(channel = log.settings.channel, error = %Chain(error), "failed to create the stream");
+    }
+    created.is_ok()
 }
 
 /// The state of the stream, fetched after the consumer was created, so that it is not older than what the consumer sends.

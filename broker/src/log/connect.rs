@@ -32,6 +32,8 @@ const CHECK_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const JETSTREAM_API_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long one attempt to connect to a server may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long closing a connection may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(200);
 /// How often an idle connection is checked.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -140,6 +142,16 @@ impl Nats {
                     (config.servers.join(", "), CHECK_CONNECT_TIMEOUT.as_secs());
                 vec![format!("no connection to NATS at {servers} within {seconds} s")]
             }
+        }
+    }
+
+    /// Closes the connection of the tail: a server that stops after this broker is no outage to log. Best effort.
+    pub(crate) async fn close(&self) {
+        let client = self.tail.client();
+        if client.connection_state() == State::Connected && client.drain().await.is_ok() {
+            // The sender ends with the connection.
+            let mut connected = self.connected.clone();
+            _ = timeout(CLOSE_TIMEOUT, connected.wait_for(|_| false)).await;
         }
     }
 

@@ -19,6 +19,7 @@ mod stalled;
 mod storm;
 mod targeted;
 mod tls;
+mod traces;
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
@@ -60,6 +61,8 @@ pub(crate) enum Case {
     Channels,
     /// Fan-out to subscribers with tokens, connections with tokens, refused tokens, the list of subscribers.
     Access,
+    /// Publishing and fan-out with traces of which none is sampled.
+    Traces,
 }
 
 impl Case {
@@ -83,6 +86,7 @@ impl Case {
             Self::Tls => tls::round(bench),
             Self::Channels => channels::round(bench),
             Self::Access => access::round(bench),
+            Self::Traces => traces::round(bench),
         }
     }
 }

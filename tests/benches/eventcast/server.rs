@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use eventcast_crds::config::{BrokerConfig, ChannelConfig, Tls, TokenIssuer};
+use eventcast_crds::config::{BrokerConfig, ChannelConfig, Otlp, Tls, TokenIssuer};
 use eventcast_tests::{
     broker::{Broker, open_channel},
     channel_folder::ChannelFolder,
@@ -52,6 +52,8 @@ pub(crate) struct Setup {
     pub(crate) issuer: Option<TokenIssuer>,
     /// How many channels it has beside the two of every case, in a folder.
     pub(crate) channels: u32,
+    /// Whether spans would be exported, of which none is sampled.
+    pub(crate) traces: bool,
 }
 
 /// A running server.
@@ -251,6 +253,11 @@ impl Server {
 fn configure(config: &mut BrokerConfig, setup: &Setup) {
     if setup.shards.is_some() {
         config.fanout.shards = setup.shards;
+    }
+    if setup.traces {
+        // Nobody is there, and nothing is sent.
+        let endpoint = Some("http://127.0.0.1:4318".to_owned());
+        config.telemetry.otlp = Otlp { endpoint, sample_ratio: Some(0.0) };
     }
     config.limits.connections = PLENTY;
     config.limits.subscribers = PLENTY;

@@ -35,7 +35,10 @@ async function renderChannel(url) {
   const { createElement, StrictMode } = window.React
   window.called = []
   function List({ topic }) {
-    const { events, gaps, state } = useChannel(url, { topics: [topic], keep: 3, onEvent: ({ data }) => { window.called.push(data) } })
+    const { events, gaps, state, resume } = useChannel(url, {
+      topics: [topic], keep: 3, token: () => window.token, onEvent: ({ data }) => { window.called.push(data) }
+    })
+    window.resume = resume
     return createElement('ol', { 'data-state': state, 'data-gaps': gaps }, events.map(({ cursor, data }) => createElement('li', { key: cursor }, data)))
   }
   const root = window.createRoot(document.querySelector('main'))
@@ -57,6 +60,16 @@ export default async function run({ browser, args: [broker, keyFile, name, audie
   async function close(tab) {
     assert.deepEqual(tab.errors, [])
     await tab.page.close()
+  }
+
+  /** A page with a component of React that shows a channel. */
+  async function openReact(channel) {
+    const page = await openBlankPage(browser, broker, REACT_PAGE)
+    await page.evaluate(loadReact, Object.fromEntries(MODULES.map(module => [module, source(module)])))
+    await page.evaluate(renderChannel, channel.path)
+    const list = () => page.evaluate(() => [document.querySelector('ol')?.dataset.state, ...[...document.querySelectorAll('li')].map(item => item.textContent)])
+    const shows = async (...wanted) => eventually(async () => JSON.stringify(await list()) === JSON.stringify(wanted))
+    return { page, shows }
   }
 
   await take({
@@ -185,11 +198,7 @@ export default async function run({ browser, args: [broker, keyFile, name, audie
     },
 
     async 'a component of React shows a channel'() {
-      const page = await openBlankPage(browser, broker, REACT_PAGE)
-      await page.evaluate(loadReact, Object.fromEntries(MODULES.map(module => [module, source(module)])))
-      await page.evaluate(renderChannel, demo.path)
-      const list = () => page.evaluate(() => [document.querySelector('ol')?.dataset.state, ...[...document.querySelectorAll('li')].map(item => item.textContent)])
-      const shows = async (...wanted) => eventually(async () => JSON.stringify(await list()) === JSON.stringify(wanted))
+      const { page, shows } = await openReact(demo)
       await page.evaluate(() => window.show('one'))
       await shows('open')
       await eventually(async () => (await demo.subscribers()) === 1)
@@ -202,6 +211,18 @@ export default async function run({ browser, args: [broker, keyFile, name, audie
       assert.deepEqual(await page.evaluate(() => window.called), ['a', 'b', 'c', 'd', 'e'])
       await page.evaluate(() => window.show(null))
       await eventually(async () => (await demo.subscribers()) === 0)
+      await page.close()
+    },
+    async 'a component of React resumes a stream that was refused'() {
+      const { page, shows } = await openReact(closed)
+      await page.evaluate(() => window.show('user.42'))
+      await shows('closed')
+      await page.evaluate(token => { window.token = token }, sign('42', 600))
+      await page.evaluate(() => window.resume())
+      await shows('open')
+      await eventually(async () => (await closed.subscribers()) === 1)
+      await forUser('a')
+      await shows('open', 'a')
       await page.close()
     },
   })

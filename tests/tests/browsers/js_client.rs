@@ -19,7 +19,7 @@ use super::{access::signs, script::Script};
 /// All units, waits for `Retry-After` of a second included.
 const UNITS_TIMEOUT: Duration = Duration::from_secs(100);
 /// What `client.mjs` goes through.
-const CLIENT_STEPS: [&str; 9] = [
+const CLIENT_STEPS: [&str; 10] = [
     "a reload continues where the page was, without a loss or a repetition",
     "a gap is told with the number of events",
     "a refused token is asked for anew, and no token means the end",
@@ -29,6 +29,7 @@ const CLIENT_STEPS: [&str; 9] = [
     "tabs of other users share no stream, those of one user do",
     "a leader that becomes another user leaves its tabs",
     "a component of React shows a channel",
+    "a component of React resumes a stream that was refused",
 ];
 /// What `tabs.mjs` goes through; the last one needs the debugging protocol of Chromium.
 const TABS_STEPS: [&str; 7] = [

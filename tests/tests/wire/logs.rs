@@ -64,6 +64,11 @@ async fn lines_of_json_are_flat_and_their_keys_are_documented() -> Result<()> {
         broker.log().contains("skipped an invalid message").then_some(())
     })
     .await?;
+    nats.jetstream().await?.delete_stream("SSE_default_demo").await?;
+    eventually("the tail is attached again", WAIT_TIMEOUT, || async {
+        broker.log().contains("reattaching the tail consumer").then_some(())
+    })
+    .await?;
     nats.kill9()?;
     eventually("the loss of NATS is logged", WAIT_TIMEOUT, || async {
         broker.log().contains("lost the connection to NATS").then_some(())

@@ -8,7 +8,7 @@ use http::{HeaderName, header};
 
 use super::{
     Finding, Section, page,
-    probe::{FIRST_BYTE_TIMEOUT, Observation, Refusal},
+    probe::{FIRST_BYTE_TIMEOUT, Observation, Refusal, compression, longest_silence},
 };
 use crate::problem::Problem;
 
@@ -84,11 +84,13 @@ fn stream(seen: &Observation, section: &mut Section) {
         let what = format!("the answer to a subscription has status {status} and type {kind}");
         return problem(section, DeliveryReason::UnexpectedAnswer, what);
     }
-    if let Some(coding) = text(header::CONTENT_ENCODING).filter(|coding| *coding != "identity") {
-        let what = format!("the stream is compressed ({coding})");
-        return problem(section, DeliveryReason::Compressed, what);
+    match compression(&seen.headers) {
+        Some(coding) => {
+            let what = format!("the stream is compressed ({coding})");
+            problem(section, DeliveryReason::Compressed, what);
+        }
+        None => section.ok("the stream has the right type and is not compressed"),
     }
-    section.ok("the stream has the right type and is not compressed");
     let cache = text(header::CACHE_CONTROL).unwrap_or_default();
     if !cache.contains("no-transform") || !cache.contains("no-store") {
         let what = format!("a proxy has changed Cache-Control to {cache:?}");
@@ -98,18 +100,21 @@ fn stream(seen: &Observation, section: &mut Section) {
             page::PROXIES,
         );
     }
-    let Some(first) = seen.first_byte else {
-        let what = format!(
-            "the head of the answer arrives after {} ms, and no byte of the stream within {FIRST_BYTE_TIMEOUT:?}",
-            head.as_millis()
-        );
-        return problem(section, DeliveryReason::Buffered, what);
-    };
-    if first <= PROMPT {
-        section.ok(format!("the first byte arrives after {} ms", first.as_millis()));
-    } else {
-        let what = format!("the first byte arrives after {:.1} s only", first.as_secs_f64());
-        section.warn(what, advice(DeliveryReason::Buffered, proxy), page::DELIVERY);
+    match seen.first_byte {
+        Some(first) if first <= PROMPT => {
+            section.ok(format!("the first byte arrives after {} ms", first.as_millis()));
+        }
+        Some(first) if first <= FIRST_BYTE_TIMEOUT => {
+            let what = format!("the first byte arrives after {:.1} s only", first.as_secs_f64());
+            section.warn(what, advice(DeliveryReason::Buffered, proxy), page::DELIVERY);
+        }
+        _ => {
+            let head = head.as_millis();
+            let what = format!(
+                "the head of the answer arrives after {head} ms, and no byte of the stream within {FIRST_BYTE_TIMEOUT:?}"
+            );
+            problem(section, DeliveryReason::Buffered, what);
+        }
     }
     if let Some(reason) = &seen.closing {
         let what = format!("the broker has closed the stream ({reason})");
@@ -119,21 +124,32 @@ fn stream(seen: &Observation, section: &mut Section) {
         let what =
             format!("the stream was ended after {age:.0} s, {silence:.0} s after the last byte");
         problem(section, DeliveryReason::IdleTimeout, what);
-    } else if let Some(heartbeat) = seen.heartbeat {
-        section
-            .ok(format!("something arrives later as well, after {:.0} s", heartbeat.as_secs_f64()));
-    } else if let Some(interval) = seen.interval.filter(|interval| seen.waited < *interval * 6 / 5)
-    {
-        let (waited, interval) = (seen.waited.as_secs(), interval.as_secs());
+    } else if seen.first_byte.is_some() {
+        silences(seen, section, proxy);
+    }
+}
+
+/// What is known about silences of a stream that was not ended.
+fn silences(seen: &Observation, section: &mut Section, proxy: Proxy) {
+    let longest = seen.interval.map(longest_silence);
+    let waited = seen.waited.as_secs();
+    if let Some(survived) = seen.survived {
+        let mut what = format!("the stream survives a silence of {:.0} s", survived.as_secs_f64());
+        if let Some(longest) = longest.filter(|longest| survived < *longest) {
+            let (longest, wait) = (longest.as_secs(), (longest.as_secs() * 6).min(600));
+            what += &format!(" (it can be {longest} s: --wait {wait} reads on)");
+        }
+        section.ok(what);
+    } else if let Some(longest) = longest.filter(|longest| seen.waited < *longest) {
+        let interval = seen.interval.unwrap_or_default().as_secs();
         let what = format!(
             "nothing arrives within {waited} s, and a heartbeat is due only every {interval} s: whether the stream stays open is not known"
         );
-        let advice = format!("wait longer: --wait {}", interval * 6 / 5 + 5);
+        let advice = format!("wait longer: --wait {}", longest.as_secs() + 5);
         section.warn(what, &advice, page::DELIVERY);
     } else {
-        let waited = seen.waited.as_secs();
         let what = format!("nothing arrives within {waited} s, not even a heartbeat");
-        problem(section, DeliveryReason::Buffered, what);
+        section.fail(what, advice(DeliveryReason::Buffered, proxy), page::DELIVERY);
     }
 }
 
@@ -186,7 +202,7 @@ mod tests {
             ),
             head: Some(ms(8)),
             first_byte: Some(ms(9)),
-            heartbeat: Some(Duration::from_secs(14)),
+            survived: Some(Duration::from_secs(14)),
             waited: Duration::from_secs(14),
             ..Observation::default()
         }
@@ -203,6 +219,10 @@ mod tests {
         let found = findings("http://a", &good());
         assert!(found.iter().all(|finding| finding.level == Level::Ok), "{found:?}");
         assert_eq!(found.len(), 5);
+        let unknown = with(|seen| seen.interval = Some(Duration::from_secs(15)));
+        let last = findings("http://a", &unknown).pop().unwrap();
+        let what = "the stream survives a silence of 14 s (it can be 18 s: --wait 108 reads on)";
+        assert_eq!((last.level, last.what.as_str()), (Level::Ok, what));
     }
 
     #[test]
@@ -237,13 +257,18 @@ mod tests {
             with(|seen| seen.first_byte = Some(Duration::from_secs(3))),
             with(|seen| seen.closing = Some("draining".into())),
             with(|seen| seen.ended = Some((Duration::from_secs(10), Duration::from_secs(10)))),
-            with(|seen| (seen.heartbeat, seen.waited) = (None, Duration::from_secs(23))),
             with(|seen| {
-                (seen.heartbeat, seen.waited) = (None, Duration::from_secs(23));
+                header(seen, header::CONTENT_ENCODING, "gzip");
+                (seen.first_byte, seen.ended) =
+                    (None, Some((Duration::from_secs(10), Duration::from_secs(10))));
+            }),
+            with(|seen| (seen.survived, seen.waited) = (None, Duration::from_secs(23))),
+            with(|seen| {
+                (seen.survived, seen.waited) = (None, Duration::from_secs(23));
                 seen.interval = Some(Duration::from_secs(60));
             }),
             with(|seen| {
-                (seen.heartbeat, seen.waited) = (None, Duration::from_secs(77));
+                (seen.survived, seen.waited) = (None, Duration::from_secs(77));
                 seen.interval = Some(Duration::from_secs(60));
             }),
         ];

@@ -43,9 +43,9 @@ pub(crate) struct Observation {
     /// Time until the head and the first byte of the stream.
     pub(crate) head: Option<Duration>,
     pub(crate) first_byte: Option<Duration>,
-    /// Time until something came after the start of the stream.
-    pub(crate) heartbeat: Option<Duration>,
-    /// How long a heartbeat was awaited.
+    /// The longest silence after the start of the stream that ended with a heartbeat or an event.
+    pub(crate) survived: Option<Duration>,
+    /// How long the stream was read.
     pub(crate) waited: Duration,
     /// The reason that the broker gave for closing the stream.
     pub(crate) closing: Option<String>,
@@ -72,7 +72,7 @@ impl From<RequestError> for Refusal {
     }
 }
 
-/// Looks at a channel. The stream is read until a heartbeat arrives, at most `wait`, or else as long as its interval demands.
+/// Looks at a channel. The stream is read for `wait`; without it until a heartbeat arrives, at most as long as its interval demands.
 pub(crate) async fn observe(channel: &Channel, wait: Option<Duration>) -> Observation {
     let mut seen = Observation::default();
     let began = Instant::now();
@@ -88,19 +88,39 @@ pub(crate) async fn observe(channel: &Channel, wait: Option<Duration>) -> Observ
         }
     }
     seen.access = channel.get::<Value>("/access", &Query::default()).await.ok();
-    let wait = wait.unwrap_or_else(|| heartbeat_wait(seen.interval));
-    let (url, seconds) = (channel.url.shown(), wait.as_secs());
-    output::note(&format!("# reading {url} until a heartbeat arrives, at most {seconds} s"));
-    stream(channel, wait, &mut seen).await;
+    let url = channel.url.shown();
+    let reading = match wait {
+        Some(wait) => {
+            output::note(&format!("# reading {url} for {} s", wait.as_secs()));
+            Reading { longest: wait, until_heartbeat: false }
+        }
+        None => {
+            let longest = longest_silence(seen.interval.unwrap_or(DEFAULT_INTERVAL)) + SLACK;
+            let longest = longest.min(LONGEST_WAIT);
+            let seconds = longest.as_secs();
+            output::note(&format!(
+                "# reading {url} until a heartbeat arrives, at most {seconds} s"
+            ));
+            Reading { longest, until_heartbeat: true }
+        }
+    };
+    stream(channel, reading, &mut seen).await;
     seen
 }
 
-/// How long a heartbeat may take to arrive, and [`SLACK`] more. Heartbeats are randomised by a fifth.
-fn heartbeat_wait(interval: Option<Duration>) -> Duration {
-    (interval.unwrap_or(DEFAULT_INTERVAL) * 6 / 5 + SLACK).min(LONGEST_WAIT)
+/// How long a stream is read.
+#[derive(Clone, Copy)]
+struct Reading {
+    longest: Duration,
+    until_heartbeat: bool,
 }
 
-async fn stream(channel: &Channel, wait: Duration, seen: &mut Observation) {
+/// How long a stream may be silent: heartbeats are randomised by a fifth.
+pub(crate) fn longest_silence(interval: Duration) -> Duration {
+    interval * 6 / 5
+}
+
+async fn stream(channel: &Channel, reading: Reading, seen: &mut Observation) {
     let began = Instant::now();
     let mut query = Query::default();
     query.add("from", "latest");
@@ -118,31 +138,34 @@ async fn stream(channel: &Channel, wait: Duration, seen: &mut Observation) {
     seen.head = Some(began.elapsed());
     seen.status = Some(response.status());
     seen.headers = response.headers().clone();
-    if !is_readable(&response) {
+    if !is_stream(&response) {
         if response.status() != StatusCode::OK {
             seen.refused = channel.refused(response).await.ok().map(Into::into);
         }
         return;
     }
-    read(response.into_body(), began, wait, seen).await;
+    read(response.into_body(), began, reading, seen).await;
 }
 
-/// Whether it is a stream whose text can be read.
-fn is_readable(response: &Response<Incoming>) -> bool {
-    let value = |name| response.headers().get(name).map(HeaderValue::as_bytes);
+fn is_stream(response: &Response<Incoming>) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
     response.status() == StatusCode::OK
-        && value(header::CONTENT_TYPE).is_some_and(|kind| kind.starts_with(b"text/event-stream"))
-        && value(header::CONTENT_ENCODING).is_none_or(|coding| coding == b"identity")
+        && kind.is_some_and(|kind| kind.starts_with(b"text/event-stream"))
 }
 
-async fn read(mut body: Incoming, began: Instant, wait: Duration, seen: &mut Observation) {
-    let (mut parser, mut items) = (Parser::new(), Vec::new());
+/// The coding of a stream whose text cannot be read.
+pub(crate) fn compression(headers: &HeaderMap) -> Option<&str> {
+    let coding = headers.get(header::CONTENT_ENCODING)?.to_str().unwrap_or("unknown");
+    (coding != "identity").then_some(coding)
+}
+
+async fn read(mut body: Incoming, began: Instant, reading: Reading, seen: &mut Observation) {
+    // Bytes that are compressed say when they come, not what they are.
+    let mut parser = compression(&seen.headers).is_none().then(Parser::new);
+    let mut items = Vec::new();
     let mut last_byte = began;
     loop {
-        let until = match seen.first_byte {
-            None => began + FIRST_BYTE_TIMEOUT,
-            Some(first) => began + first + wait,
-        };
+        let until = began + seen.first_byte.unwrap_or_default() + reading.longest;
         let next = timeout(until.saturating_duration_since(Instant::now()), body.frame()).await;
         let now = Instant::now();
         match next {
@@ -151,15 +174,19 @@ async fn read(mut body: Incoming, began: Instant, wait: Duration, seen: &mut Obs
                 let Some(bytes) = frame.data_ref().filter(|bytes| !bytes.is_empty()) else {
                     continue;
                 };
-                last_byte = now;
+                let silence = now - std::mem::replace(&mut last_byte, now);
                 let first = *seen.first_byte.get_or_insert(now - began);
-                if parser.feed(bytes, &mut items).is_err() {
-                    break;
+                if let Some(parser) = &mut parser {
+                    if parser.feed(bytes, &mut items).is_err() {
+                        break;
+                    }
+                    seen.closing = items.drain(..).find_map(closing);
                 }
-                seen.closing = items.drain(..).find_map(closing);
                 if now - began > first + START {
-                    seen.heartbeat = Some(now - began);
-                    break;
+                    seen.survived = seen.survived.max(Some(silence));
+                    if reading.until_heartbeat {
+                        break;
+                    }
                 }
             }
             Ok(None | Some(Err(_))) => {

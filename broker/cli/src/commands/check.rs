@@ -22,7 +22,8 @@ pub(crate) struct Options {
     /// Check whether the cluster is ready for an installation.
     #[arg(long, conflicts_with = "channel")]
     pre: bool,
-    /// How long to wait for a heartbeat. Default: what the channel says, and five seconds more.
+    /// How long to read the stream: a longer time also finds time-outs that only the longest silences meet. Default: until a heartbeat
+    /// arrives.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
     wait: Option<u64>,
     #[arg(long, short, value_enum, default_value_t = Format::Table)]
