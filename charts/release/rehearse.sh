@@ -42,6 +42,8 @@ stage() { "$repository/tests/tools/stage.sh" "$@"; }
 stage "versions and changelog" "$release/check.sh"
 "$release/notes.sh" >"$folder/notes.md"
 stage "install helm" "$repository/tests/tools/install.sh" helm
+stage "install mdbook" "$repository/tests/tools/install.sh" mdbook
+if [[ $version != *-* ]]; then stage "website" "$release/website.sh" "$folder/site"; else skipped+=("website: $version is a pre-release"); fi
 stage "plain manifests" "$repository/charts/manifests.sh" "$files"
 
 for platform in "${platforms[@]}"; do

@@ -7,3 +7,4 @@ mod js_client;
 mod page;
 mod recipes;
 mod script;
+mod website;

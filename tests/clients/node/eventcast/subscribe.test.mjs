@@ -248,10 +248,11 @@ test('a loop that does not read stops the server, is not taken for silence, and 
     }
     response.end()
   }, 204)
-  const subscription = subscribe(url, { queue: 16, silence: 100 })
+  const subscription = subscribe(url, { queue: 16, silence: 1000 })
   const events = subscription[Symbol.asyncIterator]()
   await events.next()
   await until(() => stopped)
+  await new Promise(resolve => { setTimeout(resolve, 1500) })
   assert.ok(sent < count, `${sent} events are in memory`)
   let read = 1
   for (let next = await events.next(); !next.done; next = await events.next()) {
