@@ -3,7 +3,7 @@
 # chart (EVENTCAST_HELM_ARGUMENTS can name another place); without KUBECONFIG on a cluster of its own. `make e2e`.
 #
 #   e2e.sh [TEST]     a part of the name of a test; default: all
-#   e2e.sh heart      installing, rolling, losing pods, upgrading, the delivery probe: what CI runs
+#   e2e.sh heart      installing, rolling, losing pods, upgrading, the delivery probe, memory of a stream: what CI runs
 #
 # Prints at the end what each disturbance cost the subscribers. On the test cluster of this folder (`make cluster`, and KUBECONFIG
 # as it prints it) scenarios also use the machine: they kill processes and add a node. On another cluster these are skipped, and
@@ -16,7 +16,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 # The scenarios of `heart`.
-heart='test(/^(e2e_delivery|e2e_install)::/) + test(/^e2e_upgrade::an_upgrade/) + test(/^e2e_brokers::(rolls|a_deleted)/)'
+heart='test(/^(e2e_delivery|e2e_install|e2e_memory)::/) + test(/^e2e_upgrade::an_upgrade/) + test(/^e2e_brokers::(rolls|a_deleted)/)'
 
 # Empties the volumes that scenarios have left, so that a cluster that is kept has always some.
 free_volumes() {

@@ -81,6 +81,12 @@ impl Reach {
         Ok(serde_json::from_slice(&answer.bytes().await?)?)
     }
 
+    /// Whether a forwarded port leads there, which is not for many connections.
+    #[must_use]
+    pub fn is_forwarded(&self) -> bool {
+        self.forwarding.is_some()
+    }
+
     /// URL of the channel's events, with this query.
     #[must_use]
     pub fn events(&self, query: &str) -> String {

@@ -8,6 +8,7 @@ mod e2e_conditions;
 mod e2e_delivery;
 mod e2e_install;
 mod e2e_log;
+mod e2e_memory;
 mod e2e_monitoring;
 mod e2e_nats;
 mod e2e_pages;
