@@ -5,6 +5,7 @@
 #   rehearse.sh                    for the platforms of PLATFORMS; default: linux-amd64 linux-arm64 windows-amd64
 #   rehearse.sh --dry-run          what needs no build: versions, notes, chart, plain manifests
 #
+# EVENTCAST_INSTALL=yes also installs it, from its registry, in the cluster of KUBECONFIG: one of this machine (`make cluster`).
 # What cannot be done here is skipped and named. Everything is compiled for release, once for each platform: it takes a while.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -86,6 +87,7 @@ done
 stage "archives" "$release/archives.sh" "$programs" "$files"
 stage "bills of materials" "$release/sboms.sh" "$programs" "$files"
 
+touch "$folder/registry.log"
 "$(tool crane)" registry serve --address 127.0.0.1:0 >"$folder/registry.log" 2>&1 &
 registry_process=$!
 until port=$(sed -n 's/.*serving on port //p' "$folder/registry.log") && [[ -n $port ]]; do
@@ -98,7 +100,9 @@ rm -f "$key".*
 export COSIGN_PASSWORD='' EVENTCAST_SIGNING_KEY=$key.key
 "$(tool cosign)" generate-key-pair --output-key-prefix "$key" 2>/dev/null
 stage "publish and sign" "$release/publish.sh" "localhost:$port/eventcast" "$programs" "$files"
-stage "verify" "$release/verify.sh" "localhost:$port/eventcast" "$files"
+install=()
+if [[ -n ${EVENTCAST_INSTALL:-} ]]; then install=(--install); fi
+stage "verify" "$release/verify.sh" "${install[@]}" "localhost:$port/eventcast" "$files"
 
 printf '\nFiles, in %s:\n' "$files"
 find "$files" -type f -printf '%s %f\n' | sort -k 2 | awk '{ printf "  %9d KiB  %s\n", ($1 + 1023) / 1024, $2 }'

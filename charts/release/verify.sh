@@ -1,15 +1,23 @@
 #!/usr/bin/env bash
 # Verifies a release as its users can: checksums, signatures, bills of materials, archives, images, chart. Prints a line for each check.
 #
-#   verify.sh REGISTRY FOLDER      as publish.sh had them; FOLDER: the files of the release
+#   verify.sh REGISTRY FOLDER                as publish.sh had them; FOLDER: the files of the release
+#   verify.sh --install REGISTRY FOLDER      also installs it in the cluster of KUBECONFIG, whose nodes reach the registry, waits for a
+#                                            channel, and removes it
 #
 # EVENTCAST_SIGNING_KEY: lib.sh. With KUBECONFIG also whether that cluster accepts the chart.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-registry=${1:?usage: verify.sh REGISTRY FOLDER}
-folder=$(cd "${2:?usage: verify.sh REGISTRY FOLDER}" && pwd)
+install=
+if [[ ${1:-} == --install ]]; then
+  install=yes
+  : "${KUBECONFIG:?--install needs a cluster}"
+  shift
+fi
+registry=${1:?usage: verify.sh [--install] REGISTRY FOLDER}
+folder=$(cd "${2:?usage: verify.sh [--install] REGISTRY FOLDER}" && pwd)
 crane=$(tool crane) cosign=$(tool cosign) helm=$(tool helm)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -110,7 +118,18 @@ for part in operator broker; do
   grep -q "\"\?$registry/eventcast-$part:$version\"\?\$" "$work/out" || fail "the chart does not ask for $registry/eventcast-$part:$version"
 done
 passed "helm renders the chart of the registry, with the images of this version"
-if [[ -n ${KUBECONFIG:-} ]]; then
+if [[ -n $install ]]; then
+  kubectl=$(tool kubectl)
+  quietly "$helm" install eventcast "${options[@]}" --create-namespace --wait --timeout 3m
+  quietly "$kubectl" create namespace eventcast-release
+  quietly "$kubectl" apply --namespace eventcast-release --filename "$repository/charts/eventcast/examples/minimal.yaml"
+  quietly "$kubectl" wait --namespace eventcast-release --for=condition=Ready evch/demo --timeout=3m
+  running=$("$kubectl" get pods --all-namespaces -o jsonpath='{.items[*].spec.containers[*].image}' | tr ' ' '\n' | sort -u)
+  for part in operator broker; do grep -qx "$registry/eventcast-$part:$version" <<<"$running" || fail "no $part of $registry runs: $running"; done
+  quietly "$kubectl" delete namespace eventcast-release
+  quietly "$helm" uninstall eventcast --namespace eventcast-system --wait
+  passed "the chart and the images of the registry serve a channel in a cluster"
+elif [[ -n ${KUBECONFIG:-} ]]; then
   quietly "$helm" install eventcast "${options[@]}" --create-namespace --dry-run=server
   passed "the cluster of KUBECONFIG accepts the chart"
 else
