@@ -57,7 +57,10 @@ fn available<'a>(
     pods: impl Iterator<Item = &'a Pod>,
 ) -> ConditionState {
     let Brokers { desired, ready, .. } = *brokers;
-    let counted = format!("{ready} of {desired} brokers are ready");
+    let counted = match ready > desired {
+        true => format!("{ready} brokers are ready, {desired} will stay"),
+        false => format!("{ready} of {desired} brokers are ready"),
+    };
     if desired == 0 {
         return ConditionState::failed(
             reasons::SCALED_TO_ZERO,

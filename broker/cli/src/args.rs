@@ -88,9 +88,8 @@ pub(crate) fn command(name: &'static str) -> clap::Command {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use clap::error::ErrorKind;
+    use expect_test::expect_file;
 
     use super::*;
     use crate::complete::complete;
@@ -130,19 +129,14 @@ The help of `eventcast` and its commands. What they are for: [The command line](
         }
     }
 
-    /// `docs/reference/cli.md` has the help of every command. UPDATE=1 writes it.
+    /// `docs/reference/cli.md` has the help of every command. `make docs` writes it.
     #[test]
     fn the_reference_is_up_to_date() {
         let mut root = command("eventcast");
         root.build();
         let mut text = REFERENCE.to_owned();
         describe(&mut root, &mut text);
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/cli.md");
-        if std::env::var_os("UPDATE").is_some() {
-            fs::write(&file, &text).unwrap();
-        }
-        let kept = fs::read_to_string(&file).unwrap();
-        assert!(kept == text, "{} differs: `make docs` writes it", file.display());
+        expect_file!["../../../docs/reference/cli.md"].assert_eq(&text);
     }
 
     fn complete_line(line: &str) -> Vec<String> {

@@ -38,15 +38,8 @@ pub(crate) enum ClientError {
     HeadTimeout(String),
     #[error("the answer of {0} ended early, or is larger than {MAX_ANSWER_BYTES} bytes")]
     Body(String),
-    #[error("{}", message(.0))]
+    #[error("{}", .0.message())]
     Credential(Failure),
-}
-
-fn message(failure: &Failure) -> &str {
-    match failure {
-        Failure::Usage(message) | Failure::Failed(message) => message,
-        Failure::OutputClosed => "no output",
-    }
 }
 
 impl ClientError {

@@ -27,6 +27,13 @@ impl Failure {
         Self::Failed(message.into())
     }
 
+    pub(crate) fn message(&self) -> &str {
+        match self {
+            Self::Usage(message) | Self::Failed(message) => message,
+            Self::OutputClosed => "no output",
+        }
+    }
+
     /// Standard output cannot be written.
     pub(crate) fn output(error: &io::Error) -> Self {
         match error.kind() {

@@ -83,7 +83,7 @@ impl ChannelUrl {
             (false, Some(name)) => format!("{path}{}", name.path()),
             (false, None) => {
                 return Err(wrong(
-                    "add the channel, NAMESPACE/NAME: eventcast sub default/demo --url …",
+                    "name the channel as well, as NAMESPACE/NAME, or use the URL of the channel",
                 ));
             }
         };

@@ -31,19 +31,8 @@ pub(crate) use table::table;
 pub(crate) use token::token;
 pub(crate) use top::top;
 
-/// Compares `text` with a golden file, or writes the file where `UPDATE=1` is set.
+/// Compares `text` with a golden file, which `make docs` writes.
 #[cfg(test)]
 pub(crate) fn golden(name: &str, text: &str) {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/text/golden");
-    let file = folder.join(format!("{name}.txt"));
-    if std::env::var_os("UPDATE").is_some() {
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(&file, text).unwrap();
-    }
-    let expected = std::fs::read_to_string(&file).unwrap_or_default();
-    assert!(
-        expected == text,
-        "{} differs: look at the change with UPDATE=1 and git diff\n{text}",
-        file.display()
-    );
+    expect_test::expect_file![format!("text/golden/{name}.txt")].assert_eq(text);
 }

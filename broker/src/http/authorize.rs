@@ -107,7 +107,8 @@ pub(super) async fn grant(
         }
         Some(action) => {
             let subject = grant.identity.as_ref().map(|identity| &*identity.subject);
-            Err(refuse(way, "not-granted", subject, forbidden(action)))
+            let is_open = config.access.anonymous.contains(&action);
+            Err(refuse(way, "not-granted", subject, forbidden(action, is_open)))
         }
     }
 }
@@ -138,10 +139,13 @@ pub(super) fn unauthorized(action: Action) -> Problem {
     Problem::new(Kind::CREDENTIAL_REQUIRED, detail).challenge(Challenge::Bare).close()
 }
 
-/// `403`: the credential is good, but does not grant this.
-fn forbidden(action: Action) -> Problem {
+/// `403`: the credential is good, but does not grant this. `is_open`: it is granted to clients without one.
+fn forbidden(action: Action, is_open: bool) -> Problem {
     let (doing, verb) = doing(action);
-    let detail =
+    let mut detail =
         format!("{doing} is not granted to this client: its credential has no grant to {verb}.");
+    if is_open {
+        detail += " Without a credential it is granted.";
+    }
     Problem::new(Kind::NOT_GRANTED, detail).challenge(Challenge::InsufficientScope).close()
 }

@@ -1,7 +1,8 @@
 //! Compares objects with the types of Kubernetes and with golden files.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::collections::BTreeMap;
 
+use expect_test::expect_file;
 use k8s_openapi::{
     ByteString,
     api::{
@@ -162,20 +163,9 @@ fn objects_match_the_golden_files() {
     }
 }
 
-/// With `UPDATE=1` writes the file instead.
+/// Compares `text` with a golden file, which `make docs` writes.
 fn golden(name: &str, text: &str) {
-    let file =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/objects/golden/{name}.yaml"));
-    if std::env::var_os("UPDATE").is_some() {
-        fs::create_dir_all(file.parent().unwrap()).unwrap();
-        fs::write(&file, text).unwrap();
-    }
-    let expected = fs::read_to_string(&file).unwrap_or_default();
-    assert!(
-        expected == text,
-        "{} differs: look at the change with UPDATE=1 and git diff",
-        file.display()
-    );
+    expect_file![format!("golden/{name}.yaml")].assert_eq(text);
 }
 
 #[test]

@@ -22,6 +22,13 @@ pub(crate) fn findings(url: &str, seen: &Observation) -> Vec<Finding> {
     section.done()
 }
 
+/// What is found about a channel that no way leads to.
+pub(crate) fn unreachable(url: &str, why: &str) -> Vec<Finding> {
+    let mut section = Section::new(format!("stream {url}"));
+    section.fail(why, "", page::TROUBLESHOOTING);
+    section.done()
+}
+
 fn judge(seen: &Observation, section: &mut Section) {
     let Some((time, state)) = &seen.described else {
         return refused(seen.refused.as_ref(), section);

@@ -79,10 +79,23 @@ async fn in_cluster(options: &Options) -> Result<Vec<Finding>, Failure> {
     findings.extend(about_channel::findings(&name, &channel, &brokers));
     let url = channel.status.as_ref().and_then(|status| status.url.as_deref());
     if let Some(url) = url {
-        let channel = reach.by_url(url, Some(&name))?;
-        findings.extend(look(&channel, options.wait).await);
+        // Only clients inside of the cluster know such a name.
+        let reached = match is_cluster_internal(url) {
+            true => reach.in_cluster(&cluster, &name, &channel).await,
+            false => reach.by_url(url, Some(&name)),
+        };
+        findings.extend(match reached {
+            Ok(reached) => look(&reached, options.wait).await,
+            Err(failure) => judge::unreachable(url, failure.message()),
+        });
     }
     Ok(findings)
+}
+
+/// Whether the host of a URL is the name of a Service.
+fn is_cluster_internal(url: &str) -> bool {
+    let uri = url.parse::<http::Uri>().ok();
+    uri.is_some_and(|uri| uri.host().is_some_and(|host| host.contains(".svc.")))
 }
 
 async fn look(channel: &Channel, wait: Option<u64>) -> Vec<Finding> {

@@ -128,7 +128,10 @@ impl ReachOptions {
     }
 
     /// The channel at the URL of its status if a broker answers there, else through the API server.
-    async fn in_cluster(
+    ///
+    /// # Errors
+    /// No broker can be reached.
+    pub(crate) async fn in_cluster(
         &self,
         cluster: &Cluster,
         name: &ChannelName,

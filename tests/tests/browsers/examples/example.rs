@@ -69,10 +69,10 @@ impl Example {
         Ok(example)
     }
 
-    /// Its script in a browser. With `UPDATE=1` the picture of its page is taken anew.
+    /// Its script in a browser. With `UPDATE_EXPECT=1` the picture of its page is taken anew.
     pub(super) fn script(&self, browser: &str) -> Result<Script> {
         let picture = format!("{}.png", self.name);
-        let picture = match std::env::var_os("UPDATE") {
+        let picture = match std::env::var_os("UPDATE_EXPECT") {
             Some(_) => source(&self.name)?.join(picture),
             None => self.folder.path().join(picture),
         };
