@@ -33,6 +33,10 @@ fn conditions(channel: &EventChannel, section: &mut Section) {
         );
         return;
     }
+    if channel.metadata.deletion_timestamp.is_some() {
+        let what = "the channel is being deleted";
+        section.warn(what, "an operator has to finish it: is one running?", page::CHANNEL);
+    }
     if status.observed_generation != channel.metadata.generation {
         let what = "the newest change was not reconciled yet";
         section.warn(what, "wait, or read the log of the operator", page::CHANNEL);

@@ -47,6 +47,13 @@ fn summary(view: &View<'_>) -> String {
     let mut add = |name: &str, value: Option<String>| {
         rows.extend(value.map(|value| [name.to_owned(), printable(&value)]));
     };
+    add(
+        "deleted",
+        view.channel.metadata.deletion_timestamp.as_ref().map(|time| {
+            let age = units::age(view.now.duration_since(time.0).as_secs_f64());
+            format!("for {age}; an operator has to finish it: is one running?")
+        }),
+    );
     add("url", Some(status.url.unwrap_or_else(|| "none yet".into())));
     add("brokers", status.brokers);
     add("pool", status.pool.map(|pool| pool.name));
@@ -252,7 +259,10 @@ mod tests {
         ]}));
         text += &shown(&broken, &[], &[], &[]);
         text += "\n---\n";
-        text += &shown(&channel(&json!({})), &[], &[], &[]);
+        let mut deleted = channel(&json!({}));
+        deleted.metadata.deletion_timestamp =
+            serde_json::from_value(json!("2026-11-20T19:58:00Z")).unwrap();
+        text += &shown(&deleted, &[], &[], &[]);
         golden("status", &text);
     }
 }
