@@ -16,7 +16,7 @@ write_identities() {
     openssl ecparam -name prime256v1 -genkey -noout -out "$cluster/pki/accounts.key"
     openssl req -x509 "${curve[@]}" -keyout "$cluster/pki/api.key" -out "$cluster/pki/api.crt" -days 30 \
       -subj /O=system:masters/CN=kube-apiserver -addext basicConstraints=critical,CA:FALSE \
-      -addext "subjectAltName=IP:$node_address,IP:$api_service_address,DNS:kubernetes.default.svc" 2>/dev/null
+      -addext "subjectAltName=IP:$node_address,IP:${api_service_addresses[$main_family]},DNS:kubernetes.default.svc" 2>/dev/null
     cat >"$kubeconfig" <<END
 apiVersion: v1
 kind: Config
@@ -38,7 +38,7 @@ start_etcd() {
 
 start_api() {
   start api "$(tool kube-apiserver)" --etcd-servers "$etcd" --bind-address "$node_address" \
-    --advertise-address "$node_address" --service-cluster-ip-range "$service_network" --allow-privileged \
+    --advertise-address "$node_address" --service-cluster-ip-range "$(of_families service_networks)" --allow-privileged \
     --tls-cert-file "$cluster/pki/api.crt" --tls-private-key-file "$cluster/pki/api.key" --cert-dir "$cluster/pki" \
     --token-auth-file "$cluster/pki/tokens.csv" --authorization-mode Node,RBAC \
     --service-account-issuer https://kubernetes.default.svc \

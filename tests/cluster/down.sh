@@ -23,8 +23,9 @@ remove_pods() {
 
 # kube-proxy clears up after itself; what the kubelet marks as its own is all that is left with that name.
 remove_rules() {
-  local table command chain
-  for chain in OUTPUT FORWARD; do packet_filter --delete "$chain" "${untranslated[@]}" 2>/dev/null || true; done
+  local table command one
+  remove_policies
+  for one in IPv4 IPv6; do refuse_untranslated --delete "$one" 2>/dev/null || true; done
   "$(tool kube-proxy)" --cleanup >/dev/null 2>&1 || true
   for command in iptables ip6tables; do
     for table in filter nat mangle; do
@@ -39,19 +40,19 @@ remove_rules() {
 network_namespaces() {
   local namespace
   for namespace in $(ip netns list 2>/dev/null | grep -o '^cni-[^ ]*'); do
-    if ip -netns "$namespace" address show | grep -q "$pod_prefix"; then echo "$namespace"; fi
+    if ip -netns "$namespace" address show | grep -qE "$pod_prefixes"; then echo "$namespace"; fi
   done
 }
 
 remove_network() { # NETWORK_NAMESPACE...: some may have lost their address meanwhile, and many are gone
-  local namespace result id
+  local namespace result id one
   for namespace in "$@" $(network_namespaces); do ip netns delete "$namespace" 2>/dev/null || true; done
   for result in /var/lib/cni/results/eventcast-*-eth0; do
     id=${result#*/eventcast-}
     rm -f /var/lib/cni/results/*"-${id%-eth0}-"*
   done
   ip link delete "$bridge" 2>/dev/null || true
-  ip address delete "$node_address/$whole_address" dev lo 2>/dev/null || true
+  for one in IPv4 IPv6; do ip address delete "${node_addresses[$one]}/${whole_address[$one]}" dev lo 2>/dev/null || true; done
   if [[ -f $cluster/run/sysctls ]]; then sysctl -q --load "$cluster/run/sysctls" 2>/dev/null || true; fi
 }
 
@@ -70,7 +71,7 @@ need_root
 "$here/second-node.sh" remove
 mapfile -t namespaces < <(network_namespaces)
 if is_running containerd; then remove_pods; fi
-stop kubelet proxy controllers scheduler api etcd containerd
+stop kubelet proxy policies controllers scheduler api etcd containerd
 stop_shims "$containerd_socket" "$cluster/containerd"
 remove_cgroups /sys/fs/cgroup/kubepods /sys/fs/cgroup/*/kubepods
 remove_mounts "$cluster/"

@@ -9,7 +9,7 @@
 # as it prints it) scenarios also use the machine: they kill processes and add a node. On another cluster these are skipped, and
 # the table says so; so is the upgrade, unless EVENTCAST_E2E_PREVIOUS names the chart of a release whose images its nodes can have.
 #
-# EVENTCAST_CLUSTER_FAMILY=IPv6 gives the cluster of its own addresses of that family alone.
+# EVENTCAST_CLUSTER_FAMILY=IPv6 gives the cluster of its own addresses of that family alone, EVENTCAST_CLUSTER_FAMILY=dual of both.
 # EVENTCAST_HELM names another helm: .tools/bin/helm4, which tests/tools/install.sh helm4 installs.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -44,6 +44,7 @@ run_tests() {
 
 if [[ -z ${KUBECONFIG:-} ]]; then need_root; fi
 "$repository/tests/tools/install.sh" kubectl helm helm4 prometheus
+if [[ ${1:-} != heart && $EUID == 0 ]]; then "$repository/tests/tools/install.sh" network-policies; fi
 EVENTCAST_KUBECTL=$(tool kubectl)
 EVENTCAST_HELM=$(tool helm)
 EVENTCAST_HELM4=$(tool helm4)
@@ -59,9 +60,7 @@ if [[ $KUBECONFIG == "$kubeconfig" && $EUID == 0 ]]; then
   EVENTCAST_E2E_PREVIOUS=${EVENTCAST_E2E_PREVIOUS:-$("$here/previous.sh")}
   "$here/load.sh" "$target"/images/previous/*.tar
   free_volumes
-  export EVENTCAST_E2E_PREVIOUS
-  # There is no second node with IPv6.
-  if [[ $family == IPv4 ]]; then export EVENTCAST_E2E_MACHINE=$here; fi
+  export EVENTCAST_E2E_PREVIOUS EVENTCAST_E2E_MACHINE=$here
 fi
 export EVENTCAST_E2E_TABLE=${EVENTCAST_E2E_TABLE:-$target/e2e.md}
 rm -f "$EVENTCAST_E2E_TABLE"

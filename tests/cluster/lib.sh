@@ -9,33 +9,49 @@ cluster=$(realpath --canonicalize-missing "${EVENTCAST_CLUSTER_DIR:-$target/clus
 kubeconfig=$cluster/kubeconfig
 containerd_socket=$cluster/run/containerd.sock
 
-# EVENTCAST_CLUSTER_FAMILY=IPv6: the cluster has addresses of that family alone. Not with a second node.
-family=${EVENTCAST_CLUSTER_FAMILY:-IPv4}
-
 # All from 198.18.0.0/15, which is set aside for test networks, or from a unique local network, so that no real network is in the way. The node's
-# address is given to `lo`: the cluster listens there alone, on the ordinary ports, beside whatever else this machine runs.
-case $family in
-  IPv4)
-    node_address=198.18.0.1 node_host=198.18.0.1 whole_address=32 everywhere=0.0.0.0/0
-    pod_network=198.18.64.0/20 pod_prefix='inet 198\.18\.'
-    cluster_network=198.18.64.0/19 # the pods of both nodes
-    service_network=198.18.128.0/20
-    api_service_address=198.18.128.1
-    dns_address=198.18.128.10
-    ;;
-  IPv6)
-    node_address=fd71:e7c5:18::1 node_host='[fd71:e7c5:18::1]' whole_address=128 everywhere=::/0
-    pod_network=fd71:e7c5:18:64::/64 pod_prefix='inet6 fd71:e7c5:18:'
-    cluster_network=fd71:e7c5:18:64::/63
-    service_network=fd71:e7c5:18:128::/112
-    api_service_address=fd71:e7c5:18:128::1
-    dns_address=fd71:e7c5:18:128::10
-    ;;
-  *)
-    echo "EVENTCAST_CLUSTER_FAMILY is $family: it can be IPv4 or IPv6" >&2
-    exit 1
-    ;;
-esac
+# addresses are given to `lo`: the cluster listens there alone, on the ordinary ports, beside whatever else this machine runs.
+declare -A node_addresses=([IPv4]=198.18.0.1 [IPv6]=fd71:e7c5:18::1)
+declare -A whole_address=([IPv4]=32 [IPv6]=128) everywhere=([IPv4]=0.0.0.0/0 [IPv6]=::/0)
+declare -A pod_networks=([IPv4]=198.18.64.0/20 [IPv6]=fd71:e7c5:18:64::/64)
+declare -A cluster_networks=([IPv4]=198.18.64.0/19 [IPv6]=fd71:e7c5:18:64::/63) # the pods of both nodes
+declare -A service_networks=([IPv4]=198.18.128.0/20 [IPv6]=fd71:e7c5:18:128::/112)
+declare -A api_service_addresses=([IPv4]=198.18.128.1 [IPv6]=fd71:e7c5:18:128::1)
+declare -A dns_addresses=([IPv4]=198.18.128.10 [IPv6]=fd71:e7c5:18:128::10)
+pod_prefixes='inet6? (198\.18\.|fd71:e7c5:18:)'
+
+# Sets the family of the cluster that there is, or else that of EVENTCAST_CLUSTER_FAMILY: IPv4, IPv6 or `dual`, where nodes, pods and
+# Services have addresses of both. The control plane listens on the main one.
+set_family() {
+  family=${EVENTCAST_CLUSTER_FAMILY:-IPv4}
+  if [[ -f $cluster/run/family ]]; then family=$(<"$cluster/run/family"); fi
+  case $family in
+    IPv4 | IPv6) families=("$family") ;;
+    dual) families=(IPv4 IPv6) ;;
+    *)
+      echo "EVENTCAST_CLUSTER_FAMILY is $family: it can be IPv4, IPv6 or dual" >&2
+      exit 1
+      ;;
+  esac
+  main_family=${families[0]}
+  node_address=${node_addresses[$main_family]}
+  node_host=$node_address
+  if [[ $main_family == IPv6 ]]; then node_host="[$node_address]"; fi
+}
+
+# The entries of an array above for the families of the cluster, with commas between them.
+of_families() { # ARRAY
+  local -n entries=$1
+  local one joined=()
+  for one in "${families[@]}"; do joined+=("${entries[$one]}"); done
+  commas "${joined[@]}"
+}
+commas() {
+  local IFS=,
+  echo "$*"
+}
+
+set_family
 bridge=eventcast0
 node=node0
 
@@ -44,14 +60,12 @@ second=$cluster/second
 second_node=node1
 second_namespace=$second/namespace # of the network
 second_link=eventcast1
-second_gateway=198.18.1.1
-second_address=198.18.1.2
-second_pod_network=198.18.80.0/20
+declare -A second_gateways=([IPv4]=198.18.1.1 [IPv6]=fd71:e7c5:18:1::1)
+declare -A second_addresses=([IPv4]=198.18.1.2 [IPv6]=fd71:e7c5:18:1::2) link_prefix=([IPv4]=30 [IPv6]=126)
+declare -A second_pod_networks=([IPv4]=198.18.80.0/20 [IPv6]=fd71:e7c5:18:65::/64)
 second_socket=$cluster/run/containerd1.sock
 second_cgroup=eventcast-node1
 
-# What is sent to a Service whose address no rule translates yet is refused here, and does not leave this machine.
-untranslated=(--destination "$service_network" --match comment --comment "of the eventcast test cluster" --jump REJECT)
 # What kube-proxy changes in the kernel, put back by down.sh.
 sysctls=(net.ipv4.ip_forward net.ipv4.conf.all.route_localnet net.bridge.bridge-nf-call-iptables
   net.ipv6.conf.all.forwarding net.bridge.bridge-nf-call-ip6tables)
@@ -62,8 +76,25 @@ fail() {
   exit 1
 }
 
-# iptables of the cluster's family.
-packet_filter() { if [[ $family == IPv6 ]]; then ip6tables "$@"; else iptables "$@"; fi; }
+# What is sent to a Service whose address no rule translates yet is refused here, and does not leave this machine.
+refuse_untranslated() { # --append|--delete FAMILY
+  local filter=iptables chain
+  if [[ $2 == IPv6 ]]; then filter=ip6tables; fi
+  for chain in OUTPUT FORWARD; do
+    "$filter" "$1" "$chain" --destination "${service_networks[$2]}" --match comment --comment "of the eventcast test cluster" --jump REJECT
+  done
+}
+
+# The rules of network-policies.sh.
+policies_chain=EVENTCAST-POLICIES
+remove_policies() {
+  local filter
+  for filter in iptables ip6tables; do
+    "$filter" --table mangle --delete POSTROUTING --match conntrack --ctstate NEW --jump "$policies_chain" 2>/dev/null || continue
+    "$filter" --table mangle --flush "$policies_chain"
+    "$filter" --table mangle --delete-chain "$policies_chain"
+  done
+}
 
 tool() { "$repository/tests/tools/install.sh" path "$1"; }
 kubectl() { "$(tool kubectl)" --kubeconfig "$kubeconfig" "$@"; }
@@ -114,6 +145,16 @@ stop() { # NAME...: all at once; who is not gone in five seconds is killed
   done
 }
 gone() { ! is_running "$1"; }
+
+# The processes of a pod, without the one that keeps its namespaces.
+processes_of() { # NAMESPACE POD
+  local uid file folder
+  uid=$(kubectl -n "$1" get pod "$2" -o jsonpath='{.metadata.uid}')
+  grep -ls "/pod$uid/" /proc/[0-9]*/cgroup | while read -r file; do
+    folder=${file%/cgroup}
+    if [[ $(cat "$folder/comm" 2>/dev/null) != pause ]]; then echo "${folder#/proc/}"; fi
+  done
+}
 
 # Removing what is left of a node
 

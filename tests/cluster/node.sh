@@ -2,12 +2,18 @@
 # shellcheck shell=bash disable=SC2154 # variables of lib.sh
 
 write_node_configuration() {
+  local one ranges=() routes=() dns
+  for one in "${families[@]}"; do
+    ranges+=("[{\"subnet\": \"${pod_networks[$one]}\"}]")
+    routes+=("{\"dst\": \"${everywhere[$one]}\"}")
+  done
+  dns=$(of_families dns_addresses)
   # Pods reach each other, Services and this machine, and nothing beyond: there is no masquerading.
   cat >"$cluster/conf/network/10-bridge.conflist" <<END
 {"cniVersion": "0.4.0", "name": "eventcast", "plugins": [
   {"type": "bridge", "bridge": "$bridge", "isGateway": true, "hairpinMode": true,
    "ipam": {"type": "host-local", "dataDir": "$cluster/addresses",
-            "ranges": [[{"subnet": "$pod_network"}]], "routes": [{"dst": "$everywhere"}]}}]}
+            "ranges": [$(commas "${ranges[@]}")], "routes": [$(commas "${routes[@]}")]}}]}
 END
   # No AppArmor and no change of OOM scores: not every virtual machine and container permits these. A plugin less that
   # would make a folder outside of ours.
@@ -40,7 +46,7 @@ tlsPrivateKeyFile: "$cluster/pki/api.key"
 cgroupDriver: cgroupfs
 failCgroupV1: false
 failSwapOn: false
-clusterDNS: ["$dns_address"]
+clusterDNS: ["${dns//,/\", \"}"]
 clusterDomain: cluster.local
 containerRuntimeEndpoint: "unix://$containerd_socket"
 evictionHard: {memory.available: 100Mi, nodefs.available: 1%, imagefs.available: 1%}
@@ -61,7 +67,7 @@ start_containerd() {
 
 start_node() {
   start kubelet "$(tool kubelet)" --config "$cluster/conf/kubelet.yaml" --kubeconfig "$kubeconfig" \
-    --root-dir "$cluster/kubelet" --cert-dir "$cluster/pki" --hostname-override "$node" --node-ip "$node_address"
+    --root-dir "$cluster/kubelet" --cert-dir "$cluster/pki" --hostname-override "$node" --node-ip "$(of_families node_addresses)"
   start_proxy
   wait_for "the node registers" 60 kubelet kubectl get node "$node"
   wait_for "the node is ready" 60 kubelet kubectl wait --for=condition=Ready "node/$node" --timeout=1s
@@ -69,7 +75,7 @@ start_node() {
 
 start_proxy() {
   # conntrack's size is the whole machine's: leave it
-  start proxy "$(tool kube-proxy)" --kubeconfig "$kubeconfig" --cluster-cidr "$cluster_network" --proxy-mode iptables \
+  start proxy "$(tool kube-proxy)" --kubeconfig "$kubeconfig" --cluster-cidr "$(of_families cluster_networks)" --proxy-mode iptables \
     --hostname-override "$node" --conntrack-max-per-core 0 \
     --healthz-bind-address "$node_address" --metrics-bind-address "$node_address"
 }

@@ -7,39 +7,48 @@ set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-if [[ $family != IPv4 && ${1:-} == add ]]; then fail "a second node has IPv4 addresses, and this cluster has $family"; fi
-
 second_ctr() { command ctr --address "$second_socket" --namespace k8s.io "$@"; }
 in_namespace() { nsenter --net="$second_namespace" "$@"; }
 
 # A link to the first node, which routes. The namespace is a file of ours: `ip netns add` would mount /run/netns a second time, and
 # then nobody could remove the namespaces of the pods that are there already.
 add_network() {
+  local one gateway address prefix flags
   mkdir -p "$second"
   touch "$second_namespace"
   unshare --net="$second_namespace" true
   ip link add "$second_link" type veth peer name "$second_link-peer"
   ip link set "$second_link-peer" netns "$second_namespace"
-  ip address add "$second_gateway/30" dev "$second_link"
   ip link set "$second_link" up
   in_namespace ip link set lo up
   in_namespace ip link set "$second_link-peer" name eth0
-  in_namespace ip address add "$second_address/30" dev eth0
   in_namespace ip link set eth0 up
-  in_namespace ip route add default via "$second_gateway"
-  ip route add "$second_pod_network" via "$second_address"
+  for one in "${families[@]}"; do
+    gateway=${second_gateways[$one]} address=${second_addresses[$one]} prefix=${link_prefix[$one]}
+    flags=()
+    if [[ $one == IPv6 ]]; then flags=(nodad); fi # nobody else has them: use them at once
+    ip address add "$gateway/$prefix" dev "$second_link" "${flags[@]}"
+    in_namespace ip address add "$address/$prefix" dev eth0 "${flags[@]}"
+    in_namespace ip route add default via "$gateway"
+    ip route add "${second_pod_networks[$one]}" via "$address"
+  done
   in_namespace sysctl -qw net.ipv4.ip_forward=1
   in_namespace sysctl -qw net.bridge.bridge-nf-call-iptables=1 2>/dev/null || true
+  if [[ $family != IPv4 ]]; then
+    in_namespace sysctl -qw net.ipv6.conf.all.forwarding=1
+    in_namespace sysctl -qw net.bridge.bridge-nf-call-ip6tables=1 2>/dev/null || true
+  fi
 }
 
 # That of the first node, with folders and addresses of its own. Two kubelets with one root of cgroups would remove each other's pods.
 write_configuration() {
   mkdir -p "$second"/{addresses,conf/network,containerd,kubelet/plugins,log/pods}
-  sed "s#$cluster/addresses#$second/addresses#; s#$pod_network#$second_pod_network#" \
+  sed "s#$cluster/addresses#$second/addresses#
+    s#${pod_networks[IPv4]}#${second_pod_networks[IPv4]}#; s#${pod_networks[IPv6]}#${second_pod_networks[IPv6]}#" \
     "$cluster/conf/network/10-bridge.conflist" >"$second/conf/network/10-bridge.conflist"
   sed "s#$containerd_socket#$second_socket#; s#$cluster/containerd/#$second/containerd/#; s#$cluster/conf/#$second/conf/#" \
     "$cluster/conf/containerd.toml" >"$second/conf/containerd.toml"
-  sed "s#$containerd_socket#$second_socket#; s#^address: .*#address: $second_address#
+  sed "s#$containerd_socket#$second_socket#; s#^address: .*#address: ${second_addresses[$main_family]}#
     s#$cluster/log/#$second/log/#; s#$cluster/kubelet/#$second/kubelet/#" \
     "$cluster/conf/kubelet.yaml" >"$second/conf/kubelet.yaml"
   echo "cgroupRoot: /$second_cgroup" >>"$second/conf/kubelet.yaml"
@@ -81,9 +90,9 @@ add() {
   add_images
   start second-kubelet nsenter --net="$second_namespace" "$(tool kubelet)" \
     --config "$second/conf/kubelet.yaml" --kubeconfig "$kubeconfig" --root-dir "$second/kubelet" --cert-dir "$cluster/pki" \
-    --hostname-override "$second_node" --node-ip "$second_address"
+    --hostname-override "$second_node" --node-ip "$(of_families second_addresses)"
   start second-proxy nsenter --net="$second_namespace" "$(tool kube-proxy)" --kubeconfig "$kubeconfig" \
-    --cluster-cidr "$cluster_network" --proxy-mode iptables --hostname-override "$second_node" --conntrack-max-per-core 0
+    --cluster-cidr "$(of_families cluster_networks)" --proxy-mode iptables --hostname-override "$second_node" --conntrack-max-per-core 0
   wait_for "the node registers" 60 second-kubelet kubectl get node "$second_node"
   wait_for "the node is ready" 60 second-kubelet kubectl wait --for=condition=Ready "node/$second_node" --timeout=1s
 }

@@ -8,13 +8,6 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 signal=${1:?usage: signal.sh SIGNAL NAMESPACE POD} namespace=${2:?a namespace} pod=${3:?the name of a pod}
 need_root
-uid=$(kubectl -n "$namespace" get pod "$pod" -o jsonpath='{.metadata.uid}')
-found=
-while read -r file; do
-  folder=${file%/cgroup}
-  if [[ $(cat "$folder/comm" 2>/dev/null) != pause ]]; then
-    kill -s "$signal" "${folder#/proc/}"
-    found=yes
-  fi
-done < <(grep -ls "/pod$uid/" /proc/[0-9]*/cgroup)
-[[ -n $found ]] || fail "no process of the pod $namespace/$pod runs"
+mapfile -t processes < <(processes_of "$namespace" "$pod")
+((${#processes[@]})) || fail "no process of the pod $namespace/$pod runs"
+kill -s "$signal" "${processes[@]}"

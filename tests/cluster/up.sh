@@ -3,11 +3,11 @@
 # from archives, nothing pulled. Prints the path of its kubeconfig. Needs root. `make cluster`.
 #
 # A cluster that runs already is left alone; what is left of one that does not is cleared away first. Pod security
-# admission is on; NetworkPolicies are not enforced; pods do not reach the world outside. There is a default
+# admission is on; NetworkPolicies are enforced after network-policies.sh alone; pods do not reach the world outside. There is a default
 # StorageClass with a few volumes to bind. tests/cluster/down.sh removes everything.
 #
 #   EVENTCAST_CLUSTER_DIR      the folder it lives in; default target/cluster
-#   EVENTCAST_CLUSTER_FAMILY   IPv4 (default) or IPv6
+#   EVENTCAST_CLUSTER_FAMILY   IPv4 (default), IPv6, or dual: nodes, pods and Services have addresses of both families
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -22,28 +22,34 @@ volumes=16
 check_machine() {
   # Unix sockets have 107 bytes for their path; the kubelet's longest adds 40 to the folder's.
   ((${#cluster} <= 65)) || fail "the path is too long for sockets: set EVENTCAST_CLUSTER_DIR to a shorter one: $cluster"
-  if ip -brief address show dev lo | grep -q "[[:space:]]$node_address/"; then
-    fail "another cluster of this kind runs on this machine ($node_address is taken): stop it with its own \
+  local address
+  for address in "${node_addresses[@]}"; do
+    if ip -brief address show dev lo | grep -q "[[:space:]]$address/"; then
+      fail "another cluster of this kind runs on this machine ($address is taken): stop it with its own \
 EVENTCAST_CLUSTER_DIR and tests/cluster/down.sh"
-  fi
-  if iptables-save 2>/dev/null | grep -q '^:KUBE-'; then
+    fi
+  done
+  if { iptables-save && ip6tables-save; } 2>/dev/null | grep -q '^:KUBE-'; then
     fail "this machine is a node of another Kubernetes cluster: set KUBECONFIG to it instead"
   fi
 }
 
 prepare_machine() {
-  local name
+  local name one
   mkdir -p "$cluster"/{addresses,conf/network,containerd,etcd,kubelet/plugins,log/pods,pki,run}
   modprobe -q br_netfilter 2>/dev/null || true # without modules it is built in, or the sysctl below is missing
   for name in "${sysctls[@]}"; do sysctl "$name" 2>/dev/null; done >"$cluster/run/sysctls" || true
+  echo "$family" >"$cluster/run/family"
   sysctl -qw net.ipv4.ip_forward=1
   sysctl -qw net.bridge.bridge-nf-call-iptables=1 2>/dev/null || true
-  if [[ $family == IPv6 ]]; then
+  if [[ $family != IPv4 ]]; then
     sysctl -qw net.ipv6.conf.all.forwarding=1
     sysctl -qw net.bridge.bridge-nf-call-ip6tables=1 2>/dev/null || true
   fi
-  ip address add "$node_address/$whole_address" dev lo
-  for name in OUTPUT FORWARD; do packet_filter --append "$name" "${untranslated[@]}"; done
+  for one in "${families[@]}"; do
+    ip address add "${node_addresses[$one]}/${whole_address[$one]}" dev lo
+    refuse_untranslated --append "$one"
+  done
 }
 
 # The pool that a provisioner would make on demand. Nobody sets the owner of a hostPath: everybody may write.
@@ -59,12 +65,16 @@ add_volumes() {
 
 need_root
 if is_running kubelet && kubectl get --raw /readyz >/dev/null 2>&1; then
+  if [[ $family != "${EVENTCAST_CLUSTER_FAMILY:-$family}" ]]; then
+    fail "a cluster with $family runs: tests/cluster/down.sh stops it"
+  fi
   say "runs already"
   echo "$kubeconfig"
   exit 0
 fi
 "$repository/tests/tools/install.sh" cluster
 "$here/down.sh"
+set_family # what a cluster that was there had no longer counts
 check_machine
 "$here/images.sh"
 prepare_machine
@@ -78,7 +88,8 @@ start_controllers
 "$here/load.sh" "$target"/images/testbed/*.tar
 start_node
 add_volumes
-sed "s#DNS_ADDRESS#$dns_address#" "$here/dns.yaml" | kubectl apply -f - >/dev/null
+sed "s#DNS_ADDRESSES#$(of_families dns_addresses)#; s#DNS_ADDRESS#${dns_addresses[$main_family]}#" \
+  "$here/dns.yaml" | kubectl apply -f - >/dev/null
 wait_for "the cluster's DNS is ready" 60 kubelet \
   kubectl -n kube-system wait --for=condition=Available deployment/coredns --timeout=1s
 say "up after $((SECONDS - began)) s: export KUBECONFIG=$kubeconfig"

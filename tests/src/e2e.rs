@@ -6,6 +6,7 @@
 
 mod channel;
 mod disturbances;
+mod families;
 mod machine;
 mod operator;
 mod prometheus;
@@ -120,6 +121,17 @@ impl Cluster {
     pub async fn apply(&self, namespace: &str, manifest: &str) -> Result<()> {
         let mut command = Command::new(&self.kubectl);
         run(command.args(["-n", namespace, "apply", "-f", "-"]), Some(manifest)).await?;
+        Ok(())
+    }
+
+    /// Asks the API server what it would say about a manifest.
+    ///
+    /// # Errors
+    /// When it would reject it.
+    pub async fn dry_run(&self, namespace: &str, manifest: &str) -> Result<()> {
+        let mut command = Command::new(&self.kubectl);
+        command.args(["-n", namespace, "create", "--dry-run=server", "-f", "-"]);
+        run(&mut command, Some(manifest)).await?;
         Ok(())
     }
 

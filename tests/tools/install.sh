@@ -10,6 +10,7 @@
 #     proxies      nginx, haproxy and envoy, for tests of brokers behind them
 #     otelcol      an OpenTelemetry Collector, for tests of traces
 #     nats         the command line of NATS, for tests of backups
+#     network-policies  what enforces NetworkPolicies in the test cluster
 #     cluster      what a node of Kubernetes needs beside them, for end-to-end tests (as root)
 #     checks       what `make lint` needs: cargo-deny cargo-shear typos shellcheck actionlint zizmor mdbook
 #     release      what makes, signs and checks a release: cargo-auditable auditable2cdx crane cosign helm krew
@@ -183,7 +184,7 @@ part() {
     cross | crane | cosign | krew) ensure "${1//-/_}" ;;
     clients) parts node-clients python-clients go-clients ;;
     nats-server | browsers | examples | node-clients | python-clients | go-clients) ensure "${1//-/_}" ;;
-    apiserver | kubectl | helm | helm4 | promtool | prometheus | cluster | oidc-server | otelcol | proxies | nats | api-tools) ensure "${1//-/_}" ;;
+    apiserver | kubectl | helm | helm4 | promtool | prometheus | cluster | network-policies | oidc-server | otelcol | proxies | nats | api-tools) ensure "${1//-/_}" ;;
     cargo-* | auditable2cdx | typos | shellcheck | actionlint | zizmor | mdbook) ensure check_program "$1" ;;
     *) fail "there is no part $1: the first lines of tests/tools/install.sh list them" ;;
   esac

@@ -1,6 +1,6 @@
 //! A channel in a namespace of its own, as scenarios use it.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
@@ -185,6 +185,14 @@ impl<'a> Channel<'a> {
     /// When none answers.
     pub async fn reach(&self) -> Result<Reach> {
         Reach::to(self.cluster, &self.namespace, NAME).await
+    }
+
+    /// The way to the brokers through this address of their Service.
+    ///
+    /// # Errors
+    /// When none answers.
+    pub async fn reach_at(&self, address: IpAddr) -> Result<Reach> {
+        Reach::at(address, &self.namespace, NAME).await
     }
 
     /// Deletes the channel with its stream, and the namespace.

@@ -24,7 +24,7 @@ const MAX_SILENCE: Duration = Duration::from_secs(60);
 pub struct Disturbances {
     /// The ledger, for what a scenario does with it beside.
     pub ledger: Ledger,
-    _reach: Reach,
+    _ways: Vec<Reach>,
 }
 
 impl Disturbances {
@@ -50,10 +50,17 @@ impl Disturbances {
     /// # Errors
     /// When no events flow.
     pub async fn start(channel: &Channel<'_>, plan: Plan) -> Result<Self> {
-        let reach = channel.reach().await?;
-        let ledger = Ledger::start(plan, vec![reach.events("")]);
+        Self::start_at(vec![channel.reach().await?], plan).await
+    }
+
+    /// Starts publishers and subscribers that reach one channel by several ways.
+    ///
+    /// # Errors
+    /// When no events flow.
+    pub async fn start_at(ways: Vec<Reach>, plan: Plan) -> Result<Self> {
+        let ledger = Ledger::start(plan, ways.iter().map(|way| way.events("")).collect());
         ledger.progress(EVENTS, EVENT_TIMEOUT).await?;
-        Ok(Self { ledger, _reach: reach })
+        Ok(Self { ledger, _ways: ways })
     }
 
     /// Does something to the channel, and waits until events flow again.

@@ -1,6 +1,6 @@
 //! The machine of the project's own test cluster, for what Kubernetes alone cannot do: a crash of a process, a second node.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use anyhow::Result;
 use tokio::process::Command;
@@ -54,6 +54,28 @@ impl Machine {
     /// When it does not come back.
     pub async fn restart_proxy(&self) -> Result<()> {
         self.script("restart-proxy.sh", &[]).await
+    }
+
+    /// Has NetworkPolicies enforced.
+    ///
+    /// # Errors
+    /// When nothing can do that.
+    pub async fn enforce_policies(&self) -> Result<()> {
+        self.script("network-policies.sh", &["on"]).await
+    }
+
+    /// Has NetworkPolicies enforced no longer.
+    ///
+    /// # Errors
+    /// When the rules stay.
+    pub async fn ignore_policies(&self) -> Result<()> {
+        self.script("network-policies.sh", &["off"]).await
+    }
+
+    /// Whether a pod can connect to an address.
+    pub async fn connects(&self, namespace: &str, pod: &str, to: SocketAddr) -> bool {
+        let (address, port) = (to.ip().to_string(), to.port().to_string());
+        self.script("connect.sh", &[namespace, pod, &address, &port]).await.is_ok()
     }
 
     async fn script(&self, name: &str, arguments: &[&str]) -> Result<()> {

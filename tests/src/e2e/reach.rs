@@ -1,7 +1,11 @@
 //! The way from the suite to the brokers of a channel: their Service's cluster address where this machine has a route to it,
 //! as on a node; else `kubectl port-forward`, started again whenever its pod goes.
 
-use std::{net::SocketAddr, process::Stdio, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    process::Stdio,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -33,12 +37,23 @@ impl Reach {
         let service = format!("service/{channel}-broker");
         let object = cluster.get(namespace, &service).await?;
         let own = object["spec"]["clusterIP"].as_str().and_then(|text| text.parse().ok());
-        let own = SocketAddr::new(own.context("a Service without an address")?, 80);
-        let url = |address| format!("http://{address}/channels/{namespace}/{channel}");
-        if eventually("the Service answers", CONNECT_TIMEOUT, || answers(url(own))).await.is_ok() {
-            return Ok(Self { channel: url(own), forwarding: None });
+        let own = own.context("a Service without an address")?;
+        if let Ok(reach) = Self::at(own, namespace, channel).await {
+            return Ok(reach);
         }
         Self::forwarded(cluster, namespace, channel, "http", 80).await
+    }
+
+    /// The way through this address of the Service.
+    ///
+    /// # Errors
+    /// When no broker answers there.
+    pub async fn at(address: IpAddr, namespace: &str, channel: &str) -> Result<Self> {
+        let address = SocketAddr::new(address, 80);
+        let channel = format!("http://{address}/channels/{namespace}/{channel}");
+        let what = format!("the Service answers at {address}");
+        eventually(&what, CONNECT_TIMEOUT, || answers(channel.clone())).await?;
+        Ok(Self { channel, forwarding: None })
     }
 
     /// The TLS port of the Service, which has a certificate for `127.0.0.1` from the authority of the tests.

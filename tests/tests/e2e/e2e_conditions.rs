@@ -8,7 +8,12 @@ use eventcast_tests::{
 use serde_json::{Value, json};
 
 /// Waits until the condition of this type has this reason, and a message with all of these words.
-async fn says(channel: &Channel<'_>, kind: &str, reason: &str, words: &[&str]) -> Result<()> {
+pub(crate) async fn says(
+    channel: &Channel<'_>,
+    kind: &str,
+    reason: &str,
+    words: &[&str],
+) -> Result<()> {
     eventually(&format!("{kind}: {reason}"), WAIT_TIMEOUT, || async {
         let object = channel.get("evch/demo").await?;
         let conditions = object["status"]["conditions"].as_array().context("no conditions")?;

@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2154 # root and tools are those of install.sh
-# An API server with its store for the suites of the operator, kubectl, helm, the command line of NATS, promtool, an OpenID provider, an OpenTelemetry Collector, what pushes and
+# An API server with its store for the suites of the operator, kubectl, helm, the command line of NATS, promtool, an OpenID provider, an OpenTelemetry Collector, what enforces NetworkPolicies, what pushes and
 # signs a release, and what a node of Kubernetes needs: built from the Go module proxy, or from Debian. Sourced by install.sh.
 
 modules=$root/tests/tools/go # `go install` takes no module with `replace`s: those are built from modules of our own
@@ -30,6 +30,7 @@ recipe_of() {
     helm) package=helm.sh/helm/v3/cmd/helm@$helm flags+=" $helm_stamp" ;;
     oidc-server) package=github.com/zitadel/oidc/v3/example/server@$oidc ;; # a real OpenID provider, for tests of tokens
     otelcol) module=otelcol package=eventcast.dev/otelcol minutes=2 ;;
+    network-policies) module=network-policies package=eventcast.dev/network-policies minutes=3 ;; # enforces them in the test cluster
     nats) package=github.com/nats-io/natscli/nats@v0.5.0 minutes=2 ;;
     coredns) package=github.com/coredns/coredns@$coredns minutes=2 ;;
     crane) package=github.com/google/go-containerregistry/cmd/crane@v0.22.1 ;; # pushes images; has a registry for rehearsals
@@ -92,6 +93,9 @@ install_oidc_server() { build oidc-server; }
 
 have_otelcol() { are_built otelcol; }
 install_otelcol() { build otelcol; }
+
+have_network_policies() { are_built network-policies; }
+install_network_policies() { build network-policies; }
 
 have_nats() { are_built nats; }
 install_nats() { build nats; }
