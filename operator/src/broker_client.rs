@@ -10,6 +10,7 @@ use hyper_util::{
     client::legacy::{Client as HttpClient, connect::HttpConnector},
     rt::TokioExecutor,
 };
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::time::timeout;
 
@@ -19,6 +20,10 @@ use crate::names::BROKER_CONTAINER;
 const BROKER_TIMEOUT: Duration = Duration::from_secs(3);
 /// Longer answers are ignored. A broker of one channel answers with about 150 bytes, one of 10,000 with 1.2 MB.
 const MAX_ANSWER_BYTES: usize = 8 << 20;
+
+/// Nothing answers: no connection, or no answer in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoAnswer;
 
 /// Asks brokers. Connections are not kept.
 #[derive(Clone, Debug)]
@@ -36,19 +41,37 @@ impl Default for BrokerClient {
 impl BrokerClient {
     /// The status of the broker at `url`. `None` if it does not answer within three seconds, or has no status endpoint.
     pub async fn status(&self, url: &str) -> Option<BrokerStatus> {
-        timeout(BROKER_TIMEOUT, self.request(url)).await.ok()?
+        self.ask(url).await.ok()?
     }
 
-    async fn request(&self, url: &str) -> Option<BrokerStatus> {
-        let response = self.0.get(url.parse().ok()?).await.ok()?;
+    /// The status of the broker at `url`. `Ok(None)`: what answers has no status endpoint.
+    ///
+    /// # Errors
+    /// Nothing answers within three seconds.
+    pub async fn ask(&self, url: &str) -> Result<Option<BrokerStatus>, NoAnswer> {
+        timeout(BROKER_TIMEOUT, self.request(url)).await.unwrap_or(Err(NoAnswer))
+    }
+
+    async fn request(&self, url: &str) -> Result<Option<BrokerStatus>, NoAnswer> {
+        let Ok(uri) = url.parse() else { return Ok(None) };
+        let response = self.0.get(uri).await.map_err(|_| NoAnswer)?;
         if response.status() != StatusCode::OK {
             let status = response.status();
             tracing::debug!(url, %status, "the broker does not report its status");
-            return None;
+            return Ok(None);
         }
-        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await.ok()?;
-        serde_json::from_slice(&body.to_bytes()).ok()
+        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
+        Ok(body.ok().and_then(|body| serde_json::from_slice(&body.to_bytes()).ok()))
     }
+}
+
+/// Since when the broker of a pod runs. `None` if it does not, or ends.
+#[must_use]
+pub fn running_since(pod: &Pod) -> Option<Timestamp> {
+    let statuses = pod.status.as_ref()?.container_statuses.iter().flatten();
+    let broker = statuses.into_iter().find(|status| status.name == BROKER_CONTAINER)?;
+    let running = broker.state.as_ref()?.running.as_ref()?;
+    Some(running.started_at.as_ref()?.0).filter(|_| pod.metadata.deletion_timestamp.is_none())
 }
 
 /// The URL of the status of a running broker.

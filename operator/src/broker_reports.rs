@@ -1,6 +1,7 @@
-//! What brokers report about their channels: problems of credentials, and what delivery probes have found. Also whether brokers may verify tokens
-//! of service accounts. In memory: after a restart of the operator the conditions stay as they are until the brokers were asked.
+//! What brokers report about their channels: problems of credentials, and what delivery probes have found. Also which brokers are cut off, and
+//! whether brokers may verify tokens of service accounts. In memory: after a restart of the operator the conditions stay as they are until the brokers were asked.
 
+mod cut_off;
 mod delivery;
 
 use std::collections::{BTreeSet, HashMap};
@@ -8,9 +9,10 @@ use std::collections::{BTreeSet, HashMap};
 use eventcast_crds::broker_status::AccessProblem;
 use parking_lot::Mutex;
 
+pub use cut_off::CutOff;
 pub use delivery::Deliveries;
 
-use crate::owner::ChannelKey;
+use crate::owner::{ChannelKey, OwnerKey};
 
 /// What the brokers of a channel report about credentials. Empty if all is well.
 pub type Problems = BTreeSet<AccessProblem>;
@@ -28,6 +30,7 @@ pub struct Reports {
 #[derive(Debug, Default)]
 pub struct BrokerReports {
     channels: Mutex<HashMap<ChannelKey, Reports>>,
+    cut_off: Mutex<HashMap<OwnerKey, CutOff>>,
     review_failure: Mutex<Option<String>>,
 }
 
@@ -58,6 +61,20 @@ impl BrokerReports {
                 changed.push(channel);
             }
         }
+        changed
+    }
+
+    /// How many running brokers of a channel or a pool are cut off.
+    #[must_use]
+    pub fn cut_off(&self, owner: &OwnerKey) -> CutOff {
+        self.cut_off.lock().get(owner).copied().unwrap_or_default()
+    }
+
+    /// Replaces all numbers of brokers that are cut off. Returns whose changed.
+    pub fn replace_cut_off(&self, new: HashMap<OwnerKey, CutOff>) -> Vec<OwnerKey> {
+        let mut known = self.cut_off.lock();
+        let changed = cut_off::changed(&known, &new);
+        *known = new;
         changed
     }
 

@@ -1,11 +1,12 @@
-//! Asks every broker for its status once a minute: for `status.subscribers`, and for the conditions `AccessReady` and `DeliveryVerified`.
+//! Asks every broker for its status once a minute: for `status.subscribers`, and for the conditions `AccessReady`, `DeliveryVerified` and, if brokers are
+//! cut off, `Available`.
 //!
 //! The number of subscribers is written if the sum changed. If one broker of a channel does not answer, the sum is unknown and the last
 //! one stays. So it is during a rolling upgrade from a broker that has no status endpoint yet: the number stands still until all brokers of
 //! the channel are upgraded. The rest goes to [`BrokerReports`]; a channel with news is reconciled.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -13,14 +14,15 @@ use std::{
 use eventcast_crds::broker_status::{BrokerStatus, ChannelReport, DeliveryReport};
 use eventcast_runtime::Chain;
 use futures_util::{StreamExt, stream};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{ResourceExt, core::DynamicObject};
 use serde_json::json;
 use tokio::time::sleep;
 
 use crate::{
-    broker_client::{BrokerClient, status_url},
-    broker_reports::{BrokerReports, Problems, Reports},
+    broker_client::{BrokerClient, running_since, status_url},
+    broker_reports::{BrokerReports, CutOff, Problems, Reports},
     claims::Claims,
     leader::Fence,
     metrics::Metrics,
@@ -37,6 +39,9 @@ const VISIT_INTERVAL: Duration = Duration::from_secs(60);
 const FIRST_VISIT_DELAY: Duration = Duration::from_secs(10);
 /// Brokers that are asked at the same time.
 const MAX_CONCURRENT_REQUESTS: usize = 16;
+/// A broker that has run for less may still be connecting.
+const START_TIME: Duration = Duration::from_secs(15);
+
 /// Visits until the future is dropped. The status of a channel of another operator is not written.
 pub async fn run(
     fence: &Fence,
@@ -49,9 +54,13 @@ pub async fn run(
     sleep(FIRST_VISIT_DELAY).await;
     loop {
         let (mut news, mut channels) = (HashMap::new(), BTreeSet::new());
-        let (members, mut answers) = (members(scopes), Vec::new());
+        let (members, mut answers, mut cut_off) = (members(scopes), Vec::new(), HashMap::new());
         for scope in scopes {
-            answers.extend(visit(&client, scope, &members).await);
+            let visited = visit(&client, scope, &members).await;
+            for (owner, count, answered) in visited {
+                *cut_off.entry(owner).or_insert_with(CutOff::default) += count;
+                answers.extend(answered);
+            }
         }
         news.extend(collect(&answers));
         for scope in scopes {
@@ -60,9 +69,11 @@ pub async fn run(
             let state = scope.channels.state();
             channels.extend(state.iter().map(|raw| key(raw)));
         }
-        for (namespace, name) in reports.replace(news, &channels) {
-            for scope in scopes.iter().filter(|scope| scope.covers(&namespace)) {
-                scope.request(&OwnerKey::channel((namespace.clone(), name.clone()))).await;
+        let of_channels = reports.replace(news, &channels).into_iter().map(OwnerKey::channel);
+        let changed: HashSet<_> = of_channels.chain(reports.replace_cut_off(cut_off)).collect();
+        for owner in changed {
+            for scope in scopes.iter().filter(|scope| scope.covers(&owner.namespace)) {
+                scope.request(&owner).await;
             }
         }
         sleep(VISIT_INTERVAL).await;
@@ -97,22 +108,36 @@ fn members(scopes: &[Arc<Scope>]) -> Members {
     members
 }
 
-/// Asks all brokers of a scope.
-async fn visit(client: &BrokerClient, scope: &Scope, members: &Members) -> Vec<Answer> {
-    let brokers: Vec<_> = scope.pods.state().iter().filter_map(|pod| endpoint(pod)).collect();
-    let requests = stream::iter(brokers).map(|(owner, url)| async move {
-        let status = client.status(&url).await;
-        match members.get(&owner) {
+/// Asks all brokers of a scope. Whose each broker is, whether it is cut off, and what it answers.
+async fn visit(
+    client: &BrokerClient,
+    scope: &Scope,
+    members: &Members,
+) -> Vec<(OwnerKey, CutOff, Vec<Answer>)> {
+    let now = Timestamp::now();
+    let brokers: Vec<_> = scope.pods.state().iter().filter_map(|pod| endpoint(pod, now)).collect();
+    let requests = stream::iter(brokers).map(|Endpoint { owner, url, has_started }| async move {
+        let answer = client.ask(&url).await;
+        let cut_off = match &answer {
+            // Older than the status endpoint.
+            Ok(None) => CutOff::default(),
+            _ if !has_started => CutOff::default(),
+            answer => CutOff::of(answer.as_ref().ok().and_then(Option::as_ref)),
+        };
+        let status = answer.unwrap_or_default();
+        let answers = match members.get(&owner) {
             _ if owner.kind == OwnerKind::Channel => {
                 let name = owner.to_string();
                 let report = status.as_ref().and_then(|s| report(s, s.channel(&name)?));
-                vec![(owner, report)]
+                vec![(owner.clone(), report)]
             }
-            channels => of_pool(owner, status.as_ref(), channels.map_or(&[], Vec::as_slice)),
-        }
+            channels => {
+                of_pool(owner.clone(), status.as_ref(), channels.map_or(&[], Vec::as_slice))
+            }
+        };
+        (owner, cut_off, answers)
     });
-    let answers: Vec<Vec<_>> = requests.buffer_unordered(MAX_CONCURRENT_REQUESTS).collect().await;
-    answers.into_iter().flatten().collect()
+    requests.buffer_unordered(MAX_CONCURRENT_REQUESTS).collect().await
 }
 
 /// What a broker of a pool says about the pool and its channels.
@@ -195,9 +220,19 @@ fn key(raw: &DynamicObject) -> ChannelKey {
     (raw.namespace().unwrap_or_default(), raw.name_any())
 }
 
-/// The owner of a running broker, and the URL of its status.
-fn endpoint(pod: &Pod) -> Option<(OwnerKey, String)> {
-    Some((OwnerKey::of_labels(pod)?, status_url(pod)?))
+/// A running broker.
+struct Endpoint {
+    owner: OwnerKey,
+    /// Of its status.
+    url: String,
+    /// Whether it had the time to connect.
+    has_started: bool,
+}
+
+fn endpoint(pod: &Pod, now: Timestamp) -> Option<Endpoint> {
+    let runs_for = |since| Duration::try_from(now.duration_since(since)).unwrap_or_default();
+    let has_started = running_since(pod).is_some_and(|since| runs_for(since) >= START_TIME);
+    Some(Endpoint { owner: OwnerKey::of_labels(pod)?, url: status_url(pod)?, has_started })
 }
 
 #[cfg(test)]

@@ -125,7 +125,9 @@ impl NatsLink {
         if client.connection_state() != State::Connected {
             return Err(StreamError::transient(
                 reasons::NATS_UNREACHABLE,
-                format!("no connection to NATS at {servers}: nothing was changed; retrying"),
+                format!(
+                    "no connection to NATS at {servers}: nothing was changed; retrying. Check that NATS runs, and that no NetworkPolicy keeps the operator from it"
+                ),
             ));
         }
         check_version(&client.server_info().version).map_err(|error| {

@@ -15,6 +15,7 @@ use kube::core::DynamicObject;
 use serde_json::Value;
 
 use crate::{
+    broker_reports::CutOff,
     rollouts::Failure,
     settings::{OptionalApis, Settings},
     status::{Brokers, ConditionState, reasons},
@@ -23,13 +24,14 @@ use crate::{
 
 use address::wildcard_hosts;
 
-/// The numbers of brokers and the condition `Available`, from the Deployment and its pods.
+/// The numbers of brokers and the condition `Available`, from the Deployment and its pods, and from which of them are cut off.
 #[must_use]
 pub fn brokers<'a>(
     workload: &Workload,
     settings: &Settings,
     deployment: Option<&Deployment>,
     pods: impl Iterator<Item = &'a Pod>,
+    cut_off: CutOff,
 ) -> (Brokers, ConditionState) {
     let (spec, status) = deployment.map_or_else(Default::default, |d| {
         (d.spec.clone().unwrap_or_default(), d.status.clone().unwrap_or_default())
@@ -45,16 +47,20 @@ pub fn brokers<'a>(
         selector: selector.join(","),
         image: workload.image(&settings.broker_image).to_owned(),
     };
-    let failure = replica_failure(&conditions.unwrap_or_default());
-    let available = available(&brokers, updated_replicas.unwrap_or(0), failure, pods);
+    // A rollout that is stuck is reported even while the old brokers serve.
+    let mut pods = pods;
+    let problem = pods
+        .find_map(pod_problem)
+        .or_else(|| replica_failure(&conditions.unwrap_or_default()))
+        .or_else(|| cut_off_problem(cut_off, &settings.nats.servers));
+    let available = available(&brokers, updated_replicas.unwrap_or(0), problem);
     (brokers, available)
 }
 
-fn available<'a>(
+fn available(
     brokers: &Brokers,
     updated: i32,
-    replica_failure: Option<String>,
-    pods: impl Iterator<Item = &'a Pod>,
+    problem: Option<(&'static str, String)>,
 ) -> ConditionState {
     let Brokers { desired, ready, .. } = *brokers;
     let counted = match ready > desired {
@@ -67,11 +73,6 @@ fn available<'a>(
             "brokers.replicas is 0: raise it to serve the channel",
         );
     }
-    // A rollout that is stuck is reported even while the old brokers serve.
-    let problem = pods
-        .filter_map(pod_problem)
-        .next()
-        .or(replica_failure.map(|cause| (reasons::UNSCHEDULABLE, cause)));
     match (ready, problem) {
         (0, None) => ConditionState::failed(reasons::WAITING, counted),
         (0, Some((reason, cause))) => ConditionState::failed(reason, format!("{counted}: {cause}")),
@@ -87,7 +88,7 @@ fn available<'a>(
 }
 
 /// Why a Deployment cannot create its pods: a quota, or an admission policy.
-fn replica_failure(conditions: &[DeploymentCondition]) -> Option<String> {
+fn replica_failure(conditions: &[DeploymentCondition]) -> Option<(&'static str, String)> {
     let failed = conditions.iter().find(|c| c.type_ == "ReplicaFailure" && c.status == "True")?;
     let cause = failed.message.as_deref()?;
     // Brokers have none on purpose: it would delay events for milliseconds at a time.
@@ -96,7 +97,27 @@ fn replica_failure(conditions: &[DeploymentCondition]) -> Option<String> {
     } else {
         ""
     };
-    Some(format!("pods cannot be created: {cause}{advice}"))
+    Some((reasons::UNSCHEDULABLE, format!("pods cannot be created: {cause}{advice}")))
+}
+
+/// Why brokers that run are of no use, or not seen.
+fn cut_off_problem(cut_off: CutOff, servers: &[String]) -> Option<(&'static str, String)> {
+    let CutOff { from_operator, from_log } = cut_off;
+    if from_log > 0 {
+        let servers = servers.join(", ");
+        let message = format!(
+            "{from_log} cannot read the log in NATS at {servers}, which the operator reaches: a NetworkPolicy may keep brokers from it (kubectl get \
+             networkpolicies -A), or NATS refuses their credentials: see the log of a broker"
+        );
+        return Some((reasons::LOG_UNAVAILABLE, message));
+    }
+    (from_operator > 0).then(|| {
+        let message = format!(
+            "{from_operator} do not answer the operator on the admin port: a NetworkPolicy or a mesh may keep the operator from it (kubectl get \
+             networkpolicies -A); until then it does not see their subscribers and problems"
+        );
+        (reasons::BROKERS_SILENT, message)
+    })
 }
 
 /// Why the broker of a pod does not start, if it is its image or the broker itself.

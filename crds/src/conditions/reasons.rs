@@ -99,8 +99,10 @@ reasons! {
     UNSCHEDULABLE = "Unschedulable", False of AVAILABLE, do "add nodes, or lower brokers.resources", see "KUBERNETES.md#a-channel";
     /// Brokers of the pool cannot use the configuration of the channel. True while some still serve an older one.
     CONFIG_REJECTED = "ConfigRejected", False of AVAILABLE, do "the pool is older than the channel, or the channel is invalid: see the message", see "POOLS.md";
-    /// Brokers of the pool cannot read the log of the channel. True while others can.
-    LOG_UNAVAILABLE = "LogUnavailable", False of AVAILABLE, do "check NATS and the permissions of the brokers there", see "NATS.md";
+    /// Brokers cannot read the log of the channel. True while others can.
+    LOG_UNAVAILABLE = "LogUnavailable", False of AVAILABLE, do "check NATS, the permissions of the brokers there, and NetworkPolicies", see "NETWORK.md#a-policy-in-the-way";
+    /// Brokers do not answer the operator on their admin port. False if none is ready.
+    BROKERS_SILENT = "BrokersNotAnswering", True of AVAILABLE, do "check that a NetworkPolicy or a mesh lets the operator reach port 9090 of brokers", see "NETWORK.md#a-policy-in-the-way";
 
     /// The Service, Ingress and HTTPRoute of the spec exist.
     EXPOSED = "Exposed", True of EXPOSED;

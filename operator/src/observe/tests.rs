@@ -21,8 +21,17 @@ fn pod(status: &Value) -> Pod {
 }
 
 fn observed(deployment: &Deployment, pods: &[Pod]) -> (Option<bool>, &'static str, String) {
+    observed_with(deployment, pods, CutOff::default())
+}
+
+fn observed_with(
+    deployment: &Deployment,
+    pods: &[Pod],
+    cut_off: CutOff,
+) -> (Option<bool>, &'static str, String) {
     let (channel, settings) = channel("spec: {}");
-    let (_, available) = brokers(&channel.workload, &settings, Some(deployment), pods.iter());
+    let (_, available) =
+        brokers(&channel.workload, &settings, Some(deployment), pods.iter(), cut_off);
     (available.status, available.reason, available.message)
 }
 
@@ -37,6 +46,22 @@ fn one_ready_broker_makes_a_channel_available() {
     ] {
         let (found, found_reason, _) = observed(&deployment(replicas, ready, updated), &[]);
         assert_eq!((found, found_reason), (Some(status), reason), "{replicas} {ready} {updated}");
+    }
+}
+
+#[test]
+fn brokers_that_are_cut_off_are_reported_with_a_likely_cause() {
+    let of = |from_operator, from_log| CutOff { from_operator, from_log };
+    for (ready, cut_off, status, reason, words) in [
+        (0, of(0, 2), false, reasons::LOG_UNAVAILABLE, "0 of 2 brokers are ready: 2 cannot read"),
+        (1, of(0, 1), true, reasons::LOG_UNAVAILABLE, "nats://nats.eventcast:4222"),
+        (2, of(1, 0), true, reasons::BROKERS_SILENT, "2 of 2 brokers are ready, but 1 do not"),
+        (0, of(2, 0), false, reasons::BROKERS_SILENT, "the admin port"),
+    ] {
+        let found = observed_with(&deployment(2, ready, 2), &[], cut_off);
+        assert_eq!((found.0, found.1), (Some(status), reason));
+        assert!(found.2.contains(words), "{}", found.2);
+        assert!(found.2.contains("NetworkPolicy"), "{}", found.2);
     }
 }
 

@@ -146,11 +146,13 @@ impl Turn<'_> {
         self.refresh(&pods, &short_hash(&json!(texts).to_string())).await;
         let deployment = self.ctx.scope.object(Kind::Deployment, &key.namespace, &name);
         let deployment = deployment.and_then(|object| parse_object::<Deployment>(&object));
+        let cut_off = self.ctx.broker_reports.cut_off(&key);
         let (brokers, available) = observe::brokers(
             &pool.workload,
             &self.ctx.settings,
             deployment.as_ref(),
             pods.iter().map(|pod| &**pod),
+            cut_off.unless_log_is_down(self.ctx.nats.check_usable().is_err()),
         );
         let view = PoolView {
             exposure: pool.spec.exposure.clone(),

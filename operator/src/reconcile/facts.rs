@@ -114,7 +114,11 @@ pub(super) fn collect(
         Some(pool) => {
             observe::pool::available(&channel.key(), generation, pool, placed.pool.as_deref())
         }
-        None => observe::brokers(workload, &ctx.settings, deployment.as_ref(), pods),
+        None => {
+            let cut_off = ctx.broker_reports.cut_off(&workload.owner.key);
+            let cut_off = cut_off.unless_log_is_down(stream_ready.status != Some(true));
+            observe::brokers(workload, &ctx.settings, deployment.as_ref(), pods, cut_off)
+        }
     };
     if stream_ready.reason == reasons::NOT_OWNED && deployment.is_none() {
         available = ConditionState::waiting_for("a stream that belongs to this channel");

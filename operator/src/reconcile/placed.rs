@@ -8,6 +8,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 
 use super::{Context, Error, addresses, parse_object};
 use crate::{
+    broker_reports::CutOff,
     channel::Channel,
     kind::Kind,
     objects::Backend,
@@ -78,9 +79,9 @@ pub(super) async fn placed(
     let is_ready = match (&wanted, &of_wanted) {
         (Place::Own, _) => {
             let deployment = deployment.and_then(|object| parse_object::<Deployment>(&object));
-            let pods = std::iter::empty();
+            let (pods, cut_off) = (std::iter::empty(), CutOff::default());
             let (_, available) =
-                observe::brokers(workload, &ctx.settings, deployment.as_ref(), pods);
+                observe::brokers(workload, &ctx.settings, deployment.as_ref(), pods, cut_off);
             [reasons::BROKERS_READY, reasons::SCALED_TO_ZERO].contains(&available.reason)
         }
         (Place::Pool(_), Some(view)) => view.all_serve(&key, workload.owner.generation),

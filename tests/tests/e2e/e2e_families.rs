@@ -19,7 +19,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const EVENTS: usize = 50;
 
 /// The field of a channel that says which families its Service has.
-fn families(policy: Value) -> Value {
+fn families(policy: &str) -> Value {
     json!({"spec": {"exposure": {"service": {"ipFamilyPolicy": policy}}}})
 }
 
@@ -36,9 +36,9 @@ async fn events_pass_between_clients_of_both_families() -> Result<()> {
         }
         cluster.install().await?;
         let channel = Channel::create(cluster, "families").await?;
-        channel.patch(json!({"spec": {"brokers": {"replicas": 2, "drainSeconds": 5}}})).await?;
-        channel.patch(families(json!("PreferDualStack"))).await?;
-        channel.brokers(2).await?;
+        channel.patch(json!({"spec": {"brokers": {"replicas": 3, "drainSeconds": 5}}})).await?;
+        channel.patch(families("PreferDualStack")).await?;
+        channel.settled(3).await?;
         listens_on_both(cluster, SYSTEM).await?;
         listens_on_both(cluster, &channel.namespace).await?;
         let ways = both_ways(&channel).await?;
@@ -67,10 +67,10 @@ async fn a_family_that_the_cluster_lacks_is_shown() -> Result<()> {
         cluster.install().await?;
         let channel = Channel::in_new_namespace(cluster, "family").await?;
         channel.apply().await?;
-        channel.patch(families(json!("RequireDualStack"))).await?;
+        channel.patch(families("RequireDualStack")).await?;
         says(&channel, "Accepted", "ApplyFailed", &["Service demo-broker", "ipFamilyPolicy"])
             .await?;
-        channel.patch(families(json!("PreferDualStack"))).await?;
+        channel.patch(families("PreferDualStack")).await?;
         channel.wait("condition=Ready").await?;
         ensure!(channel.service_addresses().await?.len() == 1, "one family, two addresses");
         channel.leave().await

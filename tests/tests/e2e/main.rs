@@ -13,6 +13,7 @@ mod e2e_memory;
 mod e2e_monitoring;
 mod e2e_nats;
 mod e2e_pages;
+mod e2e_policies;
 mod e2e_pools;
 mod e2e_system;
 mod e2e_tenants;
