@@ -51,6 +51,7 @@ pub mod events;
 pub mod fleet;
 pub mod kind;
 pub mod leader;
+pub mod listed;
 pub mod looks;
 pub mod metrics;
 pub mod names;

@@ -22,14 +22,12 @@ use kube::{
     },
 };
 use serde_json::{Value, json};
-use tokio::{
-    sync::{mpsc, watch},
-    time::timeout,
-};
+use tokio::sync::{mpsc, watch};
 
 use crate::{
     drift,
     kind::Kind,
+    listed::{Listed, tell_listed},
     metrics::Metrics,
     names::{DELETION_COST_ANNOTATION, MANAGED_SELECTOR, POOL_CONFIG_ANNOTATION},
     owner::{OwnerKey, OwnerKind},
@@ -62,6 +60,7 @@ pub struct Scope {
     client: Client,
     /// All channels.
     pub channels: Store<DynamicObject>,
+    caches: Listed,
     channels_listed: watch::Receiver<bool>,
     pools_listed: watch::Receiver<bool>,
     /// All pools. Empty if the cluster does not serve them.
@@ -88,6 +87,7 @@ impl Scope {
     ) -> (Arc<Self>, Requests) {
         let resource = OwnerKind::Channel.resource();
         let mut requests: Vec<Requests> = Vec::new();
+        let mut caches = Listed::default();
 
         let writer = Writer::new(resource.clone());
         let channels = writer.as_reader();
@@ -97,7 +97,8 @@ impl Scope {
             watcher::Config::default().labels(selector)
         });
         let events = events_of(api, config, "EventChannel", metrics, trim);
-        let (listed, channels_listed) = watch::channel(false);
+        let listed = caches.add();
+        let channels_listed = listed.subscribe();
         let own = events.default_backoff().reflect(writer).inspect(tell_listed(listed));
         let touched = own.touched_objects().inspect({
             let pools = pool_changes.clone();
@@ -112,6 +113,7 @@ impl Scope {
         let pools_resource = OwnerKind::Pool.resource();
         let writer = Writer::new(pools_resource.clone());
         let pools = writer.as_reader();
+        // A channel without a pool does not wait for pools.
         let (listed, pools_listed) = watch::channel(!apis.pools);
         if apis.pools {
             let api = dynamic(&client, namespace.as_deref(), &pools_resource);
@@ -136,7 +138,8 @@ impl Scope {
             let api = dynamic(&client, namespace.as_deref(), &owned);
             let config = watcher::Config::default().labels(MANAGED_SELECTOR);
             let events = events_of(api, config, kind.as_str(), metrics, trim);
-            let touched = events.default_backoff().reflect(writer).touched_objects();
+            let reflected = events.default_backoff().reflect(writer);
+            let touched = reflected.inspect(tell_listed(caches.add())).touched_objects();
             let owners = {
                 let pools = pool_changes.clone();
                 move |object| {
@@ -156,7 +159,8 @@ impl Scope {
         };
         let config = watcher::Config::default().labels(MANAGED_SELECTOR);
         let events = events_of(api, config, "Pod", metrics, trim_pod);
-        let touched = events.default_backoff().reflect(writer).touched_objects();
+        let reflected = events.default_backoff().reflect(writer);
+        let touched = reflected.inspect(tell_listed(caches.add())).touched_objects();
         let of_pod = {
             let pools = pool_changes.clone();
             move |pod: Pod| {
@@ -178,6 +182,7 @@ impl Scope {
             apis,
             client,
             channels,
+            caches,
             channels_listed,
             pools_listed,
             pools,
@@ -193,17 +198,10 @@ impl Scope {
     /// Waits until every cache is complete, for at most `limit`. Returns whether they are. A reconciliation before that would
     /// take existing objects for missing.
     pub async fn wait_synced(&self, limit: Duration) -> bool {
-        let synced = async {
-            let objects = future::try_join_all(self.objects.values().map(Store::wait_until_ready));
-            objects.await.is_ok()
-                && self.pods.wait_until_ready().await.is_ok()
-                && self.channels.wait_until_ready().await.is_ok()
-        };
-        timeout(limit, synced).await.unwrap_or(false)
+        self.caches.wait(limit).await
     }
 
-    /// Waits until the cache of channels is complete. Unlike [`wait_synced`](Self::wait_synced), any task may wait: a store of kube wakes
-    /// only the last one, and that must be the reconciliation.
+    /// Waits until the cache of channels is complete.
     pub async fn wait_channels_listed(&self) {
         if self.channels_listed.clone().wait_for(|listed| *listed).await.is_err() {
             // The watches have ended. The cache stays incomplete.
@@ -310,17 +308,6 @@ impl Scope {
             pod.metadata.namespace.as_deref() == Some(&*owner.namespace)
                 && pod.labels().get(owner.kind.label()).is_some_and(|name| *name == owner.name)
         })
-    }
-}
-
-/// Tells when a watch has listed all objects.
-fn tell_listed<K>(
-    listed: watch::Sender<bool>,
-) -> impl FnMut(&Result<watcher::Event<K>, watcher::Error>) {
-    move |event| {
-        if matches!(event, Ok(watcher::Event::InitDone)) {
-            listed.send_replace(true);
-        }
     }
 }
 
