@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Packs a static program as a container image: no container daemon, no root, nothing fetched.
 #
-#   pack.sh ARCHIVE IMAGE:TAG PROGRAM [LABEL=VALUE...]
+#   pack.sh [--files FOLDER] ARCHIVE IMAGE:TAG PROGRAM [LABEL=VALUE...]
 #
-# The image holds /PROGRAM, its entrypoint, and the certificate authorities of this machine; it runs as 65532. Labels
+# The image holds /PROGRAM, its entrypoint, and the certificate authorities of this machine; it runs as 65532. With FOLDER it also holds
+# what is in there, such as the libraries of a program that is not static. Labels
 # are those of org.opencontainers.image (title, description, version, licenses). The archive is an OCI layout and a
 # Docker archive in one: `docker load`, `podman load`, `ctr images import`, `kind load image-archive`, `skopeo copy
 # oci-archive:` and `docker-archive:` read it. The same program gives the same digest, which is printed.
@@ -13,13 +14,20 @@ fail() {
   echo "pack.sh: $*" >&2
   exit 1
 }
-(($# >= 3)) || fail "usage: pack.sh ARCHIVE IMAGE:TAG PROGRAM [LABEL=VALUE...]"
+files=
+if [[ ${1:-} == --files ]]; then
+  files=${2:-}
+  [[ -d $files ]] || fail "no folder at '$files'"
+  shift 2
+fi
+(($# >= 3)) || fail "usage: pack.sh [--files FOLDER] ARCHIVE IMAGE:TAG PROGRAM [LABEL=VALUE...]"
 archive=$1 image=$2 program=$3
 shift 3
 [[ $image == *[!:/]:*[!:/] ]] || fail "an image's name has a tag, as registry/name:tag: $image"
 [[ -f $program ]] || fail "no program at $program: build it first"
-if readelf --program-headers --wide "$program" | grep -q INTERP; then
-  fail "$program is linked dynamically and would not start in an empty image: charts/static.sh builds static ones"
+interpreter=$(readelf --program-headers --wide "$program" | sed -n 's/.*program interpreter: \(.*\)]/\1/p')
+if [[ -n $interpreter && ! (-n $files && -f $files$interpreter) ]]; then
+  fail "$program is linked dynamically and would not start without its libraries: charts/static.sh builds static ones"
 fi
 
 authorities=/etc/ssl/certs/ca-certificates.crt
@@ -63,8 +71,10 @@ name=$(basename "$program")
 mkdir -p "$work/root/etc/ssl/certs"
 install -m 755 "$program" "$work/root/$name"
 install -m 644 "$authorities" "$work/root$authorities"
+if [[ -n $files ]]; then cp -r "$files/." "$work/root/"; fi
 find "$work/root" -type d -exec chmod 755 {} +
-tar -C "$work/root" "${reproducible[@]}" -cf "$work/layer" etc "$name"
+mapfile -t content < <(LC_ALL=C ls -A "$work/root")
+tar -C "$work/root" "${reproducible[@]}" -cf "$work/layer" "${content[@]}"
 uncompressed=sha256:$(sha256sum "$work/layer" | cut -d ' ' -f 1)
 gzip -n -9 "$work/layer"
 layer=$(blob "$work/layer.gz" application/vnd.oci.image.layer.v1.tar+gzip)

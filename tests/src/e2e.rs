@@ -10,6 +10,7 @@ mod families;
 mod machine;
 mod operator;
 mod prometheus;
+mod proxies;
 mod reach;
 mod release;
 
@@ -17,6 +18,7 @@ pub use channel::{Channel, WAIT_TIMEOUT};
 pub use disturbances::{Disturbances, skipped};
 pub use machine::Machine;
 pub use prometheus::Prometheus;
+pub use proxies::Proxies;
 pub use reach::Reach;
 pub use release::{Previous, chart};
 

@@ -3,9 +3,12 @@
 //! They run what `docs/proxies` says, with the addresses and files of a test in it. A [`Setting`] changes lines of that, so that a
 //! test can see what a wrong one does. `tests/tools/install.sh proxies` installs the programs.
 
+mod controller;
 mod envoy;
 mod haproxy;
 mod nginx;
+
+pub use controller::Controller;
 
 use std::{fs, path::Path, time::Duration};
 
@@ -60,7 +63,7 @@ pub enum Setting {
 }
 
 /// Lines of a documented configuration, and what takes their place.
-type Changes = Vec<(String, String)>;
+pub(crate) type Changes = Vec<(String, String)>;
 
 impl Kind {
     /// Those that forward requests.
@@ -83,7 +86,7 @@ impl Kind {
     }
 
     /// The name of its program, and of its configuration in `docs/proxies`.
-    const fn names(self) -> (&'static str, &'static str) {
+    pub(crate) const fn names(self) -> (&'static str, &'static str) {
         match self {
             Self::Nginx => ("nginx", "nginx.conf"),
             Self::HaProxy => ("haproxy", "haproxy.cfg"),
@@ -94,30 +97,56 @@ impl Kind {
 
     /// The configuration for a test.
     fn configuration(self, setting: Setting, place: &Place<'_>) -> Result<String> {
-        let file = repository().join("docs/proxies").join(self.names().1);
-        let mut text = fs::read_to_string(file)?;
         let wrong =
             self.changes(setting).with_context(|| format!("{self:?} has no {setting:?}"))?;
         let wrong = wrong.iter().map(|(from, to)| ((*from).to_owned(), (*to).to_owned()));
+        self.documented(wrong.collect(), place)
+    }
+
+    /// What `docs/proxies` says, for this place and with these changes.
+    ///
+    /// # Errors
+    /// When a line that is to be changed is not there once.
+    pub(crate) fn documented(self, changes: Changes, place: &Place<'_>) -> Result<String> {
+        let file = repository().join("docs/proxies").join(self.names().1);
+        let mut text = fs::read_to_string(file)?;
         let own = match self {
             Self::Nginx => nginx::place(place),
             Self::HaProxy => haproxy::place(place),
             Self::HaProxyTcp => haproxy::place_tcp(place),
             Self::Envoy => envoy::place(place),
         };
-        for (from, to) in own.into_iter().chain(wrong) {
+        for (from, to) in own.into_iter().chain(changes) {
             ensure!(text.matches(&from).count() == 1, "{from:?} is not once in {}", self.names().1);
             text = text.replace(&from, &to);
         }
         Ok(text)
     }
+
+    /// The arguments of its program, which may write into `folder`. `file` has the path of a file of its configuration.
+    pub(crate) fn arguments(self, folder: &Path, file: impl Fn(&str) -> String) -> Vec<String> {
+        match self {
+            Self::Nginx => nginx::arguments(folder, &file(nginx::MAIN)),
+            Self::HaProxy | Self::HaProxyTcp => haproxy::arguments(file(self.names().1)),
+            Self::Envoy => envoy::arguments(file(self.names().1)),
+        }
+    }
+
+    /// The files of its configuration, with `configuration` as the one of `docs/proxies`.
+    pub(crate) fn files(self, configuration: String) -> Vec<(&'static str, String)> {
+        let main = (self == Self::Nginx).then(|| (nginx::MAIN, nginx::main()));
+        main.into_iter().chain([(self.names().1, configuration)]).collect()
+    }
 }
 
 /// Where a proxy of a test listens, finds its files, and sends requests.
-struct Place<'a> {
-    address: &'a str,
-    folder: &'a Path,
-    brokers: &'a [&'a str],
+pub(crate) struct Place<'a> {
+    /// Host and port on which it listens.
+    pub(crate) address: &'a str,
+    /// The folder of its certificate: `tls.crt`, `tls.key`, and both as `tls.pem`.
+    pub(crate) folder: &'a Path,
+    /// Host and port of each broker.
+    pub(crate) brokers: &'a [&'a str],
 }
 
 impl Place<'_> {
@@ -159,16 +188,13 @@ impl Proxy {
         let place = Place { address: &address, folder: folder.path(), brokers: &brokers };
         let configuration = kind.configuration(setting, &place)?;
         let Issued { certificate, key, .. } = Issued::new()?;
-        for (name, text) in [
-            (kind.names().1, configuration),
+        let identity = [
             ("tls.pem", [certificate.as_str(), &key].concat()),
             ("tls.crt", certificate),
             ("tls.key", key),
-        ] {
+        ];
+        for (name, text) in kind.files(configuration).into_iter().chain(identity) {
             fs::write(folder.path().join(name), text)?;
-        }
-        if kind == Kind::Nginx {
-            fs::write(folder.path().join(nginx::MAIN), nginx::main())?;
         }
         tls::register(&address);
         let mut proxy = Self { kind, folder, address, process: None };
@@ -205,14 +231,10 @@ impl Proxy {
     /// When it does not.
     pub async fn restart(&mut self) -> Result<()> {
         self.kill9()?;
-        let (name, file) = self.kind.names();
+        let (name, _) = self.kind.names();
         let folder = self.folder.path();
-        let file = folder.join(file).display().to_string();
-        let arguments = match self.kind {
-            Kind::Nginx => nginx::arguments(folder),
-            Kind::HaProxy | Kind::HaProxyTcp => haproxy::arguments(file),
-            Kind::Envoy => envoy::arguments(file),
-        };
+        let file = |name: &str| folder.join(name).display().to_string();
+        let arguments = self.kind.arguments(folder, file);
         let process = Process::spawn(name, &program(name), &arguments, folder)?;
         let process = self.process.insert(process);
         let (client, url) = (client(Version::Http1), format!("https://{}/", self.address));

@@ -50,17 +50,26 @@ impl Disturbances {
     /// # Errors
     /// When no events flow.
     pub async fn start(channel: &Channel<'_>, plan: Plan) -> Result<Self> {
-        Self::start_at(vec![channel.reach().await?], plan).await
+        Self::start_by(vec![channel.reach().await?], plan).await
     }
 
     /// Starts publishers and subscribers that reach one channel by several ways.
     ///
     /// # Errors
     /// When no events flow.
-    pub async fn start_at(ways: Vec<Reach>, plan: Plan) -> Result<Self> {
-        let ledger = Ledger::start(plan, ways.iter().map(|way| way.events("")).collect());
+    pub async fn start_by(ways: Vec<Reach>, plan: Plan) -> Result<Self> {
+        let run = Self::start_at(ways.iter().map(|way| way.events("")).collect(), plan).await?;
+        Ok(Self { _ways: ways, ..run })
+    }
+
+    /// Starts publishers and subscribers at URLs of one channel.
+    ///
+    /// # Errors
+    /// When no events flow.
+    pub async fn start_at(urls: Vec<String>, plan: Plan) -> Result<Self> {
+        let ledger = Ledger::start(plan, urls);
         ledger.progress(EVENTS, EVENT_TIMEOUT).await?;
-        Ok(Self { ledger, _ways: ways })
+        Ok(Self { ledger, _ways: Vec::new() })
     }
 
     /// Does something to the channel, and waits until events flow again.
@@ -74,7 +83,15 @@ impl Disturbances {
     ) -> Result<()> {
         self.ledger.disturb(name);
         action().await.with_context(|| name.to_owned())?;
-        self.ledger.progress(EVENTS, EVENT_TIMEOUT).await.with_context(|| name.to_owned())
+        self.progress().await.with_context(|| name.to_owned())
+    }
+
+    /// Waits until as many events have flowed as before the first disturbance.
+    ///
+    /// # Errors
+    /// When they do not.
+    pub async fn progress(&self) -> Result<()> {
+        self.ledger.progress(EVENTS, EVENT_TIMEOUT).await
     }
 
     /// Ends the run: nothing may be missing or declared lost. Adds the costs to the table.
@@ -93,12 +110,27 @@ impl Disturbances {
     pub async fn report(self) -> Result<LedgerReport> {
         let report = self.ledger.finish(EVENT_TIMEOUT).await?;
         for cost in &report.costs {
-            add_line(&cost.to_string())?;
-        }
-        for cost in &report.costs {
-            ensure!(cost.silence < MAX_SILENCE, "{}: a silence of {:?}", cost.name, cost.silence);
+            Self::tell(cost)?;
         }
         Ok(report)
+    }
+
+    /// Ends the run, and leaves table and judgement to the scenario.
+    ///
+    /// # Errors
+    /// When the last event is not acknowledged.
+    pub async fn end(self) -> Result<LedgerReport> {
+        self.ledger.finish(EVENT_TIMEOUT).await
+    }
+
+    /// Adds a line to the table.
+    ///
+    /// # Errors
+    /// When it cannot be written, or subscribers were without service for a minute.
+    pub fn tell(cost: &Cost) -> Result<()> {
+        add_line(&cost.to_string())?;
+        ensure!(cost.silence < MAX_SILENCE, "{}: a silence of {:?}", cost.name, cost.silence);
+        Ok(())
     }
 }
 

@@ -78,6 +78,14 @@ impl Machine {
         self.script("connect.sh", &[namespace, pod, &address, &port]).await.is_ok()
     }
 
+    /// Brings the images of nginx, HAProxy and Envoy into the cluster.
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub async fn load_proxies(&self) -> Result<()> {
+        self.script("proxies.sh", &[]).await
+    }
+
     async fn script(&self, name: &str, arguments: &[&str]) -> Result<()> {
         run(Command::new(self.scripts.join(name)).args(arguments), None).await?;
         Ok(())

@@ -37,6 +37,22 @@ impl Cost {
     pub const HEAD: &str = "\
 | disturbance | subscribers | events | reconnects | longest silence | longest pause between events | lost | declared lost | repeated |
 |---|---|---|---|---|---|---|---|---|";
+
+    /// The cost of the same disturbance for the subscribers of two channels.
+    #[must_use]
+    pub fn with(self, other: &Self) -> Self {
+        Self {
+            name: self.name,
+            subscribers: self.subscribers + other.subscribers,
+            events: self.events + other.events,
+            reconnects: self.reconnects + other.reconnects,
+            silence: self.silence.max(other.silence),
+            pause: self.pause.max(other.pause),
+            lost: self.lost + other.lost,
+            declared: self.declared + other.declared,
+            repeated: self.repeated + other.repeated,
+        }
+    }
 }
 
 impl fmt::Display for Cost {

@@ -18,9 +18,9 @@ pub(super) fn main() -> String {
     )
 }
 
-pub(super) fn arguments(folder: &Path) -> Vec<String> {
+pub(super) fn arguments(folder: &Path, file: &str) -> Vec<String> {
     let folder = folder.display().to_string();
-    ["-p", &folder, "-c", MAIN, "-e", "stderr"].map(str::to_owned).into()
+    ["-p", &folder, "-c", file, "-e", "stderr"].map(str::to_owned).into()
 }
 
 pub(super) fn place(place: &Place<'_>) -> Changes {

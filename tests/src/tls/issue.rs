@@ -152,9 +152,21 @@ impl Issued {
         Self::with_key(&KeyPair::from_pem(pem)?, 3650)
     }
 
+    /// For a server with these names and addresses, valid for years.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn for_names(names: &[&str]) -> Result<Self> {
+        Self::issue(names, &KeyPair::generate()?, 3650)
+    }
+
     fn with_key(key: &KeyPair, days: i32) -> Result<Self> {
-        let mut params =
-            CertificateParams::new(["127.0.0.1", "::1", "localhost"].map(str::to_owned))?;
+        Self::issue(&["127.0.0.1", "::1", "localhost"], key, days)
+    }
+
+    fn issue(names: &[&str], key: &KeyPair, days: i32) -> Result<Self> {
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names)?;
         let end = Zoned::now().checked_add(days.days())?.date();
         let (month, day) = (u8::try_from(end.month())?, u8::try_from(end.day())?);
         params.not_before = date_time_ymd(2020, 1, 1);

@@ -42,7 +42,7 @@ async fn events_pass_between_clients_of_both_families() -> Result<()> {
         listens_on_both(cluster, SYSTEM).await?;
         listens_on_both(cluster, &channel.namespace).await?;
         let ways = both_ways(&channel).await?;
-        let run = Disturbances::start_at(ways.into(), Disturbances::plan()).await?;
+        let run = Disturbances::start_by(ways.into(), Disturbances::plan()).await?;
         run.disturb(name, async || {
             let resources = json!({"requests": {"cpu": "50m", "memory": "256Mi"}});
             channel.roll(json!({"spec": {"brokers": {"resources": resources}}})).await

@@ -15,6 +15,7 @@ mod e2e_nats;
 mod e2e_pages;
 mod e2e_policies;
 mod e2e_pools;
+mod e2e_proxies;
 mod e2e_system;
 mod e2e_tenants;
 mod e2e_upgrade;

@@ -3,7 +3,10 @@
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
-use eventcast_tests::repository;
+use eventcast_tests::{
+    proxy::{Controller, Kind},
+    repository,
+};
 use serde_json::Value;
 
 /// The annotations of the Ingress in the golden of the operator.
@@ -18,25 +21,6 @@ fn annotations() -> Result<Vec<(String, String)>> {
     annotations.iter().map(text).collect()
 }
 
-/// The line of a documented configuration that an annotation stands for.
-fn setting(key: &str, value: &str) -> Option<(&'static str, String)> {
-    let line = match key {
-        "nginx.ingress.kubernetes.io/proxy-buffering" => format!("proxy_buffering {value};"),
-        "nginx.ingress.kubernetes.io/proxy-http-version" => format!("proxy_http_version {value};"),
-        "nginx.ingress.kubernetes.io/proxy-read-timeout" => format!("proxy_read_timeout {value}s;"),
-        "nginx.ingress.kubernetes.io/proxy-send-timeout" => format!("proxy_send_timeout {value}s;"),
-        "nginx.ingress.kubernetes.io/proxy-body-size" => format!("client_max_body_size {value};"),
-        "haproxy.org/timeout-server" | "haproxy-ingress.github.io/timeout-server" => {
-            format!("timeout server {value}")
-        }
-        "haproxy.org/load-balance" | "haproxy-ingress.github.io/balance-algorithm" => {
-            format!("balance {value}")
-        }
-        _ => return None,
-    };
-    Some((if key.starts_with("nginx") { "nginx.conf" } else { "haproxy.cfg" }, line))
-}
-
 /// The same, in the units of the configuration.
 fn in_its_units(text: &str) -> String {
     text.replace(" 1h;", " 3600s;").replace(" 4m;", " 4194304;")
@@ -47,7 +31,9 @@ fn the_annotations_of_an_ingress_are_the_settings_that_these_tests_run() -> Resu
     for (key, value) in annotations()? {
         // set by the channel of the golden, to see that it overrides the operator
         let value = if value == "2h" { "1h" } else { &value };
-        let (file, line) = setting(&key, value).with_context(|| format!("{key} is not known"))?;
+        let known = Controller::line(&key, value);
+        let (kind, line) = known.with_context(|| format!("{key} is not known"))?;
+        let file = if kind == Kind::Nginx { "nginx.conf" } else { "haproxy.cfg" };
         let text = fs::read_to_string(repository().join("docs/proxies").join(file))?;
         ensure!(in_its_units(&text).contains(&line), "{key}: {file} has no {line:?}");
     }
