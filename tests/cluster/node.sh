@@ -51,7 +51,7 @@ clusterDomain: cluster.local
 containerRuntimeEndpoint: "unix://$containerd_socket"
 evictionHard: {memory.available: 100Mi, nodefs.available: 1%, imagefs.available: 1%}
 imageGCHighThresholdPercent: 100
-maxPods: 250
+maxPods: 500
 podLogsDir: "$cluster/log/pods"
 volumePluginDir: "$cluster/kubelet/plugins"
 resolvConf: "$cluster/conf/resolv.conf"

@@ -7,6 +7,7 @@
 mod channel;
 mod disturbances;
 mod families;
+mod fleet;
 mod machine;
 mod operator;
 mod prometheus;
@@ -16,6 +17,7 @@ mod release;
 
 pub use channel::{Channel, WAIT_TIMEOUT};
 pub use disturbances::{Disturbances, skipped};
+pub use fleet::{Fleet, Most};
 pub use machine::Machine;
 pub use prometheus::Prometheus;
 pub use proxies::Proxies;

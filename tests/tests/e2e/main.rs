@@ -7,6 +7,7 @@ mod e2e_cli;
 mod e2e_conditions;
 mod e2e_delivery;
 mod e2e_families;
+mod e2e_fleet;
 mod e2e_install;
 mod e2e_log;
 mod e2e_memory;
