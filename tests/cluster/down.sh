@@ -29,18 +29,18 @@ remove_rules() {
   "$(tool kube-proxy)" --cleanup >/dev/null 2>&1 || true
   for command in iptables ip6tables; do
     for table in filter nat mangle; do
-      if "$command-save" -t "$table" 2>/dev/null | grep -q KUBE-; then
+      if grep -q KUBE- < <("$command-save" -t "$table" 2>/dev/null); then
         "$command-save" -t "$table" | grep -v KUBE- | "$command-restore" -T "$table"
       fi
     done
   done
 }
 
-# Those of our pods, by their addresses.
+# Those of our pods, by their addresses. A pipe to `grep -q` would fail with `pipefail`: grep ends at the first match, and `ip` writes on.
 network_namespaces() {
   local namespace
   for namespace in $(ip netns list 2>/dev/null | grep -o '^cni-[^ ]*'); do
-    if ip -netns "$namespace" address show | grep -qE "$pod_prefixes"; then echo "$namespace"; fi
+    if grep -qE "$pod_prefixes" < <(ip -netns "$namespace" address show 2>/dev/null); then echo "$namespace"; fi
   done
 }
 

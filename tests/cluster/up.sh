@@ -24,12 +24,12 @@ check_machine() {
   ((${#cluster} <= 65)) || fail "the path is too long for sockets: set EVENTCAST_CLUSTER_DIR to a shorter one: $cluster"
   local address
   for address in "${node_addresses[@]}"; do
-    if ip -brief address show dev lo | grep -q "[[:space:]]$address/"; then
+    if grep -q "[[:space:]]$address/" < <(ip -brief address show dev lo); then
       fail "another cluster of this kind runs on this machine ($address is taken): stop it with its own \
 EVENTCAST_CLUSTER_DIR and tests/cluster/down.sh"
     fi
   done
-  if { iptables-save && ip6tables-save; } 2>/dev/null | grep -q '^:KUBE-'; then
+  if grep -q '^:KUBE-' < <({ iptables-save && ip6tables-save; } 2>/dev/null); then
     fail "this machine is a node of another Kubernetes cluster: set KUBECONFIG to it instead"
   fi
 }
