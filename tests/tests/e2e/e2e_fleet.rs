@@ -78,7 +78,8 @@ async fn a_fleet_of_channels_rolls_a_few_at_a_time_and_loses_nothing() -> Result
 
         let reaches = (0..WATCHED).map(async |n| Reach::to(cluster, namespace, &name(n)).await);
         let reaches = try_join_all(reaches).await?;
-        let starts = reaches.iter().map(|reach| Disturbances::start_at(reach.events(""), plan()));
+        let starts =
+            reaches.iter().map(|reach| Disturbances::start_at(vec![reach.events("")], plan()));
         let runs = try_join_all(starts).await?;
         let image = format!("ghcr.io/eventcast/eventcast-broker:{}", previous.version);
         fleet.count(&image);
