@@ -84,6 +84,10 @@ async fn every_panel_has_data() -> Result<()> {
         for name in ["pooled-1", "pooled-2"] {
             cluster.apply(&channel.namespace, &channel_in_pool(name).to_string()).await?;
         }
+        // Prometheus gets the pods that there are when it starts.
+        for name in ["evch/pooled-1", "evch/pooled-2"] {
+            cluster.wait(&channel.namespace, name, "condition=Ready", WAIT_TIMEOUT).await?;
+        }
         // The operator looks for this API once a minute.
         eventually("the brokers have a PodMonitor", WAIT_TIMEOUT, || async {
             ensure!(cluster.has(&channel.namespace, "podmonitor/demo-broker").await?, "none");
