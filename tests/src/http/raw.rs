@@ -1,6 +1,6 @@
 //! HTTP/1.1 over a socket, byte by byte: what was sent is what the test wrote, and the socket can be cut.
 
-use std::{io, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use tokio::{
@@ -42,7 +42,7 @@ pub struct Http1Connection {
 }
 
 impl Http1Connection {
-    /// Connects to `127.0.0.1:PORT`.
+    /// Connects to an address with a port, such as `127.0.0.1:8080`.
     ///
     /// # Errors
     /// When nothing listens there.
@@ -55,11 +55,12 @@ impl Http1Connection {
     /// # Errors
     /// When nothing listens there.
     pub async fn connect_with(address: &str, receive_buffer: Option<u32>) -> Result<Self> {
-        let socket = TcpSocket::new_v4()?;
+        let address: SocketAddr = address.parse().context("not an address")?;
+        let socket = if address.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() }?;
         if let Some(bytes) = receive_buffer {
             socket.set_recv_buffer_size(bytes)?; // before connect: the window is announced there
         }
-        let connecting = socket.connect(address.parse().context("not an address")?);
+        let connecting = socket.connect(address);
         let stream = timeout(READ_TIMEOUT, connecting).await??;
         stream.set_nodelay(true)?;
         let handshake = timeout(READ_TIMEOUT, Socket::of(stream, Version::Http1.alpn()));
