@@ -51,11 +51,16 @@ struct Recorded {
 }
 
 impl Recorded {
-    /// Begins a span with a parent. `None` if there are no traces, or this one is not sampled.
-    fn begin(builder: SpanBuilder, parent: &Context) -> Option<Self> {
-        let span = tracer()?.build_with_context(builder, parent);
+    /// Begins a span with a parent, about a channel if its name has one. `None` if there are no traces, or this one is not sampled.
+    fn begin(builder: SpanBuilder, channel: Option<&str>, parent: &Context) -> Option<Self> {
+        let operation = builder.name.clone();
+        let mut span = tracer()?.build_with_context(builder, parent);
         if !span.is_recording() {
             return None;
+        }
+        // Only now: most spans are not sampled, and the sampler does not look at names.
+        if let Some(channel) = channel {
+            span.update_name(format!("{operation} {channel}"));
         }
         let of = span.span_context();
         let context = TraceContext {
@@ -125,12 +130,11 @@ impl SendSpan {
             .filter(|trace| parent.is_none_or(|parent| parent.context != **trace))
             .map(|trace| Link::with_context(span_context(trace, TraceState::default())))
             .collect();
-        let mut builder =
-            SpanBuilder::from_name(format!("send {channel}")).with_kind(SpanKind::Producer);
+        let mut builder = SpanBuilder::from_name("send").with_kind(SpanKind::Producer);
         if !links.is_empty() {
             builder = builder.with_links(links);
         }
-        let mut recorded = Recorded::begin(builder, &context)?;
+        let mut recorded = Recorded::begin(builder, Some(channel), &context)?;
         recorded.messaging("send", "send", channel);
         recorded.set(names::MESSAGING_BATCH_COUNT, integer(drafts.len()));
         let appends = Appends {
@@ -171,7 +175,7 @@ impl Appends {
             return None;
         }
         let builder = SpanBuilder::from_name("append").with_kind(SpanKind::Client);
-        let mut recorded = Recorded::begin(builder, &self.parent)?;
+        let mut recorded = Recorded::begin(builder, None, &self.parent)?;
         recorded.messaging("append", "send", &self.channel);
         Some(AppendSpan(recorded))
     }
@@ -202,10 +206,11 @@ impl FanoutSpan {
         let links = traced
             .take(MAX_LINKS)
             .map(|(_, trace)| Link::with_context(span_context(trace, TraceState::default())));
-        let builder = SpanBuilder::from_name(format!("fanout {channel}"))
+        let builder = SpanBuilder::from_name("fanout")
             .with_kind(SpanKind::Consumer)
             .with_links(links.collect());
-        let mut recorded = Recorded::begin(builder, &Parent::remote(trace).context())?;
+        let mut recorded =
+            Recorded::begin(builder, Some(channel), &Parent::remote(trace).context())?;
         recorded.messaging("fanout", "process", channel);
         recorded.set(names::MESSAGING_BATCH_COUNT, integer(events.len()));
         if let Some(received) = first.received {
@@ -238,9 +243,8 @@ impl SubscribeSpan {
     ) -> Option<Box<Self>> {
         tracer()?;
         let context = parent.map_or_else(Context::new, Parent::context);
-        let builder =
-            SpanBuilder::from_name(format!("subscribe {channel}")).with_kind(SpanKind::Server);
-        let mut recorded = Recorded::begin(builder, &context)?;
+        let builder = SpanBuilder::from_name("subscribe").with_kind(SpanKind::Server);
+        let mut recorded = Recorded::begin(builder, Some(channel), &context)?;
         recorded.set(names::MESSAGING_DESTINATION, channel.to_owned());
         recorded.set(names::HTTP_METHOD, "GET");
         recorded.set(names::HTTP_ROUTE, route);
@@ -285,7 +289,7 @@ impl PageSpan {
         tracer()?;
         let context = trace.map_or_else(Context::new, |trace| Parent::remote(trace).context());
         let builder = SpanBuilder::from_name("page").with_kind(SpanKind::Client);
-        let mut recorded = Recorded::begin(builder, &context)?;
+        let mut recorded = Recorded::begin(builder, None, &context)?;
         recorded.messaging("page", "receive", channel);
         recorded.set(names::PAGE_FIRST, integer(low));
         recorded.set(names::PAGE_LAST, integer(high));
