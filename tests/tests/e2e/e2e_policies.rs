@@ -16,17 +16,25 @@ use crate::{e2e_conditions::says, e2e_install::EVENT_TIMEOUT};
 const NO_POLICIES: [&str; 4] =
     ["--set", "brokers.networkPolicies=false", "--set", "nats.networkPolicy.enabled=false"];
 
+/// Runs `check` while NetworkPolicies are enforced. Skipped on a cluster of somebody else.
+async fn while_enforced(what: &str, check: impl AsyncFnOnce(&Machine) -> Result<()>) -> Result<()> {
+    let Some(machine) = Machine::of_environment() else {
+        return skipped(what, "no other cluster is known to enforce");
+    };
+    machine.enforce_policies().await?;
+    let checked = check(&machine).await;
+    machine.ignore_policies().await?;
+    checked
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a cluster: make e2e"]
 async fn policies_of_the_chart_let_through_what_must_pass_and_nothing_else() -> Result<()> {
     scenario(async |cluster| {
-        let Some(machine) = Machine::of_environment() else {
-            return skipped("NetworkPolicies of the chart", "no other cluster is known to enforce");
-        };
-        machine.enforce_policies().await?;
-        let checked = chart_policies(cluster, &machine).await;
-        machine.ignore_policies().await?;
-        checked
+        while_enforced("NetworkPolicies of the chart", async |machine| {
+            chart_policies(cluster, machine).await
+        })
+        .await
     })
     .await
 }
@@ -72,13 +80,8 @@ async fn chart_policies(cluster: &Cluster, machine: &Machine) -> Result<()> {
 #[ignore = "needs a cluster: make e2e"]
 async fn a_policy_in_the_way_is_shown_and_loses_nothing() -> Result<()> {
     scenario(async |cluster| {
-        let Some(machine) = Machine::of_environment() else {
-            return skipped("a NetworkPolicy in the way", "no other cluster is known to enforce");
-        };
-        machine.enforce_policies().await?;
-        let checked = policies_in_the_way(cluster).await;
-        machine.ignore_policies().await?;
-        checked?;
+        while_enforced("a NetworkPolicy in the way", async |_| policies_in_the_way(cluster).await)
+            .await?;
         cluster.install().await
     })
     .await

@@ -8,7 +8,7 @@ use http::{HeaderName, header};
 
 use super::{
     Finding, Section, page,
-    probe::{FIRST_BYTE_TIMEOUT, Observation, Refusal, compression, longest_silence},
+    probe::{FIRST_BYTE_TIMEOUT, LONGEST_WAIT, Observation, Refusal, compression, longest_silence},
 };
 use crate::problem::Problem;
 
@@ -143,7 +143,7 @@ fn silences(seen: &Observation, section: &mut Section, proxy: Proxy) {
     if let Some(survived) = seen.survived {
         let mut what = format!("the stream survives a silence of {:.0} s", survived.as_secs_f64());
         if let Some(longest) = longest.filter(|longest| survived < *longest) {
-            let (longest, wait) = (longest.as_secs(), (longest.as_secs() * 6).min(600));
+            let (longest, wait) = (longest.as_secs(), (longest * 6).min(LONGEST_WAIT).as_secs());
             what += &format!(" (it can be {longest} s: --wait {wait} reads on)");
         }
         section.ok(what);

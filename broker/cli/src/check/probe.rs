@@ -24,8 +24,8 @@ const ENCODINGS: &str = "gzip, deflate, br, zstd";
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(15);
 /// Time for the way through proxies.
 const SLACK: Duration = Duration::from_secs(5);
-/// More than the longest interval demands.
-const LONGEST_WAIT: Duration = Duration::from_secs(600);
+/// The longest time for which a stream is read: more than the longest interval demands.
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(600);
 /// Bytes that come so soon after the first ones belong to the start of the stream.
 const START: Duration = Duration::from_millis(500);
 
