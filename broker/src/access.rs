@@ -1,7 +1,7 @@
 //! Access control: who a client is, what it may do on a channel, and which web pages may act for it.
 //!
 //! A request presents a [`Credential`]. [`AccessControl`] verifies it and answers with a [`Grant`], which the request is narrowed to
-//! before anything is read or stored. A credential that is presented and does not hold is never treated as if it were absent.
+//! before anything is read or stored. A request with an invalid credential is refused, never treated as one without a credential.
 
 mod api_keys;
 pub(crate) mod audit;

@@ -37,7 +37,7 @@ pub(crate) fn refused_unread(client: IpAddr, status: u16, reason: &str) {
     tracing::info!(target: ACCESS_TARGET, %client, status, reason, left_out, "refused before a request");
 }
 
-/// What lines of requests and of streams have in common.
+/// The fields that lines of requests and of streams have in common.
 pub(crate) struct Line<'a> {
     /// The address of the client, as its proxies report it.
     pub(crate) client: IpAddr,
@@ -74,7 +74,7 @@ impl Line<'_> {
         );
     }
 
-    /// The client went away before there was an answer.
+    /// The client disconnected before there was a response.
     pub(crate) fn abandoned(&self) {
         let Self { client, protocol, method, route, channel, subject, duration, trace } = self;
         let (trace_id, span_id) = ids(trace.as_ref());
@@ -86,7 +86,7 @@ impl Line<'_> {
         );
     }
 
-    /// A stream has ended because of `reason`, after so many events of so many bytes. `cursor` is where its client resumes.
+    /// A stream has ended because of `reason`, after `events` events of `bytes` bytes. `cursor` is where its client resumes.
     pub(crate) fn stream_ended(
         &self,
         session: &str,

@@ -1,7 +1,6 @@
 //! Closing streams at the request of the operator, so that brokers have about the same number ([`eventcast_crds::orders`]).
 //!
-//! [`orders`] says which order is in force, [`schedule`] how many streams are due; both are pure. Which streams these are, is for
-//! [`Shedder`].
+//! [`orders`] says which order is in force, [`schedule`] how many streams are due; both are pure. [`Shedder`] chooses the streams.
 
 mod orders;
 mod recent;
@@ -62,7 +61,7 @@ impl Balance {
             }
             let ceiling = orders.ceiling(now);
             metrics.shed_ceiling.set(ceiling.map_or(0, |n| i64::try_from(n).unwrap_or(i64::MAX)));
-            // While NATS is away a client that reconnects cannot resume.
+            // While NATS is unreachable, a client that reconnects cannot resume.
             let ceiling = ceiling.filter(|_| metrics.nats_connected.get() == 1);
             let open = sessions.count_of_staying();
             let Some(ceiling) = ceiling.filter(|ceiling| open > *ceiling) else {

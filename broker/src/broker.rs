@@ -37,9 +37,9 @@ use crate::{
 /// How long a query waits for a slot and for its share of the answer budget.
 const QUERY_SLOT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// TLS handshakes at once. The others wait: more at once would only take memory, and the processors are busy with these.
+/// TLS handshakes at once. The others wait: more at once would only take memory, because these keep the processors busy.
 const HANDSHAKES: usize = 256;
-/// Of these, handshakes of one client, who may leave them half-open.
+/// Of these, handshakes of one client, which may leave them half-open.
 const CLIENT_HANDSHAKES: usize = 32;
 
 /// In a broker with a folder of channels, the part of the queries and of the publishes in progress that one channel may have.
@@ -49,7 +49,7 @@ const PUBLISH_SHARE: usize = 8;
 /// How often the shares of tails change at most.
 const SHARE_INTERVAL: Duration = Duration::from_millis(50);
 
-/// What one channel may use of what all share.
+/// How much of the shared limits one channel may use.
 #[derive(Clone, Copy)]
 struct ChannelLimits {
     /// Queries at once.
@@ -96,15 +96,15 @@ pub(crate) struct Broker {
     /// The memory budgets, which do not change while the process runs.
     memory: Memory,
     channels: ArcSwap<Channels>,
-    /// What cannot be used in the folder of channels.
+    /// The problems of the folder of channels.
     folder: ArcSwap<FolderReport>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) balance: Balance,
     pub(crate) metrics: Arc<Metrics>,
-    /// What streams of delivery probes are counted in.
+    /// The metrics of the streams of delivery probes.
     probe_metrics: OnceLock<Arc<ChannelMetrics>>,
     pub(crate) pages: Arc<PageCache>,
-    /// The threads that own the sockets of HTTP/1.1 subscribers; there may be none.
+    /// The threads that own the sockets of HTTP/1.1 subscribers, unless `fanout.shards` is 0, and of HTTP/2 connections.
     pub(crate) shards: Shards,
     nats: Arc<Nats>,
     queries: Arc<Budget>,
@@ -183,7 +183,7 @@ impl Broker {
         self.balance.follow_orders(&self.sessions, &self.metrics, settings).await;
     }
 
-    /// What streams of delivery probes are counted in. Not exported.
+    /// The metrics of the streams of delivery probes. They are not exported.
     pub(crate) fn probe_metrics(&self) -> &Arc<ChannelMetrics> {
         self.probe_metrics.get_or_init(|| self.metrics.of_probes())
     }
@@ -212,7 +212,7 @@ impl Broker {
             return Err("waiting for the folder of channels".into());
         }
         let channels = self.channels.load();
-        // Without keys a broker that starts could judge no token, while the one that it replaces can.
+        // Without keys a new broker could verify no token, while the one that it replaces can.
         if !self.readiness.lock().was_ready()
             && let Some(keys) = channels.values().find_map(|channel| channel.access().awaited())
         {
@@ -249,7 +249,7 @@ impl Broker {
         bytes: usize,
     ) -> Result<QuerySlot, TooManyQueries> {
         let slot = async {
-            // Those of the channel first: a channel that uses all of its own must not block the queue for others.
+            // The slots of the channel first: a channel at its limit must not block the queue for others.
             let of_channel = match channel.queries() {
                 Some(queries) => Arc::clone(queries).acquire_owned().await.ok(),
                 None => None,
@@ -262,7 +262,7 @@ impl Broker {
         timeout(QUERY_SLOT_TIMEOUT, slot).await.map_err(|_| TooManyQueries)
     }
 
-    /// Divides the memory of the tails among the logs that are attached, while that is how they share it. Never returns.
+    /// Divides the memory of the tails among the attached logs, while the broker has a folder of channels. Never returns.
     ///
     /// # Cancel safety
     /// Safe.
@@ -284,7 +284,7 @@ impl Broker {
         }
     }
 
-    /// Takes over what cannot be used in the folder of channels.
+    /// Publishes the problems of the folder of channels.
     pub(crate) fn report_folder(&self, report: FolderReport) {
         let rejected = i64::try_from(report.channels.len()).unwrap_or(i64::MAX);
         self.metrics.config_rejected_channels.set(rejected);
@@ -293,7 +293,7 @@ impl Broker {
         self.folder.store(Arc::new(report));
     }
 
-    /// What cannot be used in the folder of channels.
+    /// The problems of the folder of channels.
     pub(crate) fn folder(&self) -> Arc<FolderReport> {
         self.folder.load_full()
     }

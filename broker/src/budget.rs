@@ -45,7 +45,7 @@ impl Budget {
         Arc::new(Self { total, per_client, clients: Mutex::default(), in_use })
     }
 
-    /// An empty share, to be grown.
+    /// An empty share, which can grow.
     pub(crate) fn open(self: &Arc<Self>, client: Client) -> Share {
         let mut clients = self.clients.lock();
         let fresh = || (Arc::new(Semaphore::new(self.per_client as usize)), 0);

@@ -43,8 +43,8 @@ pub(crate) struct Channel {
 }
 
 impl Channel {
-    /// Opens a channel, which may run so many `queries` at once, and reads its log until [`Channel::close`]. The reading task is supervised: if it panicked unnoticed, the
-    /// channel would deliver no more events.
+    /// Opens a channel, which may run `queries` queries at once, and reads its log until [`Channel::close`]. The reading task is
+    /// supervised: if it panicked unnoticed, the channel would deliver no more events.
     pub(crate) fn open(
         config: &Arc<ChannelConfig>,
         log: Arc<Log>,
@@ -137,12 +137,12 @@ impl Channel {
         &self.subscribers
     }
 
-    /// What checks that events reach clients.
+    /// The delivery probe, which checks that events reach clients.
     pub(crate) fn prober(&self) -> &Prober {
         &self.prober
     }
 
-    /// What queries of this channel wait for besides those of all channels.
+    /// The slots for queries of this channel alone.
     pub(crate) fn queries(&self) -> Option<&Arc<Semaphore>> {
         self.queries.as_ref()
     }
@@ -156,8 +156,8 @@ impl Channel {
         self.log.metrics()
     }
 
-    /// Applies `new`, unless it needs another log. Returns whether it was applied. If the channel begins to move to other brokers, its streams
-    /// are closed over `drain`.
+    /// Applies `new`, unless it needs another log. Returns whether it was applied. If the channel begins to move to other brokers, its
+    /// streams are closed over `drain`.
     pub(crate) fn reconfigure(&self, new: &Arc<ChannelConfig>, drain: Duration) -> bool {
         let old = self.config();
         if Arc::ptr_eq(&old, new) {

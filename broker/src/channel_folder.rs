@@ -1,6 +1,7 @@
 //! The folder of channels (`channelsFolder`): reads its files, and again when they change.
 //!
-//! The files are polled, for the reason that the configuration is ([`crate::reload`]). Only files whose content has changed are parsed.
+//! The files are polled, for the same reason as the configuration file ([`crate::reload`]). Only files whose content has changed are
+//! parsed.
 
 mod merge;
 
@@ -22,11 +23,11 @@ use tokio::{
 use crate::{clock::now_millis, watch::Stamp};
 use merge::merge;
 
-/// How often the folder is looked at.
+/// How often the folder is checked for changes.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// Seconds after which a file that changes again certainly has another time of change.
+/// Seconds after which another change of a file certainly has a different timestamp.
 const SETTLED_SECONDS: i64 = 2;
-/// How often the files are read until none has changed meanwhile: the kubelet replaces all at once.
+/// How many times the files are read until none has changed meanwhile: the kubelet replaces all at once.
 const MAX_READS: usize = 4;
 /// Bytes that a file may have. A `ConfigMap` has at most 1 MiB.
 const MAX_FILE_BYTES: u64 = 16 << 20;
@@ -38,7 +39,7 @@ const MAX_FILES: usize = 1024;
 /// Channels by `<namespace>/<name>`.
 pub(crate) type Wanted = BTreeMap<String, Arc<ChannelConfig>>;
 
-/// What cannot be used in the folder.
+/// The problems of the folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FolderReport {
     /// Whether the folder was read.
@@ -51,7 +52,7 @@ pub(crate) struct FolderReport {
     pub(crate) unknown: Vec<String>,
 }
 
-/// The folder, and what its files contained when they could be read last.
+/// The folder, and the last valid content of each of its files.
 pub(crate) struct ChannelFolder {
     path: PathBuf,
     knows_clients: bool,
@@ -70,11 +71,11 @@ type Hash = [u8; 32];
 /// A file that was seen in the folder.
 #[derive(Default)]
 struct File {
-    /// Its stamp when it was read, if a change since then has another one.
+    /// Its stamp when it was read, if any later change certainly has another one.
     settled: Option<Stamp>,
     /// Hash of the content that was parsed last.
     hash: Option<Hash>,
-    /// What it contained when it could be parsed last.
+    /// Its last valid content.
     content: ChannelFile,
     /// Why the present content cannot be used.
     problem: Option<String>,
@@ -94,7 +95,7 @@ impl ChannelFolder {
         })
     }
 
-    /// Looks at the folder each second until something in it has changed.
+    /// Checks the folder each second until something in it has changed.
     ///
     /// # Cancel safety
     /// Safe.
@@ -172,14 +173,14 @@ impl ChannelFolder {
         }
     }
 
-    /// Reads the folder, and returns what cannot be used: one message per problem. Unknown keys are problems here.
+    /// Reads the folder and returns its problems, one message each. Unknown keys are problems here.
     pub(crate) async fn problems(&mut self, main: &[ChannelConfig]) -> Vec<String> {
         self.look().await;
         self.merge(main).1.lines()
     }
 
-    /// All channels: those of the configuration file, and those of the folder that can be used. Of a channel whose newest configuration cannot be
-    /// used, the last valid one.
+    /// All channels: those of the configuration file, and the valid ones of the folder. A channel whose newest configuration is invalid
+    /// keeps the last valid one.
     pub(crate) fn merge(&mut self, main: &[ChannelConfig]) -> (Wanted, FolderReport) {
         let (wanted, mut report) = merge(main, &self.files, &self.served);
         report.was_read = self.was_read;
@@ -201,7 +202,7 @@ impl FolderReport {
 }
 
 impl FolderReport {
-    /// Logs the problems that `before` does not have, but not thousands of them.
+    /// Logs the problems that `before` does not have, at most [`MAX_LOGGED_PROBLEMS`].
     pub(crate) fn log_news(&self, before: &Self) {
         let old: HashSet<_> = before.lines().into_iter().collect();
         let news = self.lines().into_iter().filter(|line| !old.contains(line));
@@ -213,7 +214,7 @@ impl FolderReport {
             tracing::warn!(
                 reason,
                 left_out,
-                "cannot use something in the folder of channels; what was valid stays"
+                "invalid entry in the folder of channels; keeping the last valid configuration"
             );
         }
     }

@@ -46,8 +46,8 @@ impl fmt::Display for Client {
 }
 
 /// The address of the client: that of the peer, or the one that trusted proxies report in `X-Forwarded-For`, or in `Forwarded`
-/// (RFC 7239) if the former is missing. An invalid entry ends the search at the last trusted hop, because nobody vouches for the
-/// entries to its left.
+/// (RFC 7239) if the former is missing. An invalid entry ends the search at the last trusted hop, because the entries to its left are not
+/// trustworthy.
 pub(crate) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let mut at = peer.to_canonical();
     let (name, node): (_, fn(&str) -> Option<IpAddr>) = if headers.contains_key(X_FORWARDED_FOR) {
@@ -113,9 +113,8 @@ fn forwarded_for(element: &str) -> Option<IpAddr> {
     node(value)
 }
 
-/// Parses an address as proxies write it: `1.2.3.4`, `1.2.3.4:5`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:5`, with a zone
-/// after
-/// `%`, or in quotes. Returns `None` for `unknown`, for obfuscated names of RFC 7239 (`_hidden`), and for anything else.
+/// Parses an address as proxies write it: `1.2.3.4`, `1.2.3.4:5`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:5`, with a zone after `%`,
+/// or in quotes. Returns `None` for `unknown`, for obfuscated names of RFC 7239 (`_hidden`), and for anything else.
 fn node(text: &str) -> Option<IpAddr> {
     let text = text.trim();
     let text = text.strip_prefix('"').map_or(Some(text), |t| t.strip_suffix('"'))?;

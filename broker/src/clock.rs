@@ -22,7 +22,7 @@ pub(crate) fn now_millis() -> i64 {
     jiff::Timestamp::now().as_millisecond()
 }
 
-/// A time in seconds since 1970 as RFC 3339; `None` if no calendar has it.
+/// A time in seconds since 1970 as RFC 3339; `None` if it is out of range.
 pub(crate) fn rfc3339(seconds: i64) -> Option<String> {
     jiff::Timestamp::from_second(seconds).ok().map(|at| at.to_string())
 }

@@ -1,13 +1,14 @@
 //! What the brokers of a channel share beside its log: keys of tickets, revocations and renewals of grants.
 //!
-//! They are the last messages of the subjects of one small stream, which NATS also republishes: a broker needs no consumer. It
-//! subscribes to what is republished, and reads everything when it has connected and once a minute. While NATS is away, what is
-//! known holds.
+//! These records are the last message of each subject of one small stream, which NATS also republishes, so that a broker needs no
+//! consumer. It subscribes to the republished messages, and reads all records when it connects and once a minute. While NATS is
+//! unreachable, the broker keeps the records that it has.
 //!
-//! They also ask each other directly: for lists of subscribers, to disconnect some, and for the counts of quotas.
+//! The brokers also exchange messages directly: they list and disconnect subscribers, and publish the counts of quotas.
 //!
 //! [`records`] are the stored messages, [`state`] is what a broker knows of a channel, [`store`] reads and writes the stream, [`follow`]
-//! keeps the state up to date. [`messages`] are what brokers ask and tell each other, [`quotas`] what they count. [`probes`] are the events of delivery probes.
+//! keeps the state up to date. [`messages`] are the direct messages, [`quotas`] the counts in them. [`probes`] are the events of delivery
+//! probes.
 
 mod follow;
 mod messages;
@@ -28,7 +29,7 @@ pub(crate) use records::{Record, Renewal, Revocation, Revoked};
 pub(crate) use state::{Needed, SharedState, Unread};
 pub(crate) use store::{NotStored, Store};
 
-/// What one channel needs of all this.
+/// The shared state and the messages of one channel.
 pub(crate) struct Cluster {
     pub(crate) state: Arc<SharedState>,
     pub(crate) store: Store,

@@ -48,10 +48,10 @@ async fn handle(broker: &Broker, shutdown: &CancellationToken, request: Request<
     }
 }
 
-/// What a drain does.
+/// The answer to `POST /drain`: what the drain does.
 #[derive(Serialize)]
 struct Drain {
-    /// Whether it was under way already.
+    /// Whether a drain had already begun.
     draining: bool,
     /// Open streams of clients.
     streams: usize,

@@ -7,7 +7,7 @@ use std::ops::{AddAssign, Sub};
 
 use eventcast_wire::event::{Event, Kind};
 
-/// What became of one sequence for one subscriber.
+/// The outcome of one sequence for one subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// Its event was written to the client.
@@ -16,12 +16,12 @@ pub(crate) enum Outcome {
     Filtered,
     /// Its event cannot be delivered, and the client was told so.
     Lost,
-    /// It holds no event: a deletion, a marker of the server, an event whose time to live is over.
+    /// It has no event: a deletion, a marker of the server, an event whose time to live has passed.
     Absent,
 }
 
 impl Outcome {
-    /// All of them, in the order of their numbers.
+    /// All outcomes, in the order of their discriminants.
     pub(crate) const ALL: [Self; 4] = [Self::Delivered, Self::Filtered, Self::Lost, Self::Absent];
 
     /// The label of the metric.
@@ -39,7 +39,7 @@ impl Outcome {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DeliveryLedger {
     counts: [u64; Outcome::ALL.len()],
-    /// Those of the lost whose message breaks the rules of events. Each is a gap of its own.
+    /// The lost sequences whose message violates the rules of events. Each is a separate gap.
     pub(crate) invalid: u64,
     /// Bytes of events handed to sockets.
     pub(crate) bytes: u64,
@@ -53,8 +53,8 @@ impl DeliveryLedger {
         ledger
     }
 
-    /// `event` was written, completely or in part: the rest follows before anything else. Instead of an invalid event the
-    /// client is sent the gap that it leaves.
+    /// `event` was written, completely or in part: the rest follows before anything else. In place of an invalid event the
+    /// client is sent a gap.
     pub(crate) fn sent(&mut self, event: &Event) {
         if event.kind == Kind::Invalid {
             self.add(Outcome::Lost, 1);
@@ -71,8 +71,8 @@ impl DeliveryLedger {
         self.bytes += bytes;
     }
 
-    /// So many `cursors` passed `sequences` each, and each of those has `candidates` events that a filter could select. What was
-    /// not sent was filtered, and the rest is absent.
+    /// `cursors` cursors passed `sequences` sequences each, among them `candidates` events that a filter could select. Candidates that
+    /// were not sent are filtered, and the other sequences are absent.
     pub(crate) fn settle(&mut self, cursors: u64, candidates: u64, sequences: u64) {
         self.add(Outcome::Filtered, cursors * candidates - self.total());
         self.add(Outcome::Absent, cursors * (sequences - candidates));

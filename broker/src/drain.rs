@@ -1,4 +1,5 @@
-//! Shutting down without losing streams, and closing those of a channel that is moving. Pure schedule, thin loop.
+//! Drains the broker at shutdown, and closes the streams of a channel that moves to other brokers: at an even pace, so that clients
+//! reconnect elsewhere without loss.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,10 +13,10 @@ use crate::sessions::{Session, Sessions};
 /// How often streams are closed, as many at a time as are due.
 const SHED_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How often a drain looks whether all streams have ended.
+/// How often a drain checks whether all streams have ended.
 const ENDED_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How often streams of a channel that has moved are looked for.
+/// How often late streams of a channel that has moved are closed.
 const LATE_STREAMS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The phases of a shutdown. Each token is cancelled when its phase begins.
@@ -59,7 +60,7 @@ pub(crate) async fn shut_down(
     }
 }
 
-/// Returns when no stream is left: clients that go by themselves make a drain shorter.
+/// Returns when no stream is left: clients that disconnect by themselves make a drain shorter.
 async fn ended(sessions: &Sessions) {
     while sessions.count() > 0 {
         sleep(ENDED_CHECK_INTERVAL).await;
@@ -78,14 +79,14 @@ async fn shed(mut streams: Vec<Arc<Session>>, duration: Duration) {
     .await;
 }
 
-/// Closes the streams of `channel`, which is moving to other brokers: at an even pace over `duration`, and then those that are opened
-/// nevertheless. Never returns.
+/// Closes the streams of `channel`, which is moving to other brokers: at an even pace over `duration`, and then any that are still opened.
+/// Never returns.
 ///
 /// # Cancel safety
 /// Streams that are not closed yet stay open.
 pub(crate) async fn move_away(sessions: &Sessions, channel: &str, duration: Duration) {
     let close = |session: &Session| {
-        // The next request would otherwise come back over the same connection.
+        // Otherwise the client would send its next request over the same connection, to this broker.
         session.connection().leave();
         session.close(CloseReason::Moving);
     };
@@ -97,7 +98,7 @@ pub(crate) async fn move_away(sessions: &Sessions, channel: &str, duration: Dura
     }
 }
 
-/// Calls `close` for each of `streams` at an even pace, for the last one after `duration`.
+/// Calls `close` for each of `streams` at an even pace, the last call after `duration`.
 async fn close_evenly(streams: &[Arc<Session>], duration: Duration, close: impl Fn(&Session)) {
     let began = Instant::now();
     let mut closed = 0;

@@ -1,7 +1,7 @@
 //! Fan-out: events from the log to sockets. A subscriber is a cursor on the log and a filter; it has no queue of its own.
 //!
-//! [`subscriber`] reads the log. Two sinks serve a [`Subscription`] and keep the same contract: [`shard`] writes to HTTP/1.1
-//! sockets itself, [`body`] is a response body that hyper polls for everything else.
+//! [`subscriber`] reads the log. Two sinks serve a [`Subscription`] and keep the same contract: [`shard`] writes to the sockets of
+//! HTTP/1.1 and HTTP/2 itself, [`body`] is a response body that hyper polls, for HTTP/1.0 and for HTTP/1.1 without shards.
 
 mod batch;
 pub(crate) mod body;
@@ -35,7 +35,7 @@ pub(crate) struct Subscription {
     pub(crate) max_age_end: Option<Instant>,
     /// Where the client can renew its grant.
     pub(crate) renewal: Option<Renewal>,
-    /// The end of the grant that the client was told of.
+    /// The end of the grant of which the client was notified last.
     pub(crate) noticed: Option<Instant>,
     pub(crate) settings: StreamSettings,
     /// Frames that precede the first event. The sink takes them.
@@ -64,7 +64,7 @@ impl Subscription {
         session.close_reason().or_else(expired).or_else(old)
     }
 
-    /// When the stream ends, or its client is to be told that its grant will.
+    /// When the stream ends, or its client must be notified that its grant will end.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let grant = self.admission.session().grant_end();
         let end = grant.end();
@@ -90,7 +90,7 @@ impl Subscription {
         self.admission.session().take_post().or_else(|| self.expiry_notice(now))
     }
 
-    /// Whether the client is to be told at `now` that its grant will end, and was not.
+    /// Whether the client must be notified at `now` that its grant will end.
     fn is_expiry_notice_due(&self, now: Instant) -> bool {
         let grant = self.admission.session().grant_end();
         self.noticed != grant.end() && grant.notice().is_some_and(|notice| now >= notice)
@@ -115,7 +115,7 @@ impl Subscription {
         self.settings.heartbeat_interval()
     }
 
-    /// A heartbeat. To a client whose filter excludes what was published since, it is the new cursor.
+    /// A heartbeat. If the filter has excluded events since the last frame, it is a frame with the new cursor.
     pub(crate) fn heartbeat(&mut self) -> Bytes {
         if self.subscriber.is_ahead_of_client() {
             return self.subscriber.cursor_frame();
@@ -126,8 +126,8 @@ impl Subscription {
         }
     }
 
-    /// Ends the stream with `reason` and returns its last frames. The cursor among them saves the client from reading again what
-    /// its filter excludes.
+    /// Ends the stream with `reason` and returns its last frames. They include the cursor if it has moved, so that the client does not
+    /// resume before events that its filter excludes.
     pub(crate) fn close(&mut self, reason: CloseReason) -> Bytes {
         self.admission.session().close(reason);
         let retry = match reason {
@@ -142,7 +142,7 @@ impl Subscription {
     }
 }
 
-/// The end of the stream, for whatever reason.
+/// Logs the end of the stream, whatever the reason.
 impl Drop for Subscription {
     fn drop(&mut self) {
         if !access_log::is_on() {

@@ -10,14 +10,14 @@ use sha2::{Digest as _, Sha256};
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "Text", into = "Text")]
 pub(crate) struct Identity {
-    /// Who says so: the `iss` of a token, `api-keys`, `kubernetes`, or `certificates`.
+    /// Who issued it: the `iss` of a token, `api-keys`, `kubernetes`, or `certificates`.
     pub(crate) issuer: Arc<str>,
-    /// The name of the client there.
+    /// The name of the client, unique within the issuer.
     pub(crate) subject: Arc<str>,
 }
 
 impl Identity {
-    /// SHA-256 of both texts. Different identities have different ones: the length of the first comes before it.
+    /// SHA-256 of both texts, with the length of the first, so that different identities have different digests.
     pub(crate) fn digest(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
         hash.update((self.issuer.len() as u64).to_be_bytes());
@@ -27,7 +27,7 @@ impl Identity {
     }
 }
 
-/// An identity as it is written.
+/// The serialized form of an identity.
 #[derive(Serialize, Deserialize)]
 struct Text {
     iss: String,
@@ -52,7 +52,7 @@ impl From<Identity> for Text {
 pub(crate) struct RandomId([u8; 12]);
 
 impl RandomId {
-    /// A new one. All zeros if the system has no random numbers, which it always has after boot.
+    /// A new id. All zeros if the system has no random numbers, which it always has after boot.
     pub(crate) fn generate() -> Self {
         let mut bytes = [0; 12];
         if SystemRandom::new().fill(&mut bytes).is_err() {

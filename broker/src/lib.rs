@@ -10,15 +10,19 @@
 //!
 //! - `cloudevent`, `media_type`: parsing of what publishers send; pure. Cursors, topics, filters, events and frames are in the
 //!   crate `eventcast_wire`.
-//! - `log`: a JetStream stream in, framed events out. Only this module uses async-nats.
+//! - `log`: a JetStream stream in, framed events out.
+//! - `cluster`: what the brokers of a channel share besides the log. Only `log` and `cluster` use async-nats.
 //! - `fanout`: subscribers, and the sinks that write to them.
 //! - `query`: bounded scans for history and statistics.
-//! - `http`, `server`: requests and sockets. Only these modules, and `fanout::body`, use hyper as a server.
-//! - `tls`, `watch`: the certificate of the public listener, and TLS without sockets; files that change.
+//! - `http`, `server`: requests and connections. Only these modules, `fanout::body` and `http2::body` use hyper as a server.
+//! - `http2`: the protocol of HTTP/2, without sockets; pure.
+//! - `tls`, `watch`: TLS without sockets, and the certificate of the public listener; files that change.
 //! - `sessions`, `access`, `delivery`: open streams, what they may read, and the ledger of what they received.
 //! - `balance`: closing streams at the request of the operator.
-//! - `broker`, `channel`, `channel_folder`: what a running broker holds, and where more channels are configured; `client`, `budget`, `rate_limit`, `sockets`: its limits.
-//! - `access_log`: a line for each request and each end of a stream.
+//! - `probe`, `outbound`: delivery probes; connections to URLs that channels name.
+//! - `broker`, `channel`, `channel_folder`: the state of a running broker and of its channels, and the folder with more of them.
+//! - `client`, `budget`, `rate_limit`, `sockets`: limits.
+//! - `metrics`, `spans`, `access_log`: metrics, traces, and a line for each request and each end of a stream.
 //! - `reload`, `readiness`, `drain`, `admin`, `control`, `dev`: startup, configuration and shutdown of the process.
 //! - `commands`: the other commands of the program: API keys, and tokens for development.
 
@@ -86,7 +90,7 @@ use crate::{
 
 /// The listening sockets of a broker.
 pub struct Listeners {
-    /// For clients without TLS, unless there is only TLS.
+    /// For clients without TLS; `None` if only TLS is configured.
     pub plain: Option<TcpListener>,
     /// For clients with TLS.
     pub tls: Option<TcpListener>,
@@ -279,7 +283,7 @@ fn all_channels(
     }
 }
 
-/// What the configuration of a running broker consists of, besides the content of its file.
+/// The parts of the configuration of a running broker that are not in its file.
 struct Configuration {
     folder: Option<ChannelFolder>,
     /// Keys of the file that this version does not know.
@@ -296,7 +300,7 @@ impl Configuration {
         broker.reconfigure(config, channels);
     }
 
-    /// Waits until the folder has changed; for ever without one.
+    /// Waits until the folder has changed. Without a folder it never returns.
     ///
     /// # Cancel safety
     /// Safe.

@@ -1,9 +1,9 @@
-//! The log of a channel: a JetStream stream in, framed events out. Within the broker, only this module uses async-nats. (The
-//! connection options come from [`eventcast_runtime::nats`].)
+//! The log of a channel: a JetStream stream in, framed events out. Within the broker, only this module and [`crate::cluster`] use
+//! async-nats. (The connection options come from [`eventcast_runtime::nats`].)
 //!
 //! There is one [`Log`] per channel. [`attach`] fills the [`tail`] from a push consumer. [`pages`] reads older events with batch
 //! direct get and keeps them in the [`page_cache`]. [`position`] resolves where a client starts. [`publish`] appends.
-//! [`retention`] removes from memory what the stream has deleted. [`parking`] detaches logs that nobody reads.
+//! [`retention`] removes from memory what the stream has deleted. [`parking`] detaches logs without readers.
 //!
 //! A position advances only over ranges that are proven complete. So replay and live delivery are the same operation.
 
@@ -76,7 +76,7 @@ pub(crate) struct Incarnation {
     pub(crate) first_sequence: u64,
 }
 
-/// A position in the log. Every event up to and including `sequence` was delivered, or declared lost.
+/// A position in the log. For the reader at this position, every sequence up to and including `sequence` has its outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Position {
     pub(crate) incarnation: u64,
@@ -112,15 +112,15 @@ pub(crate) struct Log {
     retention: Mutex<RetentionState>,
     /// Incremented when events that the stream deleted are removed from memory.
     drops: AtomicU64,
-    /// The series that count here. While the log is parked in a broker with a folder of channels: those that such logs share.
+    /// The metrics of this log. While it is parked in a broker with a folder of channels, those that all parked logs share.
     metrics: ArcSwap<ChannelMetrics>,
     live: AtomicBool,
     demand: parking::Demand,
-    /// Is told when the log is parked (true) or attached (false).
+    /// Called when the log is parked (true) or attached (false).
     on_park: OnceLock<Box<dyn Fn(bool) + Send + Sync>>,
     /// Incarnation and newest sequence that this broker has acknowledged to a publisher.
     acknowledged: Mutex<(u64, u64)>,
-    /// What publishes of this log wait for besides those of all logs.
+    /// Limits the publishes of this log in progress, in addition to the limit for all logs.
     publishes: Option<publish::Permits>,
     /// Incremented when the tail loses its consumer.
     attachments: AtomicU64,
@@ -143,7 +143,7 @@ struct Settings {
 }
 
 impl Log {
-    /// `publishes`: how many this log may have in progress; `None`: all that are allowed.
+    /// `publishes` limits the publishes of this log in progress; `None`: only the limit for all logs applies.
     pub(crate) fn open(
         config: &ChannelConfig,
         budget: TailBudget,
@@ -224,7 +224,7 @@ impl Log {
         self.drops.load(SeqCst)
     }
 
-    /// The series that count here. Those of a parked log may be shared with others: whoever holds a lease gets those of the channel.
+    /// The metrics of this log. Parked logs may share them; while there is a lease, they are those of the channel.
     pub(crate) fn metrics(&self) -> Arc<ChannelMetrics> {
         self.metrics.load_full()
     }
@@ -235,7 +235,7 @@ impl Log {
         shared.is_none_or(|shared| !Arc::ptr_eq(shared, &self.metrics.load()))
     }
 
-    /// Counts in `metrics` from now on.
+    /// Uses `metrics` from now on.
     fn use_metrics(&self, metrics: Arc<ChannelMetrics>) {
         self.tail.use_metrics(Arc::clone(&metrics));
         self.pages.use_gauge(metrics.page_bytes.clone());

@@ -1,4 +1,5 @@
-//! Bounds log lines that clients can cause at will: a flood of bad requests must not become a flood of lines. Metrics count all.
+//! Limits the rate of log lines that clients can cause at will: a flood of bad requests must not become a flood of lines. Metrics count
+//! all.
 
 use std::{
     num::NonZeroU32,
@@ -10,7 +11,7 @@ use governor::{DefaultDirectRateLimiter, Quota};
 /// Lines in a second.
 const LINES_PER_SECOND: NonZeroU32 = NonZeroU32::new(10).unwrap();
 
-/// Lets a few lines through, and counts the others.
+/// A rate limit for log lines, which counts the suppressed ones.
 pub(crate) struct Sampler {
     limit: DefaultDirectRateLimiter,
     left_out: AtomicU64,

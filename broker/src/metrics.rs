@@ -29,7 +29,7 @@ pub(crate) use channel::ChannelMetrics;
 pub(crate) use exemplars::Exemplars;
 pub(crate) use http_requests::HttpRequests;
 
-/// Channels with series of their own, in brokers with a folder of channels.
+/// The most channels with their own series, in brokers with a folder of channels.
 const MAX_CHANNELS: usize = 50;
 
 /// The registry, the series of the whole process, and those of each channel.
@@ -155,7 +155,7 @@ impl Metrics {
         )?;
         let certificate_reloads = counters(
             "certificate_reloads_total",
-            "Contents of the certificate files and of the file of client authorities, by what became of them.",
+            "Reloads of the certificate files and of the file of client authorities, by outcome.",
             &["outcome"],
         )?;
         let config_reloads =
@@ -166,7 +166,7 @@ impl Metrics {
         let shard_busy = CounterVec::new(
             Opts::new(
                 "eventcast_shard_busy_seconds_total",
-                "Time that a shard did not wait for work, in seconds: its rate is the busy share of the thread. Near 1 the shard is the limit: add processors or brokers.",
+                "Time during which a shard was busy, in seconds. The rate is the busy fraction of its thread: near 1, add processors or brokers.",
             ),
             &["shard"],
         )?;
@@ -206,7 +206,7 @@ impl Metrics {
             )?,
             shed_ceiling: gauge(
                 "shed_ceiling",
-                "While streams are to be closed for balance: how many are to stay open; otherwise 0.",
+                "While an order of the operator is in force: the number of open streams above which streams are closed for balance; otherwise 0.",
             )?,
             stream_connections: by_tls(
                 "stream_connections",
@@ -265,7 +265,7 @@ impl Metrics {
             )?,
             config_unreadable_files: gauge(
                 "config_file_problems",
-                "Problems of files of channelsFolder, whose channels stay as they were.",
+                "Problems with files in channelsFolder. The channels of such a file keep their last valid configuration.",
             )?,
             config_reloads,
             shard_restarts: counter(
@@ -282,8 +282,8 @@ impl Metrics {
         }))
     }
 
-    /// The series of one channel, from zero. They are exported until the last `Arc` is dropped or the channel is opened again. Streams
-    /// of the earlier opening then count in series that are not exported.
+    /// New series for one channel, at zero. They are exported until the last `Arc` is dropped or the channel is opened again. Streams of
+    /// the earlier opening are then counted in series that are no longer exported.
     pub(crate) fn channel(self: &Arc<Self>, channel: &str) -> Arc<ChannelMetrics> {
         let opening = self.channels.next_opening();
         let (metrics, series) = ChannelMetrics::new(channel, opening, Arc::clone(self))
@@ -292,8 +292,8 @@ impl Metrics {
         Arc::new(metrics)
     }
 
-    /// The series of all channels that have none of their own, whose channel is empty: from now on at most
-    /// [`MAX_CHANNELS`] channels have some.
+    /// The series that parked logs share, with an empty `channel` label. From now on at most [`MAX_CHANNELS`] channels have their own
+    /// series.
     pub(crate) fn of_rest(self: &Arc<Self>) -> Arc<ChannelMetrics> {
         let opening = self.channels.next_opening();
         let (metrics, series) = ChannelMetrics::new("", opening, Arc::clone(self))
@@ -302,7 +302,7 @@ impl Metrics {
         Arc::new(metrics)
     }
 
-    /// Series like those of a channel that are not exported: for streams of delivery probes, which are counted apart.
+    /// Series like those of a channel that are not exported, for the streams of delivery probes, which are not counted among subscribers.
     pub(crate) fn of_probes(self: &Arc<Self>) -> Arc<ChannelMetrics> {
         let opening = self.channels.next_opening();
         let (metrics, _) = ChannelMetrics::new("", opening, Arc::clone(self))

@@ -40,7 +40,7 @@ pub(crate) enum ConnectError {
     Refused(ErrorKind),
 }
 
-/// Where a URL leads: the host as it is resolved and verified, the port, and whether it is TLS.
+/// The endpoint of a URL: the host, as it is resolved and as its certificate is verified, the port, and whether to use TLS.
 pub(crate) struct Endpoint<'a> {
     pub(crate) host: &'a str,
     pub(crate) port: u16,

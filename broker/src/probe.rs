@@ -1,8 +1,9 @@
 //! The delivery probe: checks that events reach clients, by subscribing through the URL that clients use.
 //!
-//! The broker takes a ticket that reads no event of a publisher, opens the stream as a browser does, and sends it events of its own over NATS
-//! ([`Probes`](crate::cluster::Probes)): any broker may serve it. [`run`] observes, [`judge`] draws conclusions, [`eventcast_wire::proxy_advice`] names the setting
-//! that is likely wrong. Streams of probes are not counted among subscribers (docs/adr/0023).
+//! The broker issues itself a ticket that cannot read the events of publishers, opens the stream as a browser does, and sends events to it
+//! over NATS ([`Probes`](crate::cluster::Probes)), because any broker may serve it. [`run`] observes, [`judge`] draws conclusions,
+//! [`eventcast_wire::proxy_advice`] names the setting that is likely wrong. Streams of probes are not counted among subscribers
+//! (docs/adr/0023).
 
 mod certificate;
 mod client;
@@ -28,18 +29,18 @@ use certificate::Offer;
 use judge::{Verdict, judge};
 use run::{Observation, Run};
 
-/// Delay of the first probe: what is in front of a new broker has to notice it.
+/// Delay of the first probe: load balancers and proxies must notice a new broker first.
 const FIRST_DELAY: Duration = Duration::from_secs(3);
 /// Delay after a probe that showed nothing, for example because a broker was shutting down.
 const RETRY_DELAY: Duration = Duration::from_secs(10);
-/// Delay before a problem is looked for again: one is reported after two probes in a row that have seen some.
+/// Delay before a probe that confirms a problem: problems are reported after two probes in a row that have found some.
 const CONFIRM_DELAY: Duration = Duration::from_secs(2);
-/// How often it is checked that large bodies pass.
+/// How often to check that large bodies are accepted.
 const BODY_INTERVAL: Duration = Duration::from_secs(3600);
 /// A ticket outlives its stream by this much.
 const TICKET_MARGIN: Duration = Duration::from_secs(60);
 
-/// What a probe depends on.
+/// The settings of the channel that probes depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Settings {
     probe: Probe,
@@ -84,7 +85,7 @@ pub(crate) struct Prober {
     report: Mutex<Option<DeliveryReport>>,
 }
 
-/// What a prober works with.
+/// What a prober needs from its channel.
 pub(crate) struct Means {
     pub(crate) tickets: Arc<Tickets>,
     pub(crate) probes: Probes,
@@ -97,7 +98,7 @@ impl Prober {
         Arc::new(Self { settings, report: Mutex::default() })
     }
 
-    /// Applies a new configuration of the channel. What concerns probes starts one at once.
+    /// Applies a new configuration of the channel. If it changes the settings of probes, a probe starts at once.
     pub(crate) fn reconfigure(&self, config: &ChannelConfig) {
         let new = Settings::of(config);
         self.settings.send_if_modified(|settings| {
@@ -111,7 +112,7 @@ impl Prober {
         });
     }
 
-    /// What the last probe has found. `None` if there was none, or the URL is another one now.
+    /// What the last probe has found. `None` if there was none, or if the URL has changed since.
     pub(crate) fn report(&self) -> Option<DeliveryReport> {
         self.report.lock().clone()
     }
@@ -146,7 +147,7 @@ impl Prober {
         let mut body_passed: Option<Instant> = None;
         sleep(FIRST_DELAY.mul_f64(fastrand::f64() + 0.5)).await;
         loop {
-            // To attach a parked log would cost more than the answer is worth, once it is known, or with any number of channels.
+            // A parked log is not attached for a probe if there is a report already, or if there may be any number of channels.
             if means.log.is_parked() && (self.report().is_some() || means.log.is_one_of_many()) {
                 sleep(settings.interval()).await;
                 continue;
@@ -216,7 +217,7 @@ impl Prober {
     }
 }
 
-/// Probes once with a ticket of its own. `None` if there is no key for one yet.
+/// Probes once with a new ticket. `None` if there is no key for tickets yet.
 async fn observe(
     url: &Uri,
     settings: &Settings,

@@ -18,7 +18,7 @@ use eventcast_wire::{
 
 use crate::log::{Incarnation, Log, Resolved, Start, Unavailable};
 
-/// What one request may read from the log.
+/// How much one request may read from the log.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Budget {
     pub(crate) events: usize,

@@ -1,8 +1,8 @@
-//! Whether a broker is ready: the answer of `/readyz`. Pure; time is an argument.
+//! Determines whether the broker is ready, for `/readyz`. Pure; time is an argument.
 //!
 //! All replicas share the logs, so a failing log affects all of them at once. If brokers became unready because of it, the Service
 //! would have no endpoints, and one bad channel would take down all others. So a broker becomes ready once it can serve, and stays
-//! ready while it can read any channel, or could a minute ago.
+//! ready while it can read any channel, and for a minute longer.
 
 use std::time::Duration;
 

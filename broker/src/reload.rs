@@ -14,10 +14,10 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{channel_folder::ChannelFolder, clock::now_millis, watch::Stamp};
 
-/// How often the file is looked at.
+/// How often the file is checked for changes.
 const CONFIG_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Seconds after which a file that changes again certainly has another time of change.
+/// Seconds after which another change of a file certainly has a different timestamp.
 const SETTLED_SECONDS: i64 = 2;
 
 /// Where the configuration comes from.
@@ -114,7 +114,7 @@ impl ConfigSource {
         let mut read = None;
         loop {
             tick.tick().await;
-            // With ten thousand channels the file has megabytes.
+            // An unchanged file is not read: with ten thousand channels it has megabytes.
             let stamp = self.stamp().await;
             if stamp.is_some() && stamp == read {
                 continue;

@@ -1,4 +1,4 @@
-//! What is known of a request besides its head and body.
+//! The context of a request: what is known besides its head and body.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -13,9 +13,8 @@ pub(crate) struct RequestContext {
     pub(crate) peer: IpAddr,
     /// The certificate that the client has presented, if it has one.
     pub(crate) certificate: Option<Arc<ClientCertificate>>,
-    /// The connection that the request came on.
+    /// The connection on which the request arrived.
     pub(crate) connection: Arc<Connection>,
-    /// Ends what carries the response: the connection of HTTP/1.1, the stream of HTTP/2. A body that is not polled cannot end
-    /// itself.
+    /// Ends the connection of HTTP/1.1, or the stream of HTTP/2, that carries the response: a body that is not polled cannot end itself.
     pub(crate) kill: CancellationToken,
 }

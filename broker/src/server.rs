@@ -1,4 +1,4 @@
-//! The public listener: accepting connections within the limits, and serving them with hyper.
+//! The public listeners: accept connections within the limits, and start serving them.
 
 mod connection;
 mod deadline;
@@ -37,7 +37,7 @@ const ACK_TIMEOUT: Duration = Duration::from_secs(45);
 /// How long to wait after a failed accept.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// What a listener serves.
+/// The kind of a listener.
 #[derive(Clone)]
 pub(crate) enum Endpoint {
     /// HTTP without TLS.
@@ -90,8 +90,8 @@ pub(crate) async fn accept(
         match sockets.admit(peer, endpoint.is_tls(), tracked.clone()) {
             Some(guard) => {
                 let (broker, drain) = (Arc::clone(&broker), drain.clone());
-                // Boxed, so that its memory is freed when it ends. That of a task stays while something has a waker of it, as the
-                // connection of a stream does: 14 KB for each.
+                // Boxed, so that its memory (14 KB) is freed when it ends. The memory of a task itself stays allocated while something has
+                // a waker of it, as the connection of a stream does.
                 let serving =
                     Box::pin(handshake::serve(socket, endpoint.clone(), broker, drain, guard));
                 drop(tokio::spawn(serving));

@@ -36,7 +36,7 @@ const STALL_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// All open streams.
 pub(crate) struct Sessions {
     registry: Mutex<Registry>,
-    /// Streams of clients that are to end and have not ended.
+    /// Streams of clients that were told to close and have not ended yet.
     ending: Arc<AtomicUsize>,
     /// Streams that were closed for balance.
     shed: AtomicU64,
@@ -108,7 +108,7 @@ impl Sessions {
         self.registry.lock().count_of_clients()
     }
 
-    /// How many streams of clients there will be once those that are to end have ended.
+    /// How many streams of clients will remain once those that were told to close have ended.
     pub(crate) fn count_of_staying(&self) -> usize {
         self.count_of_clients().saturating_sub(self.ending.load(Relaxed))
     }
@@ -139,7 +139,7 @@ impl Sessions {
         keys.into_iter().flatten().map(|key| Arc::clone(&registry.sessions[*key])).collect()
     }
 
-    /// The streams with this id of a session, or of the ticket that they came with.
+    /// The streams whose session, or whose ticket, has this id.
     pub(crate) fn with_id(&self, channel: &str, id: RandomId) -> Vec<Arc<Session>> {
         let registry = self.registry.lock();
         let keys = registry.by_id.get(&id).into_iter().flatten();
@@ -147,7 +147,7 @@ impl Sessions {
         found.filter(|session| **session.channel() == *channel).map(Arc::clone).collect()
     }
 
-    /// The ticket that the session `id` came with.
+    /// The ticket with which the session `id` was opened.
     pub(crate) fn ticket_of(&self, channel: &str, id: RandomId) -> Option<RandomId> {
         let found = self.with_id(channel, id);
         let session = found.iter().find(|session| session.info().id == id)?;
@@ -178,7 +178,7 @@ impl Sessions {
         }
     }
 
-    /// How long hyper has held a frame of a stream, if it does: its socket accepts nothing.
+    /// How long hyper has been unable to write a frame of a stream, if it is: its socket accepts nothing.
     pub(crate) fn unread_for(&self, session: &Session) -> Option<Duration> {
         let since = session.unread_since()?;
         Some(Duration::from_millis(self.now().saturating_sub(since)))

@@ -1,5 +1,5 @@
-//! The sockets of the public listener: how many there may be, how many of them streams may use, and which connections are evicted
-//! when sockets run short (docs/adr/0010).
+//! Limits the sockets of the public listeners and the sockets that streams may use, and evicts connections when sockets run short
+//! (docs/adr/0010).
 //!
 //! A part of the sockets is reserved for requests, because streams stay open for long. A connection without a stream may use any
 //! socket until another connection needs it. Connections without a request are evicted first, then those whose head or body does not
@@ -34,7 +34,7 @@ use crate::metrics::{Counted, Metrics};
 /// How often a waiting connection tries to make room again.
 const EVICTION_INTERVAL: Duration = Duration::from_millis(100);
 
-/// All sockets of the public listener.
+/// All sockets of the public listeners.
 pub(crate) struct Sockets {
     capacity: Capacity,
     open: Mutex<Slab<Arc<Connection>>>,
@@ -139,7 +139,7 @@ impl Sockets {
             return;
         }
         let evicted = open.iter().filter(|(_, c)| c.is_evicted()).count();
-        // A few more than are needed now, so that not every new connection has to look through all.
+        // A few more than are needed now, so that not every new connection has to search all of them.
         let wanted = (margin + margin / 4).saturating_sub(free + evicted);
         let mut waiting: Vec<_> =
             open.iter().filter_map(|(_, c)| Some((c.rank()?, c.since(), c))).collect();

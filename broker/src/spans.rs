@@ -1,7 +1,7 @@
 //! The spans of a broker. This is the only module of the broker that uses the OpenTelemetry API.
 //!
-//! A span exists only where traces are on and its trace is sampled; otherwise its functions return `None`. It ends when it is dropped.
-//! Never one for each subscriber: a channel may have 100,000.
+//! A span exists only if tracing is on and its trace is sampled; otherwise the functions here return `None`. It ends when it is dropped.
+//! Deliveries have no span for each subscriber: a channel may have 100,000.
 
 mod parent;
 
@@ -58,7 +58,7 @@ impl Recorded {
         if !span.is_recording() {
             return None;
         }
-        // Only now: most spans are not sampled, and the sampler does not look at names.
+        // The name is built only now: most spans are not sampled, and the sampler does not use names.
         if let Some(channel) = channel {
             span.update_name(format!("{operation} {channel}"));
         }
@@ -104,7 +104,7 @@ pub(crate) struct SendSpan {
     appends: Appends,
 }
 
-/// What attempts to append are children of.
+/// The parent of the spans of attempts to append.
 pub(crate) struct Appends {
     parent: Context,
     channel: Arc<str>,
@@ -112,7 +112,8 @@ pub(crate) struct Appends {
 }
 
 impl SendSpan {
-    /// Events that have traces of their own are linked. If the request has no trace and is one such event, that is its parent.
+    /// Events with their own trace contexts are linked. If the request has no trace context and contains one such event, that event is the
+    /// parent.
     pub(crate) fn begin(
         channel: &Arc<str>,
         parent: Option<&Parent>,
@@ -145,7 +146,7 @@ impl SendSpan {
         Some(Self { recorded, appends })
     }
 
-    /// Where the span is in its trace.
+    /// The trace context of the span.
     pub(crate) fn context(&self) -> TraceContext {
         self.recorded.context
     }
@@ -154,7 +155,8 @@ impl SendSpan {
         &self.appends
     }
 
-    /// What became of the events: `stored`, `duplicate`, or why not all were stored. `sequence`: of the last one.
+    /// Ends the span with the outcome of the events: `stored`, `duplicate`, or why not all were stored. `sequence` is that of the last
+    /// event.
     pub(crate) fn end(mut self, outcome: &'static str, is_failure: bool, sequence: Option<u64>) {
         self.recorded.set(names::OUTCOME, outcome);
         if let Some(sequence) = sequence {
@@ -224,7 +226,7 @@ impl FanoutSpan {
         Some(Box::new(Self(recorded)))
     }
 
-    /// The pass is over: its deliveries, and the subscribers that could not be written everything.
+    /// Ends the span with the number of deliveries, and of subscribers whose sockets did not accept everything.
     pub(crate) fn end(mut self, delivered: u64, blocked: u32) {
         self.0.set(names::DELIVERED, integer(delivered));
         self.0.set(names::BLOCKED, i64::from(blocked));
@@ -252,12 +254,12 @@ impl SubscribeSpan {
         Some(Box::new(Self(recorded)))
     }
 
-    /// Where the span is in its trace.
+    /// The trace context of the span.
     pub(crate) fn context(&self) -> TraceContext {
         self.0.context
     }
 
-    /// The stream begins: where its first events come from, and why events are missing before them.
+    /// The stream begins: where its first events are read from, and why events are missing before them.
     pub(crate) fn resolved(&mut self, source: &'static str, gap: Option<&'static str>) {
         self.0.set(names::HTTP_STATUS, 200_i64);
         self.0.set(names::REPLAY_SOURCE, source);
@@ -266,7 +268,7 @@ impl SubscribeSpan {
         }
     }
 
-    /// There is no stream for now.
+    /// The stream was refused for now.
     pub(crate) fn refused(&mut self, reason: &'static str) {
         self.0.fail(reason);
     }

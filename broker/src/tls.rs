@@ -1,8 +1,8 @@
-//! TLS of the public listener, over the *unbuffered* API of rustls: the state of a connection holds no buffers, so that an idle
-//! subscriber costs little, and a shard can encrypt into memory of its own (docs/adr/0017).
+//! TLS of the public listener, over the *unbuffered* API of rustls: the state of a connection has no buffers, so that an idle
+//! subscriber costs little, and a shard can encrypt into its own memory (docs/adr/0017).
 //!
-//! [`certificates`] watches the files, [`key_pair`] and [`authorities`] check what they contain, [`session`] is the state of one connection
-//! without its socket, [`stream`] gives it a socket, for hyper, and [`client_certificate`] is what its client has presented.
+//! [`certificates`] watches the files, [`key_pair`] and [`authorities`] check their contents, [`session`] is the state of one connection
+//! without its socket, [`stream`] adds the socket, for hyper, and [`client_certificate`] is the certificate that a client has presented.
 
 mod authorities;
 mod certificates;
@@ -21,8 +21,7 @@ use std::{path::Path, time::SystemTime};
 
 use eventcast_crds::config;
 
-/// A fatal alert `internal_error` (RFC 8446, section 6), as a server may send it before it knows any key: to a client for which there
-/// is no certificate or no connection.
+/// A fatal alert `internal_error` (RFC 8446, section 6), unencrypted: for a client for which there is no certificate or no connection.
 pub(crate) const ALERT: &[u8] = &[21, 3, 3, 0, 2, 2, 80];
 
 /// Reads the files of `tls` once. Returns one message per problem.

@@ -1,6 +1,6 @@
 //! Watches small files that Kubernetes replaces while the process runs: keys and certificates.
 //!
-//! They are polled, for the reason that the configuration is ([`crate::reload`]).
+//! They are polled, for the same reason as the configuration file ([`crate::reload`]).
 
 use std::{
     collections::BTreeMap,
@@ -18,10 +18,10 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Bytes that a file may have.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// What a file contains, or why it cannot be read.
+/// The content of a file, or why it cannot be read.
 pub(crate) type Content = Result<Vec<u8>, io::ErrorKind>;
 
-/// Some files and what was last read of them.
+/// Some files and their contents when they were last read.
 pub(crate) struct WatchedFiles {
     paths: Vec<PathBuf>,
     seen: Option<Vec<Content>>,
@@ -63,18 +63,18 @@ pub(crate) fn read(path: &Path) -> Content {
     read().map_err(|error| error.kind())
 }
 
-/// The files of a folder and what was last read of them. Hidden files, with which the kubelet replaces all others at once, are left out.
+/// The files of a folder and when they last changed. Hidden files, with which the kubelet replaces all others at once, are left out.
 pub(crate) struct WatchedFolder {
     path: PathBuf,
     /// The most files that are read; of more, the first by name.
     limit: usize,
-    /// Names and stamps at the last look: the files are read again only if these differ.
+    /// Names and stamps at the last check: the files are read again only if these differ.
     seen: Option<Listing>,
 }
 
 type Listing = Result<BTreeMap<String, Stamp>, io::ErrorKind>;
 
-/// What tells a file from another one, and from what it was before.
+/// Identifies a file and its version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     inode: u64,

@@ -33,7 +33,7 @@ const MAX_API_KEYS: usize = 1000;
 /// What was read of the folder.
 #[derive(Default)]
 struct Contents {
-    /// By id. `None` is an entry that cannot be used, so that its key cannot be judged.
+    /// By id. `None` is an invalid entry: its key can be neither accepted nor refused.
     entries: BTreeMap<String, Option<(Entry, Arc<Grant>)>>,
     problem: Option<(AccessReason, String)>,
 }
@@ -66,10 +66,10 @@ impl ApiKeyring {
     /// The grant of `key` in a channel with these `quotas`.
     ///
     /// # Errors
-    /// It is no key of the channel, or has ended, or cannot be judged.
+    /// It is not a key of the channel, has expired, or cannot be verified now.
     pub(super) fn verify(&self, key: &str, quotas: &[Quota]) -> Result<Arc<Grant>, Denied> {
         let id = form::id_of(key).ok_or_else(|| {
-            let detail = "This is no API key of Eventcast: a character is wrong or missing. eventcast-broker key makes them.";
+            let detail = "This is not an API key of Eventcast: a character is wrong or missing. eventcast-broker key makes them.";
             Invalid::new("form", detail)
         })?;
         let contents = self.contents.load();
@@ -93,7 +93,7 @@ impl ApiKeyring {
         }
         // Without its class it would have no limit.
         if unknown_class(grant, quotas).is_some() {
-            return Err(Denied::Unavailable("the quota of this API key is none of access.quotas"));
+            return Err(Denied::Unavailable("the quota of this API key is not in access.quotas"));
         }
         Ok(Arc::clone(grant))
     }
@@ -114,19 +114,19 @@ impl ApiKeyring {
             let (id, class) = classes.next()?;
             let path = self.folder.display();
             let detail =
-                format!("cannot use {path}/{id}: its quota {class:?} is none of access.quotas");
+                format!("cannot use {path}/{id}: its quota {class:?} is not in access.quotas");
             Some((AccessReason::KeysInvalid, detail))
         })?;
         Some(AccessProblem { what: "api keys".into(), reason, detail })
     }
 }
 
-/// The class of the quota of `grant`, if it is none of `quotas`.
+/// The class of the quota of `grant`, if it is not one of `quotas`.
 fn unknown_class<'a>(grant: &'a Grant, quotas: &[Quota]) -> Option<&'a str> {
     grant.quota.as_deref().filter(|class| quotas.iter().all(|quota| quota.name != *class))
 }
 
-/// Reads the folder whenever it changes, for ever.
+/// Reads the folder whenever it changes. Never returns.
 async fn watch(mut watched: WatchedFolder, path: PathBuf, contents: Arc<ArcSwap<Contents>>) {
     loop {
         let files = watched.changed().await;
@@ -134,7 +134,7 @@ async fn watch(mut watched: WatchedFolder, path: PathBuf, contents: Arc<ArcSwap<
     }
 }
 
-/// One answer, whether the id is known or not.
+/// The same answer whether the id is known or not, so that clients cannot probe for ids.
 fn unknown() -> Invalid {
     let detail = "The API key is not accepted: it was never one of this channel, or was removed or replaced.";
     Invalid::new("unknown-key", detail)

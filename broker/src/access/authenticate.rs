@@ -106,7 +106,7 @@ impl AccessControl {
     /// The grant of a client that presents `credential`. Never that of an anonymous client, if there is a credential.
     ///
     /// # Errors
-    /// The credential does not hold, or cannot be judged now.
+    /// The credential is not valid, or cannot be verified now.
     ///
     /// # Cancel safety
     /// Safe.
@@ -120,7 +120,8 @@ impl AccessControl {
         }
         self.state.request();
         let recognised = self.recognise(credential);
-        // A client that shares its address with a bad one is not held up, once it is known. A ticket costs less than this check saves.
+        // Clients with a known credential are exempt: they may share their address with a client that guesses. Verifying a ticket costs
+        // less than this check saves.
         let is_ticket = credential.form() == "ticket";
         if recognised.is_none() && !is_ticket {
             self.refusals.check(client, Instant::now()).map_err(Denied::TooMany)?;
@@ -130,7 +131,7 @@ impl AccessControl {
             None => self.judge(credential).await,
         };
         let outcome = match judged {
-            // On the second of its end a credential does not hold any more (RFC 7519, section 4.1.4).
+            // At the second of its expiry a credential is no longer valid (RFC 7519, section 4.1.4).
             Ok(grant) if grant.expires.is_some_and(|at| at <= now_seconds()) => {
                 Err(Invalid::new("expired", "The credential has expired. Get a new one.").into())
             }
@@ -143,7 +144,7 @@ impl AccessControl {
         outcome
     }
 
-    /// The grant of a credential that is known to be good, or is told without much work.
+    /// The grant of a credential that was verified recently, or that is cheap to verify.
     fn recognise(&self, credential: Credential<'_>) -> Option<Arc<Grant>> {
         match credential {
             Credential::Bearer(key) if key.starts_with(API_KEY_PREFIX) => {
@@ -193,7 +194,8 @@ impl AccessControl {
             {
                 Err(not_accepted("tickets in this place"))
             }
-            // A service account's token has the cluster as its issuer. If the channel lists that as one, its keys and rules count.
+            // A service account's token has the cluster as its issuer. If the channel lists the cluster as an issuer, that entry's keys and
+            // rules apply.
             Credential::Bearer(token)
                 if let Some(accounts) = &self.service_accounts
                     && !self.tokens.has_issuer_of(token) =>
@@ -206,8 +208,8 @@ impl AccessControl {
         }
     }
 
-    /// Checks that what was issued to the subject of `grant` is not revoked. API keys are not: they are removed. Tickets were checked with
-    /// the time of their own issue.
+    /// Checks that the credentials of the subject of `grant` are not revoked. API keys are not checked: they are removed instead. Tickets
+    /// were checked against their own time of issue.
     ///
     /// # Errors
     /// It is revoked, or revocations were not read yet.

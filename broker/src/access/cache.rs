@@ -1,7 +1,7 @@
-//! What was found out about tokens: publishers and reconnecting clients present the same one again and again.
+//! A cache of verified tokens: publishers and reconnecting clients present the same token again and again.
 //!
-//! Good and refused tokens are kept apart, so that a flood of bad ones does not evict the good. Tokens are known by their SHA-256. What is
-//! known of a token is forgotten when any keys change (`generation`); a change of the configuration makes a new cache.
+//! Good and refused tokens are in separate caches, so that a flood of bad ones does not evict the good. Entries have the SHA-256 of the
+//! token as their key. They are invalid when any keys change (`generation`); a change of the configuration makes a new cache.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -14,16 +14,16 @@ use tokio::time::Instant;
 
 use super::{credential::Invalid, grant::Grant};
 
-/// Good tokens.
+/// Good tokens that are cached.
 const MAX_GOOD: usize = 16_384;
 /// How long a good token is not verified again, in seconds.
 const GOOD_SECONDS: i64 = 60;
-/// Refused tokens.
+/// Refused tokens that are cached.
 const MAX_REFUSED: usize = 4096;
 /// How long a refused token is not verified again.
 const REFUSED_TIME: Duration = Duration::from_secs(10);
 
-/// What a token is known by.
+/// The SHA-256 of a token.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct TokenId([u8; 32]);
 
@@ -50,7 +50,7 @@ struct Refused {
     generation: u64,
 }
 
-/// The tokens that were verified lately.
+/// The tokens that were verified recently.
 pub(super) struct TokenCache {
     // Made with the first token: most channels of many have none.
     good: OnceLock<Cache<TokenId, Good>>,

@@ -13,13 +13,14 @@ use super::{
 };
 use crate::{identity::Identity, tls::ClientCertificate};
 
-/// Who says what their names are.
+/// The issuer of these identities.
 const ISSUER: &str = "certificates";
 
-/// The grant of the client with `certificate`: that of the first of `rules` for its name. Without one it may do nothing, and is not anonymous.
+/// The grant of the client with `certificate`: that of the first of `rules` for its name. Without a rule it may do nothing, not even what
+/// anonymous clients may.
 ///
 /// # Errors
-/// The certificate names nobody, or its authority is not accepted any more. Whether it has expired is for the caller.
+/// The certificate has no usable name, or its authority is no longer accepted. The caller checks whether it has expired.
 pub(super) fn verify(
     rules: &[CertificateRule],
     certificate: &ClientCertificate,

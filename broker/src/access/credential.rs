@@ -1,4 +1,4 @@
-//! Credentials as clients present them, and why they do not hold.
+//! Credentials as clients present them, and why they are refused.
 
 use std::time::Duration;
 
@@ -45,15 +45,15 @@ impl Credential<'_> {
 /// Why a client has no grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Denied {
-    /// The credential was judged and does not hold.
+    /// The credential was checked and is not valid.
     Invalid(Invalid),
-    /// It cannot be judged now: keys were never loaded, or another service is away. Says what is missing.
+    /// It cannot be verified now: keys were never loaded, or another service is unavailable. Says what is missing.
     Unavailable(&'static str),
     /// Too many credentials of this client were refused.
     TooMany(Duration),
 }
 
-/// The check that a credential failed. Clients are told, but never a value of theirs.
+/// The check that a credential failed. It is reported to the client, without any value of the credential.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
 pub(crate) struct Invalid {

@@ -74,7 +74,7 @@ pub(super) enum NoKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Origin {
     File,
-    /// Whoever answers at the URL, or reads the configuration, is not to be trusted with secrets that sign.
+    /// A URL, or the configuration. Shared secrets are not accepted from there: others could read them and sign tokens.
     Url,
 }
 
@@ -149,7 +149,7 @@ impl KeySource {
     }
 }
 
-/// What the tasks that keep keys up to date run under.
+/// What the tasks that keep keys up to date need.
 #[derive(Clone)]
 pub(crate) struct Tasks {
     pub(crate) supervisor: Supervisor,
@@ -195,10 +195,10 @@ pub(super) struct IssuerKeys {
     _stop: DropGuard,
 }
 
-/// What is known of a key that a token names and the issuer does not have.
+/// What is known about a key that a token names and that is not among the loaded keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Missing {
-    /// The keys were loaded again: look once more.
+    /// The keys were loaded again: look the key up once more.
     Reloaded,
     /// The issuer has no such key.
     Certain,
@@ -255,7 +255,7 @@ impl IssuerKeys {
         Arc::new(Self { source, state, demand, began, _stop })
     }
 
-    /// What to make of a key that the keys do not have.
+    /// Loads the keys again because a token names one that they do not contain, unless that happened a moment ago.
     ///
     /// # Cancel safety
     /// Safe.

@@ -1,8 +1,8 @@
 //! Tokens of Kubernetes service accounts: the API server verifies them and decides what they may do.
 //!
-//! A token is asked about once a minute, not once a request: requests that present it at the same time share one question, and its
-//! answers are kept for [`TOKEN_TTL`], [`ALLOWED_TTL`] and [`DENIED_TTL`]. What cannot be asked now is not kept. A token that the API
-//! server would refuse anyway is not asked about ([`unverified`]), so that garbage costs it nothing.
+//! A token is reviewed about once a minute, not once a request: requests that present it at the same time share one review, and its
+//! results are cached for [`TOKEN_TTL`], [`ALLOWED_TTL`] and [`DENIED_TTL`]. A failure to ask is not cached. A token that the API
+//! server would certainly refuse is not sent to it ([`unverified`]), so that garbage causes no load there.
 
 mod api;
 mod unverified;
@@ -49,7 +49,7 @@ const DENIED_TTL: Duration = Duration::from_secs(10);
 const GRANT_SECONDS: i64 = 600;
 /// Good tokens that are remembered.
 const MAX_TOKENS: usize = 4096;
-/// Refused tokens that are remembered. Apart from the good ones, which a flood of bad ones must not push out.
+/// Refused tokens that are remembered. They are in a separate cache, so that a flood of them does not evict the good ones.
 const MAX_REFUSED: usize = 1024;
 /// Tokens that may be asked about or wait for it at the same time.
 const MAX_REVIEWS: usize = 256;
@@ -74,7 +74,7 @@ pub(super) struct ServiceAccounts {
     /// What the API server said about tokens and their actions.
     verdicts: Cache<TokenHash, Verdict>,
     refused: Cache<TokenHash, (Invalid, Instant)>,
-    /// What is being asked now.
+    /// Reviews in progress.
     reviews: Mutex<HashMap<TokenHash, Review>>,
 }
 
@@ -100,10 +100,10 @@ impl ServiceAccounts {
     /// The grant of the service account that `token` belongs to.
     ///
     /// # Errors
-    /// The token does not hold, or the API server cannot be asked now.
+    /// The token is not valid, or the API server cannot be asked now.
     ///
     /// # Cancel safety
-    /// Safe: the question continues, for others and for the next request.
+    /// Safe: the review continues, for others and for the next request.
     pub(super) async fn verify(self: &Arc<Self>, token: &str) -> Result<Arc<Grant>, Denied> {
         let claims = Unverified::parse(token)?;
         let seconds = jiff::Timestamp::now().as_second();
@@ -162,7 +162,7 @@ impl ServiceAccounts {
             return Err(Denied::Unavailable("too many tokens wait for the API server"));
         }
         let (this, token) = (Arc::clone(self), token.to_owned());
-        // A task of its own: a client that leaves does not end what others wait for.
+        // In a separate task, so that a client that disconnects does not cancel what others wait for.
         let task = tokio::spawn(async move {
             let outcome = this.review(&hash, &token).await;
             this.remember(hash, &outcome);
@@ -175,7 +175,7 @@ impl ServiceAccounts {
         Ok(review)
     }
 
-    /// Asks the API server for what is not known any more.
+    /// Asks the API server for everything that is not cached.
     async fn review(&self, hash: &TokenHash, token: &str) -> Result<Verdict, Denied> {
         let known = self.verdicts.get(hash).filter(|known| Instant::now() < known.verified_until);
         let mut verdict = match known {

@@ -1,4 +1,4 @@
-//! Limits how many refused credentials a client may send: the client of a stranger who guesses, or whose program repeats a bad one.
+//! Limits how many refused credentials a client may send, by guessing or by repeating a bad one.
 
 use std::{
     sync::{
@@ -23,8 +23,7 @@ const INTERVAL: Duration = Duration::from_millis(50);
 /// The recent refusals of clients.
 pub(super) struct Refusals {
     began: Instant,
-    /// For each client when its last allowed refusal would be, had they come one by one, in milliseconds since `began`.
-    /// Made with the first refusal.
+    /// For each client the theoretical arrival time of its last refusal (GCRA), in milliseconds since `began`. Made with the first refusal.
     clients: OnceLock<Cache<Client, Arc<AtomicU64>>>,
 }
 

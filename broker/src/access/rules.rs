@@ -39,21 +39,21 @@ pub(super) fn has_claims(required: &BTreeMap<String, String>, claims: &Claims) -
     required.iter().all(|(claim, value)| template::values(claim, claims).contains(value))
 }
 
-/// What may be read by a rule and by a claim of the token's own.
+/// What may be read according to a rule and to `own`, the claim of the token that grants more.
 pub(super) fn subscribe(
     rule: Option<&SubscribeRule>,
     own: Option<&Value>,
     claims: &Claims,
 ) -> Option<Topics> {
     let of_claim = listed(own, "subscribe");
-    // A rule that says no to events without a topic holds for the claim, too.
+    // A rule that excludes events without a topic applies to the claim, too.
     let broadcast = rule.map_or(of_claim.is_some(), |rule| rule.broadcast);
     let templates = rule.map(|rule| &rule.topics);
     (rule.is_some() || of_claim.is_some())
         .then(|| Topics::new(topics(templates, of_claim, claims), broadcast))
 }
 
-/// What may be published by a rule and by a claim of the token's own.
+/// What may be published according to a rule and to `own`, the claim of the token that grants more.
 pub(super) fn publish(
     rule: Option<&PublishRule>,
     own: Option<&Value>,
@@ -71,7 +71,8 @@ pub(super) fn publish(
         // Types that cannot be read must not become all types.
         return None;
     }
-    // Topics and types are one rectangle: a rule for all types stays one, and a claim without types does not widen a rule with some.
+    // Every granted type applies to every granted topic. So a rule for all types still allows all types, and a claim without types does not
+    // widen a rule that lists some.
     if rule.is_none() || !types.is_empty() {
         types.extend(of_types.clone().unwrap_or_default());
     }

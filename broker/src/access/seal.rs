@@ -1,7 +1,7 @@
-//! Sealed texts: encrypted, so that logs of URLs tell nothing, and authenticated, so that nobody else can make one.
+//! Sealed texts: encrypted, so that logged URLs reveal nothing, and authenticated, so that only brokers can make them.
 //!
 //! `prefix + base64url(version, day of the key, nonce, AES-256-GCM(JSON))`. The channel and the kind are authenticated with it: a ticket
-//! of one channel is nothing on another.
+//! of one channel is invalid on another.
 
 use std::sync::Arc;
 
@@ -70,7 +70,7 @@ impl Sealer {
     /// Opens a text.
     ///
     /// # Errors
-    /// It is not one of ours, or its key cannot be looked up now.
+    /// It was not sealed by a broker of this channel, or its key cannot be looked up now.
     pub(super) async fn open<T: DeserializeOwned>(
         &self,
         kind: Kind,
@@ -95,7 +95,8 @@ impl Sealer {
         let key =
             key.map_err(|Unread| Denied::Unavailable("the keys of tickets cannot be read"))?;
         let Some(key) = key else {
-            let detail = "Its key is not known (any more): take a new one.";
+            let detail =
+                "The key with which it was sealed is unknown or has expired: take a new one.";
             return Err(Invalid::new("unknown-key", detail).into());
         };
         let additional = self.additional(kind, &bytes[..HEAD_BYTES]);

@@ -17,8 +17,8 @@ use crate::{
     identity::{Identity, RandomId},
 };
 
-/// How long a ticket in a URL can be used without a cursor. A stream brings one at once, so this is for the first connect: a URL from a
-/// log is of no use after it.
+/// How long a ticket in a URL can be used without a cursor, that is for the first connect: every stream sends a cursor at once. After that
+/// a URL that was found in a log is useless.
 const FIRST_USE_SECONDS: i64 = 60;
 /// How long renewals may extend a ticket from its issue.
 const MAX_TOTAL_SECONDS: i64 = 86_400;
@@ -29,7 +29,7 @@ struct Ticket {
     id: RandomId,
     #[serde(flatten)]
     identity: Identity,
-    /// When the credential was issued that it was taken with.
+    /// When the credential with which it was obtained was issued.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     iat: Option<i64>,
     issued: i64,
@@ -57,7 +57,7 @@ struct RenewalOf {
 /// What a ticket is asked for.
 #[derive(Clone, Debug)]
 pub(crate) struct TicketRequest {
-    /// Whom it is for.
+    /// The client that may use it.
     pub(crate) identity: Identity,
     pub(crate) topics: Topics,
     /// How long it lives at most.
@@ -148,7 +148,7 @@ impl Tickets {
     /// The grant of a ticket. `is_first_use_limited`: it came in a URL, without a cursor.
     ///
     /// # Errors
-    /// It does not hold, or cannot be judged now.
+    /// It is not valid, or cannot be verified now.
     pub(super) async fn verify(
         &self,
         text: &str,
@@ -207,7 +207,7 @@ impl Tickets {
     /// The record that renews what the path ends with, for a client with a fresh `grant`.
     ///
     /// # Errors
-    /// The path does not hold, or belongs to another client.
+    /// The path is not valid, or belongs to another client.
     pub(crate) async fn renew(
         &self,
         sealed: &str,

@@ -1,4 +1,4 @@
-//! The tokens of a channel's issuers: whose rules and keys a token is judged by, and what was found out before.
+//! Verifies the tokens of a channel's issuers: chooses the issuer whose keys and rules apply, and caches the results.
 
 use std::{
     num::NonZero,
@@ -23,8 +23,8 @@ use super::{
 };
 use crate::clock;
 
-/// Signatures that are verified at a time: one for each processor. One takes up to 0.1 ms of a thread of the runtime. After a restart
-/// everybody comes with a token, and their tasks must not fill the queue of the runtime before those of publishers.
+/// Signatures that are verified at a time: one for each processor. Each takes up to 0.1 ms of a thread of the runtime. After a restart all
+/// clients reconnect with a token, and their tasks must not delay those of publishers in the queue of the runtime.
 static SIGNATURES: LazyLock<Semaphore> =
     LazyLock::new(|| Semaphore::new(available_parallelism().map_or(2, NonZero::get)));
 
@@ -56,7 +56,7 @@ impl Tokens {
         Self { issuers: issuers.collect(), cache: TokenCache::new() }
     }
 
-    /// The grant of a token that was verified lately.
+    /// The grant of a token that was verified recently.
     pub(super) fn recognise(&self, token: &str) -> Option<Arc<Grant>> {
         self.cache.good(TokenId::of(token), self.generation(), clock::now_seconds())
     }
@@ -72,12 +72,12 @@ impl Tokens {
     /// Verifies a token.
     ///
     /// # Errors
-    /// It does not hold, or keys are missing.
+    /// It is not valid, or keys are missing.
     ///
     /// # Cancel safety
     /// Safe.
     pub(super) async fn verify(&self, token: &str) -> Result<Arc<Grant>, Denied> {
-        // Before the keys are read: if they change meanwhile, what is kept is forgotten.
+        // Taken before the keys are read: if they change meanwhile, the cached result is not used.
         let (id, generation) = (TokenId::of(token), self.generation());
         if let Some(invalid) = self.cache.refused(id, generation) {
             return Err(invalid.into());
@@ -90,7 +90,7 @@ impl Tokens {
                 Ok(grant)
             }
             Err(denied) => {
-                // What time or new keys may change is found out again. No signature is verified for it.
+                // Refusals that time or new keys may change are not cached. They cost no verification of a signature.
                 if let Denied::Invalid(invalid) = &denied
                     && !matches!(invalid.check, "unknown-key" | "not-yet-valid")
                 {
@@ -122,8 +122,8 @@ impl Tokens {
         }
     }
 
-    /// The issuer whose rules and keys apply: the one that the token names. Of several entries with this name, the first with an audience of
-    /// the token, so that a token for none of them fails on its audience.
+    /// The issuer whose rules and keys apply: the one that the token names. Of several entries with this name, the first with an audience
+    /// of the token, so that a token for none of them fails on its audience.
     fn issuer(&self, token: &Unverified<'_>) -> Result<&Issuer, Invalid> {
         let name = token.issuer()?;
         let named = || self.issuers.iter().filter(|issuer| issuer.config.issuer == name);

@@ -1,7 +1,7 @@
 //! Which order is in force. Pure; time is an argument.
 //!
-//! An order is in force for its seconds from when the broker first sees it, as long as the file has it. The same order read again does not
-//! begin anew.
+//! An order is in force for its duration, from when the broker first reads it, as long as the file contains it. Reading the same order
+//! again does not extend it.
 
 use std::{io::ErrorKind, time::Duration};
 
@@ -24,7 +24,7 @@ struct Followed {
     text: Vec<u8>,
     /// When it ends.
     until: Duration,
-    /// The file has it, or something that is ignored.
+    /// The file still contains it, or something that is ignored.
     is_there: bool,
 }
 

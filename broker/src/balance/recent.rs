@@ -1,11 +1,11 @@
-//! What was closed lately. Pure; time is an argument.
+//! Counts the streams that were closed recently. Pure; time is an argument.
 
 use std::{collections::VecDeque, time::Duration};
 
 /// The streams that were closed within a span of time, to the nearest step above.
 pub(super) struct Recent {
     span: Duration,
-    /// Closings that lie closer together are counted as one.
+    /// Closings that are closer together share an entry.
     step: Duration,
     entries: VecDeque<Entry>,
     closed: usize,

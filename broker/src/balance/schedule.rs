@@ -4,22 +4,22 @@ use std::time::Duration;
 
 use super::recent::Recent;
 
-/// In this time no more streams are closed than there were, whatever is ordered.
+/// Within this time no more streams are closed than were open, whatever is ordered.
 const BUDGET_SPAN: Duration = Duration::from_secs(600);
-/// Closings that lie closer together count as one in the budget.
+/// Closings that are closer together share an entry of the budget.
 const BUDGET_STEP: Duration = Duration::from_secs(1);
-/// The time of the pace.
+/// The window in which `per_second` limits closings.
 const SECOND: Duration = Duration::from_secs(1);
 /// How far a late step may make up for the time that has passed since the last one.
 const MAX_DELAY: Duration = Duration::from_millis(100);
 /// A stream, as [`Schedule::credit`] counts.
 const STREAM: u64 = 1_000_000;
 
-/// The pace and the budget of closings.
+/// The rate and the budget of closings.
 pub(super) struct Schedule {
     /// The last step; `None` while no stream is to be closed.
     last_step: Option<Duration>,
-    /// What may be closed now by the pace, in millionths of a stream.
+    /// How many streams the rate allows to close now, in millionths of a stream.
     credit: u64,
     in_a_second: Recent,
     in_the_budget: Recent,
@@ -70,8 +70,8 @@ impl Schedule {
         (self.last_step, self.credit) = (None, 0);
     }
 
-    /// How many streams may be closed so that it is, within [`BUDGET_SPAN`], at most the most that were open: twice as many brokers need nine tenths,
-    /// because some of the clients come back to the same broker (ADR 24).
+    /// How many streams may be closed so that, within [`BUDGET_SPAN`], their number does not exceed the most that were open. Doubling the
+    /// brokers takes nine tenths of that, because some clients reconnect to the same broker (ADR 24).
     fn budget(&mut self, now: Duration, open: usize) -> usize {
         let closed = self.in_the_budget.closed(now);
         self.in_the_budget.most_open().max(open).saturating_sub(closed)

@@ -1,4 +1,4 @@
-//! What a broker answers to the other brokers of a channel.
+//! The open streams of a channel on this broker, for its managers and for the other brokers of the channel.
 
 use std::sync::Arc;
 
@@ -11,15 +11,15 @@ use crate::{
     sessions::{ListRequest, Listing, Sessions},
 };
 
-/// What a broker disconnected.
+/// The outcome of disconnecting streams on one broker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Disconnected {
     pub(crate) closed: usize,
-    /// The ticket of the session that was named, so that it does not come back.
+    /// The ticket of the named session, to be revoked so that its client cannot reconnect with it.
     pub(crate) ticket: Option<RandomId>,
 }
 
-/// The open streams of one channel on this broker, for whoever manages the channel, here or on another broker.
+/// Lists and closes the open streams of one channel on this broker.
 #[derive(Clone)]
 pub(crate) struct Subscribers {
     pub(super) channel: Arc<str>,

@@ -1,4 +1,4 @@
-//! Which channels a broker serves, from its configuration file and the files of the folder. Pure.
+//! Merges the channels of the configuration file and of the folder: which channels the broker serves. Pure.
 
 use std::{
     collections::{BTreeMap, HashMap, btree_map},
@@ -12,8 +12,8 @@ use super::{File, FolderReport, Wanted};
 /// Characters of the problem of one channel: `/state` has those of all channels.
 const MAX_PROBLEM_CHARS: usize = 200;
 
-/// Merges `main`, the channels of the configuration file, with those of `files`. `served` is the last result: if the newest configuration of a
-/// channel cannot be used, its last one stays.
+/// Merges `main`, the channels of the configuration file, with those of `files`. `served` is the last result: if the newest configuration
+/// of a channel cannot be used, its last one stays.
 pub(super) fn merge(
     main: &[ChannelConfig],
     files: &BTreeMap<String, File>,
@@ -35,7 +35,7 @@ pub(super) fn merge(
             let last = served.get(*key).map(|last| last.stream_name());
             last.is_some() && newest.config.as_ref().map(|config| config.stream_name()) == last
         });
-    // First those that keep their stream: no other channel gets it.
+    // First the channels that keep their stream, so that no other channel gets it.
     for (key, Newest { file, config }) in same_stream.into_iter().chain(other_stream) {
         if channels.contains_key(key) {
             report.problem(key, format!("{file}: the configuration file has the channel too"));
@@ -94,7 +94,7 @@ fn newest<'a>(
     newest
 }
 
-/// Who has which stream.
+/// Which channel has which stream.
 #[derive(Default)]
 struct Streams(HashMap<String, String>);
 

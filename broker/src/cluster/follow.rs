@@ -15,7 +15,7 @@ use crate::clock::now_millis;
 const READ_INTERVAL: Duration = Duration::from_secs(60);
 /// How long to wait after a failure.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
-/// Failures in a row after which it is said: a reconnect takes some.
+/// Failures in a row after which a warning is logged. A reconnect causes a few.
 const FAILURES_TO_WARN: u32 = 10;
 
 impl SharedState {
@@ -29,7 +29,7 @@ impl SharedState {
             self.wait_for_need(|needed| needed.records).await;
             connected.mark_unchanged();
             store.nats().wait_for_connection().await;
-            // First subscribed, then read: what is stored in between comes twice, which changes nothing.
+            // Subscribe before reading: a record that is stored in between arrives twice, which changes nothing.
             let Some(mut changes) = store.subscribe().await else {
                 sleep(RETRY_DELAY).await;
                 continue;
@@ -73,10 +73,10 @@ impl SharedState {
                 Ok(()) => break,
                 Err(error) => {
                     if failures == FAILURES_TO_WARN {
-                        tracing::warn!(%error, "the records that brokers share cannot be read, and until then no token is \
-                            judged: check the NATS permissions for EVENTCAST_ACCESS (docs/OPERATIONS.md)");
+                        tracing::warn!(%error, "cannot read the records that brokers share; credentials cannot be verified until it \
+                            succeeds: check the NATS permissions for EVENTCAST_ACCESS (docs/OPERATIONS.md)");
                     }
-                    // Without the stream there is nothing to know, and no key for tickets.
+                    // Without the stream there are no records, and no key for tickets.
                     if store.is_missing().await && store.create().await == Ok(false) {
                         break;
                     }
@@ -96,7 +96,7 @@ impl SharedState {
             return;
         }
         match store.make_key(today).await {
-            // It is republished, or was read by another broker first: either way it is read at once.
+            // This key, or the one that another broker stored first, is used at once, without waiting for the republished message.
             Ok(()) | Err(NotStored::Exists) => {
                 let read = store.read(|record| self.apply(&record));
                 if let Err(error) = read.await {

@@ -1,5 +1,5 @@
-//! What the brokers of a channel ask and tell each other directly, over plain NATS: counts for quotas, lists of subscribers, and
-//! disconnections. Subjects are `eventcast.ctl.<namespace>.<name>.{quota,list,disconnect}`.
+//! Messages between the brokers of a channel, over plain NATS: counts for quotas, lists of subscribers, and disconnections. Subjects
+//! are `eventcast.ctl.<namespace>.<name>.{quota,list,disconnect}`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,11 +17,11 @@ use super::{
 };
 use crate::identity::RandomId;
 
-/// How often changed counts are told.
+/// How often changed counts are published.
 const TELL_INTERVAL: Duration = Duration::from_millis(500);
-/// How often something is told, so that others know that this broker is there.
+/// How often a message is published even if no count has changed, so that others know that this broker is there.
 const PRESENCE_INTERVAL: Duration = Duration::from_secs(2);
-/// How often all counts are told.
+/// How often all counts are published.
 const TELL_ALL_INTERVAL: Duration = Duration::from_secs(30);
 /// How long the other brokers may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
@@ -32,26 +32,26 @@ const COUNT_BYTES: usize = 8 + 3 * 4;
 /// Bytes before the counts: the id of the broker, and whether they are all.
 const HEAD_BYTES: usize = 24 + 1;
 
-/// Asks and tells the other brokers of one channel.
+/// Exchanges messages with the other brokers of one channel.
 pub(crate) struct Messages {
     client: Client,
     store: Store,
     prefix: String,
     broker: RandomId,
     quotas: Arc<Quotas>,
-    /// Since when the other brokers are heard.
+    /// Since when this broker receives the messages of the others.
     heard_since: Mutex<Option<Instant>>,
 }
 
-/// What a broker does when another one asks it. Answers are JSON.
+/// Handles the requests of other brokers. Responses are JSON.
 pub(crate) trait Answers: Send + Sync {
-    /// The answer to a list.
+    /// Lists open streams.
     fn list(&self, request: &[u8]) -> Option<Vec<u8>>;
-    /// Disconnects, and the answer to it.
+    /// Closes streams.
     fn disconnect(&self, request: &[u8]) -> Option<Vec<u8>>;
 }
 
-/// What others are asked for.
+/// A request to the other brokers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Question {
     List,
@@ -84,7 +84,7 @@ impl Messages {
         self.store.nats().can_read()
     }
 
-    /// Asks all other brokers, and returns the answers that came in time. Waits no longer when all that are known have answered.
+    /// Asks all other brokers, and returns the answers that arrive in time. Returns early when all known brokers have answered.
     pub(crate) async fn ask<T: DeserializeOwned>(
         &self,
         question: Question,
@@ -107,7 +107,7 @@ impl Messages {
         let Some(mut replies) = asked.await else { return answers };
         while answers.len() < known {
             match timeout_at(deadline, replies.next()).await {
-                // A status: nobody listens.
+                // A status: there are no responders.
                 Ok(Some(reply)) if reply.status.is_some() => break,
                 Ok(Some(reply)) => answers.extend(serde_json::from_slice(&reply.payload).ok()),
                 Ok(None) | Err(_) => break,
@@ -116,7 +116,7 @@ impl Messages {
         answers
     }
 
-    /// How many other brokers there are; no limit while some may not have said that they are there.
+    /// How many other brokers there are; `usize::MAX` while some may not have announced themselves yet.
     fn known_peers(&self, now: Instant) -> usize {
         let heard = self.heard_since.lock().map(|since| now.duration_since(since));
         match heard {
@@ -125,7 +125,7 @@ impl Messages {
         }
     }
 
-    /// Answers and tells until the future is dropped.
+    /// Answers requests and publishes counts until the future is dropped.
     ///
     /// # Cancel safety
     /// Safe.
@@ -154,7 +154,7 @@ impl Messages {
                 message = messages.next() => match message {
                     Some(message) => {
                         if self.on_message(message, answers).await {
-                            // A broker that was not known knows nothing of ours.
+                            // A new broker does not have our counts yet.
                             told_all = None;
                         }
                     }
@@ -228,10 +228,10 @@ impl Messages {
     }
 }
 
-/// The broker that asks: it does not answer itself.
+/// The id of the broker that asks, which must not answer itself.
 const BROKER_HEADER: &str = "Eventcast-Broker";
 
-/// Counts that a broker tells, and whether they are all of its counts.
+/// Counts that a broker has published, and whether they are all of its counts.
 struct Told {
     broker: RandomId,
     all: bool,

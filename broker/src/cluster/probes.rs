@@ -1,5 +1,5 @@
-//! Events of delivery probes: from the broker that probes to the one that serves its stream, over plain NATS. They are not stored: in a small
-//! log they would take the place of events of publishers. Subjects are `eventcast.ctl.<namespace>.<name>.probe.<id>`.
+//! Events of delivery probes: from the broker that probes to the one that serves its stream, over plain NATS. They are not stored: in a
+//! small log they would displace the events of publishers. Subjects are `eventcast.ctl.<namespace>.<name>.probe.<id>`.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use crate::identity::RandomId;
 
 /// How long the broker that serves the stream may take to confirm an event.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often the end of the stream is looked for.
+/// How often to check whether the stream has ended.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What became of an event.
+/// What became of an event of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sent {
-    /// A broker has given it to the stream.
+    /// A broker has sent it to the stream.
     Given,
     /// No broker serves the stream.
     NoStream,
@@ -38,7 +38,7 @@ impl Probes {
         Self { client: store.client(), prefix: format!("{}.probe", store.control_prefix()) }
     }
 
-    /// Sends an event to the stream of the probe `id`, on whichever broker.
+    /// Sends an event to the stream of the probe `id`, whichever broker serves it.
     ///
     /// # Cancel safety
     /// The event may arrive after a cancellation.

@@ -1,8 +1,8 @@
 //! Quotas of subjects over all brokers of a channel. Time is an argument.
 //!
-//! Each broker counts its own and tells the others, who add what they heard last. So a limit may be exceeded for as long as a message
-//! takes, by what the others admit meanwhile; while NATS is away, each broker enforces it alone. What a broker said is forgotten when
-//! it has been silent for a while, so nothing leaks when it crashes.
+//! Each broker counts its own streams and events and publishes the counts; the others add the last counts that they received. So a limit
+//! may be exceeded for as long as a message takes, by what the others admit meanwhile. While NATS is unreachable, each broker enforces the
+//! limit alone. The counts of a silent broker are dropped after [`SILENCE`], so nothing leaks when it crashes.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -12,14 +12,14 @@ use tokio::time::{Duration, Instant};
 
 use crate::identity::{Identity, RandomId};
 
-/// A broker that says nothing for this long is gone.
+/// A broker that publishes nothing for this long is gone.
 const SILENCE: Duration = Duration::from_secs(5);
 /// The window of new streams.
 const CONNECTS_WINDOW: Duration = Duration::from_secs(60);
 /// The window of published events.
 const PUBLISHES_WINDOW: Duration = Duration::from_secs(1);
 
-/// A subject, as brokers name it to each other.
+/// A hash of a subject, which stands for it in messages.
 pub(super) type SubjectHash = u64;
 
 /// What one broker counts of one subject.
@@ -82,7 +82,7 @@ struct Usage {
     streams: u32,
     connects: Window,
     publishes: Window,
-    /// What was told to the others last.
+    /// The counts that were published last.
     told: Counts,
 }
 
@@ -102,7 +102,7 @@ impl Usage {
     }
 }
 
-/// What another broker said.
+/// The last counts of another broker.
 struct Peer {
     heard: Instant,
     counts: HashMap<SubjectHash, Counts>,
@@ -146,8 +146,8 @@ impl Inner {
     }
 }
 
-/// What of `limit` this broker may use, of which others use `remote`. Not less than a part of it: otherwise the broker that hears of the
-/// others last would never get anything.
+/// How much of `limit` this broker may use while others use `remote`. At least half of an equal share: otherwise a broker that learns late
+/// of the others' use would never get anything.
 fn share(limit: u32, remote: u32, peers: u32) -> u32 {
     limit.saturating_sub(remote).max(limit / peers.saturating_add(1).saturating_mul(2)).max(1)
 }
@@ -201,7 +201,7 @@ impl Quotas {
         let usage = inner.local.entry(subject).or_insert_with(|| Usage::new(now));
         let most = share(quota.publishes_per_second, remote.publishes, peers);
         let used = usage.publishes.sum(now);
-        // A batch that is larger than the quota passes when nothing else does, or it never would.
+        // A batch that is larger than the quota is admitted if nothing else was published in the window. Otherwise it never would be.
         if used > 0 && used.saturating_add(events) > most {
             return Err(Exceeded { limit: "publishesPerSecond", wait: PUBLISHES_WINDOW });
         }
@@ -209,7 +209,7 @@ impl Quotas {
         Ok(())
     }
 
-    /// The counts that changed since they were told last, or all of them.
+    /// The counts that have changed since they were published last, or all of them.
     pub(super) fn to_tell(&self, all: bool, now: Instant) -> Vec<(SubjectHash, Counts)> {
         let mut inner = self.0.lock();
         let mut changes = Vec::new();
@@ -224,7 +224,8 @@ impl Quotas {
         changes
     }
 
-    /// Takes over what `broker` said; `all`: it said everything, and what it did not name is zero. Returns whether it was not known.
+    /// Stores the counts of another broker. If `all`, they are complete: the counts of all other subjects are zero. Returns whether the
+    /// broker is new.
     pub(super) fn heard(
         &self,
         broker: RandomId,

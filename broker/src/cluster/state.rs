@@ -17,28 +17,28 @@ use crate::{
     identity::{Identity, RandomId},
 };
 
-/// A key is used for new tickets this long after it was seen, so that all brokers have it.
+/// A key is used for new tickets only this long after it was first seen, so that all brokers have it.
 const KEY_SETTLING_TIME: Duration = Duration::from_secs(30);
-/// Between two readings that an unknown key asks for.
+/// The least time between two reads that unknown keys cause.
 const UNKNOWN_KEY_COOLDOWN: Duration = Duration::from_secs(1);
 /// How long the state is kept up to date after a request that needed it, while the log is parked.
 const REQUESTED_TIME: Duration = Duration::from_secs(120);
-/// How long a request waits for such a reading.
+/// How long a request waits for the stream to be read.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The state that the brokers of one channel share.
 pub(crate) struct SharedState {
     known: RwLock<Known>,
-    /// Counts the complete readings of the stream. The state is known after the first.
+    /// Counts how many times the stream was read completely. The state is known after the first time.
     readings: watch::Sender<u64>,
-    /// Asks for a reading now.
+    /// Asks for the stream to be read now.
     wanted: Notify,
-    /// When a reading was last asked for, and how many there had been.
+    /// When a read was last asked for, and the number of completed reads at that time.
     last_wanted: RwLock<Option<(Instant, u64)>>,
-    /// What is needed now: what the configuration asks for while the channel is in use, and nothing otherwise.
+    /// What is needed now: what the configuration requires while the channel is in use, and nothing otherwise.
     needed: watch::Sender<Needed>,
     usage: Mutex<Usage>,
-    /// As in `usage`, for requests.
+    /// A copy of `usage.is_attached` that requests read without the lock.
     is_attached: AtomicBool,
 }
 
@@ -52,11 +52,11 @@ struct Usage {
 /// What a channel needs of the state that brokers share.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Needed {
-    /// The records: to judge credentials. Otherwise nothing is read.
+    /// The records, to verify credentials. Otherwise nothing is read.
     pub(crate) records: bool,
     /// A key, to issue tickets.
     pub(crate) keys: bool,
-    /// To hear what other brokers ask and tell.
+    /// The messages of other brokers.
     pub(crate) messages: bool,
 }
 
@@ -89,14 +89,14 @@ impl SharedState {
         }
     }
 
-    /// Waits for the first reading, for a while. Returns whether the state is known: before that, no credential can be judged.
+    /// Waits a limited time until the stream was read once. Returns whether it was: before that, no credential can be verified.
     pub(crate) async fn wait_until_known(&self) -> bool {
         let mut readings = self.readings.subscribe();
         let first = timeout(READ_TIMEOUT, readings.wait_for(|n| *n > 0)).await;
         matches!(first, Ok(Ok(_)))
     }
 
-    /// Says what is needed while the channel is in use.
+    /// Sets what is needed while the channel is in use.
     pub(crate) fn set_needed(&self, needed: Needed) {
         self.change_usage(|usage| usage.configured = needed);
     }
@@ -114,7 +114,7 @@ impl SharedState {
         }
     }
 
-    /// Looks whether the channel is still in use. Returns whether the records are needed.
+    /// Checks whether the channel is still in use. Returns whether the records are needed.
     pub(super) fn needs_records(&self) -> bool {
         self.change_usage(|_| {});
         self.needed.borrow().records
@@ -134,7 +134,7 @@ impl SharedState {
         });
     }
 
-    /// Forgets everything: nobody follows the stream any more.
+    /// Forgets everything, because the stream is no longer followed.
     pub(super) fn forget(&self) {
         self.readings.send_replace(0);
         *self.known.write() = Known::default();
@@ -152,7 +152,7 @@ impl SharedState {
         self.needed.borrow().keys
     }
 
-    /// Completes when a reading is asked for.
+    /// Completes when a read is asked for.
     pub(super) async fn wanted(&self) {
         self.wanted.notified().await;
     }
@@ -161,7 +161,7 @@ impl SharedState {
         self.readings.send_modify(|n| *n += 1);
     }
 
-    /// Takes a record over. The order of records of one subject does not matter, and repeating one changes nothing.
+    /// Applies a record. The order of records of one subject does not matter, and repeating one changes nothing.
     pub(crate) fn apply(&self, record: &Record) {
         let mut known = self.known.write();
         match record {
@@ -206,7 +206,7 @@ impl SharedState {
         self.known.read().keys.contains_key(&day)
     }
 
-    /// The key of `day`, if there is one. One that is unknown is looked for in the stream, once in a while.
+    /// The key of `day`, if there is one. For an unknown key the stream is read again, at most once in [`UNKNOWN_KEY_COOLDOWN`].
     ///
     /// # Errors
     /// It is unknown, and the stream cannot be read now.
@@ -223,7 +223,7 @@ impl SharedState {
         let before = {
             let mut last = self.last_wanted.write();
             match *last {
-                // The reading that another request has asked for does as well.
+                // The read that another request has asked for is sufficient.
                 Some((at, before)) if at.elapsed() < UNKNOWN_KEY_COOLDOWN => before,
                 _ => {
                     let before = *readings.borrow();

@@ -1,4 +1,4 @@
-//! The stream of what brokers share: its creation, writing, and reading.
+//! The stream of the records that brokers share: creates, writes and reads it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -49,7 +49,7 @@ impl Store {
         self.jetstream().client()
     }
 
-    /// The prefix of the subjects under which brokers of the channel ask and tell each other.
+    /// The prefix of the subjects of messages between the brokers of the channel.
     pub(super) fn control_prefix(&self) -> String {
         format!("{CONTROL_PREFIX}.{}", self.channel)
     }
@@ -133,7 +133,7 @@ impl Store {
         }
     }
 
-    /// Reads all records of the channel, and hands each to `apply`. A stream that does not exist has none.
+    /// Reads all records of the channel and passes each to `apply`. A stream that does not exist has none.
     pub(super) async fn read(&self, mut apply: impl FnMut(Record)) -> Result<(), ReadError> {
         let prefix = format!("{STORED_PREFIX}.{}.", self.channel);
         let mut sequence = 1;

@@ -38,7 +38,7 @@ pub struct Options {
     pub secret: String,
 }
 
-/// Makes a key. Returns what to print: the key, which is stored nowhere, and how to let it in.
+/// Makes a key. Returns what to print: the key, which is stored nowhere, and how to add it to the Secret.
 ///
 /// # Errors
 /// An option cannot be used. Says which.
@@ -74,7 +74,7 @@ fn permissions(options: &Options) -> Result<Permissions, String> {
     } = options;
     for (flag, patterns) in [("publish", publish), ("types", types), ("subscribe", subscribe)] {
         if let Some(bad) = patterns.iter().find(|pattern| Pattern::new(pattern).is_err()) {
-            return Err(format!("--{flag} {bad:?} is no pattern such as orders.* or orders.>"));
+            return Err(format!("--{flag} {bad:?} is not a pattern such as orders.* or orders.>"));
         }
     }
     if publish.is_empty() && subscribe.is_empty() && !manage {

@@ -1,4 +1,4 @@
-//! The open streams of this broker: a list, those that are slow first if asked for, and closing some.
+//! Lists the open streams of this broker, optionally the slow ones only, and closes some.
 
 use std::{cmp::Reverse, collections::HashMap, sync::Arc, time::Duration};
 
@@ -21,27 +21,27 @@ const DEFAULT_LISTED: usize = 100;
 const MAX_IDS: usize = 1000;
 /// Type patterns of a stream that are listed.
 const MAX_TYPES: usize = 32;
-/// A client that does not read for so long is slow.
+/// A client that has not read for this long is slow.
 const SLOW: Duration = Duration::from_secs(1);
-/// How long sinks may take to tell what they have sent.
+/// How long sinks may take to report what they have sent.
 const COUNT_TIMEOUT: Duration = Duration::from_millis(300);
-/// Pause between two looks whether all have told.
+/// How often to check whether all have reported.
 const COUNT_POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Which streams are meant: those that fit all that is given.
+/// Selects the streams that match all given fields.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Selection {
     /// `<namespace>/<name>`.
     channel: Option<String>,
     subject: Option<String>,
-    /// A topic, or a pattern as it was asked for. Streams that name no topic do not fit.
+    /// A topic or pattern exactly as the stream asked for it. Streams that name no topic do not match.
     topic: Option<String>,
     /// Ids of sessions.
     ids: Option<Vec<String>>,
 }
 
-/// What is listed.
+/// What the query of a list asks for.
 #[derive(Debug, Default)]
 struct Asked {
     selection: Selection,
@@ -53,7 +53,7 @@ struct Asked {
 /// The answer to `GET /connections`.
 #[derive(Serialize)]
 struct List {
-    /// How many fit, listed or not.
+    /// How many streams match, listed or not.
     total: usize,
     truncated: bool,
     connections: Vec<Listed>,
@@ -74,11 +74,11 @@ struct Listed {
     state: &'static str,
     /// Sequences between its position and the newest event.
     behind_events: u64,
-    /// Age of the oldest event that it is still to get or to skip; at least, if that one is no longer in memory.
+    /// Age of the next event that it will be sent or skip; a lower bound, if that one is no longer in memory.
     behind_seconds: Option<f64>,
     /// How long its socket has accepted nothing.
     blocked_seconds: Option<f64>,
-    /// Events and their bytes that were sent; `None` if its socket is too slow to tell.
+    /// Events that were sent, and their bytes; `None` if its sink did not report them in time.
     events: Option<u64>,
     bytes: Option<u64>,
 }
@@ -156,7 +156,7 @@ fn asked(query: &str) -> Result<Asked, Refused> {
             }
             _ => {
                 return Err(Refused::bad_request(format!(
-                    "{name} is no parameter: use channel, subject, topic, slow or limit"
+                    "{name} is not a parameter: use channel, subject, topic, slow or limit"
                 )));
             }
         }
@@ -164,7 +164,7 @@ fn asked(query: &str) -> Result<Asked, Refused> {
     Ok(asked)
 }
 
-/// The streams of clients that fit.
+/// The streams of clients that match.
 fn select(broker: &Broker, selection: &Selection) -> Result<Vec<Arc<Session>>, Refused> {
     let Selection { channel, subject, topic, ids } = selection;
     if let Some(channel) = channel
@@ -194,7 +194,7 @@ fn parse_ids(ids: &[String]) -> Result<Vec<RandomId>, Refused> {
         return Err(Refused::bad_request(format!("more than {MAX_IDS} ids")));
     }
     let parse = |id: &String| {
-        id.parse().map_err(|why| Refused::bad_request(format!("{id:?} is no id: {why}")))
+        id.parse().map_err(|why| Refused::bad_request(format!("{id:?} is not an id: {why}")))
     };
     ids.iter().map(parse).collect()
 }
@@ -208,7 +208,7 @@ fn heads(broker: &Broker) -> HashMap<Arc<str>, (Arc<Channel>, u64)> {
     broker.channels().values().map(of).collect()
 }
 
-/// What the sinks of `sessions` have sent. Those whose sockets are slow may tell nothing.
+/// What the sinks of `sessions` have sent. Sinks of slow sockets may not report in time.
 async fn counts(sessions: &[Arc<Session>]) -> Vec<Option<Counted>> {
     sessions.iter().for_each(|session| session.ask_count());
     let until = Instant::now() + COUNT_TIMEOUT;

@@ -1,4 +1,4 @@
-//! A batch of consecutive events for a sink, which takes as many of them as it can.
+//! A batch of consecutive events for a sink, which writes as many of them as it can.
 
 mod account;
 
@@ -53,7 +53,7 @@ impl Batch {
         }
     }
 
-    /// Whether a filter may select `event`: it is an event, and its time to live is not over.
+    /// Whether a filter may select `event`: it is not a marker, and its time to live has not passed.
     pub(super) fn is_candidate(&self, event: &Event) -> bool {
         event.kind != Kind::Marker && !event.expired_at(self.now)
     }

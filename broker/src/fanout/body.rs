@@ -1,5 +1,4 @@
-//! The sink that hyper polls: a subscription as a response body. It serves HTTP/2, whose streams share a socket, HTTP/1.0, and
-//! HTTP/1.1 where there are no shards.
+//! The sink that hyper polls: a subscription as a response body. It serves HTTP/1.0, and HTTP/1.1 with `fanout.shards: 0`.
 
 use std::{
     convert::Infallible,
@@ -24,7 +23,7 @@ pub(crate) struct EventBody {
     subscription: Subscription,
     /// Our registration with the tail.
     listener: usize,
-    /// A frame that goes out before events: the preamble, a heartbeat, a gap, the closing frames.
+    /// A frame that is sent before events: the preamble, a heartbeat, a gap, the closing frames.
     control: Option<Bytes>,
     reading: Option<Reading>,
     heartbeat: Duration,
@@ -97,7 +96,7 @@ impl EventBody {
         // Registered before anything is read, so that no wake-up is missed.
         self.subscription.admission.session().waker().register(cx.waker());
         let began = Instant::now();
-        // hyper polls when it takes the next frame, so that nothing is blocked.
+        // hyper polls only when it can take the next frame, so the socket is not blocked.
         self.subscription.tell_count(None);
         loop {
             if let Some(control) = self.control.take() {

@@ -1,8 +1,8 @@
-//! How a stream is kept alive and how its client reconnects.
+//! Settings of a stream: heartbeats, and the delay after which its client reconnects.
 
 use std::time::Duration;
 
-/// How heartbeats look.
+/// The form of heartbeats.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum HeartbeatStyle {
     /// A comment.
@@ -30,16 +30,16 @@ impl StreamSettings {
     }
 }
 
-/// The reconnect delay of clients whose stream ends in a drain, in milliseconds: a half of `ms`, but at least a second, and up to a fifth
-/// more. A drain closes streams at an even pace and other brokers are ready, so the delay need not spread the clients, who are without
-/// service for as long.
+/// The reconnect delay of clients whose stream ends in a drain, in milliseconds: half of `ms`, but at least a second, plus up to a fifth. A
+/// drain closes streams at an even pace and other brokers are ready, so the delay need not spread the clients, and it should be short:
+/// clients receive nothing meanwhile.
 pub(crate) fn drain_retry(ms: u64) -> u64 {
     let shortest = (ms / 2).max(1000);
     fastrand::u64(shortest..=shortest + shortest / 5)
 }
 
 /// A reconnect delay in milliseconds: `ms` with 50 % jitter, so that clients that were disconnected together do not reconnect
-/// together. Within what every client accepts (R7).
+/// together. At least a second and at most an hour, which every client library accepts.
 pub(crate) fn jittered_retry(ms: u64) -> u64 {
     fastrand::u64(ms / 2..=ms + ms / 2).clamp(1000, 3_600_000)
 }

@@ -87,7 +87,7 @@ impl Shards {
     /// Starts `count` threads, which load pages on the current runtime; with 0, one that serves HTTP/2 only.
     ///
     /// # Errors
-    /// The system gives no epoll or no thread.
+    /// The system cannot create an epoll instance or a thread.
     pub(crate) fn start(
         count: usize,
         supervisor: &Supervisor,
@@ -127,7 +127,7 @@ impl Shards {
         }
     }
 
-    /// The shard that has the fewest connections and streams; one that waits to restart only if all do.
+    /// The shard with the fewest connections and streams. Shards that wait to restart are chosen only if all do.
     fn least_loaded(&self) -> Option<&Arc<Inbox>> {
         self.inboxes.iter().min_by_key(|inbox| (inbox.is_backing_off(), inbox.connections()))
     }

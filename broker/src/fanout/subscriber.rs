@@ -41,7 +41,7 @@ pub(crate) enum Step {
     Events(Batch),
     /// The position moved over sequences that cannot be delivered. The frame tells the client.
     Gap(Bytes),
-    /// The position moved, and the client need not be told.
+    /// The position moved, and nothing needs to be sent.
     Advanced,
     /// There is nothing after the position yet. The tail wakes its listeners when there is.
     AtHead,
@@ -91,7 +91,7 @@ impl Subscriber {
         }
     }
 
-    /// It is in a sampled trace.
+    /// Sets the sampled trace that it belongs to.
     pub(crate) fn set_trace(&mut self, trace: TraceContext) {
         self.trace = Some(Box::new(trace));
     }
@@ -149,7 +149,7 @@ impl Subscriber {
         }
     }
 
-    /// Whether the position is not the client's cursor: the filter excluded what lies between.
+    /// Whether the position is ahead of the client's cursor: the filter excluded the events in between.
     pub(crate) fn is_ahead_of_client(&self) -> bool {
         self.position != self.acknowledged
     }
@@ -293,7 +293,7 @@ impl Subscriber {
         self.metrics.record(&account.ledger);
         self.sent += Sent::from(&account.ledger);
         let events = batch.events();
-        // The first event of a batch has waited longest. A replayed event is not late.
+        // The first event of a batch has waited longest. Replayed events are not measured.
         if let Some(first) = account.first_sent.filter(|_| self.behind.is_none())
             && let Some(received) = events[first].received
         {

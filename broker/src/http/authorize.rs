@@ -1,4 +1,4 @@
-//! The grant of a request: its credential is verified, and what it wants must be granted at all.
+//! The grant of a request: verifies its credential, and checks that the grant includes the action of the request.
 
 use std::sync::Arc;
 
@@ -20,9 +20,9 @@ use crate::{
 
 /// What a request wants.
 pub(super) struct Wanted {
-    /// `None`: what every client may do.
+    /// `None`: an action that needs no grant.
     action: Option<Action>,
-    /// Whether it wants a stream. A browser does not reconnect after an error status, so it is told in another way to come later.
+    /// Whether it wants a stream. A browser does not reconnect after an error status, so it gets a stream that ends with a reconnect delay.
     stream: bool,
 }
 
@@ -47,7 +47,7 @@ impl Wanted {
 /// Why a request has no grant.
 pub(super) enum Refused {
     Problem(Problem),
-    /// A stream that cannot be judged now.
+    /// The credential of a request for a stream cannot be verified now.
     Unavailable,
 }
 

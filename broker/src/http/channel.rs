@@ -37,7 +37,7 @@ struct Description {
     #[serde(flatten)]
     name: Name,
     state: &'static str,
-    /// Clients take a stream for dead that is silent for much longer.
+    /// Clients treat a stream that is silent for much longer as dead.
     heartbeat_seconds: u64,
     first: Option<String>,
     last: Option<String>,
@@ -73,7 +73,7 @@ pub(super) async fn describe(request: &ChannelRequest<'_>) -> Result<Response<An
         (Some(_), true) => "live",
         (Some(_), false) => "degraded",
     };
-    // Counts and cursors tell how much is published on topics that the client may not read.
+    // Counts and cursors would reveal how much is published on topics that the client may not read.
     let info = if request.grant.reads_everything() { log.info().await.ok() } else { None };
     let limit = |n: i64| Some(n).filter(|n| *n > 0);
     let (first, last) = match (&info, incarnation) {

@@ -25,7 +25,7 @@ use crate::{
 /// How long a query waits for a log that was parked.
 const ATTACH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A request that its client may make.
+/// An authorized request for a channel.
 pub(super) struct ChannelRequest<'a> {
     pub(super) broker: &'a Arc<Broker>,
     pub(super) channel: &'a Channel,
@@ -39,7 +39,7 @@ pub(super) struct ChannelRequest<'a> {
 }
 
 impl ChannelRequest<'_> {
-    /// The log of the channel, which stays attached meanwhile. One that was parked is attached first.
+    /// The log of the channel, which stays attached while the lease is held. A parked log is attached first.
     pub(super) async fn attached_log(&self) -> LogLease {
         self.channel.log().lease_attached(ATTACH_TIMEOUT).await
     }

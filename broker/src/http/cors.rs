@@ -101,7 +101,7 @@ pub(crate) fn reject_foreign<B>(access: &Access, request: &Request<B>) -> Result
 }
 
 /// Whether the page came from this server. Browsers say so with `Sec-Fetch-Site` (Fetch Metadata), which a page cannot forge, and
-/// which still holds if a proxy changes `Host`. Otherwise the origin must match the requested host. `X-Forwarded-*` is not trusted.
+/// which is right even if a proxy changes `Host`. Otherwise the origin must match the requested host. `X-Forwarded-*` is not trusted.
 pub(super) fn is_own(uri: &Uri, headers: &HeaderMap, origin: &str) -> bool {
     if headers.get("sec-fetch-site").is_some_and(|site| site == "same-origin") {
         return true;

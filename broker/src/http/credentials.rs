@@ -1,8 +1,8 @@
 //! Finds the credential of a request.
 //!
 //! A request has at most one: `Authorization: Bearer`, or `ticket=` in the query, or a cookie if the query has `credentials=cookie`. A
-//! cookie counts only where the URL asks for it, because browsers add cookies to the requests of foreign pages. If there is none, it is the
-//! certificate of the client.
+//! cookie is used only if the URL asks for it, because browsers add cookies to the requests of foreign pages. Without any of these, the
+//! client certificate is used.
 
 use eventcast_crds::config::Access;
 use eventcast_wire::cursor::Cursor;
@@ -21,7 +21,7 @@ use crate::{
 /// Bytes of a credential.
 const MAX_CREDENTIAL_BYTES: usize = 8 << 10;
 
-/// What a request carries that may be a credential, taken out of its head and its connection.
+/// The credentials that were found in the head of a request and in its connection.
 #[derive(Default)]
 pub(super) struct Presented<'a> {
     bearer: Option<String>,
@@ -33,9 +33,9 @@ pub(super) struct Presented<'a> {
 
 /// Why a request has no credential that could be verified.
 pub(super) enum Rejected {
-    /// The request is wrong, whatever the credential.
+    /// The request is invalid, whatever the credential.
     Problem(Problem),
-    /// There should be one, or it cannot be one.
+    /// A credential is missing or malformed.
     Denied(Denied),
 }
 
@@ -87,7 +87,7 @@ impl<'a> Presented<'a> {
                 _ => {}
             }
         }
-        // A header wins over a cookie, which the browser adds by itself. Both of them and a ticket were written by the client.
+        // A header takes precedence over a cookie, which the browser adds by itself. A ticket together with either is a mistake.
         if found.bearer.is_some() && found.ticket.is_some()
             || found.ticket.is_some() && found.cookie.is_some()
         {
@@ -98,7 +98,7 @@ impl<'a> Presented<'a> {
                 return Err(Invalid::new("form", "The credential is longer than 8 KiB.").into());
             }
         }
-        // A browser presents its certificate to every page, as it sends cookies. What a channel has no rules for is no credential of its.
+        // A browser presents its certificate for every page, as it sends cookies. Channels without rules for certificates ignore it.
         if let Some(certificate) = certificate
             && !access.certificates.is_empty()
             && matches!(found.credential(), Credential::None)
@@ -154,19 +154,19 @@ fn bearer(headers: &HeaderMap) -> Result<Option<String>, Rejected> {
     Ok(Some(token.to_owned()))
 }
 
-/// Whether a page in a browser makes the request. Browsers say so in every request that may carry a certificate.
+/// Whether a page in a browser makes the request: browsers add one of these headers to every request of a page.
 fn is_of_page(headers: &HeaderMap) -> bool {
     ["origin", "sec-fetch-site", "sec-fetch-mode"].iter().any(|name| headers.contains_key(*name))
 }
 
-/// Checks that the page that makes the request may use `what` the browser adds by itself.
+/// Checks that the page that makes the request may use `what`, which the browser adds by itself.
 fn allow_page(access: &Access, head: &Parts, what: &str) -> Result<(), Rejected> {
     let text = |name: &str| head.headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     let refused = |why: &str| {
         let detail = format!("{what} is not accepted from this page: {why}.");
         Invalid::new("origin", detail)
     };
-    // Navigation, images, forms and scripts need no permission of ours to send a request; EventSource and fetch do.
+    // A page may cause navigation and loads of images, forms and scripts without permission by CORS; EventSource and fetch require it.
     if matches!(text("sec-fetch-mode"), Some("navigate" | "no-cors" | "websocket" | "?")) {
         return Err(refused("use EventSource or fetch with CORS").into());
     }

@@ -167,7 +167,7 @@ struct UncheckedEvent {
     key: Option<String>,
     ttl: Option<u64>,
     cloudevent: bool,
-    /// The trace that the event itself names.
+    /// The trace context in the event itself.
     trace: Option<TraceContext>,
 }
 

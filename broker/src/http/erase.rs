@@ -1,5 +1,5 @@
 //! `DELETE …/events/{cursor}` and `DELETE …/events?topic=…`: erases events from the log. Subscribers are not notified: a client
-//! that may not read an event must not learn of it by its erasure.
+//! that may not read an event must not learn of its existence when it is erased.
 
 use eventcast_wire::{
     cursor::Cursor,
@@ -62,8 +62,8 @@ pub(super) async fn topics(request: &ChannelRequest<'_>) -> Result<Response<Answ
     answer(channel, events, Ok(()))
 }
 
-/// Checks that everything that `pattern` selects is granted. It is not narrowed: a client must not believe that it erased more than it
-/// did.
+/// Checks that everything that `pattern` selects is granted. The pattern is not narrowed to the grant: otherwise a client would believe
+/// that it erased more than it did.
 fn may_erase(request: &ChannelRequest<'_>, pattern: &str) -> Result<(), Problem> {
     let Ok(parsed) = Pattern::new(pattern) else { return Ok(()) };
     let asked = Topics::new(vec![parsed], false);

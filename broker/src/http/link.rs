@@ -14,7 +14,7 @@ pub(super) fn add_next(
     let mut query = form_urlencoded::Serializer::new(String::new());
     for (name, value) in form_urlencoded::parse(request.uri.query().unwrap_or_default().as_bytes())
     {
-        // A ticket in a link would outlive its use.
+        // A ticket must not be copied into a link, which may be logged or kept.
         if name != parameter && name != "ticket" {
             query.append_pair(&name, &value);
         }

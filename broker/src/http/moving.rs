@@ -1,4 +1,4 @@
-//! Requests for a channel that is moving to other brokers: none is handled here any more.
+//! Answers requests for a channel that is moving to other brokers: this broker handles none of them.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{channel::Channel, request::RequestContext};
 
-/// How long a client should wait before it repeats its request: until it reaches another broker.
+/// How long a client should wait before it repeats its request over a new connection.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Tells the client to repeat the request over another connection, which reaches another broker.

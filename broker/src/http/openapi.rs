@@ -17,7 +17,7 @@ fn document() -> Value {
     serde_saphyr::from_str(DOCUMENT).expect("YAML")
 }
 
-/// What a reference leads to, or the value itself.
+/// The target of a reference, or the value itself.
 fn resolve<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
     let target = value["$ref"].as_str().and_then(|target| target.strip_prefix('#'));
     target.map_or(value, |target| document.pointer(target).expect(target))

@@ -11,7 +11,7 @@ use super::{Answer, empty, full};
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
     img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Where the description of the API is (RFC 8631), relative to the page.
+/// The link to the description of the API (RFC 8631), relative to the page.
 const SERVICE_DESCRIPTION: &str = "<openapi.yaml>; rel=\"service-desc\"; type=\"application/yaml\"";
 
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
@@ -119,7 +119,7 @@ fn is_in(list: &HeaderValue, etag: &HeaderValue) -> bool {
 mod tests {
     use super::*;
 
-    /// The quoted paths in all files of the page and the client that begin so.
+    /// The quoted paths in all files of the page and the client that begin with `start`.
     fn references(start: &str) -> Vec<&'static str> {
         let code = FILES.iter().filter(|file| file.name != "openapi.yaml");
         let quoted = code.flat_map(|file| file.text.split(['"', '\'']));

@@ -1,4 +1,4 @@
-//! Answers of queries, which stay in memory until their clients have read them. They count against a budget, and have a deadline.
+//! Answers to queries, which stay in memory until their clients have read them. They count against a budget, and have a deadline.
 
 use std::time::Duration;
 

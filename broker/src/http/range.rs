@@ -1,4 +1,4 @@
-//! The range of the log that a query reads, from `from=` and `until=`, and how much of it one request may read.
+//! Parses `from=` and `until=`, the range of the log that a query reads, and limits how much of it one request may read.
 
 use super::{
     params::{Params, start, time},

@@ -1,4 +1,4 @@
-//! What is learned of a request while it is handled, for its response and for the access log.
+//! Collects facts about a request while it is handled, for its response, its metrics and the access log.
 
 use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
@@ -20,15 +20,15 @@ use crate::{
     spans::Parent,
 };
 
-/// Why a request was refused: the name of its problem, or the check that its credential failed. In the extensions of the response.
+/// Why a request was refused: the name of its problem, or the check that its credential failed. Stored in the extensions of the response.
 #[derive(Clone)]
 pub(super) struct Reason(pub(super) Cow<'static, str>);
 
-/// The span of a request. In the extensions of the response.
+/// The trace context of the span of a request. Stored in the extensions of the response.
 #[derive(Clone)]
 pub(super) struct Traced(pub(super) TraceContext);
 
-/// One request.
+/// The facts about one request.
 pub(super) struct Record {
     pub(super) route: &'static str,
     pub(super) method: Method,
@@ -40,9 +40,9 @@ pub(super) struct Record {
     pub(super) client: IpAddr,
     /// Who the client is, once its credential is verified.
     pub(super) subject: Option<Arc<str>>,
-    /// Its sampled trace: what its headers say, and later its own span.
+    /// Its sampled trace context: that of its headers, and later that of its own span.
     trace: Option<TraceContext>,
-    /// What its line needs besides; `None` without an access log, and once the line is written.
+    /// What else its line in the access log needs; `None` if the access log is off, and once the line is written.
     pending: Option<Pending>,
 }
 
@@ -74,14 +74,14 @@ impl Record {
         }
     }
 
-    /// Lets pages that may use `channel` read the response, although the request does not reach it.
+    /// Lets pages that may use `channel` read the response to a request that was rejected before the channel was found.
     pub(super) fn allow_pages_of(&mut self, channel: Option<Arc<Channel>>) {
         if let Some(channel) = channel {
             self.access = channel.config().access.clone();
         }
     }
 
-    /// There is a response. The line of a stream is written at its end.
+    /// Counts and logs the response. The line of a stream is written when it ends.
     pub(super) fn answered(&mut self, broker: &Broker, response: &Response<Answer>) {
         let status = response.status();
         broker.metrics.http_requests.answered(self.route, &self.method, status);

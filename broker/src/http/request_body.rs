@@ -1,4 +1,4 @@
-//! The body of a request, of either version of HTTP.
+//! The body of a request, over HTTP/1.1 or HTTP/2.
 
 use std::{
     error::Error,
@@ -13,7 +13,7 @@ use crate::http2;
 
 /// The body of a request.
 pub(crate) enum RequestBody {
-    /// Of HTTP/1.1.
+    /// Over HTTP/1.1.
     Hyper(Incoming),
     Http2(http2::body::Body),
 }

@@ -1,4 +1,4 @@
-//! `GET …/events`: a stream, or the advice to reconnect later.
+//! `GET …/events`: opens a stream, or tells the client to reconnect later.
 
 use std::{sync::Arc, time::Duration};
 
@@ -128,14 +128,14 @@ pub(super) async fn handle(request: ChannelRequest<'_>) -> Result<Response<Answe
     Ok(with_topics(response, topics))
 }
 
-/// There is no stream for now.
+/// Ends the span of a subscription that was refused.
 fn refused(span: Option<Box<SubscribeSpan>>, kind: &'static Kind) {
     if let Some(mut span) = span {
         span.refused(kind.name);
     }
 }
 
-/// Where the first events after `position` come from.
+/// Where the first events after `position` are read from.
 fn replay_source(log: &Log, position: Position) -> &'static str {
     let (low, high) = log.tail().bounds();
     if position.sequence >= high {
@@ -147,7 +147,7 @@ fn replay_source(log: &Log, position: Position) -> &'static str {
     }
 }
 
-/// Tells the client which topics it gets, if its grant allows fewer than it asked for.
+/// Adds the header with the topics that the client gets, if its grant does not cover everything.
 fn with_topics(mut response: Response<Answer>, topics: Option<HeaderValue>) -> Response<Answer> {
     if let Some(topics) = topics {
         response.headers_mut().insert(TOPICS_HEADER, topics);
@@ -195,7 +195,7 @@ fn admission_request(request: &ChannelRequest<'_>, filter: &Arc<Filter>) -> Admi
     }
 }
 
-/// Gives the events of a delivery probe to its stream until it ends. Returns whether they can be received.
+/// Relays the events of a delivery probe to its stream until the stream ends. Returns false if they cannot be received.
 async fn relay_probe(request: &ChannelRequest<'_>, admission: &Admission) -> bool {
     let probes = request.channel.cluster().probes.clone();
     let Some(events) = probes.receive(admission.session().info().renewal).await else {
@@ -218,19 +218,19 @@ fn admit_within_quota(request: &ChannelRequest<'_>) -> Result<Option<StreamPermi
     quotas.admit(&identity, &quota, Instant::now()).map(Some)
 }
 
-/// The reconnect delay, in milliseconds, of a client whose quota is used up: it and its other tabs try again at different times.
+/// The reconnect delay, in milliseconds, of a client whose quota is used up. Jittered, so that its tabs try again at different times.
 fn quota_retry(exceeded: &Exceeded) -> u64 {
     let ms = u64::try_from(exceeded.wait.as_millis()).unwrap_or(30_000);
     fastrand::u64(ms..=2 * ms)
 }
 
-/// Refuses a stream of a channel that is moving to other brokers, whatever is configured for limits: the client is to reconnect.
+/// Refuses a stream of a channel that is moving to other brokers. `limits.overload` does not apply: the client must reconnect.
 pub(super) fn refuse_moving(channel: &Channel) -> Response<Answer> {
     channel.metrics().rejected(Kind::MOVING.name);
     refuse(Overload::Retry, Kind::MOVING, &channel.config().delivery)
 }
 
-/// Refuses a stream whose credential cannot be judged now.
+/// Refuses a stream whose credential cannot be verified now.
 pub(super) fn refuse_unavailable(broker: &Broker, channel: &Channel) -> Response<Answer> {
     channel.metrics().rejected(Kind::UNAVAILABLE.name);
     refuse(broker.config().limits.overload, Kind::UNAVAILABLE, &channel.config().delivery)
@@ -270,7 +270,7 @@ fn kind_of(refusal: Refusal) -> &'static Kind {
 }
 
 /// Refuses a stream for now. By default with status 200 and closing frames, whose reason is the name of `kind`: browsers do not
-/// reconnect after any other status (R12, R13).
+/// reconnect after any other status.
 fn refuse(overload: Overload, kind: &'static Kind, delivery: &Delivery) -> Response<Answer> {
     let retry = jittered_retry(delivery.retry_milliseconds.max(MIN_REFUSAL_RETRY_MS));
     refuse_after(overload, kind, retry)

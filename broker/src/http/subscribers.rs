@@ -1,5 +1,5 @@
-//! `GET …/subscribers` lists the open streams of all brokers; `DELETE …/subscribers?subject=` or `?session=` ends some of them, and
-//! refuses the credentials that they were opened with.
+//! `GET …/subscribers` lists the open streams of all brokers; `DELETE …/subscribers?subject=` or `?session=` closes some of them, and
+//! revokes the credentials that they were opened with.
 
 use http::{Response, StatusCode};
 use serde::Serialize;
@@ -14,7 +14,7 @@ use crate::{
 /// Streams that are listed if the client names no `limit`.
 const DEFAULT_LISTED: usize = 100;
 
-/// `brokers` is how many answered, this one included.
+/// `brokers` is the number of brokers that answered, including this one.
 #[derive(Serialize)]
 struct List {
     #[serde(flatten)]
@@ -53,7 +53,7 @@ pub(super) async fn disconnect(request: &ChannelRequest<'_>) -> Result<Response<
             Revoked::Id(id.map_err(|why| Problem::field("session", format!("session {why}.")))?)
         }
         _ => {
-            let detail = "Name whom to disconnect: subject= or session=.";
+            let detail = "Name the streams to disconnect: subject= or session=.";
             return Err(Problem::field("subject", detail));
         }
     };

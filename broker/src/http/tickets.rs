@@ -1,4 +1,4 @@
-//! `POST …/tickets` and `POST …/renewals/{id}`: short-lived credentials for reading, and longer life for them and for open streams.
+//! `POST …/tickets` and `POST …/renewals/{id}`: issues tickets, short-lived credentials for reading, and renews them and open streams.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ struct Body {
     broadcast: Option<bool>,
     /// How long the ticket lives at most.
     seconds: Option<WholeNumber>,
-    /// Whom it is for, if not for the client itself.
+    /// The subject that may use it, if not the client itself.
     subject: Option<String>,
     #[serde(rename = "as")]
     carrier: Option<Carrier>,
@@ -87,7 +87,7 @@ pub(super) async fn issue(
     let topics = topics(&request.grant, &body)?;
     let ticket = TicketRequest { identity, topics, seconds };
     let tickets = Arc::clone(request.channel.access().tickets());
-    // The key of the day may be on its way.
+    // The key of the day may not have been read yet.
     request.channel.cluster().state.wait_until_known().await;
     let issued =
         tickets.issue(&request.grant, ticket).map_err(|denied| credentials::problem(&denied))?;
@@ -130,7 +130,7 @@ pub(super) async fn renew(
     Ok(json(StatusCode::OK, &Renewed { expires_at }))
 }
 
-/// Who the client is. A ticket cannot take or renew tickets: it would never end.
+/// The identity of the client. A ticket cannot be used to take or renew tickets: otherwise it could be extended for ever.
 fn authenticated(grant: &Grant) -> Result<&Identity, Problem> {
     match &grant.identity {
         Some(identity) if !matches!(grant.way, Way::Ticket | Way::Probe) => Ok(identity),
@@ -196,8 +196,8 @@ fn topics(grant: &Grant, body: &Body) -> Result<Topics, Problem> {
         .challenge(Challenge::InsufficientScope))
 }
 
-/// `204` with the ticket in a cookie of this host, so that no URL has it. To a page of another site it must be `SameSite=None`, and is
-/// partitioned, as browsers ask for.
+/// `204` with the ticket in a cookie of this host, so that it is in no URL. For a page of another site the cookie must be `SameSite=None`,
+/// and browsers require `Partitioned`.
 fn as_cookie(
     request: &ChannelRequest<'_>,
     name: &str,

@@ -11,7 +11,7 @@ const REQUEST_ORIGIN: HeaderName = HeaderName::from_static("webhook-request-orig
 const ALLOWED_ORIGIN: HeaderName = HeaderName::from_static("webhook-allowed-origin");
 const ALLOWED_RATE: HeaderName = HeaderName::from_static("webhook-allowed-rate");
 
-/// Grants a validation request, if `request` is one and anybody may publish to the channel. Without these headers, the response is
+/// Grants a validation request, if `request` is one and anonymous clients may publish to the channel. A response without these headers is
 /// a refusal: the specification defines no status for either.
 pub(super) fn grant(config: &ChannelConfig, request: &HeaderMap, response: &mut Response<Answer>) {
     let Some(origin) = request.get(REQUEST_ORIGIN) else { return };

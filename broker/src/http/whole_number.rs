@@ -1,5 +1,5 @@
-//! Whole numbers in JSON. `600` and `600.0` are the same number to JSON, and to clients that know only floating-point numbers; serde takes
-//! the latter for no integer. Pure.
+//! Whole numbers in JSON. `600` and `600.0` are the same number in JSON, and for clients that have only floating-point numbers, but serde
+//! does not accept the latter as an integer. Pure.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde::{
     de::{Error, Unexpected, Visitor},
 };
 
-/// The largest integer up to which a floating-point number has every integer.
+/// The largest number up to which every integer can be represented as an `f64`.
 const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// A whole number that is not negative.

@@ -1,4 +1,4 @@
-//! A request body on its way from its connection to its handler. Flow control bounds what it holds.
+//! A request body on its way from its connection to its handler. Flow control bounds how much of it is in memory.
 
 use std::{
     fmt,
@@ -39,7 +39,7 @@ struct State {
     handler: Option<Waker>,
     /// Bytes that the handler has read since the connection last asked.
     read: u32,
-    /// The handler wants no more.
+    /// Whether the handler has dropped its side.
     dropped: bool,
 }
 
@@ -59,7 +59,7 @@ impl Body {
 }
 
 impl BodySender {
-    /// Adds `data`. Returns false if the handler wants no more, and the data is dropped.
+    /// Adds `data`. Returns false if the handler has dropped the body, and the data is discarded.
     pub(super) fn push(&self, data: &Bytes) -> bool {
         let mut state = self.0.state.lock();
         if state.dropped {
@@ -77,7 +77,7 @@ impl BodySender {
         self.finish(Ok(()));
     }
 
-    /// Bytes that the handler has read since the last call; of a body that the handler dropped, all that it held.
+    /// Bytes that the handler has read since the last call. Dropping the body counts as reading the rest of it.
     pub(super) fn take_read(&self) -> u32 {
         std::mem::take(&mut self.0.state.lock().read)
     }

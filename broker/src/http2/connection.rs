@@ -1,4 +1,5 @@
-//! The protocol of one connection (RFC 9113): its state and its end. [`receive`] is what a client sends, [`send`] what we send.
+//! The protocol of one connection (RFC 9113): its state, and how it ends. [`receive`] handles what a client sends, [`send`] writes
+//! responses.
 
 mod receive;
 mod send;
@@ -18,13 +19,13 @@ use super::{
     writer,
 };
 
-/// The most concurrent streams of one connection. Browsers queue further requests without telling anyone.
+/// The most concurrent streams of one connection. Browsers queue further requests silently.
 const MAX_STREAMS: u32 = 512;
 /// The highest stream number.
 const LAST_STREAM: u32 = (1 << 31) - 1;
 /// Bytes of responses that wait to be written before no more are added.
 const MAX_UNSENT: usize = 64 << 10;
-/// What our pings carry.
+/// The payload of our PING frames.
 const PING: [u8; 8] = *b"eventcst";
 
 /// What has happened on a connection.
@@ -37,7 +38,7 @@ pub(crate) enum Event<A> {
     Writable(u32),
 }
 
-/// The client has broken the rules. It was told why, and the connection must be closed.
+/// The client has violated the protocol. GOAWAY with the reason is queued, and the connection must be closed.
 #[derive(Debug, thiserror::Error)]
 #[error("HTTP/2 connection error: {0}")]
 pub(crate) struct ConnectionError(Reason);
@@ -46,25 +47,25 @@ pub(crate) struct ConnectionError(Reason);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Leaving {
     No,
-    /// The client was told to send no more requests. Those under way are served.
+    /// GOAWAY was sent. Requests that are under way are served.
     Announced,
     /// Requests that arrive now are ignored: the client knows that they are not served.
     Final,
 }
 
-/// A connection. `A` is what its owner keeps with each stream.
+/// A connection. `A` is what its owner attaches to each stream.
 pub(crate) struct Connection<A> {
     reader: Reader,
     streams: HashMap<u32, Stream<A>>,
     last_stream: u32,
     leaving: Leaving,
-    /// The client has sent its settings.
+    /// Whether the client has sent its settings.
     is_greeted: bool,
-    /// Of all streams together.
+    /// The window of the connection, which all streams share.
     send_window: SendWindow,
     initial_send_window: SendWindow,
     receive_window: ReceiveWindow,
-    /// What is to be written.
+    /// Frames to be written.
     out: Vec<u8>,
     /// The frame at the end of `out`, if it is DATA: its stream and where it begins.
     last_data: Option<(u32, usize)>,
@@ -74,7 +75,7 @@ pub(crate) struct Connection<A> {
     wait_for_room: IndexSet<u32>,
     /// Streams with a response body in memory.
     with_bodies: IndexSet<u32>,
-    /// The next header block must begin with [`head::NO_DYNAMIC_TABLE`].
+    /// Whether the next header block must begin with [`head::NO_DYNAMIC_TABLE`].
     announce_table: bool,
     resets: u32,
     empty_frames: u32,
@@ -112,7 +113,7 @@ impl<A> Connection<A> {
         }
     }
 
-    /// Removes a stream. What it held does not burden the connection any more.
+    /// Removes a stream, and releases what it holds of the receive window of the connection.
     fn remove(&mut self, id: u32) -> Option<Stream<A>> {
         let stream = self.streams.remove(&id)?;
         self.wait_for_window.swap_remove(&id);
@@ -127,7 +128,7 @@ impl<A> Connection<A> {
         std::mem::take(&mut self.events)
     }
 
-    /// Keeps something with a stream. Returns it if the stream has ended.
+    /// Attaches something to a stream. Returns it if the stream has ended.
     pub(crate) fn attach(&mut self, id: u32, attachment: A) -> Option<A> {
         match self.streams.get_mut(&id) {
             Some(stream) => {
@@ -138,12 +139,12 @@ impl<A> Connection<A> {
         }
     }
 
-    /// Keeps nothing with a stream any more. Returns what was kept.
+    /// Removes and returns the attachment of a stream.
     pub(crate) fn detach(&mut self, id: u32) -> Option<A> {
         self.streams.get_mut(&id)?.attachment.take()
     }
 
-    /// What is kept with a stream.
+    /// The attachment of a stream.
     pub(crate) fn attachment(&mut self, id: u32) -> Option<&mut A> {
         self.streams.get_mut(&id)?.attachment.as_mut()
     }
@@ -155,7 +156,7 @@ impl<A> Connection<A> {
         }
     }
 
-    /// What is kept with all streams, which end with the connection, and with those that have ended since
+    /// The attachments of all streams, which end with the connection, including streams that have ended since the last call of
     /// [`take_events`](Self::take_events).
     pub(crate) fn take_attachments(&mut self) -> Vec<A> {
         let ended = self.take_events().into_iter().filter_map(|event| match event {
@@ -178,17 +179,18 @@ impl<A> Connection<A> {
         }
     }
 
-    /// Asks the client for a sign of life. Whatever it sends is one.
+    /// Sends a PING. Any input of the client counts as an answer.
     pub(crate) fn ping(&mut self) {
         writer::ping(&mut self.out, PING, false);
     }
 
-    /// Tells the client to send no more requests. Those under way, and those that it sends until it knows, are served.
+    /// Sends GOAWAY: the client must send no more requests. Requests that are under way, or that it sends before it receives the frame, are
+    /// served.
     pub(crate) fn begin_shutdown(&mut self) {
         if self.leaving == Leaving::No {
             self.leaving = Leaving::Announced;
             writer::go_away(&mut self.out, LAST_STREAM, Reason::NO_ERROR);
-            self.ping(); // its answer says that the client knows
+            self.ping(); // the answer shows that the client has received GOAWAY
         }
     }
 
@@ -200,7 +202,7 @@ impl<A> Connection<A> {
         }
     }
 
-    /// Whether nothing more will happen: no request is under way, and none will come.
+    /// Whether nothing more will happen: no request is under way, and none will be accepted.
     pub(crate) fn is_done(&self) -> bool {
         self.leaving == Leaving::Final && self.streams.is_empty()
     }
@@ -210,12 +212,12 @@ impl<A> Connection<A> {
         self.reader.is_within_head()
     }
 
-    /// What is to be written.
+    /// The bytes to be written.
     pub(crate) fn unsent(&self) -> &[u8] {
         &self.out
     }
 
-    /// `bytes` of what is to be written were.
+    /// The first `bytes` of [`unsent`](Self::unsent) were written.
     pub(crate) fn sent(&mut self, bytes: usize) {
         self.last_data = None;
         if bytes < self.out.len() {
@@ -228,7 +230,7 @@ impl<A> Connection<A> {
         self.send_bodies();
     }
 
-    /// Whether so much is to be written that the client gets no more answers, and what it sends should not be read.
+    /// Whether too much is waiting to be written: no more responses are added, and the owner should stop reading.
     pub(crate) fn is_congested(&self) -> bool {
         self.out.len() >= MAX_UNSENT
     }

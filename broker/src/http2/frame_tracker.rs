@@ -15,12 +15,12 @@ pub(super) struct FrameTracker {
     have: usize,
     /// Bytes of the payload that are still to come.
     left: usize,
-    /// A field block has begun and not ended.
+    /// Whether a field block has begun and not ended.
     block: bool,
 }
 
 impl FrameTracker {
-    /// Processes `bytes`, which follow the last ones. `on_data` is told the length of the payload of each DATA frame that begins.
+    /// Processes `bytes`, which follow the last ones. `on_data` is called with the payload length of each DATA frame that begins.
     pub(super) fn read(&mut self, mut bytes: &[u8], mut on_data: impl FnMut(u32)) {
         while !bytes.is_empty() {
             if self.left > 0 {

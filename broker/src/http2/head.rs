@@ -3,7 +3,7 @@
 use h2::frame::Pseudo;
 use http::{HeaderMap, HeaderName, Method, Request, StatusCode, Uri, Version, header, uri};
 
-/// The request breaks the rules of HTTP: its stream is reset.
+/// The request violates the rules of HTTP: its stream is reset.
 #[derive(Debug, thiserror::Error)]
 #[error("malformed request")]
 pub(super) struct Malformed;
@@ -62,11 +62,11 @@ fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
 const CONNECTION_FIELDS: [HeaderName; 3] =
     [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE];
 
-/// An update of the dynamic table to no size: we use none. Must precede the first block, and the first after the client has changed
-/// the greatest size (RFC 7541, section 4.2).
+/// Sets the size of the dynamic table to 0, because we use none. Must precede the first block, and the first one after the client has
+/// changed the maximum size (RFC 7541, section 4.2).
 pub(super) const NO_DYNAMIC_TABLE: u8 = 0x20;
 
-/// Encodes the head of a response, without any compression that has a state.
+/// Encodes the head of a response, without stateful compression.
 pub(super) fn response(out: &mut Vec<u8>, status: StatusCode, headers: &HeaderMap) {
     if status == StatusCode::OK {
         out.push(0x88); // the whole field, from the static table

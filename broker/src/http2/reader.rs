@@ -1,4 +1,4 @@
-//! The frames that a client sends, decoded by the codec of the `h2` crate. The codec reads from memory.
+//! Decodes the frames that a client sends, with the codec of the `h2` crate, which reads from memory here.
 
 use std::{
     collections::VecDeque,
@@ -17,7 +17,7 @@ use super::frame_tracker::FrameTracker;
 /// The connection preface (RFC 9113, section 3.4).
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A frame, and how many bytes of flow control it takes: those of DATA, with padding.
+/// A frame, and the bytes that it counts for flow control: those of DATA, including padding.
 pub(super) struct Received {
     pub(super) frame: frame::Frame,
     pub(super) flow_bytes: u32,
@@ -28,7 +28,7 @@ pub(super) struct Reader {
     codec: Codec<Input, Bytes>,
     preface_left: usize,
     tracker: FrameTracker,
-    /// Payload lengths of DATA frames that the codec has not returned yet: it does not tell of padding.
+    /// Payload lengths of DATA frames that the codec has not returned yet. The codec does not report padding.
     data_lengths: VecDeque<u32>,
 }
 
@@ -101,7 +101,7 @@ impl AsyncRead for Input {
     }
 }
 
-/// The codec asks for both. It is never given a frame to write.
+/// The codec requires this trait. It is never given a frame to write.
 impl AsyncWrite for Input {
     fn poll_write(
         self: Pin<&mut Self>,

@@ -1,16 +1,16 @@
 //! How much a client may send: the receiving side of flow control (RFC 9113, section 5.2). Pure.
 
-/// The window of each stream and of the connection: what one client may have us hold.
+/// The size of the window of each stream and of the connection.
 pub(super) const WINDOW: u32 = 1 << 20;
 
 /// The window of one stream, or of the connection.
 #[derive(Debug)]
 pub(super) struct ReceiveWindow {
-    /// What the client may still send.
+    /// Bytes that the client may still send.
     left: u32,
-    /// What it sent and we hold.
+    /// Bytes that were received and not released.
     held: u32,
-    /// What was released since the client was last told.
+    /// Bytes that were released since the last WINDOW_UPDATE.
     released: u32,
 }
 
@@ -27,7 +27,7 @@ impl ReceiveWindow {
         true
     }
 
-    /// `bytes` are not held any more. Returns the increment to tell the client, if it is worth a frame.
+    /// Releases `bytes`. Returns the increment for a WINDOW_UPDATE, if it is large enough to send one.
     pub(super) fn release(&mut self, bytes: u32) -> Option<u32> {
         let bytes = bytes.min(self.held);
         self.held -= bytes;

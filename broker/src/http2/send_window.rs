@@ -14,7 +14,7 @@ pub(super) struct Overflow;
 pub(super) struct SendWindow(i64);
 
 impl SendWindow {
-    /// The window of a connection, and of a stream before the client has said otherwise.
+    /// The initial window of a connection, and of streams before the client has changed it.
     pub(super) fn new() -> Self {
         Self(DEFAULT_INITIAL_WINDOW_SIZE.into())
     }

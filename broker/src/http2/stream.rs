@@ -6,7 +6,7 @@ use super::{body::BodySender, receive_window::ReceiveWindow, send_window::SendWi
 
 /// A stream that is open on at least one side.
 pub(super) struct Stream<A> {
-    /// What the owner of the connection keeps with the stream.
+    /// What the owner of the connection has attached to the stream.
     pub(super) attachment: Option<A>,
     pub(super) send_window: SendWindow,
     pub(super) receive_window: ReceiveWindow,
@@ -17,11 +17,11 @@ pub(super) struct Stream<A> {
     pub(super) response: Response,
 }
 
-/// How far the response is.
+/// The progress of the response.
 pub(super) enum Response {
-    /// The handler is at work.
+    /// The handler has not responded yet.
     Awaited,
-    /// What is left of a body that is in memory.
+    /// The unwritten rest of a body in memory.
     Body(Bytes),
     /// The owner writes it.
     Written,

@@ -1,10 +1,10 @@
-//! The frames that we send (RFC 9113, section 6), appended to bytes that are to be written.
+//! Encodes the frames that we send (RFC 9113, section 6), and appends them to the output.
 
 use std::io::IoSlice;
 
 use h2::frame::{HEADER_LEN, Head, Kind, Reason, StreamId};
 
-/// The most payload of a frame that we send: every client accepts as much (RFC 9113, section 6.5.2).
+/// The largest payload of a frame that we send: every client accepts this size (RFC 9113, section 6.5.2).
 pub(super) const MAX_FRAME: usize = 16 << 10;
 
 const END_STREAM: u8 = 1;

@@ -145,7 +145,7 @@ impl Nats {
         }
     }
 
-    /// Closes the connection of the tail: a server that stops after this broker is no outage to log. Best effort.
+    /// Closes the connection of the tail, so that a server that stops after this broker is not logged as an outage. Best effort.
     pub(crate) async fn close(&self) {
         let client = self.tail.client();
         if client.connection_state() == State::Connected && client.drain().await.is_ok() {
@@ -155,7 +155,7 @@ impl Nats {
         }
     }
 
-    /// JetStream for what brokers share ([`crate::cluster`]).
+    /// JetStream for the records that brokers share ([`crate::cluster`]).
     pub(crate) fn state(&self) -> &jetstream::Context {
         &self.history
     }
@@ -179,7 +179,7 @@ impl Nats {
     pub(crate) async fn wait_for_connection(&self) {
         let mut connected = self.connected.clone();
         while self.tail.client().connection_state() != State::Connected {
-            // The state and the event may change in either order, so check again from time to time.
+            // The state and the event may change in either order, so the state is also checked periodically.
             if let Ok(Err(_)) = timeout(Duration::from_millis(200), connected.changed()).await {
                 return;
             }

@@ -17,7 +17,7 @@ const REMOVAL_GRACE: Duration = Duration::from_millis(450);
 /// What a stream holds, as its state reports it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Extent {
-    /// The first sequence; one past the last where the stream is empty.
+    /// The first sequence; one past the last if the stream is empty.
     pub(super) first: u64,
     last: u64,
     messages: u64,
@@ -98,9 +98,8 @@ impl Deletions {
         new
     }
 
-    /// Notes that the first sequence of the stream is `first`, and returns the sequence below which memory must hold nothing. That
-    /// is
-    /// `first` if `at_once`, else the first sequence of before the grace period.
+    /// Notes that the first sequence of the stream is `first`, and returns the sequence below which memory must hold nothing: `first` if
+    /// `at_once`, else the first sequence at the beginning of the grace period.
     pub(super) fn advance_floor(&mut self, first: u64, at_once: bool, now: Instant) -> u64 {
         match self.seen {
             _ if at_once => {

@@ -145,7 +145,7 @@ fn fields(m: &Stored<'_>, settings: &Settings) -> Result<Fields, BadEvent> {
             trace: None,
         },
     };
-    // That of a CloudEvent is its own. The header may be that of a hop.
+    // The trace context in a CloudEvent takes precedence over the header, which an intermediary may have set.
     fields.trace = fields
         .trace
         .or_else(|| TraceContext::parse(publisher_header(m, TRACEPARENT).unwrap_or_default()));

@@ -21,7 +21,7 @@ const MIN_SHARD_BYTES: u64 = 16 << 20;
 /// Bytes of a typical page: how many pages the cache should expect.
 const TYPICAL_PAGE_BYTES: u64 = 64 << 10;
 
-/// Identifies a page of one incarnation of one log.
+/// The key of a page of one incarnation of one log.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     /// The number of its [`ChannelPages`].
@@ -130,7 +130,7 @@ impl PageCache {
         (self.cache.weight(), self.cache.len())
     }
 
-    /// Opens an account for the pages of one log; `gauge` shows its bytes.
+    /// Registers a log, whose pages are accounted for separately; `gauge` shows their bytes.
     pub(super) fn channel(self: &Arc<Self>, gauge: IntGauge) -> ChannelPages {
         let mut usages = self.usages.lock();
         usages.last_channel += 1;

@@ -1,8 +1,8 @@
-//! Parks logs that nobody reads: without a consumer, without requests to NATS, without events in memory.
+//! Parks logs without readers: a parked log has no consumer, sends no requests to NATS, and keeps no events in memory.
 //!
 //! Each attached log costs nats-server a consumer with its heartbeats and a poll of the stream every [0.6 s](super::retention). For
-//! thousands of idle channels that adds up to whole cores. So a broker with many channels attaches a log when somebody holds a
-//! [`LogLease`], and parks it some time after the last one is gone (docs/adr/0022). Publishing needs no lease.
+//! thousands of idle channels that adds up to whole cores. So a broker with many channels attaches a log when a [`LogLease`] is taken,
+//! and parks it some time after the last lease is dropped (docs/adr/0022). Publishing needs no lease.
 
 use std::{
     future::pending,
@@ -28,16 +28,16 @@ const MAX_UNPARKED_CHANNELS: usize = 64;
 const DEFAULT_IDLE_SECONDS: u64 = 300;
 /// The shortest and the longest interval of the heartbeats of consumers.
 const HEARTBEATS: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(15)];
-/// Heartbeats that a broker gets each second, from all consumers together, before the interval grows.
+/// Heartbeats per second, from all consumers together, above which their interval grows.
 const MAX_HEARTBEATS_PER_SECOND: u32 = 500;
 
-/// What the logs of a broker share.
+/// The settings and counts for parking that all logs of a broker share.
 pub(crate) struct Parking {
     /// How long a log must be idle before it is parked; `None`: logs are never parked.
     idle_limit: watch::Sender<Option<Duration>>,
     attached: watch::Sender<usize>,
     attaching: Semaphore,
-    /// The series of all parked logs together, in a broker with a folder of channels.
+    /// The metrics that all parked logs share, in a broker with a folder of channels.
     shared_metrics: OnceLock<Arc<ChannelMetrics>>,
 }
 
@@ -51,7 +51,7 @@ impl Parking {
         }
     }
 
-    /// Applies `config`, with so many `channels`.
+    /// Applies `config`, with `channels` channels.
     pub(crate) fn configure(&self, config: &BrokerConfig, channels: usize, metrics: &Arc<Metrics>) {
         if config.channels_folder.is_some() {
             self.shared_metrics.get_or_init(|| metrics.of_rest());
@@ -62,7 +62,7 @@ impl Parking {
         self.idle_limit.send_replace((seconds > 0).then(|| Duration::from_secs(seconds)));
     }
 
-    /// The series that parked logs count in; `None` if each has its own.
+    /// The metrics that parked logs share; `None` if each log has its own.
     pub(super) fn shared_metrics(&self) -> Option<&Arc<ChannelMetrics>> {
         self.shared_metrics.get()
     }
@@ -83,26 +83,26 @@ impl Parking {
     }
 }
 
-/// The interval of heartbeats with so many attached logs.
+/// The interval of heartbeats with `attached` logs.
 fn heartbeat(attached: usize) -> Duration {
     let attached = u32::try_from(attached).unwrap_or(u32::MAX).min(1_000_000);
     let [shortest, longest] = HEARTBEATS;
     (Duration::from_secs(1) * attached / MAX_HEARTBEATS_PER_SECOND).clamp(shortest, longest)
 }
 
-/// Who needs a log.
+/// The number of leases of a log, and whether it is parked.
 pub(super) struct Demand(watch::Sender<DemandState>);
 
 #[derive(Clone, Copy)]
 struct DemandState {
     leases: usize,
     parked: bool,
-    /// When the log was last parked no more: whoever comes soon after that waits for it.
+    /// When the log was last unparked. [`Log::lease_attached`] waits for a limited time after that.
     unparked_at: Option<Instant>,
 }
 
 impl Demand {
-    /// Nobody; the log is parked if logs are parked at all.
+    /// A log without leases. It is parked if logs are parked at all.
     pub(super) fn new(parking: &Parking) -> Self {
         let parked = parking.idle_limit.borrow().is_some();
         Self(watch::Sender::new(DemandState { leases: 0, parked, unparked_at: None }))
@@ -162,7 +162,7 @@ impl Log {
         self.demand.0.send_if_modified(|demand| self.unpark_locked(demand));
     }
 
-    /// Returns whether the log was parked. From now on it has series of its own.
+    /// Returns whether the log was parked. From now on it has its own metrics.
     fn unpark_locked(&self, demand: &mut DemandState) -> bool {
         let was_parked = std::mem::replace(&mut demand.parked, false);
         if was_parked {
@@ -175,12 +175,13 @@ impl Log {
         was_parked
     }
 
-    /// Whether the broker has a folder of channels, of which there may be any number.
+    /// Whether the broker has a folder of channels, and so may have any number of logs.
     pub(crate) fn is_one_of_many(&self) -> bool {
         self.nats.parking.shared_metrics().is_some()
     }
 
-    /// Tells `listener` whether the log is parked, now and whenever that changes. Only one listener is told. It must not use the log.
+    /// Calls `listener` with whether the log is parked, now and whenever that changes. There can be only one listener. It must not use the
+    /// log.
     pub(crate) fn on_park(&self, listener: impl Fn(bool) + Send + Sync + 'static) {
         // Under the lock of the demand: no change is missed.
         self.demand.0.send_if_modified(|demand| {
@@ -196,7 +197,7 @@ impl Log {
         }
     }
 
-    /// Whether the log is parked: it will be attached as soon as somebody needs it.
+    /// Whether the log is parked. It is attached as soon as a lease is taken.
     pub(crate) fn is_parked(&self) -> bool {
         self.demand.is_parked()
     }
@@ -218,7 +219,7 @@ impl Log {
         })
     }
 
-    /// Forgets what is in memory: nobody watches what the stream deletes.
+    /// Clears memory: the deletions of the stream are no longer followed.
     fn forget(&self) {
         self.pages.remove_if(|_, _| true);
         self.count_drop();
@@ -240,11 +241,11 @@ pub(super) async fn run(log: &Log, config: &ChannelConfig) {
         }
         drop(attached);
         log.forget();
-        tracing::debug!(channel = log.settings.channel, "parked the log: nobody reads it");
+        tracing::debug!(channel = log.settings.channel, "parked the log: it has no readers");
     }
 }
 
-/// Waits until the log is needed, or logs are not parked any more.
+/// Waits until the log is needed, or until parking is disabled.
 async fn wait_for_demand(log: &Log) {
     let mut limit = log.nats.parking.idle_limit.subscribe();
     let mut demand = log.demand.0.subscribe();
@@ -254,8 +255,8 @@ async fn wait_for_demand(log: &Log) {
     }
 }
 
-/// Returns when the log has been parked, after it was idle for the limit, give or take a fifth: logs that became idle together are
-/// not all parked at the same moment.
+/// Returns when the log has been parked, after it was idle for the limit with 20 % jitter, so that logs that became idle together are not
+/// all parked at the same moment.
 async fn park_when_idle(log: &Log) {
     let mut limits = log.nats.parking.idle_limit.subscribe();
     let mut demand = log.demand.0.subscribe();

@@ -1,4 +1,4 @@
-//! Resolves where a client wants to start to a position in the log, and to the gap before it, if events are lost.
+//! Resolves the start that a client asks for to a position in the log, and to the gap before it, if events are lost.
 
 use std::{str::FromStr, sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ const CURSOR_AHEAD_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a client waits for the tail to show the events that this broker has acknowledged to publishers.
 const OWN_WRITES_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How old the known first sequence may be. Many clients with expired cursors may reconnect at once and share one request.
+/// How old the cached first sequence may be: many clients with expired cursors may reconnect at once and should share one request.
 const FIRST_SEQUENCE_MAX_AGE: Duration = Duration::from_millis(50);
 /// How long the leader may take to report the state of the stream for a cursor that does not match.
 const CURSOR_INFO_TIMEOUT: Duration = Duration::from_secs(1);
@@ -221,7 +221,7 @@ impl Log {
         self.with_gap(text, position, lost, GapReason::Expired)
     }
 
-    /// The position for a cursor that says nothing about this log: before the first event.
+    /// The position for a cursor that is not of this log: before the first event.
     async fn reset(&self, text: &str, reason: GapReason) -> Result<Resolved, Unavailable> {
         let position = self.resolve_earliest()?;
         self.with_gap(text, position, None, reason)

@@ -133,8 +133,8 @@ enum Attempt {
 }
 
 impl Log {
-    /// Appends `drafts` in order and waits for their acknowledgements. After the first failure, no further event is sent. `spans`: what
-    /// the spans of attempts are children of.
+    /// Appends `drafts` in order and waits for their acknowledgements. After the first failure, no further event is sent. `spans` is the
+    /// parent of the spans of attempts.
     ///
     /// # Cancel safety
     /// Events that were sent before a cancellation may be stored. The drafts' keys make it safe to repeat the call.
@@ -166,7 +166,7 @@ impl Log {
         }
         let until = Instant::now() + deadline;
         let wanted = u32::try_from(count.min(MAX_UNACKNOWLEDGED)).unwrap_or(1);
-        // Those of the log first: a channel that uses all of its own must not block the queue for others.
+        // The permits of the log first: a channel at its limit must not block the queue for others.
         let own = match &self.publishes {
             Some(own) => own.take(wanted).await.map(Some),
             None => Ok(None),

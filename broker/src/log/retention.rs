@@ -1,4 +1,4 @@
-//! Removes events from memory within two seconds after the stream has deleted them, for whatever reason.
+//! Removes events from memory within two seconds after the stream has deleted them, whatever the reason.
 //!
 //! Every [`POLL_INTERVAL`] the stream's leader is asked for its state; [`deletions`](super::deletions) derives what was deleted.
 //! While NATS does not answer, only the age of events is known, and events older than the stream's `max_age` are evicted
@@ -33,7 +33,7 @@ pub(super) struct RetentionState {
     pub(super) max_message_bytes: Option<usize>,
 }
 
-/// When events before the stream's first sequence leave memory.
+/// When to remove events below the stream's first sequence from memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Remove {
     /// At once: events were erased, or nothing was served in the meantime.

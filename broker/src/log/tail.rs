@@ -42,7 +42,7 @@ pub(crate) struct Tail {
     wakers: Mutex<Slab<Arc<AtomicWaker>>>,
 }
 
-/// The ring, and the series that show what it holds.
+/// The ring, and the metrics of its contents.
 struct Measured {
     ring: Ring,
     metrics: Arc<ChannelMetrics>,
@@ -136,8 +136,8 @@ impl Tail {
         ring.measure();
     }
 
-    /// Removes what the stream does not hold any more: everything below `first`, and the sequences of `deleted`, which is sorted.
-    /// Returns whether the first sequence advanced.
+    /// Removes what the stream has deleted: everything below `first`, and the sequences of `deleted`, which is sorted. Returns whether the
+    /// first sequence advanced.
     pub(super) fn remove(&self, first: u64, deleted: &[u64]) -> bool {
         let mut removed = Vec::new();
         let mut ring = self.ring.lock();
@@ -188,7 +188,7 @@ impl Tail {
         self.ring.lock().is_stream_missing = true;
     }
 
-    /// Appends the next event of the log. An event that is already here is ignored. Wakes nobody; see [`Tail::announce`].
+    /// Appends the next event of the log. An event that is already here is ignored. Subscribers are woken by [`Tail::announce`].
     pub(super) fn push(&self, event: Event) {
         let mut ring = self.ring.lock();
         if event.sequence <= ring.high {
@@ -320,7 +320,8 @@ impl Tail {
         }
     }
 
-    /// When the first event after `sequence` was stored, or the oldest that the tail has, if that is later. `None` if the tail has none after it.
+    /// When the first event after `sequence` was stored, or the oldest event of the tail if that is later. `None` if the tail has no event
+    /// after `sequence`.
     pub(crate) fn nanos_after(&self, sequence: u64) -> Option<i64> {
         let ring = self.ring.lock();
         let at = ring.events.partition_point(|event| event.sequence <= sequence);

@@ -1,9 +1,9 @@
-//! How the memory of all tails is divided among the logs that are attached. Pure.
+//! Divides the memory of all tails among the attached logs. Pure.
 
 /// The fewest logs that the memory is divided for.
 const MIN_LOGS: usize = 4;
 
-/// For how many logs the memory is divided. It changes by steps of a quarter, because a change touches all tails.
+/// The number of logs among which the memory is divided. It changes in steps of a quarter, because each change resizes all tails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TailShares(usize);
 
@@ -14,15 +14,15 @@ impl Default for TailShares {
 }
 
 impl TailShares {
-    /// For how many logs the memory is divided, at least as many as are attached.
+    /// The number of logs among which the memory is divided, at least as many as are attached.
     pub(crate) fn logs(self) -> usize {
         self.0
     }
 
-    /// Now so many logs are attached. Returns whether that changes the shares.
+    /// Updates the shares for `attached` logs. Returns whether they have changed.
     pub(crate) fn update(&mut self, attached: usize) -> bool {
         let before = *self;
-        // With more logs at once; with fewer only when a quarter more would still be fewer.
+        // The number increases at once. It decreases only if it would still be sufficient for a quarter more logs than are attached.
         self.0 = self.0.max(step(attached)).min(step(attached + attached / 4).max(step(attached)));
         *self != before
     }

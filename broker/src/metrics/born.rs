@@ -1,4 +1,4 @@
-//! Label values that exist from the start, at 0, and that no type lists. Each list has all values that the code uses.
+//! Label values whose series exist from the start, at 0, unless an enum lists them. Each list has all values that the code uses.
 
 /// Start positions of streams.
 pub(super) const STARTS: &[&str] = &["latest", "earliest", "cursor", "last", "since"];
@@ -13,10 +13,10 @@ pub(super) const REJECTS: &[&str] = &[
     "quota",
     "unavailable",
 ];
-/// Why messages of the log are no events.
+/// Why messages of the log are not valid events.
 pub(super) const SKIPS: &[&str] =
     &["too-large", "not-utf8", "nul", "name", "subject", "cloudevent"];
-/// Why a tail is attached again.
+/// Why a tail was detached and attached again.
 pub(super) const TAIL_RESETS: &[&str] = &[
     "subscribe",
     "create",
@@ -30,9 +30,9 @@ pub(super) const TAIL_RESETS: &[&str] = &[
     "new-incarnation",
     "nats-too-old",
 ];
-/// What became of page loads.
+/// Outcomes of page loads.
 pub(super) const PAGE_LOADS: &[&str] = &["read", "stale", "retried", "failed"];
-/// What became of published events.
+/// Outcomes of published events.
 pub(super) const PUBLISH: &[&str] = &[
     "stored",
     "duplicate",
@@ -45,10 +45,10 @@ pub(super) const PUBLISH: &[&str] = &[
     "full",
     "abandoned",
 ];
-/// What became of requests to erase.
+/// Outcomes of requests to erase.
 pub(super) const ERASURES: &[&str] =
     &["erased", "no-such-event", "unavailable", "refused", "not-granted"];
 /// How delivery probes end, besides the reasons of problems.
 pub(super) const PROBES: &[&str] = &["verified", "inconclusive"];
-/// What became of a changed configuration.
+/// Outcomes of a changed configuration.
 pub(super) const CONFIG_RELOADS: &[&str] = &["applied", "rejected"];

@@ -1,9 +1,9 @@
-//! The series of a broker with any number of channels: those of the channels with the most subscribers have the name of their channel, all
-//! others are summed up in series whose channel is empty.
+//! Bounds the number of series of a broker with any number of channels: the channels with the most subscribers have their own series, all
+//! others are summed up in series with an empty `channel` label.
 //!
-//! What a counter counts is exported in exactly one series, so that sums of rates are right whatever is exported. A channel that gets series
-//! of its own begins at 0 in them, as after a restart, and what it had counted until then is in the sum. When it loses them, the sum gets what
-//! it counts from then on, and not what was exported already: a rate would take that for traffic.
+//! Every increment of a counter is exported in exactly one series, so that sums of rates are right whichever channels are exported. The own
+//! series of a channel begin at 0, as after a restart; its earlier counts are in the sum. When a channel loses its own series, only later
+//! increments are added to the sum, not what was exported before: a rate would take that for traffic.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -13,7 +13,7 @@ use prometheus::proto::{
 
 use super::families::Series;
 
-/// Gauges that make sense as a sum.
+/// Gauges whose sum is meaningful.
 const SUMMED_GAUGES: [&str; 5] = [
     "eventcast_subscribers",
     "eventcast_subscribers_catching_up",
@@ -21,14 +21,14 @@ const SUMMED_GAUGES: [&str; 5] = [
     "eventcast_tail_bytes",
     "eventcast_page_bytes",
 ];
-/// A channel keeps its series until another one has a quarter more subscribers than it, and some more.
+/// Hysteresis: a channel keeps its own series until another channel has a quarter plus [`KEEP_MARGIN`] more subscribers.
 const KEEP_FACTOR: i64 = 4;
 const KEEP_MARGIN: i64 = 2;
 
-/// Identifies a sample among those of a channel: the place of its family, and its labels without the channel.
+/// Identifies a sample of a channel: the index of its family, and its labels without the channel.
 type SampleKey = (usize, String);
 
-/// What the samples of a channel have counted.
+/// The counts of the samples of a channel.
 type Counts = HashMap<SampleKey, Value>;
 
 /// The value of a counter, or the sum and the counts of a histogram.
@@ -39,29 +39,29 @@ struct Value {
     counts: Vec<u64>,
 }
 
-/// What is known of one opening of a channel.
+/// The counts of one opening of a channel.
 #[derive(Default)]
 struct Account {
-    /// At the last scrape.
+    /// The counts at the last scrape.
     last: Counts,
-    /// When it got series of its own; `None` while it has none.
+    /// The counts when it got its own series; `None` while it has none.
     base: Option<Counts>,
 }
 
-/// Which series are exported, and what the others have counted.
+/// The exported channels, and the sum of what the others have counted.
 pub(super) struct Bounded {
     limit: usize,
-    /// The series of parked channels together.
+    /// The series that parked channels share.
     rest: Series,
     accounts: HashMap<u64, Account>,
-    /// The names of the channels that had series of their own at the last scrape.
+    /// The names of the channels that had their own series at the last scrape.
     exported: HashSet<Box<str>>,
-    /// What was counted in no series of a channel, with the labels of each sample.
+    /// The counts that were not exported in a channel's own series, with the labels of each sample.
     sum: BTreeMap<SampleKey, (Vec<LabelPair>, Value)>,
 }
 
 impl Bounded {
-    /// At most `limit` channels have series of their own. `rest` are those of parked channels together.
+    /// At most `limit` channels have their own series. `rest` are those that parked channels share.
     pub(super) fn new(limit: usize, rest: Series) -> Self {
         Self {
             limit,
@@ -72,7 +72,7 @@ impl Bounded {
         }
     }
 
-    /// The families to export of the channels that are `served`, with the numbers of their openings.
+    /// The families to export for the channels in `served`, which has the number of each opening.
     pub(super) fn collect(&mut self, served: &[(Box<str>, u64, Series)]) -> Vec<MetricFamily> {
         self.choose(served);
         let mut out = Vec::new();
@@ -98,13 +98,13 @@ impl Bounded {
         out
     }
 
-    /// The channel of this opening is not served any more, or its log is parked.
+    /// The channel of this opening is no longer served, or its log is parked.
     pub(super) fn retire(&mut self, opening: u64, series: &Series) {
         self.add_to_sum(opening, &series.collect());
         self.accounts.remove(&opening);
     }
 
-    /// Chooses the channels that get series of their own.
+    /// Chooses the channels that get their own series.
     fn choose(&mut self, served: &[(Box<str>, u64, Series)]) {
         let rank = |channel: &str, series: &Series| {
             let subscribers = series.subscribers();
@@ -118,7 +118,7 @@ impl Bounded {
         self.exported = chosen.map(|(_, channel)| channel.clone()).collect();
     }
 
-    /// Changes `families` of a channel with series of its own to what it has counted since it has them.
+    /// Subtracts from `families`, of a channel with its own series, what it had counted before it got them.
     fn export(&mut self, opening: u64, families: &mut [MetricFamily]) {
         if self.accounts.get(&opening).is_none_or(|account| account.base.is_none()) {
             self.add_to_sum(opening, families);
@@ -150,7 +150,7 @@ impl Bounded {
         });
     }
 
-    /// The series with the empty channel.
+    /// The series with the empty `channel` label.
     fn summed(&self, gauges: &HashMap<usize, f64>) -> Vec<MetricFamily> {
         let mut families = self.rest.collect();
         let mut written = HashSet::new();

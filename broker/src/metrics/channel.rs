@@ -1,7 +1,7 @@
-//! The series of one channel. They are removed with its last stream.
+//! The series of one channel. They are removed with its last user.
 //!
-//! Each channel has metric families of its own with its name as a constant label. So all of its series are removed at once, and a
-//! holder of them cannot create one again.
+//! Each channel has its own metric families, with its name as a constant label. So all of its series are removed at once, and a
+//! remaining holder cannot create one again.
 
 use std::{sync::Arc, time::Duration};
 
@@ -48,7 +48,7 @@ pub(crate) struct ChannelMetrics {
     /// Sequences that subscribers' cursors passed, by [`Outcome`].
     outcomes: [IntCounter; Outcome::ALL.len()],
     bytes_out: IntCounter,
-    /// What the stream holds, and how much it may.
+    /// The size of the stream and its limits.
     pub(crate) log: LogGauges,
     /// Events in the tail.
     pub(crate) tail_events: IntGauge,
@@ -83,7 +83,7 @@ pub(crate) struct ChannelMetrics {
     pub(crate) stats_seconds: Histogram,
 }
 
-/// What the stream of a channel holds, and how much it may; 0: no limit, or not known yet.
+/// The size of a channel's stream and its limits; 0: no limit, or not known yet.
 pub(crate) struct LogGauges {
     pub(crate) bytes: IntGauge,
     pub(crate) max_bytes: IntGauge,
@@ -166,7 +166,7 @@ impl ChannelMetrics {
             rejects: f.counters("rejects_total", "Subscribers refused, by reason.", "reason")?,
             access: f.counters2(
                 "access_total",
-                "Requests by the form of their credential and what came of it: granted, or the check that failed.",
+                "Requests by the form of their credential and the outcome: granted, or the check that failed.",
                 ["way", "outcome"],
             )?,
             access_keys: f.gauges(
@@ -176,12 +176,12 @@ impl ChannelMetrics {
             )?,
             access_keys_age: f.gauges(
                 "access_keys_age_seconds",
-                "Seconds since the keys of an issuer were last known to be right.",
+                "Seconds since the keys of an issuer were last confirmed.",
                 &["issuer"],
             )?,
             access_problem: f.gauges(
                 "access_problem",
-                "1 for each problem of keys and rights that keeps credentials from being judged, or soon will.",
+                "1 for each problem with keys or permissions because of which credentials cannot be verified, or soon will not be.",
                 &["what", "reason"],
             )?,
             events_in: f.counter("events_in_total", "Events read from the log into the tail.")?,
@@ -192,7 +192,7 @@ impl ChannelMetrics {
             )?,
             outcomes: Outcome::ALL.map(|outcome| passed.with_label_values(&[outcome.as_str()])),
             bytes_out: f.counter("bytes_out_total", "Bytes of events written to sockets.")?,
-            gaps: f.counters("gaps_total", "Gaps that subscribers were told of, by reason.", "reason")?,
+            gaps: f.counters("gaps_total", "Gaps declared to subscribers, by reason.", "reason")?,
             log: LogGauges::new(&mut f)?,
             tail_events: f.gauge("tail_events", "Events in the tail.")?,
             tail_bytes: f.gauge("tail_bytes", "Bytes in the tail.")?,
@@ -205,7 +205,7 @@ impl ChannelMetrics {
             live: f.gauge("channel_live", "1 while the tail is attached.")?,
             parked: f.gauge(
                 "channel_parked",
-                "1 while the log is parked: nobody reads it, and it is attached on demand.",
+                "1 while the log is parked: it has no readers, and is attached on demand.",
             )?,
             from_tail: replay.with_label_values(&["tail"]),
             from_pages: replay.with_label_values(&["pages"]),
@@ -326,7 +326,7 @@ impl ChannelMetrics {
         outcomes.for_each(|outcome| self.probes.with_label_values(&[outcome]).inc());
     }
 
-    /// Replaces what the last delivery probe has found; `None`: nothing is known.
+    /// Replaces the problems that the last delivery probe has found; `None`: nothing is known.
     pub(crate) fn delivery(&self, report: Option<&DeliveryReport>) {
         self.delivery_problem.reset();
         let Some(report) = report else { return };
@@ -347,7 +347,7 @@ impl ChannelMetrics {
         self.events_skipped.with_label_values(&[why.label()]).inc();
     }
 
-    /// Adds what became of sequences that cursors passed.
+    /// Adds the outcomes of sequences that cursors passed.
     pub(crate) fn record(&self, ledger: &DeliveryLedger) {
         for (outcome, counter) in Outcome::ALL.into_iter().zip(&self.outcomes) {
             let count = ledger.count(outcome);

@@ -1,7 +1,8 @@
 //! The series of all channels, as one collector for the registry.
 //!
-//! The registry tells collectors apart by the sum of the hashes of their families. For channels whose names differ in a digit, these sums
-//! are equal now and then: such a channel could not be registered, and removing one would remove another.
+//! Channels are not registered one by one, because the registry identifies a collector by the sum of the hashes of its families. For
+//! channels whose names differ in a digit, these sums sometimes collide: such a channel could not be registered, and removing it would
+//! remove another.
 
 use std::{
     collections::HashMap,
@@ -20,7 +21,7 @@ use super::{
     families::{EXEMPLARY, Series},
 };
 
-/// Removed channels whose series are kept until the next scrape, before they are summed up at once.
+/// Removed channels whose series are kept until the next scrape. With more, they are summed up at once.
 const MAX_REMOVED: usize = 64;
 
 /// The channels whose series are exported.
@@ -30,7 +31,7 @@ pub(super) struct Channels(Arc<Shared>);
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
-    /// For brokers that export the series of some channels alone. Locked before `state`.
+    /// For brokers that export the series of only some channels. Locked before `state`.
     bounded: OnceLock<Mutex<Bounded>>,
 }
 
@@ -45,7 +46,7 @@ struct State {
 }
 
 impl Channels {
-    /// From now on at most `limit` channels are exported. `rest` are the series of parked channels together.
+    /// From now on at most `limit` channels are exported. `rest` are the series that parked channels share.
     pub(super) fn bound(&self, limit: usize, rest: Series) {
         self.0.bounded.get_or_init(|| Mutex::new(Bounded::new(limit, rest)));
     }
@@ -102,7 +103,7 @@ impl Channels {
 }
 
 impl Collector for Channels {
-    /// None: the families of channels come and go.
+    /// Empty, because the families of channels change.
     fn desc(&self) -> Vec<&Desc> {
         Vec::new()
     }

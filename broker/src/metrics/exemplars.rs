@@ -20,7 +20,7 @@ struct Observation {
 }
 
 impl Exemplars {
-    /// Those of a histogram whose buckets have these upper bounds.
+    /// The exemplars of a histogram whose buckets have these upper bounds.
     pub(super) const fn new(bounds: &'static [f64]) -> Self {
         Self { bounds, last: Mutex::new(Vec::new()) }
     }

@@ -42,7 +42,7 @@ impl HttpRequests {
     }
 }
 
-/// The method as a label: clients may invent others.
+/// The method as a label: clients may send any other.
 fn known(method: &Method) -> &str {
     const KNOWN: [Method; 7] = [
         Method::GET,

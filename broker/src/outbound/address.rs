@@ -1,7 +1,7 @@
 //! Addresses that brokers never connect to. Pure.
 //!
-//! The URL is written by whoever may create channels, and the broker may reach what they may not: the metadata services of clouds hand out
-//! credentials at link-local addresses. Names are checked after they are resolved, and connections are made to what was checked.
+//! The authors of channels write these URLs, and the broker can reach services that they cannot: the metadata services of clouds hand out
+//! credentials at link-local addresses. Names are resolved first; the resolved address is checked, and the connection is made to it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -1,5 +1,5 @@
-//! The certificate that a probe meets. A problem of it is reported, and the probe goes on: its ticket reads nothing, so there is nothing to
-//! protect, and what else is wrong is worth knowing.
+//! Checks the certificate of the URL without rejecting it. A problem with it is reported and the probe continues: its ticket can read
+//! nothing, so there is nothing to protect, and other problems are worth knowing.
 
 use std::sync::Arc;
 
@@ -27,18 +27,18 @@ pub(super) enum Offer {
     Http1,
 }
 
-/// What a certificate is worth.
+/// Whether clients accept a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Finding {
     /// Clients accept it.
     Valid,
-    /// It is of an authority that the broker does not know. Clients may know it.
+    /// Its authority is unknown to the broker. Clients may know it.
     UnknownAuthority,
     /// No client accepts it, and why.
     Invalid(String),
 }
 
-/// Accepts every certificate, and remembers what it is worth.
+/// Accepts every certificate, and remembers whether clients would.
 #[derive(Debug)]
 pub(super) struct Observer {
     provider: Arc<CryptoProvider>,
@@ -55,7 +55,7 @@ impl Observer {
         Arc::new(Self { provider, strict: strict.build().ok(), finding: Mutex::default() })
     }
 
-    /// What the certificate of the last handshake is worth; `None` before it.
+    /// Whether clients accept the certificate of the last handshake; `None` before it.
     pub(super) fn finding(&self) -> Option<Finding> {
         self.finding.lock().clone()
     }

@@ -1,4 +1,4 @@
-//! The HTTP client of probes: one request on a connection of its own, over whichever version of HTTP is negotiated, without redirects.
+//! The HTTP client of probes: one request on its own connection, over the negotiated version of HTTP, without redirects.
 
 use std::{
     convert::Infallible,
@@ -34,7 +34,7 @@ pub(super) enum Failure {
     Url,
 }
 
-/// A body of so many zeros. A response to it shows whether its size is accepted.
+/// A body of this many zeros. The response shows whether its size is accepted.
 pub(super) struct Zeros(u64);
 
 /// A part of such a body.
@@ -68,7 +68,7 @@ impl Body for Zeros {
 /// A connection that is ready for its request.
 pub(super) struct Connection {
     sender: Sender,
-    /// What the certificate is worth; `None` without TLS.
+    /// Whether clients accept the certificate; `None` without TLS.
     pub(super) certificate: Option<Finding>,
 }
 

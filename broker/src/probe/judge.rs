@@ -1,4 +1,4 @@
-//! What the observations of a probe mean. Pure.
+//! Concludes from the observations of a probe what keeps events from clients. Pure.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ use super::{
 /// The result of a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Nothing can be said, and why.
+    /// Nothing can be concluded, and why.
     Inconclusive(&'static str),
     Report(DeliveryReport),
 }
 
 impl Verdict {
-    /// Adds what a probe over HTTP/1.1 has found beside.
+    /// Adds the problems that a probe over HTTP/1.1 has found.
     pub(super) fn with_http1(self, other: Option<Self>) -> Self {
         let (Self::Report(mut report), Some(Self::Report(other))) = (self.clone(), other) else {
             return self;
@@ -36,7 +36,7 @@ impl Verdict {
     }
 }
 
-/// A stream was ended because of a silence, if that was longer by this than those before.
+/// A stream was ended because of a silence, if that silence was longer by this than all earlier ones.
 const SILENCE_MARGIN: Duration = Duration::from_secs(1);
 
 /// Concludes what keeps events from clients.

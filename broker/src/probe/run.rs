@@ -1,5 +1,5 @@
-//! One probe: opens the stream, sends events to it, waits for a heartbeat, and stays. Says what happened; [`super::judge`] says what it
-//! means.
+//! One probe: opens the stream, sends events to it, waits for a heartbeat, and keeps the stream open for its time. Records what happened;
+//! [`super::judge`] concludes what that means.
 
 use std::time::Duration;
 
@@ -27,19 +27,19 @@ const BYTE_TIMEOUT: Duration = Duration::from_secs(3);
 const EVENTS: u32 = 3;
 /// Attempts to reach the broker that serves the stream: another NATS server may not know of it yet.
 const ATTEMPTS: u32 = 5;
-/// Between two events, and two attempts.
+/// Pause between two events, and between two attempts.
 const PAUSE: Duration = Duration::from_millis(500);
-/// What a heartbeat may take longer than it should.
+/// How late a heartbeat may be.
 const HEARTBEAT_MARGIN: Duration = Duration::from_secs(5);
 /// How long a large body may take until it is rejected.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a probe has seen.
+/// What a probe has observed.
 #[derive(Debug, Default)]
 pub(super) struct Observation {
     pub(super) http_version: Option<&'static str>,
     pub(super) certificate: Option<Finding>,
-    /// The headers of the response: they tell which proxies there are.
+    /// The headers of the response: they identify proxies.
     pub(super) headers: HeaderMap,
     /// From the request to the first byte of the stream.
     pub(super) first_byte: Option<Duration>,
@@ -56,21 +56,22 @@ pub(super) enum End {
     /// After its time.
     #[default]
     Complete,
-    /// The broker closed the stream before a heartbeat: it is busy or shuts down, or refused the stream in the way that browsers understand.
+    /// The broker closed the stream before a heartbeat: it is busy or shuts down, or it refused the stream with status 200 and a reconnect
+    /// delay.
     Closed,
     /// Nothing can be concluded, and why.
     Inconclusive(&'static str),
     /// There is no connection, or no answer.
     Unreachable(String),
-    /// Another answer than a stream.
+    /// The answer is not a stream.
     Unexpected(Answer),
     /// A stream that no broker serves.
     Foreign,
     /// The answer has a content coding.
     Compressed(String),
-    /// The broker has sent something that has not arrived.
+    /// Something that the broker has sent did not arrive.
     HeldBack(What),
-    /// The stream was ended by something between.
+    /// Something between the broker and the client ended the stream.
     Cut {
         /// From the request to the end.
         age: Duration,
@@ -81,7 +82,7 @@ pub(super) enum End {
     },
 }
 
-/// The head of an answer that is no stream.
+/// The head of an answer that is not a stream.
 #[derive(Debug, Default)]
 pub(super) struct Answer {
     pub(super) status: u16,
@@ -195,7 +196,7 @@ impl Run<'_> {
         Ok(End::Complete)
     }
 
-    /// What it means that `what` has not arrived: an event for the stream tells whether a broker serves it.
+    /// Why `what` has not arrived: sending an event to the stream shows whether a broker serves it.
     async fn not_arrived(&self, what: What) -> End {
         match self.probes.send(self.id, 0).await {
             Sent::Given => End::HeldBack(what),
@@ -204,8 +205,8 @@ impl Run<'_> {
         }
     }
 
-    /// Whether a body of `bytes` is rejected. Some proxies judge by its announced size, others by what has come. Whatever passes is refused by a
-    /// broker, because the ticket does not allow to publish.
+    /// Whether a body of `bytes` is rejected. Some proxies check Content-Length, others the bytes that have arrived. What passes is refused
+    /// by the broker, because the ticket does not allow publishing.
     async fn is_rejected(&self, bytes: usize) -> bool {
         let request = async {
             let mut connection = Connection::open(self.url, self.offer).await.ok()?;

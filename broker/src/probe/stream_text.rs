@@ -1,6 +1,6 @@
-//! What a stream of a probe says: its own events, and that the broker closes it. Pure.
+//! Parses the stream of a probe for the events of the probe and the closing frame of the broker. Pure.
 
-/// Longer lines are of no stream of a probe.
+/// Longer lines do not occur in the stream of a probe.
 const MAX_LINE_BYTES: usize = 4096;
 
 /// Something that a probe looks for.

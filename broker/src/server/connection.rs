@@ -1,4 +1,4 @@
-//! What is served on a connection, shared by both protocols.
+//! Code for connections that HTTP/1.1 and HTTP/2 share.
 
 use std::{
     future::{Future, pending},
@@ -19,7 +19,7 @@ pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// hyper's buffer of unsent bytes for one connection.
 pub(super) const MAX_BUFFER: usize = 64 << 10;
 
-/// A connection that is served.
+/// A connection whose handshakes are complete, ready to be served.
 pub(super) struct ServedConnection {
     pub(super) transport: Transport,
     /// The other end of the connection, or the client that the PROXY protocol names.
@@ -31,7 +31,7 @@ pub(super) struct ServedConnection {
     pub(super) first_head_by: Option<Instant>,
 }
 
-/// Waits until the client must present another certificate, on another connection. For ever, if it has presented none.
+/// Waits until the client must present another certificate, on another connection. Never returns if it has presented none.
 pub(super) async fn retired(certificate: Option<&ClientCertificate>) {
     match certificate {
         Some(certificate) => certificate.retired().await,
@@ -39,7 +39,7 @@ pub(super) async fn retired(certificate: Option<&ClientCertificate>) {
     }
 }
 
-/// The present time, as the field `Date` has it (RFC 9110, section 6.6.1).
+/// The present time in the format of the `Date` header (RFC 9110, section 6.6.1).
 pub(super) fn now_as_http_date() -> HeaderValue {
     let now = jiff::Timestamp::now();
     let text = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&now);
@@ -55,8 +55,8 @@ pub(super) async fn until_killed(kill: &CancellationToken, future: impl Future<O
     }
 }
 
-/// The limit on the size of heads that the parsers of both protocols are given. `limits.headBytes` is enforced by us; they read a little
-/// more, so that the client gets a response with CORS headers.
+/// The limit on the size of heads for the parsers of both protocols. It is higher than `limits.headBytes`, which [`crate::http`] enforces
+/// itself, so that the client gets a response with CORS headers.
 pub(super) fn parser_head_bytes(broker: &Broker) -> usize {
     2 * broker.config().limits.head_bytes + (8 << 10)
 }

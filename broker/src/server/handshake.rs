@@ -1,5 +1,5 @@
-//! The beginning of a connection: the PROXY protocol where it is required, TLS on its listener, then HTTP/1.1 or HTTP/2, by ALPN or
-//! by its preface.
+//! The start of a connection: the PROXY protocol if it is required, TLS on its listener, then the choice of HTTP/1.1 or HTTP/2, by ALPN or
+//! by the connection preface.
 
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
@@ -21,7 +21,7 @@ use crate::{
     tls::ClientCertificate,
 };
 
-/// How often a part of the HTTP/2 preface is looked at again: the socket stays readable, and cannot tell that more has arrived.
+/// How often an incomplete HTTP/2 preface is peeked at again: the socket stays readable, so readiness does not show that more has arrived.
 const PREFACE_POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A connection whose protocol is known.
@@ -32,7 +32,7 @@ struct Begun {
     is_http2: bool,
 }
 
-/// Serves `socket` until it ends or a shard has taken it over. After `drain`, requests under way are completed.
+/// Serves `socket` until it ends or is handed to a shard. After `drain`, requests under way are completed.
 pub(super) async fn serve(
     socket: TcpStream,
     endpoint: Endpoint,
@@ -106,7 +106,7 @@ fn refuse<T>(broker: &Broker, peer: IpAddr, why: &str) -> Option<T> {
     None
 }
 
-/// Peeks at the first bytes.
+/// Whether the connection begins with the HTTP/2 preface. Peeks at the first bytes without consuming them.
 pub(super) async fn is_http2(socket: &TcpStream) -> io::Result<bool> {
     let mut first = [0; PREFACE.len()];
     loop {

@@ -1,7 +1,7 @@
-//! An HTTP/1.1 connection. The socket of a stream is taken from hyper and handed to a shard.
+//! Serves an HTTP/1.1 connection with hyper. When the response is a stream, the socket is taken from hyper and handed to a shard.
 //!
-//! The service returns a stream as its error, because that is the only result after which hyper writes nothing and returns to us,
-//! who own its connection and take it apart.
+//! For that, the service returns the stream as its error: that is the only result after which hyper writes nothing and returns the
+//! connection, which is then taken apart.
 
 mod observer;
 
@@ -82,11 +82,11 @@ enum End {
     Close(Bytes),
     /// As `Close`, but without delay: another connection waits for the socket.
     Evicted(Bytes),
-    /// hyper returned: the client is done, there was an error, or a stream was detached.
+    /// hyper returned: the client has closed the connection, there was an error, or a stream was detached.
     Returned(hyper::Result<()>),
 }
 
-/// Serves a connection until it ends or a shard has taken it over.
+/// Serves a connection until it ends or is handed to a shard.
 pub(super) async fn serve(served: ServedConnection, broker: Arc<Broker>, drain: CancellationToken) {
     let ServedConnection { transport, peer, certificate, guard, first_head_by } = served;
     let connection = Arc::clone(guard.connection());
@@ -103,7 +103,7 @@ pub(super) async fn serve(served: ServedConnection, broker: Arc<Broker>, drain: 
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        // hyper's timeout would also run while the connection is idle. Our deadline tells the two apart.
+        // hyper's timeout would also run while the connection is idle. `Deadline` distinguishes the two.
         .header_read_timeout(None)
         .max_header_size(parser_head_bytes(&broker))
         .max_buf_size(MAX_BUFFER.max(parser_head_bytes(&broker)));

@@ -1,4 +1,4 @@
-//! An HTTP/2 connection. A shard serves it from its first byte on; its requests are handled here.
+//! Gives an HTTP/2 connection to a shard, which serves it from its first byte on, and handles its requests.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -104,7 +104,7 @@ async fn handle(
         }
     };
     responder.respond(head, Http2Answer::Body(body));
-    // The task is cancelled when the stream has ended. A client that does not read its answer is cut off.
+    // The task is cancelled when the stream has ended. If the client does not read the answer in time, `kill` resets the stream.
     kill.cancelled().await;
     responder.reset();
 }

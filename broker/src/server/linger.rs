@@ -1,5 +1,5 @@
-//! A lingering close, so that the client sees the last response: closing a socket with unread bytes resets the connection, and the
-//! reset may destroy the response (RFC 9112, section 9.6).
+//! A lingering close, so that the client receives the last response: closing a socket with unread input resets the connection, and the
+//! client may lose the response (RFC 9112, section 9.6).
 
 use std::time::Duration;
 

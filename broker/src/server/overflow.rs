@@ -1,5 +1,5 @@
-//! Connections beyond the limit. A few at a time wait a moment for a socket to become free and are refused if none does; the others
-//! are refused at once. None is left to wait in the kernel's accept queue, where nobody sees it.
+//! Handles connections beyond the limit. A few at a time wait briefly for a permit and are refused if none becomes free; the others are
+//! refused at once. None is left in the accept queue of the kernel, where it would wait without an answer.
 
 use std::{io::Write as _, net::IpAddr, sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ use crate::{broker::Broker, tls};
 
 /// The most connections beyond the limit that wait at a time.
 const MAX_WAITING: usize = 32;
-/// How long a connection waits for a socket. Evicted connections need a moment to close.
+/// How long a connection waits for a permit. Evicted connections need a moment to close.
 const ADMISSION_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long the first bytes of a connection may take, which tell the protocol for its refusal.
 const FIRST_BYTES_TIMEOUT: Duration = Duration::from_millis(500);
@@ -48,7 +48,7 @@ impl Overflow {
             // with the connection. Not tokio's write, which first waits until the socket is reported writable.
             let last = match endpoint {
                 Endpoint::Plain => refusal::of_connection(&broker.metrics, peer),
-                // An answer would take a handshake, which is what there is no room for.
+                // A response would require a handshake, for which there is no capacity.
                 Endpoint::Tls(_) => tls::ALERT.into(),
             };
             let written = socket.into_std().and_then(|mut s| s.write_all(&last));

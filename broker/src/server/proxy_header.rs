@@ -25,8 +25,8 @@ pub(super) enum NoHeader {
     Malformed,
 }
 
-/// Reads the header from the socket, and not a byte more. `None`: the connection is the proxy's own, as for a health check, or the
-/// proxy does not know its client.
+/// Reads the header from the socket, and not a byte more. `None`: the connection is the proxy's own, such as a health check, or the proxy
+/// does not know the client.
 pub(super) async fn read(socket: &mut TcpStream) -> Result<Option<IpAddr>, NoHeader> {
     let mut header = vec![0; V1_SIGNATURE.len()];
     socket.read_exact(&mut header).await?;

@@ -1,5 +1,5 @@
-//! The TLS handshake of a connection, within limits: of time, of handshakes at once, and of those for one client. So half-open
-//! handshakes of one client hold nobody else up.
+//! The TLS handshake of a connection, within limits on its time, on all handshakes at once, and on those of one client, so that half-open
+//! handshakes of one client do not delay others.
 
 use std::{future::pending, io, net::IpAddr, sync::Arc, time::Duration};
 
@@ -23,7 +23,7 @@ use crate::{
 /// How long the first message of a client may take to begin, and then to be complete.
 const CLIENT_HELLO_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Why there is no connection.
+/// Why a handshake failed.
 enum Refused {
     /// The client did not complete the handshake in time.
     TooSlow,
@@ -31,9 +31,9 @@ enum Refused {
     Ended,
     /// It does not speak TLS.
     Plaintext,
-    /// The files of the configuration have no usable certificate.
+    /// The broker has no usable certificate.
     NoCertificate,
-    /// The client and we have no version in common, for example, or one does not trust the certificate of the other.
+    /// For example, there is no common protocol version, or one side does not trust the certificate of the other.
     Failed(AcceptError),
 }
 
@@ -96,7 +96,7 @@ async fn begin(
     client: IpAddr,
 ) -> Result<Accepted, Refused> {
     let mut first = [0];
-    // Whoever sends nothing holds no slot.
+    // A connection that sends nothing does not take a handshake slot.
     let peeked = timeout(CLIENT_HELLO_TIMEOUT, socket.peek(&mut first)).await;
     if peeked.map_err(|_| Refused::TooSlow)?? == 0 {
         return Err(Refused::Ended);

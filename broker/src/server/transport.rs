@@ -14,7 +14,7 @@ use tokio::{
 
 use crate::tls::{TlsState, TlsStream};
 
-/// What carries a connection.
+/// The byte stream of a connection.
 pub(super) enum Transport {
     /// TCP without TLS.
     Plain(TcpStream),
@@ -92,7 +92,7 @@ impl AsyncWrite for Transport {
     }
 }
 
-/// Sees what a connection reads and writes.
+/// Observes what a connection reads and writes.
 pub(super) trait Observer: Unpin {
     /// `bytes` were read. Never empty.
     fn on_read(&mut self, bytes: &[u8]);
@@ -104,7 +104,7 @@ pub(super) trait Observer: Unpin {
         false
     }
 
-    /// What is left of the replacement.
+    /// The unwritten rest of the replacement.
     fn replacement(&mut self) -> Option<&mut Bytes> {
         None
     }

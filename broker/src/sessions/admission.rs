@@ -32,7 +32,7 @@ pub(crate) struct AdmissionRequest {
 pub(crate) enum Refusal {
     /// The broker is shutting down.
     Draining,
-    /// Streams use all the connections that they may use.
+    /// Streams already use as many connections as they may.
     Connections,
     /// `limits.subscribers`.
     Process,
@@ -62,7 +62,7 @@ pub(crate) struct Admission {
     key: usize,
     client: Client,
     metrics: Arc<ChannelMetrics>,
-    /// The stream has begun, so that its end is counted.
+    /// Whether the stream has begun, so that its end must be counted.
     began: bool,
     _stream: StreamGuard,
     _quota: Option<StreamPermit>,

@@ -1,4 +1,4 @@
-//! What records of other brokers do to open streams: revocations close them, and renewals move the ends of their grants.
+//! Applies the records of other brokers to open streams: revocations close them, and renewals move the ends of their grants.
 
 use eventcast_wire::closing::CloseReason;
 use tokio::time::Duration;
@@ -38,8 +38,8 @@ impl Sessions {
 }
 
 impl Session {
-    /// Whether `revocation` ends it, given that it names it. A revocation of a subject spares what was issued later, by the same rule as
-    /// for credentials: it is read again from time to time, and the clocks of brokers differ.
+    /// Whether `revocation`, which names this session, ends it. A revocation of a subject does not end sessions whose credentials were
+    /// issued later, by the same rule as for credentials: it is read again periodically, and the clocks of brokers differ.
     fn is_ended_by(&self, revocation: &Revocation) -> bool {
         match (&revocation.what, self.info().issued_at) {
             (Revoked::Id(_), _) => true,
@@ -48,8 +48,8 @@ impl Session {
         }
     }
 
-    /// Moves the end of the grant, if the new one still covers the stream; otherwise the client is to reconnect with it. An earlier
-    /// renewal may be read after a later one: while the later one is stored, or from a stream that was restored.
+    /// Moves the end of the grant, if the new one still covers the stream; otherwise closes the stream, so that the client reconnects. An
+    /// earlier renewal may be read after a later one, while the later one is being stored, or from a restored stream.
     fn renew(&self, renewal: &Renewal) {
         let left = renewal.until.saturating_mul(1000).saturating_sub(now_millis());
         let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));

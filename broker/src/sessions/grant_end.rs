@@ -4,21 +4,21 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use tokio::time::{Duration, Instant};
 
-/// The longest time between the notice and the end.
+/// The longest time between the notice and the end of the grant.
 const MAX_NOTICE: Duration = Duration::from_secs(60);
-/// The notice comes this part of the grant's life before its end, at most.
+/// The notice is sent at most this fraction (one fifth) of the grant's life before its end.
 const NOTICE_PART: u32 = 5;
 
-/// Ends that differ by fewer milliseconds are the same: the clock that they are computed with has no more digits.
+/// Ends that differ by fewer milliseconds are the same: they are computed from a time in seconds.
 const SAME_END: u64 = 1000;
 
 /// When the grant of a stream ends. Any thread may move it: the sink sees it at the next deadline that it has armed.
 pub(crate) struct GrantEnd {
-    /// What the times count from.
+    /// The origin of the times below.
     origin: Instant,
     /// When the grant ends, in milliseconds; 0: never.
     end: AtomicU64,
-    /// When the client is told, in milliseconds.
+    /// When the client is notified, in milliseconds.
     notice: AtomicU64,
 }
 
@@ -34,11 +34,11 @@ impl GrantEnd {
     /// The grant ends after `left`, counted from now.
     pub(crate) fn set(&self, left: Duration) {
         let now = millis(self.origin.elapsed());
-        // The notices of grants that end together are spread over a tenth of their lead: nobody renews at the same moment.
+        // Jitter: clients whose grants end together must not all renew at the same moment.
         let lead = millis((left / NOTICE_PART).min(MAX_NOTICE));
         let lead = fastrand::u64(lead - lead / 10..=lead);
         let end = now.saturating_add(millis(left)).max(1);
-        // The same renewal is read again from time to time.
+        // The same renewal is read again periodically.
         let current = self.end.load(Relaxed);
         if current > 0 && end.abs_diff(current) < SAME_END {
             return;
@@ -59,7 +59,7 @@ impl GrantEnd {
         (end > 0).then(|| self.origin + Duration::from_millis(end))
     }
 
-    /// When the client is to be told of the end.
+    /// When the client must be notified of the end.
     pub(crate) fn notice(&self) -> Option<Instant> {
         let notice = self.notice.load(Relaxed);
         (self.end.load(Relaxed) > 0).then(|| self.origin + Duration::from_millis(notice))

@@ -1,4 +1,4 @@
-//! Lists of open streams, for who manages a channel.
+//! Lists the open streams of a channel, for its managers.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Session, Sessions};
 
-/// Streams that one list has at most.
+/// The most streams of one list.
 pub(crate) const MAX_LISTED: usize = 1000;
 /// Characters of the topics of one stream.
 const MAX_TOPICS_CHARS: usize = 200;
@@ -22,7 +22,7 @@ pub(crate) struct ListRequest {
 /// The streams of one broker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Listing {
-    /// All streams that fit the request, listed or not.
+    /// The number of streams that match the request, listed or not.
     pub(crate) total: usize,
     pub(crate) subscribers: Vec<Listed>,
 }
@@ -38,7 +38,7 @@ pub(crate) struct Listed {
     since: String,
     /// When its grant ends.
     until: Option<String>,
-    /// Sequences that it is behind the head of the log; 0: it gets events as they come.
+    /// How many sequences it is behind the head of the log; 0: it has caught up.
     lag: u64,
     /// The host name of its broker.
     replica: String,

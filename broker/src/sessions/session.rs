@@ -1,4 +1,4 @@
-//! One open stream, as the rest of the broker sees it.
+//! A session: one open stream, as the rest of the broker sees it.
 
 use std::{
     sync::{
@@ -25,16 +25,16 @@ use crate::{
     sockets::Connection,
 };
 
-/// What a stream is admitted with.
+/// The facts about a stream that are known when it is admitted.
 pub(crate) struct SessionInfo {
     pub(crate) id: RandomId,
     /// The key of its channel.
     pub(crate) channel: Arc<str>,
     /// Who subscribed, if the client was authenticated.
     pub(crate) identity: Option<Identity>,
-    /// What a renewal of its grant names: its ticket, or the session itself.
+    /// The id by which renewals name it: that of its ticket, or of the session itself.
     pub(crate) renewal: RandomId,
-    /// What it may read and asked for.
+    /// What it asked for, narrowed to its grant.
     pub(crate) filter: Arc<Filter>,
     /// The version of HTTP.
     pub(crate) protocol: &'static str,
@@ -60,34 +60,34 @@ pub(crate) struct Mailbox {
 pub(crate) struct Session {
     info: SessionInfo,
     client: Client,
-    /// What carries it.
+    /// The connection that carries it.
     connection: Arc<Connection>,
     grant_end: GrantEnd,
     /// When it was admitted, in milliseconds of the registry.
     admitted_at: u64,
-    /// Counts the streams of clients that are to end, of the registry.
+    /// The counter of the registry for streams of clients that were told to close.
     ending: Arc<AtomicUsize>,
     waker: Arc<AtomicWaker>,
-    /// A [`CloseReason`] as its code; 0 while the stream is to go on.
+    /// A [`CloseReason`] as its code; 0 while the stream is open.
     close_reason: AtomicU8,
-    /// When hyper took a frame and has not asked for another one since, in milliseconds of the registry; 0: it has asked.
+    /// When hyper took the last frame, in milliseconds of the registry; 0 if it has asked for another one since.
     unread_since: AtomicU64,
     count: Count,
-    /// The sequence that it has reached; [`AT_HEAD`] if it gets events as they come, [`STARTING`] before it has read anything.
+    /// The sequence that it has reached; [`AT_HEAD`] if it has caught up, [`STARTING`] before it has read anything.
     position: AtomicU64,
 }
 
-/// What a stream was sent, as its sink last told. Sinks tell it if they are asked: they count without a store for each delivery.
+/// What a stream was sent, as its sink reported it last. Sinks report only on request, so that deliveries cost no store here.
 #[derive(Default)]
 struct Count {
     is_wanted: AtomicBool,
     events: AtomicU64,
     bytes: AtomicU64,
-    /// Since when its socket accepts nothing, in milliseconds before the sink told it, plus one; 0: it accepts everything.
+    /// How long its socket had accepted nothing at the time of the report, in milliseconds, plus one; 0: it accepts everything.
     blocked: AtomicU64,
 }
 
-/// What the sink of a stream has told.
+/// What the sink of a stream reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Counted {
     pub(crate) sent: Sent,
@@ -95,12 +95,12 @@ pub(crate) struct Counted {
     pub(crate) blocked: Option<Duration>,
 }
 
-/// How far a stream is.
+/// The progress of a stream in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
     /// It has read nothing yet.
     Starting,
-    /// It gets events as they come.
+    /// It has caught up, and receives events as they are published.
     AtHead,
     /// It has reached this sequence.
     Behind(u64),
@@ -167,7 +167,7 @@ impl Session {
         self.position.store(sequence, Relaxed);
     }
 
-    /// How far it is.
+    /// Its progress in the log.
     pub(crate) fn progress(&self) -> Progress {
         match self.position.load(Relaxed) {
             AT_HEAD => Progress::AtHead,
@@ -184,18 +184,18 @@ impl Session {
         }
     }
 
-    /// Asks the sink to [tell](Self::tell_count) what it has sent.
+    /// Asks the sink to [report](Self::tell_count) what it has sent.
     pub(crate) fn ask_count(&self) {
         self.count.is_wanted.store(true, Release);
         self.waker.wake();
     }
 
-    /// Whether the sink was asked, and has not told.
+    /// Whether the sink was asked and has not reported yet.
     pub(crate) fn is_count_wanted(&self) -> bool {
         self.count.is_wanted.load(Acquire)
     }
 
-    /// What the sink has sent until now.
+    /// Stores the report of the sink.
     pub(crate) fn tell_count(&self, Counted { sent, blocked }: Counted) {
         self.count.events.store(sent.events, Relaxed);
         self.count.bytes.store(sent.bytes, Relaxed);
@@ -206,10 +206,10 @@ impl Session {
         self.count.is_wanted.store(false, Release);
     }
 
-    /// What the sink has told since it was asked.
+    /// The report of the sink; `None` if it was asked and has not reported yet.
     pub(crate) fn count(&self) -> Option<Counted> {
-        let told = !self.is_count_wanted();
-        told.then(|| Counted {
+        let is_reported = !self.is_count_wanted();
+        is_reported.then(|| Counted {
             sent: Sent {
                 events: self.count.events.load(Relaxed),
                 bytes: self.count.bytes.load(Relaxed),
@@ -218,7 +218,7 @@ impl Session {
         })
     }
 
-    /// Whether it gets events as they come.
+    /// Whether it has caught up.
     pub(super) fn is_at_head(&self) -> bool {
         self.position.load(Relaxed) == AT_HEAD
     }
@@ -243,12 +243,13 @@ impl Session {
         self.info.stall_timeout
     }
 
-    /// Why the stream is to end, once [`close`](Self::close) was called.
+    /// Why the stream must end, once [`close`](Self::close) was called.
     pub(crate) fn close_reason(&self) -> Option<CloseReason> {
         CloseReason::from_code(self.close_reason.load(Relaxed))
     }
 
-    /// Ends the stream: its sink sends the closing frames as soon as it runs. The first reason counts. Returns whether this was it.
+    /// Closes the stream: its sink sends the closing frames as soon as it runs. Only the first reason is kept. Returns whether this was the
+    /// first call.
     pub(crate) fn close(&self, reason: CloseReason) -> bool {
         let first = self.close_reason.compare_exchange(0, reason as u8, Relaxed, Relaxed).is_ok();
         if first {
@@ -265,7 +266,7 @@ impl Session {
         self.info.mailbox.is_some()
     }
 
-    /// Gives the stream a control frame, if it has a mailbox.
+    /// Puts a control frame into the mailbox of the stream, if it has one.
     pub(crate) fn post(&self, frame: Bytes) {
         if let Some(mailbox) = &self.info.mailbox {
             *mailbox.frame.lock() = Some(frame);
@@ -273,12 +274,12 @@ impl Session {
         }
     }
 
-    /// Whether there is a control frame for the sink.
+    /// Whether there is a control frame in the mailbox.
     pub(crate) fn has_post(&self) -> bool {
         self.info.mailbox.as_ref().is_some_and(|mailbox| mailbox.frame.lock().is_some())
     }
 
-    /// Takes the control frame.
+    /// Takes the control frame from the mailbox.
     pub(crate) fn take_post(&self) -> Option<Bytes> {
         self.info.mailbox.as_ref()?.frame.lock().take()
     }
@@ -294,12 +295,12 @@ impl Session {
             .is_some_and(|since| Duration::from_millis(now.saturating_sub(since)) > longest)
     }
 
-    /// Since when hyper holds a frame, if it does, in milliseconds of the registry.
+    /// Since when hyper has a frame that it cannot write, if it has one, in milliseconds of the registry.
     pub(super) fn unread_since(&self) -> Option<u64> {
         Some(self.unread_since.load(Relaxed)).filter(|since| *since != 0)
     }
 
-    /// Sets since when hyper holds a frame; 0: it asks for the next one.
+    /// Sets since when hyper has had a frame; 0: it asks for the next one.
     pub(super) fn set_unread_since(&self, millis: u64) {
         self.unread_since.store(millis, Relaxed);
     }

@@ -1,8 +1,8 @@
-//! Closing streams that are to continue on other brokers: which ones, and in which order.
+//! Closes streams for balance, so that their clients reconnect to other brokers: chooses them and their order.
 //!
-//! A client whose stream ends may open the next one over the same connection, and so come back to this broker. Therefore a connection is
-//! told to take no further requests before a stream of it is closed, and its other streams follow before those of other connections. They
-//! may stay if no more are due, or while they must not be closed: a connection that takes no further requests serves those under way.
+//! A client whose stream ends may open the next one over the same connection, and so return to this broker. Therefore a connection is told
+//! to accept no further requests before one of its streams is closed, and its other streams follow before those of other connections. These
+//! may stay if no more are due, or while they must not be closed: the connection still serves them.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -15,15 +15,15 @@ use tokio::time::Instant;
 
 use super::{Session, Sessions};
 
-/// How long the order of streams is used before it is made anew.
+/// How long a selection of streams is used before a new one is made.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Closes streams for balance, chosen at random.
+/// Closes randomly selected streams for balance.
 pub(crate) struct Shedder {
     sessions: Arc<Sessions>,
     /// The streams that are closed next, in order.
     next: VecDeque<Weak<Session>>,
-    /// When `next` was made.
+    /// When `next` was selected.
     looked: Option<Instant>,
 }
 
@@ -32,8 +32,8 @@ impl Shedder {
         Self { sessions: Arc::clone(sessions), next: VecDeque::new(), looked: None }
     }
 
-    /// Closes up to `count` streams that are at least `min_age` old. Returns how many it closed, which are not many more than
-    /// `per_second` until it looks again.
+    /// Closes up to `count` streams that are at least `min_age` old. Returns how many it closed: not many more than `per_second` until the
+    /// next selection.
     pub(crate) fn close(&mut self, count: usize, per_second: usize, min_age: Duration) -> usize {
         let is_recent = self.looked.is_some_and(|looked| looked.elapsed() < LOOK_INTERVAL);
         if count > 0 && !is_recent {
@@ -56,7 +56,7 @@ impl Shedder {
         closed
     }
 
-    /// Forgets which streams are next: none is due.
+    /// Drops the selection, because no stream is due.
     pub(crate) fn rest(&mut self) {
         self.next = VecDeque::new();
         self.looked = None;
@@ -64,7 +64,7 @@ impl Shedder {
 }
 
 impl Sessions {
-    /// The streams of a channel at random, but each followed by all others of its connection.
+    /// The streams of a channel in random order, but each followed by all others of its connection.
     pub(crate) fn of_channel_by_connection(&self, channel: &str) -> Vec<Arc<Session>> {
         let mut streams = self.select(channel, None);
         fastrand::shuffle(&mut streams);
@@ -72,7 +72,7 @@ impl Sessions {
         by_connection(&streams, streams.len(), key).cloned().collect()
     }
 
-    /// `count` streams that may be closed for balance, or more, in the order in which they are.
+    /// At least `count` streams that may be closed for balance, if there are as many, in the order in which to close them.
     fn to_shed(&self, count: usize, min_age: Duration) -> VecDeque<Weak<Session>> {
         if self.registry.lock().draining {
             return VecDeque::new();
@@ -85,8 +85,8 @@ impl Sessions {
         by_connection(&streams, count, key).map(Arc::downgrade).collect()
     }
 
-    /// Whether a stream may be closed for balance: it gets events as they come, so that its client reads nothing again, and it is old
-    /// enough, so that its client is not moved again and again.
+    /// Whether a stream may be closed for balance: it must have caught up, so that its client repeats no replay, and be old enough, so that
+    /// its client is not moved again and again.
     fn may_be_shed(&self, session: &Session, min_age: Duration) -> bool {
         let age = Duration::from_millis(self.now().saturating_sub(session.admitted_at()));
         !session.is_probe()
@@ -96,7 +96,7 @@ impl Sessions {
     }
 }
 
-/// The first `count` of `streams`, each followed by all others of its connection. `key` tells connections apart.
+/// The first `count` of `streams`, each followed by all others of its connection. `key` identifies the connection of a stream.
 fn by_connection<T>(
     streams: &[T],
     count: usize,

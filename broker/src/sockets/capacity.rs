@@ -1,19 +1,19 @@
-//! How many sockets there may be. Pure.
+//! Computes how many sockets there may be, from the limits and the limit of open files. Pure.
 
 /// Files that are not sockets of clients: NATS and its reconnects, listeners, probes, logs, the configuration file, name resolution,
 /// and connections beyond the limit while they are refused.
 const OWN_FILES: u64 = 96;
 /// Files of one shard: an epoll and its waker.
 const SHARD_FILES: u64 = 2;
-/// With fewer sockets a broker does not start.
+/// The fewest sockets with which a broker starts.
 const MIN_SOCKETS: u64 = 16;
 
 /// Sockets of the public listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Capacity {
-    /// All of them.
+    /// All sockets.
     pub(crate) sockets: usize,
-    /// Those that streams may use.
+    /// The sockets that streams may use.
     pub(crate) for_streams: usize,
 }
 
@@ -75,8 +75,8 @@ mod tests {
 
     #[test]
     fn too_few_files_are_an_error() {
-        let told = Capacity::new(10, Some(64), 2).expect_err("too few").to_string();
-        assert!(told.contains("64 files") && told.contains("at least 116"), "{told}");
+        let error = Capacity::new(10, Some(64), 2).expect_err("too few").to_string();
+        assert!(error.contains("64 files") && error.contains("at least 116"), "{error}");
     }
 
     proptest! {

@@ -1,4 +1,4 @@
-//! One connection: its phase, and since when.
+//! One connection: what it is doing, and since when.
 
 use std::{
     future::poll_fn,
@@ -33,7 +33,7 @@ pub(crate) enum Phase {
     Head,
     /// Request bodies are awaited, and nothing else is in progress.
     Body,
-    /// The client is to read responses, and nothing else is in progress but request bodies.
+    /// Complete responses wait for the client to read them, and nothing else is in progress but request bodies.
     Unread,
     /// A request is being processed.
     Answering,
@@ -67,14 +67,14 @@ pub(crate) struct Connection {
     unread: AtomicUsize,
     streams: Mutex<usize>,
     head: AtomicBool,
-    /// It has had a request.
+    /// Whether it has had a request.
     had_request: AtomicBool,
     /// When the phase last changed, in milliseconds of [`Sockets`].
     since: AtomicU64,
     evicted: CancellationToken,
-    /// It was asked to leave.
+    /// Whether it was asked to leave.
     leaving: AtomicBool,
-    /// Wakes what serves it when it is asked to leave.
+    /// Wakes the task or shard that serves it when it is asked to leave.
     leave: AtomicWaker,
 }
 
@@ -181,7 +181,7 @@ impl Connection {
         self.requests.fetch_add(1, Relaxed);
     }
 
-    /// The response to a request is complete, and the client is to read it.
+    /// The response to a request is complete; the client has not read it yet.
     pub(crate) fn answered(&self) {
         self.touch();
         self.unread.fetch_add(1, Relaxed);
@@ -245,8 +245,8 @@ impl Connection {
         self.evicted.cancelled().await;
     }
 
-    /// Asks the connection to take no further requests, so that the client sends the next ones over another connection. Those under way
-    /// go on.
+    /// Asks the connection to accept no further requests, so that the client sends the next ones over another connection. Requests under
+    /// way are completed.
     pub(crate) fn leave(&self) {
         if !self.leaving.swap(true, Relaxed) {
             self.leave.wake();
@@ -258,8 +258,8 @@ impl Connection {
         self.leaving.load(Relaxed)
     }
 
-    /// Wakes `waker`, and no other one any more, when the connection is asked to leave, or now if it was. It is woken before
-    /// [`leave`](Self::leave) returns.
+    /// Registers `waker`, in place of any other, to be woken when the connection is asked to leave, or at once if it was. It is woken
+    /// before [`leave`](Self::leave) returns.
     pub(crate) fn wake_on_leave(&self, waker: &Waker) {
         self.leave.register(waker);
         if self.is_leaving() {
@@ -291,7 +291,7 @@ pub(crate) struct RequestGuard {
 }
 
 impl RequestGuard {
-    /// The response is complete, and the client is to read it.
+    /// The response is complete; the client has not read it yet.
     pub(crate) fn answered(&mut self) {
         if !std::mem::replace(&mut self.answered, true) {
             self.connection.answered();

@@ -1,4 +1,4 @@
-//! The trace that a request belongs to.
+//! The trace context of a request: its headers `traceparent` and `tracestate`.
 
 use eventcast_wire::trace_context::{TRACEPARENT, TraceContext};
 use http::HeaderMap;
@@ -10,16 +10,16 @@ use opentelemetry::{
 /// The most bytes of a `tracestate` that is passed on.
 const MAX_TRACESTATE_BYTES: usize = 512;
 
-/// What a request says of the trace that it belongs to.
+/// The trace context that a request names as its parent.
 #[derive(Clone, Debug)]
 pub(crate) struct Parent {
     pub(crate) context: TraceContext,
-    /// What the vendors of other systems have written.
+    /// The entries of tracing vendors.
     state: TraceState,
 }
 
 impl Parent {
-    /// Reads `traceparent` and `tracestate`. What is invalid is ignored (W3C Trace Context, section 3.2.2.5).
+    /// Reads `traceparent` and `tracestate`. Invalid headers are ignored (W3C Trace Context, section 3.2.2.5).
     pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(TRACEPARENT).iter();
         let (Some(value), None) = (values.next(), values.next()) else { return None };
@@ -45,7 +45,7 @@ fn tracestate(headers: &HeaderMap) -> Option<TraceState> {
     if is_valid { text.parse().ok() } else { None }
 }
 
-/// Whether this is a vendor and its value, or nothing (W3C Trace Context, section 3.3.1).
+/// Whether `text` is empty or the entry of a vendor (W3C Trace Context, section 3.3.1).
 fn is_member(text: &str) -> bool {
     let text = text.trim_matches([' ', '\t']);
     let Some((key, value)) = text.split_once('=') else { return text.is_empty() };

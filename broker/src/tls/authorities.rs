@@ -1,4 +1,4 @@
-//! The certificate authorities of clients: who verifies what a client presents.
+//! The certificate authorities of clients: builds the verifier of client certificates.
 
 use std::sync::Arc;
 
@@ -19,13 +19,13 @@ use rustls::{
 pub(crate) enum AuthoritiesError {
     #[error("it has no certificate: it must have the certificates of the authorities in PEM")]
     Empty,
-    #[error("it is no valid PEM, or was cut off")]
+    #[error("it is not valid PEM, or was cut off")]
     Syntax,
-    #[error("one of its certificates is none of an authority")]
+    #[error("one of its certificates is not that of an authority")]
     Malformed,
 }
 
-/// Verifies certificates with the authorities in `pem`; a client may have none.
+/// The verifier of certificates by the authorities in `pem`. Clients without a certificate are accepted.
 pub(super) fn parse(pem: &[u8]) -> Result<Arc<dyn ClientCertVerifier>, AuthoritiesError> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
@@ -39,13 +39,13 @@ pub(super) fn parse(pem: &[u8]) -> Result<Arc<dyn ClientCertVerifier>, Authoriti
         .map_err(|_| AuthoritiesError::Empty)
 }
 
-/// Who verifies certificates before authorities are known: nobody, if clients are not `asked` for any, else [`Unread`].
+/// The verifier while authorities are not known: no verification if clients are not `asked` for certificates, else [`Unread`].
 pub(super) fn before_the_first(asked: bool) -> Arc<dyn ClientCertVerifier> {
     if asked { Arc::new(Unread) } else { WebPkiClientVerifier::no_client_auth() }
 }
 
-/// Refuses every certificate, because the authorities could not be read. Clients without one are served. If clients were not asked, those
-/// with a certificate would be taken for anonymous ones.
+/// Refuses every certificate, because the authorities could not be read. Clients without one are served. Clients are asked nevertheless:
+/// otherwise those with a certificate would be treated as anonymous.
 #[derive(Debug)]
 struct Unread;
 

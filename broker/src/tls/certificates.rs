@@ -1,5 +1,5 @@
-//! The certificate in use, and the certificate authorities of clients. They follow their files; what cannot be used leaves the last good one in
-//! use, and is reported.
+//! The certificate in use, and the certificate authorities of clients. They are reloaded when their files change. Invalid contents are
+//! reported, and the last valid ones stay in use.
 
 use std::{
     io,
@@ -23,7 +23,7 @@ use crate::{
     watch::{Content, WatchedFiles},
 };
 
-/// A certificate that expires sooner is reported. Certificates are renewed weeks before their end, so a renewal has failed.
+/// A certificate that expires sooner than this is reported: certificates are renewed weeks before their end, so a renewal must have failed.
 const EXPIRING: Duration = Duration::from_secs(14 * 86_400);
 
 /// Why a file is not in use.
@@ -37,10 +37,10 @@ pub(crate) struct Certificates {
     metrics: Arc<Metrics>,
 }
 
-/// How connections are served.
+/// The configuration of TLS for new connections.
 pub(crate) struct Served {
     pub(crate) config: Arc<ServerConfig>,
-    /// Who verifies the certificates of clients.
+    /// The verifier of client certificates.
     pub(super) clients: Arc<dyn ClientCertVerifier>,
 }
 
@@ -50,7 +50,7 @@ struct State {
     clients: Arc<dyn ClientCertVerifier>,
     /// Why the present content of the files of the certificate is not in use.
     rejected: Option<Rejected>,
-    /// The same for the authorities.
+    /// Why the present content of the file of authorities is not in use.
     clients_rejected: Option<Rejected>,
     warned_of_rsa: bool,
 }
@@ -75,7 +75,7 @@ impl Certificates {
         Arc::new(Self { tls, current, state, metrics })
     }
 
-    /// How connections are served now; `None` while there is no usable certificate.
+    /// The configuration for new connections; `None` while there is no usable certificate.
     pub(crate) fn current(&self) -> Option<Arc<Served>> {
         self.current.load_full()
     }
@@ -92,7 +92,7 @@ impl Certificates {
         files
     }
 
-    /// Follows the changes of `files`.
+    /// Applies the changes of `files`. Never returns.
     pub(crate) async fn follow(&self, Files { mut pair, mut clients }: Files) {
         loop {
             tokio::select! {
@@ -160,7 +160,7 @@ impl Certificates {
         }
     }
 
-    /// Uses the authorities in `contents`, if there are any. Sessions that earlier ones vouched for are not resumed.
+    /// Uses the authorities in `contents`, if there are any. Sessions whose clients earlier authorities verified are not resumed.
     fn update_clients(&self, contents: &[Content]) {
         let (Some(path), [content]) = (&self.tls.client_ca_file, contents) else { return };
         let mut state = self.state.lock();
@@ -199,7 +199,7 @@ impl Certificates {
         let key = readable(key, &self.tls.key_file)?;
         let pair = KeyPair::parse(chain, key).map_err(|e| invalid(e.to_string()))?;
         let (expires, in_use) = (pair.expires(), state.pair.as_ref().map(KeyPair::expires));
-        // An expired one only if there is nothing better: the clock may be wrong, and some clients do not look.
+        // An expired certificate is used only if there is no better one: the clock may be wrong, and some clients do not check.
         if pair.has_expired(SystemTime::now()) && in_use.is_some_and(|in_use| in_use > expires) {
             return Err(invalid(format!("the certificate expired at {expires}")));
         }
@@ -207,7 +207,7 @@ impl Certificates {
         Ok(pair)
     }
 
-    /// Serves new connections with this certificate, and lets these authorities verify those of clients.
+    /// Serves new connections with this certificate and this verifier of client certificates.
     fn serve(&self, pair: &KeyPair, clients: &Arc<dyn ClientCertVerifier>) -> Result<(), Rejected> {
         let config = pair.config(&self.tls, Arc::clone(clients));
         let config = Arc::new(config.map_err(|e| invalid(e.to_string()))?);

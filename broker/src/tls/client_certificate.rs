@@ -1,4 +1,4 @@
-//! The certificate that a client has presented, and that was verified in its handshake.
+//! A client certificate, verified in the handshake of its connection.
 
 use std::{fmt, sync::Arc};
 
@@ -19,12 +19,12 @@ const MAX_NAME_BYTES: usize = 1024;
 
 /// A client certificate.
 pub(crate) struct ClientCertificate {
-    /// With its intermediate certificates.
+    /// The certificate and its intermediate certificates.
     chain: Vec<CertificateDer<'static>>,
     listener: Arc<Certificates>,
-    /// Who verified it in the handshake.
+    /// The verifier that was used in the handshake.
     verifier: Arc<dyn ClientCertVerifier>,
-    /// The name of the client; `None` if the certificate has none, or if it is not certain.
+    /// The name of the client; `None` if the certificate has no usable name.
     pub(crate) name: Option<Box<str>>,
     /// In seconds since 1970.
     pub(crate) not_before: i64,
@@ -40,15 +40,15 @@ impl fmt::Debug for ClientCertificate {
 }
 
 impl ClientCertificate {
-    /// The certificate of a connection to `listener` that is served as `served`, from the chain that TLS has verified. In a session that is
-    /// resumed it is that of the first handshake, which may have expired meanwhile. `None`: the client has presented none.
+    /// The certificate of a connection to `listener`, from the chain that TLS has verified with the configuration `served`. In a resumed
+    /// session it is that of the first handshake, which may have expired meanwhile. `None`: the client has presented none.
     pub(crate) fn of(
         chain: &[CertificateDer<'static>],
         listener: &Arc<Certificates>,
         served: &Served,
     ) -> Option<Self> {
         let first = chain.first()?;
-        // A certificate whose times cannot be read is not the same as none: it has expired.
+        // A certificate whose times cannot be read is treated as expired, not as a missing one.
         let validity = x509::validity(first)
             .map_or((i64::MIN, i64::MIN), |(from, to)| (from.as_second(), to.as_second()));
         Some(Self {
@@ -62,7 +62,7 @@ impl ClientCertificate {
         })
     }
 
-    /// Whether the authorities of now vouch for it: they may have been replaced since the handshake. Then it is verified again.
+    /// Whether the present authorities accept it. If they were replaced since the handshake, it is verified again.
     pub(crate) fn is_trusted(&self) -> bool {
         let Some(served) = self.listener.current() else { return false };
         let Some((first, others)) = self.chain.split_first() else { return false };
@@ -70,8 +70,8 @@ impl ClientCertificate {
             || served.clients.verify_client_cert(first, others, UnixTime::now()).is_ok()
     }
 
-    /// Lets its connection end after the requests in progress: the certificate was refused, and its client may have a newer one, which it
-    /// presents on a new connection.
+    /// Closes its connection after the requests in progress, because the certificate was refused: the client may have a newer one, which it
+    /// can present only on a new connection.
     pub(crate) fn retire(&self) {
         self.retired.cancel();
     }
@@ -85,8 +85,8 @@ impl ClientCertificate {
     }
 }
 
-/// The URI name (SPIFFE has exactly one), else the first DNS name, in lower case. Of several URIs none can be told to be the client's. A URI
-/// without a scheme is none (RFC 5280, section 4.2.1.6), and could be taken for a DNS name.
+/// The URI name (SPIFFE has exactly one), else the first DNS name, in lower case. With several URIs it is unclear which is the client's. A
+/// URI without a scheme is invalid (RFC 5280, section 4.2.1.6), and could be mistaken for a DNS name.
 fn name(certificate: &CertificateDer<'_>) -> Option<Box<str>> {
     let certificate = EndEntityCert::try_from(certificate).ok()?;
     let mut uris = certificate.valid_uri_names();

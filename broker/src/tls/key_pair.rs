@@ -1,4 +1,4 @@
-//! A certificate and its private key: whether a server can use them.
+//! A certificate and its private key: parses them, checks that a server can use them, and builds the TLS configuration.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -23,7 +23,7 @@ pub(crate) enum KeyPairError {
         "the certificate file has no certificate: it must have the chain in PEM, the certificate of the server first"
     )]
     NoCertificate,
-    #[error("the certificate file is no valid PEM, or was cut off")]
+    #[error("the certificate file is not valid PEM, or was cut off")]
     CertificateSyntax,
     #[error("the key file has no private key in PEM (PKCS #8, PKCS #1 or SEC 1)")]
     NoKey,
@@ -78,9 +78,9 @@ impl KeyPair {
         self.certified.key.algorithm() == SignatureAlgorithm::RSA
     }
 
-    /// How connections are served with it, and their certificates verified. Sessions are resumed by tickets that only this configuration can
-    /// decrypt, so that no client resumes a session of an earlier certificate, or one that earlier authorities vouched for. Early data is not
-    /// accepted, because it can be replayed.
+    /// The TLS configuration with this certificate, and with `verifier` for client certificates. Sessions are resumed by tickets that only
+    /// this configuration can decrypt, so that no client resumes a session of an earlier certificate or of earlier authorities. Early data
+    /// is not accepted, because it can be replayed.
     pub(super) fn config(
         &self,
         tls: &Tls,

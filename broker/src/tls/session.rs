@@ -16,7 +16,7 @@ use rustls::{
 
 /// The most plaintext of one record (RFC 8446, section 5.1).
 pub(crate) const MAX_RECORD: usize = 16 << 10;
-/// The most that a cipher suite adds to a record, its header included.
+/// The most bytes that a cipher suite adds to a record, including its header.
 const RECORD_OVERHEAD: usize = 64;
 /// The most received bytes that wait for the rest of their record or handshake message.
 const MAX_INCOMPLETE: usize = MAX_RECORD + 2048;
@@ -30,7 +30,7 @@ pub(crate) enum Received {
     Closed,
 }
 
-/// The connection cannot go on.
+/// Why a connection cannot continue.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SessionError {
     #[error(transparent)]
@@ -85,8 +85,8 @@ impl Session {
         self.connection.peer_certificates().unwrap_or_default()
     }
 
-    /// Processes what the client has sent: `on_data` gets what it decrypts to, and `out` what must be sent in return. After an error
-    /// `out` has the alert that tells the client why.
+    /// Processes the bytes that the client has sent: passes the decrypted data to `on_data`, and appends to `out` what must be sent in
+    /// return. After an error that is an alert with the reason.
     pub(crate) fn receive(
         &mut self,
         bytes: &[u8],
@@ -139,7 +139,8 @@ impl Session {
         Ok(received)
     }
 
-    /// Appends what tells the client why the connection has failed. It must not process a message: rustls reports an error once.
+    /// Appends the alert that tells the client why the connection has failed. Must not process a message: rustls reports an error only
+    /// once.
     fn alert(&mut self, out: &mut Vec<u8>) -> Result<(), SessionError> {
         while self.connection.wants_write() {
             match self.connection.process_tls_records(&mut []).state {
@@ -155,12 +156,12 @@ impl Session {
         self.append(plaintext.len(), out, |traffic, free| traffic.encrypt(plaintext, free))
     }
 
-    /// Says that nothing more follows.
+    /// Appends `close_notify`: nothing more follows.
     pub(crate) fn close_notify(&mut self, out: &mut Vec<u8>) -> Result<(), SessionError> {
         self.append(0, out, |traffic, free| traffic.queue_close_notify(free))
     }
 
-    /// Appends what `encrypt` makes of about `bytes` of plaintext, after what rustls itself has to send.
+    /// Appends the output of `encrypt` for about `bytes` of plaintext, after what rustls itself must send.
     fn append(
         &mut self,
         bytes: usize,

@@ -28,7 +28,7 @@ pub(crate) struct TlsStream {
     /// Encrypted bytes, of which the first `written` were written.
     encrypted: Vec<u8>,
     written: usize,
-    /// The client has closed its side.
+    /// Whether the client has closed its side.
     ended: bool,
     close_notified: bool,
 }
@@ -40,7 +40,7 @@ pub(crate) struct TlsState {
     pub(crate) unsent: Vec<u8>,
     /// Decrypted bytes that were not read.
     pub(crate) plaintext: Vec<u8>,
-    /// The client has closed its side.
+    /// Whether the client has closed its side.
     pub(crate) ended: bool,
 }
 
@@ -48,7 +48,7 @@ impl TlsStream {
     /// Completes the handshake. `on_answer` is called once the client's first message was answered.
     ///
     /// # Errors
-    /// The client was told why with an alert, where TLS has one.
+    /// If TLS has an alert for the reason, it was sent to the client.
     pub(crate) async fn accept(
         mut socket: TcpStream,
         config: Arc<ServerConfig>,
@@ -166,7 +166,7 @@ impl AsyncRead for TlsStream {
             let mut bytes = ReadBuf::new(&mut bytes);
             ready!(Pin::new(&mut this.socket).poll_read(cx, &mut bytes))?;
             if bytes.filled().is_empty() {
-                // Without `close_notify`, as many clients do. HTTP knows by itself whether a message is complete.
+                // Many clients close without `close_notify`. That is safe here: HTTP messages show whether they are complete.
                 this.ended = true;
                 continue;
             }
@@ -203,7 +203,7 @@ impl AsyncWrite for TlsStream {
         match (filled.next(), filled.next()) {
             (None, _) => Poll::Ready(Ok(0)),
             (Some(only), None) => self.write_record(cx, &only[..only.len().min(MAX_RECORD)]),
-            // A frame of HTTP/2 has its header in a slice of its own, which is not worth a record.
+            // Several slices share a record: an HTTP/2 frame has its header in a separate slice, too small for its own record.
             _ => {
                 let bytes: usize = bufs.iter().map(|buf| buf.len()).sum();
                 let mut record = Vec::with_capacity(bytes.min(MAX_RECORD));
@@ -242,7 +242,7 @@ impl AsyncWrite for TlsStream {
 /// A handshake that failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AcceptError {
-    /// With the socket, on which the client may not have read yet why.
+    /// With the socket, because the client may not have read the alert yet.
     #[error("{0}")]
     Session(SessionError, TcpStream),
     #[error(transparent)]
@@ -252,7 +252,7 @@ pub(crate) enum AcceptError {
 }
 
 impl AcceptError {
-    /// The check that the certificate of the client has failed, if that is why: the label of metrics and log lines.
+    /// The check that the client certificate has failed, if that is the reason: the label of metrics and log lines.
     pub(crate) fn refused_certificate(&self) -> Option<&'static str> {
         use CertificateError::{
             Expired, ExpiredContext, InvalidPurpose, InvalidPurposeContext, NotValidYet,

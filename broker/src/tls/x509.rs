@@ -1,4 +1,4 @@
-//! The validity of a certificate (RFC 5280, section 4.1), which rustls does not tell. Pure.
+//! Parses the validity period of a certificate (RFC 5280, section 4.1), which rustls does not expose. Pure.
 
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 

@@ -1,4 +1,4 @@
-//! Tokens for development, for `eventcast-broker token` and `eventcast token sign`. In production an identity provider signs them.
+//! Signs tokens for development, for `eventcast-broker token` and `eventcast token sign`. In production an identity provider signs tokens.
 
 use std::{
     fs::{self, OpenOptions},
@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 /// The name of the key in a new key file.
 const KEY_ID: &str = "development";
-/// The longest life of a token: a token for development must not become one for good.
+/// The longest life of a token: a token for development must not become a permanent one.
 const MAX_SECONDS: u64 = 30 * 24 * 3600;
 
 /// Options of the commands.
@@ -104,7 +104,7 @@ fn new_key_file(options: &Options) -> Result<String, String> {
     let key =
         json!({"kty": "oct", "kid": KEY_ID, "alg": "HS256", "k": URL_SAFE_NO_PAD.encode(secret)});
     let text = format!("{}\n", json!({"keys": [key]}));
-    // Whoever reads it can sign as anybody.
+    // Anyone who can read the file can sign tokens for any subject.
     let mut file = OpenOptions::new();
     file.write(true).create_new(true);
     #[cfg(unix)]

@@ -1,4 +1,4 @@
-//! Why a stream was closed. Pure.
+//! The reasons for which streams are closed. Pure.
 
 /// Why a stream was closed: the label of a metric and, if the client can still receive it, the reason in `eventcast.closing`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub enum CloseReason {
     Stalled = 3,
     /// The channel was removed from the configuration.
     ChannelRemoved = 4,
-    /// The client sent more data than a few bytes, on a stream that only the server writes to.
+    /// The client sent more than 1 MiB on a stream that only the server writes to.
     UnexpectedInput = 5,
     /// The client's grant has ended.
     Expired = 6,
@@ -26,7 +26,7 @@ pub enum CloseReason {
     Rebalance = 9,
     /// The channel is moving to other brokers.
     Moving = 10,
-    /// An administrator has closed the stream. The client may come back.
+    /// An administrator has closed the stream. The client may reconnect.
     Disconnected = 11,
 }
 

@@ -1,4 +1,4 @@
-//! The cursor, which is the SSE `id:` of an event: `<epoch>-<sequence>-<check>`, such as `k7q2m8-1048576-3f9`.
+//! Cursors: the SSE `id:` of an event, `<epoch>-<sequence>-<check>`, such as `k7q2m8-1048576-3f9`.
 //!
 //! The epoch names the incarnation of the stream. The sequence is the stream sequence of JetStream. The check is a hash of the
 //! event's message id: it differs if JetStream reuses a sequence after it lost its newest messages (docs/adr/0015). Pure.

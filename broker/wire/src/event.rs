@@ -22,7 +22,7 @@ pub const MAX_NAME_BYTES: usize = 128;
 /// (`eventcast_crds::stream`).
 pub const MAX_SOURCE_BYTES: usize = 1024;
 
-/// A rule of events that is broken.
+/// The rule that an event violates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadEvent {
     /// The data exceeds the limit of the channel.

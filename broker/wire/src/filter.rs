@@ -9,11 +9,11 @@ use crate::{
 /// The maximum number of patterns of one kind.
 pub const MAX_PATTERNS: usize = 32;
 
-/// What [`Filter::describe_topics`] encodes.
+/// The characters that [`Filter::describe_topics`] percent-encodes.
 const HEADER_ENCODED: &percent_encoding::AsciiSet =
     &percent_encoding::CONTROLS.add(b' ').add(b',').add(b'"').add(b'%').add(b'(').add(b')');
 
-/// What a client asks for: a filter that was not narrowed to what it may read.
+/// The filter that a client asks for, not yet narrowed to what it may read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked(pub(crate) Filter);
 
@@ -60,9 +60,9 @@ impl Asked {
     }
 }
 
-/// A filter that a log is read with. Only [`Topics::narrow`](crate::grants::Topics::narrow) makes one of what a client asks for. An
-/// event passes if it matches any topic pattern (or has no topic), any type pattern and any source pattern. An empty
-/// list of patterns matches everything.
+/// A filter for reading a log. For a client, only [`Topics::narrow`](crate::grants::Topics::narrow) makes one, from [`Asked`]. An event
+/// passes if it matches any topic pattern (or has no topic), any type pattern and any source pattern. An empty list of patterns matches
+/// everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
     topics: Vec<Pattern>,
@@ -72,7 +72,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Passes every event: for events that are not read for a client.
+    /// Passes every event. For reads that are not for a client.
     #[must_use]
     pub fn everything() -> Self {
         Self {
@@ -103,7 +103,7 @@ impl Filter {
         &self.types
     }
 
-    /// Whether the topics that it names, if any, include `topic`, a topic or a pattern. `>` names no topic.
+    /// Whether its topic patterns, if it has any, include `topic`, a topic or a pattern. The pattern `>` alone does not count.
     #[must_use]
     pub fn names_topic(&self, topic: &str) -> bool {
         let named = |pattern: &Pattern| pattern.text() != ">" && pattern.matches(topic);
@@ -115,8 +115,8 @@ impl Filter {
         !self.without_broadcast
     }
 
-    /// The topic patterns for a header: separated by `, `, and what a header cannot hold is percent-encoded. Events without a topic are
-    /// `(broadcast)`.
+    /// The topic patterns for a header: separated by `, `, with characters that a header cannot contain percent-encoded. Events without a
+    /// topic are `(broadcast)`.
     #[must_use]
     pub fn describe_topics(&self) -> String {
         let topics = self.topics.iter().filter(|p| **p != Pattern::nothing());

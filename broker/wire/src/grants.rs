@@ -22,7 +22,7 @@ pub enum NotGranted {
     /// No topic that this pattern selects is granted.
     #[error("no topic that {0} selects is granted")]
     Pattern(String),
-    /// The combinations of what was asked for and what is granted are too many.
+    /// There are too many combinations of the patterns that were asked for and those that are granted.
     #[error("too many patterns: ask for fewer topics")]
     TooManyPatterns,
     /// Nothing is granted: no topic, and no events without one.
@@ -112,7 +112,7 @@ impl Topics {
         }
     }
 
-    /// `asked` without what is not covered. Asking for no topic asks for everything that is covered.
+    /// Narrows `asked` to the topics that are covered. Asking for no topic asks for everything that is covered.
     ///
     /// # Errors
     /// A pattern of `asked` selects nothing that is covered, or the result has too many patterns.
@@ -126,7 +126,7 @@ impl Topics {
         if narrowed.topics().is_empty() {
             patterns.clone_from(granted);
         }
-        // What was narrowed to no topic stays so.
+        // A filter that was narrowed to no topic stays so.
         for pattern in narrowed.topics().iter().filter(|p| **p != Pattern::nothing()) {
             let met: Vec<_> = granted.iter().filter_map(|p| p.meet(pattern)).collect();
             if met.is_empty() {

@@ -1,9 +1,10 @@
-//! Which setting of which proxy is likely wrong, for the delivery probe of brokers and for the command line. Pure.
+//! Advice about proxies that hinder streams: which setting of which proxy to change. For the delivery probe of brokers and for the command
+//! line. Pure.
 
 use eventcast_crds::broker_status::DeliveryReason;
 use http::{HeaderMap, header};
 
-/// A kind of proxy that has settings of its own.
+/// A kind of proxy, with its own settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proxy {
     /// nginx, and what is built on it.
@@ -22,11 +23,11 @@ pub enum Proxy {
     Aws,
     /// A load balancer of Google Cloud.
     Google,
-    /// None of these, or it cannot be told.
+    /// None of these, or it cannot be identified.
     Unknown,
 }
 
-/// What the name of an IngressClass, of a product, or the header `Server` contains.
+/// Texts in the names of IngressClasses and products, and in the headers `Server` and `Via`, that identify a proxy.
 const NAMES: [(&str, Proxy); 14] = [
     ("cloudflare", Proxy::Cloudflare),
     ("cloudfront", Proxy::CloudFront),
@@ -45,7 +46,7 @@ const NAMES: [(&str, Proxy); 14] = [
 ];
 
 impl Proxy {
-    /// The outermost proxy that can be told from the headers of a response. `hint` counts if they tell none.
+    /// The outermost proxy that the headers of a response identify, else the one that `hint` names.
     #[must_use]
     pub fn of(headers: &HeaderMap, hint: Option<&str>) -> Self {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
@@ -55,8 +56,8 @@ impl Proxy {
         if headers.contains_key("x-amz-cf-id") {
             return Self::CloudFront;
         }
-        let told = [text(header::SERVER), text(header::VIA), hint].into_iter().flatten();
-        let named = told.map(Self::named).find(|proxy| *proxy != Self::Unknown);
+        let texts = [text(header::SERVER), text(header::VIA), hint].into_iter().flatten();
+        let named = texts.map(Self::named).find(|proxy| *proxy != Self::Unknown);
         named.unwrap_or_else(|| {
             let is_envoy = headers.contains_key("x-envoy-upstream-service-time");
             if is_envoy { Self::Envoy } else { Self::Unknown }
@@ -70,7 +71,7 @@ impl Proxy {
     }
 }
 
-/// What to do about a problem behind `proxy`.
+/// What to do about a problem with `proxy`.
 #[must_use]
 pub fn advice(reason: DeliveryReason, proxy: Proxy) -> &'static str {
     use DeliveryReason as R;

@@ -34,7 +34,7 @@ impl SourcePattern {
     }
 
     /// Whether `source` matches. Each text is searched once, after the previous one, so the time is linear for any number of
-    /// wildcards, which libraries for globs do not guarantee.
+    /// wildcards. Glob libraries do not guarantee that.
     pub fn matches(&self, source: &str) -> bool {
         let [first, middle @ .., last] = &*self.texts else {
             return self.texts.first().is_some_and(|text| text == source);

@@ -8,7 +8,7 @@ pub const TRACEPARENT: &str = "traceparent";
 /// The length of a `traceparent` of version 00.
 const LENGTH: usize = 55;
 
-/// Where a span is in its trace.
+/// The ids of a span and its trace, and the flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceContext {
     /// The id of the trace; not all zero.
@@ -25,7 +25,7 @@ impl TraceContext {
     /// The id of the trace is random.
     pub const RANDOM: u8 = 2;
 
-    /// Parses a `traceparent`. An invalid one is to be ignored.
+    /// Parses a `traceparent`. Callers must ignore an invalid one.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = text.as_bytes();

@@ -1,5 +1,5 @@
-//! The text of an API key: `evk_<id>_<43 base62><6 base62>`. The last six are a checksum, so that a mistyped key and a home-made one, which
-//! might be weak, are told from a key that was removed. Pure, but for the random numbers of [`mint`].
+//! The text of an API key: `evk_<id>_<43 base62><6 base62>`. The last six characters are a checksum. It distinguishes mistyped keys and
+//! keys that were not generated here, which might be weak, from keys that were removed. Pure, except for the random numbers of [`mint`].
 
 use ring::{
     digest,
@@ -51,7 +51,7 @@ pub(super) fn with_secret(id: &str, secret: &str) -> String {
     body + &checksum
 }
 
-/// The id in an API key; `None` if the text is none.
+/// The id in an API key; `None` if the text is not an API key.
 pub(super) fn id_of(key: &str) -> Option<&str> {
     let (id, secret) = key.strip_prefix(API_KEY_PREFIX)?.rsplit_once('_')?;
     let is_secret = secret.len() == SECRET_LENGTH + CHECKSUM_LENGTH

@@ -61,7 +61,7 @@ pub(in crate::access) fn seconds(claims: &Claims, name: &str) -> Option<i64> {
     if let Some(whole) = value.as_i64() {
         return Some(whole);
     }
-    // Beyond the range of i64 a conversion saturates, which is as good as for ever.
+    // Beyond the range of i64 the conversion saturates, which means "never" here.
     #[expect(clippy::cast_possible_truncation, reason = "it saturates")]
     value.as_f64().map(|seconds| seconds as i64)
 }

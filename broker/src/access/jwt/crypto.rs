@@ -122,7 +122,7 @@ impl Verifier<Vec<u8>> for RingVerifier {
             Algorithm::EdDSA => self.public(&algorithms::ED25519, message, signature),
             _ => None,
         };
-        // The reason is not told: it would help to forge.
+        // The reason is not reported: it would help an attacker.
         verified.ok_or_else(signature::Error::new)
     }
 }

@@ -1,7 +1,7 @@
 //! The header of a token, and which token types are accepted.
 //!
-//! Only `alg`, `kid`, `typ` and `crit` are looked at. Keys and addresses of keys in a header (`jwk`, `jku`, `x5c`, `x5u`) come from whoever
-//! made the token, and are never used.
+//! Only `alg`, `kid`, `typ` and `crit` are read. Keys and URLs of keys in a header (`jwk`, `jku`, `x5c`, `x5u`) are written by the
+//! unverified author of the token, and are never used.
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ use crate::access::{credential::Invalid, template::Claims};
 /// Token types that are accepted if the issuer requires none.
 const USUAL_TYPES: [&str; 2] = ["JWT", "at+jwt"];
 
-/// What of a header is used.
+/// The parameters of a header that are used.
 pub(super) struct Header {
     pub(super) algorithm: jsonwebtoken::Algorithm,
     pub(super) key_id: Option<String>,
@@ -35,7 +35,8 @@ impl Header {
         Ok(Self { algorithm, key_id: text(&header, "kid")?, token_type: text(&header, "typ")? })
     }
 
-    /// Checks the type of the token. An ID token that is replayed as an access token has none, so it is told apart by its audience.
+    /// Checks the type of the token. This does not detect an ID token that is used as an access token, because it has no type: its audience
+    /// gives it away.
     pub(super) fn check_type(&self, required: Option<&str>) -> Result<(), Invalid> {
         let found = self.token_type.as_deref();
         let accepted = match (required, found) {

@@ -1,7 +1,7 @@
 //! Fetches the JWK set of an issuer from its URL.
 //!
-//! One request on a connection of its own, without redirects, bounded in time and size. What is wrong is told as the host and a kind of
-//! error: nothing of the response is shown to anyone, so that a URL that points elsewhere reads nothing.
+//! One request on its own connection, without redirects, bounded in time and size. An error is reported as the host and a kind of error,
+//! without anything of the response: a URL that points to an internal service must not reveal what that answers.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -43,7 +43,7 @@ pub(super) struct KeyUrl {
     ca_file: Option<PathBuf>,
 }
 
-/// What went wrong, as people are told.
+/// Why a fetch failed, as it is reported.
 type What = (AccessReason, String);
 
 fn unreachable(what: impl Into<String>) -> What {
@@ -51,7 +51,7 @@ fn unreachable(what: impl Into<String>) -> What {
 }
 
 impl KeyUrl {
-    /// `None` if `url` is none.
+    /// `None` if `url` is not a URL with a host.
     pub(super) fn new(url: &str, ca_file: Option<PathBuf>) -> Option<Self> {
         let url: Uri = url.parse().ok()?;
         url.host()?;
@@ -80,7 +80,7 @@ impl KeyUrl {
         let response = if endpoint.is_tls {
             let config = Arc::new(tls_config(self.ca_file.as_ref())?);
             let server = ServerName::try_from(endpoint.host.to_owned())
-                .map_err(|_| unreachable("this is no host name for TLS"))?;
+                .map_err(|_| unreachable("the host name is not valid for TLS"))?;
             let tls = TlsConnector::from(config).connect(server, socket).await;
             self.get(tls.map_err(|error| unreachable(tls_failure(&error)))?).await?
         } else {

@@ -19,7 +19,7 @@ pub(super) fn load(path: &Path, state: &KeyState) {
     apply(path, &watch::read(path), state);
 }
 
-/// Reads the file whenever it changes, for ever.
+/// Reads the file whenever it changes. Never returns.
 pub(super) async fn watch(path: PathBuf, state: Arc<KeyState>) {
     let mut files = WatchedFiles::new(vec![path.clone()]);
     loop {

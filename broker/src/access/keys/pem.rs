@@ -25,7 +25,7 @@ pub(super) fn keys(content: &[u8]) -> Result<Vec<Key>, &'static str> {
             return Err("it has more than 8 keys: use a JWK set, in which keys have names");
         }
         keys.push(key(block.as_bytes()).ok_or(
-            "it has something that is no public key of RSA (2048 bits or more), P-256, P-384 or Ed25519",
+            "it contains something other than public keys of RSA (2048 bits or more), P-256, P-384 or Ed25519",
         )?);
     }
     Ok(keys)

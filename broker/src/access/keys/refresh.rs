@@ -1,5 +1,5 @@
-//! When keys are fetched: from time to time, and at once for a token with an unknown key. But a stranger who sends such tokens causes no
-//! more than one fetch in [`COOLDOWN`], whatever its keys are called.
+//! When keys are fetched: periodically, and at once when a token names an unknown key. Such tokens cause at most one fetch in [`COOLDOWN`],
+//! whatever keys they name.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,7 +18,7 @@ use super::{
 
 /// The time between two fetches, if the server does not say how long keys may be cached.
 const INTERVAL: Duration = Duration::from_secs(300);
-/// The least and the most that a server may say.
+/// The bounds of what a server may say.
 const INTERVALS: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3600));
 /// The pause after the first failed fetch. It doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -46,7 +46,7 @@ struct Progress {
     is_running: bool,
 }
 
-/// What a token with an unknown key got.
+/// The outcome of a fetch that a token with an unknown key asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refetch {
     /// A fetch has ended.
@@ -98,7 +98,7 @@ impl Demand {
     }
 }
 
-/// Keeps the keys of `state` up to date, for ever.
+/// Keeps the keys of `state` up to date. Never returns.
 pub(super) async fn keep_fresh<F>(
     state: Arc<KeyState>,
     demand: Arc<Demand>,
@@ -126,7 +126,7 @@ pub(super) async fn keep_fresh<F>(
             }
         };
         demand.finish();
-        // Brokers that were started together do not ask together.
+        // Jitter: brokers that were started together must not fetch together.
         let pause = pause.mul_f64(0.8 + 0.4 * fastrand::f64());
         tokio::select! {
             () = sleep(pause) => {}

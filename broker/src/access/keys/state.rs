@@ -1,4 +1,4 @@
-//! What is known of an issuer's keys: the last good ones, and why newer ones could not be had.
+//! The state of an issuer's keys: the last good ones, and why newer ones could not be loaded.
 
 use std::{
     sync::{
@@ -16,9 +16,9 @@ use tokio::time::Instant;
 
 use super::KeySet;
 
-/// How long keys are used that cannot be loaded any more.
+/// How long keys remain in use while they cannot be loaded again.
 const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
-/// The age of keys that cannot be loaded any more from which it is a problem.
+/// The age from which keys that cannot be loaded again are reported as a problem.
 const STALE_AGE: Duration = Duration::from_secs(15 * 60);
 
 /// Why keys could not be loaded. The detail names hosts, files and kinds of errors, and nothing of the content.
@@ -80,7 +80,7 @@ impl KeyState {
         self.progress.lock().failure.is_none()
     }
 
-    /// The keys are those in `content`. They replace the earlier ones: a key that was removed is no key any more.
+    /// The keys were loaded from `content`. They replace the earlier ones: a key that was removed is no longer accepted.
     pub(super) fn succeeded(&self, keys: KeySet, content: &[u8]) {
         let mut digest = [0; 32];
         digest.copy_from_slice(digest::digest(&digest::SHA256, content).as_ref());
@@ -101,12 +101,12 @@ impl KeyState {
         progress.failure = Some(failure);
     }
 
-    /// What people should be told: keys that cannot be used, or have not been confirmed for long.
+    /// The problem to report, if there is one: the keys cannot be used, or have not been confirmed for a long time.
     pub(super) fn problem(&self) -> Option<(AccessReason, String)> {
         let progress = self.progress.lock();
         let failure = progress.failure.clone()?;
         let reason = match progress.confirmed.map(|at| at.elapsed()) {
-            // A file is wrong until somebody mends it; a server may be back at the next fetch.
+            // A file stays wrong until it is corrected; a server may be back at the next fetch.
             Some(age) if !self.is_watched && age < STALE_AGE => return None,
             Some(age) if !self.is_watched && age < MAX_AGE => AccessReason::KeysStale,
             _ => failure.reason,

@@ -71,7 +71,7 @@ impl ApiServer {
     /// The user of `token`, which must be for `audience`.
     ///
     /// # Errors
-    /// The token does not hold, or the API server cannot be asked.
+    /// The token is not valid, or the API server cannot be asked.
     pub(super) async fn review_token(
         &self,
         token: &str,
@@ -89,7 +89,7 @@ impl ApiServer {
         let is_ours = status.audiences.iter().flatten().any(|own| own == audience);
         let name = status.user.as_ref().and_then(|user| user.username.clone());
         match (status.authenticated, name, status.user) {
-            // A token for the API server itself has no audience here: it must never be of use anywhere else.
+            // A token for the API server itself does not have our audience, and must not be accepted here.
             (Some(true), Some(name), Some(user)) if is_ours => Ok(ReviewedUser {
                 name: name.into(),
                 uid: user.uid,
@@ -156,7 +156,7 @@ impl ApiServer {
         match answer {
             Ok(text) => {
                 self.forbidden.lock().remove(&namespace.map(str::to_owned));
-                // Not by the client, which would log a text that it cannot parse, and the token with it.
+                // Not parsed by the client, which would log the text if it is invalid, and the token with it.
                 serde_json::from_str(&text)
                     .map_err(|_| Denied::Unavailable("the API server's answer is not understood"))
             }
@@ -199,10 +199,10 @@ impl ApiServer {
     }
 }
 
-/// A client with the identity of the pod, or of the kubeconfig. It reads a renewed token again.
+/// A client with the identity of the pod, or of the kubeconfig. It rereads the token when it is renewed.
 async fn connect() -> Result<Client, kube::Error> {
     let mut config = Config::infer().await.map_err(kube::Error::InferConfig)?;
-    // A client waits for the answer: "cannot tell" at once is better than a late one.
+    // A client waits for the answer: an immediate failure is better than a late answer.
     config.default_retry = false;
     Client::try_from(config)
 }

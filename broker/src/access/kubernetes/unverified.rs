@@ -1,4 +1,4 @@
-//! The claims of a token that nobody has verified. They decide only whether the API server is asked about it. Pure.
+//! The unverified claims of a token. They decide only whether the API server is asked about it. Pure.
 
 use crate::access::{
     credential::Invalid,

@@ -1,4 +1,4 @@
-//! What the API server said about a token, and until when that counts. Pure.
+//! What the API server said about a token, and how long that is valid. Pure.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub(super) struct Verdict {
     pub(super) user: Arc<ReviewedUser>,
     /// When the token must be verified again.
     pub(super) verified_until: Instant,
-    /// For each of [`ACTIONS`]: whether it is allowed, and until when that counts.
+    /// For each of [`ACTIONS`]: whether it is allowed, and until when that is valid.
     actions: [Option<(bool, Instant)>; ACTIONS.len()],
 }
 
@@ -26,7 +26,7 @@ impl Verdict {
         Self { user: Arc::new(user), verified_until, actions: [None; ACTIONS.len()] }
     }
 
-    /// Whether nothing must be asked.
+    /// Whether everything is known, so that the API server need not be asked.
     pub(super) fn is_complete(&self, now: Instant) -> bool {
         now < self.verified_until && ACTIONS.iter().all(|action| !self.is_stale(*action, now))
     }

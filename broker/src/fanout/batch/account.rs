@@ -1,4 +1,4 @@
-//! Accounting for the events of a batch that a sink took. Pure.
+//! Settles the part of a batch that a sink has written: the outcome of each sequence. Pure.
 
 use std::ops::Range;
 
@@ -7,15 +7,15 @@ use eventcast_wire::filter::Filter;
 use super::Batch;
 use crate::{delivery::DeliveryLedger, log::Position};
 
-/// What became of the sequences between two positions.
+/// The outcomes of the sequences between two positions.
 pub(in crate::fanout) struct Account {
-    /// Settled: it accounts for every sequence up to `position`.
+    /// Complete: it counts every sequence up to `position`.
     pub(in crate::fanout) ledger: DeliveryLedger,
-    /// The position after what was taken.
+    /// The position after the part that was taken.
     pub(in crate::fanout) position: Position,
-    /// The first event that was sent, to measure its latency; `None` for a whole page, which is a replay and not late.
+    /// The first event that was sent, to measure its latency; `None` for a whole page: that is a replay, whose latency means nothing.
     pub(in crate::fanout) first_sent: Option<usize>,
-    /// The last event that was sent: its id is what the client's cursor is now.
+    /// The last event that was sent: its id is now the cursor of the client.
     pub(in crate::fanout) last_sent: Option<usize>,
 }
 

@@ -1,9 +1,9 @@
-//! Counts the time that a shard does not wait for work.
+//! Counts the time during which a shard is busy.
 
 use prometheus::Counter;
 use tokio::time::Instant;
 
-/// The busy time of one shard, up to its last note.
+/// The busy time of one shard, up to the last call of `note` or `skip`.
 pub(super) struct BusyTime {
     seconds: Counter,
     noted_until: Instant,

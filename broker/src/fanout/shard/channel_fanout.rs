@@ -1,9 +1,9 @@
 //! A channel in one shard: its caught-up subscribers, the head that is their cursor, and the pass that moves the head.
 //!
-//! A pass takes the events after the head (at most [`MAX_EVENTS_PER_READ`]) and writes to each subscriber those that pass its filter, in one call.
-//! Events that arrive meanwhile are written by the next pass, so bursts are combined and no event waits for a timer. The head is the
-//! end of the pass as soon as the pass begins. A subscriber that is not yet written to is *pending*, and its cursor is the start of
-//! the pass.
+//! A pass takes the events after the head (at most [`MAX_EVENTS_PER_READ`]) and writes to each subscriber those that pass its filter, in
+//! one call. Events that arrive meanwhile are written by the next pass, so bursts are combined and no event waits for a timer. The head is
+//! the end of the pass as soon as the pass begins. A subscriber that is not yet written to is *pending*, and its cursor is the start of the
+//! pass.
 
 mod latency;
 mod pass;
@@ -48,7 +48,7 @@ pub(super) struct ChannelFanout {
     pub(super) head: Option<Position>,
     /// Connections that have read everything they may, but are not at the head.
     pub(super) waiting: Vec<Key>,
-    /// It is queued to run.
+    /// Whether it is queued to run.
     pub(super) queued: bool,
     pass: Option<Pass>,
     /// The last event that was sent to every unfiltered member, and when, in milliseconds of the shard.
@@ -112,7 +112,7 @@ impl ChannelFanout {
         self.unfiltered.len() + self.index.len()
     }
 
-    /// Whether the present pass is still to write to a member.
+    /// Whether the present pass has yet to write to a member.
     pub(super) fn is_pending(&self, key: Key, connection: &ShardConnection) -> bool {
         self.pass.is_some() && (self.unfiltered.is_pending(key) || connection.pending_events != 0)
     }
@@ -126,8 +126,8 @@ impl ChannelFanout {
         }
     }
 
-    /// Stores in the connection of a member what a pass does not store for each delivery: its cursor, what its client
-    /// acknowledged, and its last write.
+    /// Stores in the connection of a member what a pass does not store for each delivery: its position, the cursor of its client, and
+    /// its last write.
     pub(super) fn settle(&self, key: Key, connection: &mut ShardConnection) {
         let pass = self.pass.as_ref().filter(|_| self.is_pending(key, connection));
         let Some(cursor) = pass.map_or(self.head, |pass| Some(pass.start)) else { return };

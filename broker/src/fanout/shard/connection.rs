@@ -1,4 +1,4 @@
-//! One subscriber of a shard: what carries its stream, what is left of the last write, and its deadlines.
+//! One subscriber of a shard: its transport, the unwritten rest of the last write, and its deadlines.
 
 use std::{io::IoSlice, task::Waker, time::Duration};
 
@@ -14,29 +14,29 @@ use crate::{
     fanout::{Subscriber, Subscription, batch::Batch},
 };
 
-/// What a write to a socket costs, if one that HTTP/2 collects for a later write costs 1.
+/// The cost of a write to a socket, relative to a write that HTTP/2 buffers, which costs 1.
 pub(super) const SOCKET_WRITE_COST: u32 = 16;
 
-/// One stream and what carries it.
+/// One stream and its transport.
 pub(super) struct ShardConnection {
     pub(super) transport: Transport,
     pub(super) subscription: Subscription,
     pub(super) registration: Registration,
-    /// It is a member of its channel's fan-out and at the head of the log.
+    /// Whether it is a member of its channel's fan-out, at the head of the log.
     pub(super) caught_up: bool,
     /// The window in which it last caught up a step; see [`Arrivals`](super::event_loop).
     pub(super) last_catch_up: u64,
-    /// It is queued to catch up.
+    /// Whether it is queued to catch up.
     pub(super) queued: bool,
-    /// It waits for its channel to advance.
+    /// Whether it waits for its channel to advance.
     pub(super) awaits_channel: bool,
-    /// What must be written before anything else.
+    /// Bytes that must be written before anything else.
     pub(super) unwritten: Bytes,
     /// Since when its client takes nothing more, in milliseconds of the shard.
     pub(super) blocked_since: Option<u64>,
-    /// The timer wheel has an entry for that.
+    /// Whether the timer wheel has an entry for that.
     pub(super) stall_armed: bool,
-    /// The stream ends once `unwritten` is written.
+    /// Whether the stream ends once `unwritten` is written.
     pub(super) closing: bool,
     /// What all unfiltered members of its channel had been sent when this one became a member, or was last settled.
     pub(super) settled: Sent,
@@ -49,11 +49,11 @@ pub(super) struct ShardConnection {
     _load: LoadGuard,
 }
 
-/// How a connection is known in its shard.
+/// The registration of a connection with its shard.
 pub(super) struct Registration {
     /// Its channel's fan-out.
     pub(super) channel: u32,
-    /// Tells it from earlier connections with the same key.
+    /// Distinguishes it from earlier connections with the same key.
     pub(super) generation: u32,
     /// Wakes the shard for it.
     pub(super) waker: Waker,
@@ -94,12 +94,12 @@ impl ShardConnection {
         &mut self.subscription.subscriber
     }
 
-    /// How frames are written to it.
+    /// The form in which frames are written to it.
     pub(super) fn form(&self) -> Form {
         self.transport.form()
     }
 
-    /// What a write costs, in units of which [`SOCKET_WRITE_COST`] is one write to a socket.
+    /// The cost of a write, in the units of [`SOCKET_WRITE_COST`].
     pub(super) fn write_cost(&self) -> u32 {
         match self.transport {
             Transport::Socket(_) => SOCKET_WRITE_COST,
@@ -107,13 +107,13 @@ impl ShardConnection {
         }
     }
 
-    /// Tells the session where its cursor is.
+    /// Reports its position to the session.
     pub(super) fn note_position(&self) {
         let sequence = self.subscription.subscriber.position().sequence;
         self.subscription.admission.session().reached(sequence);
     }
 
-    /// Whether it gets every event of its channel.
+    /// Whether it has no filter and receives every event of its channel.
     pub(super) fn is_unfiltered(&self) -> bool {
         self.subscription.subscriber.filter().is_empty()
     }

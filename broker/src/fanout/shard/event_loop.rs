@@ -250,7 +250,7 @@ impl EventLoop {
         }
     }
 
-    /// Removes a connection from its channel's index: from now on it reads by itself.
+    /// Removes a connection from its channel's index. From now on it reads the log by itself.
     fn leave_index(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key as usize) else { return };
         if connection.caught_up {

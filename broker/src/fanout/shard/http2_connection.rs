@@ -1,4 +1,4 @@
-//! An HTTP/2 connection of a shard: its socket and the protocol. What its streams write is collected, and leaves in one write.
+//! An HTTP/2 connection of a shard: its socket and the protocol. The writes of its streams are buffered and sent in one write.
 
 use std::{
     cell::RefCell,
@@ -29,7 +29,7 @@ use crate::{
     tls::TlsState,
 };
 
-/// Collected bytes that are written without waiting for more.
+/// Buffered bytes that are written without waiting for more.
 const FLUSH_BYTES: usize = 32 << 10;
 /// Bytes that are read from a connection before the next one has its turn.
 const READ_BYTES_PER_TURN: usize = 64 << 10;
@@ -49,7 +49,7 @@ pub(crate) struct Http2Handoff {
     pub(crate) leaving: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
-/// What answers the requests of a connection.
+/// Handles the requests of a connection.
 pub(crate) trait Http2Service: Send {
     /// Begins to handle a request, in a task that uses `responder` once.
     fn call(&self, request: Request<Body>, responder: super::Responder) -> RequestTask;
@@ -67,7 +67,7 @@ impl RequestTask {
     }
 }
 
-/// What a shard keeps with a stream.
+/// What the shard attaches to a stream.
 pub(super) enum StreamUse {
     Request(RequestTask),
     /// Its subscriber, by key and generation.
@@ -91,17 +91,17 @@ pub(super) struct Http2Connection {
     /// Connections of the shard with something to write, or with events.
     touched: Rc<RefCell<Vec<Key>>>,
     is_touched: bool,
-    /// The sending side is to be closed, or is; what the client still sends is discarded.
+    /// Whether the sending side is being closed. Further input is discarded.
     is_closing: bool,
     is_closed: bool,
-    /// Nothing is read until what is to be written is.
+    /// Whether reading is paused until enough was written.
     is_paused: bool,
     /// Wakes the shard when the connection is to leave.
     _leaving: AbortOnDropHandle<()>,
     _load: LoadGuard,
 }
 
-/// What came of reading from a connection.
+/// The outcome of reading from a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReadOutcome {
     /// There is nothing more now.
@@ -113,7 +113,7 @@ pub(super) enum ReadOutcome {
 }
 
 impl Http2Connection {
-    /// `wakers`: what wakes the shard when a handler has read from a body, and when the connection is to leave.
+    /// `wakers` wake the shard: the first when a handler has read from a body, the second when the connection is to leave.
     pub(super) fn new(
         handoff: Http2Handoff,
         key: Key,
@@ -125,7 +125,7 @@ impl Http2Connection {
         let Http2Handoff { socket, tls, guard, service, max_head_bytes, deadlines, leaving } =
             handoff;
         let [on_body_read, on_leaving] = wakers;
-        // Not through the task: GOAWAY must come before the end of a stream that is closed after this.
+        // Woken directly and not through the task: GOAWAY must be sent before the end of a stream that is closed afterwards.
         guard.connection().wake_on_leave(&on_leaving);
         let leaving = tokio::spawn(async move {
             leaving.await;
@@ -157,14 +157,14 @@ impl Http2Connection {
         connection
     }
 
-    /// Has the shard look at the connection before it sleeps.
+    /// Makes the shard process the connection before it sleeps.
     pub(super) fn touch(&mut self) {
         if !std::mem::replace(&mut self.is_touched, true) {
             self.touched.borrow_mut().push(self.key);
         }
     }
 
-    /// The shard looks at the connection.
+    /// The shard processes the connection now.
     pub(super) fn untouch(&mut self) {
         self.is_touched = false;
     }
@@ -172,7 +172,7 @@ impl Http2Connection {
     /// Adds the beginning of `slices`, of `bytes` in all, to what is written next.
     pub(super) fn write(&mut self, id: u32, slices: &[IoSlice<'_>], bytes: usize) -> WriteOutcome {
         if self.protocol.unsent().len() >= FLUSH_BYTES {
-            self.flush(); // a failure shows when the shard looks at the connection
+            self.flush(); // the shard notices a failure when it processes the connection
         }
         self.touch();
         match self.protocol.write(id, slices, bytes) {
@@ -203,7 +203,7 @@ impl Http2Connection {
         self.protocol.cancel(id);
     }
 
-    /// Writes what was collected, and what waited for it.
+    /// Writes the buffered bytes, and the frames that waited for room in the buffer.
     pub(super) fn flush(&mut self) -> WriteOutcome {
         loop {
             let outcome = self.flush_once();
@@ -291,7 +291,7 @@ impl Http2Connection {
         self.touch();
     }
 
-    /// Tells whether a request head has begun to arrive and not ended.
+    /// Reports whether a request head has begun to arrive and is incomplete.
     fn report_head(&self) {
         let connection = self.guard.connection();
         if self.protocol.is_within_head() {
@@ -301,7 +301,7 @@ impl Http2Connection {
         }
     }
 
-    /// Closes the sending side after what is to be written. The socket is closed when the client has closed its side, too.
+    /// Closes the sending side once everything is written. The socket is closed when the client has closed its side, too.
     pub(super) fn close(&mut self) {
         if !std::mem::replace(&mut self.is_closing, true) {
             self.deadlines.linger();
@@ -309,7 +309,7 @@ impl Http2Connection {
         }
     }
 
-    /// Closes the sending side if it is time to: everything is written.
+    /// Closes the sending side if that was requested and everything is written.
     pub(super) fn close_if_written(&mut self) {
         let is_written = self.protocol.unsent().is_empty();
         if !self.is_closing || !is_written || std::mem::replace(&mut self.is_closed, true) {
@@ -324,7 +324,7 @@ impl Http2Connection {
         }
     }
 
-    /// Whether reading was paused and can go on.
+    /// Whether reading was paused and can continue.
     pub(super) fn resumes_reading(&mut self) -> bool {
         self.is_paused && !self.protocol.is_congested() && std::mem::take(&mut self.is_paused)
     }

@@ -6,24 +6,24 @@ use tokio::time::Instant;
 
 use crate::sockets::Connection;
 
-/// How long a connection with streams may be silent before it is asked for a sign of life, and how long it may take for one.
+/// How long a connection with streams may be silent before a PING is sent, and how long the client may take to answer it.
 const PING_INTERVAL: u64 = 20_000;
 /// How long a connection may stay open after GOAWAY once it only waits for its client.
 const GOAWAY_TIMEOUT: u64 = 2000;
-/// As [`GOAWAY_TIMEOUT`], if another connection waits for the socket.
+/// As [`GOAWAY_TIMEOUT`], if another connection waits for the permit.
 const SHORT_GOAWAY_TIMEOUT: u64 = 200;
 /// How long the client may take to close its side.
 const LINGER: u64 = 1000;
 /// How often deadlines are checked at most.
 const RECHECK_DELAY: u64 = 50;
 
-/// What is to be done with a connection. Times are milliseconds of the shard.
+/// What must be done with a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
     Nothing,
-    /// Ask the client for a sign of life.
+    /// Send a PING.
     Ping,
-    /// The client is to send no more requests.
+    /// Send GOAWAY: the client must send no more requests.
     Leave,
     /// Close the sending side.
     Close,
@@ -31,7 +31,7 @@ pub(super) enum Due {
     Remove,
 }
 
-/// The deadlines of a connection.
+/// The deadlines of a connection. Times are milliseconds of the shard.
 #[derive(Debug)]
 pub(crate) struct Http2Deadlines {
     /// How long a request head may take.
@@ -43,7 +43,7 @@ pub(crate) struct Http2Deadlines {
     last_read: u64,
     pinged: bool,
     end: End,
-    /// When the timer wheel looks at it next.
+    /// When the timer wheel fires next for it.
     armed: u64,
 }
 
@@ -143,7 +143,7 @@ impl Http2Deadlines {
         }
     }
 
-    /// When to look at the connection next, if the timer is not set for an earlier time.
+    /// When the timer must fire, unless it is set for an earlier time.
     pub(super) fn arm(
         &mut self,
         connection: &Connection,

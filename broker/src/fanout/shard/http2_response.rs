@@ -10,7 +10,7 @@ use crate::fanout::Subscription;
 pub(crate) enum Http2Answer {
     Body(Bytes),
     Stream(Box<Subscription>),
-    /// None: the stream is reset.
+    /// There is no response: the stream is reset.
     Reset,
 }
 

@@ -47,13 +47,13 @@ pub(super) enum Wakeup {
     Leave(Key, u32),
 }
 
-/// Its length is bounded by the connections, requests and channels of the shard: each has a few messages in it at most.
+/// Messages to a shard. Their number is bounded by its connections, requests and channels: each has at most a few.
 pub(super) struct Inbox {
     messages: Mutex<Vec<Message>>,
     asleep: AtomicBool,
     waker: mio::Waker,
     connections: Arc<AtomicUsize>,
-    /// The shard waits to restart after a failure.
+    /// Whether the shard waits to restart after a failure.
     backing_off: AtomicBool,
 }
 
@@ -108,7 +108,7 @@ impl Inbox {
         self.connections.load(Relaxed)
     }
 
-    /// Whether the shard waits to restart after a failure: connections are better given to others meanwhile.
+    /// Whether the shard waits to restart after a failure. Meanwhile other shards should get the connections.
     pub(super) fn is_backing_off(&self) -> bool {
         self.backing_off.load(Relaxed)
     }

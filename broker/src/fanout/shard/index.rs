@@ -88,7 +88,7 @@ impl Index {
         }
         self.others.iter().for_each(|key| try_filter(*key, &|f| f.passes(event)));
         if event.kind == Kind::Invalid {
-            // Its type is not known: every subscriber that selects types is told.
+            // Its type is unknown, so every subscriber that selects types is sent the gap.
             self.typed.iter().for_each(|key| try_filter(*key, &|f| f.passes(event)));
         } else {
             let name = event.type_name();

@@ -1,4 +1,4 @@
-//! How the handler of a request answers on an HTTP/2 connection that a shard serves.
+//! Sends the response of a handler to the shard that serves the HTTP/2 connection of the request.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::{
     inbox::{Inbox, Message},
 };
 
-/// The answer to one request. Dropped without one, it resets the stream.
+/// Sends the response to one request. If it is dropped without one, the stream is reset.
 pub(crate) struct Responder {
     inbox: Arc<Inbox>,
     request: RequestKey,

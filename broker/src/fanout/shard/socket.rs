@@ -1,4 +1,4 @@
-//! Writing to and reading from a socket, and what may come of it.
+//! Writing to and reading from a non-blocking socket, and the outcomes.
 
 use std::io::{ErrorKind, IoSlice, Read, Write};
 
@@ -9,20 +9,20 @@ use mio::net::TcpStream;
 pub(super) enum WriteOutcome {
     /// Everything was written.
     Complete,
-    /// The socket buffer is full. So many bytes were written: fewer than all, unless what TLS made of the last of them is kept.
+    /// The socket buffer is full, after this many bytes. With TLS these may be all of them, if the rest of the last record is kept.
     Partial(usize),
     /// The client has disconnected.
     Disconnected,
 }
 
-/// What a client has sent after its request.
+/// The kind of input that a client has sent after its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ClientInput {
-    /// Nothing more than it may.
+    /// Nothing, or no more than is allowed.
     Acceptable,
     /// It closed, reset or half-closed the connection.
     Disconnected,
-    /// More than it may.
+    /// More than is allowed.
     TooMuch,
 }
 

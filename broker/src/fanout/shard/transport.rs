@@ -1,4 +1,4 @@
-//! What carries a stream: a socket of its own, for HTTP/1.1, or a connection of HTTP/2 that it shares with others.
+//! The transport of a stream: its own socket, for HTTP/1.1, or an HTTP/2 connection that it shares with others.
 
 use std::{cell::RefCell, io::IoSlice, rc::Rc};
 
@@ -15,7 +15,7 @@ use crate::sockets::ConnectionGuard;
 /// The most bytes that a client of HTTP/1.1 may send after its request. They are discarded.
 const MAX_INPUT_BYTES: usize = 1 << 20;
 
-/// What carries a stream.
+/// The transport of a stream.
 pub(super) enum Transport {
     Socket(Socket),
     Http2(Http2Stream),
@@ -36,7 +36,7 @@ pub(super) struct Http2Stream {
 }
 
 impl Transport {
-    /// How frames are written to it.
+    /// The form in which frames are written to it.
     pub(super) fn form(&self) -> Form {
         match self {
             Self::Socket(_) => Form::Chunk,
@@ -68,7 +68,7 @@ impl Transport {
         }
     }
 
-    /// Says that nothing more follows.
+    /// Ends the stream after what was written.
     pub(super) fn end(&mut self) -> WriteOutcome {
         match self {
             Self::Socket(Socket { tcp, tls: Some(tls), .. }) => {
@@ -108,7 +108,7 @@ impl Socket {
             }
         });
         if let (ClientInput::Disconnected, Some(tls)) = (input, tls) {
-            tls.flush(tcp); // the client may be there to read why
+            tls.flush(tcp); // a TLS alert, if the client still reads
         }
         input
     }

@@ -1,7 +1,7 @@
-//! The members of a channel without a filter. A pass visits each of them once, whoever joins or leaves meanwhile. Pure.
+//! The members of a channel without a filter. A pass visits each of them once, even if members join or leave meanwhile. Pure.
 //!
-//! A pass goes from the end of the list to its front. A member that joins is appended, with the end of the pass as its cursor. The
-//! last member takes the place of one that leaves, and may be visited already: so each has the number of its last pass.
+//! A pass goes from the end of the list to its front. A member that joins is appended, with the end of the pass as its cursor. When a
+//! member leaves, the last member of the list takes its place, and may have been visited already. So each has the number of its last pass.
 
 use indexmap::IndexMap;
 
@@ -12,7 +12,7 @@ use super::Key;
 pub(super) struct UnfilteredMembers {
     members: IndexMap<Key, u64>,
     pass: u64,
-    /// How many members at the front are still to be looked at.
+    /// How many members at the front have not been visited yet.
     remaining: usize,
 }
 
@@ -31,7 +31,7 @@ impl UnfilteredMembers {
         self.remaining = self.remaining.min(self.members.len());
     }
 
-    /// Whether the present pass is still to visit `key`.
+    /// Whether the present pass has yet to visit `key`.
     pub(super) fn is_pending(&self, key: Key) -> bool {
         self.remaining > 0 && self.members.get(&key).is_some_and(|visited| *visited != self.pass)
     }

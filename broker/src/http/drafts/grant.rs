@@ -11,8 +11,7 @@ use super::{
 };
 use crate::access::{Grant, PublishGrant};
 
-/// Checks all of `drafts` before any is stored, and completes them: the source that the grant forces, and keys that no other publisher
-/// has.
+/// Checks all of `drafts` before any is stored. Sets the source that the grant forces, and scopes keys to the publisher.
 ///
 /// # Errors
 /// A problem that names the first event that is not granted, by its line in a batch.
@@ -34,7 +33,7 @@ fn check(draft: &Draft, publish: &PublishGrant) -> Result<(), Problem> {
     let topic = draft.topic.as_deref().map(|tokens| topic::decode(tokens).unwrap_or_default());
     let event_type = draft.event_type.as_deref().unwrap_or(DEFAULT_TYPE);
     publish.check(topic.as_deref(), event_type).map_err(|why| refused(&why.to_string()))?;
-    // The source of a structured CloudEvent is in its data, which is stored as it came.
+    // The source of a structured CloudEvent is in its data, which is stored unchanged.
     match (&publish.source, &draft.source) {
         (Some(forced), Some(source)) if draft.cloudevent && **forced != **source => {
             Err(refused(&format!("the source of CloudEvents must be {forced:?}")))

@@ -29,8 +29,8 @@ pub(super) fn of_cloudevent(source: &str, id: &str) -> String {
     bounded(format!("ce {} {}", escaped(source), escaped(id)))
 }
 
-/// The key of an authenticated publisher: nobody else has the same, so that nobody can suppress an event of theirs by using its key
-/// first. No other key has two spaces and begins so.
+/// A key scoped to an authenticated publisher, so that no other publisher can suppress its event by using the same key first. Only scoped
+/// keys begin with `scope` and have two spaces.
 pub(super) fn scoped(publisher: &Identity, key: &str) -> String {
     let scope: String = publisher.digest().iter().take(12).map(|b| format!("{b:02x}")).collect();
     bounded(format!("scope {scope} {key}"))

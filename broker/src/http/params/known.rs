@@ -5,7 +5,7 @@ use http::HeaderMap;
 
 use super::Problem;
 
-/// What a resource accepts.
+/// The parameters and headers that a resource accepts.
 pub(crate) struct Known {
     /// The name of the resource, for messages.
     resource: &'static str,

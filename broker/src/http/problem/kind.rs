@@ -26,11 +26,11 @@ kinds! {
     HTTPS_REQUIRED = BAD_REQUEST, "https-required", "HTTPS required";
     CREDENTIAL_REQUIRED = UNAUTHORIZED, "credential-required", "Credential required";
     INVALID_CREDENTIAL = UNAUTHORIZED, "invalid-credential", "Credential not accepted";
-    ANOTHER_CLIENT = FORBIDDEN, "another-client", "Another client";
+    ANOTHER_CLIENT = FORBIDDEN, "another-client", "Belongs to another client";
     NOT_GRANTED = FORBIDDEN, "not-granted", "Not granted";
     ORIGIN_NOT_ALLOWED = FORBIDDEN, "origin-not-allowed", "Origin not allowed";
     PUBLISHING_DISABLED = FORBIDDEN, "publishing-disabled", "Publishing disabled";
-    TICKETS_DISABLED = FORBIDDEN, "tickets-disabled", "No tickets";
+    TICKETS_DISABLED = FORBIDDEN, "tickets-disabled", "Tickets disabled";
     NO_SUCH_CHANNEL = NOT_FOUND, "no-such-channel", "Channel not found";
     NO_SUCH_EVENT = NOT_FOUND, "no-such-event", "Event not found";
     NO_SUCH_RESOURCE = NOT_FOUND, "no-such-resource", "Not found";
@@ -38,7 +38,7 @@ kinds! {
     NOT_ACCEPTABLE = NOT_ACCEPTABLE, "not-acceptable", "Not acceptable";
     BODY_TIMEOUT = REQUEST_TIMEOUT, "body-timeout", "Request timeout";
     HEAD_TIMEOUT = REQUEST_TIMEOUT, "head-timeout", "Request timeout";
-    ERASURE_REFUSED = CONFLICT, "erasure-refused", "Not erased";
+    ERASURE_REFUSED = CONFLICT, "erasure-refused", "Erasure refused";
     TOO_LARGE = PAYLOAD_TOO_LARGE, "too-large", "Request too large";
     TARGET_TOO_LONG = URI_TOO_LONG, "target-too-long", "Request target too long";
     CONTENT_ENCODING = UNSUPPORTED_MEDIA_TYPE, "content-encoding", "Unsupported content encoding";
@@ -48,7 +48,7 @@ kinds! {
     QUOTA = TOO_MANY_REQUESTS, "quota", "Quota exceeded";
     THROTTLED = TOO_MANY_REQUESTS, "throttled", "Not stored";
     TOO_FAST = TOO_MANY_REQUESTS, "too-fast", "Rate limit exceeded";
-    TOO_MANY_REFUSALS = TOO_MANY_REQUESTS, "too-many-refusals", "Too many refusals";
+    TOO_MANY_REFUSALS = TOO_MANY_REQUESTS, "too-many-refusals", "Too many refused credentials";
     HEAD_TOO_LARGE = REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", "Request headers too large";
     REFUSED = BAD_GATEWAY, "refused", "Not stored";
     BUSY = SERVICE_UNAVAILABLE, "busy", "Temporarily unavailable";

@@ -1,4 +1,4 @@
-//! What a client sends: requests, their bodies, and frames about the connection.
+//! Handles the frames that a client sends: requests, their bodies, and frames about the connection.
 
 use h2::{
     frame::{self, Frame, Reason},
@@ -17,10 +17,10 @@ use crate::http2::{
     writer,
 };
 
-/// How many more requests a client may reset than it waits for: "rapid reset" (CVE-2023-44487).
+/// How many more requests a client may reset than are answered: protects against "rapid reset" (CVE-2023-44487).
 pub(super) const MAX_RESETS: u32 = 200;
-/// How far the window of the connection must be open before the streams that wait for it try again: a client must not make hundreds of them
-/// try for every byte that it allows.
+/// How far the window of the connection must be open before the streams that wait for it try again. Otherwise a client could make hundreds
+/// of streams retry for every byte of window that it grants.
 const MIN_OPENED: usize = 4 << 10;
 /// Empty DATA frames in a row.
 const MAX_EMPTY_FRAMES: u32 = 100;
@@ -29,7 +29,7 @@ impl<A> Connection<A> {
     /// Processes bytes that the client has sent.
     ///
     /// # Errors
-    /// What the client is told is in [`unsent`](Self::unsent).
+    /// The client has violated the protocol. The frame that says so is in [`unsent`](Self::unsent).
     pub(crate) fn receive(&mut self, bytes: &[u8]) -> Result<(), ConnectionError> {
         self.process(bytes).map_err(|reason| {
             writer::go_away(&mut self.out, self.last_stream, reason);
@@ -87,7 +87,7 @@ impl<A> Connection<A> {
         let id = u32::from(headers.stream_id());
         let ends = headers.is_end_stream();
         if let Some(stream) = self.streams.get_mut(&id) {
-            // Trailers. Nobody reads them.
+            // Trailers, which are ignored.
             if stream.body.is_none() {
                 return Err(Reason::STREAM_CLOSED);
             }
@@ -195,7 +195,7 @@ impl<A> Connection<A> {
             return self.reset(id, Reason::PROTOCOL_ERROR);
         }
         if let Some(body) = stream.body.take() {
-            // What the handler has not read yet is in its memory, not in the window of the connection.
+            // The window is released although the handler has not read everything yet: the stream sends no more.
             body.end();
             let held = stream.receive_window.held();
             stream.receive_window.release(held);

@@ -1,4 +1,4 @@
-//! What we send: responses, from memory or as their owner writes them, within the windows of the client.
+//! Writes responses, from memory or as their owner produces them, within the windows of the client.
 
 use std::io::IoSlice;
 
@@ -54,7 +54,7 @@ impl<A> Connection<A> {
         true
     }
 
-    /// Writes what the windows and the room for unsent bytes allow of the bodies in memory, the streams in turn.
+    /// Writes as much of the bodies in memory as the windows and [`MAX_UNSENT`] allow, the streams in turn.
     pub(super) fn send_bodies(&mut self) {
         let mut waiting = 0;
         while waiting < self.with_bodies.len() && self.out.len() < MAX_UNSENT {
@@ -115,7 +115,7 @@ impl<A> Connection<A> {
         self.end(id);
     }
 
-    /// A response has ended. A client that has not sent its whole request is told that it need not (RFC 9113, section 8.1).
+    /// A response has ended. A client that is still sending the request body is told to stop (RFC 9113, section 8.1).
     pub(super) fn end(&mut self, id: u32) {
         let Some(stream) = self.remove(id) else { return };
         if stream.body.is_some() {

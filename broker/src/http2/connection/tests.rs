@@ -365,7 +365,7 @@ fn frames() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|all| all.concat())
 }
 
-/// What a connection makes of bytes in pieces: its frames, and how many requests and ends it tells of.
+/// The outcome of receiving bytes in pieces: the frames that the connection writes, the number of its events, and whether it fails.
 fn outcome(bytes: &[u8], cuts: &[usize]) -> (Vec<(u8, u32)>, usize, bool) {
     let mut connection = connection();
     let (mut rest, mut failed) = (bytes, false);

@@ -1,4 +1,4 @@
-//! Permits of publishes in progress: those of all logs, and those of one.
+//! Limits the publishes in progress, of one log and of all logs.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ impl Permits {
     }
 }
 
-/// Takes permits, and waits for them for a while.
+/// Takes permits, and waits for them for a limited time.
 pub(super) async fn take(
     permits: &Semaphore,
     wanted: u32,

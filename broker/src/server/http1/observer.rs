@@ -1,8 +1,8 @@
-//! What an HTTP/1.1 connection tells about hyper: whether a request head has begun to arrive, whether a response was sent, and when
-//! hyper itself refuses a head, which is replaced by a problem document.
+//! Observes the bytes of an HTTP/1.1 connection to learn what hyper does: whether a request head has begun to arrive, whether a response
+//! was sent, and whether hyper itself refuses a head. That refusal is replaced by a problem document.
 //!
 //! hyper has a whole response, except a stream's, before it writes the first byte, and flushes when it has written everything. So a
-//! response was sent at the first flush after hyper was given it, and what hyper writes while there is no request is its own refusal.
+//! response was sent at the first flush after hyper received it, and what hyper writes while there is no request is its own refusal.
 
 use std::{
     net::IpAddr,
@@ -22,9 +22,9 @@ use crate::{
 
 /// The progress of a connection's responses, shared by its service and its observer.
 pub(super) struct Progress {
-    /// hyper has written everything it had: nothing is lost if the socket is taken from it now.
+    /// Whether hyper has written everything: nothing is lost if the socket is taken from it now.
     flushed: AtomicBool,
-    /// The service has given a response to hyper, which may not be sent yet.
+    /// Whether the service has returned a response to hyper, which may not be sent yet.
     answered: AtomicBool,
 }
 

@@ -8,12 +8,12 @@ use bytes::{BufMut, Bytes, BytesMut};
 /// The chunk that ends a body.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
-/// How a frame is written to its client.
+/// The form in which a frame is written to its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// As a chunk of HTTP/1.1.
     Chunk,
-    /// As it is, for HTTP/2.
+    /// Unchanged, for HTTP/2.
     Frame,
 }
 
@@ -47,7 +47,7 @@ impl Chunk {
         self.0.slice(self.frame_range())
     }
 
-    /// What is written in `form`.
+    /// The bytes that are written in `form`.
     #[must_use]
     pub fn bytes(&self, form: Form) -> &[u8] {
         match form {

@@ -1,5 +1,5 @@
-//! How late events are written, summed up for a pass: an observation of the shared histograms for each delivery would cost more
-//! than the rest of the loop.
+//! Write latencies, summed up for a pass: an observation of the shared histograms for each delivery would cost more than the rest
+//! of the loop.
 
 use std::sync::Arc;
 

@@ -1,9 +1,9 @@
-//! Connections that have caught up while many others still catch up.
+//! Delays connections that reach the head while many others are still catching up.
 //!
-//! After a restart thousands of clients catch up at once. If each became a member of its channel's fan-out as soon as it is at the head,
-//! every live event would be written to all of them, one by one, and those that are still behind would wait, and so would the members
-//! from before. So, while it is crowded, a connection that arrives at the head reads again after [`READ_INTERVAL_MS`], several events
-//! in one write, and becomes a member when the crowd is gone.
+//! After a restart thousands of clients catch up at once. If each became a member of its channel's fan-out as soon as it reached the head,
+//! every live event would be written to all of them, one by one, while those that are still behind, and the earlier members, wait. So,
+//! while the shard is crowded, a connection that arrives at the head reads again after [`READ_INTERVAL_MS`], several events in one write,
+//! and becomes a member when the shard is no longer crowded.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -11,12 +11,12 @@ use tokio::time::Instant;
 
 use super::{EventLoop, Key, scheduling::TIME_SLICE};
 
-/// A shard is crowded if, within one window, at least so many connections catch up and take at least so much of its time. Many
-/// connections that miss little do not crowd it, nor does a single one that misses much.
+/// A shard is crowded if, within one window, at least this many connections catch up, and take at least [`MIN_WORK`] of its time. Many
+/// connections that missed little do not crowd it, nor does a single one that missed much.
 const MIN_CONNECTIONS: u32 = 16;
 const MIN_WORK: Duration = Duration::from_millis(WINDOW_MS / 10);
 const WINDOW_MS: u64 = 100;
-/// How long it stays crowded after such a window, so that the last of the crowd catch up before live events are written to everyone.
+/// How long it stays crowded after such a window, so that the last connections catch up before live events are written to everyone.
 const CROWD_MS: u64 = 500;
 /// How long an arrived connection waits before it reads again.
 const READ_INTERVAL_MS: u64 = 200;
@@ -46,7 +46,7 @@ impl Arrivals {
         }
     }
 
-    /// Connections have caught up for so long.
+    /// Connections were catching up for the duration `work`.
     pub(super) fn worked(&mut self, work: Duration, now: u64) {
         self.work += work;
         if self.connections >= MIN_CONNECTIONS && self.work >= MIN_WORK {
@@ -84,7 +84,7 @@ impl EventLoop {
     /// Lets connections that have arrived read, or become members.
     pub(super) fn run_arrivals(&mut self) {
         if self.arrivals.waiting.is_empty() {
-            return; // nearly always, and then even the clock costs
+            return; // the usual case, in which even reading the clock would be too expensive
         }
         let until = Instant::now() + TIME_SLICE;
         while let Some((key, generation)) = self.arrivals.next(self.now()) {

@@ -19,7 +19,7 @@ const END_RECHECK_DELAY: u64 = 50;
 pub(super) enum Deadline {
     /// The next heartbeat, or the end of the stream.
     Heartbeat,
-    /// The client has taken nothing for too long.
+    /// The socket has been blocked for too long.
     Stall,
     /// One of an HTTP/2 connection.
     Http2,
@@ -74,7 +74,7 @@ impl EventLoop {
     fn is_between_events(&mut self, key: Key) -> bool {
         let Some(connection) = self.connections.get_mut(key as usize) else { return false };
         if !connection.caught_up {
-            // Also while it catches up: its filter may exclude everything in a long past.
+            // Also while it catches up: its filter may exclude everything for a long time.
             return !connection.closing
                 && connection.blocked_since.is_none()
                 && !connection.has_unwritten();
@@ -104,7 +104,7 @@ impl EventLoop {
         self.flush(key);
     }
 
-    /// Writes what is left. Returns false if the connection cannot continue now.
+    /// Writes what is left of earlier writes. Returns false if the connection cannot continue now.
     pub(super) fn flush(&mut self, key: Key) -> bool {
         let now = self.now();
         let Some(connection) = self.connections.get_mut(key as usize) else { return false };

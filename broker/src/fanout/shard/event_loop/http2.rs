@@ -20,7 +20,7 @@ use crate::{
     http2::Event,
 };
 
-/// Tells the tokens of HTTP/2 connections from those of other sockets.
+/// The bit that distinguishes the tokens of HTTP/2 connections from those of other sockets.
 pub(super) const HTTP2_TOKEN: usize = 1 << (usize::BITS - 2);
 
 impl EventLoop {
@@ -75,7 +75,7 @@ impl EventLoop {
         }
     }
 
-    /// Goes on to read from connections whose turn has ended.
+    /// Continues reading from connections whose last turn ended before all was read.
     pub(super) fn run_readable(&mut self) {
         for _ in 0..self.readable_http2.len() {
             if let Some(key) = self.readable_http2.pop_front() {
@@ -84,7 +84,7 @@ impl EventLoop {
         }
     }
 
-    /// Looks at the connections on which something has happened: writes what was collected, and handles what has arrived.
+    /// Processes the touched connections: writes the buffered bytes, and handles the events.
     pub(super) fn run_touched(&mut self) {
         loop {
             let touched = std::mem::take(&mut *self.touched.borrow_mut());
