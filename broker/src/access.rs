@@ -24,7 +24,7 @@ mod tokens;
 pub(crate) use api_keys::{Minted, Permissions, mint};
 pub(crate) use authenticate::AccessControl;
 pub(crate) use credential::{Credential, Denied, Invalid};
-pub(crate) use grant::{Grant, PublishGrant, Way};
+pub(crate) use grant::{AuthMethod, Grant, PublishGrant};
 pub(crate) use jwt::crypto::install as install_crypto;
 pub(crate) use keys::{Issuers, Tasks};
 pub(crate) use origins::allowed_origin;

@@ -110,7 +110,7 @@ fn status(broker: &Broker) -> BrokerStatus {
     BrokerStatus {
         version: env!("CARGO_PKG_VERSION").into(),
         streams: Some(u64::try_from(broker.sessions.count_of_clients()).unwrap_or(u64::MAX)),
-        shed: Some(broker.sessions.shed()),
+        shed: Some(broker.sessions.shed_count()),
         cpu_milliseconds: process_metrics::cpu_milliseconds(),
         order: broker.balance.last_order(),
         channels: reports,

@@ -19,7 +19,7 @@ use crate::{
     watch,
 };
 
-use orders::{News, Orders};
+use orders::{OrderUpdate, Orders};
 use schedule::Schedule;
 
 /// How often the file with the order is read.
@@ -63,10 +63,10 @@ impl Balance {
             metrics.shed_ceiling.set(ceiling.map_or(0, |n| i64::try_from(n).unwrap_or(i64::MAX)));
             // While NATS is unreachable, a client that reconnects cannot resume.
             let ceiling = ceiling.filter(|_| metrics.nats_connected.get() == 1);
-            let open = sessions.count_of_staying();
+            let open = sessions.count_of_remaining();
             let Some(ceiling) = ceiling.filter(|ceiling| open > *ceiling) else {
-                schedule.rest();
-                shedder.rest();
+                schedule.pause();
+                shedder.reset();
                 sleep(ORDER_POLL_INTERVAL).await;
                 continue;
             };
@@ -82,8 +82,8 @@ impl Balance {
     fn read_order(&self, orders: &mut Orders, settings: &Balancing, now: Duration) {
         let content = settings.orders_file.as_deref().map(watch::read);
         match orders.read(content, now_seconds(), now) {
-            News::Nothing => {}
-            News::Order(order) => {
+            OrderUpdate::Nothing => {}
+            OrderUpdate::Order(order) => {
                 let (id, ceiling, seconds) = (&order.id, order.ceiling, order.seconds);
                 tracing::info!(
                     order = id,
@@ -93,7 +93,7 @@ impl Balance {
                 );
                 *self.last_order.lock() = Some(order.id.clone());
             }
-            News::Ignored(reason) => {
+            OrderUpdate::Ignored(reason) => {
                 tracing::warn!(reason, "ignored an order to close streams for balance");
             }
         }

@@ -22,7 +22,7 @@ use crate::{
     balance::Balance,
     budget::{Budget, Share},
     channel::Channel,
-    channel_folder::{FolderReport, Wanted},
+    channel_folder::{ChannelConfigs, FolderReport},
     client::Client,
     cluster::Store,
     fanout::shard::Shards,
@@ -185,7 +185,7 @@ impl Broker {
 
     /// The metrics of the streams of delivery probes. They are not exported.
     pub(crate) fn probe_metrics(&self) -> &Arc<ChannelMetrics> {
-        self.probe_metrics.get_or_init(|| self.metrics.of_probes())
+        self.probe_metrics.get_or_init(|| self.metrics.for_probes())
     }
 
     pub(crate) fn config(&self) -> Arc<BrokerConfig> {
@@ -298,13 +298,13 @@ impl Broker {
         self.folder.load_full()
     }
 
-    /// Applies the configuration `new` and serves the channels `wanted`: opens, changes and closes channels.
-    pub(crate) fn reconfigure(&self, new: BrokerConfig, wanted: Wanted) {
+    /// Applies the configuration `new` and serves `channels`: opens, changes and closes channels.
+    pub(crate) fn reconfigure(&self, new: BrokerConfig, channels: ChannelConfigs) {
         let old = self.channels.load_full();
         let drain = Duration::from_secs(new.shutdown.drain_seconds);
         let (kept, removed): (Vec<_>, Vec<_>) = old
             .iter()
-            .partition(|(key, c)| wanted.get(*key).is_some_and(|w| c.reconfigure(w, drain)));
+            .partition(|(key, c)| channels.get(*key).is_some_and(|w| c.reconfigure(w, drain)));
         // Stop the old reader before a new one with the same name starts.
         removed.iter().for_each(|(_, channel)| channel.close());
         let mut next: Channels =
@@ -312,9 +312,9 @@ impl Broker {
         let has_folder = new.channels_folder.is_some();
         // Locked until all channels have their share.
         let shares = self.tail_shares.lock();
-        let divided = if has_folder { shares.logs() } else { wanted.len() };
+        let divided = if has_folder { shares.logs() } else { channels.len() };
         let share = self.memory.tail_share(divided);
-        self.nats.parking.configure(&new, wanted.len(), &self.metrics);
+        self.nats.parking.configure(&new, channels.len(), &self.metrics);
         // Shrink the tails of the kept channels before new ones are opened.
         next.values().for_each(|channel| channel.log().resize_tail(share));
         let budget = TailBudget { events: self.memory.tail_events, bytes: share };
@@ -322,7 +322,7 @@ impl Broker {
             queries: (new.query.concurrent / QUERY_SHARE).max(1),
             publishes: (new.limits.publishes_in_flight / PUBLISH_SHARE).max(1),
         });
-        for (key, config) in wanted {
+        for (key, config) in channels {
             next.entry(key).or_insert_with(|| self.open(&config, budget, limits));
         }
         let removed: Vec<_> = removed.into_iter().map(|(key, _)| key.clone()).collect();

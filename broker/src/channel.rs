@@ -1,6 +1,6 @@
 //! A channel that the broker serves: its configuration, which may change, and its log.
 
-mod answers;
+mod subscribers;
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,12 +16,12 @@ use crate::{
     drain,
     log::Log,
     metrics::ChannelMetrics,
-    probe::{Means, Prober},
+    probe::{ProbeContext, Prober},
     rate_limit::RateLimit,
     sessions::Sessions,
 };
 
-pub(crate) use answers::{Disconnected, Subscribers};
+pub(crate) use subscribers::{DisconnectOutcome, Subscribers};
 
 /// A channel that the broker serves.
 pub(crate) struct Channel {
@@ -83,7 +83,7 @@ impl Channel {
         let answering = Box::pin(answering);
         supervisor.spawn(task, &stop, stop.clone().run_until_cancelled_owned(answering));
         let prober = Prober::new(config);
-        let probing = Arc::clone(&prober).run(Means {
+        let probing = Arc::clone(&prober).run(ProbeContext {
             tickets: Arc::clone(access.load().tickets()),
             probes: cluster.probes.clone(),
             log: Arc::clone(&log),

@@ -20,13 +20,11 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use crate::{clock::now_millis, watch::Stamp};
+use crate::{clock::now_seconds, watch::Stamp};
 use merge::merge;
 
 /// How often the folder is checked for changes.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// Seconds after which another change of a file certainly has a different timestamp.
-const SETTLED_SECONDS: i64 = 2;
 /// How many times the files are read until none has changed meanwhile: the kubelet replaces all at once.
 const MAX_READS: usize = 4;
 /// Bytes that a file may have. A `ConfigMap` has at most 1 MiB.
@@ -37,7 +35,7 @@ const MAX_LOGGED_PROBLEMS: usize = 10;
 const MAX_FILES: usize = 1024;
 
 /// Channels by `<namespace>/<name>`.
-pub(crate) type Wanted = BTreeMap<String, Arc<ChannelConfig>>;
+pub(crate) type ChannelConfigs = BTreeMap<String, Arc<ChannelConfig>>;
 
 /// The problems of the folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,7 +61,7 @@ pub(crate) struct ChannelFolder {
     /// Whether something has changed since the last [`changed`](Self::changed).
     is_changed: bool,
     /// The channels of the last [`merge`](Self::merge).
-    served: Wanted,
+    served: ChannelConfigs,
 }
 
 type Hash = [u8; 32];
@@ -91,7 +89,7 @@ impl ChannelFolder {
             was_read: false,
             problem: None,
             is_changed: false,
-            served: Wanted::new(),
+            served: ChannelConfigs::new(),
         })
     }
 
@@ -104,7 +102,7 @@ impl ChannelFolder {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            self.look().await;
+            self.refresh().await;
             if std::mem::take(&mut self.is_changed) {
                 return;
             }
@@ -115,7 +113,7 @@ impl ChannelFolder {
     ///
     /// # Cancel safety
     /// Safe: what was read is kept.
-    pub(crate) async fn look(&mut self) {
+    pub(crate) async fn refresh(&mut self) {
         let mut listed = None;
         for _ in 0..MAX_READS {
             let listing = match list(&self.path) {
@@ -163,7 +161,7 @@ impl ChannelFolder {
                 Err(error) => Some(Err(format!("cannot be read: {error}"))),
             };
             let file = self.files.entry(name.clone()).or_default();
-            let is_settled = now_millis() / 1000 - stamp.changed.0 > SETTLED_SECONDS;
+            let is_settled = stamp.is_settled(now_seconds());
             file.settled = (is_settled && hash.is_some()).then_some(*stamp);
             self.is_changed |= match parsed {
                 // The content is what was parsed last.
@@ -175,13 +173,13 @@ impl ChannelFolder {
 
     /// Reads the folder and returns its problems, one message each. Unknown keys are problems here.
     pub(crate) async fn problems(&mut self, main: &[ChannelConfig]) -> Vec<String> {
-        self.look().await;
+        self.refresh().await;
         self.merge(main).1.lines()
     }
 
     /// All channels: those of the configuration file, and the valid ones of the folder. A channel whose newest configuration is invalid
     /// keeps the last valid one.
-    pub(crate) fn merge(&mut self, main: &[ChannelConfig]) -> (Wanted, FolderReport) {
+    pub(crate) fn merge(&mut self, main: &[ChannelConfig]) -> (ChannelConfigs, FolderReport) {
         let (wanted, mut report) = merge(main, &self.files, &self.served);
         report.was_read = self.was_read;
         let folder = self.problem.iter().map(|problem| format!("channelsFolder: {problem}"));
@@ -203,7 +201,7 @@ impl FolderReport {
 
 impl FolderReport {
     /// Logs the problems that `before` does not have, at most [`MAX_LOGGED_PROBLEMS`].
-    pub(crate) fn log_news(&self, before: &Self) {
+    pub(crate) fn log_new_problems(&self, before: &Self) {
         let old: HashSet<_> = before.lines().into_iter().collect();
         let news = self.lines().into_iter().filter(|line| !old.contains(line));
         let mut news = news.collect::<Vec<_>>();

@@ -11,6 +11,9 @@ use serde_json::{Map, Value, value::RawValue};
 
 use crate::media_type::{essence, is_json};
 
+/// Characters of an invalid name that are echoed to its sender.
+const MAX_SHOWN_NAME_CHARS: usize = 64;
+
 /// The prefix of headers that hold attributes in binary mode.
 pub(crate) const HEADER_PREFIX: &str = "ce-";
 
@@ -72,6 +75,7 @@ pub(crate) fn mode(essence: &str, has_attributes: bool) -> Result<Option<Mode>, 
 pub(crate) fn structured(body: &[u8]) -> Result<CloudEvent, BadCloudEvent> {
     let json = utf8(body)?.trim_ascii();
     let mut members: Map<String, Value> = serde_json::from_str(json).map_err(|e| bad(&e))?;
+    check_names(&members)?;
     if !members.contains_key("data_base64") {
         // Data may be any JSON, but the library expects a string for content types that it does not know.
         members.remove("data");
@@ -87,6 +91,28 @@ pub(crate) fn structured(body: &[u8]) -> Result<CloudEvent, BadCloudEvent> {
             .extension(TRACEPARENT)
             .and_then(|value| TraceContext::parse(&value.to_string())),
     })
+}
+
+/// Checks what the library does not: with a `Topic` that is not read, an event would be a broadcast, and with another version, data
+/// could be encoded in another way.
+fn check_names(members: &Map<String, Value>) -> Result<(), BadCloudEvent> {
+    let invalid = |name: &&String| *name != "data_base64" && !is_attribute_name(name);
+    if let Some(name) = members.keys().find(invalid) {
+        let shown: String = name.chars().take(MAX_SHOWN_NAME_CHARS).collect();
+        let why = format!("names consist of lower-case letters and digits, and {shown:?} does not");
+        return Err(BadCloudEvent::Body(why));
+    }
+    match members.get("specversion") {
+        Some(version) if version != "1.0" => {
+            Err(BadCloudEvent::Body("specversion must be \"1.0\"".into()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether an attribute may have this name (CloudEvents, section 3.1).
+fn is_attribute_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
 }
 
 /// Parses a batch. Returns each event, or what is wrong with it.
@@ -114,7 +140,7 @@ pub(crate) fn binary<'a>(
         if name == "datacontenttype" {
             return Err(wrong("Send the type of the data as the Content-Type header."));
         }
-        if name == "data" || !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) {
+        if name == "data" || !is_attribute_name(&name) {
             return Err(wrong(
                 "The name of an attribute must consist of letters and digits, and must not be data.",
             ));
@@ -176,8 +202,11 @@ fn decoded(value: &[u8]) -> Option<String> {
     Some(percent_decode_str(&text).decode_utf8().ok()?.into_owned())
 }
 
+/// JSON as text, without the byte order mark that programs on Windows put before it (RFC 8259, section 8.1).
 fn utf8(body: &[u8]) -> Result<&str, BadCloudEvent> {
-    std::str::from_utf8(body).map_err(|_| BadCloudEvent::Body("it is not valid UTF-8".into()))
+    let text = std::str::from_utf8(body)
+        .map_err(|_| BadCloudEvent::Body("it is not valid UTF-8".into()))?;
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
 }
 
 fn bad(error: &serde_json::Error) -> BadCloudEvent {
@@ -212,6 +241,34 @@ mod tests {
             let event = binary(attributes(&[]), kind, DATA.as_bytes()).unwrap();
             assert!(event.json.ends_with(&format!("\"data\":{DATA}}}")), "{}", event.json);
         }
+    }
+
+    #[test]
+    fn what_the_library_lets_through_is_refused() {
+        let with = |more: &str| {
+            let event = format!("{{\"id\":\"7\",\"source\":\"/s\",\"type\":\"t\",{more}}}");
+            (
+                structured(event.as_bytes()),
+                batch(format!("[{event}]").as_bytes()).unwrap().remove(0),
+            )
+        };
+        for bad in [
+            r#""specversion":"1.0","Topic":"user.1""#,
+            r#""specversion":"1.0","my_attribute":"a""#,
+            r#""specversion":"1.0","":"a""#,
+            r#""specversion":"0.3""#,
+            r#""specversion":1.0"#,
+        ] {
+            let (alone, in_batch) = with(bad);
+            assert!(alone.is_err() && in_batch.is_err(), "{bad}");
+        }
+        assert!(with(r#""specversion":"1.0","topic":"user.1","data_base64":"YQ==""#).0.is_ok());
+        let marked =
+            "\u{feff}{\"id\":\"7\",\"source\":\"/s\",\"type\":\"t\",\"specversion\":\"1.0\"}";
+        assert!(structured(marked.as_bytes()).unwrap().json.starts_with('{'));
+        let old = [("specversion", "0.3"), ("id", "7"), ("type", "t"), ("source", "/s")];
+        let old = old.map(|(name, value)| (name, value.as_bytes()));
+        assert!(binary(old, None, b"").is_err());
     }
 
     #[test]

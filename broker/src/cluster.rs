@@ -20,13 +20,13 @@ mod store;
 
 use std::sync::Arc;
 
-pub(crate) use messages::{Answers, Messages, Question};
-pub(crate) use probes::{Probes, Sent};
+pub(crate) use messages::{Messages, PeerRequest, PeerRequestHandler};
+pub(crate) use probes::{ProbeDelivery, Probes};
 pub(crate) use quotas::{Exceeded, Quotas, StreamPermit};
 #[cfg(test)]
 pub(crate) use records::TicketKey;
 pub(crate) use records::{Record, Renewal, Revocation, Revoked};
-pub(crate) use state::{Needed, SharedState, Unread};
+pub(crate) use state::{Needed, SharedState, StateUnavailable};
 pub(crate) use store::{NotStored, Store};
 
 /// The shared state and the messages of one channel.

@@ -19,7 +19,7 @@ use crate::{
     access::Renewal,
     access_log::{self, Line},
     delivery::Sent,
-    sessions::{Admission, Counted},
+    sessions::{Admission, SinkReport},
     spans::SubscribeSpan,
 };
 
@@ -40,13 +40,13 @@ pub(crate) struct Subscription {
     pub(crate) settings: StreamSettings,
     /// Frames that precede the first event. The sink takes them.
     pub(crate) preamble: Bytes,
-    pub(crate) origin: Origin,
+    pub(crate) origin: RequestOrigin,
     /// Ends with the first byte.
     pub(crate) span: Option<Box<SubscribeSpan>>,
 }
 
 /// Where a stream came from, for the access log.
-pub(crate) struct Origin {
+pub(crate) struct RequestOrigin {
     /// The address of the client, as its proxies report it.
     pub(crate) client: IpAddr,
     /// The template of the path.
@@ -73,21 +73,21 @@ impl Subscription {
     }
 
     /// Tells the session what was sent, if that was asked for.
-    pub(crate) fn tell_count(&self, blocked: Option<Duration>) {
+    pub(crate) fn report_to_session(&self, blocked: Option<Duration>) {
         let session = self.admission.session();
-        if session.is_count_wanted() {
-            session.tell_count(Counted { sent: self.subscriber.sent(), blocked });
+        if session.is_report_requested() {
+            session.set_report(SinkReport { sent: self.subscriber.sent(), blocked });
         }
     }
 
     /// Whether there is a notice for this stream alone.
     pub(crate) fn is_notice_due(&self, now: Instant) -> bool {
-        self.admission.session().has_post() || self.is_expiry_notice_due(now)
+        self.admission.session().has_mail() || self.is_expiry_notice_due(now)
     }
 
     /// A notice for this stream alone, if there is one: what was posted to it, or that its grant will end.
     pub(crate) fn notice(&mut self, now: Instant) -> Option<Bytes> {
-        self.admission.session().take_post().or_else(|| self.expiry_notice(now))
+        self.admission.session().take_mail().or_else(|| self.expiry_notice(now))
     }
 
     /// Whether the client must be notified at `now` that its grant will end.

@@ -78,7 +78,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     broker::Broker,
-    channel_folder::{ChannelFolder, FolderReport, Wanted},
+    channel_folder::{ChannelConfigs, ChannelFolder, FolderReport},
     drain::Phases,
     fanout::shard::Shards,
     log::{ConnectError, Nats},
@@ -136,7 +136,7 @@ pub async fn check_nats(config: &BrokerConfig) -> Vec<String> {
         Ok(nats) => {
             let mut folder = ChannelFolder::of(config);
             if let Some(folder) = &mut folder {
-                folder.look().await;
+                folder.refresh().await;
             }
             let (channels, _) = all_channels(config, &mut folder);
             nats.problems(&config.nats, channels.values().map(Arc::as_ref)).await
@@ -197,7 +197,7 @@ pub async fn run(
     );
     let mut configuration = Configuration { folder: ChannelFolder::of(&config), unknown };
     if let Some(folder) = &mut configuration.folder {
-        folder.look().await;
+        folder.refresh().await;
     }
     configuration.apply(&broker, config);
 
@@ -273,7 +273,7 @@ pub async fn run(
 fn all_channels(
     config: &BrokerConfig,
     folder: &mut Option<ChannelFolder>,
-) -> (Wanted, FolderReport) {
+) -> (ChannelConfigs, FolderReport) {
     match folder {
         Some(folder) => folder.merge(&config.channels),
         None => {
@@ -295,7 +295,7 @@ impl Configuration {
     fn apply(&mut self, broker: &Broker, config: BrokerConfig) {
         let (channels, report) = all_channels(&config, &mut self.folder);
         report_unknown_keys(&broker.metrics, &self.unknown, &report.unknown);
-        report.log_news(&broker.folder());
+        report.log_new_problems(&broker.folder());
         broker.report_folder(report);
         broker.reconfigure(config, channels);
     }

@@ -4,13 +4,13 @@
 //! `eventcast_subscriber_events_total`: delivered, filtered, lost (declared in band) or absent (deleted in the log). So
 //! `delivered + filtered + lost + absent` is what was published to the subscribers that were there.
 
-mod born;
 mod bounded;
 mod channel;
 mod channels;
 mod exemplars;
 mod families;
 mod http_requests;
+mod initial_labels;
 
 use std::sync::{
     Arc,
@@ -160,7 +160,7 @@ impl Metrics {
         )?;
         let config_reloads =
             counters("config_reloads_total", "Configuration changes, by outcome.", &["outcome"])?;
-        for outcome in born::CONFIG_RELOADS {
+        for outcome in initial_labels::CONFIG_RELOADS {
             config_reloads.with_label_values(&[outcome]);
         }
         let shard_busy = CounterVec::new(
@@ -294,7 +294,7 @@ impl Metrics {
 
     /// The series that parked logs share, with an empty `channel` label. From now on at most [`MAX_CHANNELS`] channels have their own
     /// series.
-    pub(crate) fn of_rest(self: &Arc<Self>) -> Arc<ChannelMetrics> {
+    pub(crate) fn for_parked_channels(self: &Arc<Self>) -> Arc<ChannelMetrics> {
         let opening = self.channels.next_opening();
         let (metrics, series) = ChannelMetrics::new("", opening, Arc::clone(self))
             .expect("names and labels of families are constants");
@@ -303,7 +303,7 @@ impl Metrics {
     }
 
     /// Series like those of a channel that are not exported, for the streams of delivery probes, which are not counted among subscribers.
-    pub(crate) fn of_probes(self: &Arc<Self>) -> Arc<ChannelMetrics> {
+    pub(crate) fn for_probes(self: &Arc<Self>) -> Arc<ChannelMetrics> {
         let opening = self.channels.next_opening();
         let (metrics, _) = ChannelMetrics::new("", opening, Arc::clone(self))
             .expect("names and labels of families are constants");
@@ -370,16 +370,16 @@ impl Metrics {
 }
 
 /// Increments a gauge until it is dropped.
-pub(crate) struct Counted(IntGauge);
+pub(crate) struct GaugeGuard(IntGauge);
 
-impl Counted {
+impl GaugeGuard {
     pub(crate) fn new(gauge: &IntGauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
     }
 }
 
-impl Drop for Counted {
+impl Drop for GaugeGuard {
     fn drop(&mut self) {
         self.0.dec();
     }

@@ -86,7 +86,7 @@ pub(crate) struct Prober {
 }
 
 /// What a prober needs from its channel.
-pub(crate) struct Means {
+pub(crate) struct ProbeContext {
     pub(crate) tickets: Arc<Tickets>,
     pub(crate) probes: Probes,
     pub(crate) log: Arc<Log>,
@@ -121,14 +121,14 @@ impl Prober {
     ///
     /// # Cancel safety
     /// Safe.
-    pub(crate) async fn run(self: Arc<Self>, means: Means) {
+    pub(crate) async fn run(self: Arc<Self>, context: ProbeContext) {
         let mut changes = self.settings.subscribe();
         loop {
             let settings = changes.borrow_and_update().clone();
             let probing = async {
                 match settings {
                     // On the heap: a channel that is not probed needs little memory.
-                    Some(settings) => Box::pin(self.probe_for_ever(&settings, &means)).await,
+                    Some(settings) => Box::pin(self.probe_forever(&settings, &context)).await,
                     None => std::future::pending().await,
                 }
             };
@@ -139,7 +139,7 @@ impl Prober {
         }
     }
 
-    async fn probe_for_ever(&self, settings: &Settings, means: &Means) {
+    async fn probe_forever(&self, settings: &Settings, context: &ProbeContext) {
         let Ok(url) = settings.probe.url.parse::<Uri>() else {
             return std::future::pending().await; // the configuration is validated
         };
@@ -148,12 +148,13 @@ impl Prober {
         sleep(FIRST_DELAY.mul_f64(fastrand::f64() + 0.5)).await;
         loop {
             // A parked log is not attached for a probe if there is a report already, or if there may be any number of channels.
-            if means.log.is_parked() && (self.report().is_some() || means.log.is_one_of_many()) {
+            if context.log.is_parked() && (self.report().is_some() || context.log.is_one_of_many())
+            {
                 sleep(settings.interval()).await;
                 continue;
             }
             let tries_body = body_passed.is_none_or(|at| at.elapsed() >= BODY_INTERVAL);
-            let probe = |offer, tries_body| observe(&url, settings, means, offer, tries_body);
+            let probe = |offer, tries_body| observe(&url, settings, context, offer, tries_body);
             // Proxies treat streams of HTTP/1.1 and HTTP/2 differently. Without TLS there is HTTP/1.1 alone.
             let is_tls = url.scheme_str() == Some("https");
             let (first, second) = tokio::join!(probe(Offer::Both, tries_body), async {
@@ -170,7 +171,7 @@ impl Prober {
             match judge(&first, settings).with_http1(second) {
                 Verdict::Inconclusive(why) => {
                     tracing::debug!(reason = why, "a delivery probe showed nothing");
-                    means.log.metrics().probed(["inconclusive"].into_iter());
+                    context.log.metrics().probed(["inconclusive"].into_iter());
                     sleep(RETRY_DELAY).await;
                 }
                 Verdict::Report(report) => {
@@ -180,7 +181,7 @@ impl Prober {
                         continue;
                     }
                     is_confirmation = false;
-                    self.publish(report, &means.log.metrics());
+                    self.publish(report, &context.log.metrics());
                     sleep(settings.interval()).await;
                 }
             }
@@ -221,12 +222,12 @@ impl Prober {
 async fn observe(
     url: &Uri,
     settings: &Settings,
-    means: &Means,
+    context: &ProbeContext,
     offer: Offer,
     tries_body: bool,
 ) -> Option<Observation> {
     let life = settings.stream_time() + settings.max_silence() + TICKET_MARGIN;
-    let (ticket, id) = means.tickets.issue_for_probe(life.as_secs())?;
-    let run = Run { url, ticket: &ticket, id, probes: &means.probes, settings, offer };
+    let (ticket, id) = context.tickets.issue_for_probe(life.as_secs())?;
+    let run = Run { url, ticket: &ticket, id, probes: &context.probes, settings, offer };
     Some(Box::pin(run.observe(tries_body)).await)
 }

@@ -20,7 +20,7 @@ use crate::log::{Incarnation, Log, Resolved, Start, Unavailable};
 
 /// How much one request may read from the log.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Budget {
+pub(crate) struct ScanBudget {
     pub(crate) events: usize,
     pub(crate) bytes: usize,
 }
@@ -59,7 +59,7 @@ impl Range {
         start: &Start,
         until: Until,
         filter: &Filter,
-        budget: Budget,
+        budget: ScanBudget,
     ) -> Result<Self, Unavailable> {
         let Resolved { incarnation, position, gap } =
             log.resolve(start, filter, budget.events).await?;
@@ -98,7 +98,7 @@ async fn scan(
     log: &Arc<Log>,
     range: Range,
     reverse: bool,
-    budget: Budget,
+    budget: ScanBudget,
     mut visit: impl FnMut(&Arc<Event>) -> bool,
 ) -> Result<Scanned, Unavailable> {
     let Range { incarnation, low, high, gap, has_explicit_start } = range;

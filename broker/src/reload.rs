@@ -12,13 +12,10 @@ use eventcast_crds::config::{
 use eventcast_runtime::telemetry;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::{channel_folder::ChannelFolder, clock::now_millis, watch::Stamp};
+use crate::{channel_folder::ChannelFolder, clock::now_seconds, watch::Stamp};
 
 /// How often the file is checked for changes.
 const CONFIG_POLL_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Seconds after which another change of a file certainly has a different timestamp.
-const SETTLED_SECONDS: i64 = 2;
 
 /// Where the configuration comes from.
 #[derive(Clone, Debug)]
@@ -119,7 +116,7 @@ impl ConfigSource {
             if stamp.is_some() && stamp == read {
                 continue;
             }
-            read = stamp.filter(|stamp| now_millis() / 1000 - stamp.changed.0 > SETTLED_SECONDS);
+            read = stamp.filter(|stamp| stamp.is_settled(now_seconds()));
             // A file that is being replaced may be missing temporarily.
             let Ok(text) = self.text().await else { continue };
             if text != *last {

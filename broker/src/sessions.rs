@@ -27,7 +27,7 @@ use crate::{client::Client, identity::RandomId, metrics::ChannelMetrics};
 pub(crate) use admission::{Admission, AdmissionRequest, Refusal};
 pub(crate) use grant_end::GrantEnd;
 pub(crate) use listing::{ListRequest, Listing, MAX_LISTED, describe_topics};
-pub(crate) use session::{Counted, Progress, Session, SessionInfo};
+pub(crate) use session::{Progress, Session, SessionInfo, SinkReport};
 pub(crate) use shed::Shedder;
 
 /// How often stalled streams are looked for.
@@ -109,12 +109,12 @@ impl Sessions {
     }
 
     /// How many streams of clients will remain once those that were told to close have ended.
-    pub(crate) fn count_of_staying(&self) -> usize {
+    pub(crate) fn count_of_remaining(&self) -> usize {
         self.count_of_clients().saturating_sub(self.ending.load(Relaxed))
     }
 
     /// How many streams were closed for balance.
-    pub(crate) fn shed(&self) -> u64 {
+    pub(crate) fn shed_count(&self) -> u64 {
         self.shed.load(Relaxed)
     }
 

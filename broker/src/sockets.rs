@@ -29,7 +29,7 @@ use tokio::{
 };
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::metrics::{Counted, Metrics};
+use crate::metrics::{GaugeGuard, Metrics};
 
 /// How often a waiting connection tries to make room again.
 const EVICTION_INTERVAL: Duration = Duration::from_millis(100);
@@ -68,7 +68,7 @@ pub(crate) struct ConnectionGuard {
     connection: Arc<Connection>,
     key: usize,
     _tracked: TaskTrackerToken,
-    _open: Counted,
+    _open: GaugeGuard,
 }
 
 impl Sockets {
@@ -100,7 +100,7 @@ impl Sockets {
         }
         let connection = Connection::new(peer, is_tls, self);
         let key = open.insert(Arc::clone(&connection));
-        let _open = Counted::new(self.metrics.connections.of(is_tls));
+        let _open = GaugeGuard::new(self.metrics.connections.of(is_tls));
         Some(ConnectionGuard { connection, key, _tracked: tracked, _open })
     }
 

@@ -15,6 +15,8 @@ use tokio::time::{MissedTickBehavior, interval};
 
 /// How often the files are read.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Seconds after which another change of a file certainly has a different timestamp.
+const SETTLED_SECONDS: i64 = 2;
 /// Bytes that a file may have.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
@@ -80,12 +82,17 @@ pub(crate) struct Stamp {
     inode: u64,
     size: u64,
     /// When content or metadata changed, in seconds and nanoseconds.
-    pub(crate) changed: (i64, i64),
+    changed: (i64, i64),
 }
 
 impl Stamp {
     pub(crate) fn of(meta: &Metadata) -> Self {
         Self { inode: meta.ino(), size: meta.len(), changed: (meta.ctime(), meta.ctime_nsec()) }
+    }
+
+    /// Whether another change of the file would certainly get a different stamp. `now` is in seconds since 1970.
+    pub(crate) fn is_settled(&self, now: i64) -> bool {
+        now - self.changed.0 > SETTLED_SECONDS
     }
 }
 

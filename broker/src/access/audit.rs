@@ -23,5 +23,5 @@ pub(crate) fn refused(channel: &str, way: &str, check: &str, subject: Option<&st
 /// Logs a grant.
 pub(crate) fn granted(channel: &str, grant: &Grant) {
     let subject = grant.identity.as_ref().map(|identity| &*identity.subject);
-    tracing::debug!(channel, way = grant.way.as_str(), subject, "access granted");
+    tracing::debug!(channel, way = grant.auth_method.as_str(), subject, "access granted");
 }

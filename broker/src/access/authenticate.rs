@@ -12,7 +12,7 @@ use super::{
     api_keys::ApiKeyring,
     certificates,
     credential::{API_KEY_PREFIX, Credential, Denied, Invalid, TICKET_PREFIX},
-    grant::{Grant, Way},
+    grant::{AuthMethod, Grant},
     keys::Tasks,
     kubernetes::ServiceAccounts,
     refusals::Refusals,
@@ -118,7 +118,7 @@ impl AccessControl {
         if matches!(credential, Credential::None) {
             return Ok(Arc::clone(&self.anonymous));
         }
-        self.state.request();
+        self.state.mark_requested();
         let recognised = self.recognise(credential);
         // Clients with a known credential are exempt: they may share their address with a client that guesses. Verifying a ticket costs
         // less than this check saves.
@@ -126,11 +126,11 @@ impl AccessControl {
         if recognised.is_none() && !is_ticket {
             self.refusals.check(client, Instant::now()).map_err(Denied::TooMany)?;
         }
-        let judged = match recognised {
+        let verified = match recognised {
             Some(grant) => Ok(grant),
-            None => self.judge(credential).await,
+            None => self.verify(credential).await,
         };
-        let outcome = match judged {
+        let outcome = match verified {
             // At the second of its expiry a credential is no longer valid (RFC 7519, section 4.1.4).
             Ok(grant) if grant.expires.is_some_and(|at| at <= now_seconds()) => {
                 Err(Invalid::new("expired", "The credential has expired. Get a new one.").into())
@@ -162,7 +162,7 @@ impl AccessControl {
         }
     }
 
-    async fn judge(&self, credential: Credential<'_>) -> Result<Arc<Grant>, Denied> {
+    async fn verify(&self, credential: Credential<'_>) -> Result<Arc<Grant>, Denied> {
         match credential {
             Credential::None => Ok(Arc::clone(&self.anonymous)),
             Credential::Certificate(certificate) => {
@@ -180,7 +180,7 @@ impl AccessControl {
             }
             Credential::Ticket { text, has_cursor } if self.has_tickets || self.is_probed => {
                 let grant = self.tickets.verify(text, !has_cursor).await?;
-                if grant.way == Way::Probe || self.has_tickets {
+                if grant.auth_method == AuthMethod::Probe || self.has_tickets {
                     return Ok(grant);
                 }
                 Err(not_accepted("tickets"))
@@ -214,7 +214,10 @@ impl AccessControl {
     /// # Errors
     /// It is revoked, or revocations were not read yet.
     async fn check_revoked(&self, grant: &Grant) -> Result<(), Denied> {
-        let is_checked = !matches!(grant.way, Way::ApiKey | Way::Ticket | Way::Probe);
+        let is_checked = !matches!(
+            grant.auth_method,
+            AuthMethod::ApiKey | AuthMethod::Ticket | AuthMethod::Probe
+        );
         let Some(identity) = grant.identity.as_ref().filter(|_| is_checked) else {
             return Ok(());
         };

@@ -9,7 +9,7 @@ use std::{
 };
 
 use quick_cache::sync::Cache;
-use ring::digest;
+use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use super::{credential::Invalid, grant::Grant};
@@ -25,13 +25,11 @@ const REFUSED_TIME: Duration = Duration::from_secs(10);
 
 /// The SHA-256 of a token.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct TokenId([u8; 32]);
+pub(super) struct TokenHash([u8; 32]);
 
-impl TokenId {
+impl TokenHash {
     pub(super) fn of(token: &str) -> Self {
-        let mut id = [0; 32];
-        id.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
-        Self(id)
+        Self(Sha256::digest(token.as_bytes()).into())
     }
 }
 
@@ -53,8 +51,8 @@ struct Refused {
 /// The tokens that were verified recently.
 pub(super) struct TokenCache {
     // Made with the first token: most channels of many have none.
-    good: OnceLock<Cache<TokenId, Good>>,
-    refused: OnceLock<Cache<TokenId, Refused>>,
+    good: OnceLock<Cache<TokenHash, Good>>,
+    refused: OnceLock<Cache<TokenHash, Refused>>,
 }
 
 impl TokenCache {
@@ -63,25 +61,25 @@ impl TokenCache {
     }
 
     /// The grant of a good token, at `now` in seconds since 1970.
-    pub(super) fn good(&self, id: TokenId, generation: u64, now: i64) -> Option<Arc<Grant>> {
+    pub(super) fn good(&self, id: TokenHash, generation: u64, now: i64) -> Option<Arc<Grant>> {
         let found = self.good.get()?.get(&id)?;
         (found.generation == generation && now < found.until).then_some(found.grant)
     }
 
-    pub(super) fn keep_good(&self, id: TokenId, generation: u64, grant: &Arc<Grant>, now: i64) {
+    pub(super) fn keep_good(&self, id: TokenHash, generation: u64, grant: &Arc<Grant>, now: i64) {
         let until = now.saturating_add(GOOD_SECONDS).min(grant.expires.unwrap_or(i64::MAX));
         let good = self.good.get_or_init(|| Cache::new(MAX_GOOD));
         good.insert(id, Good { grant: Arc::clone(grant), until, generation });
     }
 
     /// Why a token was refused.
-    pub(super) fn refused(&self, id: TokenId, generation: u64) -> Option<Invalid> {
+    pub(super) fn refused(&self, id: TokenHash, generation: u64) -> Option<Invalid> {
         let found = self.refused.get()?.get(&id)?;
         let is_known = found.generation == generation && Instant::now() < found.until;
         is_known.then(|| (*found.invalid).clone())
     }
 
-    pub(super) fn keep_refused(&self, id: TokenId, generation: u64, invalid: &Invalid) {
+    pub(super) fn keep_refused(&self, id: TokenHash, generation: u64, invalid: &Invalid) {
         let invalid = Arc::new(invalid.clone());
         let until = Instant::now() + REFUSED_TIME;
         let refused = self.refused.get_or_init(|| Cache::new(MAX_REFUSED));
@@ -97,13 +95,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_known_ends_with_time_the_token_and_the_keys() {
-        let (cache, id) = (TokenCache::new(), TokenId::of("a"));
+        let (cache, id) = (TokenCache::new(), TokenHash::of("a"));
         let grant = Grant { expires: Some(1030), ..Grant::anonymous(&Access::open()) };
         cache.keep_good(id, 1, &Arc::new(grant.clone()), 1000);
         assert!(cache.good(id, 1, 1029).is_some());
         assert!(cache.good(id, 1, 1030).is_none(), "the token has expired");
         assert!(cache.good(id, 2, 1001).is_none(), "keys have changed");
-        assert!(cache.good(TokenId::of("b"), 1, 1001).is_none(), "another token");
+        assert!(cache.good(TokenHash::of("b"), 1, 1001).is_none(), "another token");
         cache.keep_good(id, 1, &Arc::new(Grant { expires: Some(9000), ..grant }), 1000);
         assert!(cache.good(id, 1, 1059).is_some() && cache.good(id, 1, 1060).is_none());
 
@@ -117,10 +115,10 @@ mod tests {
     #[test]
     fn refused_tokens_do_not_evict_good_ones() {
         let cache = TokenCache::new();
-        let (good, grant) = (TokenId::of("good"), Arc::new(Grant::anonymous(&Access::open())));
+        let (good, grant) = (TokenHash::of("good"), Arc::new(Grant::anonymous(&Access::open())));
         cache.keep_good(good, 0, &grant, 0);
         for i in 0..2 * MAX_GOOD {
-            cache.keep_refused(TokenId::of(&i.to_string()), 0, &Invalid::new("form", ""));
+            cache.keep_refused(TokenHash::of(&i.to_string()), 0, &Invalid::new("form", ""));
         }
         assert!(cache.good(good, 0, 1).is_some());
         assert!(cache.refused.get().is_some_and(|refused| refused.len() <= MAX_REFUSED));

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{
     credential::{Denied, Invalid},
-    grant::{Grant, Way},
+    grant::{AuthMethod, Grant},
     rules,
     template::Claims,
 };
@@ -46,7 +46,7 @@ fn grant(rules: &[CertificateRule], name: &str) -> Grant {
     let rule = rules.iter().find(|rule| rule.covers(name));
     let claims: Claims = [("name".to_owned(), json!(name))].into_iter().collect();
     Grant {
-        way: Way::Certificate,
+        auth_method: AuthMethod::Certificate,
         identity: Some(Identity { issuer: ISSUER.into(), subject: name.into() }),
         subscribe: rules::subscribe(rule.and_then(|r| r.subscribe.as_ref()), None, &claims),
         publish: rules::publish(rule.and_then(|r| r.publish.as_ref()), None, &claims),
@@ -86,7 +86,7 @@ mod tests {
         assert!(publish.check(Some("device.other"), "x").is_err() && !device.manage);
         let nobody = grant(&rules, "spiffe://example.com/x");
         assert!(nobody.subscribe.is_none() && nobody.publish.is_none() && !nobody.manage);
-        assert_eq!(nobody.way, Way::Certificate);
+        assert_eq!(nobody.auth_method, AuthMethod::Certificate);
     }
 
     /// Names come from certificates, and a careless authority may sign any.

@@ -13,7 +13,7 @@ use crate::identity::{Identity, RandomId};
 
 /// How a client proved who it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Way {
+pub(crate) enum AuthMethod {
     /// It did not.
     Anonymous,
     /// With a JSON Web Token.
@@ -30,7 +30,7 @@ pub(crate) enum Way {
     Probe,
 }
 
-impl Way {
+impl AuthMethod {
     /// The label of metrics and log lines.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -99,7 +99,7 @@ impl PublishGrant {
 /// What a client may do on a channel, and until when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Grant {
-    pub(crate) way: Way,
+    pub(crate) auth_method: AuthMethod,
     /// Who the client is, if it was authenticated.
     pub(crate) identity: Option<Identity>,
     /// What it may read; `None`: nothing.
@@ -132,7 +132,7 @@ impl Grant {
         let publish = may(Action::Publish)
             .then(|| PublishGrant { topics: topics(false), ..PublishGrant::everything() });
         Self {
-            way: Way::Anonymous,
+            auth_method: AuthMethod::Anonymous,
             identity: None,
             subscribe: may(Action::Subscribe).then(|| topics(true)),
             publish,

@@ -28,7 +28,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::{
     fetch::KeyUrl,
-    refresh::{Demand, Refetch},
+    refresh::{FetchRequests, Refetch},
     state::{Failure, KeyState},
 };
 
@@ -72,7 +72,7 @@ pub(super) enum NoKey {
 
 /// Where the content of a key set comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Origin {
+enum KeyOrigin {
     File,
     /// A URL, or the configuration. Shared secrets are not accepted from there: others could read them and sign tokens.
     Url,
@@ -83,9 +83,9 @@ impl KeySet {
     ///
     /// # Errors
     /// The content cannot be read, or no key in it can be used. Says what to do, and nothing of the content.
-    fn parse(content: &[u8], origin: Origin) -> Result<Self, &'static str> {
+    fn parse(content: &[u8], origin: KeyOrigin) -> Result<Self, &'static str> {
         let is_pem =
-            origin == Origin::File && content.trim_ascii_start().starts_with(b"-----BEGIN");
+            origin == KeyOrigin::File && content.trim_ascii_start().starts_with(b"-----BEGIN");
         let keys = if is_pem { pem::keys(content)? } else { jwk::keys(content, origin)? };
         if keys.is_empty() {
             return Err(
@@ -190,14 +190,14 @@ pub(super) struct IssuerKeys {
     source: KeySource,
     state: Arc<KeyState>,
     /// For keys from a URL.
-    demand: Option<Arc<Demand>>,
+    requests: Option<Arc<FetchRequests>>,
     began: Instant,
     _stop: DropGuard,
 }
 
 /// What is known about a key that a token names and that is not among the loaded keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Missing {
+pub(super) enum UnknownKey {
     /// The keys were loaded again: look the key up once more.
     Reloaded,
     /// The issuer has no such key.
@@ -220,7 +220,7 @@ impl IssuerKeys {
     fn load(source: KeySource, tasks: &Tasks) -> Arc<Self> {
         let stop = tasks.issuers.stop.child_token();
         let name = format!("keys of {}", source.issuer);
-        let (state, demand) = match (&source.inline, &source.file, &source.url) {
+        let (state, requests) = match (&source.inline, &source.file, &source.url) {
             (Some(keys), _, _) => {
                 let state = Arc::new(KeyState::watched());
                 load_inline(keys, &state);
@@ -236,7 +236,7 @@ impl IssuerKeys {
                 (state, None)
             }
             (None, None, url) => {
-                let (state, demand) = <(Arc<KeyState>, Arc<Demand>)>::default();
+                let (state, requests) = <(Arc<KeyState>, Arc<FetchRequests>)>::default();
                 let url = url.as_deref().and_then(|url| KeyUrl::new(url, source.ca_file.clone()));
                 if let Some(url) = url {
                     let fetch = move || {
@@ -244,37 +244,37 @@ impl IssuerKeys {
                         async move { url.fetch().await }
                     };
                     let refresh =
-                        refresh::keep_fresh(Arc::clone(&state), Arc::clone(&demand), fetch);
+                        refresh::keep_fresh(Arc::clone(&state), Arc::clone(&requests), fetch);
                     let refresh = stop.clone().run_until_cancelled_owned(refresh);
                     tasks.supervisor.spawn(name, &stop, refresh);
                 }
-                (state, Some(demand))
+                (state, Some(requests))
             }
         };
         let (began, _stop) = (Instant::now(), stop.drop_guard());
-        Arc::new(Self { source, state, demand, began, _stop })
+        Arc::new(Self { source, state, requests, began, _stop })
     }
 
     /// Loads the keys again because a token names one that they do not contain, unless that happened a moment ago.
     ///
     /// # Cancel safety
     /// Safe.
-    pub(super) async fn missing(&self) -> Missing {
-        let refetch = match &self.demand {
-            Some(demand) => demand.refetch().await,
+    pub(super) async fn reload_for_unknown_key(&self) -> UnknownKey {
+        let refetch = match &self.requests {
+            Some(requests) => requests.refetch().await,
             None => Refetch::TooEarly,
         };
         match refetch {
-            Refetch::Busy => Missing::Uncertain,
-            Refetch::Ended | Refetch::TooEarly if !self.state.is_certain() => Missing::Uncertain,
-            Refetch::Ended => Missing::Reloaded,
-            Refetch::TooEarly => Missing::Certain,
+            Refetch::Busy => UnknownKey::Uncertain,
+            Refetch::Ended | Refetch::TooEarly if !self.state.is_certain() => UnknownKey::Uncertain,
+            Refetch::Ended => UnknownKey::Reloaded,
+            Refetch::TooEarly => UnknownKey::Certain,
         }
     }
 
     /// Whether a broker that starts should wait for the keys.
     pub(super) fn is_awaited(&self) -> bool {
-        let is_url = self.demand.is_some();
+        let is_url = self.requests.is_some();
         is_url && self.state.age().is_none() && self.began.elapsed() < FIRST_LOAD_TIMEOUT
     }
 
@@ -307,7 +307,7 @@ impl IssuerKeys {
 
 /// Reads keys that are in the configuration.
 fn load_inline(content: &[u8], state: &KeyState) {
-    match KeySet::parse(content, Origin::Url) {
+    match KeySet::parse(content, KeyOrigin::Url) {
         Ok(keys) => state.succeeded(keys, content),
         Err(why) => {
             let (reason, detail) = (AccessReason::KeysInvalid, format!("cannot use jwks: {why}"));

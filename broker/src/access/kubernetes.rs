@@ -25,7 +25,6 @@ use futures_util::{
 };
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
-use ring::digest::{SHA256, digest};
 use tokio::time::Instant;
 
 use self::{
@@ -34,8 +33,9 @@ use self::{
     verdict::{ACTIONS, Verdict},
 };
 use super::{
+    cache::TokenHash,
     credential::{Denied, Invalid},
-    grant::{Grant, PublishGrant, Way},
+    grant::{AuthMethod, Grant, PublishGrant},
 };
 use crate::identity::Identity;
 
@@ -45,7 +45,7 @@ const TOKEN_TTL: Duration = Duration::from_secs(60);
 const ALLOWED_TTL: Duration = Duration::from_secs(30);
 /// How long an action stays denied, and a token refused.
 const DENIED_TTL: Duration = Duration::from_secs(10);
-/// How long a grant lasts: then a stream ends, and its reconnect is judged anew.
+/// How long a grant lasts: then a stream ends, and its reconnect is verified anew.
 const GRANT_SECONDS: i64 = 600;
 /// Good tokens that are remembered.
 const MAX_TOKENS: usize = 4096;
@@ -57,8 +57,7 @@ const MAX_REVIEWS: usize = 256;
 /// The issuer of these identities.
 const ISSUER: &str = "kubernetes";
 
-/// SHA-256 of a token.
-type TokenHash = [u8; 32];
+/// The answer of the API server about one token, for every request that waits for it.
 type Review = Shared<BoxFuture<'static, Result<Verdict, Denied>>>;
 
 /// One client of the API server for all channels. It is connected when the first token is asked about.
@@ -108,7 +107,7 @@ impl ServiceAccounts {
         let claims = Unverified::parse(token)?;
         let seconds = jiff::Timestamp::now().as_second();
         claims.check(&self.audience, seconds)?;
-        let hash = hash(token);
+        let hash = TokenHash::of(token);
         let verdict = match self.recall(&hash, Instant::now())? {
             Some(verdict) => verdict,
             None => self.join_review(hash, token)?.await?,
@@ -118,7 +117,7 @@ impl ServiceAccounts {
 
     /// The grant of `token` if everything about it is remembered.
     pub(super) fn recognise(&self, token: &str) -> Option<Arc<Grant>> {
-        let verdict = self.recall(&hash(token), Instant::now()).ok()??;
+        let verdict = self.recall(&TokenHash::of(token), Instant::now()).ok()??;
         let claims = Unverified::parse(token).ok()?;
         let seconds = jiff::Timestamp::now().as_second();
         claims.check(&self.audience, seconds).ok()?;
@@ -130,7 +129,7 @@ impl ServiceAccounts {
         let allows = |action| verdict.allows(action);
         let subject = Arc::clone(&verdict.user.name);
         Grant {
-            way: Way::Kubernetes,
+            auth_method: AuthMethod::Kubernetes,
             identity: Some(Identity { issuer: ISSUER.into(), subject }),
             subscribe: allows(Action::Subscribe).then(Topics::everything),
             publish: allows(Action::Publish).then(PublishGrant::everything),
@@ -217,10 +216,4 @@ impl ServiceAccounts {
             Err(Denied::Unavailable(_) | Denied::TooMany(_)) => {}
         }
     }
-}
-
-fn hash(token: &str) -> TokenHash {
-    let mut hash = TokenHash::default();
-    hash.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
-    hash
 }

@@ -7,7 +7,7 @@ use eventcast_wire::{grants::Topics, topic::Pattern};
 use serde_json::Value;
 
 use super::{
-    grant::{Grant, PublishGrant, Way},
+    grant::{AuthMethod, Grant, PublishGrant},
     template::{self, Claims},
 };
 use crate::identity::Identity;
@@ -19,7 +19,7 @@ const MAX_PATTERNS: usize = 32;
 pub(super) fn grant(issuer: &TokenIssuer, subject: &str, claims: &Claims) -> Grant {
     let own = issuer.grants_claim.as_ref().and_then(|claim| claims.get(claim));
     Grant {
-        way: Way::Token,
+        auth_method: AuthMethod::Token,
         identity: Some(Identity { issuer: issuer.issuer.as_str().into(), subject: subject.into() }),
         subscribe: subscribe(issuer.subscribe.as_ref(), own, claims),
         publish: publish(issuer.publish.as_ref(), own, claims),

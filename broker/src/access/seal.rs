@@ -13,7 +13,7 @@ use ring::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::credential::{Denied, Invalid, TICKET_PREFIX};
-use crate::cluster::{SharedState, Unread};
+use crate::cluster::{SharedState, StateUnavailable};
 
 const VERSION: u8 = 1;
 const HEAD_BYTES: usize = 1 + 4;
@@ -92,8 +92,9 @@ impl Sealer {
             return Err(Denied::Unavailable("the state that brokers share was not read yet"));
         }
         let key = self.state.key(day).await;
-        let key =
-            key.map_err(|Unread| Denied::Unavailable("the keys of tickets cannot be read"))?;
+        let key = key.map_err(|StateUnavailable| {
+            Denied::Unavailable("the keys of tickets cannot be read")
+        })?;
         let Some(key) = key else {
             let detail =
                 "The key with which it was sealed is unknown or has expired: take a new one.";

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     credential::{Denied, Invalid},
-    grant::{Grant, Way},
+    grant::{AuthMethod, Grant},
     seal::{Kind, Sealer},
 };
 use crate::{
@@ -180,7 +180,7 @@ impl Tickets {
             })?;
         }
         Ok(Arc::new(Grant {
-            way: if ticket.probe { Way::Probe } else { Way::Ticket },
+            auth_method: if ticket.probe { AuthMethod::Probe } else { AuthMethod::Ticket },
             identity: Some(ticket.identity),
             subscribe: Some(topics),
             publish: None,

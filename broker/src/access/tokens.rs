@@ -15,11 +15,11 @@ use eventcast_crds::{
 use tokio::sync::Semaphore;
 
 use super::{
-    cache::{TokenCache, TokenId},
+    cache::{TokenCache, TokenHash},
     credential::{Denied, Invalid},
     grant::Grant,
     jwt::{Refusal, Unverified},
-    keys::{IssuerKeys, Missing, Tasks},
+    keys::{IssuerKeys, Tasks, UnknownKey},
 };
 use crate::clock;
 
@@ -58,7 +58,7 @@ impl Tokens {
 
     /// The grant of a token that was verified recently.
     pub(super) fn recognise(&self, token: &str) -> Option<Arc<Grant>> {
-        self.cache.good(TokenId::of(token), self.generation(), clock::now_seconds())
+        self.cache.good(TokenHash::of(token), self.generation(), clock::now_seconds())
     }
 
     /// Whether a token, which is not verified, names one of the issuers and its audience.
@@ -78,12 +78,12 @@ impl Tokens {
     /// Safe.
     pub(super) async fn verify(&self, token: &str) -> Result<Arc<Grant>, Denied> {
         // Taken before the keys are read: if they change meanwhile, the cached result is not used.
-        let (id, generation) = (TokenId::of(token), self.generation());
+        let (id, generation) = (TokenHash::of(token), self.generation());
         if let Some(invalid) = self.cache.refused(id, generation) {
             return Err(invalid.into());
         }
         let now = clock::now_seconds();
-        match self.judge(token, now).await {
+        match self.verify_uncached(token, now).await {
             Ok(grant) => {
                 let grant = Arc::new(grant);
                 self.cache.keep_good(id, generation, &grant, now);
@@ -101,7 +101,7 @@ impl Tokens {
         }
     }
 
-    async fn judge(&self, token: &str, now: i64) -> Result<Grant, Denied> {
+    async fn verify_uncached(&self, token: &str, now: i64) -> Result<Grant, Denied> {
         let token = Unverified::parse(token)?;
         let issuer = self.issuer(&token)?;
         let verify = async || {
@@ -112,10 +112,10 @@ impl Tokens {
         match verify().await? {
             Ok(grant) => Ok(grant),
             Err(Refusal::Invalid(invalid)) => Err(invalid.into()),
-            Err(Refusal::UnknownKey(unknown)) => match issuer.keys.missing().await {
-                Missing::Certain => Err(unknown.into()),
-                Missing::Uncertain => Err(KEYS_AWAY),
-                Missing::Reloaded => verify().await?.map_err(|refusal| match refusal {
+            Err(Refusal::UnknownKey(unknown)) => match issuer.keys.reload_for_unknown_key().await {
+                UnknownKey::Certain => Err(unknown.into()),
+                UnknownKey::Uncertain => Err(KEYS_AWAY),
+                UnknownKey::Reloaded => verify().await?.map_err(|refusal| match refusal {
                     Refusal::Invalid(invalid) | Refusal::UnknownKey(invalid) => invalid.into(),
                 }),
             },

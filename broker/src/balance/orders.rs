@@ -30,7 +30,7 @@ struct Followed {
 
 /// What a read of the file has shown.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum News<'a> {
+pub(super) enum OrderUpdate<'a> {
     Nothing,
     /// A new order is in force.
     Order(&'a Order),
@@ -45,9 +45,9 @@ impl Orders {
         content: Option<Content>,
         now_seconds: i64,
         now: Duration,
-    ) -> News<'_> {
+    ) -> OrderUpdate<'_> {
         if content == self.read {
-            return News::Nothing;
+            return OrderUpdate::Nothing;
         }
         self.read.clone_from(&content);
         let text = match content {
@@ -56,25 +56,27 @@ impl Orders {
                 if let Some(last) = &mut self.last {
                     last.is_there = false;
                 }
-                return News::Nothing;
+                return OrderUpdate::Nothing;
             }
-            Some(Err(kind)) => return News::Ignored(format!("the file cannot be read: {kind}")),
+            Some(Err(kind)) => {
+                return OrderUpdate::Ignored(format!("the file cannot be read: {kind}"));
+            }
         };
         if let Some(last) = self.last.as_mut().filter(|last| last.text == text) {
             last.is_there = true; // whatever its age is now
-            return News::Nothing;
+            return OrderUpdate::Nothing;
         }
         let order = match Order::parse(&String::from_utf8_lossy(&text), now_seconds) {
             Ok(order) => order,
-            Err(reason) => return News::Ignored(reason),
+            Err(reason) => return OrderUpdate::Ignored(reason),
         };
         if let Some(last) = self.last.as_mut().filter(|last| last.order.id == order.id) {
             last.is_there = true;
-            return News::Nothing;
+            return OrderUpdate::Nothing;
         }
         let until = now + Duration::from_secs(order.seconds);
         let followed = self.last.insert(Followed { order, text, until, is_there: true });
-        News::Order(&followed.order)
+        OrderUpdate::Order(&followed.order)
     }
 
     /// How many streams are to stay open at `now`; `None`: no order is in force.
@@ -98,8 +100,8 @@ mod tests {
     /// Reads `content` so many seconds after the beginning. Returns what is in force then, and whether the order is new.
     fn read(orders: &mut Orders, content: Option<Content>, at: u64) -> (Option<usize>, bool) {
         let now = Duration::from_secs(at);
-        let news = orders.read(content, BEGAN + i64::try_from(at).unwrap(), now);
-        let is_new = matches!(news, News::Order(_));
+        let update = orders.read(content, BEGAN + i64::try_from(at).unwrap(), now);
+        let is_new = matches!(update, OrderUpdate::Order(_));
         (orders.ceiling(now), is_new)
     }
 
@@ -151,11 +153,12 @@ mod tests {
             (Ok(br#"{"format":1,"id":"b","at":0,"ceiling":1,"seconds":9}"#.to_vec()), "s ago"),
             (Err(ErrorKind::PermissionDenied), "cannot be read"),
         ] {
-            let News::Ignored(reason) = orders.read(Some(content.clone()), BEGAN, now) else {
+            let OrderUpdate::Ignored(reason) = orders.read(Some(content.clone()), BEGAN, now)
+            else {
                 panic!("{content:?} is followed");
             };
             assert!(reason.contains(why), "{reason}");
-            assert_eq!(orders.read(Some(content), BEGAN, now), News::Nothing, "one warning");
+            assert_eq!(orders.read(Some(content), BEGAN, now), OrderUpdate::Nothing, "one warning");
             assert_eq!(orders.ceiling(now), Some(7));
         }
     }

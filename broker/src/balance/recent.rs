@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 /// The streams that were closed within a span of time, to the nearest step above.
-pub(super) struct Recent {
+pub(super) struct RecentClosings {
     span: Duration,
     /// Closings that are closer together share an entry.
     step: Duration,
@@ -19,7 +19,7 @@ struct Entry {
     open: usize,
 }
 
-impl Recent {
+impl RecentClosings {
     pub(super) fn new(span: Duration, step: Duration) -> Self {
         Self { span, step, entries: VecDeque::new(), closed: 0 }
     }
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn closings_are_forgotten_after_the_span() {
-        let mut recent = Recent::new(Duration::from_secs(10), Duration::from_secs(1));
+        let mut recent = RecentClosings::new(Duration::from_secs(10), Duration::from_secs(1));
         let at = Duration::from_millis;
         assert_eq!((recent.closed(at(0)), recent.most_open()), (0, 0));
         recent.add(at(0), 50, 0);

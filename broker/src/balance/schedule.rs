@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::recent::Recent;
+use super::recent::RecentClosings;
 
 /// Within this time no more streams are closed than were open, whatever is ordered.
 const BUDGET_SPAN: Duration = Duration::from_secs(600);
@@ -21,8 +21,8 @@ pub(super) struct Schedule {
     last_step: Option<Duration>,
     /// How many streams the rate allows to close now, in millionths of a stream.
     credit: u64,
-    in_a_second: Recent,
-    in_the_budget: Recent,
+    in_a_second: RecentClosings,
+    in_the_budget: RecentClosings,
 }
 
 impl Default for Schedule {
@@ -30,8 +30,8 @@ impl Default for Schedule {
         Self {
             last_step: None,
             credit: 0,
-            in_a_second: Recent::new(SECOND, Duration::ZERO),
-            in_the_budget: Recent::new(BUDGET_SPAN, BUDGET_STEP),
+            in_a_second: RecentClosings::new(SECOND, Duration::ZERO),
+            in_the_budget: RecentClosings::new(BUDGET_SPAN, BUDGET_STEP),
         }
     }
 }
@@ -47,15 +47,15 @@ impl Schedule {
         per_second: u32,
     ) -> usize {
         let elapsed = now - self.last_step.replace(now).unwrap_or(now);
-        let pace = u64::from(per_second);
-        let earned = |time: Duration| pace * u64::try_from(time.as_micros()).unwrap_or(STREAM);
+        let rate = u64::from(per_second);
+        let earned = |time: Duration| rate * u64::try_from(time.as_micros()).unwrap_or(STREAM);
         let most = STREAM + earned(MAX_DELAY);
         self.credit = (self.credit + earned(elapsed.min(SECOND))).min(most);
-        let pace = usize::try_from(per_second).unwrap_or(usize::MAX);
-        let by_pace = pace.saturating_sub(self.in_a_second.closed(now));
+        let rate = usize::try_from(per_second).unwrap_or(usize::MAX);
+        let by_rate = rate.saturating_sub(self.in_a_second.closed(now));
         let by_credit = usize::try_from(self.credit / STREAM).unwrap_or(usize::MAX);
         let above = open.saturating_sub(ceiling);
-        above.min(self.budget(now, open)).min(by_pace).min(by_credit)
+        above.min(self.budget(now, open)).min(by_rate).min(by_credit)
     }
 
     /// Of `open` streams, `closed` were closed at `now`.
@@ -66,7 +66,7 @@ impl Schedule {
     }
 
     /// No stream is to be closed now: what was not closed is not made up for later.
-    pub(super) fn rest(&mut self) {
+    pub(super) fn pause(&mut self) {
         (self.last_step, self.credit) = (None, 0);
     }
 
@@ -106,7 +106,7 @@ mod tests {
                 closings.push((*now, open, due));
                 open -= due;
             } else {
-                schedule.rest();
+                schedule.pause();
             }
             *now += STEP;
         }
@@ -118,15 +118,15 @@ mod tests {
         for per_second in [1, 7, 25, 100, 333, 10_000] {
             let (mut schedule, mut now, mut closings) =
                 (Schedule::default(), Duration::ZERO, Vec::new());
-            let pace = per_second as usize;
-            let (open, ceiling) = (40 * pace, 30 * pace);
+            let rate = per_second as usize;
+            let (open, ceiling) = (40 * rate, 30 * rate);
             let order = (ceiling, per_second);
             let left = follow(&mut schedule, &mut now, SECOND * 12, open, order, &mut closings);
             assert_eq!(left, ceiling, "{per_second}");
             for (step, (at, open_then, _)) in closings.iter().enumerate() {
-                let expected = pace as f64 * at.as_secs_f64();
+                let expected = rate as f64 * at.as_secs_f64();
                 let closed = (open - open_then) as f64;
-                let most_late = 1.0 + pace as f64 * STEP.as_secs_f64();
+                let most_late = 1.0 + rate as f64 * STEP.as_secs_f64();
                 assert!(closed <= expected + 0.001, "{per_second}: {closed} of {expected}");
                 assert!(expected - closed <= most_late, "step {step}: {closed} of {expected}");
             }
@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(schedule.due(Duration::ZERO, 1000, 0, 100), 0, "the first step begins the pace");
         // All streams were too young for a minute.
         assert_eq!(schedule.due(SECOND * 60, 1000, 0, 100), 11);
-        schedule.rest();
+        schedule.pause();
         assert_eq!(schedule.due(SECOND * 61, 1000, 0, 100), 0);
         assert_eq!(schedule.due(SECOND * 61 + STEP, 1000, 0, 100), 2);
     }

@@ -7,7 +7,7 @@ use std::{
 
 use eventcast_crds::config::{ChannelConfig, channel_file::Entry};
 
-use super::{File, FolderReport, Wanted};
+use super::{ChannelConfigs, File, FolderReport};
 
 /// Characters of the problem of one channel: `/state` has those of all channels.
 const MAX_PROBLEM_CHARS: usize = 200;
@@ -17,10 +17,10 @@ const MAX_PROBLEM_CHARS: usize = 200;
 pub(super) fn merge(
     main: &[ChannelConfig],
     files: &BTreeMap<String, File>,
-    served: &Wanted,
-) -> (Wanted, FolderReport) {
+    served: &ChannelConfigs,
+) -> (ChannelConfigs, FolderReport) {
     let mut report = FolderReport::default();
-    let mut channels = Wanted::new();
+    let mut channels = ChannelConfigs::new();
     let mut streams = Streams::default();
     for config in main {
         // `main` is valid. An equal object is kept, so that unchanged channels are compared quickly.

@@ -86,7 +86,7 @@ impl SharedState {
         }
         self.prune();
         self.ensure_key(store).await;
-        self.was_read();
+        self.mark_read();
     }
 
     /// Makes the key of today, if tickets may be issued.

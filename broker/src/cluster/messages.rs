@@ -18,11 +18,11 @@ use super::{
 use crate::identity::RandomId;
 
 /// How often changed counts are published.
-const TELL_INTERVAL: Duration = Duration::from_millis(500);
+const PUBLISH_INTERVAL: Duration = Duration::from_millis(500);
 /// How often a message is published even if no count has changed, so that others know that this broker is there.
 const PRESENCE_INTERVAL: Duration = Duration::from_secs(2);
 /// How often all counts are published.
-const TELL_ALL_INTERVAL: Duration = Duration::from_secs(30);
+const PUBLISH_ALL_INTERVAL: Duration = Duration::from_secs(30);
 /// How long the other brokers may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// Counts in one message.
@@ -40,11 +40,11 @@ pub(crate) struct Messages {
     broker: RandomId,
     quotas: Arc<Quotas>,
     /// Since when this broker receives the messages of the others.
-    heard_since: Mutex<Option<Instant>>,
+    subscribed_since: Mutex<Option<Instant>>,
 }
 
 /// Handles the requests of other brokers. Responses are JSON.
-pub(crate) trait Answers: Send + Sync {
+pub(crate) trait PeerRequestHandler: Send + Sync {
     /// Lists open streams.
     fn list(&self, request: &[u8]) -> Option<Vec<u8>>;
     /// Closes streams.
@@ -53,12 +53,12 @@ pub(crate) trait Answers: Send + Sync {
 
 /// A request to the other brokers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Question {
+pub(crate) enum PeerRequest {
     List,
     Disconnect,
 }
 
-impl Question {
+impl PeerRequest {
     fn subject(self) -> &'static str {
         match self {
             Self::List => "list",
@@ -75,7 +75,7 @@ impl Messages {
             store: store.clone(),
             broker: RandomId::generate(),
             quotas: Arc::clone(quotas),
-            heard_since: Mutex::default(),
+            subscribed_since: Mutex::default(),
         }
     }
 
@@ -87,7 +87,7 @@ impl Messages {
     /// Asks all other brokers, and returns the answers that arrive in time. Returns early when all known brokers have answered.
     pub(crate) async fn ask<T: DeserializeOwned>(
         &self,
-        question: Question,
+        request_kind: PeerRequest,
         request: &impl Serialize,
     ) -> Vec<T> {
         let (deadline, mut answers) = (Instant::now() + ANSWER_TIMEOUT, Vec::new());
@@ -96,7 +96,7 @@ impl Messages {
         let asked = async {
             let request = serde_json::to_vec(request).ok()?;
             let replies = self.client.subscribe(inbox.clone()).await.ok()?;
-            let subject = format!("{}.{}", self.prefix, question.subject());
+            let subject = format!("{}.{}", self.prefix, request_kind.subject());
             let mut headers = async_nats::HeaderMap::new();
             headers.insert(BROKER_HEADER, self.broker.to_string());
             let sent =
@@ -118,9 +118,9 @@ impl Messages {
 
     /// How many other brokers there are; `usize::MAX` while some may not have announced themselves yet.
     fn known_peers(&self, now: Instant) -> usize {
-        let heard = self.heard_since.lock().map(|since| now.duration_since(since));
-        match heard {
-            Some(heard) if heard > 2 * PRESENCE_INTERVAL => self.quotas.peers(now),
+        let elapsed = self.subscribed_since.lock().map(|since| now.duration_since(since));
+        match elapsed {
+            Some(elapsed) if elapsed > 2 * PRESENCE_INTERVAL => self.quotas.peers(now),
             _ => usize::MAX,
         }
     }
@@ -129,33 +129,37 @@ impl Messages {
     ///
     /// # Cancel safety
     /// Safe.
-    pub(crate) async fn run(self: Arc<Self>, state: Arc<SharedState>, answers: impl Answers) {
+    pub(crate) async fn run(
+        self: Arc<Self>,
+        state: Arc<SharedState>,
+        handler: impl PeerRequestHandler,
+    ) {
         loop {
             state.wait_for_need(|needed| needed.messages).await;
             let Ok(mut messages) = self.client.subscribe(format!("{}.*", self.prefix)).await else {
                 sleep(PRESENCE_INTERVAL).await;
                 continue;
             };
-            *self.heard_since.lock() = Some(Instant::now());
+            *self.subscribed_since.lock() = Some(Instant::now());
             tokio::select! {
-                () = Box::pin(self.serve(&mut messages, &answers)) => {}
+                () = Box::pin(self.serve(&mut messages, &handler)) => {}
                 () = state.wait_for_need(|needed| !needed.messages) => {}
             }
-            *self.heard_since.lock() = None;
+            *self.subscribed_since.lock() = None;
         }
     }
 
-    async fn serve(&self, messages: &mut Subscriber, answers: &impl Answers) {
-        let mut tick = interval(TELL_INTERVAL);
+    async fn serve(&self, messages: &mut Subscriber, handler: &impl PeerRequestHandler) {
+        let mut tick = interval(PUBLISH_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut told, mut told_all) = (None::<Instant>, None::<Instant>);
+        let (mut last_published, mut last_published_all) = (None::<Instant>, None::<Instant>);
         loop {
             tokio::select! {
                 message = messages.next() => match message {
                     Some(message) => {
-                        if self.on_message(message, answers).await {
+                        if self.on_message(message, handler).await {
                             // A new broker does not have our counts yet.
-                            told_all = None;
+                            last_published_all = None;
                         }
                     }
                     None => return,
@@ -163,26 +167,26 @@ impl Messages {
                 _ = tick.tick() => {
                     let now = Instant::now();
                     let is_due = |at: Option<Instant>, every| at.is_none_or(|at| now - at >= every);
-                    let all = is_due(told_all, TELL_ALL_INTERVAL);
-                    let counts = self.quotas.to_tell(all, now);
-                    if !counts.is_empty() || all || is_due(told, PRESENCE_INTERVAL) {
-                        self.tell(all, &counts).await;
-                        told = Some(now);
-                        told_all = if all { Some(now) } else { told_all };
+                    let all = is_due(last_published_all, PUBLISH_ALL_INTERVAL);
+                    let counts = self.quotas.changed_counts(all, now);
+                    if !counts.is_empty() || all || is_due(last_published, PRESENCE_INTERVAL) {
+                        self.publish_counts(all, &counts).await;
+                        last_published = Some(now);
+                        last_published_all = if all { Some(now) } else { last_published_all };
                     }
                 }
             }
         }
     }
 
-    async fn tell(&self, all: bool, counts: &[(SubjectHash, Counts)]) {
+    async fn publish_counts(&self, all: bool, counts: &[(SubjectHash, Counts)]) {
         let mut chunks = counts.chunks(MAX_COUNTS);
         let first = self.encode(all, chunks.next().unwrap_or_default());
         let rest = chunks.map(|chunk| self.encode(false, chunk));
         for message in std::iter::once(first).chain(rest) {
             if let Err(error) = self.client.publish(format!("{}.quota", self.prefix), message).await
             {
-                tracing::debug!(%error, "failed to tell other brokers the counts of quotas");
+                tracing::debug!(%error, "failed to publish the counts of quotas to other brokers");
             }
         }
     }
@@ -201,22 +205,24 @@ impl Messages {
     }
 
     /// Handles a message. Returns whether it is the first of its broker.
-    async fn on_message(&self, message: Message, answers: &impl Answers) -> bool {
+    async fn on_message(&self, message: Message, handler: &impl PeerRequestHandler) -> bool {
         let kind = message.subject.rsplit('.').next().unwrap_or_default();
         if kind == "quota" {
-            let Some(Told { broker, all, counts }) = decode(&message.payload) else { return false };
+            let Some(PublishedCounts { broker, all, counts }) = decode(&message.payload) else {
+                return false;
+            };
             if broker == self.broker {
                 return false;
             }
-            return self.quotas.heard(broker, all, &counts, Instant::now());
+            return self.quotas.update_peer(broker, all, &counts, Instant::now());
         }
         let from = message.headers.as_ref().and_then(|headers| headers.get(BROKER_HEADER));
         if from.is_some_and(|from| from.as_str() == self.broker.to_string()) {
             return false;
         }
         let answer = match kind {
-            "list" => answers.list(&message.payload),
-            "disconnect" => answers.disconnect(&message.payload),
+            "list" => handler.list(&message.payload),
+            "disconnect" => handler.disconnect(&message.payload),
             _ => None,
         };
         if let (Some(answer), Some(reply)) = (answer, message.reply)
@@ -232,13 +238,13 @@ impl Messages {
 const BROKER_HEADER: &str = "Eventcast-Broker";
 
 /// Counts that a broker has published, and whether they are all of its counts.
-struct Told {
+struct PublishedCounts {
     broker: RandomId,
     all: bool,
     counts: Vec<(SubjectHash, Counts)>,
 }
 
-fn decode(message: &[u8]) -> Option<Told> {
+fn decode(message: &[u8]) -> Option<PublishedCounts> {
     let (head, counts) = message.split_at_checked(HEAD_BYTES)?;
     let broker = std::str::from_utf8(&head[..HEAD_BYTES - 1]).ok()?.parse().ok()?;
     let number = |bytes: &[u8]| Some(u32::from_be_bytes(bytes.try_into().ok()?));
@@ -248,5 +254,9 @@ fn decode(message: &[u8]) -> Option<Told> {
             (number(&count[8..12])?, number(&count[12..16])?, number(&count[16..])?);
         Some((subject, Counts { streams, connects, publishes }))
     });
-    Some(Told { broker, all: head[HEAD_BYTES - 1] == 1, counts: counts.collect::<Option<_>>()? })
+    Some(PublishedCounts {
+        broker,
+        all: head[HEAD_BYTES - 1] == 1,
+        counts: counts.collect::<Option<_>>()?,
+    })
 }

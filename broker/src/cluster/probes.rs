@@ -17,9 +17,9 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What became of an event of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sent {
+pub(crate) enum ProbeDelivery {
     /// A broker has sent it to the stream.
-    Given,
+    Delivered,
     /// No broker serves the stream.
     NoStream,
     /// NATS cannot be reached.
@@ -42,13 +42,15 @@ impl Probes {
     ///
     /// # Cancel safety
     /// The event may arrive after a cancellation.
-    pub(crate) async fn send(&self, id: RandomId, number: u32) -> Sent {
+    pub(crate) async fn send(&self, id: RandomId, number: u32) -> ProbeDelivery {
         let subject = format!("{}.{id}", self.prefix);
         let request = self.client.request(subject, number.to_string().into());
         match timeout(CONFIRM_TIMEOUT, request).await {
-            Ok(Ok(_)) => Sent::Given,
-            Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => Sent::NoStream,
-            Ok(Err(_)) | Err(_) => Sent::Unknown,
+            Ok(Ok(_)) => ProbeDelivery::Delivered,
+            Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
+                ProbeDelivery::NoStream
+            }
+            Ok(Err(_)) | Err(_) => ProbeDelivery::Unknown,
         }
     }
 

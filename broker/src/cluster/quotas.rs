@@ -2,7 +2,7 @@
 //!
 //! Each broker counts its own streams and events and publishes the counts; the others add the last counts that they received. So a limit
 //! may be exceeded for as long as a message takes, by what the others admit meanwhile. While NATS is unreachable, each broker enforces the
-//! limit alone. The counts of a silent broker are dropped after [`SILENCE`], so nothing leaks when it crashes.
+//! limit alone. The counts of a silent broker are dropped after [`PEER_TIMEOUT`], so nothing leaks when it crashes.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -13,7 +13,7 @@ use tokio::time::{Duration, Instant};
 use crate::identity::{Identity, RandomId};
 
 /// A broker that publishes nothing for this long is gone.
-const SILENCE: Duration = Duration::from_secs(5);
+const PEER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The window of new streams.
 const CONNECTS_WINDOW: Duration = Duration::from_secs(60);
 /// The window of published events.
@@ -83,7 +83,7 @@ struct Usage {
     connects: Window,
     publishes: Window,
     /// The counts that were published last.
-    told: Counts,
+    published: Counts,
 }
 
 impl Usage {
@@ -92,7 +92,7 @@ impl Usage {
             streams: 0,
             connects: Window::new(CONNECTS_WINDOW, now),
             publishes: Window::new(PUBLISHES_WINDOW, now),
-            told: Counts::default(),
+            published: Counts::default(),
         }
     }
 
@@ -104,7 +104,7 @@ impl Usage {
 
 /// The last counts of another broker.
 struct Peer {
-    heard: Instant,
+    last_seen: Instant,
     counts: HashMap<SubjectHash, Counts>,
 }
 
@@ -135,7 +135,7 @@ impl Drop for StreamPermit {
 impl Inner {
     /// What the other brokers count of `subject`, and how many there are.
     fn remote(&mut self, subject: SubjectHash, now: Instant) -> (Counts, u32) {
-        self.peers.retain(|_, peer| now.duration_since(peer.heard) < SILENCE);
+        self.peers.retain(|_, peer| now.duration_since(peer.last_seen) < PEER_TIMEOUT);
         let mut sum = Counts::default();
         for counts in self.peers.values().filter_map(|peer| peer.counts.get(&subject)) {
             sum.streams = sum.streams.saturating_add(counts.streams);
@@ -210,15 +210,15 @@ impl Quotas {
     }
 
     /// The counts that have changed since they were published last, or all of them.
-    pub(super) fn to_tell(&self, all: bool, now: Instant) -> Vec<(SubjectHash, Counts)> {
+    pub(super) fn changed_counts(&self, all: bool, now: Instant) -> Vec<(SubjectHash, Counts)> {
         let mut inner = self.0.lock();
         let mut changes = Vec::new();
         inner.local.retain(|subject, usage| {
             let counts = usage.counts(now);
-            if counts != usage.told || (all && counts != Counts::default()) {
+            if counts != usage.published || (all && counts != Counts::default()) {
                 changes.push((*subject, counts));
             }
-            usage.told = counts;
+            usage.published = counts;
             counts != Counts::default()
         });
         changes
@@ -226,7 +226,7 @@ impl Quotas {
 
     /// Stores the counts of another broker. If `all`, they are complete: the counts of all other subjects are zero. Returns whether the
     /// broker is new.
-    pub(super) fn heard(
+    pub(super) fn update_peer(
         &self,
         broker: RandomId,
         all: bool,
@@ -238,8 +238,8 @@ impl Quotas {
         let peer = inner
             .peers
             .entry(broker)
-            .or_insert_with(|| Peer { heard: now, counts: HashMap::new() });
-        peer.heard = now;
+            .or_insert_with(|| Peer { last_seen: now, counts: HashMap::new() });
+        peer.last_seen = now;
         if all {
             peer.counts.clear();
         }
@@ -256,7 +256,7 @@ impl Quotas {
     /// How many other brokers there are.
     pub(super) fn peers(&self, now: Instant) -> usize {
         let mut inner = self.0.lock();
-        inner.peers.retain(|_, peer| now.duration_since(peer.heard) < SILENCE);
+        inner.peers.retain(|_, peer| now.duration_since(peer.last_seen) < PEER_TIMEOUT);
         inner.peers.len()
     }
 }
@@ -291,14 +291,14 @@ mod tests {
         let two = there.admit(&ann(), &limit, now).ok().unwrap();
         let _three = there.admit(&ann(), &limit, now).ok().unwrap();
         let other = RandomId::generate();
-        here.heard(other, true, &there.to_tell(true, now), now);
+        here.update_peer(other, true, &there.changed_counts(true, now), now);
         assert_eq!(here.admit(&ann(), &limit, now).err().map(|e| e.limit), Some("streams"));
         drop(two);
-        here.heard(other, false, &there.to_tell(false, now), now);
+        here.update_peer(other, false, &there.changed_counts(false, now), now);
         let four = here.admit(&ann(), &limit, now).ok();
         assert!(four.is_some(), "one of them ended");
         assert!(here.admit(&ann(), &limit, now).is_err());
-        let later = now + SILENCE;
+        let later = now + PEER_TIMEOUT;
         assert!(here.admit(&ann(), &limit, later).is_ok(), "the other broker is gone");
         assert_eq!(here.peers(later), 0);
     }
@@ -308,12 +308,12 @@ mod tests {
         let quotas = Arc::new(Quotas::default());
         let now = Instant::now();
         let permit = quotas.admit(&ann(), &quota(1, 0, 0), now).ok().unwrap();
-        assert_eq!(quotas.to_tell(false, now).len(), 1);
-        assert_eq!(quotas.to_tell(false, now).len(), 0, "nothing changed");
+        assert_eq!(quotas.changed_counts(false, now).len(), 1);
+        assert_eq!(quotas.changed_counts(false, now).len(), 0, "nothing changed");
         drop(permit);
         let much_later = now + CONNECTS_WINDOW * 3;
         assert_eq!(
-            quotas.to_tell(false, much_later).first().map(|(_, c)| *c),
+            quotas.changed_counts(false, much_later).first().map(|(_, c)| *c),
             Some(Counts::default())
         );
         assert!(quotas.0.lock().local.is_empty());
@@ -324,10 +324,10 @@ mod tests {
         let (here, now) = (Arc::new(Quotas::default()), Instant::now());
         let limit = quota(0, 0, 10);
         let theirs = Counts { publishes: 8, ..Counts::default() };
-        here.heard(RandomId::generate(), true, &[(hash(&ann()), theirs)], now);
+        here.update_peer(RandomId::generate(), true, &[(hash(&ann()), theirs)], now);
         assert_eq!((0..10).filter(|_| here.publish(&ann(), &limit, 1, now).is_ok()).count(), 2);
         let theirs = Counts { publishes: 10, ..Counts::default() };
-        here.heard(RandomId::generate(), true, &[(hash(&ann()), theirs)], now);
+        here.update_peer(RandomId::generate(), true, &[(hash(&ann()), theirs)], now);
         let later = now + PUBLISHES_WINDOW * 2;
         assert!(here.publish(&ann(), &limit, 1, later).is_ok(), "a part is left to everyone");
         assert!(here.publish(&ann(), &limit, 50, later + PUBLISHES_WINDOW * 2).is_ok(), "alone");

@@ -28,7 +28,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The state that the brokers of one channel share.
 pub(crate) struct SharedState {
-    known: RwLock<Known>,
+    known: RwLock<Records>,
     /// Counts how many times the stream was read completely. The state is known after the first time.
     readings: watch::Sender<u64>,
     /// Asks for the stream to be read now.
@@ -62,10 +62,10 @@ pub(crate) struct Needed {
 
 /// The stream could not be read in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Unread;
+pub(crate) struct StateUnavailable;
 
 #[derive(Default)]
-struct Known {
+struct Records {
     keys: BTreeMap<u32, (TicketKey, Instant)>,
     /// The time before which everything is revoked, in milliseconds since 1970.
     revocations: HashMap<Revoked, i64>,
@@ -108,7 +108,7 @@ impl SharedState {
     }
 
     /// A request needs the state, although the log may be parked.
-    pub(crate) fn request(&self) {
+    pub(crate) fn mark_requested(&self) {
         if !self.is_attached.load(Relaxed) {
             self.change_usage(|usage| usage.requested = Some(Instant::now()));
         }
@@ -137,7 +137,7 @@ impl SharedState {
     /// Forgets everything, because the stream is no longer followed.
     pub(super) fn forget(&self) {
         self.readings.send_replace(0);
-        *self.known.write() = Known::default();
+        *self.known.write() = Records::default();
     }
 
     /// Waits until what is needed satisfies `condition`.
@@ -157,7 +157,7 @@ impl SharedState {
         self.wanted.notified().await;
     }
 
-    pub(crate) fn was_read(&self) {
+    pub(crate) fn mark_read(&self) {
         self.readings.send_modify(|n| *n += 1);
     }
 
@@ -213,8 +213,8 @@ impl SharedState {
     ///
     /// # Cancel safety
     /// Safe.
-    pub(crate) async fn key(&self, day: u32) -> Result<Option<TicketKey>, Unread> {
-        self.request();
+    pub(crate) async fn key(&self, day: u32) -> Result<Option<TicketKey>, StateUnavailable> {
+        self.mark_requested();
         let known = || self.known.read().keys.get(&day).map(|(key, _)| key.clone());
         if let Some(key) = known() {
             return Ok(Some(key));
@@ -237,7 +237,7 @@ impl SharedState {
         let was_read = matches!(read, Ok(Ok(_)));
         drop(read);
         match known() {
-            None if !was_read => Err(Unread),
+            None if !was_read => Err(StateUnavailable),
             key => Ok(key),
         }
     }
@@ -303,7 +303,7 @@ mod tests {
         let reader = async {
             state.wanted().await;
             state.apply(&key(7));
-            state.was_read();
+            state.mark_read();
         };
         let (found, ()) = tokio::join!(state.key(7), reader);
         assert_eq!(found.map(|found| found.map(|k| k.day)), Ok(Some(7)));
@@ -319,7 +319,7 @@ mod tests {
             state.wanted().await;
             tokio::time::sleep(Duration::from_millis(100)).await;
             state.apply(&key(7));
-            state.was_read();
+            state.mark_read();
         };
         let (one, two, ()) = tokio::join!(state.key(7), state.key(7), reader);
         assert!(matches!((one, two), (Ok(Some(_)), Ok(Some(_)))), "both find it");
@@ -329,9 +329,9 @@ mod tests {
     async fn a_key_that_cannot_be_looked_up_is_not_one_that_is_missing() {
         let state = SharedState::new();
         for _ in 0..2 {
-            assert_eq!(state.key(7).await, Err(Unread), "nobody reads");
+            assert_eq!(state.key(7).await, Err(StateUnavailable), "nobody reads");
         }
-        state.was_read();
-        assert_eq!(tokio::join!(state.key(7), async { state.was_read() }).0, Ok(None));
+        state.mark_read();
+        assert_eq!(tokio::join!(state.key(7), async { state.mark_read() }).0, Ok(None));
     }
 }

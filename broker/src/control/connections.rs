@@ -12,7 +12,7 @@ use crate::{
     channel::Channel,
     clock::{now_millis, now_nanos},
     identity::RandomId,
-    sessions::{Counted, MAX_LISTED, Progress, Session, describe_topics},
+    sessions::{MAX_LISTED, Progress, Session, SinkReport, describe_topics},
 };
 
 /// Streams that are listed if the request names no limit.
@@ -24,9 +24,9 @@ const MAX_TYPES: usize = 32;
 /// A client that has not read for this long is slow.
 const SLOW: Duration = Duration::from_secs(1);
 /// How long sinks may take to report what they have sent.
-const COUNT_TIMEOUT: Duration = Duration::from_millis(300);
+const REPORT_TIMEOUT: Duration = Duration::from_millis(300);
 /// How often to check whether all have reported.
-const COUNT_POLL_INTERVAL: Duration = Duration::from_millis(5);
+const REPORT_POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Selects the streams that match all given fields.
 #[derive(Debug, Default, Deserialize)]
@@ -108,10 +108,10 @@ pub(super) async fn list(broker: &Broker, query: &str) -> Handled {
     }
     let total = selected.len();
     selected.truncate(asked.limit);
-    let counts = counts(&selected).await;
-    let listed = selected.iter().zip(counts).map(|(session, count)| {
+    let reports = reports(&selected).await;
+    let listed = selected.iter().zip(reports).map(|(session, report)| {
         let channel = heads.get(session.channel());
-        listed(broker, session, channel.map(|(channel, head)| (&**channel, *head)), count)
+        listed(broker, session, channel.map(|(channel, head)| (&**channel, *head)), report)
     });
     body(&List { total, truncated: total > selected.len(), connections: listed.collect() })
 }
@@ -209,13 +209,13 @@ fn heads(broker: &Broker) -> HashMap<Arc<str>, (Arc<Channel>, u64)> {
 }
 
 /// What the sinks of `sessions` have sent. Sinks of slow sockets may not report in time.
-async fn counts(sessions: &[Arc<Session>]) -> Vec<Option<Counted>> {
-    sessions.iter().for_each(|session| session.ask_count());
-    let until = Instant::now() + COUNT_TIMEOUT;
-    while Instant::now() < until && sessions.iter().any(|session| session.is_count_wanted()) {
-        sleep(COUNT_POLL_INTERVAL).await;
+async fn reports(sessions: &[Arc<Session>]) -> Vec<Option<SinkReport>> {
+    sessions.iter().for_each(|session| session.request_report());
+    let until = Instant::now() + REPORT_TIMEOUT;
+    while Instant::now() < until && sessions.iter().any(|session| session.is_report_requested()) {
+        sleep(REPORT_POLL_INTERVAL).await;
     }
-    sessions.iter().map(|session| session.count()).collect()
+    sessions.iter().map(|session| session.report()).collect()
 }
 
 /// `channel` is that of the stream, and the sequence of its newest event.
@@ -223,7 +223,7 @@ fn listed(
     broker: &Broker,
     session: &Session,
     channel: Option<(&Channel, u64)>,
-    count: Option<Counted>,
+    report: Option<SinkReport>,
 ) -> Listed {
     let info = session.info();
     let progress = session.progress();
@@ -234,8 +234,8 @@ fn listed(
         }
         _ => None,
     };
-    let unread = broker.sessions.unread_for(session).filter(|_| count.is_none());
-    let blocked = count.and_then(|count| count.blocked).or(unread);
+    let unread = broker.sessions.unread_for(session).filter(|_| report.is_none());
+    let blocked = report.and_then(|report| report.blocked).or(unread);
     let state = match progress {
         _ if session.close_reason().is_some() => "closing",
         _ if blocked.is_some() => "blocked",
@@ -260,8 +260,8 @@ fn listed(
         behind_events,
         behind_seconds: next.map(|nanos| seconds((now_nanos() - nanos).max(0))),
         blocked_seconds: blocked.map(|blocked| blocked.as_secs_f64()),
-        events: count.map(|count| count.sent.events),
-        bytes: count.map(|count| count.sent.bytes),
+        events: report.map(|report| report.sent.events),
+        bytes: report.map(|report| report.sent.bytes),
     }
 }
 

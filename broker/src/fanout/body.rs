@@ -97,7 +97,7 @@ impl EventBody {
         self.subscription.admission.session().waker().register(cx.waker());
         let began = Instant::now();
         // hyper polls only when it can take the next frame, so the socket is not blocked.
-        self.subscription.tell_count(None);
+        self.subscription.report_to_session(None);
         loop {
             if let Some(control) = self.control.take() {
                 return Poll::Ready(Some(control));

@@ -27,7 +27,7 @@ use super::batch::{Batch, Taken};
 use crate::{
     delivery::{DeliveryLedger, Sent},
     log::{Incarnation, Log, LogLease, Page, PageError, Position, TailRead, age_seconds},
-    metrics::{ChannelMetrics, Counted},
+    metrics::{ChannelMetrics, GaugeGuard},
 };
 
 type Load = Pin<Box<dyn Future<Output = Result<Arc<Page>, PageError>> + Send>>;
@@ -62,7 +62,7 @@ pub(crate) struct Subscriber {
     /// A page that was requested, and [`Log::drops`] at that time.
     load: Option<(Load, u64)>,
     /// Counts it among those catching up while it is not at the head.
-    behind: Option<Counted>,
+    behind: Option<GaugeGuard>,
     /// Its span, if it is in a sampled trace.
     trace: Option<Box<TraceContext>>,
 }
@@ -76,7 +76,7 @@ impl Subscriber {
         incarnation: Incarnation,
     ) -> Self {
         let epoch = incarnation.epoch;
-        let behind = Some(Counted::new(&metrics.catching_up));
+        let behind = Some(GaugeGuard::new(&metrics.catching_up));
         Self {
             log,
             metrics,
@@ -223,7 +223,7 @@ impl Subscriber {
     }
 
     fn fall_behind(&mut self) {
-        self.behind.get_or_insert_with(|| Counted::new(&self.metrics.catching_up));
+        self.behind.get_or_insert_with(|| GaugeGuard::new(&self.metrics.catching_up));
     }
 
     fn load_after(&mut self, pause: Duration) {

@@ -4,7 +4,7 @@ use http::{Response, StatusCode};
 use serde::Serialize;
 
 use super::{Answer, channel_request::ChannelRequest, json, params::known, problem::Problem};
-use crate::{access::Way, clock::rfc3339};
+use crate::{access::AuthMethod, clock::rfc3339};
 
 #[derive(Serialize)]
 struct Access<'a> {
@@ -42,8 +42,10 @@ pub(super) fn describe(request: &ChannelRequest<'_>) -> Result<Response<Answer>,
     Ok(json(
         StatusCode::OK,
         &Access {
-            way: grant.way.as_str(),
-            issuer: identity.map(|i| &*i.issuer).filter(|_| grant.way != Way::ApiKey),
+            way: grant.auth_method.as_str(),
+            issuer: identity
+                .map(|i| &*i.issuer)
+                .filter(|_| grant.auth_method != AuthMethod::ApiKey),
             subject: identity.map(|i| &*i.subject),
             subscribe: grant.subscribe.as_ref().map(|topics| reading(topics.describe())),
             publish: grant.publish.as_ref().map(|publish| {

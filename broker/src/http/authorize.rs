@@ -12,7 +12,7 @@ use super::{
     route::Resource,
 };
 use crate::{
-    access::{Credential, Denied, Grant, Way, audit},
+    access::{AuthMethod, Credential, Denied, Grant, audit},
     channel::Channel,
     client::Client,
     request::RequestContext,
@@ -95,14 +95,14 @@ pub(super) async fn grant(
             return Err(deny(credential.form(), &denied));
         }
     };
-    let way = grant.way.as_str();
+    let way = grant.auth_method.as_str();
     match wanted.action.filter(|action| !grant.allows(*action)) {
         None => {
             channel.metrics().access(way, "granted");
             audit::granted(channel.key(), &grant);
             Ok(grant)
         }
-        Some(action) if grant.way == Way::Anonymous => {
+        Some(action) if grant.auth_method == AuthMethod::Anonymous => {
             Err(refuse(way, "no-credential", None, unauthorized(action)))
         }
         Some(action) => {

@@ -12,7 +12,7 @@ use super::{
     problem::Problem,
 };
 use crate::{
-    access::{Grant, Way},
+    access::{AuthMethod, Grant},
     broker::Broker,
     channel::Channel,
     client::Client,
@@ -55,7 +55,7 @@ impl ChannelRequest<'_> {
         self.grant.narrow(asked).map_err(|refusal| match refusal {
             NotGranted::TooManyPatterns => refusal.into(),
             // A browser's user may log in and get more.
-            _ if self.grant.way == Way::Anonymous => unauthorized(Action::Subscribe),
+            _ if self.grant.auth_method == AuthMethod::Anonymous => unauthorized(Action::Subscribe),
             _ => refusal.into(),
         })
     }

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     broker::Broker,
     log::Start,
-    query::{Budget, Until},
+    query::{ScanBudget, Until},
 };
 
 /// Reads `from=` and `until=`. The default is the whole log.
@@ -36,7 +36,7 @@ pub(super) fn parse(params: &Params) -> Result<(Start, Until), Problem> {
 }
 
 /// What one request may read (`query.scanEvents`, `query.scanBytes`).
-pub(super) fn budget(broker: &Broker) -> Budget {
+pub(super) fn budget(broker: &Broker) -> ScanBudget {
     let query = &broker.config().query;
-    Budget { events: query.scan_events, bytes: query.scan_bytes }
+    ScanBudget { events: query.scan_events, bytes: query.scan_bytes }
 }

@@ -17,12 +17,14 @@ use super::{
     route, set,
 };
 use crate::{
-    access::Way,
+    access::AuthMethod,
     broker::Broker,
     channel::Channel,
     clock::{now_millis, now_nanos},
     cluster::{Exceeded, StreamPermit},
-    fanout::{HeartbeatStyle, Origin, StreamSettings, Subscriber, Subscription, jittered_retry},
+    fanout::{
+        HeartbeatStyle, RequestOrigin, StreamSettings, Subscriber, Subscription, jittered_retry,
+    },
     identity::RandomId,
     log::{Log, Position, Resolved, Start, Unavailable},
     sessions::{Admission, AdmissionRequest, Refusal, SessionInfo},
@@ -51,7 +53,7 @@ pub(super) async fn handle(request: ChannelRequest<'_>) -> Result<Response<Answe
     if request.head.method == Method::HEAD {
         return Ok(with_topics(stream_head(Response::new(empty())), topics));
     }
-    let is_probe = request.grant.way == Way::Probe;
+    let is_probe = request.grant.auth_method == AuthMethod::Probe;
     let mut span =
         SubscribeSpan::begin(channel.key(), route::EVENTS, request.trace.as_ref(), start.label());
     let metrics = || if is_probe { Arc::clone(broker.probe_metrics()) } else { channel.metrics() };
@@ -115,7 +117,7 @@ pub(super) async fn handle(request: ChannelRequest<'_>) -> Result<Response<Answe
         settings,
         preamble: [opening, start_frame].concat().into(),
         span,
-        origin: Origin {
+        origin: RequestOrigin {
             client: request.client_address,
             route: route::EVENTS,
             began: Instant::now(),
@@ -165,7 +167,7 @@ fn max_age_end(max_age_seconds: u64) -> Option<Instant> {
 fn admission_request(request: &ChannelRequest<'_>, filter: &Arc<Filter>) -> AdmissionRequest {
     let config = request.channel.config();
     let grant = &request.grant;
-    let is_probe = grant.way == Way::Probe;
+    let is_probe = grant.auth_method == AuthMethod::Probe;
     let id = RandomId::generate();
     let now = now_millis();
     let left = |at: i64| {
@@ -204,7 +206,7 @@ async fn relay_probe(request: &ChannelRequest<'_>, admission: &Admission) -> boo
     let (stream, checked) = (admission.weak_session(), admission.weak_session());
     let give = move |number| {
         if let Some(session) = stream.upgrade() {
-            session.post(frame::probe(number));
+            session.send_mail(frame::probe(number));
         }
     };
     tokio::spawn(probes.relay(events, move || checked.strong_count() > 0, give));

@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::{Answer, channel_request::ChannelRequest, json, params::known, problem::Problem};
 use crate::{
-    channel::Disconnected as Closed,
-    cluster::{NotStored, Question, Record, Revocation, Revoked},
+    channel::DisconnectOutcome,
+    cluster::{NotStored, PeerRequest, Record, Revocation, Revoked},
     sessions::{ListRequest, Listing, MAX_LISTED},
 };
 
@@ -34,7 +34,7 @@ pub(super) async fn list(request: &ChannelRequest<'_>) -> Result<Response<Answer
     let asked = ListRequest { subject: params.one("subject")?.map(str::to_owned), limit };
     let channel = request.channel;
     let mut listing = channel.subscribers().list(&asked);
-    let others: Vec<Listing> = channel.cluster().messages.ask(Question::List, &asked).await;
+    let others: Vec<Listing> = channel.cluster().messages.ask(PeerRequest::List, &asked).await;
     let brokers = 1 + others.len();
     for other in others {
         listing.total += other.total;
@@ -63,7 +63,9 @@ pub(super) async fn disconnect(request: &ChannelRequest<'_>) -> Result<Response<
     }
     let revocation = Revocation::now(what);
     let mut answers = vec![channel.subscribers().disconnect(&revocation)];
-    answers.extend(cluster.messages.ask::<Closed>(Question::Disconnect, &revocation).await);
+    answers.extend(
+        cluster.messages.ask::<DisconnectOutcome>(PeerRequest::Disconnect, &revocation).await,
+    );
     // For brokers that did not answer, and for those that start later.
     cluster.store.put(&Record::Revocation(revocation)).await?;
     for ticket in answers.iter().filter_map(|answer| answer.ticket) {

@@ -16,7 +16,7 @@ use super::{
     whole_number::WholeNumber,
 };
 use crate::{
-    access::{AnotherClient, Grant, TicketRequest, Way},
+    access::{AnotherClient, AuthMethod, Grant, TicketRequest},
     clock::rfc3339,
     cluster::Record,
     identity::Identity,
@@ -133,7 +133,9 @@ pub(super) async fn renew(
 /// The identity of the client. A ticket cannot be used to take or renew tickets: otherwise it could be extended for ever.
 fn authenticated(grant: &Grant) -> Result<&Identity, Problem> {
     match &grant.identity {
-        Some(identity) if !matches!(grant.way, Way::Ticket | Way::Probe) => Ok(identity),
+        Some(identity) if !matches!(grant.auth_method, AuthMethod::Ticket | AuthMethod::Probe) => {
+            Ok(identity)
+        }
         Some(_) => {
             let detail = "A ticket cannot be used for this. Send the credential that the ticket was taken with.";
             Err(Problem::new(Kind::NOT_GRANTED, detail).challenge(Challenge::InsufficientScope))

@@ -54,7 +54,7 @@ impl Parking {
     /// Applies `config`, with `channels` channels.
     pub(crate) fn configure(&self, config: &BrokerConfig, channels: usize, metrics: &Arc<Metrics>) {
         if config.channels_folder.is_some() {
-            self.shared_metrics.get_or_init(|| metrics.of_rest());
+            self.shared_metrics.get_or_init(|| metrics.for_parked_channels());
         }
         let many = channels > MAX_UNPARKED_CHANNELS || config.channels_folder.is_some();
         let default = if many { DEFAULT_IDLE_SECONDS } else { 0 };
@@ -167,7 +167,7 @@ impl Log {
         let was_parked = std::mem::replace(&mut demand.parked, false);
         if was_parked {
             demand.unparked_at = Some(Instant::now());
-            self.tell(false);
+            self.notify_parked(false);
         }
         if was_parked && self.nats.parking.shared_metrics().is_some() {
             self.use_metrics(self.nats.metrics.channel(&self.settings.channel));
@@ -191,7 +191,7 @@ impl Log {
         });
     }
 
-    fn tell(&self, is_parked: bool) {
+    fn notify_parked(&self, is_parked: bool) {
         if let Some(listener) = self.on_park.get() {
             listener(is_parked);
         }
@@ -213,7 +213,7 @@ impl Log {
                     self.use_metrics(Arc::clone(shared));
                 }
                 demand.parked = true;
-                self.tell(true);
+                self.notify_parked(true);
             }
             demand.parked
         })

@@ -10,8 +10,9 @@ use eventcast_wire::{closing::CloseReason, event::BadEvent, gap::GapReason};
 use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::{
-    Exemplars, Metrics, born,
+    Exemplars, Metrics,
     families::{Families, LATENCIES, SCANS, Series},
+    initial_labels,
 };
 use crate::delivery::{DeliveryLedger, Outcome};
 
@@ -263,16 +264,16 @@ impl ChannelMetrics {
     /// Creates the series of every label value that is known beforehand: a rate needs an initial zero.
     fn begin_at_zero(&self) {
         for (counter, values) in [
-            (&self.connects, born::STARTS),
+            (&self.connects, initial_labels::STARTS),
             (&self.disconnects, &CloseReason::ALL.map(CloseReason::as_str)),
-            (&self.rejects, born::REJECTS),
-            (&self.events_skipped, born::SKIPS),
+            (&self.rejects, initial_labels::REJECTS),
+            (&self.events_skipped, initial_labels::SKIPS),
             (&self.gaps, &GapReason::ALL.map(GapReason::as_str)),
-            (&self.tail_resets, born::TAIL_RESETS),
-            (&self.page_loads, born::PAGE_LOADS),
-            (&self.publish, born::PUBLISH),
-            (&self.erasures, born::ERASURES),
-            (&self.probes, born::PROBES),
+            (&self.tail_resets, initial_labels::TAIL_RESETS),
+            (&self.page_loads, initial_labels::PAGE_LOADS),
+            (&self.publish, initial_labels::PUBLISH),
+            (&self.erasures, initial_labels::ERASURES),
+            (&self.probes, initial_labels::PROBES),
         ] {
             for value in values {
                 counter.with_label_values(&[value]);

@@ -148,7 +148,7 @@ proptest! {
         steps in proptest::collection::vec(proptest::collection::vec((0usize..70, 0u8..8), 0..60), 1..12),
     ) {
         let all = Metrics::new().unwrap();
-        let rest = all.of_rest();
+        let rest = all.for_parked_channels();
         let mut open: HashMap<usize, Arc<ChannelMetrics>> = HashMap::new();
         let mut before = counted(&scrape(&all));
         for step in steps {

@@ -29,7 +29,7 @@ pub(super) enum Offer {
 
 /// Whether clients accept a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Finding {
+pub(super) enum CertificateStatus {
     /// Clients accept it.
     Valid,
     /// Its authority is unknown to the broker. Clients may know it.
@@ -44,7 +44,7 @@ pub(super) struct Observer {
     provider: Arc<CryptoProvider>,
     /// `None` if this system has no authorities.
     strict: Option<Arc<WebPkiServerVerifier>>,
-    finding: Mutex<Option<Finding>>,
+    status: Mutex<Option<CertificateStatus>>,
 }
 
 impl Observer {
@@ -52,12 +52,12 @@ impl Observer {
         let provider = outbound::crypto();
         let roots = Arc::clone(&SYSTEM_ROOTS);
         let strict = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider));
-        Arc::new(Self { provider, strict: strict.build().ok(), finding: Mutex::default() })
+        Arc::new(Self { provider, strict: strict.build().ok(), status: Mutex::default() })
     }
 
     /// Whether clients accept the certificate of the last handshake; `None` before it.
-    pub(super) fn finding(&self) -> Option<Finding> {
-        self.finding.lock().clone()
+    pub(super) fn status(&self) -> Option<CertificateStatus> {
+        self.status.lock().clone()
     }
 
     /// TLS with these versions of HTTP.
@@ -78,15 +78,19 @@ impl Observer {
     }
 }
 
-fn judge(error: &Error, certificate: &CertificateDer<'_>, name: &ServerName<'_>) -> Finding {
+fn judge(
+    error: &Error,
+    certificate: &CertificateDer<'_>,
+    name: &ServerName<'_>,
+) -> CertificateStatus {
     let names = || {
         let parsed = ParsedCertificate::try_from(certificate)?;
         verify_server_name(&parsed, name)
     };
-    let invalid = |what: &str| Finding::Invalid(what.to_owned());
+    let invalid = |what: &str| CertificateStatus::Invalid(what.to_owned());
     match error {
         Error::InvalidCertificate(CertificateError::UnknownIssuer) => match names() {
-            Ok(()) => Finding::UnknownAuthority,
+            Ok(()) => CertificateStatus::UnknownAuthority,
             Err(_) => invalid("the certificate is not valid for this host name"),
         },
         Error::InvalidCertificate(
@@ -98,7 +102,7 @@ fn judge(error: &Error, certificate: &CertificateDer<'_>, name: &ServerName<'_>)
         Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         ) => invalid("the certificate is not valid for this host name"),
-        other => Finding::Invalid(format!("the certificate cannot be used: {other}")),
+        other => CertificateStatus::Invalid(format!("the certificate cannot be used: {other}")),
     }
 }
 
@@ -121,11 +125,11 @@ impl ServerCertVerifier for Observer {
             ),
             None => Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)),
         };
-        let finding = match &strict {
-            Ok(_) => Finding::Valid,
+        let status = match &strict {
+            Ok(_) => CertificateStatus::Valid,
             Err(error) => judge(error, end_entity, server_name),
         };
-        *self.finding.lock() = Some(finding);
+        *self.status.lock() = Some(status);
         Ok(ServerCertVerified::assertion())
     }
 

@@ -18,7 +18,7 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
-use super::certificate::{Finding, Observer, Offer};
+use super::certificate::{CertificateStatus, Observer, Offer};
 use crate::outbound::{ConnectError, Endpoint};
 
 /// Why there is no response.
@@ -69,7 +69,7 @@ impl Body for Zeros {
 pub(super) struct Connection {
     sender: Sender,
     /// Whether clients accept the certificate; `None` without TLS.
-    pub(super) certificate: Option<Finding>,
+    pub(super) certificate: Option<CertificateStatus>,
 }
 
 enum Sender {
@@ -98,7 +98,7 @@ impl Connection {
         let tls = tls.map_err(|error| Failure::Tls(error.to_string()))?;
         let is_http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
         let sender = if is_http2 { Sender::http2(tls).await? } else { Sender::http1(tls).await? };
-        Ok(Self { sender, certificate: observer.finding() })
+        Ok(Self { sender, certificate: observer.status() })
     }
 
     /// The version of HTTP.

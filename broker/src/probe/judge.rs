@@ -7,8 +7,8 @@ use eventcast_wire::proxy_advice::{Proxy, advice};
 
 use super::{
     Settings,
-    certificate::Finding,
-    run::{Answer, End, Observation, What},
+    certificate::CertificateStatus,
+    run::{Answer, Awaited, End, Observation},
 };
 
 /// The result of a probe.
@@ -48,7 +48,7 @@ pub(super) fn judge(seen: &Observation, settings: &Settings) -> Verdict {
         let detail = if advice.is_empty() { what } else { format!("{what}: {advice}") };
         problems.push(DeliveryProblem { reason, detail });
     };
-    if let Some(Finding::Invalid(why)) = &seen.certificate {
+    if let Some(CertificateStatus::Invalid(why)) = &seen.certificate {
         add(DeliveryReason::CertificateInvalid, why.clone());
     }
     match &seen.end {
@@ -102,14 +102,14 @@ fn describe(answer: &Answer) -> String {
     }
 }
 
-fn held_back(what: What) -> String {
+fn held_back(what: Awaited) -> String {
     match what {
-        What::Head => "a broker has answered, and the answer does not arrive",
-        What::FirstByte => {
+        Awaited::Head => "a broker has answered, and the answer does not arrive",
+        Awaited::FirstByte => {
             "the head of the answer arrives, and the first bytes of the stream do not"
         }
-        What::Event => "an event that a broker has sent does not arrive",
-        What::Heartbeat => "heartbeats do not arrive",
+        Awaited::Event => "an event that a broker has sent does not arrive",
+        Awaited::Heartbeat => "heartbeats do not arrive",
     }
     .into()
 }
@@ -160,7 +160,7 @@ mod tests {
             (End::Unreachable("no".into()), DeliveryReason::Unreachable),
             (End::Unexpected(redirect), DeliveryReason::UnexpectedAnswer),
             (End::Compressed("gzip".into()), DeliveryReason::Compressed),
-            (End::HeldBack(What::Event), DeliveryReason::Buffered),
+            (End::HeldBack(Awaited::Event), DeliveryReason::Buffered),
             (cut(5, 3, 0), DeliveryReason::IdleTimeout),
             (cut(33, 16, 13), DeliveryReason::IdleTimeout),
             (cut(30, 4, 14), DeliveryReason::TimeLimit),
@@ -179,10 +179,10 @@ mod tests {
     #[test]
     fn what_concerns_only_http_1_is_reported_as_such() {
         let verdict = |end| judge(&ending(end), &settings());
-        let both = verdict(End::Complete).with_http1(Some(verdict(End::HeldBack(What::Event))));
+        let both = verdict(End::Complete).with_http1(Some(verdict(End::HeldBack(Awaited::Event))));
         let Verdict::Report(report) = both else { panic!() };
         assert!(report.problems[0].detail.starts_with("over HTTP/1.1: "), "{report:?}");
-        let same = verdict(End::HeldBack(What::Event));
+        let same = verdict(End::HeldBack(Awaited::Event));
         assert_eq!(same.clone().with_http1(Some(same.clone())), same);
         let unknown = verdict(End::Inconclusive("x"));
         assert_eq!(unknown.clone().with_http1(Some(same.clone())), unknown);
@@ -192,14 +192,16 @@ mod tests {
     #[test]
     fn several_problems_are_reported_the_worst_first() {
         let seen = Observation {
-            certificate: Some(Finding::Invalid("expired".into())),
+            certificate: Some(CertificateStatus::Invalid("expired".into())),
             body_rejected: Some(true),
-            ..ending(End::HeldBack(What::Head))
+            ..ending(End::HeldBack(Awaited::Head))
         };
         let found: Vec<_> = problems(&seen).iter().map(|p| p.reason.as_str()).collect();
         assert_eq!(found, ["CertificateInvalid", "Buffered", "BodyTooLarge"]);
-        let unknown =
-            Observation { certificate: Some(Finding::UnknownAuthority), ..Observation::default() };
+        let unknown = Observation {
+            certificate: Some(CertificateStatus::UnknownAuthority),
+            ..Observation::default()
+        };
         assert_eq!(problems(&unknown), [], "clients may know the authority");
     }
 }

@@ -10,12 +10,12 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     Settings,
-    certificate::{Finding, Offer},
+    certificate::{CertificateStatus, Offer},
     client::{Connection, Failure},
     stream_text::{Item, StreamText},
 };
 use crate::{
-    cluster::{Probes, Sent},
+    cluster::{ProbeDelivery, Probes},
     identity::RandomId,
 };
 
@@ -38,7 +38,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(super) struct Observation {
     pub(super) http_version: Option<&'static str>,
-    pub(super) certificate: Option<Finding>,
+    pub(super) certificate: Option<CertificateStatus>,
     /// The headers of the response: they identify proxies.
     pub(super) headers: HeaderMap,
     /// From the request to the first byte of the stream.
@@ -70,7 +70,7 @@ pub(super) enum End {
     /// The answer has a content coding.
     Compressed(String),
     /// Something that the broker has sent did not arrive.
-    HeldBack(What),
+    HeldBack(Awaited),
     /// Something between the broker and the client ended the stream.
     Cut {
         /// From the request to the end.
@@ -90,9 +90,9 @@ pub(super) struct Answer {
     pub(super) location: Option<String>,
 }
 
-/// What has not arrived.
+/// What a probe waits for in vain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum What {
+pub(super) enum Awaited {
     Head,
     FirstByte,
     Event,
@@ -131,14 +131,14 @@ impl Run<'_> {
         let request = connection.request(Method::GET, self.url, self.ticket, 0);
         let response = match timeout(ANSWER_TIMEOUT, request).await {
             Ok(response) => response.map_err(|failure| End::Unreachable(failure.to_string()))?,
-            Err(_) => return Err(self.not_arrived(What::Head).await),
+            Err(_) => return Err(self.not_arrived(Awaited::Head).await),
         };
         seen.headers.clone_from(response.headers());
         check_head(&response)?;
         let mut stream = Stream::new(response.into_body(), began);
         match timeout(BYTE_TIMEOUT, stream.next()).await {
             Ok(next) => next?,
-            Err(_) => return Err(self.not_arrived(What::FirstByte).await),
+            Err(_) => return Err(self.not_arrived(Awaited::FirstByte).await),
         }
         seen.first_byte = Some(began.elapsed());
         for number in 1..=EVENTS {
@@ -164,9 +164,9 @@ impl Run<'_> {
                     sleep(PAUSE).await;
                     return Ok(at - began);
                 }
-                (Sent::Given, Err(_)) => return Err(End::HeldBack(What::Event)),
-                (Sent::NoStream, Err(_)) => is_foreign = true,
-                (Sent::Unknown, Err(_)) => is_foreign = false,
+                (ProbeDelivery::Delivered, Err(_)) => return Err(End::HeldBack(Awaited::Event)),
+                (ProbeDelivery::NoStream, Err(_)) => is_foreign = true,
+                (ProbeDelivery::Unknown, Err(_)) => is_foreign = false,
             }
             sleep(PAUSE).await;
         }
@@ -189,7 +189,7 @@ impl Run<'_> {
                 Ok(Err(End::Closed)) if has_heartbeat => break,
                 Ok(next) => next?,
                 Err(_) if has_heartbeat && Instant::now() >= until => {}
-                Err(_) => return Err(End::HeldBack(What::Heartbeat)),
+                Err(_) => return Err(End::HeldBack(Awaited::Heartbeat)),
             }
             has_heartbeat = true;
         }
@@ -197,11 +197,13 @@ impl Run<'_> {
     }
 
     /// Why `what` has not arrived: sending an event to the stream shows whether a broker serves it.
-    async fn not_arrived(&self, what: What) -> End {
+    async fn not_arrived(&self, what: Awaited) -> End {
         match self.probes.send(self.id, 0).await {
-            Sent::Given => End::HeldBack(what),
-            Sent::NoStream => End::Unreachable(format!("no answer within {ANSWER_TIMEOUT:?}")),
-            Sent::Unknown => End::Inconclusive("NATS cannot be reached"),
+            ProbeDelivery::Delivered => End::HeldBack(what),
+            ProbeDelivery::NoStream => {
+                End::Unreachable(format!("no answer within {ANSWER_TIMEOUT:?}"))
+            }
+            ProbeDelivery::Unknown => End::Inconclusive("NATS cannot be reached"),
         }
     }
 

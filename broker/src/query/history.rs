@@ -10,7 +10,7 @@ use eventcast_wire::{
 };
 use serde::Serialize;
 
-use super::{Budget, Range, scan};
+use super::{Range, ScanBudget, scan};
 use crate::clock::has_expired;
 use crate::log::{Log, Unavailable};
 
@@ -58,7 +58,7 @@ impl History {
         filter: &Filter,
         order: Order,
         limit: usize,
-        budget: Budget,
+        budget: ScanBudget,
     ) -> Result<Self, Unavailable> {
         let incarnation = range.incarnation;
         let mut found: Vec<Arc<Event>> = Vec::new();

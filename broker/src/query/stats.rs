@@ -10,7 +10,7 @@ use eventcast_wire::{
 };
 use serde::Serialize;
 
-use super::{Budget, Range, history::time, scan};
+use super::{Range, ScanBudget, history::time, scan};
 use crate::clock::has_expired;
 use crate::log::{Log, Unavailable};
 
@@ -55,7 +55,7 @@ struct Other {
 pub(crate) struct StatsRequest {
     pub(crate) filter: Filter,
     pub(crate) bucket_seconds: u64,
-    pub(crate) budget: Budget,
+    pub(crate) budget: ScanBudget,
 }
 
 /// The counts of a range.

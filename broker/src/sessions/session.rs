@@ -72,15 +72,15 @@ pub(crate) struct Session {
     close_reason: AtomicU8,
     /// When hyper took the last frame, in milliseconds of the registry; 0 if it has asked for another one since.
     unread_since: AtomicU64,
-    count: Count,
+    report: ReportCells,
     /// The sequence that it has reached; [`AT_HEAD`] if it has caught up, [`STARTING`] before it has read anything.
     position: AtomicU64,
 }
 
 /// What a stream was sent, as its sink reported it last. Sinks report only on request, so that deliveries cost no store here.
 #[derive(Default)]
-struct Count {
-    is_wanted: AtomicBool,
+struct ReportCells {
+    is_requested: AtomicBool,
     events: AtomicU64,
     bytes: AtomicU64,
     /// How long its socket had accepted nothing at the time of the report, in milliseconds, plus one; 0: it accepts everything.
@@ -89,7 +89,7 @@ struct Count {
 
 /// What the sink of a stream reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Counted {
+pub(crate) struct SinkReport {
     pub(crate) sent: Sent,
     /// How long its socket has accepted nothing.
     pub(crate) blocked: Option<Duration>,
@@ -130,7 +130,7 @@ impl Session {
             waker: Arc::default(),
             close_reason: AtomicU8::new(0),
             unread_since: AtomicU64::new(0),
-            count: Count::default(),
+            report: ReportCells::default(),
             position: AtomicU64::new(STARTING),
         }
     }
@@ -184,37 +184,37 @@ impl Session {
         }
     }
 
-    /// Asks the sink to [report](Self::tell_count) what it has sent.
-    pub(crate) fn ask_count(&self) {
-        self.count.is_wanted.store(true, Release);
+    /// Asks the sink to [report](Self::set_report) what it has sent.
+    pub(crate) fn request_report(&self) {
+        self.report.is_requested.store(true, Release);
         self.waker.wake();
     }
 
     /// Whether the sink was asked and has not reported yet.
-    pub(crate) fn is_count_wanted(&self) -> bool {
-        self.count.is_wanted.load(Acquire)
+    pub(crate) fn is_report_requested(&self) -> bool {
+        self.report.is_requested.load(Acquire)
     }
 
     /// Stores the report of the sink.
-    pub(crate) fn tell_count(&self, Counted { sent, blocked }: Counted) {
-        self.count.events.store(sent.events, Relaxed);
-        self.count.bytes.store(sent.bytes, Relaxed);
+    pub(crate) fn set_report(&self, SinkReport { sent, blocked }: SinkReport) {
+        self.report.events.store(sent.events, Relaxed);
+        self.report.bytes.store(sent.bytes, Relaxed);
         let blocked = blocked.map_or(0, |blocked| {
             u64::try_from(blocked.as_millis()).unwrap_or(u64::MAX - 1).saturating_add(1)
         });
-        self.count.blocked.store(blocked, Relaxed);
-        self.count.is_wanted.store(false, Release);
+        self.report.blocked.store(blocked, Relaxed);
+        self.report.is_requested.store(false, Release);
     }
 
     /// The report of the sink; `None` if it was asked and has not reported yet.
-    pub(crate) fn count(&self) -> Option<Counted> {
-        let is_reported = !self.is_count_wanted();
-        is_reported.then(|| Counted {
+    pub(crate) fn report(&self) -> Option<SinkReport> {
+        let is_reported = !self.is_report_requested();
+        is_reported.then(|| SinkReport {
             sent: Sent {
-                events: self.count.events.load(Relaxed),
-                bytes: self.count.bytes.load(Relaxed),
+                events: self.report.events.load(Relaxed),
+                bytes: self.report.bytes.load(Relaxed),
             },
-            blocked: self.count.blocked.load(Relaxed).checked_sub(1).map(Duration::from_millis),
+            blocked: self.report.blocked.load(Relaxed).checked_sub(1).map(Duration::from_millis),
         })
     }
 
@@ -267,7 +267,7 @@ impl Session {
     }
 
     /// Puts a control frame into the mailbox of the stream, if it has one.
-    pub(crate) fn post(&self, frame: Bytes) {
+    pub(crate) fn send_mail(&self, frame: Bytes) {
         if let Some(mailbox) = &self.info.mailbox {
             *mailbox.frame.lock() = Some(frame);
             self.waker.wake();
@@ -275,12 +275,12 @@ impl Session {
     }
 
     /// Whether there is a control frame in the mailbox.
-    pub(crate) fn has_post(&self) -> bool {
+    pub(crate) fn has_mail(&self) -> bool {
         self.info.mailbox.as_ref().is_some_and(|mailbox| mailbox.frame.lock().is_some())
     }
 
     /// Takes the control frame from the mailbox.
-    pub(crate) fn take_post(&self) -> Option<Bytes> {
+    pub(crate) fn take_mail(&self) -> Option<Bytes> {
         self.info.mailbox.as_ref()?.frame.lock().take()
     }
 

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::{Session, Sessions};
 
 /// How long a selection of streams is used before a new one is made.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+const SELECTION_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Closes randomly selected streams for balance.
 pub(crate) struct Shedder {
@@ -24,21 +24,21 @@ pub(crate) struct Shedder {
     /// The streams that are closed next, in order.
     next: VecDeque<Weak<Session>>,
     /// When `next` was selected.
-    looked: Option<Instant>,
+    selected_at: Option<Instant>,
 }
 
 impl Shedder {
     pub(crate) fn new(sessions: &Arc<Sessions>) -> Self {
-        Self { sessions: Arc::clone(sessions), next: VecDeque::new(), looked: None }
+        Self { sessions: Arc::clone(sessions), next: VecDeque::new(), selected_at: None }
     }
 
     /// Closes up to `count` streams that are at least `min_age` old. Returns how many it closed: not many more than `per_second` until the
     /// next selection.
     pub(crate) fn close(&mut self, count: usize, per_second: usize, min_age: Duration) -> usize {
-        let is_recent = self.looked.is_some_and(|looked| looked.elapsed() < LOOK_INTERVAL);
+        let is_recent = self.selected_at.is_some_and(|at| at.elapsed() < SELECTION_INTERVAL);
         if count > 0 && !is_recent {
             self.next = self.sessions.to_shed(per_second, min_age);
-            self.looked = Some(Instant::now());
+            self.selected_at = Some(Instant::now());
         }
         let mut closed = 0;
         while closed < count {
@@ -57,9 +57,9 @@ impl Shedder {
     }
 
     /// Drops the selection, because no stream is due.
-    pub(crate) fn rest(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.next = VecDeque::new();
-        self.looked = None;
+        self.selected_at = None;
     }
 }
 

@@ -111,7 +111,7 @@ fn probes_are_no_streams_of_clients_and_streams_that_are_to_end_do_not_stay() {
         let session = session("a/x", None, 1, is_probe, &sessions.ending);
         sessions.registry.lock().insert(session, client(1))
     });
-    let counts = || (sessions.count(), sessions.count_of_clients(), sessions.count_of_staying());
+    let counts = || (sessions.count(), sessions.count_of_clients(), sessions.count_of_remaining());
     assert_eq!(counts(), (3, 2, 2));
     let all = sessions.all();
     let [first, second, probe] = &*all else { panic!("three") };
@@ -144,7 +144,7 @@ fn streams_that_are_young_or_behind_or_about_to_end_are_not_closed_for_balance()
     streams[2].close(CloseReason::MaxAge);
     let mut shedder = Shedder::new(&sessions);
     let mut shed = |min_age| {
-        shedder.rest();
+        shedder.reset();
         shedder.close(9, 100, min_age)
     };
     assert_eq!(shed(Duration::from_secs(60)), 0, "all are too young");
@@ -153,7 +153,7 @@ fn streams_that_are_young_or_behind_or_about_to_end_are_not_closed_for_balance()
     assert_eq!(shed(Duration::ZERO), 1);
     assert_eq!(streams[3].close_reason(), Some(CloseReason::Rebalance));
     assert_eq!(streams.iter().map(told).collect::<Vec<_>>(), [false, false, false, true, false]);
-    assert_eq!((shed(Duration::ZERO), sessions.shed()), (0, 1));
+    assert_eq!((shed(Duration::ZERO), sessions.shed_count()), (0, 1));
     streams[1].reached_head();
     sessions.begin_drain();
     assert_eq!(shed(Duration::ZERO), 0, "the drain closes them");

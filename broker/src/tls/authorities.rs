@@ -39,19 +39,19 @@ pub(super) fn parse(pem: &[u8]) -> Result<Arc<dyn ClientCertVerifier>, Authoriti
         .map_err(|_| AuthoritiesError::Empty)
 }
 
-/// The verifier while authorities are not known: no verification if clients are not `asked` for certificates, else [`Unread`].
+/// The verifier while authorities are not known: no verification if clients are not `asked` for certificates, else [`AuthoritiesUnknown`].
 pub(super) fn before_the_first(asked: bool) -> Arc<dyn ClientCertVerifier> {
-    if asked { Arc::new(Unread) } else { WebPkiClientVerifier::no_client_auth() }
+    if asked { Arc::new(AuthoritiesUnknown) } else { WebPkiClientVerifier::no_client_auth() }
 }
 
 /// Refuses every certificate, because the authorities could not be read. Clients without one are served. Clients are asked nevertheless:
 /// otherwise those with a certificate would be treated as anonymous.
 #[derive(Debug)]
-struct Unread;
+struct AuthoritiesUnknown;
 
 const UNKNOWN: Error = Error::InvalidCertificate(CertificateError::UnknownIssuer);
 
-impl ClientCertVerifier for Unread {
+impl ClientCertVerifier for AuthoritiesUnknown {
     fn client_auth_mandatory(&self) -> bool {
         false
     }

@@ -134,8 +134,8 @@ pub fn advice(reason: DeliveryReason, proxy: Proxy) -> &'static str {
              (delivery.heartbeatSeconds)"
         }
         (R::IdleTimeout, P::Haproxy) => {
-            "raise `timeout server` and `timeout client` of HAProxy to 1h (annotations haproxy.org/timeout-server, haproxy.router.openshift.io/timeout), \
-             or send heartbeats more often (delivery.heartbeatSeconds)"
+            "raise `timeout server` and `timeout client` of HAProxy to 1h (annotations haproxy.org/timeout-server, \
+             haproxy-ingress.github.io/timeout-server or haproxy.router.openshift.io/timeout), or send heartbeats more often (delivery.heartbeatSeconds)"
         }
         (R::IdleTimeout, P::Envoy) => {
             "raise stream_idle_timeout of Envoy, or send heartbeats more often (delivery.heartbeatSeconds)"
@@ -185,6 +185,15 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+
+    #[test]
+    fn the_annotations_of_every_ingress_with_haproxy_are_named() {
+        let text = advice(DeliveryReason::IdleTimeout, Proxy::Haproxy);
+        for prefix in ["haproxy.org/", "haproxy-ingress.github.io/", "haproxy.router.openshift.io/"]
+        {
+            assert!(text.contains(&format!("{prefix}timeout")), "{prefix}: {text}");
+        }
+    }
 
     #[test]
     fn the_outermost_proxy_is_told_from_headers_before_the_hint() {

@@ -65,7 +65,7 @@ fn segments(text: &str) -> Result<impl Iterator<Item = &str> + Clone, BadTopic> 
 ///
 /// # Errors
 /// `text` breaks a rule.
-pub fn check_literal(text: &str) -> Result<(), BadTopic> {
+pub(crate) fn check_literal(text: &str) -> Result<(), BadTopic> {
     if segments(text)?.any(|segment| segment == "*" || segment == ">") {
         return Err(BadTopic::Wildcard);
     }

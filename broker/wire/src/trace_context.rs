@@ -45,12 +45,6 @@ impl TraceContext {
         Some(Self { trace_id, span_id, flags: flags & (Self::SAMPLED | Self::RANDOM) })
     }
 
-    /// As [`parse`](Self::parse), if the trace is sampled.
-    #[must_use]
-    pub fn parse_sampled(text: &str) -> Option<Self> {
-        Self::parse(text).filter(Self::is_sampled)
-    }
-
     /// Whether the trace is recorded.
     #[must_use]
     pub fn is_sampled(&self) -> bool {
@@ -115,7 +109,6 @@ mod tests {
         assert!(context.is_sampled());
         let unsampled = VALID.replace("-01", "-00");
         assert_eq!(TraceContext::parse(&unsampled).map(|c| c.is_sampled()), Some(false));
-        assert_eq!(TraceContext::parse_sampled(&unsampled), None);
     }
 
     #[test]

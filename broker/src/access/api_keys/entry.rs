@@ -9,7 +9,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::{
     access::{
-        grant::{Grant, Way},
+        grant::{AuthMethod, Grant},
         rules,
         template::Claims,
     },
@@ -65,7 +65,7 @@ impl Entry {
         // Here {sub} in a source is the id of the key.
         let claims: Claims = [("sub".to_owned(), json!(id))].into_iter().collect();
         let grant = Grant {
-            way: Way::ApiKey,
+            auth_method: AuthMethod::ApiKey,
             identity: Some(Identity { issuer: ISSUER.into(), subject: id.into() }),
             subscribe: rules::subscribe(entry.subscribe.as_ref(), None, &claims),
             publish: rules::publish(entry.publish.as_ref(), None, &claims),

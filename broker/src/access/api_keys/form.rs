@@ -1,10 +1,8 @@
 //! The text of an API key: `evk_<id>_<43 base62><6 base62>`. The last six characters are a checksum. It distinguishes mistyped keys and
 //! keys that were not generated here, which might be weak, from keys that were removed. Pure, except for the random numbers of [`mint`].
 
-use ring::{
-    digest,
-    rand::{SecureRandom as _, SystemRandom},
-};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use sha2::{Digest as _, Sha256};
 
 use crate::access::credential::API_KEY_PREFIX;
 
@@ -69,9 +67,7 @@ pub(super) fn is_id(id: &str) -> bool {
 
 /// What the broker stores of a key. Keys are random, so a slow hash would only cost time.
 pub(super) fn hash(key: &str) -> [u8; 32] {
-    let mut hash = [0; 32];
-    hash.copy_from_slice(digest::digest(&digest::SHA256, key.as_bytes()).as_ref());
-    hash
+    Sha256::digest(key.as_bytes()).into()
 }
 
 fn checksum(body: &str) -> String {

@@ -44,9 +44,9 @@ pub(super) struct KeyUrl {
 }
 
 /// Why a fetch failed, as it is reported.
-type What = (AccessReason, String);
+type FetchError = (AccessReason, String);
 
-fn unreachable(what: impl Into<String>) -> What {
+fn unreachable(what: impl Into<String>) -> FetchError {
     (AccessReason::KeysUnreachable, what.into())
 }
 
@@ -74,7 +74,7 @@ impl KeyUrl {
         })
     }
 
-    async fn request(&self) -> Result<Fetched, What> {
+    async fn request(&self) -> Result<Fetched, FetchError> {
         let endpoint = Endpoint::of(&self.url);
         let socket = endpoint.connect().await.map_err(|error| unreachable(error.to_string()))?;
         let response = if endpoint.is_tls {
@@ -90,7 +90,7 @@ impl KeyUrl {
     }
 
     /// Sends the request on `stream`.
-    async fn get<S>(&self, stream: S) -> Result<Response<Incoming>, What>
+    async fn get<S>(&self, stream: S) -> Result<Response<Incoming>, FetchError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -111,7 +111,7 @@ impl KeyUrl {
 }
 
 /// Trusts the authorities of `ca_file`, or those of the system.
-fn tls_config(ca_file: Option<&PathBuf>) -> Result<ClientConfig, What> {
+fn tls_config(ca_file: Option<&PathBuf>) -> Result<ClientConfig, FetchError> {
     let mut roots = RootCertStore::empty();
     match ca_file {
         Some(path) => {
@@ -156,7 +156,7 @@ fn tls_failure(error: &std::io::Error) -> &'static str {
     }
 }
 
-async fn read(response: Response<Incoming>) -> Result<Fetched, What> {
+async fn read(response: Response<Incoming>) -> Result<Fetched, FetchError> {
     match response.status() {
         StatusCode::OK => {}
         status if status.is_redirection() => {

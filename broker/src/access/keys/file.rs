@@ -9,7 +9,7 @@ use std::{
 use eventcast_crds::broker_status::AccessReason;
 
 use super::{
-    KeySet, Origin,
+    KeyOrigin, KeySet,
     state::{Failure, KeyState},
 };
 use crate::watch::{self, Content, WatchedFiles};
@@ -31,7 +31,7 @@ pub(super) async fn watch(path: PathBuf, state: Arc<KeyState>) {
 fn apply(path: &Path, content: &Content, state: &KeyState) {
     let file = path.display();
     let outcome = match content {
-        Ok(content) => KeySet::parse(content, Origin::File)
+        Ok(content) => KeySet::parse(content, KeyOrigin::File)
             .map(|keys| state.succeeded(keys, content))
             .map_err(|why| (AccessReason::KeysInvalid, format!("cannot use {file}: {why}"))),
         Err(ErrorKind::NotFound) => {

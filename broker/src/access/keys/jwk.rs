@@ -7,7 +7,7 @@ use jsonwebtoken::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Key, MAX_KEYS, Origin};
+use super::{Key, KeyOrigin, MAX_KEYS};
 
 /// Bits of an RSA modulus.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
@@ -20,7 +20,7 @@ struct Set {
 }
 
 /// The keys of a JWK set that can be used. Sets contain keys for other purposes and of kinds that are not supported: they are skipped.
-pub(super) fn keys(content: &[u8], origin: Origin) -> Result<Vec<Key>, &'static str> {
+pub(super) fn keys(content: &[u8], origin: KeyOrigin) -> Result<Vec<Key>, &'static str> {
     let set: Set = serde_json::from_slice(content)
         .map_err(|_| "it is not a JWK set: it must be JSON such as {\"keys\": [...]}")?;
     if set.keys.len() > MAX_KEYS {
@@ -29,7 +29,7 @@ pub(super) fn keys(content: &[u8], origin: Origin) -> Result<Vec<Key>, &'static 
     Ok(set.keys.into_iter().filter_map(|jwk| key(jwk, origin)).collect())
 }
 
-fn key(jwk: Value, origin: Origin) -> Option<Key> {
+fn key(jwk: Value, origin: KeyOrigin) -> Option<Key> {
     let jwk: Jwk = serde_json::from_value(jwk).ok()?;
     let common = &jwk.common;
     let for_signatures =
@@ -38,7 +38,7 @@ fn key(jwk: Value, origin: Origin) -> Option<Key> {
                 .key_operations
                 .as_ref()
                 .is_none_or(|operations| operations.contains(&KeyOperations::Verify));
-    if !for_signatures || is_secret(&jwk) && origin == Origin::Url {
+    if !for_signatures || is_secret(&jwk) && origin == KeyOrigin::Url {
         return None;
     }
     let key = DecodingKey::from_jwk(&jwk).ok()?;
@@ -94,7 +94,7 @@ mod tests {
     use super::{super::KeySet, *};
     use crate::access::keys::NoKey;
 
-    fn parsed(keys: &Value, origin: Origin) -> Result<KeySet, &'static str> {
+    fn parsed(keys: &Value, origin: KeyOrigin) -> Result<KeySet, &'static str> {
         KeySet::parse(json!({"keys": keys}).to_string().as_bytes(), origin)
     }
 
@@ -137,17 +137,17 @@ mod tests {
             json!({}),
             json!("text"),
         ] {
-            let set = parsed(&json!([skipped, rsa(256, "good")]), Origin::File).unwrap();
+            let set = parsed(&json!([skipped, rsa(256, "good")]), KeyOrigin::File).unwrap();
             assert_eq!(set.len(), 1, "{skipped}");
-            assert!(parsed(&json!([skipped]), Origin::File).is_err(), "{skipped}");
+            assert!(parsed(&json!([skipped]), KeyOrigin::File).is_err(), "{skipped}");
         }
     }
 
     #[test]
     fn a_secret_counts_in_a_file_and_never_from_a_url() {
         let secret = json!([{"kty": "oct", "k": encoded(32)}]);
-        assert!(parsed(&secret, Origin::Url).is_err());
-        let set = parsed(&secret, Origin::File).unwrap();
+        assert!(parsed(&secret, KeyOrigin::Url).is_err());
+        let set = parsed(&secret, KeyOrigin::File).unwrap();
         assert!(set.find(None, Algorithm::HS256).is_ok());
         assert!(set.find(None, Algorithm::RS256).is_err());
     }
@@ -156,7 +156,7 @@ mod tests {
     fn a_key_is_found_by_its_name_and_fits_its_algorithms() {
         let mut only = rsa(256, "a");
         only["alg"] = json!("RS256");
-        let set = parsed(&json!([only, rsa(256, "b")]), Origin::Url).unwrap();
+        let set = parsed(&json!([only, rsa(256, "b")]), KeyOrigin::Url).unwrap();
         assert!(set.find(Some("a"), Algorithm::RS256).is_ok());
         assert!(set.find(Some("b"), Algorithm::PS512).is_ok());
         let reason = |kid, algorithm| set.find(kid, algorithm).err();
@@ -171,11 +171,11 @@ mod tests {
     #[test]
     fn content_that_is_no_key_set_is_refused() {
         for bad in ["", "<html>", "[]", "{}", "{\"keys\": {}}", "{\"keys\": []}"] {
-            assert!(KeySet::parse(bad.as_bytes(), Origin::Url).is_err(), "{bad}");
+            assert!(KeySet::parse(bad.as_bytes(), KeyOrigin::Url).is_err(), "{bad}");
         }
         let many: Vec<_> = (0..101).map(|i| rsa(256, &i.to_string())).collect();
-        assert!(parsed(&json!(many), Origin::Url).is_err());
+        assert!(parsed(&json!(many), KeyOrigin::Url).is_err());
         let pem = b"-----BEGIN PUBLIC KEY-----";
-        assert!(KeySet::parse(pem, Origin::Url).is_err(), "a URL has JWK sets only");
+        assert!(KeySet::parse(pem, KeyOrigin::Url).is_err(), "a URL has JWK sets only");
     }
 }

@@ -11,18 +11,19 @@ use tokio::{
 };
 
 use super::{
-    KeySet, Origin,
+    KeyOrigin, KeySet,
     fetch::Fetched,
     state::{Failure, KeyState},
 };
 
 /// The time between two fetches, if the server does not say how long keys may be cached.
-const INTERVAL: Duration = Duration::from_secs(300);
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(300);
 /// The bounds of what a server may say.
-const INTERVALS: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3600));
+const MIN_INTERVAL: Duration = Duration::from_secs(60);
+const MAX_INTERVAL: Duration = Duration::from_secs(3600);
 /// The pause after the first failed fetch. It doubles with each further one.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const MIN_BACKOFF: Duration = Duration::from_secs(1);
+const MAX_BACKOFF: Duration = Duration::from_secs(60);
 /// The least time between two fetches that tokens cause.
 const COOLDOWN: Duration = Duration::from_secs(30);
 /// Longer than a fetch takes.
@@ -31,7 +32,7 @@ const WAIT_TIMEOUT: Duration = Duration::from_secs(7);
 const MAX_WAITING: usize = 256;
 
 /// Fetches that tokens cause.
-pub(super) struct Demand {
+pub(super) struct FetchRequests {
     progress: Mutex<Progress>,
     wanted: Notify,
     /// Counts the fetches that have ended.
@@ -57,7 +58,7 @@ pub(super) enum Refetch {
     Busy,
 }
 
-impl Default for Demand {
+impl Default for FetchRequests {
     fn default() -> Self {
         Self {
             progress: Mutex::default(),
@@ -68,7 +69,7 @@ impl Default for Demand {
     }
 }
 
-impl Demand {
+impl FetchRequests {
     /// Causes a fetch and waits for its end, or joins the one that runs.
     ///
     /// # Cancel safety
@@ -101,7 +102,7 @@ impl Demand {
 /// Keeps the keys of `state` up to date. Never returns.
 pub(super) async fn keep_fresh<F>(
     state: Arc<KeyState>,
-    demand: Arc<Demand>,
+    requests: Arc<FetchRequests>,
     mut fetch: impl FnMut() -> F,
 ) where
     F: Future<Output = Result<Fetched, Failure>>,
@@ -111,7 +112,7 @@ pub(super) async fn keep_fresh<F>(
         let pause = match apply(fetch().await, &state) {
             Ok(max_age) => {
                 failures = 0;
-                max_age.map_or(INTERVAL, |age| age.clamp(INTERVALS.0, INTERVALS.1))
+                max_age.map_or(DEFAULT_INTERVAL, |age| age.clamp(MIN_INTERVAL, MAX_INTERVAL))
             }
             Err(failure) => {
                 tracing::warn!(
@@ -121,23 +122,23 @@ pub(super) async fn keep_fresh<F>(
                 );
                 state.failed(failure);
                 failures += 1;
-                let doubled = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(failures - 1));
-                doubled.min(LONGEST_PAUSE)
+                let doubled = MIN_BACKOFF.saturating_mul(2_u32.saturating_pow(failures - 1));
+                doubled.min(MAX_BACKOFF)
             }
         };
-        demand.finish();
+        requests.finish();
         // Jitter: brokers that were started together must not fetch together.
         let pause = pause.mul_f64(0.8 + 0.4 * fastrand::f64());
         tokio::select! {
             () = sleep(pause) => {}
-            () = demand.wanted.notified() => {}
+            () = requests.wanted.notified() => {}
         }
     }
 }
 
 fn apply(fetched: Result<Fetched, Failure>, state: &KeyState) -> Result<Option<Duration>, Failure> {
     let Fetched { content, max_age } = fetched?;
-    let keys = KeySet::parse(&content, Origin::Url).map_err(|why| Failure {
+    let keys = KeySet::parse(&content, KeyOrigin::Url).map_err(|why| Failure {
         reason: AccessReason::KeysInvalid,
         detail: format!("the answer cannot be used: {why}"),
     })?;
@@ -170,16 +171,16 @@ mod tests {
     /// Keys that are kept fresh with what `answer` says to each fetch, and the number of fetches.
     fn start(
         answer: impl Fn(u32) -> Result<Fetched, Failure> + Send + 'static,
-    ) -> (Arc<KeyState>, Arc<Demand>, Arc<AtomicU32>) {
-        let (state, demand) = (Arc::new(KeyState::default()), Arc::new(Demand::default()));
+    ) -> (Arc<KeyState>, Arc<FetchRequests>, Arc<AtomicU32>) {
+        let (state, requests) = (Arc::new(KeyState::default()), Arc::new(FetchRequests::default()));
         let count = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&count);
         let fetch = move || {
             let outcome = answer(counted.fetch_add(1, Ordering::Relaxed));
             async move { outcome }
         };
-        tokio::spawn(keep_fresh(Arc::clone(&state), Arc::clone(&demand), fetch));
-        (state, demand, count)
+        tokio::spawn(keep_fresh(Arc::clone(&state), Arc::clone(&requests), fetch));
+        (state, requests, count)
     }
 
     fn has(state: &KeyState, kid: &str) -> bool {
@@ -188,13 +189,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_flood_of_unknown_keys_causes_one_fetch_in_half_a_minute() {
-        let (state, demand, count) = start(|i| Ok(set(if i < 2 { "old" } else { "new" })));
+        let (state, requests, count) = start(|i| Ok(set(if i < 2 { "old" } else { "new" })));
         sleep(Duration::from_millis(1)).await;
         assert!(has(&state, "old"));
         let began = Instant::now();
         let mut ended = 0;
         while began.elapsed() < Duration::from_millis(29_900) {
-            let refetches = (0..500).map(|_| demand.refetch());
+            let refetches = (0..500).map(|_| requests.refetch());
             let outcomes = futures_util::future::join_all(refetches).await;
             ended += outcomes.iter().filter(|outcome| **outcome == Refetch::Ended).count();
             sleep(Duration::from_millis(100)).await;
@@ -202,7 +203,7 @@ mod tests {
         assert_eq!(count.load(Ordering::Relaxed), 2, "the first, and one for all of them");
         assert_eq!(ended, MAX_WAITING);
         sleep(Duration::from_millis(200)).await;
-        assert_eq!(demand.refetch().await, Refetch::Ended);
+        assert_eq!(requests.refetch().await, Refetch::Ended);
         assert!(has(&state, "new"), "a real rotation is seen in spite of the flood");
         assert!(!has(&state, "old"), "a key that was removed is none any more");
     }
@@ -258,10 +259,10 @@ mod tests {
             2 => Ok(Fetched { content: r#"{"keys":[]}"#.into(), max_age: None }),
             _ => Err(failure()),
         };
-        let (state, demand, _) = start(bad);
+        let (state, requests, _) = start(bad);
         sleep(Duration::from_millis(1)).await;
         for _ in 0..3 {
-            assert_eq!(demand.refetch().await, Refetch::Ended);
+            assert_eq!(requests.refetch().await, Refetch::Ended);
             assert!(has(&state, "a") && !state.is_certain());
             sleep(COOLDOWN).await;
         }

@@ -11,7 +11,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 use eventcast_crds::broker_status::AccessReason;
 use parking_lot::Mutex;
-use ring::digest;
+use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use super::KeySet;
@@ -82,8 +82,7 @@ impl KeyState {
 
     /// The keys were loaded from `content`. They replace the earlier ones: a key that was removed is no longer accepted.
     pub(super) fn succeeded(&self, keys: KeySet, content: &[u8]) {
-        let mut digest = [0; 32];
-        digest.copy_from_slice(digest::digest(&digest::SHA256, content).as_ref());
+        let digest: [u8; 32] = Sha256::digest(content).into();
         let is_same = self.loaded.load().as_ref().is_some_and(|loaded| loaded.digest == digest);
         if !is_same {
             self.loaded.store(Some(Arc::new(Loaded { keys: Arc::new(keys), digest })));

@@ -10,7 +10,7 @@ fn state() -> Arc<SharedState> {
     let state = Arc::new(SharedState::new());
     let today = u32::try_from(now_millis() / 86_400_000).unwrap();
     state.apply(&Record::Key(TicketKey { day: today, key: [3; 32] }));
-    state.was_read();
+    state.mark_read();
     state
 }
 
@@ -24,7 +24,7 @@ fn ann() -> Identity {
 
 fn grant(expires_in: i64) -> Grant {
     Grant {
-        way: Way::Token,
+        auth_method: AuthMethod::Token,
         identity: Some(ann()),
         subscribe: Some(patterns(&["user.ann".into()], true)),
         publish: None,

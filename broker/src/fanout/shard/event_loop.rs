@@ -291,29 +291,29 @@ impl EventLoop {
         let Some(connection) = self.current(key, generation) else { return };
         let session = connection.subscription.admission.session();
         session.waker().register(&connection.registration.waker);
-        let (has_post, is_count_wanted) = (session.has_post(), session.is_count_wanted());
+        let (has_mail, is_report_requested) = (session.has_mail(), session.is_report_requested());
         if session.close_reason().is_some() {
             self.leave_index(key);
         } else {
-            if has_post {
-                self.send_post(key);
+            if has_mail {
+                self.send_mail(key);
             }
             self.schedule(key);
         }
-        if is_count_wanted {
-            self.tell_count(key);
+        if is_report_requested {
+            self.report_to_session(key);
         }
     }
 
     /// Tells the session of a connection what was sent.
-    fn tell_count(&mut self, key: Key) {
+    fn report_to_session(&mut self, key: Key) {
         let now = self.now();
         let Some(connection) = self.connections.get_mut(key as usize) else { return };
         if connection.caught_up {
             self.channels[connection.registration.channel as usize].settle(key, connection);
         }
         let blocked = connection.blocked_since.map(|since| now.saturating_sub(since));
-        connection.subscription.tell_count(blocked.map(Duration::from_millis));
+        connection.subscription.report_to_session(blocked.map(Duration::from_millis));
     }
 
     fn on_log_advanced(&mut self, channel: u32, generation: u32) {

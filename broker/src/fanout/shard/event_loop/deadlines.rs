@@ -88,7 +88,7 @@ impl EventLoop {
     }
 
     /// Sends what was posted to the stream, unless an event is being written: then it is sent at the next deadline.
-    pub(super) fn send_post(&mut self, key: Key) {
+    pub(super) fn send_mail(&mut self, key: Key) {
         if self.is_between_events(key) {
             self.send_control(key, Instant::now());
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    cluster::{Answers, Record, Revocation, Revoked, SharedState},
+    cluster::{PeerRequestHandler, Record, Revocation, Revoked, SharedState},
     identity::RandomId,
     log::Log,
     sessions::{ListRequest, Listing, Sessions},
@@ -13,7 +13,7 @@ use crate::{
 
 /// The outcome of disconnecting streams on one broker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Disconnected {
+pub(crate) struct DisconnectOutcome {
     pub(crate) closed: usize,
     /// The ticket of the named session, to be revoked so that its client cannot reconnect with it.
     pub(crate) ticket: Option<RandomId>,
@@ -35,17 +35,17 @@ impl Subscribers {
     }
 
     /// Closes the streams that `revocation` ends, and refuses the credentials that they were opened with from now on.
-    pub(crate) fn disconnect(&self, revocation: &Revocation) -> Disconnected {
+    pub(crate) fn disconnect(&self, revocation: &Revocation) -> DisconnectOutcome {
         self.state.apply(&Record::Revocation(revocation.clone()));
         let ticket = match &revocation.what {
             Revoked::Id(id) => self.sessions.ticket_of(&self.channel, *id),
             Revoked::Subject(_) => None,
         };
-        Disconnected { closed: self.sessions.revoke(&self.channel, revocation), ticket }
+        DisconnectOutcome { closed: self.sessions.revoke(&self.channel, revocation), ticket }
     }
 }
 
-impl Answers for Subscribers {
+impl PeerRequestHandler for Subscribers {
     fn list(&self, request: &[u8]) -> Option<Vec<u8>> {
         let request = serde_json::from_slice(request).ok()?;
         serde_json::to_vec(&Self::list(self, &request)).ok()
