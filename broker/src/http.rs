@@ -1,8 +1,7 @@
-//! Routes requests to handlers and completes their responses. Besides [`crate::server`] and `fanout::body`, only this module uses
-//! hyper.
+//! Routes requests to handlers and completes their responses.
 //!
-//! Routing is one table ([`route`]) and one `match`; each handler has a file. Every error is a [`Problem`], rendered in one place. CORS headers are added to
-//! every response in one place.
+//! Routing is one table ([`route`]) and one `match`; each handler has a file. Every error is a [`Problem`], rendered in one place. CORS
+//! headers are added to every response in one place.
 
 mod accept;
 mod access;
@@ -159,7 +158,7 @@ async fn dispatch(
     let (head, body) = request.into_parts();
     let wanted = authorize::Wanted::of(resource, &head);
     let client = Client::of(record.client);
-    // Boxed, as the handlers are: a request then takes no more memory than the step that it is at.
+    // Boxed, as the handlers are, so that a request takes only the memory of its present step.
     let authorized = Box::pin(authorize::grant(client, &channel, context, &head, &wanted)).await;
     let grant = match authorized {
         Ok(grant) => grant,

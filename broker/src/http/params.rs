@@ -57,7 +57,7 @@ impl Params {
         }
     }
 
-    /// What `topic=` and `type=`, and in queries of past events `source=` and `broadcast=`, ask for.
+    /// The filter that `topic=` and `type=`, and in queries of past events `source=` and `broadcast=`, ask for.
     pub(super) fn filter(&self, past: bool) -> Result<Asked, Problem> {
         let mut filter = Asked::default();
         for pattern in self.all("topic") {

@@ -29,9 +29,9 @@ pub(crate) struct Problem {
 pub(crate) enum Challenge {
     /// No credential was presented.
     Bare,
-    /// The credential does not hold.
+    /// The credential is not valid.
     InvalidToken,
-    /// It holds, and does not grant this.
+    /// The credential is valid, but does not grant this.
     InsufficientScope,
 }
 

@@ -36,7 +36,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 const BODY_PAUSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a body waits for the budget of bodies, each time that it grows.
 const BODY_BUDGET_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long, and how much, is read of a body that is too large, so that the client sees the response.
+/// How long, and how many bytes, the rest of a body that is too large is read, so that the client receives the response.
 const DISCARD_BODY_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_DISCARDED_BODY_BYTES: usize = 32 << 20;
 
@@ -55,7 +55,7 @@ impl From<&Receipt> for Stored {
     }
 }
 
-/// A stored event of a batch that failed in part.
+/// A stored event of a partly failed batch.
 #[derive(Serialize)]
 struct StoredLine {
     line: usize,
@@ -103,7 +103,7 @@ pub(super) async fn handle(
     }
 }
 
-/// Begins the span of a request. Events that belong to no trace of their own belong to that of the request from now on.
+/// Begins the span of a request. Events without their own trace context get that of the request.
 fn begin_span(request: &ChannelRequest<'_>, batch: &mut Batch) -> Option<SendSpan> {
     let parent = request.trace.as_ref();
     let span = SendSpan::begin(request.channel.key(), parent, &batch.drafts);
@@ -149,8 +149,8 @@ impl Drop for PublishCount {
     }
 }
 
-/// Whether the sender would read the body of a success as an event in reply. Channels and brokers of Knative do, and say so with
-/// `Prefer: reply` (Knative Eventing, data plane contract). To them, any other body is an error, and they send the event again.
+/// Whether the sender would parse the body of a successful response as an event in reply. Channels and brokers of Knative do, and announce
+/// it with `Prefer: reply` (Knative Eventing, data plane contract). They treat any other body as an error and send the event again.
 fn wants_event_in_reply(headers: &HeaderMap) -> bool {
     let values = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|preference| {
@@ -159,7 +159,7 @@ fn wants_event_in_reply(headers: &HeaderMap) -> bool {
     })
 }
 
-/// `202`, which means "stored, without an event in reply" in that contract. The cursor is in a header.
+/// `202`, which means "accepted, without an event in reply" in that contract. The cursor is in a header.
 fn without_body(stored: Response<Answer>) -> Response<Answer> {
     let (mut head, _) = stored.into_parts();
     head.status = StatusCode::ACCEPTED;
@@ -304,7 +304,7 @@ async fn read_body(
             if length > limit {
                 return Ok::<_, Problem>(None);
             }
-            // The share grows with the buffer, not with the announced length, so that an announcement takes nothing from others.
+            // The share grows with the buffer, not with Content-Length, so that a client cannot take the budget by announcing a large body.
             let buffer = length.next_power_of_two().min(most);
             timeout(BODY_BUDGET_TIMEOUT, share.grow_to(in_kib(buffer)))
                 .await

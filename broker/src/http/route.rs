@@ -1,5 +1,5 @@
-//! The routes of the public listener. This table decides which handler gets a request, what `Allow` says, and the labels of metrics:
-//! templates of paths, so that their number is bounded and nothing of a path that clients choose is in them. Pure.
+//! The routes of the public listener. This table determines the handler of a request, the `Allow` header, and the `route` label of metrics:
+//! the template of the path, so that clients cannot choose labels and their number is bounded. Pure.
 
 use http::Method;
 
@@ -41,7 +41,7 @@ const READ: &str = "GET, HEAD, OPTIONS";
 /// Streams, history and publishing.
 pub(super) const EVENTS: &str = "/channels/{namespace}/{channel}/events";
 
-/// All routes. The first that matches counts.
+/// All routes. The first that matches applies.
 pub(crate) const ROUTES: [Route; 12] = [
     route(Resource::Root, "/", READ),
     route(Resource::Channels, "/channels", READ),
@@ -60,7 +60,7 @@ pub(crate) const ROUTES: [Route; 12] = [
         "GET, HEAD, DELETE, OPTIONS",
     ),
 ];
-/// The label of what is no route.
+/// The label of requests without a route.
 const OTHER: &str = "other";
 
 const fn route(resource: Resource, path: &'static str, methods: &'static str) -> Route {
@@ -101,7 +101,7 @@ pub(super) fn label(route: Option<&Route>) -> &'static str {
     route.map_or(OTHER, |route| route.path)
 }
 
-/// What clients usually ask for and get.
+/// The usual requests and the statuses of their responses.
 pub(crate) const USUAL: [(Resource, &str, &[u16]); 13] = [
     (Resource::Root, "GET", &[200]),
     (Resource::Channel, "GET", &[200]),

@@ -1,5 +1,5 @@
-//! Responses that no handler writes: for heads that hyper cannot parse, for heads that arrive too slowly, for connections beyond the
-//! limit.
+//! Responses to connections that are refused before a handler is called: heads that hyper cannot parse, heads that arrive too slowly,
+//! connections beyond the limit.
 
 use std::{net::IpAddr, time::Duration};
 
