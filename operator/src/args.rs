@@ -7,7 +7,7 @@ use eventcast_crds::config::{DEFAULT_CONTROL_PORT, Nats};
 use eventcast_runtime::telemetry::LogFormat;
 use ipnet::IpNet;
 
-use crate::{broker_defaults::BrokerDefaults, rollouts, settings::Settings};
+use crate::{broker_defaults::BrokerDefaults, rollouts::RolloutSettings, settings::Settings};
 
 /// The Eventcast operator: runs a JetStream stream and brokers for every EventChannel.
 #[derive(Debug, Parser)]
@@ -34,9 +34,9 @@ pub struct Args {
 pub enum Command {
     /// Reconcile EventChannels until SIGTERM.
     Run(Box<RunArgs>),
-    /// Print the CustomResourceDefinition, for `kubectl apply --server-side -f -`.
+    /// Print the CustomResourceDefinitions, for `kubectl apply --server-side -f -`.
     Crd,
-    /// Check NATS, the CRD and the permissions that `run` needs, and report every problem.
+    /// Check NATS, the CRDs and the permissions that `run` needs, and report every problem.
     Check(Box<CommonArgs>),
 }
 
@@ -172,7 +172,7 @@ pub struct RunArgs {
     /// settings of all brokers. If not set: 3, or one in fifty channels if that is more.
     #[arg(long, env = "EVENTCAST_MAX_ROLLOUTS", value_parser = clap::value_parser!(u16).range(1..))]
     max_rollouts: Option<u16>,
-    /// How long the brokers of the first of these channels must be well before those of others are replaced, in seconds.
+    /// How long the brokers of the first of these channels must be healthy before those of others are replaced, in seconds.
     #[arg(long, env = "EVENTCAST_ROLLOUT_SOAK_SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     rollout_soak_seconds: u64,
 }
@@ -282,8 +282,8 @@ impl RunArgs {
 
     /// Limits of rollouts that the operator begins itself.
     #[must_use]
-    pub fn rollouts(&self) -> rollouts::Settings {
-        rollouts::Settings {
+    pub fn rollouts(&self) -> RolloutSettings {
+        RolloutSettings {
             max_rollouts: self.max_rollouts.map(usize::from),
             soak: Duration::from_secs(self.rollout_soak_seconds),
         }

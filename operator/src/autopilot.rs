@@ -24,13 +24,13 @@ mod tests;
 
 use std::time::Duration;
 
-pub use input::{Broker, Count, Frozen, Scaling, Spec, World};
-pub use output::{Autoscaled, Balanced, GivenUp, News, Orders, Plan, State};
+pub use input::{Broker, Count, DeploymentState, Frozen, Scaling, Spec};
+pub use output::{AutopilotEvent, Autoscaled, Balanced, GivenUp, Orders, Plan, State};
 
 use balance::Balancer;
 use condition::Observations;
 use counts::{Counts, Look};
-use scale::{Decision, Doubts, Scaler};
+use scale::{ScaleDecision, ScaleDownBlockers, Scaler};
 use spread::Spread;
 
 /// What the autopilot of one channel remembers between looks. Empty at the start.
@@ -52,30 +52,30 @@ pub struct Memory {
 pub fn plan(
     now: Duration,
     spec: &Spec,
-    world: &World,
+    deployment: &DeploymentState,
     brokers: &[Broker],
     memory: &mut Memory,
 ) -> Plan {
-    let mut news = Vec::new();
+    let mut events = Vec::new();
     let look = memory.counts.look(now, spec.max_streams, brokers);
-    let frozen = world.frozen.or(look.mostly_not_live.then_some(Frozen::BrokersNotLive));
-    let steady = memory.scaler.is_steady(world);
+    let frozen = deployment.frozen.or(look.mostly_not_live.then_some(Frozen::BrokersNotLive));
+    let steady = memory.scaler.is_steady(deployment);
 
-    let decision = memory.number_of_brokers(now, spec, world, &look, frozen);
-    let step = decision.to.filter(|_| !world.observe_only);
-    memory.report_scaling(world, &decision, &mut news);
+    let decision = memory.number_of_brokers(now, spec, deployment, &look, frozen);
+    let step = decision.to.filter(|_| !deployment.observe_only);
+    memory.report_scaling(deployment, &decision, &mut events);
     let victims =
-        memory.scaler.record(now, world, &look, step.map(|to| (to, decision.victims.clone())));
-    let may_mark = world.may_patch_pods && !world.rollout && !world.observe_only;
+        memory.scaler.record(now, deployment, &look, step.map(|to| (to, decision.victims.clone())));
+    let may_mark = deployment.may_patch_pods && !deployment.rollout && !deployment.observe_only;
 
-    let may_move = steady && step.is_none() && !world.rollout && frozen.is_none();
-    let orders = memory.balancer.decide(now, spec, world, &look, may_move, &mut news);
+    let may_move = steady && step.is_none() && !deployment.rollout && frozen.is_none();
+    let orders = memory.balancer.decide(now, spec, deployment, &look, may_move, &mut events);
 
     let autoscaled = spec.scaling.as_ref().map(|scaling| {
         let no_cpu = scaling.cpu_percent.is_some() && look.cpu.is_none();
-        let limit = if world.unschedulable { world.replicas } else { scaling.max };
+        let limit = if deployment.unschedulable { deployment.replicas } else { scaling.max };
         memory.observations.record(now, look.missing || no_cpu, decision.at_least > limit);
-        memory.observations.autoscaled(now, scaling, world, frozen, &memory.scaler)
+        memory.observations.autoscaled(now, scaling, deployment, frozen, &memory.scaler)
     });
     Plan {
         replicas: step,
@@ -83,8 +83,8 @@ pub fn plan(
         orders,
         rebalancing: memory.balancer.is_rebalancing(),
         autoscaled,
-        balanced: condition::balanced(spec, world, &memory.balancer),
-        news,
+        balanced: condition::balanced(spec, deployment, &memory.balancer),
+        events,
         imbalance: Spread::imbalance(spec, &look).filter(|_| !look.missing),
     }
 }
@@ -95,36 +95,47 @@ impl Memory {
         &mut self,
         now: Duration,
         spec: &Spec,
-        world: &World,
+        deployment: &DeploymentState,
         look: &Look<'_>,
         frozen: Option<Frozen>,
-    ) -> Decision {
-        let Some(scaling) = spec.scaling.as_ref().filter(|_| world.foreign_autoscaler.is_none())
+    ) -> ScaleDecision {
+        let Some(scaling) =
+            spec.scaling.as_ref().filter(|_| deployment.foreign_autoscaler.is_none())
         else {
             self.scaler.forget_load();
-            return Decision::default();
+            return ScaleDecision::default();
         };
-        let doubts =
-            Doubts { frozen: frozen.is_some(), rebalancing: self.balancer.is_rebalancing() };
-        self.scaler.decide(now, scaling, world, look, doubts)
+        let blockers = ScaleDownBlockers {
+            frozen: frozen.is_some(),
+            rebalancing: self.balancer.is_rebalancing(),
+        };
+        self.scaler.decide(now, scaling, deployment, look, blockers)
     }
 
-    fn report_scaling(&mut self, world: &World, decision: &Decision, news: &mut Vec<News>) {
-        if self.foreign_autoscaler != world.foreign_autoscaler {
-            self.foreign_autoscaler.clone_from(&world.foreign_autoscaler);
+    fn report_scaling(
+        &mut self,
+        deployment: &DeploymentState,
+        decision: &ScaleDecision,
+        events: &mut Vec<AutopilotEvent>,
+    ) {
+        if self.foreign_autoscaler != deployment.foreign_autoscaler {
+            self.foreign_autoscaler.clone_from(&deployment.foreign_autoscaler);
             let name = self.foreign_autoscaler.clone();
-            news.extend(name.map(|name| News::ForeignAutoscaler { name }));
+            events.extend(name.map(|name| AutopilotEvent::ForeignAutoscaler { name }));
         }
-        let from = world.replicas;
+        let from = deployment.replicas;
         let Some(to) = decision.to else {
             self.reported = None;
             return;
         };
-        if !world.observe_only {
+        if !deployment.observe_only {
             self.reported = None;
-            let step =
-                if to > from { News::ScaledUp { from, to } } else { News::ScaledDown { from, to } };
-            news.push(step);
+            let step = if to > from {
+                AutopilotEvent::ScaledUp { from, to }
+            } else {
+                AutopilotEvent::ScaledDown { from, to }
+            };
+            events.push(step);
             return;
         }
         // While the load grows, each larger number is reported, but not each way back.
@@ -133,7 +144,7 @@ impl Memory {
         });
         if is_news {
             self.reported = Some(to);
-            news.push(News::WouldScale { from, to });
+            events.push(AutopilotEvent::WouldScale { from, to });
         }
     }
 }

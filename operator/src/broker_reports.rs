@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_channels_with_news_are_reported() {
+    fn only_channels_whose_reports_changed_are_returned() {
         let key = |name: &str| ("ns".to_owned(), name.to_owned());
         let problem = AccessProblem {
             what: "certificate".into(),

@@ -1,4 +1,4 @@
-//! Checks what the operator needs: NATS, the CRD and its permissions. For the subcommand `check` and for `/readyz`.
+//! Checks what the operator needs: NATS, the CRDs and its permissions. For the subcommand `check` and for `/readyz`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -50,7 +50,7 @@ pub async fn find_missing_permissions(
     Ok(missing)
 }
 
-/// Describes every problem with NATS, the CRD and the permissions.
+/// Describes every problem with NATS, the CRDs and the permissions.
 pub async fn find_problems(
     client: &Client,
     settings: Settings,

@@ -25,7 +25,7 @@ impl Clock {
         self.began.elapsed() * self.speed
     }
 
-    /// The time since the Unix epoch, as fast: whoever knows the speed can convert a time.
+    /// The time since the Unix epoch, as fast: a reader who knows the speed can convert a time.
     #[must_use]
     pub fn now(self) -> Timestamp {
         let now = Timestamp::now();

@@ -23,8 +23,8 @@ use crate::{
     apis,
     apply::Applier,
     backoff::Backoff,
+    broker_polls,
     broker_reports::BrokerReports,
-    broker_visits,
     claims::Claims,
     clock::Clock,
     decisions::Decisions,
@@ -38,7 +38,7 @@ use crate::{
     pool_views::PoolViews,
     pools::Pools,
     reconcile::{self, Context, error_policy, reconcile},
-    rollouts,
+    rollouts::RolloutSettings,
     schema::Schema,
     scope::{Requests, Scope},
     settings::{OptionalApis, Settings},
@@ -90,7 +90,7 @@ pub struct Operator {
     /// Clock of the autopilot.
     pub clock: Clock,
     /// Limits of rollouts that the operator begins itself.
-    pub rollouts: rollouts::Settings,
+    pub rollouts: RolloutSettings,
 }
 
 /// What outlives the watches.
@@ -135,7 +135,7 @@ impl Operator {
                 tokio::select! {
                     () = self.watch_definitions(apis, &schema_changes) => {}
                     () = self.count_channels(&contexts) => {}
-                    () = broker_visits::run(&self.fence, &self.metrics, &caches, &shared.reports, &self.claims) => {}
+                    () = broker_polls::run(&self.fence, &self.metrics, &caches, &shared.reports, &self.claims) => {}
                     () = self.look(&caches, &shared) => {}
                     () = Box::pin(pools.run()) => {}
                     () = shared.fleet.run(&caches, &self.rollouts, &self.metrics) => {}

@@ -20,7 +20,7 @@ use crate::{
 pub struct Events(Recorder);
 
 /// Reasons of `Autoscaled` and `Balanced` that have no Event of the autopilot.
-const WITHOUT_NEWS: [&str; 3] =
+const AUTOPILOT_REASONS_WITHOUT_EVENT: [&str; 3] =
     [Autoscaled::AtMaximum.as_str(), Autoscaled::Frozen.as_str(), Balanced::RightsMissing.as_str()];
 /// The API server rejects longer notes (1 KiB).
 const MAX_NOTE_BYTES: usize = 1000;
@@ -160,7 +160,9 @@ fn is_reported(before: Option<&Condition>, now: &Condition) -> bool {
         (conditions::STALLED, _) => false,
         // A rollout that goes on has Events of the Deployment, and what the autopilot does has its own.
         (conditions::UP_TO_DATE, _) => [reasons::QUEUED, reasons::HALTED].contains(&&*now.reason),
-        (conditions::AUTOSCALED | conditions::BALANCED, _) => WITHOUT_NEWS.contains(&&*now.reason),
+        (conditions::AUTOSCALED | conditions::BALANCED, _) => {
+            AUTOPILOT_REASONS_WITHOUT_EVENT.contains(&&*now.reason)
+        }
         (_, "True") => old_status == Some("False"),
         (_, "False") => old_status.is_some() || now.reason != reasons::WAITING,
         _ => false,
@@ -174,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_news_is_reported() {
+    fn only_changed_conditions_are_reported() {
         let c = |type_: &str, status: &str, reason: &str| Condition {
             last_transition_time: Time(jiff::Timestamp::UNIX_EPOCH),
             message: String::new(),

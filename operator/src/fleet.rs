@@ -24,17 +24,17 @@ use crate::{
     metrics::Metrics,
     names::{ROLLOUT_RECORD_ANNOTATION, TEMPLATE_HASH_ANNOTATION},
     owner::OwnerKey,
-    rollouts::{ChannelRollout, Gate, Settings, State, Template, Turn, gate},
+    rollouts::{ChannelRollout, Gate, RolloutSettings, RolloutState, Template, Wave, gate},
     scope::{Scope, is_annotated},
-    settings::Settings as OperatorSettings,
+    settings::Settings,
 };
 
 /// Interval at which the gate is asked.
 const GATE_INTERVAL: Duration = Duration::from_secs(2);
 /// After this time the gate no longer waits for channels that were not reconciled.
 const FIRST_RECONCILES_TIMEOUT: Duration = Duration::from_secs(120);
-/// What the record of a rollout ends with if the brokers were not well when it began.
-const UNWELL: &str = " unwell";
+/// What the record of a rollout ends with if the brokers were unhealthy when it began.
+const UNHEALTHY: &str = " unhealthy";
 
 /// What reconciliations have seen of Deployments, and what the gate has answered.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ struct Known {
     templates: HashMap<OwnerKey, (Template, String)>,
     /// Channels that were reconciled, with whatever result.
     reconciled: HashSet<OwnerKey>,
-    /// Rollouts that may begin: the hash of the template, and whether the brokers were well.
+    /// Rollouts that may begin: the hash of the template, and whether the brokers were healthy.
     released: HashMap<OwnerKey, (String, bool)>,
     gate: Gate,
 }
@@ -58,7 +58,7 @@ struct Known {
 impl Fleet {
     /// Nothing is known yet.
     #[must_use]
-    pub fn new(settings: &OperatorSettings) -> Self {
+    pub fn new(settings: &Settings) -> Self {
         Self { settings: settings.rollout_id(), known: Mutex::default() }
     }
 
@@ -81,26 +81,26 @@ impl Fleet {
         let template = template(live, &wanted, &record, is_changed);
         let mut known = self.known.lock();
         known.templates.insert(owner.clone(), (template, wanted.clone()));
-        let was_well = match template {
+        let was_healthy = match template {
             Template::Wanted | Template::ChangedByPerson => None,
-            Template::RolledOut { was_well } => Some(was_well),
+            Template::RolledOut { was_healthy } => Some(was_healthy),
             Template::Outdated => match known.released.get(owner) {
-                Some((hash, was_well)) if *hash == wanted => Some(*was_well),
+                Some((hash, was_healthy)) if *hash == wanted => Some(*was_healthy),
                 _ => return false,
             },
         };
         if template != Template::Outdated {
             known.released.remove(owner);
         }
-        if let Some(was_well) = was_well {
-            let record = if was_well { record } else { record + UNWELL };
+        if let Some(was_healthy) = was_healthy {
+            let record = if was_healthy { record } else { record + UNHEALTHY };
             desired["metadata"]["annotations"][ROLLOUT_RECORD_ANNOTATION] = json!(record);
         }
         true
     }
 
-    /// Records that an owner has no brokers.
-    pub fn has_none(&self, owner: &OwnerKey) {
+    /// Forgets the Deployment of an owner that has no brokers.
+    pub fn remove(&self, owner: &OwnerKey) {
         let mut known = self.known.lock();
         known.templates.remove(owner);
         known.released.remove(owner);
@@ -108,18 +108,22 @@ impl Fleet {
 
     /// Why the Deployment of a channel is not as it is wanted, or why its rollout has failed. `None` if neither is so.
     #[must_use]
-    pub fn hindered(&self, owner: &OwnerKey) -> Option<State> {
+    pub fn pending_state(&self, owner: &OwnerKey) -> Option<RolloutState> {
         let known = self.known.lock();
         let (template, _) = known.templates.get(owner)?;
         let state = known.gate.states.get(owner).cloned();
         if *template == Template::Outdated {
-            return Some(state.filter(|state| *state != State::UpToDate).unwrap_or(State::Queued));
+            return Some(
+                state
+                    .filter(|state| *state != RolloutState::UpToDate)
+                    .unwrap_or(RolloutState::Queued),
+            );
         }
-        state.filter(|state| matches!(state, State::Halted { .. }))
+        state.filter(|state| matches!(state, RolloutState::Halted { .. }))
     }
 
     /// Asks the gate until the future is dropped.
-    pub async fn run(&self, scopes: &[Arc<Scope>], settings: &Settings, metrics: &Metrics) {
+    pub async fn run(&self, scopes: &[Arc<Scope>], settings: &RolloutSettings, metrics: &Metrics) {
         let began = Instant::now();
         for scope in scopes {
             scope.wait_channels_listed().await;
@@ -162,7 +166,7 @@ impl Fleet {
         known.reconciled.len() == channels.len()
     }
 
-    /// What the gate is told of a channel. `None` if its Deployment was not looked at.
+    /// The input of the gate for a channel. `None` if it was not reconciled yet.
     fn rollout(
         &self,
         scope: &Scope,
@@ -177,10 +181,10 @@ impl Fleet {
             template,
             held: is_annotated(raw, ROLLOUT_ANNOTATION, "Hold"),
             paused: is_annotated(raw, PAUSED_ANNOTATION, "true"),
-            turn: match raw.labels().get(ROLLOUT_ANNOTATION).map(String::as_str) {
-                Some("first") => Turn::First,
-                Some("last") => Turn::Last,
-                _ => Turn::Between,
+            wave: match raw.labels().get(ROLLOUT_ANNOTATION).map(String::as_str) {
+                Some("first") => Wave::First,
+                Some("last") => Wave::Last,
+                _ => Wave::Between,
             },
             subscribers: raw.data["status"]["subscribers"].as_u64().unwrap_or(0),
             progress: deployment
@@ -194,16 +198,18 @@ impl Fleet {
         let mut known = self.known.lock();
         let mut changed: Vec<_> = Vec::new();
         // Of the other states a reconciliation sees by itself what it needs.
-        let hinders = |state: &State| !matches!(state, State::UpToDate | State::RollingOut);
+        let is_pending = |state: &RolloutState| {
+            !matches!(state, RolloutState::UpToDate | RolloutState::RollingOut)
+        };
         for (key, state) in &answer.states {
             let before = known.gate.states.get(key);
-            if before != Some(state) && (hinders(state) || before.is_some_and(hinders)) {
+            if before != Some(state) && (is_pending(state) || before.is_some_and(is_pending)) {
                 changed.push(key.clone());
             }
         }
         for begin in &answer.begin {
             if let Some((_, wanted)) = known.templates.get(&begin.key).cloned() {
-                known.released.insert(begin.key.clone(), (wanted, begin.is_well));
+                known.released.insert(begin.key.clone(), (wanted, begin.is_healthy));
                 if !changed.contains(&begin.key) {
                     changed.push(begin.key.clone());
                 }
@@ -231,8 +237,8 @@ fn template(
         return if is_changed { Template::ChangedByPerson } else { Template::Outdated };
     }
     match of(ROLLOUT_RECORD_ANNOTATION).and_then(|found| found.strip_prefix(record)) {
-        Some("") => Template::RolledOut { was_well: true },
-        Some(UNWELL) => Template::RolledOut { was_well: false },
+        Some("") => Template::RolledOut { was_healthy: true },
+        Some(UNHEALTHY) => Template::RolledOut { was_healthy: false },
         _ => Template::Wanted,
     }
 }
@@ -271,20 +277,20 @@ mod tests {
         assert_eq!(admit(None, false), (true, None), "there is none yet");
         assert_eq!(admit(Some(&live("new", None)), false), (true, None));
         assert_eq!(admit(Some(&live("old", None)), true), (true, None), "by a person");
-        assert_eq!(fleet.hindered(&key()), None);
+        assert_eq!(fleet.pending_state(&key()), None);
         assert_eq!(admit(Some(&live("old", None)), false), (false, None));
-        assert_eq!(fleet.hindered(&key()), Some(State::Queued));
+        assert_eq!(fleet.pending_state(&key()), Some(RolloutState::Queued));
 
-        let begin = crate::rollouts::Begin { key: key(), is_well: true };
+        let begin = crate::rollouts::Begin { key: key(), is_healthy: true };
         let answer = Gate { begin: vec![begin], ..Gate::default() };
         assert_eq!(fleet.remember(answer), [key()]);
         assert_eq!(admit(Some(&live("old", None)), false), (true, Some("new-v1".into())));
         let rolled = live("new", Some("new-v1"));
         assert_eq!(admit(Some(&rolled), false), (true, Some("new-v1".into())), "the record stays");
-        assert_eq!(fleet.hindered(&key()), None);
-        let unwell = live("new", Some("new-v1 unwell"));
-        assert_eq!(admit(Some(&unwell), false).1.as_deref(), Some("new-v1 unwell"));
-        for other in ["old-v1", "new-v0", "new-v0 unwell"] {
+        assert_eq!(fleet.pending_state(&key()), None);
+        let unhealthy = live("new", Some("new-v1 unhealthy"));
+        assert_eq!(admit(Some(&unhealthy), false).1.as_deref(), Some("new-v1 unhealthy"));
+        for other in ["old-v1", "new-v0", "new-v0 unhealthy"] {
             assert_eq!(admit(Some(&live("new", Some(other))), false), (true, None), "{other}");
         }
         assert!(!admit(Some(&live("old", None)), false).0, "a release counts once");

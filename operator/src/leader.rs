@@ -84,7 +84,7 @@ pub struct ObservedLease {
 
 /// What a candidate does with the Lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
+pub enum LeaseAction {
     /// No Lease exists.
     Create,
     /// The Lease has no holder, or it expired.
@@ -97,17 +97,17 @@ pub enum Decision {
 
 /// Decides for the candidate `identity`. Pure.
 #[must_use]
-pub fn decide(lease: Option<&ObservedLease>, identity: &str, now: Instant) -> Decision {
+pub fn decide(lease: Option<&ObservedLease>, identity: &str, now: Instant) -> LeaseAction {
     let Some(lease) = lease else {
-        return Decision::Create;
+        return LeaseAction::Create;
     };
     match lease.holder.as_deref().filter(|holder| !holder.is_empty()) {
-        None => Decision::Acquire,
-        Some(holder) if holder == identity => Decision::Renew,
+        None => LeaseAction::Acquire,
+        Some(holder) if holder == identity => LeaseAction::Renew,
         Some(_) if now.saturating_duration_since(lease.first_seen) >= LEASE_DURATION => {
-            Decision::Acquire
+            LeaseAction::Acquire
         }
-        Some(_) => Decision::Wait,
+        Some(_) => LeaseAction::Wait,
     }
 }
 
@@ -192,18 +192,18 @@ impl Election {
         let started = Instant::now();
         let lease = self.api.get_opt(LEASE).await?;
         self.observe(lease.as_ref(), started);
-        let decision = decide(self.observed.as_ref(), &self.identity, started);
-        let written = match (decision, lease) {
-            (Decision::Wait, _) => return Ok(false),
-            (Decision::Create, _) | (_, None) => {
+        let action = decide(self.observed.as_ref(), &self.identity, started);
+        let written = match (action, lease) {
+            (LeaseAction::Wait, _) => return Ok(false),
+            (LeaseAction::Create, _) | (_, None) => {
                 let new = Lease {
                     metadata: ObjectMeta { name: Some(LEASE.into()), ..ObjectMeta::default() },
                     spec: Some(self.spec(None, true)),
                 };
                 self.api.create(&PostParams::default(), &new).await
             }
-            (Decision::Acquire | Decision::Renew, Some(mut lease)) => {
-                lease.spec = Some(self.spec(lease.spec.as_ref(), decision == Decision::Acquire));
+            (LeaseAction::Acquire | LeaseAction::Renew, Some(mut lease)) => {
+                lease.spec = Some(self.spec(lease.spec.as_ref(), action == LeaseAction::Acquire));
                 // The write carries the resourceVersion that was read: of two candidates one succeeds.
                 self.api.replace(LEASE, &PostParams::default(), &lease).await
             }
@@ -217,7 +217,7 @@ impl Election {
             }
             // Another client wrote the Lease first. A leader reads it again before it concludes that it lost.
             Err(kube::Error::Api(e)) if e.is_conflict() || e.is_already_exists() => {
-                if decision == Decision::Renew { Err(kube::Error::Api(e)) } else { Ok(false) }
+                if action == LeaseAction::Renew { Err(kube::Error::Api(e)) } else { Ok(false) }
             }
             Err(error) => Err(error),
         }
@@ -288,18 +288,18 @@ mod tests {
             first_seen: now - Duration::from_secs(age),
         };
         for (lease, expected) in [
-            (None, Decision::Create),
-            (Some(observed("", 0)), Decision::Acquire),
-            (Some(observed("me", 0)), Decision::Renew),
-            (Some(observed("me", 99)), Decision::Renew),
-            (Some(observed("you", 0)), Decision::Wait),
-            (Some(observed("you", 14)), Decision::Wait),
-            (Some(observed("you", 15)), Decision::Acquire),
+            (None, LeaseAction::Create),
+            (Some(observed("", 0)), LeaseAction::Acquire),
+            (Some(observed("me", 0)), LeaseAction::Renew),
+            (Some(observed("me", 99)), LeaseAction::Renew),
+            (Some(observed("you", 0)), LeaseAction::Wait),
+            (Some(observed("you", 14)), LeaseAction::Wait),
+            (Some(observed("you", 15)), LeaseAction::Acquire),
         ] {
             assert_eq!(decide(lease.as_ref(), "me", now), expected, "{lease:?}");
         }
         let released = ObservedLease { holder: Some(String::new()), ..observed("me", 0) };
-        assert_eq!(decide(Some(&released), "me", now), Decision::Acquire, "released");
+        assert_eq!(decide(Some(&released), "me", now), LeaseAction::Acquire, "released");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,23 +1,6 @@
 //! The Eventcast operator: runs a JetStream stream and brokers for every EventChannel.
 //!
-//! Modules in layers, top to bottom. A module imports only modules of lower layers:
-//!
-//! ```text
-//! main
-//! run
-//! controller
-//! broker_visits  looks  pools
-//! reconcile
-//! events  fleet
-//! observe  stream
-//! channel  check  objects  pool
-//! apply  broker_config  token_reviewers
-//! admin  apis  args  claims  nats  permissions  pod_marks  schema  scope  workload
-//! metrics  settings
-//! broker_defaults  broker_reports  decisions  placement  pool_changes  pool_files  pool_views  rollouts
-//! broker_client  drift  leader  owner  resources  stream_error
-//! autopilot  backoff  claim  clock  kind  names  quantity  status
-//! ```
+//! A module imports only modules of lower layers, which docs/ARCHITECTURE.md lists.
 //!
 //! A reconciliation ([`reconcile`]) is a pipeline: parse and validate the spec ([`channel`]), ensure the stream ([`stream`]), decide which brokers
 //! serve the channel ([`placement`]), build the objects ([`objects`]) and apply them ([`apply`]), observe them ([`observe`]), write the status ([`status`]).
@@ -37,8 +20,9 @@ pub mod backoff;
 pub mod broker_client;
 pub mod broker_config;
 pub mod broker_defaults;
+pub mod broker_polls;
 pub mod broker_reports;
-pub mod broker_visits;
+pub mod cache_sync;
 pub mod channel;
 pub mod check;
 pub mod claim;
@@ -51,7 +35,6 @@ pub mod events;
 pub mod fleet;
 pub mod kind;
 pub mod leader;
-pub mod listed;
 pub mod looks;
 pub mod metrics;
 pub mod names;

@@ -123,12 +123,12 @@ impl Looks<'_> {
                     now,
                 };
                 let memory = memories.entry(watched.workload.owner.uid.clone()).or_default();
-                let (spec, world, pods) = snapshot.inputs();
-                let plan = autopilot::plan(self.clock.elapsed(), &spec, &world, &pods, memory);
+                let (spec, state, pods) = snapshot.inputs();
+                let plan = autopilot::plan(self.clock.elapsed(), &spec, &state, &pods, memory);
                 self.count_look(&pods);
                 actor.act(watched, plan, now).await;
             }
-            actor.report(&watched);
+            actor.set_metrics(&watched);
         }
     }
 

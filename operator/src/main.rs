@@ -65,7 +65,7 @@ async fn check(args: &CommonArgs) -> Result<(), Failure> {
     .await;
     problems.extend(args.broker_defaults().err());
     if problems.is_empty() {
-        println!("no problems found: NATS, the CRD and the permissions are in place");
+        println!("no problems found: NATS, the CRDs and the permissions are in place");
         return Ok(());
     }
     Err(Failure::failed(problems.join("\n")))

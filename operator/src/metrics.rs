@@ -16,7 +16,7 @@ use prometheus::{
 };
 
 use crate::{
-    autopilot::{Autoscaled, Balanced, GivenUp, News},
+    autopilot::{AutopilotEvent, Autoscaled, Balanced, GivenUp},
     kind::Kind,
     rollouts::Counts,
     spans,
@@ -244,20 +244,22 @@ impl Metrics {
     }
 
     /// Counts what the autopilot has done.
-    pub fn autopilot_news(&self, news: &News) {
-        let (family, label) = match news {
-            News::ScaledUp { .. } => (&self.scalings, "up"),
-            News::ScaledDown { .. } => (&self.scalings, "down"),
-            News::Rebalanced { .. } => (&self.episodes, "balanced"),
-            News::RebalanceInterrupted { .. } => (&self.episodes, "interrupted"),
-            News::RebalanceGivenUp { why: GivenUp::Futile, .. } => (&self.episodes, "futile"),
-            News::RebalanceGivenUp { why: GivenUp::OrdersNotFollowed, .. } => {
+    pub fn autopilot_event(&self, event: &AutopilotEvent) {
+        let (family, label) = match event {
+            AutopilotEvent::ScaledUp { .. } => (&self.scalings, "up"),
+            AutopilotEvent::ScaledDown { .. } => (&self.scalings, "down"),
+            AutopilotEvent::Rebalanced { .. } => (&self.episodes, "balanced"),
+            AutopilotEvent::RebalanceInterrupted { .. } => (&self.episodes, "interrupted"),
+            AutopilotEvent::RebalanceGivenUp { why: GivenUp::Futile, .. } => {
+                (&self.episodes, "futile")
+            }
+            AutopilotEvent::RebalanceGivenUp { why: GivenUp::OrdersNotFollowed, .. } => {
                 (&self.episodes, "orders-not-followed")
             }
-            News::WouldScale { .. }
-            | News::WouldRebalance { .. }
-            | News::Rebalancing { .. }
-            | News::ForeignAutoscaler { .. } => return,
+            AutopilotEvent::WouldScale { .. }
+            | AutopilotEvent::WouldRebalance { .. }
+            | AutopilotEvent::Rebalancing { .. }
+            | AutopilotEvent::ForeignAutoscaler { .. } => return,
         };
         family.with_label_values(&[label]).inc();
     }

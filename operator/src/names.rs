@@ -25,7 +25,7 @@ pub const CONFIG_HASH_ANNOTATION: &str = "eventcast.dev/config-hash";
 /// Annotation of a Deployment with the hash of its pod template as the operator built it: another one rolls the brokers.
 pub const TEMPLATE_HASH_ANNOTATION: &str = "eventcast.dev/template-hash";
 /// Annotation of a Deployment that was rolled out by the operator: the hash of the template, the settings of the operator, and whether its brokers
-/// were well before.
+/// were healthy before.
 pub const ROLLOUT_RECORD_ANNOTATION: &str = "eventcast.dev/rollout-record";
 /// Pod annotation of Kubernetes: of the pods of a ReplicaSet, those with the lowest cost are removed first.
 pub const DELETION_COST_ANNOTATION: &str = "controller.kubernetes.io/pod-deletion-cost";

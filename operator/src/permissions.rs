@@ -54,7 +54,7 @@ pub fn in_watched_namespaces(settings: &Settings, apis: OptionalApis) -> Vec<Per
         }
     }
     if settings.token_review_binding.is_some() {
-        // Kubernetes lets nobody give a right that he does not have.
+        // The operator grants it to brokers, and one can only grant rights that one has.
         add("authorization.k8s.io", "localsubjectaccessreviews", &["create"]);
     }
     add("apps", "deployments/scale", &["patch"]);
@@ -66,7 +66,7 @@ pub fn in_watched_namespaces(settings: &Settings, apis: OptionalApis) -> Vec<Per
     all
 }
 
-/// Permissions that an operator needs that watches all namespaces.
+/// Permissions that an operator needs if it watches all namespaces.
 #[must_use]
 pub fn in_all_namespaces(settings: &Settings, apis: OptionalApis) -> Vec<Permission> {
     // Pools select namespaces by their labels.
@@ -84,7 +84,7 @@ pub fn in_cluster(settings: &Settings) -> Vec<Permission> {
         name: Some(binding.clone()),
         verb: "patch",
     };
-    // Kubernetes lets nobody give a right that he does not have.
+    // The operator grants it to brokers, and one can only grant rights that one has.
     let review = Permission {
         group: "authentication.k8s.io",
         resource: "tokenreviews".into(),

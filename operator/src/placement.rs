@@ -16,7 +16,7 @@ use crate::owner::{ChannelKey, OwnerKey, OwnerKind};
 
 /// For how long the old brokers go on after the switch.
 pub const SETTLE: Duration = Duration::from_secs(10);
-/// How much longer than its drain a pool keeps a channel that leaves: until the kubelet has brought the news, and slow streams have ended.
+/// How much longer than its drain a pool keeps a channel that leaves: until the kubelet has updated the mounted files, and slow streams have ended.
 const LEAVE_MARGIN: Duration = Duration::from_secs(60);
 
 /// Which brokers.
@@ -59,14 +59,14 @@ impl Place {
 
 /// Where a channel was when it was reconciled last.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Past {
+pub struct PastPlacement {
     /// The brokers that serve it. `None`: nobody has served it yet.
     pub current: Option<Place>,
     /// The brokers that served it before, and since when they do not.
     pub previous: Option<(Place, Timestamp)>,
 }
 
-impl Past {
+impl PastPlacement {
     /// From the status of a channel. `has_brokers`: it has a Deployment of its own.
     #[must_use]
     pub fn new(status: &EventChannelStatus, channel: &ChannelKey, has_brokers: bool) -> Self {
@@ -111,7 +111,7 @@ impl Placement {
 /// take to close their streams.
 #[must_use]
 pub fn place(
-    past: &Past,
+    past: &PastPlacement,
     wanted: &Place,
     is_ready: bool,
     drain: Duration,
@@ -150,7 +150,7 @@ pub enum Membership {
 #[must_use]
 pub fn membership(
     pool: &OwnerKey,
-    past: &Past,
+    past: &PastPlacement,
     wanted: &Place,
     is_admitted: bool,
     drain: Duration,
@@ -202,20 +202,20 @@ mod tests {
     }
 
     /// The past that a placement leaves in the status.
-    fn after(placement: &Placement) -> Past {
+    fn after(placement: &Placement) -> PastPlacement {
         let (pool, moved) = placement.status();
         let status = EventChannelStatus { pool, moved, ..EventChannelStatus::default() };
-        Past::new(&status, &("ns".into(), "a".into()), placement.has_brokers)
+        PastPlacement::new(&status, &("ns".into(), "a".into()), placement.has_brokers)
     }
 
-    fn member(name: &str, past: &Past, wanted: &Place, second: i64) -> Membership {
+    fn member(name: &str, past: &PastPlacement, wanted: &Place, second: i64) -> Membership {
         let pool = pool(name).pool().unwrap().clone();
         membership(&pool, past, wanted, true, DRAIN, at(second))
     }
 
     #[test]
     fn a_channel_moves_into_a_pool_when_its_brokers_serve_it() {
-        let past = Past { current: Some(Place::Own), previous: None };
+        let past = PastPlacement { current: Some(Place::Own), previous: None };
         let wanted = pool("p");
         let waiting = place(&past, &wanted, false, DRAIN, at(0));
         assert_eq!((&waiting.serves, waiting.has_brokers), (&Place::Own, true));
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_channel_leaves_a_pool_at_an_even_pace() {
-        let past = Past { current: Some(pool("p")), previous: None };
+        let past = PastPlacement { current: Some(pool("p")), previous: None };
         let waiting = place(&past, &Place::Own, false, DRAIN, at(0));
         assert_eq!((&waiting.serves, waiting.has_brokers), (&pool("p"), true), "they start");
         let switched = place(&past, &Place::Own, true, DRAIN, at(0));
@@ -246,8 +246,8 @@ mod tests {
     }
 
     #[test]
-    fn a_channel_that_turns_back_is_served_by_who_served_it() {
-        let past = Past { current: Some(Place::Own), previous: None };
+    fn a_channel_that_moves_back_is_served_by_its_former_brokers() {
+        let past = PastPlacement { current: Some(Place::Own), previous: None };
         let switched = place(&past, &pool("p"), true, DRAIN, at(0));
         let back = place(&after(&switched), &Place::Own, true, DRAIN, at(3));
         assert_eq!((&back.serves, back.has_brokers), (&Place::Own, true));
@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_new_channel_is_where_it_wants_to_be() {
-        let past = Past { current: None, previous: None };
+        let past = PastPlacement { current: None, previous: None };
         let new = place(&past, &pool("p"), false, DRAIN, at(0));
         assert_eq!((&new.serves, new.has_brokers, new.next), (&pool("p"), false, None));
         assert_eq!(new.status().0.unwrap().name, "p");
@@ -269,11 +269,11 @@ mod tests {
     #[test]
     fn a_pool_serves_what_it_has_admitted() {
         let pool_key = pool("p").pool().unwrap().clone();
-        let member = |past: &Past, wanted: &Place, is_admitted| {
+        let member = |past: &PastPlacement, wanted: &Place, is_admitted| {
             membership(&pool_key, past, wanted, is_admitted, DRAIN, at(0))
         };
-        let new = Past { current: None, previous: None };
-        let served = Past { current: Some(pool("p")), previous: None };
+        let new = PastPlacement { current: None, previous: None };
+        let served = PastPlacement { current: Some(pool("p")), previous: None };
         assert_eq!(member(&new, &pool("p"), false), Membership::No);
         assert_eq!(member(&served, &pool("p"), false), Membership::No, "no longer");
         assert_eq!(member(&new, &pool("p"), true), Membership::Serves);

@@ -1,11 +1,11 @@
-//! Tells the reconciliation of pools that something has changed.
+//! Wakes the reconciliation of pools when something about them has changed.
 
 use kube::core::DynamicObject;
 use tokio::sync::watch;
 
 use crate::owner::{OwnerKey, OwnerKind};
 
-/// Tells that something changed about a pool or its channels.
+/// Wakes the reconciliation of pools.
 #[derive(Clone, Debug)]
 pub struct PoolChanges(watch::Sender<()>);
 
@@ -17,19 +17,19 @@ impl Default for PoolChanges {
 
 impl PoolChanges {
     /// Something changed about `owner`; about pools if it is one.
-    pub(crate) fn touched(&self, owner: &OwnerKey) {
+    pub(crate) fn notify(&self, owner: &OwnerKey) {
         if owner.kind == OwnerKind::Pool {
             self.0.send_replace(());
         }
     }
 
     /// Something changed about pools.
-    pub(crate) fn all_touched(&self) {
+    pub(crate) fn notify_all(&self) {
         self.0.send_replace(());
     }
 
     /// A channel changed. One that a pool serves, or served, concerns the pool.
-    pub(crate) fn channel_touched(&self, channel: &DynamicObject) {
+    pub(crate) fn notify_channel(&self, channel: &DynamicObject) {
         let spec = channel.data.pointer("/spec/brokers/pool").is_some();
         let moves = ["/status/pool", "/status/moved"].iter();
         if spec || moves.into_iter().any(|path| channel.data.pointer(path).is_some()) {

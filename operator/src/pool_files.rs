@@ -74,7 +74,7 @@ pub fn texts<'a>(
     entries.into_iter().map(|(shard, channels)| (shard, text(channels))).collect()
 }
 
-/// The entries in the text of a file. None if it is no such file.
+/// The entries in the text of a file. `None` if it cannot be parsed as one.
 #[must_use]
 pub fn entries(text: &str) -> Vec<Value> {
     let file: Value = serde_json::from_str(text).unwrap_or_default();

@@ -92,15 +92,20 @@ impl Pools<'_> {
             let marks = PodMarks::new(&ctx.client, &ctx.fence, &ctx.metrics);
             for raw in ctx.scope.pools.state() {
                 let key = OwnerKey::of(OwnerKind::Pool, &raw);
-                let turn = reconcile::Turn { ctx, contexts: self.contexts, marks: &marks, client };
-                let outcome = Box::pin(turn.reconcile(&raw, members)).await;
+                let reconciler = reconcile::PoolReconciler {
+                    ctx,
+                    contexts: self.contexts,
+                    marks: &marks,
+                    client,
+                };
+                let outcome = Box::pin(reconciler.reconcile(&raw, members)).await;
                 if !outcome.exists {
                     continue;
                 }
                 let name = format!("{}/{}", key.namespace, key.name);
                 fills.extend(outcome.fill.map(|fill| (name, fill)));
                 existing.insert(key.clone());
-                self.request(outcome.news).await;
+                self.request(outcome.changed_channels).await;
                 let asked = asked.entry(key).or_default();
                 if outcome.is_complete {
                     *asked = 0;

@@ -9,8 +9,8 @@ mod facts;
 mod finalizer;
 mod other_operators;
 mod parse;
-mod placed;
 mod report;
+mod resolve_placement;
 
 use std::{sync::Arc, time::Duration};
 
@@ -57,9 +57,9 @@ pub(crate) use facts::{addresses, parse_object, up_to_date, wanted_replicas};
 use finalizer::{finalize, set_finalizer};
 pub use other_operators::OtherOperators;
 pub(crate) use parse::{Parsed, old_status, parse};
-use placed::placed;
 pub(crate) use report::apply_status;
 use report::write_status;
+use resolve_placement::resolve_placement;
 
 /// What every reconciliation of a scope shares.
 pub struct Context {
@@ -205,7 +205,7 @@ async fn run_steps(raw: &DynamicObject, ctx: &Context) -> Result<Action, Error> 
             return reject(raw, ctx, &old, accepted).await;
         }
     };
-    let placed = placed(&channel, ctx, &old).await?;
+    let placed = resolve_placement(&channel, ctx, &old).await?;
     let addresses = placed.addresses(&channel, ctx);
     channel.set_probe(match placed.backend {
         Backend::Own => observe::delivery::probe(&channel, &addresses),
@@ -220,13 +220,13 @@ async fn run_steps(raw: &DynamicObject, ctx: &Context) -> Result<Action, Error> 
         spans::step("stream", |(ready, _)| failure(Some(ready)), ensured).await;
     let is_foreign = stream_ready.reason == reasons::NOT_OWNED;
     let shared_state = stream::access::ensure(&ctx.nats, &ctx.fence, &channel).await;
-    // Who needs no credential is served without it.
+    // A channel without credentials does not need it.
     let needs_shared_state = channel.config.access.accepts_credentials();
     let shared_state =
         shared_state.err().map(|error| error.condition).filter(|_| needs_shared_state);
     let wanted = wanted_replicas(&channel.workload, ctx, old.autoscaling.as_ref());
     // Brokers of a foreign stream would serve the events of another channel.
-    let apply_failure = if is_foreign || placed.is_nowhere {
+    let apply_failure = if is_foreign || placed.is_unserved {
         None
     } else {
         let objects = Objects {
@@ -240,7 +240,7 @@ async fn run_steps(raw: &DynamicObject, ctx: &Context) -> Result<Action, Error> 
         spans::step("apply", |failed| failure(failed.as_ref()), applied).await
     };
     if !placed.placement.has_brokers {
-        ctx.fleet.has_none(&channel.workload.owner.key);
+        ctx.fleet.remove(&channel.workload.owner.key);
     }
     let accepted = placed
         .refusal
@@ -256,7 +256,7 @@ async fn run_steps(raw: &DynamicObject, ctx: &Context) -> Result<Action, Error> 
     let has_moved = (&new.pool, &new.moved) != (&old.pool, &old.moved);
     write_status(raw, ctx, &old, new).await?;
     if has_moved || placed.placement.previous.is_some() {
-        ctx.pool_changes.all_touched();
+        ctx.pool_changes.notify_all();
     }
     // Other problems of access are brokers' to resolve.
     let access = facts.access_ready.as_ref().filter(|access| access.is_transient);

@@ -2,10 +2,10 @@
 //! operator, or with another default image. All channels differ then at once. Pure, and without memory: the answer follows from what is there,
 //! so that another leader goes on where the last one was.
 //!
-//! One channel begins, the *canary*. When its brokers have been well for a while, others follow, a limited number at a time. After a rollout has
-//! failed nobody begins, until its brokers are well, or the wanted template is another one.
+//! One channel begins, the *canary*. When its brokers have been healthy for a while, others follow, a limited number at a time. After a rollout has
+//! failed, no other begins until the brokers of that channel are healthy or the wanted template changes.
 //!
-//! A person's change never waits, unless the channel is paused. It brings what the operator has changed along.
+//! A person's change never waits, unless the channel is paused. It also applies what the operator has changed.
 
 mod channel;
 mod state;
@@ -15,8 +15,8 @@ mod tests;
 
 use std::cmp::Reverse;
 
-pub use channel::{ChannelRollout, Failure, Progress, Settings, Template, Turn};
-pub use state::{Begin, Counts, Gate, State};
+pub use channel::{ChannelRollout, Failure, Progress, RolloutSettings, Template, Wave};
+pub use state::{Begin, Counts, Gate, RolloutState};
 
 use crate::owner::OwnerKey;
 
@@ -26,7 +26,7 @@ const CHANNELS_PER_ROLLOUT: usize = 50;
 
 /// Decides which rollouts may begin. A decision counts once the Deployment is written: the next look must see it.
 #[must_use]
-pub fn gate(settings: &Settings, channels: &[ChannelRollout]) -> Gate {
+pub fn gate(settings: &RolloutSettings, channels: &[ChannelRollout]) -> Gate {
     let mut channels: Vec<_> = channels.iter().collect();
     channels.sort_by(|a, b| a.key.cmp(&b.key));
     let failed = channels.iter().find_map(|c| c.failure().map(|why| (&c.key, why)));
@@ -37,21 +37,26 @@ pub fn gate(settings: &Settings, channels: &[ChannelRollout]) -> Gate {
     let begin = if failed.is_some() { Vec::new() } else { next(settings, &channels, free) };
 
     let mut gate = Gate {
-        begin: begin.iter().map(|c| Begin { key: c.key.clone(), is_well: c.is_well() }).collect(),
+        begin: begin
+            .iter()
+            .map(|c| Begin { key: c.key.clone(), is_healthy: c.is_healthy() })
+            .collect(),
         ..Gate::default()
     };
     for channel in &channels {
-        let halted = |(by, why): (&OwnerKey, Failure)| State::Halted { by: by.clone(), why };
+        let halted = |(by, why): (&OwnerKey, Failure)| RolloutState::Halted { by: by.clone(), why };
         let state = match channel.template {
-            Template::Outdated if channel.is_excluded() => State::Held,
-            Template::ChangedByPerson if channel.paused => State::Held,
-            Template::Outdated if begin.iter().any(|c| c.key == channel.key) => State::RollingOut,
-            Template::Outdated => failed.map_or(State::Queued, halted),
-            Template::ChangedByPerson => State::RollingOut,
+            Template::Outdated if channel.is_excluded() => RolloutState::Held,
+            Template::ChangedByPerson if channel.paused => RolloutState::Held,
+            Template::Outdated if begin.iter().any(|c| c.key == channel.key) => {
+                RolloutState::RollingOut
+            }
+            Template::Outdated => failed.map_or(RolloutState::Queued, halted),
+            Template::ChangedByPerson => RolloutState::RollingOut,
             Template::Wanted | Template::RolledOut { .. } => match channel.failure() {
                 Some(why) => halted((&channel.key, why)),
-                None if channel.is_complete() => State::UpToDate,
-                None => State::RollingOut,
+                None if channel.is_complete() => RolloutState::UpToDate,
+                None => RolloutState::RollingOut,
             },
         };
         gate.insert(&channel.key, state);
@@ -61,7 +66,7 @@ pub fn gate(settings: &Settings, channels: &[ChannelRollout]) -> Gate {
 
 /// The channels that may begin now, if none has failed: at most `free`.
 fn next<'a>(
-    settings: &Settings,
+    settings: &RolloutSettings,
     channels: &[&'a ChannelRollout],
     free: usize,
 ) -> Vec<&'a ChannelRollout> {
@@ -69,45 +74,49 @@ fn next<'a>(
     waiting.retain(|c| c.template == Template::Outdated && !c.is_excluded());
     // A channel without a broker that serves cannot be harmed, and perhaps this mends it. One with some brokers that do not run goes after
     // the others, which are not stopped by its failure.
-    waiting.sort_by_key(|c| (Reverse(c.is_down()), !c.is_well(), c.turn, c.subscribers)); // then by name
+    waiting.sort_by_key(|c| (Reverse(c.is_down()), !c.is_healthy(), c.wave, c.subscribers)); // then by name
     let (down, mut others): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|c| c.is_down());
     match phase(settings, channels, &others) {
         Phase::Canary => {
-            let with_clients = others.iter().position(|c| c.is_well() && c.subscribers > 0);
+            let with_clients = others.iter().position(|c| c.is_healthy() && c.subscribers > 0);
             let canary =
                 with_clients.or_else(|| others.iter().position(|c| c.progress.desired > 0));
             others = canary.map(|index| vec![others[index]]).unwrap_or(others);
         }
-        Phase::First => others.retain(|c| c.turn == Turn::First),
+        Phase::First => others.retain(|c| c.wave == Wave::First),
         Phase::Soaking => others.clear(),
         Phase::Open => {}
     }
     down.into_iter().chain(others).take(free).collect()
 }
 
-/// Who may begin.
+/// Which channels may begin.
 enum Phase {
     /// One channel, to see whether the wanted template works.
     Canary,
     /// Those that are labelled `first`.
     First,
-    /// Nobody, until the brokers of those that have begun have been well for a while.
+    /// None, until the brokers of those that have begun have been healthy for a while.
     Soaking,
-    /// Everybody.
+    /// All.
     Open,
 }
 
-fn phase(settings: &Settings, channels: &[&ChannelRollout], waiting: &[&ChannelRollout]) -> Phase {
+fn phase(
+    settings: &RolloutSettings,
+    channels: &[&ChannelRollout],
+    waiting: &[&ChannelRollout],
+) -> Phase {
     let has_proved = |c: &ChannelRollout| c.has_proved(settings.soak);
-    // What has failed without having been well before proves nothing, and nobody waits for it.
+    // A channel that was unhealthy before and has failed proves nothing, and no other waits for it.
     let is_unproved = |c: &ChannelRollout| {
         let is_awaited = c.is_rolled_out() && !c.is_excluded() && c.progress.failure.is_none();
         is_awaited && c.progress.desired > 0 && !has_proved(c)
     };
-    if waiting.iter().any(|c| c.turn == Turn::First) {
+    if waiting.iter().any(|c| c.wave == Wave::First) {
         return Phase::First;
     }
-    if channels.iter().any(|c| c.turn == Turn::First && is_unproved(c)) {
+    if channels.iter().any(|c| c.wave == Wave::First && is_unproved(c)) {
         return Phase::Soaking;
     }
     if channels.iter().any(|c| has_proved(c)) {

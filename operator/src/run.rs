@@ -56,7 +56,7 @@ pub async fn run(
         format!("cannot listen on {}: {e}; choose another address with --admin", args.admin)
     })?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), admin = %listener.local_addr()?, "starting");
-    // All visits that are worth a span: there are few.
+    // Reconciliations that change something are few, so all of them are sampled.
     traces::start(&Wanted {
         service: "eventcast-operator",
         version: env!("CARGO_PKG_VERSION"),

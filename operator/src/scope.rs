@@ -25,9 +25,9 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
+    cache_sync::{CacheSync, mark_when_listed},
     drift,
     kind::Kind,
-    listed::{Listed, tell_listed},
     metrics::Metrics,
     names::{DELETION_COST_ANNOTATION, MANAGED_SELECTOR, POOL_CONFIG_ANNOTATION},
     owner::{OwnerKey, OwnerKind},
@@ -60,7 +60,7 @@ pub struct Scope {
     client: Client,
     /// All channels.
     pub channels: Store<DynamicObject>,
-    caches: Listed,
+    caches: CacheSync,
     channels_listed: watch::Receiver<bool>,
     pools_listed: watch::Receiver<bool>,
     /// All pools. Empty if the cluster does not serve them.
@@ -87,7 +87,7 @@ impl Scope {
     ) -> (Arc<Self>, Requests) {
         let resource = OwnerKind::Channel.resource();
         let mut requests: Vec<Requests> = Vec::new();
-        let mut caches = Listed::default();
+        let mut caches = CacheSync::default();
 
         let writer = Writer::new(resource.clone());
         let channels = writer.as_reader();
@@ -99,12 +99,12 @@ impl Scope {
         let events = events_of(api, config, "EventChannel", metrics, trim);
         let listed = caches.add();
         let channels_listed = listed.subscribe();
-        let own = events.default_backoff().reflect(writer).inspect(tell_listed(listed));
+        let own = events.default_backoff().reflect(writer).inspect(mark_when_listed(listed));
         let touched = own.touched_objects().inspect({
             let pools = pool_changes.clone();
             move |channel| {
                 if let Ok(channel) = channel {
-                    pools.channel_touched(channel);
+                    pools.notify_channel(channel);
                 }
             }
         });
@@ -120,9 +120,9 @@ impl Scope {
             let events = events_of(api, watcher::Config::default(), "BrokerPool", metrics, trim);
             let changes = pool_changes.clone();
             let reflected = events.default_backoff().reflect(writer);
-            let touched = reflected.inspect(tell_listed(listed)).touched_objects();
+            let touched = reflected.inspect(mark_when_listed(listed)).touched_objects();
             let none = move |pool: DynamicObject| {
-                changes.touched(&OwnerKey::of(OwnerKind::Pool, &pool));
+                changes.notify(&OwnerKey::of(OwnerKind::Pool, &pool));
                 None::<ReconcileRequest<DynamicObject>>
             };
             requests.push(trigger_with(touched, none).boxed());
@@ -139,12 +139,12 @@ impl Scope {
             let config = watcher::Config::default().labels(MANAGED_SELECTOR);
             let events = events_of(api, config, kind.as_str(), metrics, trim);
             let reflected = events.default_backoff().reflect(writer);
-            let touched = reflected.inspect(tell_listed(caches.add())).touched_objects();
+            let touched = reflected.inspect(mark_when_listed(caches.add())).touched_objects();
             let owners = {
                 let pools = pool_changes.clone();
                 move |object| {
                     let owners = owners_of(&object);
-                    owners.iter().for_each(|owner| pools.touched(owner));
+                    owners.iter().for_each(|owner| pools.notify(owner));
                     owners.iter().filter_map(request_of).collect::<Vec<_>>()
                 }
             };
@@ -160,12 +160,12 @@ impl Scope {
         let config = watcher::Config::default().labels(MANAGED_SELECTOR);
         let events = events_of(api, config, "Pod", metrics, trim_pod);
         let reflected = events.default_backoff().reflect(writer);
-        let touched = reflected.inspect(tell_listed(caches.add())).touched_objects();
+        let touched = reflected.inspect(mark_when_listed(caches.add())).touched_objects();
         let of_pod = {
             let pools = pool_changes.clone();
             move |pod: Pod| {
                 let owner = OwnerKey::of_labels(&pod)?;
-                pools.touched(&owner);
+                pools.notify(&owner);
                 request_of(&owner)
             }
         };
@@ -278,7 +278,7 @@ impl Scope {
 
     /// Requests a reconciliation. Waits while the queue is full.
     pub async fn request(&self, owner: &OwnerKey) {
-        self.pool_changes.touched(owner);
+        self.pool_changes.notify(owner);
         if let Some(request) = request_of(owner) {
             // It fails only when the queue has ended, with all other requests.
             drop(self.requested.send(request).await);

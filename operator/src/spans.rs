@@ -1,6 +1,6 @@
 //! The spans of the operator. This is its only module that uses the OpenTelemetry API.
 //!
-//! A visit of a channel is a span only if it has written something or has failed, so it is made when the visit is over.
+//! A reconciliation is a span only if it has written something or has failed, so the span is made when it is over.
 
 use std::{
     cell::{Cell, RefCell},
@@ -14,12 +14,12 @@ use opentelemetry::{
 };
 
 tokio::task_local! {
-    static VISIT: Visit;
+    static RECONCILIATION: Reconciliation;
 }
 
 /// What happens in one reconciliation.
 #[derive(Default)]
-struct Visit {
+struct Reconciliation {
     writes: Cell<i64>,
     steps: RefCell<Vec<Step>>,
 }
@@ -45,14 +45,15 @@ pub async fn reconcile<T, E>(
     if tracer().is_none() {
         return future.await;
     }
-    let visit = async {
+    let reconciliation = async {
         let began = now();
         let result = future.await;
         let failure = result.as_ref().err().map(reason);
-        VISIT.with(|visit| visit.end(channel, generation, began, failure));
+        RECONCILIATION
+            .with(|reconciliation| reconciliation.end(channel, generation, began, failure));
         result
     };
-    VISIT.scope(Visit::default(), visit).await
+    RECONCILIATION.scope(Reconciliation::default(), reconciliation).await
 }
 
 /// A step of a reconciliation. `failure`: why its result is one.
@@ -61,13 +62,15 @@ pub async fn step<T>(
     failure: impl FnOnce(&T) -> Option<&'static str>,
     future: impl Future<Output = T>,
 ) -> T {
-    let Ok(before) = VISIT.try_with(|visit| visit.writes.get()) else { return future.await };
+    let Ok(before) = RECONCILIATION.try_with(|reconciliation| reconciliation.writes.get()) else {
+        return future.await;
+    };
     let began = now();
     let result = future.await;
     let failure = failure(&result);
-    VISIT.with(|visit| {
-        let writes = visit.writes.get() - before;
-        visit.steps.borrow_mut().push(Step { name, began, ended: now(), writes, failure });
+    RECONCILIATION.with(|reconciliation| {
+        let writes = reconciliation.writes.get() - before;
+        reconciliation.steps.borrow_mut().push(Step { name, began, ended: now(), writes, failure });
     });
     result
 }
@@ -75,10 +78,12 @@ pub async fn step<T>(
 /// Something was written: an object, a status, or a stream.
 pub fn wrote() {
     // Outside of a reconciliation there is no span.
-    VISIT.try_with(|visit| visit.writes.set(visit.writes.get() + 1)).unwrap_or_default();
+    RECONCILIATION
+        .try_with(|reconciliation| reconciliation.writes.set(reconciliation.writes.get() + 1))
+        .unwrap_or_default();
 }
 
-impl Visit {
+impl Reconciliation {
     fn end(
         &self,
         channel: String,

@@ -7,19 +7,19 @@ use std::time::Duration;
 use super::{
     counts::Look,
     episode::{Course, Episode},
-    input::{Spec, World},
-    output::{GivenUp, News, Orders},
+    input::{DeploymentState, Spec},
+    output::{AutopilotEvent, GivenUp, Orders},
     spread::{Spread, floor},
 };
 
 /// How long an order is in force. Each look writes new ones.
 const ORDER_DURATION: Duration = Duration::from_secs(60);
 /// A broker gets its share of new connections once it has been ready for this long.
-const SETTLED: Duration = Duration::from_secs(30);
+const SETTLE_TIME: Duration = Duration::from_secs(30);
 /// Looks in a row that must show an imbalance.
-const LOOKS: u32 = 3;
+const MIN_IMBALANCED_LOOKS: u32 = 3;
 /// The pause after the first failure, and the longest one.
-const PAUSE: Duration = Duration::from_secs(3600);
+const FIRST_PAUSE: Duration = Duration::from_secs(3600);
 const MAX_PAUSE: Duration = Duration::from_secs(24 * 3600);
 
 /// What has to be remembered of earlier looks.
@@ -60,10 +60,10 @@ impl Balancer {
         &mut self,
         now: Duration,
         spec: &Spec,
-        world: &World,
+        deployment: &DeploymentState,
         look: &Look<'_>,
         may_move: bool,
-        news: &mut Vec<News>,
+        events: &mut Vec<AutopilotEvent>,
     ) -> Option<Orders> {
         if self.generation != spec.generation {
             self.generation = spec.generation;
@@ -74,50 +74,53 @@ impl Balancer {
         }
         let spread = Spread::new(look, floor(spec));
         let spread = spread.filter(|_| look.serving().count() > 1 && may_move && spec.balancing);
-        let Some(spread) = spread.filter(|_| world.may_patch_pods) else {
-            self.interrupt(news);
+        let Some(spread) = spread.filter(|_| deployment.may_patch_pods) else {
+            self.interrupt(events);
             return None;
         };
-        if !is_settled(world, look) {
+        if !is_settled(deployment, look) {
             self.imbalanced = 0;
             if self.episode.as_mut().is_some_and(|episode| episode.wait(now, look.shed)) {
-                self.interrupt(news);
+                self.interrupt(events);
             }
             return None;
         }
-        self.imbalanced = if spread.fullest > spread.enter { self.imbalanced + 1 } else { 0 };
+        self.imbalanced = if spread.fullest > spread.threshold { self.imbalanced + 1 } else { 0 };
         if spread.over.is_empty() {
             (self.problem, self.is_reported) = (None, false);
         }
-        if world.observe_only {
-            self.observe(&spread, news);
+        if deployment.observe_only {
+            self.observe(&spread, events);
             return None;
         }
-        if !self.continues(now, &spread, look, news) && !self.begins(now, &spread, news) {
+        if !self.continues(now, &spread, look, events) && !self.begins(now, &spread, events) {
             return None;
         }
-        Some(Orders { ceiling: spread.leave, duration: ORDER_DURATION, brokers: spread.over })
+        Some(Orders { ceiling: spread.ceiling, duration: ORDER_DURATION, brokers: spread.over })
     }
 
     /// Ends an episode because something else changes.
-    fn interrupt(&mut self, news: &mut Vec<News>) {
+    fn interrupt(&mut self, events: &mut Vec<AutopilotEvent>) {
         self.imbalanced = 0;
         if let Some(episode) = self.episode.take() {
-            news.push(News::RebalanceInterrupted { moved: episode.moved() });
+            events.push(AutopilotEvent::RebalanceInterrupted { moved: episode.moved() });
         }
     }
 
-    fn observe(&mut self, spread: &Spread, news: &mut Vec<News>) {
-        self.interrupt_only_episode(news);
-        if self.imbalanced >= LOOKS && !self.is_reported {
+    fn observe(&mut self, spread: &Spread, events: &mut Vec<AutopilotEvent>) {
+        self.interrupt_only_episode(events);
+        if self.imbalanced >= MIN_IMBALANCED_LOOKS && !self.is_reported {
             self.is_reported = true;
-            news.push(News::WouldRebalance { brokers: spread.over.len(), streams: spread.due });
+            events.push(AutopilotEvent::WouldRebalance {
+                brokers: spread.over.len(),
+                streams: spread.due,
+            });
         }
     }
 
-    fn interrupt_only_episode(&mut self, news: &mut Vec<News>) {
+    fn interrupt_only_episode(&mut self, events: &mut Vec<AutopilotEvent>) {
         let imbalanced = self.imbalanced;
-        self.interrupt(news);
+        self.interrupt(events);
         self.imbalanced = imbalanced;
     }
 
@@ -127,7 +130,7 @@ impl Balancer {
         now: Duration,
         spread: &Spread,
         look: &Look<'_>,
-        news: &mut Vec<News>,
+        events: &mut Vec<AutopilotEvent>,
     ) -> bool {
         let Some(episode) = &mut self.episode else { return false };
         let course = episode.judge(now, spread, look.shed);
@@ -136,14 +139,14 @@ impl Balancer {
             Course::GoesOn => return true,
             Course::Done => {
                 self.pause = None;
-                news.push(News::Rebalanced { moved });
+                events.push(AutopilotEvent::Rebalanced { moved });
             }
             Course::GivenUp(why) => {
-                let length = self.pause.as_ref().map_or(PAUSE, |pause| pause.length * 2);
+                let length = self.pause.as_ref().map_or(FIRST_PAUSE, |pause| pause.length * 2);
                 let length = length.min(MAX_PAUSE);
                 self.pause = Some(Pause { until: now + length, length, why });
                 self.problem = Some(why);
-                news.push(News::RebalanceGivenUp { why, moved, retry_in: length });
+                events.push(AutopilotEvent::RebalanceGivenUp { why, moved, retry_in: length });
             }
         }
         (self.episode, self.imbalanced) = (None, 0);
@@ -151,8 +154,8 @@ impl Balancer {
     }
 
     /// Whether an episode begins.
-    fn begins(&mut self, now: Duration, spread: &Spread, news: &mut Vec<News>) -> bool {
-        if self.imbalanced < LOOKS {
+    fn begins(&mut self, now: Duration, spread: &Spread, events: &mut Vec<AutopilotEvent>) -> bool {
+        if self.imbalanced < MIN_IMBALANCED_LOOKS {
             return false;
         }
         if let Some(pause) = self.pause.as_ref().filter(|pause| now < pause.until) {
@@ -161,20 +164,21 @@ impl Balancer {
         }
         self.episode = Some(Episode::new(now, spread));
         self.problem = None;
-        news.push(News::Rebalancing { brokers: spread.over.len(), streams: spread.due });
+        events
+            .push(AutopilotEvent::Rebalancing { brokers: spread.over.len(), streams: spread.due });
         true
     }
 }
 
 /// Whether all counts are known, and every broker has had the time to get its share.
-fn is_settled(world: &World, look: &Look<'_>) -> bool {
+fn is_settled(deployment: &DeploymentState, look: &Look<'_>) -> bool {
     let is_settled = |counted: &super::counts::Counted<'_>| {
         let broker = counted.broker;
         match broker.ready_for {
             // It is gone with its node if it does not answer: its clients have gone elsewhere.
             _ if broker.terminating => !counted.known,
-            None => world.unschedulable,
-            Some(ready_for) => ready_for >= SETTLED,
+            None => deployment.unschedulable,
+            Some(ready_for) => ready_for >= SETTLE_TIME,
         }
     };
     !look.missing && look.brokers.iter().all(is_settled)

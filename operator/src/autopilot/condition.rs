@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     balance::Balancer,
-    input::{Frozen, Scaling, Spec, World},
+    input::{DeploymentState, Frozen, Scaling, Spec},
     output::{Autoscaled, Balanced, GivenUp, State},
     scale::Scaler,
 };
@@ -35,23 +35,23 @@ impl Observations {
         &self,
         now: Duration,
         scaling: &Scaling,
-        world: &World,
+        deployment: &DeploymentState,
         frozen: Option<Frozen>,
         scaler: &Scaler,
     ) -> State<Autoscaled> {
         let since = |time: Option<Duration>| time.map(|time| now.saturating_sub(time));
         let recent =
             scaler.last_step().filter(|step| now.saturating_sub(step.at) < scaling.stabilization);
-        let (reason, message) = if let Some(name) = &world.foreign_autoscaler {
+        let (reason, message) = if let Some(name) = &deployment.foreign_autoscaler {
             (Autoscaled::ForeignAutoscaler, foreign_autoscaler(name))
         } else if let Some(frozen) = frozen {
             (Autoscaled::Frozen, frozen_message(frozen).to_owned())
-        } else if world.observe_only {
+        } else if deployment.observe_only {
             (Autoscaled::Frozen, OBSERVE.to_owned())
         } else if since(self.missing_since).is_some_and(|d| d >= MISSING_FOR) {
             (Autoscaled::CountsMissing, COUNTS_MISSING.to_owned())
         } else if since(self.over_maximum_at).is_some_and(|d| d < FITS_FOR) {
-            let message = if world.unschedulable { NO_ROOM } else { AT_MAXIMUM };
+            let message = if deployment.unschedulable { NO_ROOM } else { AT_MAXIMUM };
             (Autoscaled::AtMaximum, message.to_owned())
         } else if let Some(step) = recent {
             if step.is_up {
@@ -67,10 +67,14 @@ impl Observations {
 }
 
 /// The condition `Balanced`.
-pub(super) fn balanced(spec: &Spec, world: &World, balancer: &Balancer) -> Option<State<Balanced>> {
+pub(super) fn balanced(
+    spec: &Spec,
+    deployment: &DeploymentState,
+    balancer: &Balancer,
+) -> Option<State<Balanced>> {
     let (reason, message) = match balancer.problem() {
         _ if !spec.balancing => return None,
-        _ if !world.may_patch_pods => (Balanced::RightsMissing, RIGHTS_MISSING),
+        _ if !deployment.may_patch_pods => (Balanced::RightsMissing, RIGHTS_MISSING),
         _ if balancer.is_rebalancing() => (Balanced::Shedding, SHEDDING),
         Some(GivenUp::Futile) => (Balanced::Futile, FUTILE),
         Some(GivenUp::OrdersNotFollowed) => (Balanced::OrdersNotFollowed, NOT_FOLLOWED),

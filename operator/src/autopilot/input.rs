@@ -1,4 +1,4 @@
-//! What the autopilot of one channel is told: its settings, the state of its Deployment, and its brokers.
+//! The input of the autopilot for one channel: its settings, the state of its Deployment, and its brokers.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ pub struct Scaling {
 
 /// The state of the Deployment, and what keeps the autopilot from acting.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct World {
+pub struct DeploymentState {
     /// The number of brokers that is wanted now.
     pub replicas: i32,
     /// Whether a rollout is under way.

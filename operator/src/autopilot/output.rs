@@ -21,7 +21,7 @@ pub struct Plan {
     /// The condition `Balanced`; `None` if balancing is off.
     pub balanced: Option<State<Balanced>>,
     /// What has happened. Each item is reported once.
-    pub news: Vec<News>,
+    pub events: Vec<AutopilotEvent>,
     /// Streams of the fullest ready broker, divided by the mean; 1 if it has not far more than others, as chance alone gives. `None` if it is not
     /// known or there is only one.
     pub imbalance: Option<f64>,
@@ -158,7 +158,7 @@ pub enum GivenUp {
 
 /// Something that has happened, for an Event and a metric.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum News {
+pub enum AutopilotEvent {
     /// The number of brokers is raised.
     ScaledUp {
         /// Before.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     counts::Look,
-    input::{Scaling, World},
+    input::{DeploymentState, Scaling},
     load::{Needed, needed},
     window::Window,
 };
@@ -14,7 +14,7 @@ const STEP_DOWN_INTERVAL: Duration = Duration::from_secs(120);
 /// A step down removes at most this share of the brokers, or one.
 const STEP_DOWN_SHARE: i32 = 10;
 
-/// What has to be remembered of earlier looks.
+/// What is remembered of earlier looks.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scaler {
     settings: Option<Scaling>,
@@ -40,7 +40,7 @@ pub(super) struct Step {
 
 /// The decision of one look.
 #[derive(Debug, Default)]
-pub(super) struct Decision {
+pub(super) struct ScaleDecision {
     /// The new number; `None` if it stays.
     pub(super) to: Option<i32>,
     /// The number that the load needs, however many there may be.
@@ -51,7 +51,7 @@ pub(super) struct Decision {
 
 /// What keeps the number of brokers from getting smaller.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Doubts {
+pub(super) struct ScaleDownBlockers {
     /// Nothing may change.
     pub(super) frozen: bool,
     /// Streams are being moved.
@@ -60,8 +60,9 @@ pub(super) struct Doubts {
 
 impl Scaler {
     /// Whether the number of brokers is the same as in the look before, and was not to change.
-    pub(super) fn is_steady(&self, world: &World) -> bool {
-        self.replicas == Some(world.replicas) && self.decided.is_none_or(|to| to == world.replicas)
+    pub(super) fn is_steady(&self, deployment: &DeploymentState) -> bool {
+        self.replicas == Some(deployment.replicas)
+            && self.decided.is_none_or(|to| to == deployment.replicas)
     }
 
     /// The last step.
@@ -74,55 +75,64 @@ impl Scaler {
         &mut self,
         now: Duration,
         scaling: &Scaling,
-        world: &World,
+        deployment: &DeploymentState,
         look: &Look<'_>,
-        doubts: Doubts,
-    ) -> Decision {
+        blockers: ScaleDownBlockers,
+    ) -> ScaleDecision {
         if self.settings.as_ref() != Some(scaling) {
-            // Numbers that other settings gave prove nothing.
+            // Numbers from other settings prove nothing about these.
             self.settings = Some(scaling.clone());
             self.enough = Window::default();
         }
         let Needed { at_least, with_spare } = needed(scaling, look, self.cpu_before);
         self.cpu_before = look.cpu;
-        let replicas = world.replicas;
+        let replicas = deployment.replicas;
         let (min, max) = (scaling.min, scaling.max.max(scaling.min));
         let enough = with_spare.clamp(min, max);
-        let unsure = doubts.frozen
-            || world.rollout
+        let is_uncertain = blockers.frozen
+            || deployment.rollout
             || look.blind
             || scaling.cpu_percent.is_some() && look.cpu.is_none();
-        let enough = if unsure { enough.max(replicas) } else { enough };
+        let enough = if is_uncertain { enough.max(replicas) } else { enough };
         self.enough.push(now, enough, scaling.stabilization);
 
         let mut wanted = at_least.clamp(min, max);
-        if world.unschedulable {
+        if deployment.unschedulable {
             wanted = wanted.min(replicas.max(min)); // there is no room for more
         }
         let raised = wanted.min(replicas.saturating_mul(2).saturating_add(4)).clamp(min, max);
-        let to = if doubts.frozen {
+        let to = if blockers.frozen {
             replicas
         } else if replicas < min || wanted > replicas {
             raised
         } else if replicas > max {
             max
-        } else if !unsure && !doubts.rebalancing && self.may_lower(now, scaling, world, look) {
+        } else if !is_uncertain
+            && !blockers.rebalancing
+            && self.may_lower(now, scaling, deployment, look)
+        {
             let lowest = self.enough.max(scaling.stabilization).unwrap_or(replicas).min(replicas);
             lowest.max(replicas - (replicas / STEP_DOWN_SHARE).max(1))
         } else {
             replicas
         };
         let victims = if to < replicas { emptiest(look, to) } else { Vec::new() };
-        Decision { to: (to != replicas).then_some(to), at_least, victims }
+        ScaleDecision { to: (to != replicas).then_some(to), at_least, victims }
     }
 
-    /// Whether nothing speaks against a smaller number, but for the load.
-    fn may_lower(&self, now: Duration, scaling: &Scaling, world: &World, look: &Look<'_>) -> bool {
+    /// Whether nothing but the load speaks against fewer brokers.
+    fn may_lower(
+        &self,
+        now: Duration,
+        scaling: &Scaling,
+        deployment: &DeploymentState,
+        look: &Look<'_>,
+    ) -> bool {
         let is_over =
             |last: Option<Duration>, time| last.is_none_or(|last| now.saturating_sub(last) >= time);
-        // Pods without a node serve nobody: they need not keep the others.
-        let all_ready = world.unschedulable
-            || usize::try_from(world.replicas).is_ok_and(|n| n == look.serving().count())
+        // Pods without a node serve no client: they need not keep the others from being removed.
+        let all_ready = deployment.unschedulable
+            || usize::try_from(deployment.replicas).is_ok_and(|n| n == look.serving().count())
                 && look.brokers.iter().all(|c| c.serves() || c.broker.terminating);
         all_ready
             && !look.missing
@@ -134,11 +144,11 @@ impl Scaler {
     pub(super) fn record(
         &mut self,
         now: Duration,
-        world: &World,
+        deployment: &DeploymentState,
         look: &Look<'_>,
         step: Option<(i32, Vec<String>)>,
     ) -> Vec<String> {
-        let replicas = world.replicas;
+        let replicas = deployment.replicas;
         let seen = self.replicas.filter(|_| self.decided != Some(replicas)).unwrap_or(replicas);
         let to = step.as_ref().map_or(replicas, |(to, _)| *to);
         if replicas > seen || to > replicas {

@@ -10,14 +10,14 @@ use super::{
 pub(super) struct Spread {
     pub(super) fullest: u64,
     /// A broker with more has too many.
-    pub(super) enter: u64,
+    pub(super) threshold: u64,
     /// How many a broker with too many keeps.
-    pub(super) leave: u64,
-    /// Streams above `leave`.
+    pub(super) ceiling: u64,
+    /// Streams above `ceiling`.
     pub(super) excess: u64,
     /// Streams that must be closed for it: some land on a broker with too many again.
     pub(super) due: u64,
-    /// The brokers above `leave`.
+    /// The brokers above `ceiling`.
     pub(super) over: Vec<String>,
 }
 
@@ -30,17 +30,17 @@ impl Spread {
         let mean = total.div_ceil(count);
         let deviation = ceil_sqrt(mean.saturating_mul(16)); // four sigmas of random placement
         let floor = floor.max(mean.saturating_add(deviation));
-        let leave = floor.max(total.saturating_mul(11).div_ceil(count * 10));
+        let ceiling = floor.max(total.saturating_mul(11).div_ceil(count * 10));
         // Well above where it ends, or a few new streams would begin the next episode.
-        let enter = leave.saturating_add(ceil_sqrt(mean).max(leave / 20));
-        let enter = enter.max(total.saturating_mul(5).div_ceil(count * 4));
-        let over: Vec<_> = brokers.iter().filter(|broker| broker.streams > leave).collect();
-        let excess = sum(over.iter().map(|broker| broker.streams - leave));
+        let threshold = ceiling.saturating_add(ceil_sqrt(mean).max(ceiling / 20));
+        let threshold = threshold.max(total.saturating_mul(5).div_ceil(count * 4));
+        let over: Vec<_> = brokers.iter().filter(|broker| broker.streams > ceiling).collect();
+        let excess = sum(over.iter().map(|broker| broker.streams - ceiling));
         let others = count - over.len() as u64; // at least one has no more than the mean
         Some(Self {
             fullest: brokers.iter().map(|broker| broker.streams).max().unwrap_or(0),
-            enter,
-            leave,
+            threshold,
+            ceiling,
             excess,
             due: excess.saturating_mul(count).div_ceil(others.max(1)),
             over: over.iter().map(|broker| broker.broker.name.clone()).collect(),
@@ -52,7 +52,7 @@ impl Spread {
         let streams: Vec<_> = look.serving().map(|broker| broker.streams).collect();
         let total = sum(streams.iter().copied());
         let spread = Self::new(look, floor(spec)).filter(|_| streams.len() > 1 && total > 0)?;
-        if spread.fullest <= spread.enter {
+        if spread.fullest <= spread.threshold {
             return Some(1.0);
         }
         Some(spread.fullest as f64 * streams.len() as f64 / total as f64)

@@ -1,9 +1,9 @@
 //! Tests of whole plans: properties for random loads, placements and faults, and a simulation.
 
 mod balancing;
+mod blockers;
 mod cluster;
 mod days;
-mod doubts;
 mod scaling;
 
 use super::*;
@@ -29,8 +29,8 @@ fn spec(scaling: Option<Scaling>) -> Spec {
     Spec { scaling, balancing: true, max_streams: 1_000_000, generation: 1 }
 }
 
-fn world(replicas: i32) -> World {
-    World { replicas, may_patch_pods: true, ..World::default() }
+fn deployment(replicas: i32) -> DeploymentState {
+    DeploymentState { replicas, may_patch_pods: true, ..DeploymentState::default() }
 }
 
 fn count(streams: u64) -> Count {

@@ -2,14 +2,14 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-/// A longer time between two looks starts the window anew: nobody knows what happened meanwhile.
+/// A longer time between two looks starts the window anew: what happened meanwhile is not known.
 const MAX_GAP: Duration = Duration::from_secs(120);
 
 /// The largest number that was pushed within some time. It keeps only numbers that are larger than all later ones, so it holds at most as
 /// many as there are different ones.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Window {
-    falling: VecDeque<(Duration, i32)>,
+    maxima: VecDeque<(Duration, i32)>,
     since: Option<Duration>,
     last: Duration,
 }
@@ -21,19 +21,19 @@ impl Window {
             self.since = Some(now);
         }
         self.last = now;
-        while self.falling.back().is_some_and(|(_, last)| *last <= number) {
-            self.falling.pop_back();
+        while self.maxima.back().is_some_and(|(_, last)| *last <= number) {
+            self.maxima.pop_back();
         }
-        self.falling.push_back((now, number));
-        while self.falling.front().is_some_and(|(at, _)| now.saturating_sub(*at) > length) {
-            self.falling.pop_front();
+        self.maxima.push_back((now, number));
+        while self.maxima.front().is_some_and(|(at, _)| now.saturating_sub(*at) > length) {
+            self.maxima.pop_front();
         }
     }
 
     /// The largest number of the window, if the window has covered `length` without a gap.
     pub(super) fn max(&self, length: Duration) -> Option<i32> {
         self.since.filter(|since| self.last.saturating_sub(*since) >= length)?;
-        self.falling.front().map(|(_, number)| *number)
+        self.maxima.front().map(|(_, number)| *number)
     }
 }
 
@@ -61,7 +61,7 @@ mod tests {
                 let kept = all.iter().filter(|(at, _)| now - at <= length.as_secs());
                 let max = kept.map(|(_, number)| *number).max();
                 prop_assert_eq!(window.max(length), max.filter(|_| now - since >= length.as_secs()));
-                prop_assert!(window.falling.len() <= 20, "bounded by the different numbers");
+                prop_assert!(window.maxima.len() <= 20, "bounded by the different numbers");
             }
         }
     }

@@ -44,7 +44,7 @@ impl AddAssign for CutOff {
     }
 }
 
-/// Whose count differs between two visits.
+/// Whose count differs between two polls.
 pub(super) fn changed(
     before: &HashMap<OwnerKey, CutOff>,
     after: &HashMap<OwnerKey, CutOff>,
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_mentioned_is_not_cut_off() {
+    fn brokers_without_an_answer_are_not_cut_off() {
         let owner = |name: &str| OwnerKey::channel(("ns".to_owned(), name.to_owned()));
         let counts = |entries: &[(&str, usize)]| -> HashMap<_, _> {
             let entry = |(name, from_log): &(&str, usize)| {

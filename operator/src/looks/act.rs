@@ -1,4 +1,4 @@
-//! Does what was planned: marks and orders of pods, decisions, Events, metrics.
+//! Does what the autopilot has planned: marks and orders of pods, decisions, Events, metrics.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -11,7 +11,7 @@ use tokio::time::{Duration, Instant};
 
 use super::{Looks, Watched};
 use crate::{
-    autopilot::{News, Orders, Plan},
+    autopilot::{AutopilotEvent, Orders, Plan},
     decisions::Decision,
     names::DELETION_COST_ANNOTATION,
     pod_marks::{MarkError, PodMarks, VICTIM_COST},
@@ -21,7 +21,7 @@ use crate::{
 /// After the API server has refused to annotate a pod, it is tried again after this time.
 const FORBIDDEN_PAUSE: Duration = Duration::from_secs(300);
 
-/// Does what is planned, for all channels.
+/// Carries out the plans of all channels.
 pub(super) struct Actor<'a> {
     looks: &'a Looks<'a>,
     marks: PodMarks<'a>,
@@ -54,14 +54,14 @@ impl<'a> Actor<'a> {
         self.imbalances.retain(|uid, _| channels.contains(&**uid));
     }
 
-    /// Does what is planned for one channel.
+    /// Carries out the plan of one channel.
     pub(super) async fn act(&mut self, watched: &Watched, plan: Plan, now: Timestamp) {
         if self.looks.settings.autopilot && self.may_patch_pods() {
             self.mark_victims(watched, &plan.victims).await;
             self.write_orders(watched, &plan, now).await;
         }
-        for news in &plan.news {
-            self.tell(watched, news).await;
+        for event in &plan.events {
+            self.publish(watched, event).await;
         }
         let uid = watched.workload.owner.uid.clone();
         self.imbalances.insert(uid, plan.imbalance.unwrap_or(1.0));
@@ -81,7 +81,7 @@ impl<'a> Actor<'a> {
     }
 
     /// Sets the gauges of all channels.
-    pub(super) fn report(&self, watched: &[Watched]) {
+    pub(super) fn set_metrics(&self, watched: &[Watched]) {
         let mut channels = HashMap::new();
         for watched in watched {
             let decision = self.looks.decisions.of(watched.key());
@@ -114,7 +114,7 @@ impl<'a> Actor<'a> {
             if !is_victim || matches!(result, Err(MarkError::Conflict(_))) {
                 self.foreign.insert(uid);
             }
-            self.note(watched, pod, result).await;
+            self.check_written(watched, pod, result).await;
         }
     }
 
@@ -130,11 +130,12 @@ impl<'a> Actor<'a> {
                 continue;
             }
             let result = self.marks.order(pod, order.as_ref().filter(|_| is_ordered)).await;
-            self.note(watched, pod, result).await;
+            self.check_written(watched, pod, result).await;
         }
     }
 
-    async fn note(&mut self, watched: &Watched, pod: &Pod, result: Result<(), MarkError>) {
+    /// Handles a failed annotation: it is logged, and pods are left alone for a while if the API server forbids it.
+    async fn check_written(&mut self, watched: &Watched, pod: &Pod, result: Result<(), MarkError>) {
         let error = match result {
             Ok(()) => return,
             Err(error) => error,
@@ -155,9 +156,9 @@ impl<'a> Actor<'a> {
         tracing::warn!(channel = %watched.key(), pod = pod.name_any(), error = %Chain(&error), "cannot annotate a broker");
     }
 
-    async fn tell(&self, watched: &Watched, news: &News) {
-        let (is_warning, reason, note) = text(news);
-        self.looks.metrics.autopilot_news(news);
+    async fn publish(&self, watched: &Watched, event: &AutopilotEvent) {
+        let (is_warning, reason, note) = text(event);
+        self.looks.metrics.autopilot_event(event);
         tracing::info!(channel = %watched.key(), reason, "{note}");
         self.looks.events.autopilot(&reference(watched), is_warning, reason, note).await;
     }
@@ -181,53 +182,53 @@ fn order(orders: &Orders, now: Timestamp) -> Order {
     }
 }
 
-/// The Event of some news: whether it is a warning, its reason, its note.
-fn text(news: &News) -> (bool, &'static str, String) {
-    match news {
-        News::ScaledUp { from, to } => {
+/// What Kubernetes gets as an Event: whether it is a warning, its reason, its note.
+fn text(event: &AutopilotEvent) -> (bool, &'static str, String) {
+    match event {
+        AutopilotEvent::ScaledUp { from, to } => {
             (false, "ScaledUp", format!("scaled from {from} to {to} brokers: the load needs them"))
         }
-        News::ScaledDown { from, to } => (
+        AutopilotEvent::ScaledDown { from, to } => (
             false,
             "ScaledDown",
             format!(
                 "scaled from {from} to {to} brokers: fewer were enough for the whole stabilization window"
             ),
         ),
-        News::WouldScale { from, to } => (
+        AutopilotEvent::WouldScale { from, to } => (
             false,
             "WouldScale",
             format!(
                 "would scale from {from} to {to} brokers, but the annotation eventcast.dev/autopilot is Observe"
             ),
         ),
-        News::Rebalancing { brokers, streams } => (
+        AutopilotEvent::Rebalancing { brokers, streams } => (
             false,
             "Rebalancing",
             format!(
                 "{brokers} brokers have far more streams than others: about {streams} streams will reconnect, at an even pace"
             ),
         ),
-        News::WouldRebalance { brokers, streams } => (
+        AutopilotEvent::WouldRebalance { brokers, streams } => (
             false,
             "WouldRebalance",
             format!(
                 "{brokers} brokers have far more streams than others: about {streams} streams would reconnect, but the annotation eventcast.dev/autopilot is Observe"
             ),
         ),
-        News::Rebalanced { moved } => (
+        AutopilotEvent::Rebalanced { moved } => (
             false,
             "Rebalanced",
             format!("streams are balanced: {moved} were closed and reconnected"),
         ),
-        News::RebalanceInterrupted { moved } => (
+        AutopilotEvent::RebalanceInterrupted { moved } => (
             false,
             "RebalanceInterrupted",
             format!(
                 "stopped balancing after {moved} streams, because the brokers are changing; it begins again if it is still needed"
             ),
         ),
-        News::RebalanceGivenUp { why, moved, retry_in } => {
+        AutopilotEvent::RebalanceGivenUp { why, moved, retry_in } => {
             let minutes = retry_in.as_secs() / 60;
             (
                 true,
@@ -237,7 +238,7 @@ fn text(news: &News) -> (bool, &'static str, String) {
                 ),
             )
         }
-        News::ForeignAutoscaler { name } => (
+        AutopilotEvent::ForeignAutoscaler { name } => (
             true,
             "ForeignAutoscaler",
             format!(

@@ -1,4 +1,4 @@
-//! What the autopilot is told of one channel, from the caches and the answers of brokers. Pure.
+//! The input of the autopilot for one channel, from the caches and the answers of brokers. Pure.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,7 +15,7 @@ use kube::{ResourceExt, core::DynamicObject};
 
 use super::{Answers, Watched, pod_key};
 use crate::{
-    autopilot::{Broker, Count, Frozen, Scaling, Spec, World},
+    autopilot::{Broker, Count, DeploymentState, Frozen, Scaling, Spec},
     observe,
     scope::is_annotated,
     workload::Workload,
@@ -36,7 +36,7 @@ pub(super) struct Snapshot<'a> {
 
 impl Snapshot<'_> {
     /// The inputs of the plan.
-    pub(super) fn inputs(&self) -> (Spec, World, Vec<Broker>) {
+    pub(super) fn inputs(&self) -> (Spec, DeploymentState, Vec<Broker>) {
         let Watched { workload, raw, pods, .. } = self.watched;
         let deployment = self.deployment.as_ref().and_then(|object| {
             serde_json::from_value::<Deployment>(serde_json::to_value(&**object).ok()?).ok()
@@ -48,7 +48,7 @@ impl Snapshot<'_> {
             (false, true) => None,
         };
         let live = deployment.as_ref().and_then(|d| d.spec.as_ref()?.replicas);
-        let world = World {
+        let state = DeploymentState {
             replicas: match (workload.autoscaling(), self.wanted) {
                 (Some(_), Some(wanted)) if self.foreign_autoscaler.is_none() => wanted,
                 _ => live.unwrap_or(workload.brokers.replicas),
@@ -74,7 +74,7 @@ impl Snapshot<'_> {
                 .get(&pod_key(pod))
                 .and_then(|status| count(status, workload, request)),
         });
-        (spec(workload), world, brokers.collect())
+        (spec(workload), state, brokers.collect())
     }
 }
 

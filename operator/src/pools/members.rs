@@ -19,7 +19,7 @@ use crate::{
     kind::Kind,
     observe::{address::Addresses, delivery},
     owner::{ChannelKey, OwnerKey},
-    placement::{Membership, Past, Place, membership},
+    placement::{Membership, PastPlacement, Place, membership},
     pool::Pool,
     pool_files,
     pool_views::Refusal,
@@ -56,7 +56,7 @@ struct Related {
     key: ChannelKey,
     channel: Arc<Channel>,
     created: Option<Timestamp>,
-    past: Past,
+    past: PastPlacement,
     wanted: Place,
 }
 
@@ -190,7 +190,7 @@ impl Members {
         let key = (raw.namespace().unwrap_or_default(), raw.name_any());
         let owner = OwnerKey::channel(key.clone());
         let deployment = ctx.scope.object(Kind::Deployment, &key.0, &owner.object_name());
-        let past = Past::new(&status, &key, deployment.is_some());
+        let past = PastPlacement::new(&status, &key, deployment.is_some());
         let channel = self.parsed(raw, ctx)?;
         let wanted = Place::new(channel.spec.brokers.pool.as_ref(), &key.0);
         let is_here = |place: &Place| place.pool() == Some(pool);

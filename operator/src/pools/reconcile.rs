@@ -45,7 +45,7 @@ use crate::{
 
 /// What the reconciliation of one pool needs.
 #[derive(Clone, Copy)]
-pub(super) struct Turn<'a> {
+pub(super) struct PoolReconciler<'a> {
     /// What reconciliations of the pool's scope share.
     pub(super) ctx: &'a Context,
     /// Those of all scopes, whose channels the pool may serve.
@@ -68,12 +68,12 @@ pub(super) struct Outcome {
     /// Whether all ready brokers serve what they should.
     pub(super) is_complete: bool,
     /// The channels about which something has changed.
-    pub(super) news: HashSet<ChannelKey>,
+    pub(super) changed_channels: HashSet<ChannelKey>,
     /// How many channels it serves.
     pub(super) fill: Option<PoolFill>,
 }
 
-impl Turn<'_> {
+impl PoolReconciler<'_> {
     pub(super) async fn reconcile(self, raw: &DynamicObject, members: &mut Members) -> Outcome {
         let old = pool::old_status(raw);
         let now = Timestamp::now();
@@ -113,7 +113,7 @@ impl Turn<'_> {
         let namespaces = match self.namespaces(&pool).await {
             Ok(namespaces) => namespaces,
             Err(error) => {
-                // The next turn tries again. What is known stays.
+                // The next reconciliation tries again. What is known stays.
                 tracing::warn!(pool = %key, error = %Chain(&error), "cannot list namespaces");
                 return Outcome { exists: true, ..Outcome::default() };
             }
@@ -186,10 +186,10 @@ impl Turn<'_> {
             operator: self.ctx.claims.claim(old.operator.as_ref()),
         };
         self.write_status(raw, old, status(old, raw.metadata.generation, &facts, now)).await;
-        let news = self.ctx.pool_views.set(&key, view);
+        let changed_channels = self.ctx.pool_views.set(&key, view);
         let max = usize::try_from(pool.spec.channels.max).unwrap_or(usize::MAX);
         let fill = Some(PoolFill { channels: served.len(), max });
-        Outcome { exists: true, is_complete, news, fill }
+        Outcome { exists: true, is_complete, changed_channels, fill }
     }
 
     /// The namespaces that the pool accepts channels from.

@@ -8,14 +8,14 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::core::DynamicObject;
 use serde::de::DeserializeOwned;
 
-use super::{Context, placed::Placed};
+use super::{Context, resolve_placement::ResolvedPlacement};
 use crate::{
     channel::Channel,
     fleet::Fleet,
     kind::Kind,
     observe::{self, access::AccessFacts, address::Addresses},
     owner::OwnerKey,
-    rollouts::State,
+    rollouts::RolloutState,
     status::{ConditionState, Delivery, Facts, OptionalCondition, reasons},
     workload::Workload,
 };
@@ -74,8 +74,8 @@ pub(crate) fn up_to_date(
     deployment: Option<&Deployment>,
 ) -> ConditionState {
     let is_rolling = deployment.is_some_and(observe::is_rolling);
-    let state = if is_rolling { State::RollingOut } else { State::UpToDate };
-    let state = fleet.hindered(owner).unwrap_or(state);
+    let state = if is_rolling { RolloutState::RollingOut } else { RolloutState::UpToDate };
+    let state = fleet.pending_state(owner).unwrap_or(state);
     ConditionState {
         status: Some(state.status()),
         reason: state.reason(),
@@ -99,7 +99,7 @@ pub(super) fn collect(
     channel: &Channel,
     ctx: &Context,
     old: &EventChannelStatus,
-    placed: &Placed,
+    placed: &ResolvedPlacement,
     found: Found,
 ) -> Facts {
     let Found { accepted, stream_ready, access_ready, stream, addresses } = found;
@@ -129,7 +129,7 @@ pub(super) fn collect(
     let own =
         |state: OptionalCondition| if has_brokers { state } else { OptionalCondition::Absent };
     let (pool, moved) =
-        if placed.is_nowhere { Default::default() } else { placed.placement.status() };
+        if placed.is_unserved { Default::default() } else { placed.placement.status() };
     Facts {
         accepted,
         stream_ready,

@@ -1,4 +1,4 @@
-//! What the gate is told of a channel: how its Deployment differs from what is wanted, and how far its brokers are.
+//! The input of the gate for a channel: how its Deployment differs from what is wanted, and how far its brokers are.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use crate::owner::OwnerKey;
 
 /// Limits of rollouts that the operator begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct RolloutSettings {
     /// Rollouts that may be under way at the same time. If not set: 3, or one in fifty channels if that is more.
     pub max_rollouts: Option<usize>,
-    /// For how long the first rollout must be done and its brokers well before others begin.
+    /// For how long the first rollout must be done and its brokers healthy before others begin.
     pub soak: Duration,
 }
 
@@ -25,7 +25,7 @@ pub struct ChannelRollout {
     /// Whether the annotation `eventcast.dev/paused` is set.
     pub paused: bool,
     /// The label `eventcast.dev/rollout`.
-    pub turn: Turn,
+    pub wave: Wave,
     /// Open streams.
     pub subscribers: u64,
     /// How far its brokers are.
@@ -39,8 +39,8 @@ pub enum Template {
     Wanted,
     /// It does not, because a rollout of the operator's present settings has changed it.
     RolledOut {
-        /// Whether the brokers were well when it began, as the answer of the gate said.
-        was_well: bool,
+        /// Whether the brokers were healthy when it began, as the answer of the gate said.
+        was_healthy: bool,
     },
     /// It differs because of the operator: another version, default image or setting.
     Outdated,
@@ -48,10 +48,10 @@ pub enum Template {
     ChangedByPerson,
 }
 
-/// When a channel has its turn.
+/// When a channel is rolled out, by its label.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Turn {
-    /// Before all others, which wait until its brokers are well.
+pub enum Wave {
+    /// Before all others, which wait until its brokers are healthy.
     First,
     /// In between.
     #[default]
@@ -100,7 +100,7 @@ impl Failure {
 }
 
 impl ChannelRollout {
-    /// Whether a person has taken it out of rollouts: it takes no place, and nobody waits for it.
+    /// Whether a person has taken it out of rollouts: it takes no place, and no other channel waits for it.
     pub(super) fn is_excluded(&self) -> bool {
         self.held || self.paused
     }
@@ -112,7 +112,7 @@ impl ChannelRollout {
     }
 
     /// Whether all brokers of the present template run.
-    pub(super) fn is_well(&self) -> bool {
+    pub(super) fn is_healthy(&self) -> bool {
         self.progress.failure.is_none() && self.progress.available >= self.progress.desired
     }
 
@@ -126,9 +126,10 @@ impl ChannelRollout {
         matches!(self.template, Template::RolledOut { .. })
     }
 
-    /// Why its rollout has failed, if it was well before.
+    /// Why its rollout has failed, if it was healthy before.
     pub(super) fn failure(&self) -> Option<Failure> {
-        let counts = self.template == Template::RolledOut { was_well: true } && !self.is_excluded();
+        let counts =
+            self.template == Template::RolledOut { was_healthy: true } && !self.is_excluded();
         self.progress.failure.filter(|_| counts && !self.is_complete())
     }
 
@@ -140,7 +141,7 @@ impl ChannelRollout {
 
     /// Whether its rollout has shown that brokers of the wanted template run for `soak`.
     pub(super) fn has_proved(&self, soak: Duration) -> bool {
-        let is_done = self.is_rolled_out() && self.is_complete() && self.is_well();
+        let is_done = self.is_rolled_out() && self.is_complete() && self.is_healthy();
         is_done && self.progress.desired > 0 && self.progress.done_for >= Some(soak)
     }
 }

@@ -1,4 +1,4 @@
-//! What the gate answers: who may begin, and the state of each channel.
+//! What the gate answers: which channels may begin, and the state of each.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ pub struct Gate {
     /// The rollouts that may begin now.
     pub begin: Vec<Begin>,
     /// The state of each channel.
-    pub states: BTreeMap<OwnerKey, State>,
+    pub states: BTreeMap<OwnerKey, RolloutState>,
     /// How many channels are in each state.
     pub counts: Counts,
 }
@@ -23,18 +23,18 @@ pub struct Gate {
 pub struct Begin {
     /// The channel.
     pub key: OwnerKey,
-    /// Whether its brokers are well. To be recorded with the new template: if they were not, their failure halts nobody.
-    pub is_well: bool,
+    /// Whether its brokers are healthy. To be recorded with the new template: if they were not, their failure halts no other channel.
+    pub is_healthy: bool,
 }
 
 /// The state of a channel: the condition `UpToDate`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum RolloutState {
     /// All brokers have the wanted pod template.
     UpToDate,
     /// Brokers are being replaced, or may be.
     RollingOut,
-    /// Others go first.
+    /// Other channels go first.
     Queued,
     /// The rollout of a channel has failed. No other begins.
     Halted {
@@ -50,43 +50,33 @@ pub enum State {
 /// How many channels are in each state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// [`State::UpToDate`]
+    /// [`RolloutState::UpToDate`]
     pub up_to_date: usize,
-    /// [`State::RollingOut`]
+    /// [`RolloutState::RollingOut`]
     pub rolling_out: usize,
-    /// [`State::Queued`]
+    /// [`RolloutState::Queued`]
     pub queued: usize,
-    /// [`State::Halted`]
+    /// [`RolloutState::Halted`]
     pub halted: usize,
-    /// [`State::Held`]
+    /// [`RolloutState::Held`]
     pub held: usize,
 }
 
 impl Gate {
-    /// Whether the Deployment of a channel may be applied as it is wanted. A channel that the gate was not told of is new.
-    #[must_use]
-    pub fn may_apply(&self, key: &OwnerKey) -> bool {
-        match self.states.get(key) {
-            None | Some(State::UpToDate | State::RollingOut) => true,
-            Some(State::Halted { by, .. }) => by == key, // it has the wanted template already
-            Some(State::Queued | State::Held) => false,
-        }
-    }
-
-    pub(super) fn insert(&mut self, key: &OwnerKey, state: State) {
+    pub(super) fn insert(&mut self, key: &OwnerKey, state: RolloutState) {
         let Counts { up_to_date, rolling_out, queued, halted, held } = &mut self.counts;
         *match state {
-            State::UpToDate => up_to_date,
-            State::RollingOut => rolling_out,
-            State::Queued => queued,
-            State::Halted { .. } => halted,
-            State::Held => held,
+            RolloutState::UpToDate => up_to_date,
+            RolloutState::RollingOut => rolling_out,
+            RolloutState::Queued => queued,
+            RolloutState::Halted { .. } => halted,
+            RolloutState::Held => held,
         } += 1;
         self.states.insert(key.clone(), state);
     }
 }
 
-impl State {
+impl RolloutState {
     /// The reason of the condition `UpToDate`.
     #[must_use]
     pub const fn reason(&self) -> &'static str {
@@ -113,7 +103,7 @@ impl State {
             Self::RollingOut => "Brokers are being replaced, because the wanted version or settings have changed.".to_owned(),
             Self::Queued => "Brokers will be replaced after those of other channels.".to_owned(),
             Self::Held => "Brokers are not replaced by newer ones, because the channel is paused or held. Remove the annotation eventcast.dev/paused or eventcast.dev/rollout to go on.".to_owned(),
-            Self::Halted { by, why } if by == key => format!("The replacement of brokers has failed: {}. No other channel begins until they are well or the operator has other settings.", why.as_text()),
+            Self::Halted { by, why } if by == key => format!("The replacement of brokers has failed: {}. No other channel begins until they are healthy or the operator has other settings.", why.as_text()),
             Self::Halted { by, why } => format!("Brokers are not replaced, because the replacement of those of {} {}/{} has failed: {}. Mend it, or put the operator back to its last version or settings; hold it to go on with the others.", by.kind.as_str(), by.namespace, by.name, why.as_text()),
         }
     }

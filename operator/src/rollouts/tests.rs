@@ -10,18 +10,27 @@ const SOAK: Duration = Duration::from_secs(120);
 /// Interval between two answers of the gate.
 const LOOK: u64 = 15;
 
-fn settings(max: usize) -> Settings {
-    Settings { max_rollouts: Some(max), soak: SOAK }
+fn settings(max: usize) -> RolloutSettings {
+    RolloutSettings { max_rollouts: Some(max), soak: SOAK }
 }
 
-/// An outdated channel with two brokers that are well.
+/// Whether the Deployment of a channel may be applied as it is wanted. A channel that the gate does not know is new.
+fn may_apply(gate: &Gate, key: &OwnerKey) -> bool {
+    match gate.states.get(key) {
+        None | Some(RolloutState::UpToDate | RolloutState::RollingOut) => true,
+        Some(RolloutState::Halted { by, .. }) => by == key, // it has the wanted template already
+        Some(RolloutState::Queued | RolloutState::Held) => false,
+    }
+}
+
+/// An outdated channel with two healthy brokers.
 fn channel(index: usize, subscribers: u64) -> ChannelRollout {
     ChannelRollout {
         key: OwnerKey::channel(("shop".to_owned(), format!("channel-{index:03}"))),
         template: Template::Outdated,
         held: false,
         paused: false,
-        turn: Turn::Between,
+        wave: Wave::Between,
         subscribers,
         progress: done(1000),
     }
@@ -41,7 +50,7 @@ fn failed(failure: Failure) -> Progress {
 }
 
 fn rolled_out(index: usize, progress: Progress) -> ChannelRollout {
-    let template = Template::RolledOut { was_well: true };
+    let template = Template::RolledOut { was_healthy: true };
     ChannelRollout { template, progress, ..channel(index, 10) }
 }
 
@@ -71,19 +80,19 @@ impl SimChannel {
         ChannelRollout { progress, ..self.channel.clone() }
     }
 
-    fn roll_out(&mut self, now: u64, was_well: bool) {
-        self.channel.template = Template::RolledOut { was_well };
+    fn roll_out(&mut self, now: u64, was_healthy: bool) {
+        self.channel.template = Template::RolledOut { was_healthy };
         self.began = Some(now);
     }
 }
 
 fn fleet() -> impl Strategy<Value = Vec<SimChannel>> {
-    let turn = prop_oneof![1 => Just(Turn::First), 8 => Just(Turn::Between), 2 => Just(Turn::Last)];
-    let one = (0u64..20, turn, 0u8..20, 1u64..300);
+    let wave = prop_oneof![1 => Just(Wave::First), 8 => Just(Wave::Between), 2 => Just(Wave::Last)];
+    let one = (0u64..20, wave, 0u8..20, 1u64..300);
     prop::collection::vec(one, 1..40).prop_map(|all| {
-        let sim = |(index, (subscribers, turn, excluded, duration))| {
+        let sim = |(index, (subscribers, wave, excluded, duration))| {
             let (held, paused) = (excluded == 0, excluded == 1);
-            let channel = ChannelRollout { turn, held, paused, ..channel(index, subscribers) };
+            let channel = ChannelRollout { wave, held, paused, ..channel(index, subscribers) };
             SimChannel { channel, duration, fails: false, began: None }
         };
         all.into_iter().enumerate().map(sim).collect()
@@ -108,9 +117,9 @@ fn look(
         let sim = fleet.iter_mut().find(|sim| sim.channel.key == *key).unwrap();
         prop_assert_eq!(sim.channel.template, Template::Outdated);
         prop_assert!(!sim.channel.held && !sim.channel.paused, "held and paused ones stay");
-        prop_assert!(gate.may_apply(key));
-        let firsts = seen.iter().filter(|c| c.turn == Turn::First && !c.held && !c.paused);
-        if sim.channel.turn != Turn::First && sim.channel.progress.available > 0 {
+        prop_assert!(may_apply(&gate, key));
+        let firsts = seen.iter().filter(|c| c.wave == Wave::First && !c.held && !c.paused);
+        if sim.channel.wave != Wave::First && sim.channel.progress.available > 0 {
             prop_assert!(
                 firsts.clone().all(|c| proved(c) || c.failure().is_some()),
                 "first ones first"
@@ -120,7 +129,7 @@ fn look(
                 "a canary before others"
             );
         }
-        sim.roll_out(now, sim.channel.is_well());
+        sim.roll_out(now, sim.channel.is_healthy());
     }
     Ok(gate)
 }
@@ -154,7 +163,7 @@ proptest! {
     }
 
     #[test]
-    fn nobody_begins_after_a_failure_until_it_is_mended(
+    fn no_channel_begins_after_a_failure_until_it_is_fixed(
         fleet in fleet(), max in 1usize..6, bad in any::<prop::sample::Index>(), goes_back: bool,
     ) {
         let (mut fleet, settings) = (fleet, settings(max));
@@ -166,10 +175,10 @@ proptest! {
             let failed = fleet[bad].at(now).failure().is_some();
             if failed {
                 prop_assert_eq!(&gate.begin, &[], "halted");
-                for (key, state) in gate.states.iter().filter(|(key, _)| !gate.may_apply(key)) {
+                for (key, state) in gate.states.iter().filter(|(key, _)| !may_apply(&gate, key)) {
                     let by = fleet[bad].channel.key.clone();
-                    let halted = State::Halted { by, why: Failure::CrashLoop };
-                    prop_assert!(*state == halted || *state == State::Held, "{key:?}: {state:?}");
+                    let halted = RolloutState::Halted { by, why: Failure::CrashLoop };
+                    prop_assert!(*state == halted || *state == RolloutState::Held, "{key:?}: {state:?}");
                 }
                 break;
             }
@@ -203,7 +212,7 @@ fn the_canary_has_the_fewest_clients_but_some() {
     assert_eq!(begin(&answer), ["channel-002"]);
     assert_eq!(answer.counts, Counts { rolling_out: 1, queued: 3, ..Counts::default() });
     assert_eq!(begin(&gate(&settings(3), &[channel(0, 0), channel(1, 0)])), ["channel-000"]);
-    let first = ChannelRollout { turn: Turn::First, ..channel(1, 7) };
+    let first = ChannelRollout { wave: Wave::First, ..channel(1, 7) };
     assert_eq!(begin(&gate(&settings(3), &[channel(0, 3), first])), ["channel-001"]);
 }
 
@@ -215,7 +224,7 @@ fn others_follow_when_the_canary_has_been_well_for_the_soak_time() {
         (done(120), &["channel-002", "channel-001"]),
         (Progress { available: 1, done_for: None, ..done(0) }, &[]),
     ] {
-        let last = ChannelRollout { turn: Turn::Last, ..channel(3, 0) };
+        let last = ChannelRollout { wave: Wave::Last, ..channel(3, 0) };
         let all = [rolled_out(0, progress), channel(1, 7), channel(2, 3), last];
         assert_eq!(begin(&gate(&settings(2), &all)), expected);
     }
@@ -236,26 +245,26 @@ fn a_persons_change_never_waits() {
         [rolled_out(0, failed(Failure::DeadlineExceeded)), changed.clone(), channel(2, 5)]
     };
     let answer = gate(&settings(1), &all(&changed));
-    assert_eq!(answer.states[&changed.key], State::RollingOut);
-    assert!(answer.may_apply(&changed.key) && !answer.may_apply(&channel(2, 5).key));
+    assert_eq!(answer.states[&changed.key], RolloutState::RollingOut);
+    assert!(may_apply(&answer, &changed.key) && !may_apply(&answer, &channel(2, 5).key));
     assert_eq!(answer.begin, []);
     changed.held = true; // the operator's changes are held, not those of people
-    assert!(gate(&settings(1), &all(&changed)).may_apply(&changed.key));
+    assert!(may_apply(&gate(&settings(1), &all(&changed)), &changed.key));
     changed.paused = true;
-    assert!(!gate(&settings(1), &all(&changed)).may_apply(&changed.key));
+    assert!(!may_apply(&gate(&settings(1), &all(&changed)), &changed.key));
 }
 
-/// A rollout of a person takes no place, and a failure that was there before halts nobody.
+/// A rollout by a person takes no place, and a failure that was there before halts no other channel.
 #[test]
-fn what_the_operator_has_not_broken_halts_nobody() {
+fn a_failure_from_before_the_rollout_halts_no_channel() {
     let broken =
         ChannelRollout { template: Template::Wanted, ..rolled_out(1, failed(Failure::ImagePull)) };
-    let template = Template::RolledOut { was_well: false };
+    let template = Template::RolledOut { was_healthy: false };
     let before = ChannelRollout { template, ..rolled_out(2, failed(Failure::CrashLoop)) };
     let all = [rolled_out(0, done(500)), broken, before, channel(3, 1)];
     let answer = gate(&settings(1), &all);
     assert_eq!(begin(&answer), ["channel-003"]);
-    assert_eq!(answer.states[&all[1].key], State::RollingOut);
+    assert_eq!(answer.states[&all[1].key], RolloutState::RollingOut);
 }
 
 #[test]
@@ -266,7 +275,7 @@ fn channels_that_are_down_do_not_wait_for_a_canary() {
     let all = [down, ill, channel(2, 9), channel(3, 8)];
     let answer = gate(&settings(5), &all);
     assert_eq!(begin(&answer), ["channel-000", "channel-003"]);
-    assert_eq!(answer.begin.iter().map(|b| b.is_well).collect::<Vec<_>>(), [false, true]);
+    assert_eq!(answer.begin.iter().map(|b| b.is_healthy).collect::<Vec<_>>(), [false, true]);
     let open: Vec<_> = all.into_iter().chain([rolled_out(4, done(500))]).collect();
     let expected = ["channel-000", "channel-003", "channel-002", "channel-001"];
     assert_eq!(begin(&gate(&settings(5), &open)), expected, "what runs in part goes last");

@@ -31,7 +31,7 @@ fn find<'a>(status: &'a EventChannelStatus, type_: &str) -> &'a Condition {
 }
 
 #[test]
-fn a_reconciliation_without_news_changes_nothing() {
+fn a_reconciliation_without_changes_keeps_the_status() {
     let first = status(&EventChannelStatus::default(), Some(1), &facts(), at(1));
     let second = status(&first, Some(1), &facts(), at(2));
     assert_eq!(first, second, "not even a time");

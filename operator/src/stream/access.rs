@@ -11,7 +11,7 @@ use crate::{channel::Channel, leader::Fence, nats::NatsLink, stream_error::Strea
 /// has the most.
 ///
 /// # Errors
-/// See [`StreamError`]. Until there is a stream, the brokers judge nobody's credentials.
+/// See [`StreamError`]. Until there is a stream, the brokers verify no credentials.
 ///
 /// # Cancel safety
 /// A request that was sent may still take effect. The next reconciliation finds the result.

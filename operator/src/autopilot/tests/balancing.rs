@@ -7,7 +7,8 @@ use super::*;
 /// Looks at the same brokers until orders are given, at most `looks` times.
 fn first_orders(spec: &Spec, all: &[Broker], looks: u64, memory: &mut Memory) -> Option<Orders> {
     let replicas = i32::try_from(all.len()).unwrap();
-    (0..looks).find_map(|n| plan(seconds(n * LOOK), spec, &world(replicas), all, memory).orders)
+    (0..looks)
+        .find_map(|n| plan(seconds(n * LOOK), spec, &deployment(replicas), all, memory).orders)
 }
 
 proptest! {
@@ -58,26 +59,26 @@ proptest! {
         let mut step = pace;
         for n in 0..600 {
             let now = seconds(n * LOOK);
-            let plan = plan(now, &spec, &world(replicas), &all, &mut memory);
-            for item in &plan.news {
+            let plan = plan(now, &spec, &deployment(replicas), &all, &mut memory);
+            for item in &plan.events {
                 match item {
-                    News::Rebalancing { streams, .. } => (due, moved) = (*streams, 0),
-                    News::RebalanceGivenUp { why, moved: told, retry_in } => {
-                        prop_assert_eq!((*why, *told), (GivenUp::Futile, moved));
+                    AutopilotEvent::Rebalancing { streams, .. } => (due, moved) = (*streams, 0),
+                    AutopilotEvent::RebalanceGivenUp { why, moved: reported, retry_in } => {
+                        prop_assert_eq!((*why, *reported), (GivenUp::Futile, moved));
                         prop_assert!(moved <= (due * 3 / 10 + 1).max(100) + step, "{moved} of {due}");
                         given_up.push((now, *retry_in));
                     }
                     other => prop_assert!(false, "{other:?}"),
                 }
             }
-            let told: Vec<_> = plan.orders.into_iter().flat_map(|orders| orders.brokers).collect();
-            step = pace * told.len() as u64;
-            for broker in all.iter_mut().filter(|broker| told.contains(&broker.name)) {
+            let ordered: Vec<_> = plan.orders.into_iter().flat_map(|orders| orders.brokers).collect();
+            step = pace * ordered.len() as u64;
+            for broker in all.iter_mut().filter(|broker| ordered.contains(&broker.name)) {
                 broker.count.as_mut().unwrap().shed += pace;
                 moved += pace;
             }
             if let Some(state) = plan.balanced.filter(|_| n > 3 && due > 0) {
-                let expected = if told.is_empty() { Balanced::Futile } else { Balanced::Shedding };
+                let expected = if ordered.is_empty() { Balanced::Futile } else { Balanced::Shedding };
                 prop_assert_eq!(state.reason, expected);
             }
         }
@@ -111,14 +112,14 @@ fn imbalanced() -> Vec<Broker> {
 
 /// Looks in order, with the same memory.
 fn look(n: u64, spec: &Spec, all: &[Broker], memory: &mut Memory) -> Plan {
-    plan(seconds(n * LOOK), spec, &world(4), all, memory)
+    plan(seconds(n * LOOK), spec, &deployment(4), all, memory)
 }
 
 #[test]
 fn only_what_is_far_too_much_counts_as_imbalance() {
     let imbalance = |streams: &[u64], target: Option<u32>| {
         let spec = spec(target.map(|target| scaling(2, 9, target)));
-        plan(seconds(0), &spec, &world(2), &brokers(streams), &mut Memory::default()).imbalance
+        plan(seconds(0), &spec, &deployment(2), &brokers(streams), &mut Memory::default()).imbalance
     };
     assert_eq!(imbalance(&[3, 0], None), Some(1.0), "chance");
     assert_eq!(imbalance(&[3000, 1000], None), Some(1.5));
@@ -128,12 +129,14 @@ fn only_what_is_far_too_much_counts_as_imbalance() {
 }
 
 #[test]
-fn orders_that_nobody_follows_are_given_up() {
+fn orders_that_no_broker_follows_are_given_up() {
     let (spec, mut memory, all) = (spec(None), Memory::default(), imbalanced());
     let plans: Vec<_> = (0..40).map(|n| look(n, &spec, &all, &mut memory)).collect();
     let ordered: Vec<_> = (0..40).filter(|n| plans[*n].orders.is_some()).collect();
     assert_eq!(ordered, (3..15).collect::<Vec<_>>(), "180 s");
-    let News::RebalanceGivenUp { why, moved, .. } = &plans[15].news[0] else { panic!() };
+    let AutopilotEvent::RebalanceGivenUp { why, moved, .. } = &plans[15].events[0] else {
+        panic!()
+    };
     assert_eq!((*why, *moved), (GivenUp::OrdersNotFollowed, 0));
     assert_eq!(plans[39].balanced.as_ref().unwrap().reason, Balanced::OrdersNotFollowed);
     let newer = Spec { generation: 2, ..spec };
@@ -142,13 +145,13 @@ fn orders_that_nobody_follows_are_given_up() {
 }
 
 #[test]
-fn an_episode_ends_when_nobody_is_above_the_ceiling() {
+fn an_episode_ends_when_no_broker_is_above_the_ceiling() {
     let (spec, mut memory) = (spec(None), Memory::default());
     for n in 0..3 {
         assert_eq!(look(n, &spec, &imbalanced(), &mut memory).orders, None);
     }
     let begun = look(3, &spec, &imbalanced(), &mut memory);
-    assert_eq!(begun.news, [News::Rebalancing { brokers: 2, streams: 1208 }]); // 2 * 302, half of them twice
+    assert_eq!(begun.events, [AutopilotEvent::Rebalancing { brokers: 2, streams: 1208 }]); // 2 * 302, half of them twice
     let orders = begun.orders.unwrap();
     // The ceiling is 1.1 times the mean of 600, or four sigmas above it.
     assert_eq!((orders.ceiling, orders.brokers.len()), (698, 2));
@@ -158,6 +161,6 @@ fn an_episode_ends_when_nobody_is_above_the_ceiling() {
     }
     let ended = look(4, &spec, &balanced, &mut memory);
     assert_eq!((ended.orders, ended.rebalancing), (None, false));
-    assert_eq!(ended.news, [News::Rebalanced { moved: 1200 }]);
+    assert_eq!(ended.events, [AutopilotEvent::Rebalanced { moved: 1200 }]);
     assert_eq!(ended.balanced.unwrap().reason, Balanced::Balanced);
 }

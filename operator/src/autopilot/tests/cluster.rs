@@ -13,7 +13,7 @@ const DRAIN: u64 = 60;
 pub(super) struct Cluster {
     pub(super) now: u64,
     pub(super) spec: Spec,
-    pub(super) world: World,
+    pub(super) deployment: DeploymentState,
     pub(super) memory: Memory,
     pub(super) brokers: Vec<SimBroker>,
     pub(super) rng: fastrand::Rng,
@@ -27,7 +27,7 @@ pub(super) struct Cluster {
     pub(super) pinned_percent: u64,
     /// Streams that were closed by order, and by brokers that stop.
     pub(super) moved: u64,
-    pub(super) news: Vec<(u64, News)>,
+    pub(super) events: Vec<(u64, AutopilotEvent)>,
     /// Clients on their way back, by the second in which they connect.
     returning: BTreeMap<u64, u64>,
     started: usize,
@@ -50,7 +50,7 @@ impl Cluster {
         let mut cluster = Self {
             now: 0,
             spec,
-            world: world(0),
+            deployment: deployment(0),
             memory: Memory::default(),
             brokers: Vec::new(),
             rng: fastrand::Rng::with_seed(seed),
@@ -59,7 +59,7 @@ impl Cluster {
             order_delay: 0,
             pinned_percent: 0,
             moved: 0,
-            news: Vec::new(),
+            events: Vec::new(),
             returning: BTreeMap::new(),
             started: 0,
         };
@@ -91,14 +91,14 @@ impl Cluster {
         for broker in self.brokers.iter_mut().filter(|b| victims.contains(&b.name)) {
             broker.stops_at = Some(self.now + DRAIN);
         }
-        for _ in self.world.replicas..replicas {
+        for _ in self.deployment.replicas..replicas {
             let name = format!("broker-{:04}", self.started);
             let ready_at = self.now + self.rng.u64(21..=39);
             self.started += 1;
             let (streams, shed, stops_at, order) = (0, 0, None, None);
             self.brokers.push(SimBroker { name, ready_at, stops_at, streams, shed, order });
         }
-        self.world.replicas = replicas;
+        self.deployment.replicas = replicas;
     }
 
     /// Passes until `end`, with a look each 15 s. `load` gives the streams that clients want.
@@ -163,8 +163,8 @@ impl Cluster {
     /// A look, and what follows from it.
     pub(super) fn look(&mut self) -> Plan {
         let seen: Vec<Broker> = self.brokers.iter().map(|broker| broker.seen(self.now)).collect();
-        let plan = plan(seconds(self.now), &self.spec, &self.world, &seen, &mut self.memory);
-        self.news.extend(plan.news.iter().map(|news| (self.now, news.clone())));
+        let plan = plan(seconds(self.now), &self.spec, &self.deployment, &seen, &mut self.memory);
+        self.events.extend(plan.events.iter().map(|events| (self.now, events.clone())));
         if let Some(replicas) = plan.replicas {
             self.scale(replicas, &plan.victims);
         }

@@ -32,8 +32,11 @@ fn twice_the_brokers_get_their_share_with_less_than_one_move_per_stream() {
             let moves = cluster.moved as f64 / cluster.load() as f64;
             assert!((0.7..1.05).contains(&moves), "{moves} moves per stream");
             assert!(cluster.ratio() < 1.12, "{}", cluster.ratio());
-            let ends = cluster.news.iter().filter(|(_, n)| matches!(n, News::Rebalanced { .. }));
-            assert_eq!((ends.count(), cluster.news.len()), (1, 2), "one episode");
+            let ends = cluster
+                .events
+                .iter()
+                .filter(|(_, n)| matches!(n, AutopilotEvent::Rebalanced { .. }));
+            assert_eq!((ends.count(), cluster.events.len()), (1, 2), "one episode");
         }
     }
 }
@@ -54,9 +57,13 @@ fn pinned_clients_are_left_alone_after_one_attempt() {
     cluster.run(6 * 3600, |_| 27_000);
     let moves = cluster.moved as f64 / cluster.load() as f64;
     assert!((0.05..1.0).contains(&moves), "{moves} moves per stream in 6 h");
-    let is_end = |news: &News| matches!(news, News::RebalanceGivenUp { why: GivenUp::Futile, .. });
-    assert!(cluster.news.iter().any(|(_, news)| is_end(news)));
-    assert!(!cluster.news.iter().any(|(_, news)| matches!(news, News::Rebalanced { .. })));
+    let is_end = |event: &AutopilotEvent| {
+        matches!(event, AutopilotEvent::RebalanceGivenUp { why: GivenUp::Futile, .. })
+    };
+    assert!(cluster.events.iter().any(|(_, events)| is_end(events)));
+    assert!(
+        !cluster.events.iter().any(|(_, event)| matches!(event, AutopilotEvent::Rebalanced { .. }))
+    );
 }
 
 /// Peak 100,000 at 20 h, trough 30 %, and half more within a minute at the peak.
@@ -85,9 +92,9 @@ fn a_day_needs_two_turns_and_few_moves() {
         let fullest = cluster.brokers.iter().map(|broker| broker.streams).max().unwrap();
         crowded += u64::from(fullest > 13_000);
     }
-    let ups = cluster.news.iter().filter_map(|(_, news)| match news {
-        News::ScaledUp { .. } => Some(true),
-        News::ScaledDown { .. } => Some(false),
+    let ups = cluster.events.iter().filter_map(|(_, event)| match event {
+        AutopilotEvent::ScaledUp { .. } => Some(true),
+        AutopilotEvent::ScaledDown { .. } => Some(false),
         _ => None,
     });
     let ups: Vec<bool> = ups.collect();

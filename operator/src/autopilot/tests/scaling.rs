@@ -22,12 +22,12 @@ impl Step {
 
 /// Looks at these loads, one after the other. Each plan is carried out at once.
 fn looks(loads: &[u64], scaling: &Scaling, replicas: i32) -> Vec<Step> {
-    let (spec, mut world, mut memory) =
-        (spec(Some(scaling.clone())), world(replicas), Memory::default());
+    let (spec, mut deployment, mut memory) =
+        (spec(Some(scaling.clone())), deployment(replicas), Memory::default());
     let look = |(index, load): (usize, &u64)| {
-        let (now, before) = (index as u64 * LOOK, world.replicas);
-        let plan = plan(seconds(now), &spec, &world, &even(*load, before), &mut memory);
-        world.replicas = plan.replicas.unwrap_or(before);
+        let (now, before) = (index as u64 * LOOK, deployment.replicas);
+        let plan = plan(seconds(now), &spec, &deployment, &even(*load, before), &mut memory);
+        deployment.replicas = plan.replicas.unwrap_or(before);
         Step { now, load: *load, before, plan }
     };
     loads.iter().enumerate().map(look).collect()
@@ -113,7 +113,7 @@ proptest! {
         let all = brokers(&streams);
         let mut victims = Vec::new();
         for look in 0..=40 {
-            let plan = plan(seconds(look * LOOK), &spec, &world(replicas), &all, &mut memory);
+            let plan = plan(seconds(look * LOOK), &spec, &deployment(replicas), &all, &mut memory);
             prop_assert_eq!(plan.replicas.is_some(), look == 40, "after a whole window");
             victims = plan.victims;
         }
@@ -130,14 +130,14 @@ fn victims_are_marked_until_they_are_gone() {
     let (spec, mut memory) = (spec(Some(scaling(1, 10, 1000))), Memory::default());
     let mut all = brokers(&[7, 3, 9]);
     let mut look = |n: u64, replicas, all: &[Broker]| {
-        plan(seconds(n * LOOK), &spec, &world(replicas), all, &mut memory)
+        plan(seconds(n * LOOK), &spec, &deployment(replicas), all, &mut memory)
     };
     for n in 0..40 {
         assert_eq!(look(n, 3, &all).replicas, None);
     }
     let step = look(40, 3, &all);
     assert_eq!((step.replicas, step.victims), (Some(2), vec!["broker-001".to_owned()]));
-    assert_eq!(step.news, [News::ScaledDown { from: 3, to: 2 }]);
+    assert_eq!(step.events, [AutopilotEvent::ScaledDown { from: 3, to: 2 }]);
     assert_eq!(look(41, 2, &all).victims, ["broker-001"], "Kubernetes has not removed it yet");
     all[1].terminating = true;
     assert_eq!(look(42, 2, &all).victims, [""; 0]);
@@ -157,7 +157,7 @@ fn processor_time_counts_if_it_lasts() {
         for broker in &mut all {
             broker.count.as_mut().unwrap().cpu_millis_total = Some(used);
         }
-        let plan = plan(seconds(n * LOOK), &spec, &world(replicas), &all, memory);
+        let plan = plan(seconds(n * LOOK), &spec, &deployment(replicas), &all, memory);
         replicas = plan.replicas.unwrap_or(replicas);
         plan.replicas
     };
@@ -174,8 +174,13 @@ fn the_condition_tells_what_happens_and_does_not_flap() {
     let (spec, mut memory) = (spec(Some(scaling(1, 4, 100))), Memory::default());
     let mut replicas = 1;
     let mut look = |n: u64, load: u64| {
-        let plan =
-            plan(seconds(n * LOOK), &spec, &world(replicas), &even(load, replicas), &mut memory);
+        let plan = plan(
+            seconds(n * LOOK),
+            &spec,
+            &deployment(replicas),
+            &even(load, replicas),
+            &mut memory,
+        );
         replicas = plan.replicas.unwrap_or(replicas);
         plan.autoscaled.unwrap().reason
     };
@@ -195,17 +200,17 @@ fn the_condition_tells_what_happens_and_does_not_flap() {
 }
 
 #[test]
-fn what_others_change_is_no_step_but_it_counts() {
+fn changes_by_others_are_not_steps_but_delay_the_next_one() {
     let (spec, mut memory) = (spec(Some(scaling(1, 10, 1000))), Memory::default());
     let mut look = |n: u64, replicas| {
-        plan(seconds(n * LOOK), &spec, &world(replicas), &even(100, replicas), &mut memory)
+        plan(seconds(n * LOOK), &spec, &deployment(replicas), &even(100, replicas), &mut memory)
     };
     for n in 0..39 {
         assert_eq!(look(n, 3).replicas, None);
     }
     for n in 39..79 {
         let plan = look(n, 5);
-        assert_eq!((plan.replicas, plan.news), (None, vec![]), "not within a window after it");
+        assert_eq!((plan.replicas, plan.events), (None, vec![]), "not within a window after it");
         assert_eq!(plan.autoscaled.unwrap().reason, Autoscaled::Steady);
     }
     assert_eq!(look(79, 5).replicas, Some(4));

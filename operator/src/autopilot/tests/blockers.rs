@@ -16,29 +16,29 @@ fn idle() -> Spec {
     spec(Some(scaling(2, 10, 900)))
 }
 
-/// Without a doubt both happens; the tests below rely on it.
+/// With nothing in the way both happen; the tests below rely on it.
 #[test]
-fn without_a_doubt_streams_are_moved_and_brokers_removed() {
+fn without_a_blocker_streams_are_moved_and_brokers_removed() {
     let mut memory = Memory::default();
     let plans: Vec<_> = (0..WINDOW)
-        .map(|n| plan(seconds(n * LOOK), &idle(), &world(6), &all(), &mut memory))
+        .map(|n| plan(seconds(n * LOOK), &idle(), &deployment(6), &all(), &mut memory))
         .collect();
     let first = plans.iter().position(|plan| plan.orders.is_some());
     assert_eq!(first, Some(3));
     let given_up = plans.iter().position(|plan| {
-        plan.news.iter().any(|news| matches!(news, News::RebalanceGivenUp { .. }))
+        plan.events.iter().any(|event| matches!(event, AutopilotEvent::RebalanceGivenUp { .. }))
     });
     assert_eq!(given_up, Some(15), "no broker is removed before");
     assert_eq!(plans[40].replicas, Some(5));
     assert!(plans[..40].iter().all(|plan| plan.replicas.is_none()));
 }
 
-/// Looks for two windows with a doubt in each of them.
-fn quiet(spec: &Spec, world: &World, all: &[Broker]) -> Plan {
+/// Two windows of looks, with a blocker in each of them.
+fn quiet(spec: &Spec, deployment: &DeploymentState, all: &[Broker]) -> Plan {
     let mut memory = Memory::default();
     let mut last = Plan::default();
     for n in 0..2 * WINDOW {
-        last = plan(seconds(n * LOOK), spec, world, all, &mut memory);
+        last = plan(seconds(n * LOOK), spec, deployment, all, &mut memory);
         assert_eq!((last.replicas, &last.orders), (None, &None), "look {n}");
         assert_eq!((last.rebalancing, &last.victims), (false, &Vec::new()));
     }
@@ -48,10 +48,13 @@ fn quiet(spec: &Spec, world: &World, all: &[Broker]) -> Plan {
 #[test]
 fn nothing_changes_while_frozen() {
     for frozen in [Frozen::NatsUnreachable, Frozen::BrokersNotLive, Frozen::Paused] {
-        let world = World { frozen: Some(frozen), ..world(6) };
-        assert_eq!(quiet(&idle(), &world, &all()).autoscaled.unwrap().reason, Autoscaled::Frozen);
-        quiet(&spec(Some(scaling(2, 10, 10))), &world, &all());
-        quiet(&spec(Some(scaling(7, 10, 900))), &world, &all());
+        let deployment = DeploymentState { frozen: Some(frozen), ..deployment(6) };
+        assert_eq!(
+            quiet(&idle(), &deployment, &all()).autoscaled.unwrap().reason,
+            Autoscaled::Frozen
+        );
+        quiet(&spec(Some(scaling(2, 10, 10))), &deployment, &all());
+        quiet(&spec(Some(scaling(7, 10, 900))), &deployment, &all());
     }
 }
 
@@ -61,17 +64,17 @@ fn nothing_changes_while_most_brokers_do_not_follow_the_log() {
     for broker in &mut all[..4] {
         broker.count.as_mut().unwrap().live = false;
     }
-    let plan = quiet(&idle(), &world(6), &all);
+    let plan = quiet(&idle(), &deployment(6), &all);
     assert_eq!(plan.autoscaled.unwrap().reason, Autoscaled::Frozen);
 }
 
 #[test]
 fn a_rollout_only_adds_brokers() {
-    let rollout = World { rollout: true, ..world(6) };
+    let rollout = DeploymentState { rollout: true, ..deployment(6) };
     quiet(&idle(), &rollout, &all());
     let up = spec(Some(scaling(2, 10, 300)));
     assert_eq!(plan(seconds(0), &up, &rollout, &all(), &mut Memory::default()).replicas, Some(8));
-    // Pods of two versions: nobody knows which of them Kubernetes removes.
+    // Pods of two versions: which of them Kubernetes removes is not known.
     let fewer = spec(Some(scaling(2, 4, 900)));
     let step = plan(seconds(0), &fewer, &rollout, &all(), &mut Memory::default());
     assert_eq!((step.replicas, step.victims), (Some(4), vec![]));
@@ -89,7 +92,7 @@ fn a_broker_that_is_not_ready_or_silent_keeps_all() {
         let mut memory = Memory::default();
         let mut last = None;
         for n in 0..2 * WINDOW {
-            let plan = plan(seconds(n * LOOK), &idle(), &world(6), &all, &mut memory);
+            let plan = plan(seconds(n * LOOK), &idle(), &deployment(6), &all, &mut memory);
             assert_eq!(
                 (plan.replicas.filter(|_| fault < 2), plan.orders),
                 (None, None),
@@ -104,42 +107,45 @@ fn a_broker_that_is_not_ready_or_silent_keeps_all() {
 }
 
 #[test]
-fn who_only_observes_reports_each_step_once() {
-    let observe = World { observe_only: true, ..world(6) };
+fn in_observe_mode_each_step_is_reported_once() {
+    let observe = DeploymentState { observe_only: true, ..deployment(6) };
     let mut memory = Memory::default();
-    let mut news = Vec::new();
+    let mut events = Vec::new();
     for n in 0..4 * WINDOW {
         let plan = plan(seconds(n * LOOK), &idle(), &observe, &all(), &mut memory);
         assert_eq!((plan.replicas, plan.orders, plan.rebalancing), (None, None, false));
         assert_eq!(plan.victims, [""; 0]);
-        news.extend(plan.news);
+        events.extend(plan.events);
     }
-    let moves = News::WouldRebalance { brokers: 2, streams: 300 };
-    assert_eq!(news, [moves, News::WouldScale { from: 6, to: 5 }]);
+    let moves = AutopilotEvent::WouldRebalance { brokers: 2, streams: 300 };
+    assert_eq!(events, [moves, AutopilotEvent::WouldScale { from: 6, to: 5 }]);
 }
 
 #[test]
 fn a_foreign_autoscaler_scales_and_streams_are_balanced() {
-    let foreign = World { foreign_autoscaler: Some("keda".into()), ..world(6) };
+    let foreign = DeploymentState { foreign_autoscaler: Some("keda".into()), ..deployment(6) };
     let mut memory = Memory::default();
-    let (mut ordered, mut news) = (false, Vec::new());
+    let (mut ordered, mut events) = (false, Vec::new());
     for n in 0..WINDOW {
         let plan = plan(seconds(n * LOOK), &idle(), &foreign, &all(), &mut memory);
         assert_eq!(plan.replicas, None);
         assert_eq!(plan.autoscaled.unwrap().reason, Autoscaled::ForeignAutoscaler);
         ordered |= plan.orders.is_some();
-        news.extend(plan.news);
+        events.extend(plan.events);
     }
     assert!(ordered);
-    assert_eq!(news.iter().filter(|n| matches!(n, News::ForeignAutoscaler { .. })).count(), 1);
+    assert_eq!(
+        events.iter().filter(|n| matches!(n, AutopilotEvent::ForeignAutoscaler { .. })).count(),
+        1
+    );
 }
 
 #[test]
 fn without_the_right_to_patch_pods_only_the_number_changes() {
-    let world = World { may_patch_pods: false, ..world(6) };
+    let deployment = DeploymentState { may_patch_pods: false, ..deployment(6) };
     let mut memory = Memory::default();
     for n in 0..WINDOW {
-        let plan = plan(seconds(n * LOOK), &idle(), &world, &all(), &mut memory);
+        let plan = plan(seconds(n * LOOK), &idle(), &deployment, &all(), &mut memory);
         assert_eq!((plan.orders, plan.victims), (None, vec![]));
         assert_eq!(plan.balanced.unwrap().reason, Balanced::RightsMissing);
         assert_eq!(plan.replicas, (n == 40).then_some(5));
@@ -150,18 +156,18 @@ fn without_the_right_to_patch_pods_only_the_number_changes() {
 fn first_step_down(
     spec: &Spec,
     until: u64,
-    wrong: impl Fn(&mut Spec, &mut World, &mut [Broker]),
+    wrong: impl Fn(&mut Spec, &mut DeploymentState, &mut [Broker]),
 ) -> u64 {
     let mut memory = Memory::default();
     let mut look = |n: &u64| {
-        let (mut spec, mut world, mut all) = (spec.clone(), world(4), even(40, 4));
+        let (mut spec, mut deployment, mut all) = (spec.clone(), deployment(4), even(40, 4));
         for broker in &mut all {
             broker.count.as_mut().unwrap().cpu_millis_total = Some(n * 10);
         }
         if *n < until {
-            wrong(&mut spec, &mut world, &mut all);
+            wrong(&mut spec, &mut deployment, &mut all);
         }
-        plan(seconds(n * LOOK), &spec, &world, &all, &mut memory).replicas == Some(3)
+        plan(seconds(n * LOOK), &spec, &deployment, &all, &mut memory).replicas == Some(3)
     };
     (0..1000).find(|n| look(n)).unwrap()
 }
@@ -173,42 +179,43 @@ fn a_step_down_needs_a_whole_window_that_was_seen() {
     let (by_streams, by_cpu) = (spec(Some(by_streams)), spec(Some(by_cpu)));
     assert_eq!(first_step_down(&by_streams, 0, |_, _, _| {}), 40);
     assert_eq!(first_step_down(&by_cpu, 0, |_, _, _| {}), 41, "two looks give the first rate");
-    let silent = |_: &mut Spec, _: &mut World, all: &mut [Broker]| {
+    let silent = |_: &mut Spec, _: &mut DeploymentState, all: &mut [Broker]| {
         all.iter_mut().for_each(|broker| broker.count = None);
     };
     assert_eq!(first_step_down(&by_streams, 50, silent), 90, "nothing was known");
-    let no_cpu = |_: &mut Spec, _: &mut World, all: &mut [Broker]| {
+    let no_cpu = |_: &mut Spec, _: &mut DeploymentState, all: &mut [Broker]| {
         all.iter_mut().for_each(|broker| broker.count.as_mut().unwrap().cpu_millis_total = None);
     };
     assert_eq!(first_step_down(&by_cpu, 50, no_cpu), 91);
-    let foreign = |_: &mut Spec, world: &mut World, _: &mut [Broker]| {
-        world.foreign_autoscaler = Some("keda".into());
+    let foreign = |_: &mut Spec, deployment: &mut DeploymentState, _: &mut [Broker]| {
+        deployment.foreign_autoscaler = Some("keda".into());
     };
     assert_eq!(first_step_down(&by_streams, 50, foreign), 90, "somebody else chose the number");
-    let others = |spec: &mut Spec, _: &mut World, _: &mut [Broker]| {
+    let others = |spec: &mut Spec, _: &mut DeploymentState, _: &mut [Broker]| {
         spec.scaling.as_mut().unwrap().subscribers_per_broker = Some(10);
     };
     assert_eq!(first_step_down(&by_streams, 50, others), 90, "other settings prove nothing");
-    let paused = |_: &mut Spec, world: &mut World, _: &mut [Broker]| {
-        world.frozen = Some(Frozen::Paused);
+    let paused = |_: &mut Spec, deployment: &mut DeploymentState, _: &mut [Broker]| {
+        deployment.frozen = Some(Frozen::Paused);
     };
     assert_eq!(first_step_down(&by_streams, 50, paused), 90);
 }
 
 #[test]
 fn pods_without_a_node_are_not_waited_for() {
-    let world = World { unschedulable: true, ..world(6) };
+    let deployment = DeploymentState { unschedulable: true, ..deployment(6) };
     let mut all = all();
     (all[5].ready_for, all[5].count) = (None, None);
     let up = spec(Some(scaling(2, 10, 300)));
     let mut memory = Memory::default();
     let plans: Vec<_> =
-        (0..5).map(|n| plan(seconds(n * LOOK), &up, &world, &all, &mut memory)).collect();
+        (0..5).map(|n| plan(seconds(n * LOOK), &up, &deployment, &all, &mut memory)).collect();
     assert!(plans.iter().all(|plan| plan.replicas.is_none()), "there is no room for more");
     assert_eq!(plans[4].autoscaled.as_ref().unwrap().reason, Autoscaled::AtMaximum);
     assert!(plans[4].orders.is_some(), "the others are balanced");
     let mut memory = Memory::default();
-    let steps = (0..WINDOW).map(|n| plan(seconds(n * LOOK), &idle(), &world, &all, &mut memory));
+    let steps =
+        (0..WINDOW).map(|n| plan(seconds(n * LOOK), &idle(), &deployment, &all, &mut memory));
     let down = steps.last().unwrap();
     assert_eq!((down.replicas, down.victims), (Some(5), vec!["broker-005".to_owned()]));
 }
@@ -223,7 +230,7 @@ proptest! {
     ) {
         let replicas = i32::try_from(streams.len()).unwrap();
         let (spec, all) = (spec(Some(scaling(1, 40, 1000))), brokers(&streams));
-        let (mut memory, mut wanted) = (Memory::default(), world(replicas));
+        let (mut memory, mut wanted) = (Memory::default(), deployment(replicas));
         for n in 0..at + 40 {
             if n == at {
                 memory = Memory::default();
@@ -237,7 +244,7 @@ proptest! {
         }
     }
 
-    /// Whoever does not answer is guessed high: never a smaller number than with all answers, nor fewer brokers in such a look.
+    /// A broker that does not answer is estimated high: never a smaller number than with all answers, nor fewer brokers in such a look.
     #[test]
     fn a_missing_count_hides_no_load(
         streams in prop::collection::vec(0u64..3000, 2..12),
@@ -247,14 +254,14 @@ proptest! {
         let spec = spec(Some(scaling(1, 40, 1000)));
         let all = brokers(&streams);
         let mut memory = Memory::default();
-        let first = plan(seconds(0), &spec, &world(replicas), &all, &mut memory);
+        let first = plan(seconds(0), &spec, &deployment(replicas), &all, &mut memory);
         for (n, silent) in (1..).zip(&silent) {
             // 60 s between two looks: no count of an earlier look is recent.
             let mut seen = all.clone();
             for (broker, silent) in seen.iter_mut().zip(silent) {
                 broker.count = broker.count.take().filter(|_| !silent);
             }
-            let plan = plan(seconds(n * 60), &spec, &world(replicas), &seen, &mut memory);
+            let plan = plan(seconds(n * 60), &spec, &deployment(replicas), &seen, &mut memory);
             if silent[..streams.len()].contains(&true) {
                 prop_assert_eq!(&plan.orders, &None);
                 prop_assert!(plan.replicas.is_none_or(|to| to > replicas), "none is removed");
@@ -272,7 +279,7 @@ proptest! {
             (prop::collection::vec(0u64..3000, 8), 0u8..40, 0usize..8), 1..300,
         ),
     ) {
-        let mut world = world(4);
+        let mut deployment = deployment(4);
         let spec = spec(Some(scaling(2, 8, 1000)));
         let mut memory = Memory::default();
         let mut rebalancing = false;
@@ -281,7 +288,7 @@ proptest! {
             if event < 3 {
                 streams[index] = jump[index];
             }
-            let mut all = brokers(&streams[..usize::try_from(world.replicas).unwrap()]);
+            let mut all = brokers(&streams[..usize::try_from(deployment.replicas).unwrap()]);
             let broker = index % all.len();
             match event {
                 3 => all[broker].count = None,
@@ -290,18 +297,18 @@ proptest! {
                 6 => all[broker].terminating = true,
                 _ => {}
             }
-            (world.rollout, world.frozen) = (event == 7, (event == 8).then_some(Frozen::Paused));
-            let plan = plan(seconds(n * LOOK), &spec, &world, &all, &mut memory);
+            (deployment.rollout, deployment.frozen) = (event == 7, (event == 8).then_some(Frozen::Paused));
+            let plan = plan(seconds(n * LOOK), &spec, &deployment, &all, &mut memory);
             prop_assert!(plan.replicas.is_none() || plan.orders.is_none());
             prop_assert!(!plan.rebalancing || plan.replicas.is_none());
-            let down = plan.replicas.is_some_and(|to| to < world.replicas);
+            let down = plan.replicas.is_some_and(|to| to < deployment.replicas);
             prop_assert!(!(down && rebalancing), "no broker is removed while streams are moved");
             if (4..9).contains(&event) {
                 prop_assert_eq!(&plan.orders, &None);
                 prop_assert!(!down || event == 5, "a broker that has just become ready counts");
             }
             rebalancing = plan.rebalancing;
-            world.replicas = plan.replicas.unwrap_or(world.replicas);
+            deployment.replicas = plan.replicas.unwrap_or(deployment.replicas);
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     objects::Backend,
     observe::{self, address::Addresses},
     owner::OwnerKey,
-    placement::{Past, Place, Placement, place},
+    placement::{PastPlacement, Place, Placement, place},
     pool_views::PoolView,
     status::{ConditionState, reasons},
 };
@@ -25,7 +25,7 @@ const POOLS_TIMEOUT: Duration = Duration::from_secs(20);
 const DEFAULT_DRAIN: Duration = Duration::from_secs(15);
 
 /// Where a channel is served.
-pub(super) struct Placed {
+pub(super) struct ResolvedPlacement {
     pub(super) placement: Placement,
     /// The brokers behind its Service.
     pub(super) backend: Backend,
@@ -34,10 +34,10 @@ pub(super) struct Placed {
     /// Why the pool that it names does not serve it.
     pub(super) refusal: Option<ConditionState>,
     /// Whether nobody serves it, so that it has no objects.
-    pub(super) is_nowhere: bool,
+    pub(super) is_unserved: bool,
 }
 
-impl Placed {
+impl ResolvedPlacement {
     /// Where clients reach the channel.
     pub(super) fn addresses(&self, channel: &Channel, ctx: &Context) -> Addresses {
         let exposure = match &self.backend {
@@ -54,16 +54,16 @@ impl Placed {
 ///
 /// # Errors
 /// The operator has just started, and the pools were not looked at yet.
-pub(super) async fn placed(
+pub(super) async fn resolve_placement(
     channel: &Channel,
     ctx: &Context,
     old: &EventChannelStatus,
-) -> Result<Placed, Error> {
+) -> Result<ResolvedPlacement, Error> {
     let key = channel.key();
     let workload = &channel.workload;
     let deployment =
         ctx.scope.object(Kind::Deployment, channel.namespace(), &workload.object_name());
-    let past = Past::new(old, &key, deployment.is_some());
+    let past = PastPlacement::new(old, &key, deployment.is_some());
     let wanted = Place::new(channel.spec.brokers.pool.as_ref(), &key.0);
     let is_concerned = |place: Option<&Place>| place.is_some_and(|place| place.pool().is_some());
     let previous = past.previous.as_ref().map(|(place, _)| place);
@@ -105,10 +105,10 @@ pub(super) async fn placed(
     };
     // A pool that has not seen the channel yet may refuse it.
     let is_admitted = |view: &Arc<PoolView>| view.admitted.contains(&key);
-    let is_nowhere = past.current.is_none()
+    let is_unserved = past.current.is_none()
         && wanted.pool().is_some()
         && (refusal.is_some() || !of_wanted.as_ref().is_some_and(is_admitted));
-    Ok(Placed { placement, backend, pool, refusal, is_nowhere })
+    Ok(ResolvedPlacement { placement, backend, pool, refusal, is_unserved })
 }
 
 /// The condition `Accepted` of a channel whose pool does not serve it.

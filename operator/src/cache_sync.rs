@@ -8,12 +8,12 @@ use tokio::{sync::watch, time::timeout};
 
 /// The watches of a scope.
 #[derive(Debug, Default)]
-pub struct Listed {
+pub struct CacheSync {
     watches: Vec<watch::Receiver<bool>>,
 }
 
-impl Listed {
-    /// Adds a watch, which says with [`tell_listed`] when it has.
+impl CacheSync {
+    /// Adds a watch, which says with [`mark_when_listed`] when it has.
     pub fn add(&mut self) -> watch::Sender<bool> {
         let (sender, receiver) = watch::channel(false);
         self.watches.push(receiver);
@@ -37,8 +37,8 @@ impl Listed {
     }
 }
 
-/// Tells when a watch has listed all objects. To be called with each event after it has changed the cache.
-pub fn tell_listed<K>(
+/// Marks a watch as complete once it has listed all objects. To be called with each event after it has changed the cache.
+pub fn mark_when_listed<K>(
     listed: watch::Sender<bool>,
 ) -> impl FnMut(&Result<watcher::Event<K>, watcher::Error>) {
     move |event| {
@@ -59,10 +59,10 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(120);
 
     #[tokio::test(start_paused = true)]
-    async fn everybody_who_waits_goes_on_once_all_watches_have_listed() {
-        let mut listed = Listed::default();
-        let mut first = tell_listed::<Pod>(listed.add());
-        let mut second = tell_listed::<Pod>(listed.add());
+    async fn all_waiting_tasks_resume_once_all_watches_have_listed() {
+        let mut listed = CacheSync::default();
+        let mut first = mark_when_listed::<Pod>(listed.add());
+        let mut second = mark_when_listed::<Pod>(listed.add());
         let began = Instant::now();
         let watches = async {
             sleep(Duration::from_secs(1)).await;
@@ -78,9 +78,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_waits_for_longer_than_the_limit_or_for_a_watch_that_has_ended() {
-        let mut listed = Listed::default();
-        let first = tell_listed::<Pod>(listed.add());
+    async fn no_task_waits_longer_than_the_limit_or_for_a_watch_that_has_ended() {
+        let mut listed = CacheSync::default();
+        let first = mark_when_listed::<Pod>(listed.add());
         assert!(!listed.wait(LIMIT).await);
         drop(first);
         let began = Instant::now();

@@ -3,7 +3,7 @@
 //!
 //! The number of subscribers is written if the sum changed. If one broker of a channel does not answer, the sum is unknown and the last
 //! one stays. So it is during a rolling upgrade from a broker that has no status endpoint yet: the number stands still until all brokers of
-//! the channel are upgraded. The rest goes to [`BrokerReports`]; a channel with news is reconciled.
+//! the channel are upgraded. The rest goes to [`BrokerReports`]; a channel whose reports have changed is reconciled.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -33,16 +33,16 @@ use crate::{
     scope::Scope,
 };
 
-/// Interval of the visits. Each change of a status wakes every client that watches channels.
-const VISIT_INTERVAL: Duration = Duration::from_secs(60);
-/// Delay of the first visit. Short, because people look at a new channel.
-const FIRST_VISIT_DELAY: Duration = Duration::from_secs(10);
+/// Interval of the polls. Each change of a status wakes every client that watches channels.
+const POLL_INTERVAL: Duration = Duration::from_secs(60);
+/// Delay of the first poll. Short, because people look at a new channel.
+const FIRST_POLL_DELAY: Duration = Duration::from_secs(10);
 /// Brokers that are asked at the same time.
 const MAX_CONCURRENT_REQUESTS: usize = 16;
 /// A broker that has run for less may still be connecting.
 const START_TIME: Duration = Duration::from_secs(15);
 
-/// Visits until the future is dropped. The status of a channel of another operator is not written.
+/// Polls all brokers until the future is dropped. The status of a channel of another operator is not written.
 pub async fn run(
     fence: &Fence,
     metrics: &Metrics,
@@ -51,32 +51,32 @@ pub async fn run(
     claims: &Claims,
 ) {
     let client = BrokerClient::default();
-    sleep(FIRST_VISIT_DELAY).await;
+    sleep(FIRST_POLL_DELAY).await;
     loop {
-        let (mut news, mut channels) = (HashMap::new(), BTreeSet::new());
-        let (members, mut answers, mut cut_off) = (members(scopes), Vec::new(), HashMap::new());
+        let mut channels = BTreeSet::new();
+        let members = channels_by_pool(scopes);
+        let (mut answers, mut cut_off) = (Vec::new(), HashMap::new());
         for scope in scopes {
-            let visited = visit(&client, scope, &members).await;
-            for (owner, count, answered) in visited {
+            for (owner, count, answered) in poll(&client, scope, &members).await {
                 *cut_off.entry(owner).or_insert_with(CutOff::default) += count;
                 answers.extend(answered);
             }
         }
-        news.extend(collect(&answers));
         for scope in scopes {
             // A pool may serve channels of other scopes.
             write_counts(&answers, fence, metrics, scope, claims).await;
             let state = scope.channels.state();
             channels.extend(state.iter().map(|raw| key(raw)));
         }
-        let of_channels = reports.replace(news, &channels).into_iter().map(OwnerKey::channel);
+        let of_channels =
+            reports.replace(collect(&answers), &channels).into_iter().map(OwnerKey::channel);
         let changed: HashSet<_> = of_channels.chain(reports.replace_cut_off(cut_off)).collect();
         for owner in changed {
             for scope in scopes.iter().filter(|scope| scope.covers(&owner.namespace)) {
                 scope.request(&owner).await;
             }
         }
-        sleep(VISIT_INTERVAL).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -92,10 +92,10 @@ struct Report {
 }
 
 /// The channels of each pool.
-type Members = HashMap<OwnerKey, Vec<ChannelKey>>;
+type ChannelsByPool = HashMap<OwnerKey, Vec<ChannelKey>>;
 
-fn members(scopes: &[Arc<Scope>]) -> Members {
-    let mut members = Members::new();
+fn channels_by_pool(scopes: &[Arc<Scope>]) -> ChannelsByPool {
+    let mut members = ChannelsByPool::new();
     for raw in scopes.iter().flat_map(|scope| scope.channels.state()) {
         if raw.data.pointer("/status/pool").is_none() {
             continue;
@@ -108,11 +108,11 @@ fn members(scopes: &[Arc<Scope>]) -> Members {
     members
 }
 
-/// Asks all brokers of a scope. Whose each broker is, whether it is cut off, and what it answers.
-async fn visit(
+/// Asks all brokers of a scope. Returns for each its owner, whether it is cut off, and what it answers.
+async fn poll(
     client: &BrokerClient,
     scope: &Scope,
-    members: &Members,
+    members: &ChannelsByPool,
 ) -> Vec<(OwnerKey, CutOff, Vec<Answer>)> {
     let now = Timestamp::now();
     let brokers: Vec<_> = scope.pods.state().iter().filter_map(|pod| endpoint(pod, now)).collect();
