@@ -96,7 +96,7 @@ pub struct BrokerConfig {
     pub channels_folder: Option<PathBuf>,
 }
 
-/// The control port of every program, unless it is told otherwise.
+/// The control port of every program, unless its settings have another one.
 pub const DEFAULT_CONTROL_PORT: u16 = 9091;
 
 // Left out by default: the keys of older versions must keep their hash, or brokers would restart.

@@ -96,10 +96,10 @@ mod tests {
         channel.publishing.max_event_bytes = (1 << 20) - MAX_HEADER_BYTES;
         assert_eq!(exceeds_payload(&channel, 1 << 20), None, "to the byte");
         channel.publishing.max_event_bytes += 1;
-        let told = exceeds_payload(&channel, 1 << 20).unwrap();
-        assert!(told.contains("max_payload of nats-server to 1048577 or more"), "{told}");
-        assert!(told.ends_with("or lower maxEventBytes to 1032192"), "{told}");
-        let told = exceeds_payload(&channel, 1024).unwrap();
-        assert!(!told.contains("lower"), "nothing lower would fit: {told}");
+        let message = exceeds_payload(&channel, 1 << 20).unwrap();
+        assert!(message.contains("max_payload of nats-server to 1048577 or more"), "{message}");
+        assert!(message.ends_with("or lower maxEventBytes to 1032192"), "{message}");
+        let message = exceeds_payload(&channel, 1024).unwrap();
+        assert!(!message.contains("lower"), "nothing lower would fit: {message}");
     }
 }

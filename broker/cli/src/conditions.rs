@@ -72,8 +72,8 @@ mod tests {
     #[test]
     fn advice_is_for_what_is_not_good() {
         assert_eq!(advice(&condition("Available", "True", "ScaledToZero")), None);
-        let told = advice(&condition("Available", "False", "ScaledToZero")).unwrap();
-        assert_eq!(told.page, "SCALING.md");
+        let found = advice(&condition("Available", "False", "ScaledToZero")).unwrap();
+        assert_eq!(found.page, "SCALING.md");
         assert_eq!(advice(&condition("Available", "False", "OfTheFuture")), None);
     }
 }

@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_token_is_told() {
+    fn what_is_no_token_is_reported() {
         assert_eq!(
             Jwt::parse("evk_x").unwrap_err(),
             "a JWT has three parts, separated by dots; this has 1"

@@ -21,7 +21,7 @@ use crate::{
     channel::{Channel, Query},
     failure::Failure,
     latencies::Latencies,
-    stream::{Follower, Happening},
+    stream::{Follower, StreamUpdate},
 };
 
 /// How long a stream may be silent before it is replaced.
@@ -142,11 +142,11 @@ async fn open(channel: Channel, query: Query) -> Result<Follower, Failure> {
     let begun = timeout(OPEN_TIMEOUT, async {
         loop {
             match follower.next().await? {
-                Happening::Position(_) | Happening::Gap(_) => return Ok(()),
-                Happening::Stop => {
+                StreamUpdate::Position(_) | StreamUpdate::Gap(_) => return Ok(()),
+                StreamUpdate::Stop => {
                     return Err(Failure::failed("the broker asks clients to stay away (204)"));
                 }
-                Happening::Event(_) | Happening::Notice(_) => {}
+                StreamUpdate::Event(_) | StreamUpdate::Notice(_) => {}
             }
         }
     });
@@ -176,7 +176,7 @@ async fn read(
             _ = stopped.changed() => break,
         };
         match happening {
-            Ok(Happening::Event(event)) => {
+            Ok(StreamUpdate::Event(event)) => {
                 let marked = serde_json::from_str::<Marked>(&event.data).ok();
                 let of_run =
                     marked.filter(|marked| marked.run == run && marked.number < sent.len());
@@ -190,12 +190,12 @@ async fn read(
                         .add(sent[number].get().map(Instant::elapsed).unwrap_or_default());
                 }
             }
-            Ok(Happening::Gap(_)) => tally.gaps += 1,
-            Ok(Happening::Notice(notice)) => {
+            Ok(StreamUpdate::Gap(_)) => tally.gaps += 1,
+            Ok(StreamUpdate::Notice(notice)) => {
                 tally.reconnects += u64::from(notice.contains("reconnecting"));
             }
-            Ok(Happening::Position(_)) => {}
-            Ok(Happening::Stop) | Err(_) => break,
+            Ok(StreamUpdate::Position(_)) => {}
+            Ok(StreamUpdate::Stop) | Err(_) => break,
         }
     }
     tally

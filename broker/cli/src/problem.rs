@@ -51,9 +51,9 @@ impl Problem {
         let content_type = text(header::CONTENT_TYPE).unwrap_or_default().to_owned();
         let is_problem = content_type.starts_with("application/problem+json");
         let details = is_problem.then(|| serde_json::from_slice::<Details>(body).ok()).flatten();
-        let told = details.as_ref().and_then(|details| details.retry_after);
+        let of_details = details.as_ref().and_then(|details| details.retry_after);
         let seconds =
-            told.or_else(|| text(header::RETRY_AFTER).and_then(|value| value.parse().ok()));
+            of_details.or_else(|| text(header::RETRY_AFTER).and_then(|value| value.parse().ok()));
         let body = String::from_utf8_lossy(&body[..body.len().min(SHOWN_CHARACTERS * 4)]);
         Self {
             status,

@@ -20,9 +20,9 @@ use crate::{
 /// The longest time without a byte that can be right: the longest interval of heartbeats (300 s), randomised by a fifth.
 const LONGEST_SILENCE: Duration = Duration::from_secs(400);
 
-/// What happens on a channel.
+/// What a follower learns from its streams.
 #[derive(Clone, Debug)]
-pub(crate) enum Happening {
+pub(crate) enum StreamUpdate {
     /// An event of a publisher.
     Event(Event),
     /// The client has everything up to this cursor, and there is no event.
@@ -42,7 +42,7 @@ pub(crate) struct Follower {
     /// The cursor of the last event that was read, from which the next stream begins.
     position: Option<String>,
     connection: Option<Connection>,
-    waiting: VecDeque<Happening>,
+    waiting: VecDeque<StreamUpdate>,
     backoff: Backoff,
     /// How long to wait before the next stream is opened.
     pause: Duration,
@@ -75,14 +75,14 @@ impl Follower {
         }
     }
 
-    /// The next happening. Reconnects as often as necessary.
+    /// The next update. Reconnects as often as necessary.
     ///
     /// # Errors
     /// The broker refuses the request for good, or the first one cannot be sent.
-    pub(crate) async fn next(&mut self) -> Result<Happening, Failure> {
+    pub(crate) async fn next(&mut self) -> Result<StreamUpdate, Failure> {
         loop {
-            if let Some(happening) = self.waiting.pop_front() {
-                return Ok(happening);
+            if let Some(update) = self.waiting.pop_front() {
+                return Ok(update);
             }
             let Some(connection) = &mut self.connection else {
                 self.connect().await?;
@@ -112,12 +112,12 @@ impl Follower {
             Ok(Some(response)) => {
                 if !std::mem::replace(&mut self.has_connected, true) {
                     let notice = format!("subscribed to {}", self.channel.url.shown());
-                    self.waiting.push_back(Happening::Notice(notice));
+                    self.waiting.push_back(StreamUpdate::Notice(notice));
                 }
                 self.connection =
                     Some(Connection { body: response.into_body(), parser: Parser::new() });
             }
-            Ok(None) => self.waiting.push_back(Happening::Stop),
+            Ok(None) => self.waiting.push_back(StreamUpdate::Stop),
             Err(error) => {
                 let is_answer = matches!(error, RequestError::Refused(_));
                 if !error.is_temporary() || (!self.has_connected && !is_answer) {
@@ -136,7 +136,7 @@ impl Follower {
         self.pause = self.backoff.next(asked, fastrand::f64());
         let seconds = self.pause.as_secs_f64();
         let notice = format!("{why}; reconnecting in {seconds:.1} s");
-        self.waiting.push_back(Happening::Notice(notice));
+        self.waiting.push_back(StreamUpdate::Notice(notice));
     }
 
     fn read(&mut self, bytes: &[u8]) -> Result<(), Failure> {
@@ -162,15 +162,15 @@ impl Follower {
             self.position = Some(id);
         }
         let Some(control) = event.event_type.strip_prefix("eventcast.") else {
-            self.waiting.push_back(Happening::Event(event));
+            self.waiting.push_back(StreamUpdate::Event(event));
             return;
         };
         let data = event.data.as_str();
         self.waiting.push_back(match control {
             "gap" => match serde_json::from_str::<Gap>(data) {
-                Ok(gap) => Happening::Gap(gap),
+                Ok(gap) => StreamUpdate::Gap(gap),
                 // A loss is never silent, whatever a newer broker says of it.
-                Err(_) => Happening::Gap(Gap {
+                Err(_) => StreamUpdate::Gap(Gap {
                     requested: String::new(),
                     resumed_at: self.position.clone().unwrap_or_default(),
                     lost: None,
@@ -180,18 +180,21 @@ impl Follower {
             "closing" => match serde_json::from_str::<Closing>(data) {
                 Ok(closing) => {
                     self.retry = closing.retry_ms.map(Duration::from_millis).or(self.retry);
-                    Happening::Notice(format!("the broker closes the stream ({})", closing.reason))
+                    StreamUpdate::Notice(format!(
+                        "the broker closes the stream ({})",
+                        closing.reason
+                    ))
                 }
-                Err(_) => Happening::Notice("the broker closes the stream".into()),
+                Err(_) => StreamUpdate::Notice("the broker closes the stream".into()),
             },
             "expiring" => {
                 let until = serde_json::from_str::<Expiring>(data).ok();
-                let until = until.map_or_else(|| "soon".to_owned(), |told| told.expires_at);
-                Happening::Notice(format!(
+                let until = until.map_or_else(|| "soon".to_owned(), |expiring| expiring.expires_at);
+                StreamUpdate::Notice(format!(
                     "the credential ends at {until}; the next stream reads the token again"
                 ))
             }
-            _ => Happening::Position(event.id),
+            _ => StreamUpdate::Position(event.id),
         });
     }
 }

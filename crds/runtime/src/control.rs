@@ -152,7 +152,7 @@ fn refuse(refused: Refused) -> Answer {
 
 /// Reads the body of a request that no web page has sent.
 async fn read(request: Request<Incoming>) -> Result<Request<Bytes>, Refused> {
-    if let Some(why) = not_from_here(request.headers()) {
+    if let Some(why) = browser_request(request.headers()) {
         return Err(Refused { status: StatusCode::FORBIDDEN, why: why.into() });
     }
     let (head, body) = request.into_parts();
@@ -172,7 +172,7 @@ async fn read(request: Request<Incoming>) -> Result<Request<Bytes>, Refused> {
 
 /// Why a request may have been sent by a web page: browsers add these headers, and a page whose name resolves to this machine has another
 /// host.
-fn not_from_here(headers: &HeaderMap) -> Option<&'static str> {
+fn browser_request(headers: &HeaderMap) -> Option<&'static str> {
     if headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site") {
         return Some("the control port is not for web pages");
     }
@@ -209,7 +209,7 @@ mod tests {
             let pairs = pairs.iter().map(|(name, value)| {
                 (HeaderName::from_static(name), HeaderValue::from_static(value))
             });
-            not_from_here(&HeaderMap::from_iter(pairs)).is_none()
+            browser_request(&HeaderMap::from_iter(pairs)).is_none()
         };
         for host in ["localhost", "localhost:9091", "127.0.0.1:80", "[::1]:9091"] {
             assert!(of(&[("host", host)]), "{host}");

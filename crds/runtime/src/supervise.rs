@@ -31,26 +31,26 @@ pub struct TaskFailed {
 }
 
 /// The output of a supervised task.
-pub trait Ending {
+pub trait TaskOutput {
     /// The failure in this output, if any.
     fn failure(self) -> Option<String>;
 }
 
-impl Ending for () {
+impl TaskOutput for () {
     fn failure(self) -> Option<String> {
         None
     }
 }
 
-impl<E: std::error::Error + 'static> Ending for Result<(), E> {
+impl<E: std::error::Error + 'static> TaskOutput for Result<(), E> {
     fn failure(self) -> Option<String> {
         self.err().map(|error| Chain(&error).to_string())
     }
 }
 
-impl<T: Ending> Ending for Option<T> {
+impl<T: TaskOutput> TaskOutput for Option<T> {
     fn failure(self) -> Option<String> {
-        self.and_then(Ending::failure)
+        self.and_then(TaskOutput::failure)
     }
 }
 
@@ -73,7 +73,7 @@ impl Supervisor {
         future: F,
     ) -> JoinHandle<()>
     where
-        F: Future<Output: Ending> + Send + 'static,
+        F: Future<Output: TaskOutput> + Send + 'static,
     {
         let (supervisor, task, until) = (self.clone(), task.into(), until.clone());
         // On the heap: each of the futures around it would have room for it twice.
@@ -88,7 +88,7 @@ impl Supervisor {
     /// Spawns a task that may end at any time, but not with an error or a panic.
     pub fn spawn_once<F>(&self, task: impl Into<Cow<'static, str>>, future: F) -> JoinHandle<()>
     where
-        F: Future<Output: Ending> + Send + 'static,
+        F: Future<Output: TaskOutput> + Send + 'static,
     {
         let (supervisor, task) = (self.clone(), task.into());
         let future = Box::pin(future);
@@ -101,30 +101,33 @@ impl Supervisor {
     ///
     /// # Errors
     /// The system cannot create a thread.
-    pub fn thread<T: Ending>(
+    pub fn thread<T: TaskOutput>(
         &self,
         task: impl Into<Cow<'static, str>>,
         run: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<()> {
         let (supervisor, task) = (self.clone(), task.into());
         let builder = thread::Builder::new().name(task.clone().into_owned());
-        builder.spawn(move || match catch_unwind(AssertUnwindSafe(run)).map(Ending::failure) {
-            Ok(None) => {}
-            Ok(Some(why)) => supervisor.fail(task, why),
-            Err(panic) => supervisor.fail(task, panicked(&*panic)),
+        builder.spawn(move || {
+            match catch_unwind(AssertUnwindSafe(run)).map(TaskOutput::failure) {
+                Ok(None) => {}
+                Ok(Some(why)) => supervisor.fail(task, why),
+                Err(panic) => supervisor.fail(task, panicked(&*panic)),
+            }
         })?;
         Ok(())
     }
 
     /// Awaits `future`. Returns `None` if it failed, after noting the failure.
-    pub async fn catch<F: Future<Output: Ending>>(
+    pub async fn catch<F: Future<Output: TaskOutput>>(
         &self,
         task: impl Into<Cow<'static, str>>,
         future: F,
     ) -> Option<()> {
         let task = task.into();
         let injected = fault::inject(task.clone(), future);
-        let failure = match AssertUnwindSafe(injected).catch_unwind().await.map(Ending::failure) {
+        let failure = match AssertUnwindSafe(injected).catch_unwind().await.map(TaskOutput::failure)
+        {
             Ok(failure) => failure,
             Err(panic) => Some(panicked(&*panic)),
         };

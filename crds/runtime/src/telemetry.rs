@@ -52,13 +52,13 @@ pub const ACCESS_TARGET: &str = "eventcast::access";
 /// The filter in use, and where it comes from.
 struct Filter {
     handle: reload::Handle<EnvFilter, Registry>,
-    choice: Mutex<Choice>,
+    choice: Mutex<FilterChoice>,
 }
 
 static FILTER: OnceLock<Filter> = OnceLock::new();
 
 /// Which filter applies: the temporary one, else the configured one, else that of the command line. Pure.
-struct Choice {
+struct FilterChoice {
     at_start: String,
     configured: Option<String>,
     temporary: Option<Temporary>,
@@ -72,7 +72,7 @@ struct Temporary {
     id: u64,
 }
 
-impl Choice {
+impl FilterChoice {
     fn new(at_start: &str) -> Self {
         Self { at_start: at_start.to_owned(), configured: None, temporary: None, last_id: 0 }
     }
@@ -138,7 +138,7 @@ pub fn start(filter: &str, format: LogFormat) -> Result<(), String> {
     let layer = layer.with_filter(parsed.or(access).and(safe));
     tracing_subscriber::registry().with(layer).init();
     // Logging is started once in a process: `init` panics otherwise.
-    drop(FILTER.set(Filter { handle, choice: Mutex::new(Choice::new(filter)) }));
+    drop(FILTER.set(Filter { handle, choice: Mutex::new(FilterChoice::new(filter)) }));
     panic::set_hook(Box::new(log_panic));
     Ok(())
 }
@@ -190,7 +190,7 @@ pub fn filters() -> Filters {
 
 impl Filter {
     /// Uses the filter of `choice`, which was valid when it was chosen.
-    fn apply(&self, choice: &Choice) -> Result<(), String> {
+    fn apply(&self, choice: &FilterChoice) -> Result<(), String> {
         self.handle.reload(parse_filter(choice.current())?).map_err(|error| error.to_string())
     }
 }
@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_temporary_filter_is_in_use_until_it_ends() {
-        let mut choice = Choice::new("info");
+        let mut choice = FilterChoice::new("info");
         assert_eq!((choice.current(), choice.configured()), ("info", "info"));
         let first = choice.set_temporary("debug", None);
         choice.configured = Some("warn".into());
@@ -265,7 +265,7 @@ mod tests {
         for bad in ["inof", "info,eventcast_broker", "a=loud", "", " , "] {
             assert!(parse_filter(bad).is_err(), "{bad}");
         }
-        let told = parse_filter("inof").unwrap_err();
-        assert!(told.starts_with("inof is not a level: use off"), "{told}");
+        let message = parse_filter("inof").unwrap_err();
+        assert!(message.starts_with("inof is not a level: use off"), "{message}");
     }
 }

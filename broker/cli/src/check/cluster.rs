@@ -8,13 +8,13 @@ use crate::kubernetes::{ApiError, Cluster, Permission};
 
 /// The oldest minor version of Kubernetes 1 that the chart accepts.
 const OLDEST_MINOR: u32 = 30;
-/// What is defined, as soon as it is served. Everybody may read it.
+/// What is defined, as soon as it is served. Every user may read it.
 const RESOURCES: &str = "/apis/eventcast.dev/v1alpha1";
 /// The schemas of the definitions, some seconds later.
 const SCHEMAS: &str = "/openapi/v3/apis/eventcast.dev/v1alpha1";
 
 /// What an installation of the chart creates.
-const INSTALLATION: [Permission; 13] = [
+const INSTALL_PERMISSIONS: [Permission; 13] = [
     create("apiextensions.k8s.io", "customresourcedefinitions"),
     create("rbac.authorization.k8s.io", "clusterroles"),
     create("rbac.authorization.k8s.io", "clusterrolebindings"),
@@ -31,7 +31,7 @@ const INSTALLATION: [Permission; 13] = [
 ];
 
 /// What `status` and `check` read.
-const LOOKING: [Permission; 4] = [
+const VIEW_PERMISSIONS: [Permission; 4] = [
     Permission { verb: "get", group: "eventcast.dev", resource: "eventchannels" },
     Permission { verb: "list", group: "", resource: "pods" },
     Permission { verb: "list", group: "", resource: "events" },
@@ -78,7 +78,7 @@ pub(crate) async fn before_installation(cluster: &Cluster, section: &mut Section
             page::UPGRADING,
         ),
     }
-    rights(cluster, section, &INSTALLATION, None, "install the chart").await;
+    rights(cluster, section, &INSTALL_PERMISSIONS, None, "install the chart").await;
 }
 
 /// After an installation: the definitions are those of this version.
@@ -125,8 +125,15 @@ pub(crate) async fn definitions(cluster: &Cluster, section: &mut Section) {
 }
 
 /// The rights that `status` and `check` need in a namespace.
-pub(crate) async fn looking(cluster: &Cluster, section: &mut Section, namespace: &str) {
-    rights(cluster, section, &LOOKING, Some(namespace), "look into the channel").await;
+pub(crate) async fn view_rights(cluster: &Cluster, section: &mut Section, namespace: &str) {
+    rights(
+        cluster,
+        section,
+        &VIEW_PERMISSIONS,
+        Some(namespace),
+        "read the channel and its brokers",
+    )
+    .await;
 }
 
 async fn rights(
@@ -191,7 +198,7 @@ pub(crate) async fn installed(cluster: &Cluster, namespace: &str) -> (Vec<Findin
     let answers = server(cluster, &mut section).await;
     if answers {
         definitions(cluster, &mut section).await;
-        looking(cluster, &mut section, namespace).await;
+        view_rights(cluster, &mut section, namespace).await;
     }
     (section.done(), answers)
 }

@@ -8,12 +8,14 @@ use http::{HeaderName, header};
 
 use super::{
     Finding, Section, page,
-    probe::{FIRST_BYTE_TIMEOUT, LONGEST_WAIT, Observation, Refusal, compression, longest_silence},
+    probe::{FIRST_BYTE_TIMEOUT, MAX_WAIT, Observation, Refusal, compression, longest_silence},
 };
 use crate::problem::Problem;
 
 /// The first byte of a stream is there within this time, if nothing holds it back.
 const PROMPT: Duration = Duration::from_secs(2);
+/// A shorter time between two events proves nothing about silences.
+const MIN_SILENCE: Duration = Duration::from_secs(1);
 
 /// What is found about the channel at `url`.
 pub(crate) fn findings(url: &str, seen: &Observation) -> Vec<Finding> {
@@ -141,10 +143,14 @@ fn silences(seen: &Observation, section: &mut Section, proxy: Proxy) {
     let longest = seen.interval.map(longest_silence);
     let waited = seen.waited.as_secs();
     if let Some(survived) = seen.survived {
-        let mut what = format!("the stream survives a silence of {:.0} s", survived.as_secs_f64());
+        let mut what = if survived < MIN_SILENCE {
+            "the stream stays open; no silence was seen, since events keep arriving".to_owned()
+        } else {
+            format!("the stream survives a silence of {:.0} s", survived.as_secs_f64())
+        };
         if let Some(longest) = longest.filter(|longest| survived < *longest) {
-            let (longest, wait) = (longest.as_secs(), (longest * 6).min(LONGEST_WAIT).as_secs());
-            what += &format!(" (it can be {longest} s: --wait {wait} reads on)");
+            let (longest, wait) = (longest.as_secs(), (longest * 6).min(MAX_WAIT).as_secs());
+            what += &format!(" (one can last {longest} s: --wait {wait} reads on)");
         }
         section.ok(what);
     } else if let Some(longest) = longest.filter(|longest| seen.waited < *longest) {
@@ -228,7 +234,11 @@ mod tests {
         assert_eq!(found.len(), 5);
         let unknown = with(|seen| seen.interval = Some(Duration::from_secs(15)));
         let last = findings("http://a", &unknown).pop().unwrap();
-        let what = "the stream survives a silence of 14 s (it can be 18 s: --wait 108 reads on)";
+        let what = "the stream survives a silence of 14 s (one can last 18 s: --wait 108 reads on)";
+        assert_eq!((last.level, last.what.as_str()), (Level::Ok, what));
+        let busy = with(|seen| seen.survived = Some(Duration::from_millis(400)));
+        let last = findings("http://a", &busy).pop().unwrap();
+        let what = "the stream stays open; no silence was seen, since events keep arriving";
         assert_eq!((last.level, last.what.as_str()), (Level::Ok, what));
     }
 

@@ -23,11 +23,11 @@ const ENCODINGS: &str = "gzip, deflate, br, zstd";
 /// The interval of heartbeats of a channel that does not say otherwise, for brokers that do not tell it.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(15);
 /// Time for the way through proxies.
-const SLACK: Duration = Duration::from_secs(5);
+const WAIT_MARGIN: Duration = Duration::from_secs(5);
 /// The longest time for which a stream is read: more than the longest interval demands.
-pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(600);
+pub(crate) const MAX_WAIT: Duration = Duration::from_secs(600);
 /// Bytes that come so soon after the first ones belong to the start of the stream.
-const START: Duration = Duration::from_millis(500);
+const START_PERIOD: Duration = Duration::from_millis(500);
 
 /// All that was seen.
 #[derive(Debug, Default)]
@@ -89,28 +89,28 @@ pub(crate) async fn observe(channel: &Channel, wait: Option<Duration>) -> Observ
     }
     seen.access = channel.get::<Value>("/access", &Query::default()).await.ok();
     let url = channel.url.shown();
-    let reading = match wait {
+    let limit = match wait {
         Some(wait) => {
             output::note(&format!("# reading {url} for {} s", wait.as_secs()));
-            Reading { longest: wait, until_heartbeat: false }
+            ReadLimit { longest: wait, until_heartbeat: false }
         }
         None => {
-            let longest = longest_silence(seen.interval.unwrap_or(DEFAULT_INTERVAL)) + SLACK;
-            let longest = longest.min(LONGEST_WAIT);
+            let longest = longest_silence(seen.interval.unwrap_or(DEFAULT_INTERVAL)) + WAIT_MARGIN;
+            let longest = longest.min(MAX_WAIT);
             let seconds = longest.as_secs();
             output::note(&format!(
                 "# reading {url} until a heartbeat arrives, at most {seconds} s"
             ));
-            Reading { longest, until_heartbeat: true }
+            ReadLimit { longest, until_heartbeat: true }
         }
     };
-    stream(channel, reading, &mut seen).await;
+    stream(channel, limit, &mut seen).await;
     seen
 }
 
 /// How long a stream is read.
 #[derive(Clone, Copy)]
-struct Reading {
+struct ReadLimit {
     longest: Duration,
     until_heartbeat: bool,
 }
@@ -120,7 +120,7 @@ pub(crate) fn longest_silence(interval: Duration) -> Duration {
     interval * 6 / 5
 }
 
-async fn stream(channel: &Channel, reading: Reading, seen: &mut Observation) {
+async fn stream(channel: &Channel, limit: ReadLimit, seen: &mut Observation) {
     let began = Instant::now();
     let mut query = Query::default();
     query.add("from", "latest");
@@ -144,7 +144,7 @@ async fn stream(channel: &Channel, reading: Reading, seen: &mut Observation) {
         }
         return;
     }
-    read(response.into_body(), began, reading, seen).await;
+    read(response.into_body(), began, limit, seen).await;
 }
 
 fn is_stream(response: &Response<Incoming>) -> bool {
@@ -159,13 +159,13 @@ pub(crate) fn compression(headers: &HeaderMap) -> Option<&str> {
     (coding != "identity").then_some(coding)
 }
 
-async fn read(mut body: Incoming, began: Instant, reading: Reading, seen: &mut Observation) {
+async fn read(mut body: Incoming, began: Instant, limit: ReadLimit, seen: &mut Observation) {
     // Bytes that are compressed say when they come, not what they are.
     let mut parser = compression(&seen.headers).is_none().then(Parser::new);
     let mut items = Vec::new();
     let mut last_byte = began;
     loop {
-        let until = began + seen.first_byte.unwrap_or_default() + reading.longest;
+        let until = began + seen.first_byte.unwrap_or_default() + limit.longest;
         let next = timeout(until.saturating_duration_since(Instant::now()), body.frame()).await;
         let now = Instant::now();
         match next {
@@ -182,9 +182,9 @@ async fn read(mut body: Incoming, began: Instant, reading: Reading, seen: &mut O
                     }
                     seen.closing = items.drain(..).find_map(closing);
                 }
-                if now - began > first + START {
+                if now - began > first + START_PERIOD {
                     seen.survived = seen.survived.max(Some(silence));
-                    if reading.until_heartbeat {
+                    if limit.until_heartbeat {
                         break;
                     }
                 }

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Connections that are opened without a question.
-const UNASKED: usize = 100;
+const MAX_UNCONFIRMED_SUBSCRIBERS: usize = 100;
 /// Deliveries that are counted one by one.
 const MAX_DELIVERIES: usize = 100_000_000;
 
@@ -68,7 +68,7 @@ pub(crate) struct Latency {
 pub(crate) async fn bench(options: Bench) -> Result<(), Failure> {
     let Bench { subscribers, rate, seconds, yes, load } = options;
     let (subscribers, events) = (subscribers as usize, rate as usize * seconds as usize);
-    if subscribers > UNASKED && !yes {
+    if subscribers > MAX_UNCONFIRMED_SUBSCRIBERS && !yes {
         return Err(Failure::usage(format!(
             "{subscribers} streams are a load for the broker and its clients: add --yes if you mean it"
         )));

@@ -24,7 +24,7 @@ pub(crate) struct Options {
     pre: bool,
     /// How long to read the stream: a longer time also finds time-outs that only the longest silences meet. Default: until a heartbeat
     /// arrives.
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=probe::LONGEST_WAIT.as_secs()))]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=probe::MAX_WAIT.as_secs()))]
     wait: Option<u64>,
     #[arg(long, short, value_enum, default_value_t = Format::Table)]
     output: Format,

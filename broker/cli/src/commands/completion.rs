@@ -9,12 +9,12 @@ use crate::{complete::complete, failure::Failure, output};
 pub(crate) struct Options {
     /// The shell. In bash: `source <(eventcast completion bash)`. `kubectl` prints kubectl_complete-eventcast, a file for PATH.
     #[arg(value_enum)]
-    shell: For,
+    shell: CompletionTarget,
 }
 
 /// What completes commands.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum For {
+enum CompletionTarget {
     Bash,
     Elvish,
     Fish,
@@ -33,12 +33,12 @@ exec kubectl-eventcast __complete \"$@\"
 /// Prints the script for `program`.
 pub(crate) fn run(options: &Options, mut program: clap::Command) -> Result<(), Failure> {
     let shell = match options.shell {
-        For::Kubectl => return output::print(KUBECTL_COMPLETE),
-        For::Bash => Shell::Bash,
-        For::Elvish => Shell::Elvish,
-        For::Fish => Shell::Fish,
-        For::Powershell => Shell::PowerShell,
-        For::Zsh => Shell::Zsh,
+        CompletionTarget::Kubectl => return output::print(KUBECTL_COMPLETE),
+        CompletionTarget::Bash => Shell::Bash,
+        CompletionTarget::Elvish => Shell::Elvish,
+        CompletionTarget::Fish => Shell::Fish,
+        CompletionTarget::Powershell => Shell::PowerShell,
+        CompletionTarget::Zsh => Shell::Zsh,
     };
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut program, "eventcast", &mut script);

@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use super::control::{Answered, ControlOptions, answered};
+use super::control::{BrokerAnswers, ControlOptions, split_answers};
 use crate::{
     connections::{List, merge},
     control,
@@ -53,9 +53,9 @@ pub(crate) async fn run(options: Options) -> Result<(), Failure> {
     query.append_pair("limit", &limit.to_string());
     let target = format!("/connections?{}", query.finish());
     let listed = control::ask_all::<List>(&brokers.ports, &Method::GET, &target, None).await;
-    let listed = answered(listed)?;
+    let listed = split_answers(listed)?;
     let complete = listed.complete();
-    let Answered { answers, .. } = listed;
+    let BrokerAnswers { answers, .. } = listed;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let (connections, total) = merge(answers, slow, limit);
     output::print(&output.rows(&connections, text::connections))?;

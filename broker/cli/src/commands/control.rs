@@ -1,4 +1,4 @@
-//! Whose control ports a command is about: those of all brokers of a channel, or the one of a URL.
+//! The control ports that a command uses: those of all brokers of a channel, or the one of a URL.
 
 use k8s_openapi::api::core::v1::Pod;
 
@@ -11,7 +11,7 @@ use crate::{
     target::ChannelName,
 };
 
-/// The control port of every program, unless it is told otherwise.
+/// The control port of every program, unless its settings have another one.
 const DEFAULT_PORT: u16 = eventcast_crds::config::DEFAULT_CONTROL_PORT;
 
 /// Options of commands that use the control port.
@@ -33,12 +33,12 @@ pub(crate) struct ControlOptions {
 }
 
 /// Control ports, and the channel that was named.
-pub(crate) struct Controls {
+pub(crate) struct ControlTargets {
     pub(crate) channel: Option<ChannelName>,
     pub(crate) ports: Vec<ControlPort>,
 }
 
-impl Controls {
+impl ControlTargets {
     /// `NAMESPACE/NAME`.
     pub(crate) fn channel(&self) -> Option<String> {
         self.channel.as_ref().map(|name| format!("{}/{}", name.namespace, name.name))
@@ -55,11 +55,11 @@ impl ControlOptions {
     ///
     /// # Errors
     /// There is no such channel, or none of its brokers runs.
-    pub(crate) async fn brokers(&self, channel: Option<&str>) -> Result<Controls, Failure> {
+    pub(crate) async fn brokers(&self, channel: Option<&str>) -> Result<ControlTargets, Failure> {
         if let Some(url) = &self.control_url {
             let namespace = self.cluster.named_namespace();
             let channel = channel.map(|name| ChannelName::parse(name, namespace)).transpose()?;
-            return Ok(Controls { channel, ports: vec![ControlPort::at(url)?] });
+            return Ok(ControlTargets { channel, ports: vec![ControlPort::at(url)?] });
         }
         let Some(name) = channel else {
             return Err(Failure::usage("name the channel, NAMESPACE/NAME, or a --control-url"));
@@ -77,7 +77,7 @@ impl ControlOptions {
                 "no broker of {namespace}/{name} runs: `eventcast status {namespace}/{name}` says why"
             )));
         }
-        Ok(Controls { channel: Some(name), ports })
+        Ok(ControlTargets { channel: Some(name), ports })
     }
 
     /// The operators of the namespace that the command line names, or of all.
@@ -99,7 +99,7 @@ impl ControlOptions {
         Ok(ports)
     }
 
-    /// The control ports of the pods that run. The others are told of on standard error.
+    /// The control ports of the pods that run. The others are named on standard error.
     fn running(&self, cluster: &Cluster, pods: &[Pod]) -> Result<Vec<ControlPort>, Failure> {
         let (running, others): (Vec<_>, Vec<_>) =
             pods.iter().partition(|pod| kubernetes::is_running(pod));
@@ -112,13 +112,13 @@ impl ControlOptions {
     }
 }
 
-/// Splits answers from failures, which are told on standard error. If all have failed, the first is the error.
+/// Splits answers from failures, which are written to standard error. If all have failed, the first is the error.
 ///
 /// # Errors
-/// Nobody has answered.
-pub(crate) fn answered<T>(
+/// No broker has answered.
+pub(crate) fn split_answers<T>(
     answers: Vec<(String, Result<T, ControlError>)>,
-) -> Result<Answered<T>, Failure> {
+) -> Result<BrokerAnswers<T>, Failure> {
     let (mut good, mut failed) = (Vec::new(), Vec::new());
     for (name, answer) in answers {
         match answer {
@@ -132,16 +132,16 @@ pub(crate) fn answered<T>(
     for line in &failed {
         output::note(&format!("# {line}"));
     }
-    Ok(Answered { answers: good, failed: failed.len() })
+    Ok(BrokerAnswers { answers: good, failed: failed.len() })
 }
 
 /// What brokers have answered.
-pub(crate) struct Answered<T> {
+pub(crate) struct BrokerAnswers<T> {
     pub(crate) answers: Vec<(String, T)>,
     failed: usize,
 }
 
-impl<T> Answered<T> {
+impl<T> BrokerAnswers<T> {
     /// # Errors
     /// Not all have answered.
     pub(crate) fn complete(&self) -> Result<(), Failure> {

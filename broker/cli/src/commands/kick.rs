@@ -4,7 +4,7 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::{Map, json};
 
-use super::control::{ControlOptions, answered};
+use super::control::{ControlOptions, split_answers};
 use crate::{
     connections::ClosedBy, control, failure::Failure, format::RowFormat, output,
     printable::counted, text,
@@ -52,7 +52,7 @@ pub(crate) async fn run(options: Options) -> Result<(), Failure> {
     let (target, body) = ("/connections/close", json!(selection));
     let closed =
         control::ask_all::<Closed>(&brokers.ports, &Method::POST, target, Some(&body)).await;
-    let closed = answered(closed)?;
+    let closed = split_answers(closed)?;
     let rows = closed
         .answers
         .iter()

@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::json;
 
-use super::control::{ControlOptions, answered};
+use super::control::{ControlOptions, split_answers};
 use crate::{answers::LogLevel, control, failure::Failure, format::RowFormat, output, text};
 
 /// What stands for the operator instead of a channel.
@@ -49,7 +49,7 @@ pub(crate) async fn run(options: Options) -> Result<(), Failure> {
     let body = (reset || filter.is_some()).then(|| json!({"filter": filter, "for": duration}));
     let method = if body.is_some() { Method::PUT } else { Method::GET };
     let levels = control::ask_all::<LogLevel>(&ports, &method, "/log-level", body.as_ref()).await;
-    let levels = answered(levels)?;
+    let levels = split_answers(levels)?;
     let rows: Vec<_> = levels
         .answers
         .iter()

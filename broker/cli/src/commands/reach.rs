@@ -141,7 +141,7 @@ impl ReachOptions {
         let by_url = url.map(|url| self.by_url(url, Some(name))).transpose()?;
         let why = match &by_url {
             None => "the channel has no URL yet".to_owned(),
-            Some(channel) => match silence(channel).await {
+            Some(channel) => match unreachable_reason(channel).await {
                 None => return Ok(channel.clone()),
                 Some(why) => {
                     let why = why.lines().next().unwrap_or_default();
@@ -177,7 +177,7 @@ impl ReachOptions {
 }
 
 /// Why no broker answers; `None` if one does, whatever it says.
-async fn silence(channel: &Channel) -> Option<String> {
+async fn unreachable_reason(channel: &Channel) -> Option<String> {
     let query = Query::default();
     let asked = timeout(URL_TIMEOUT, channel.get::<Value>("", &query)).await;
     match asked {

@@ -13,7 +13,7 @@ use crate::{
     format::Format,
     output,
     printable::counted,
-    stream::{Follower, Happening},
+    stream::{Follower, StreamUpdate},
     text,
 };
 
@@ -99,22 +99,22 @@ pub(crate) async fn run(options: Options) -> Result<(), Failure> {
     let follow = async {
         loop {
             let position = match follower.next().await? {
-                Happening::Event(event) => {
+                StreamUpdate::Event(event) => {
                     received.events += 1;
                     output::print(&text::live_event(&event, &now(), output))?;
                     event.id
                 }
-                Happening::Gap(gap) => {
+                StreamUpdate::Gap(gap) => {
                     received.count_gap(&gap);
                     output::note(&text::gap(&gap));
                     Some(gap.resumed_at)
                 }
-                Happening::Notice(notice) => {
+                StreamUpdate::Notice(notice) => {
                     output::note(&format!("# {notice}"));
                     None
                 }
-                Happening::Position(position) => position,
-                Happening::Stop => {
+                StreamUpdate::Position(position) => position,
+                StreamUpdate::Stop => {
                     output::note("# the broker asks clients to stay away (204)");
                     return Ok(());
                 }
@@ -169,7 +169,7 @@ mod tests {
         };
         received.count_gap(&gap(Some(7)));
         received.count_gap(&gap(None));
-        let told = "3 events received, 2 gaps, at least 7 events lost";
-        assert_eq!(received.complete(), Err(Failure::failed(told)));
+        let expected = "3 events received, 2 gaps, at least 7 events lost";
+        assert_eq!(received.complete(), Err(Failure::failed(expected)));
     }
 }

@@ -82,7 +82,7 @@ async fn channels(
     Ok((channels.iter().map(name).collect(), pods.into_values().collect()))
 }
 
-/// Brokers that have answered twice. Those that have not are told of on standard error.
+/// Brokers that have answered twice. Those that have not are named on standard error.
 fn both((before, after): (Broker, Broker)) -> Option<Scrapes> {
     match (before.answer?, after.answer?) {
         (Ok(before), Ok(after)) => Some(Scrapes { before: before.metrics, after: after.metrics }),

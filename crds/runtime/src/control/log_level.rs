@@ -17,7 +17,7 @@ const MAX_SECONDS: u64 = 24 * 3600;
 /// What is to apply.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wanted {
+struct LevelRequest {
     /// `None`: what is configured.
     filter: Option<String>,
     /// Such as `10m`. Without it, until the program ends.
@@ -38,7 +38,7 @@ struct State {
 pub(super) fn handle(request: &Request<Bytes>) -> Handled {
     only(request, &[Method::GET, Method::PUT])?;
     if request.method() == Method::PUT {
-        let wanted: Wanted = serde_json::from_slice(request.body()).map_err(|error| {
+        let wanted: LevelRequest = serde_json::from_slice(request.body()).map_err(|error| {
             Refused::bad_request(format!(
                 "{error}: write {{\"filter\": \"debug\", \"for\": \"10m\"}}"
             ))

@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_used_is_told_and_ignored() {
+    fn unusable_values_are_reported_and_ignored() {
         let (settings, problems) = of(None, &[("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317")]);
         assert!(settings.is_none() && problems[0].contains("not the URL"), "{problems:?}");
         let (settings, problems) = of(
