@@ -1,5 +1,5 @@
 # What the scripts of a release share: its version, its platforms, and cosign. Sourced, not run.
-# shellcheck shell=bash disable=SC2034,SC2154 # used, and `cosign` and `work` set, by those who source this
+# shellcheck shell=bash disable=SC2034,SC2154 # variables are used, and `work` is set, by the scripts that source this
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 release=$repository/charts/release
@@ -54,22 +54,27 @@ run_program() { # PLATFORM PROGRAM [ARGUMENT...]
   fi
 }
 
+# Sets `crane`, `cosign` and `helm`, their options, and `work`, a folder that is removed at the end.
+use_registry() { # REGISTRY
+  crane=$(tool crane) cosign=$(tool cosign) helm=$(tool helm)
+  work=$(mktemp -d)
+  trap 'rm -rf "$work"' EXIT
+  cosign_options
+  # The chart of a registry without TLS: one of this machine.
+  plain=()
+  if [[ $1 == localhost:* || $1 == 127.0.0.1:* ]]; then plain=(--plain-http); fi
+}
+
 # Sets `signing` and `verifying`, the options of cosign. EVENTCAST_SIGNING_KEY is a file of cosign, with its public half beside it; then
 # nothing leaves this machine. Without it the identity of the workflow signs, and the public transparency log has the signatures.
-cosign_options() { # FOLDER, for the configuration of cosign
+cosign_options() {
   if [[ -n ${EVENTCAST_SIGNING_KEY:-} ]]; then
-    "$cosign" signing-config create --out "$1/signing-config.json" # without any service
-    signing=(--key "$EVENTCAST_SIGNING_KEY" --signing-config "$1/signing-config.json")
+    "$cosign" signing-config create --out "$work/signing-config.json" # without any service
+    signing=(--key "$EVENTCAST_SIGNING_KEY" --signing-config "$work/signing-config.json")
     verifying=(--key "${EVENTCAST_SIGNING_KEY%.key}.pub" --insecure-ignore-tlog)
   else
     signing=()
     verifying=(--certificate-identity "$website/.github/workflows/release.yml@refs/tags/v$version"
       --certificate-oidc-issuer https://token.actions.githubusercontent.com)
   fi
-}
-
-# The chart of a registry without TLS: one of this machine.
-helm_options() { # REGISTRY
-  plain=()
-  if [[ $1 == localhost:* || $1 == 127.0.0.1:* ]]; then plain=(--plain-http); fi
 }

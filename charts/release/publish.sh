@@ -13,11 +13,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 registry=${1:?usage: publish.sh REGISTRY PROGRAMS FOLDER}
 programs=${2:?usage: publish.sh REGISTRY PROGRAMS FOLDER}
 folder=$(cd "${3:?usage: publish.sh REGISTRY PROGRAMS FOLDER}" && pwd)
-crane=$(tool crane) cosign=$(tool cosign) helm=$(tool helm)
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cosign_options "$work"
-helm_options "$registry"
+use_registry "$registry"
 
 : >"$folder/images.txt"
 sign() { # NAME:VERSION@DIGEST

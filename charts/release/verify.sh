@@ -18,11 +18,7 @@ if [[ ${1:-} == --install ]]; then
 fi
 registry=${1:?usage: verify.sh [--install] REGISTRY FOLDER}
 folder=$(cd "${2:?usage: verify.sh [--install] REGISTRY FOLDER}" && pwd)
-crane=$(tool crane) cosign=$(tool cosign) helm=$(tool helm)
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cosign_options "$work"
-helm_options "$registry"
+use_registry "$registry"
 cd "$folder"
 
 passed() { printf '  ok       %s\n' "$*"; }
