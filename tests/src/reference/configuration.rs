@@ -12,7 +12,7 @@ Flags of `run` (`--set limits.subscribersPerAddress=5`, `--listen`, `--admin`) o
 `eventcast-broker check --config FILE` reports every problem at once and exits with 64. It treats unknown keys as errors. A running broker only
 logs and counts them (`eventcast_config_unknown_keys`), because its image may be older than the configuration.
 
-When the file changes, the broker applies `limits`, `shutdown`, `query` and `channels` without a restart, except for `limits.connections`,
+When the file changes, the broker applies `log`, `channelList`, `limits`, `shutdown`, `query`, `balancing` and `channels` without a restart, except for `limits.connections`,
 `limits.publishesInFlight`, `limits.bodyBytes`, `limits.bodyBytesPerAddress`, `query.concurrent` and `query.answerBytes`. Other changes need a
 restart, and the broker logs a warning. A change of a channel's `stream`, `subjectPrefix`, `retention` or `publishing.maxEventBytes` reopens its
 log: its subscribers are disconnected and reconnect. An invalid file is rejected as a whole, and the broker keeps the last valid one
