@@ -105,7 +105,7 @@ async fn status_and_check_say_what_is_wrong_and_what_to_do() -> Result<()> {
         ("ok", "Kubernetes v"),
         ("ok", "EventChannel is defined as by version"),
         ("ok", "BrokerPool is defined as by version"),
-        ("ok", "you may look into the channel"),
+        ("ok", "you may read the channel and its brokers"),
         ("ok", "StreamReady (StreamReady)"),
         ("fail", "Available ("),
         ("warn", "broker orders-broker-b: ImagePullBackOff"),
