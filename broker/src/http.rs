@@ -55,7 +55,7 @@ use crate::{
 };
 use channel_request::ChannelRequest;
 use problem::{Kind, Problem};
-use record::Record;
+use record::RequestRecord;
 pub(crate) use request_body::RequestBody;
 use route::{Resource, Route};
 
@@ -110,7 +110,7 @@ pub(crate) async fn handle(
     let found = route::find(&path, broker.config().page);
     let trace = Parent::of(request.headers());
     let route = found.map(|(route, _)| route);
-    let mut record = Record::begin(&broker, &context, &request, route, trace.as_ref());
+    let mut record = RequestRecord::begin(&broker, &context, &request, route, trace.as_ref());
     let mut response = match dispatch(&broker, &context, request, found, trace, &mut record).await {
         Ok(response) => response,
         Err(problem) => problem.into_response(),
@@ -126,7 +126,7 @@ async fn dispatch(
     request: Request<RequestBody>,
     found: Option<(&Route, [&str; 3])>,
     trace: Option<Parent>,
-    record: &mut Record,
+    record: &mut RequestRecord,
 ) -> Result<Response<Answer>, Problem> {
     if let Err(problem) = head::check(&request, broker.config().limits.head_bytes) {
         record.allow_pages_of(head::channel(broker, request.uri().path()));

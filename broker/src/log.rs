@@ -48,7 +48,7 @@ pub(crate) use page_cache::PageCache;
 pub(crate) use pages::PageError;
 pub(crate) use parking::LogLease;
 pub(crate) use position::{Resolved, Start, Unavailable};
-pub(crate) use publish::{Outcome, PublishError, Receipt};
+pub(crate) use publish::{AppendOutcome, PublishError, Receipt};
 pub(crate) use tail::{MAX_EVENTS_PER_READ, TailBudget, TailRead};
 pub(crate) use tail_shares::TailShares;
 

@@ -8,7 +8,7 @@ use http::{HeaderValue, request::Parts};
 
 use super::{
     authorize::unauthorized,
-    params::{Params, known::Known},
+    params::{Params, known::KnownParams},
     problem::Problem,
 };
 use crate::{
@@ -45,7 +45,7 @@ impl ChannelRequest<'_> {
     }
 
     /// The query parameters. Unknown ones are refused.
-    pub(super) fn params(&self, known: &'static Known) -> Result<Params, Problem> {
+    pub(super) fn params(&self, known: &'static KnownParams) -> Result<Params, Problem> {
         Params::of(&self.head.uri, &self.head.headers, known)
     }
 

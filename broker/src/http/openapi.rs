@@ -6,7 +6,7 @@ use eventcast_wire::{closing::CloseReason, gap::GapReason};
 use serde_json::Value;
 
 use super::{
-    params::known::{self, Known},
+    params::known::{self, KnownParams},
     problem::Kind,
     route::{ROUTES, Resource, USUAL},
 };
@@ -137,7 +137,7 @@ fn every_parameter_is_described_and_no_other() {
         (Resource::Subscribers, "GET", &[&known::SUBSCRIBERS]),
         (Resource::Subscribers, "DELETE", &[&known::DISCONNECT]),
     ] {
-        let all = |names: fn(&Known) -> &'static [&'static str]| -> BTreeSet<String> {
+        let all = |names: fn(&KnownParams) -> &'static [&'static str]| -> BTreeSet<String> {
             known.iter().flat_map(|known| names(known)).map(|name| (*name).to_owned()).collect()
         };
         assert_eq!(described(resource, method, "query"), all(|known| known.params));

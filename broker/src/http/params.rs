@@ -11,7 +11,7 @@ use http::{HeaderMap, Uri};
 
 use super::problem::{Kind, Problem};
 use crate::log::Start;
-use known::Known;
+use known::KnownParams;
 
 /// Events that `last:N` may ask for.
 const MAX_LAST: usize = 1000;
@@ -29,7 +29,7 @@ impl Params {
     ///
     /// # Errors
     /// The query is too long, or a parameter or header is unknown.
-    pub(crate) fn of(uri: &Uri, headers: &HeaderMap, known: &Known) -> Result<Self, Problem> {
+    pub(crate) fn of(uri: &Uri, headers: &HeaderMap, known: &KnownParams) -> Result<Self, Problem> {
         let query = uri.query().unwrap_or_default();
         if query.len() > MAX_QUERY_BYTES {
             let detail = "The query is too long. Use fewer or shorter patterns.";
@@ -211,7 +211,7 @@ pub(crate) fn seconds(text: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn of(query: &str, known: &Known) -> Result<Params, Problem> {
+    fn of(query: &str, known: &KnownParams) -> Result<Params, Problem> {
         Params::of(&format!("/x?{query}").parse().unwrap(), &HeaderMap::new(), known)
     }
 

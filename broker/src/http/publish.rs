@@ -24,7 +24,7 @@ use crate::{
     broker::in_kib,
     budget::Share,
     channel::Channel,
-    log::{Outcome, Receipt},
+    log::{AppendOutcome, Receipt},
     metrics::ChannelMetrics,
     sockets::Connection,
     spans::{Parent, SendSpan},
@@ -220,7 +220,7 @@ async fn store(
     }
     let began = Instant::now();
     let appends = span.as_ref().map(SendSpan::appends);
-    let Outcome { receipts, error } =
+    let AppendOutcome { receipts, error } =
         Box::pin(channel.log().append(drafts, deadline, appends)).await;
     let (metrics, seconds) = (channel.metrics(), began.elapsed().as_secs_f64());
     metrics.publish_seconds.observe(seconds);

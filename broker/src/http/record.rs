@@ -29,7 +29,7 @@ pub(super) struct Reason(pub(super) Cow<'static, str>);
 pub(super) struct Traced(pub(super) TraceContext);
 
 /// The facts about one request.
-pub(super) struct Record {
+pub(super) struct RequestRecord {
     pub(super) route: &'static str,
     pub(super) method: Method,
     /// Which pages may read the response.
@@ -51,7 +51,7 @@ struct Pending {
     began: Instant,
 }
 
-impl Record {
+impl RequestRecord {
     pub(super) fn begin<B>(
         broker: &Broker,
         context: &RequestContext,
@@ -112,7 +112,7 @@ impl Record {
     }
 }
 
-impl Drop for Record {
+impl Drop for RequestRecord {
     fn drop(&mut self) {
         if let Some(pending) = self.pending.take() {
             self.line(&pending).abandoned();

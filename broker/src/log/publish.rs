@@ -88,7 +88,7 @@ impl PublishError {
 }
 
 /// The outcome for the events of one request.
-pub(crate) struct Outcome {
+pub(crate) struct AppendOutcome {
     /// For each event, in order: where it was stored, or `None`.
     pub(crate) receipts: Vec<Option<Receipt>>,
     /// The index of the first event that was not stored, and why.
@@ -143,7 +143,7 @@ impl Log {
         drafts: Vec<Draft>,
         deadline: Duration,
         spans: Option<&Appends>,
-    ) -> Outcome {
+    ) -> AppendOutcome {
         let message = |draft| OutgoingMessage::of_draft(draft, &self.settings);
         self.append_messages(drafts.into_iter().map(message).collect(), deadline, spans).await
     }
@@ -153,10 +153,12 @@ impl Log {
         messages: Vec<OutgoingMessage>,
         deadline: Duration,
         spans: Option<&Appends>,
-    ) -> Outcome {
+    ) -> AppendOutcome {
         let count = messages.len();
-        let refuse =
-            |index, error| Outcome { receipts: vec![None; count], error: Some((index, error)) };
+        let refuse = |index, error| AppendOutcome {
+            receipts: vec![None; count],
+            error: Some((index, error)),
+        };
         if !self.nats.can_publish() {
             return refuse(0, PublishError::Unavailable);
         }
@@ -184,7 +186,7 @@ impl Log {
         let stored: Vec<_> =
             acks.iter().filter_map(|(_, ack)| ack.as_ref().ok()).copied().collect();
         let epoch = self.epoch_of_acks(&stored, before, until).await;
-        let mut outcome = Outcome { receipts: Vec::with_capacity(count), error: None };
+        let mut outcome = AppendOutcome { receipts: Vec::with_capacity(count), error: None };
         for (check, ack) in acks {
             outcome.receipts.push(match ack {
                 Ok(Ack { sequence, duplicate }) => {

@@ -6,7 +6,7 @@ use http::HeaderMap;
 use super::Problem;
 
 /// The parameters and headers that a resource accepts.
-pub(crate) struct Known {
+pub(crate) struct KnownParams {
     /// The name of the resource, for messages.
     resource: &'static str,
     pub(crate) params: &'static [&'static str],
@@ -16,56 +16,60 @@ pub(crate) struct Known {
     pub(crate) headers: &'static [&'static str],
 }
 
-pub(crate) const SUBSCRIBE: Known = Known {
+pub(crate) const SUBSCRIBE: KnownParams = KnownParams {
     resource: "a subscription",
     params: &["topic", "type", "from", "lastEventId", "heartbeat"],
     cursor: true,
     headers: &[],
 };
-pub(crate) const HISTORY: Known = Known {
+pub(crate) const HISTORY: KnownParams = KnownParams {
     resource: "history (Accept: application/json)",
     params: &["topic", "type", "source", "broadcast", "from", "until", "limit", "order"],
     cursor: false,
     headers: &[],
 };
-pub(crate) const STATS: Known = Known {
+pub(crate) const STATS: KnownParams = KnownParams {
     resource: "statistics",
     params: &["topic", "type", "source", "broadcast", "from", "until", "bucket"],
     cursor: false,
     headers: &[],
 };
-pub(crate) const PUBLISH: Known = Known {
+pub(crate) const PUBLISH: KnownParams = KnownParams {
     resource: "publishing",
     params: &["topic", "type", "source", "ttl"],
     cursor: false,
     headers: &["eventcast-topic", "eventcast-type", "eventcast-source", "eventcast-ttl"],
 };
-pub(crate) const ERASE: Known =
-    Known { resource: "erasing", params: &["topic"], cursor: false, headers: &[] };
-pub(crate) const ERASE_EVENT: Known =
-    Known { resource: "erasing one event", params: &[], cursor: false, headers: &[] };
-pub(crate) const CHANNEL: Known =
-    Known { resource: "the description of a channel", params: &[], cursor: false, headers: &[] };
-pub(crate) const ACCESS: Known =
-    Known { resource: "the grant of a client", params: &[], cursor: false, headers: &[] };
-pub(crate) const TICKETS: Known =
-    Known { resource: "taking a ticket", params: &[], cursor: false, headers: &[] };
-pub(crate) const RENEWALS: Known =
-    Known { resource: "renewing a grant", params: &[], cursor: false, headers: &[] };
-pub(crate) const SUBSCRIBERS: Known = Known {
+pub(crate) const ERASE: KnownParams =
+    KnownParams { resource: "erasing", params: &["topic"], cursor: false, headers: &[] };
+pub(crate) const ERASE_EVENT: KnownParams =
+    KnownParams { resource: "erasing one event", params: &[], cursor: false, headers: &[] };
+pub(crate) const CHANNEL: KnownParams = KnownParams {
+    resource: "the description of a channel",
+    params: &[],
+    cursor: false,
+    headers: &[],
+};
+pub(crate) const ACCESS: KnownParams =
+    KnownParams { resource: "the grant of a client", params: &[], cursor: false, headers: &[] };
+pub(crate) const TICKETS: KnownParams =
+    KnownParams { resource: "taking a ticket", params: &[], cursor: false, headers: &[] };
+pub(crate) const RENEWALS: KnownParams =
+    KnownParams { resource: "renewing a grant", params: &[], cursor: false, headers: &[] };
+pub(crate) const SUBSCRIBERS: KnownParams = KnownParams {
     resource: "the list of subscribers",
     params: &["subject", "limit"],
     cursor: false,
     headers: &[],
 };
-pub(crate) const DISCONNECT: Known = Known {
+pub(crate) const DISCONNECT: KnownParams = KnownParams {
     resource: "disconnecting subscribers",
     params: &["subject", "session"],
     cursor: false,
     headers: &[],
 };
-pub(crate) const CHANNELS: Known =
-    Known { resource: "the list of channels", params: &[], cursor: false, headers: &[] };
+pub(crate) const CHANNELS: KnownParams =
+    KnownParams { resource: "the list of channels", params: &[], cursor: false, headers: &[] };
 
 /// Parameters of every resource: those that name a credential, which [`credentials`](crate::http::credentials) reads, and those that
 /// are ignored because clients add them to any URL: jQuery's cache buster, and padding that polyfills request for old browsers.
@@ -80,7 +84,7 @@ pub(crate) fn is_cursor(name: &str) -> bool {
     plain == "lasteventid" || plain == "evslasteventid"
 }
 
-impl Known {
+impl KnownParams {
     /// Rejects a parameter, or an `Eventcast-*` header, that the resource does not accept.
     pub(super) fn check<'a>(
         &self,
@@ -151,7 +155,7 @@ fn nearest<'a>(name: &str, known: &'a [&'a str]) -> Option<&'a str> {
 mod tests {
     use super::*;
 
-    fn rejection(known: &Known, name: &str) -> String {
+    fn rejection(known: &KnownParams, name: &str) -> String {
         let problem = known.check([name].into_iter(), &HeaderMap::new()).unwrap_err();
         format!("{problem:?}")
     }
@@ -191,7 +195,7 @@ mod tests {
 
     #[test]
     fn an_unknown_eventcast_header_is_rejected() {
-        let check = |known: &Known, name: &'static str| {
+        let check = |known: &KnownParams, name: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(name, "x".parse().unwrap());
             known.check(std::iter::empty(), &headers).map_err(|p| format!("{p:?}"))
