@@ -103,7 +103,7 @@ fn fleet() -> impl Strategy<Value = Vec<SimChannel>> {
 fn look(
     fleet: &mut [SimChannel],
     now: u64,
-    settings: &Settings,
+    settings: &RolloutSettings,
     is_lost: bool,
 ) -> Result<Gate, TestCaseError> {
     let seen: Vec<_> = fleet.iter().map(|sim| sim.at(now)).collect();
@@ -286,7 +286,7 @@ fn the_limit_grows_with_the_fleet() {
     for (channels, expected) in [(10, 3), (199, 3), (200, 4), (1000, 20)] {
         let mut all: Vec<_> = (0..channels).map(|index| channel(index, 1)).collect();
         all[0] = rolled_out(0, done(500));
-        let settings = Settings { max_rollouts: None, soak: SOAK };
+        let settings = RolloutSettings { max_rollouts: None, soak: SOAK };
         assert_eq!(gate(&settings, &all).begin.len(), expected);
     }
     let all = [rolled_out(0, done(500)), channel(1, 1)];
