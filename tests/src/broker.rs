@@ -238,6 +238,14 @@ impl Broker {
         self.running()?.signal(Signal::TERM)
     }
 
+    /// `SIGHUP`.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn hang_up(&self) -> Result<()> {
+        self.running()?.signal(Signal::HUP)
+    }
+
     /// Pauses it (`SIGSTOP`).
     ///
     /// # Errors

@@ -46,7 +46,7 @@ async fn unready(broker: &Broker) -> Result<()> {
     .await
 }
 
-async fn deaf(broker: &Broker) -> Result<()> {
+async fn stops_accepting(broker: &Broker) -> Result<()> {
     eventually("the listener is closed", WAIT_TIMEOUT, || async {
         TcpStream::connect(broker.address()).await.is_err().then_some(())
     })
@@ -81,7 +81,7 @@ async fn while_load_balancers_notice_everything_goes_on() -> Result<()> {
     }
     let live = client(Version::Http1).get(broker.admin_url("/livez")).send().await?;
     assert_eq!(live.status(), 200, "killed by its own probe it could not drain");
-    deaf(&broker).await?;
+    stops_accepting(&broker).await?;
     assert!(began.elapsed() >= Duration::from_secs(2), "after {:?}", began.elapsed());
     for stream in [&mut old, &mut new] {
         goodbye(stream).await?;
@@ -97,7 +97,7 @@ async fn a_drain_ends_when_nobody_is_left() -> Result<()> {
     let mut broker = broker(&nats, 0, 60, 70).await?;
     let streams = [open(&broker, Version::Http1).await?, open(&broker, Version::Http2).await?];
     broker.terminate()?;
-    deaf(&broker).await?;
+    stops_accepting(&broker).await?;
     drop(streams);
     assert!(broker.wait_exit(2 * WAIT_TIMEOUT).await?.success());
     Ok(())
@@ -176,7 +176,7 @@ async fn a_post_under_way_is_finished() -> Result<()> {
     idle.send("HEAD /channels/default/demo HTTP/1.1\r\nHost: x\r\n\r\n").await?;
     assert_eq!(idle.read_head().await?.status, 200); // both connections were accepted
     broker.terminate()?;
-    deaf(&broker).await?;
+    stops_accepting(&broker).await?;
     idle.closed().await.context("a connection without a request")?;
     post.send(" half").await?;
     assert_eq!(post.read_head().await?.status, 201);
@@ -202,13 +202,13 @@ async fn a_client_that_never_reads_does_not_delay_the_end() -> Result<()> {
     let url = broker.events_url("from=earliest");
     let request =
         Subscribe { url: url.clone(), receive_buffer: Some(4096), ..Subscribe::default() };
-    let deaf_one = EventStream::open(request).await?;
-    let deaf_two = client(Version::Http2).get(&url).send().await?;
+    let http1 = EventStream::open(request).await?;
+    let http2 = client(Version::Http2).get(&url).send().await?;
     let began = Instant::now();
     broker.terminate()?;
     broker.wait_exit(WAIT_TIMEOUT).await?;
     assert!(began.elapsed() < Duration::from_secs(4), "graceSeconds is 3: {:?}", began.elapsed());
-    drop((deaf_one, deaf_two));
+    drop((http1, http2));
     Ok(())
 }
 
@@ -277,6 +277,28 @@ async fn a_second_signal_ends_at_once() -> Result<()> {
     Ok(())
 }
 
+/// `systemctl reload` and some supervisors send it. The broker notices changes by itself, and has no terminal here that was closed.
+#[tokio::test]
+async fn a_request_to_reload_ends_nothing() -> Result<()> {
+    init_tracing();
+    let nats = NatsServer::start().await?;
+    let mut broker = broker(&nats, 0, 1, 10).await?;
+    let mut stream = open(&broker, Version::Http1).await?;
+    for sent in 1..=2 {
+        broker.hang_up()?;
+        eventually("the broker says that it ignores it", WAIT_TIMEOUT, || async {
+            (broker.log().matches("ignored SIGHUP").count() == sent).then_some(())
+        })
+        .await?;
+    }
+    assert_eq!(publish(&broker.events_url(""), "still there", &[]).await?.status, 201);
+    assert_eq!(stream.next_of("message", WAIT_TIMEOUT).await?.data, "still there");
+    broker.terminate()?;
+    goodbye(&mut stream).await?;
+    assert!(broker.wait_exit(WAIT_TIMEOUT).await?.success());
+    Ok(())
+}
+
 /// A request may be under way for as long as its connection may live: what it asks for is not taken any more.
 #[tokio::test]
 async fn new_streams_are_rejected_at_once_during_the_drain() -> Result<()> {
@@ -291,7 +313,7 @@ async fn new_streams_are_rejected_at_once_during_the_drain() -> Result<()> {
     later.send("GET /channels/default/demo/events HTTP/1.1\r\nHost: x\r\n").await?;
     let began = Instant::now();
     broker.terminate()?;
-    deaf(&broker).await?;
+    stops_accepting(&broker).await?;
     let told = async |connection: &mut Http1Connection| -> Result<String> {
         connection.send("\r\n").await?;
         assert_eq!(connection.read_head().await?.status, 200);
