@@ -133,6 +133,7 @@ async fn dispatch(
         return Err(problem);
     }
     check_host(broker, &request)?;
+    check_transfer_encoding(request.headers())?;
     let Some((route, [namespace, name, last])) = found else {
         record.allow_pages_of(head::channel(broker, request.uri().path()));
         return Err(no_route());
@@ -238,6 +239,18 @@ fn alive() -> Response<Answer> {
         ],
     );
     response
+}
+
+/// Checks what hyper does not: how the body is coded. hyper undoes the chunks alone, and would pass on what else was applied to it.
+fn check_transfer_encoding(headers: &HeaderMap) -> Result<(), Problem> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let chunked = codings.next().is_none_or(|c| c.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    if chunked && codings.next().is_none() {
+        return Ok(());
+    }
+    let detail =
+        "Transfer-Encoding must be chunked alone: no other coding of the body is supported.";
+    Err(Problem::field("Transfer-Encoding", detail).close())
 }
 
 /// Checks what hyper does not: the `Host` header.

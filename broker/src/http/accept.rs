@@ -65,10 +65,14 @@ fn q(quality: Quality) -> f32 {
     quality.map_or(0.0, |(_, q)| q)
 }
 
-/// Chooses the response to `GET …/events`: the stream if the client has no preference.
+/// Chooses the response to `GET …/events`: the stream if the client has no preference. Clients of JSON (axios, Angular) name it and add
+/// `*/*`: a stream, which never ends, would hang them without an error.
 pub(super) fn negotiate(headers: &HeaderMap) -> Result<Representation, Problem> {
     let Accepted { stream, json, any } = Accepted::of(headers);
-    if !any || (q(stream) >= q(json) && q(stream) > 0.0) {
+    let names_json_alone = matches!(json, Some((Specificity::Exact, _)))
+        && !matches!(stream, Some((Specificity::Exact, _)));
+    let streams = q(stream) > q(json) || (q(stream) == q(json) && !names_json_alone);
+    if !any || (streams && q(stream) > 0.0) {
         return Ok(Representation::Stream);
     }
     if q(json) > 0.0 {
@@ -122,6 +126,8 @@ mod tests {
             &["text/event-stream"],
             &["Text/Event-Stream"],
             &["text/event-stream, application/json"],
+            &["application/*, */*"],
+            &["application/json;q=0.9, */*"],
         ] {
             assert_eq!(of(accept), Some(Representation::Stream), "{accept:?}");
         }
@@ -131,14 +137,12 @@ mod tests {
             &["application/*"],
             &["text/event-stream;q=0.1", "application/json"],
             &["text/event-stream;Q=0.1", "application/json"],
+            &["application/json, */*"],
+            &["application/json, text/plain, */*"],
+            &["application/json;q=0.5, */*;q=0.5"],
         ] {
             assert_eq!(of(accept), Some(Representation::Json), "{accept:?}");
         }
-        assert_eq!(
-            of(&["application/json, */*"]),
-            Some(Representation::Stream),
-            "both at 1: the stream"
-        );
         for accept in [&["text/event-stream;q=0"][..], &["text/html"], &["image/*"]] {
             assert_eq!(of(accept), None, "{accept:?}");
         }

@@ -2,12 +2,15 @@
 
 pub(crate) mod known;
 
+use std::borrow::Cow;
+
 use eventcast_wire::{
     cursor::Cursor,
     filter::{Asked, MAX_PATTERNS},
     source::{self, SourcePattern},
 };
 use http::{HeaderMap, Uri};
+use percent_encoding::percent_decode_str;
 
 use super::problem::{Kind, Problem};
 use crate::log::Start;
@@ -35,7 +38,7 @@ impl Params {
             let detail = "The query is too long. Use fewer or shorter patterns.";
             return Err(Problem::new(Kind::TARGET_TOO_LONG, detail).with("limit", MAX_QUERY_BYTES));
         }
-        let params: Vec<_> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        let params = decode(query)?;
         known.check(params.iter().map(|(name, _)| &**name), headers)?;
         Ok(Self(params))
     }
@@ -144,6 +147,28 @@ impl Params {
     }
 }
 
+/// The names and values of a query string (WHATWG URL, section 5.1). Bytes that are not UTF-8 are refused: with a replacement character
+/// in their place, different names would become the same topic.
+fn decode(query: &str) -> Result<Vec<(String, String)>, Problem> {
+    let text = |encoded: &str| {
+        let spaced = encoded.replace('+', " ");
+        percent_decode_str(&spaced).decode_utf8().map(Cow::into_owned)
+    };
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            match (text(name), text(value)) {
+                (Ok(name), Ok(value)) => Ok((name, value)),
+                _ => Err(Problem::field(
+                    name,
+                    "The parameter is not valid UTF-8. Percent-encode the bytes of UTF-8, as encodeURIComponent does: é is %C3%A9.",
+                )),
+            }
+        })
+        .collect()
+}
+
 fn bad_pattern(field: &str, pattern: &str, why: eventcast_wire::topic::BadTopic) -> Problem {
     let shown: String = pattern.chars().take(MAX_ECHOED_PATTERN_CHARS).collect();
     Problem::field(field, format!("The pattern {shown:?} {why}."))
@@ -182,6 +207,10 @@ pub(crate) fn start(field: &str, text: &str, now: i64) -> Result<Start, Problem>
 
 /// Parses an RFC 3339 time to nanoseconds since 1970. An unescaped `+` arrives as a space, which is unambiguous before an offset.
 pub(crate) fn time(text: &str) -> Option<i64> {
+    let precise = to_nanoseconds(text);
+    // The end of the year 9999 stands for "no end" in many programs, and is beyond what the library represents.
+    let last_year = precise.strip_prefix("9999-").map(|rest| format!("9998-{rest}"));
+    let text = last_year.as_deref().unwrap_or(&precise);
     let parse = |text: &str| text.parse::<jiff::Timestamp>().ok();
     let time = parse(text).or_else(|| {
         let (time, offset) = text.rsplit_once(' ')?;
@@ -190,6 +219,19 @@ pub(crate) fn time(text: &str) -> Option<i64> {
     // Before 1677 and after 2262 nothing was or will be published.
     let nanos = time.as_nanosecond();
     Some(i64::try_from(nanos).unwrap_or(if nanos < 0 { i64::MIN } else { i64::MAX }))
+}
+
+/// A time without the digits of its fraction that are beyond nanoseconds. RFC 3339 allows any number of them.
+fn to_nanoseconds(text: &str) -> Cow<'_, str> {
+    const DIGITS: usize = 9;
+    let Some((whole, fraction)) = text.split_once('.') else {
+        return text.into();
+    };
+    let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
+    if digits <= DIGITS {
+        return text.into();
+    }
+    format!("{whole}.{}{}", &fraction[..DIGITS], &fraction[digits..]).into()
 }
 
 /// Parses a duration such as `90s`, `10m`, `2h` or `7d` to seconds.
@@ -248,7 +290,18 @@ mod tests {
         assert_eq!(start("from", "1970-01-01T00:00:01Z", now), Ok(Start::Since(1_000_000_000)));
         assert_eq!(start("from", "k7q2m-1-000", now), Ok(Start::Cursor("k7q2m-1-000".into())));
         assert_eq!(start("from", "0001-01-01T00:00:00Z", now), Ok(Start::Since(i64::MIN)));
-        assert_eq!(start("from", "9999-01-01T00:00:00Z", now), Ok(Start::Since(i64::MAX)));
+        for end in ["9999-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "9999-12-31T23:59:59.999-12:00"]
+        {
+            assert_eq!(start("from", end, now), Ok(Start::Since(i64::MAX)), "{end}");
+        }
+        for fraction in ["5", "500000000", "500000000999", "50000000000000000000000000000000"] {
+            let (utc, offset) = (
+                format!("1970-01-01T00:00:01.{fraction}Z"),
+                format!("1970-01-01 02:00:01.{fraction} 02:00"),
+            );
+            assert_eq!(start("from", &utc, now), Ok(Start::Since(1_500_000_000)), "{utc}");
+            assert_eq!(start("from", &offset, now), Ok(Start::Since(1_500_000_000)), "{offset}");
+        }
         for bad in [
             "",
             "-1",
@@ -259,6 +312,8 @@ mod tests {
             "-10",
             "-m",
             "2026-01-01",
+            "9999-02-29T00:00:00Z",
+            "1970-01-01T00:00:01.Z",
             "--1m",
             "-1y",
         ] {
@@ -315,6 +370,21 @@ mod tests {
         ] {
             let problem = format!("{:?}", start(text).unwrap_err());
             assert!(problem.contains("%2B"), "{text}: {problem}");
+        }
+    }
+
+    #[test]
+    fn a_query_is_decoded_as_a_form_and_only_from_utf_8() {
+        let decoded = |query: &str| params(query).0;
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(
+            decoded("topic=a+b%2B%C3%A9&&topic&type==&topic=%zz%2"),
+            [pair("topic", "a b+é"), pair("topic", ""), pair("type", "="), pair("topic", "%zz%2")]
+        );
+        assert_eq!(decoded("topic=%EF%BF%BD"), [pair("topic", "\u{fffd}")]);
+        for bad in ["topic=%ff", "topic=%E9", "topic=a%C3", "from=%ff", "topic=%ED%A0%80", "_=%ff"]
+        {
+            assert!(of(bad, &known::SUBSCRIBE).is_err(), "{bad}");
         }
     }
 

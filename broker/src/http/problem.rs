@@ -72,6 +72,12 @@ impl Problem {
         }
     }
 
+    /// `400`: the body did not arrive as its head announced it.
+    pub(crate) fn incomplete_body() -> Self {
+        let detail = "The body ended before its Content-Length or its last chunk, or its chunks are malformed.";
+        Self::field("body", detail).close()
+    }
+
     /// `403`: publishing over HTTP is disabled, and erasing with it.
     pub(crate) fn publishing_disabled(detail: &'static str) -> Self {
         Self::new(Kind::PUBLISHING_DISABLED, detail)

@@ -296,9 +296,7 @@ async fn read_body(
         while let Some(frame) =
             timeout(BODY_PAUSE_TIMEOUT, body.frame()).await.map_err(|_| body_timeout())?
         {
-            let frame = frame.map_err(|_| {
-                Problem::field("body", "The body ended before its Content-Length.").close()
-            })?;
+            let frame = frame.map_err(|_| Problem::incomplete_body())?;
             let Ok(data) = frame.into_data() else { continue };
             let length = out.len() + data.len();
             if length > limit {

@@ -80,7 +80,9 @@ impl Route {
         loop {
             match (template.next(), segments.next()) {
                 (None, None) => return Some(parameters),
-                (Some(name), Some(segment)) if name.starts_with('{') => *found.next()? = segment,
+                (Some(name), Some(segment)) if name.starts_with('{') && !segment.is_empty() => {
+                    *found.next()? = segment;
+                }
                 (Some(name), Some(segment)) if name == segment => {}
                 _ => return None,
             }
@@ -146,6 +148,9 @@ mod tests {
             ("/app.js", OTHER),
             ("/channels/default", OTHER),
             ("/channels/default/demo/", OTHER),
+            ("/channels/default/demo/events/", OTHER),
+            ("/channels/default/demo/renewals/", OTHER),
+            ("/channels//demo/events", OTHER),
             ("/channels/default/demo/secret", OTHER),
             ("/channels/default/demo/events/a/b", OTHER),
             ("//", OTHER),

@@ -27,15 +27,17 @@ pub(super) async fn read<T: DeserializeOwned + Default>(body: RequestBody) -> Re
         if error.is::<LengthLimitError>() {
             Problem::too_large("The body is too large.", Some(MAX_BYTES)).close()
         } else {
-            Problem::field("body", "The body ended before its Content-Length.").close()
+            Problem::incomplete_body()
         }
     })?;
     let bytes = body.to_bytes();
+    // A byte order mark, which programs on Windows put before JSON, may be ignored (RFC 8259, section 8.1).
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     if bytes.trim_ascii().is_empty() {
         return Ok(T::default());
     }
-    serde_json::from_slice(&bytes).map_err(|error| {
-        // The message may show a part of the body, which is the client's own.
+    serde_json::from_slice(bytes).map_err(|error| {
+        // The message may quote a part of the body: it goes only to the client that sent it.
         Problem::field("body", format!("The body is not the JSON that is expected here: {error}."))
     })
 }

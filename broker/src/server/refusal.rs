@@ -26,7 +26,11 @@ pub(super) fn of_head(metrics: &Metrics, client: IpAddr, status: u16) -> Bytes {
             Kind::HEAD_TOO_LARGE,
             "The request has more than 100 headers, or far more bytes of them than limits.headBytes: send less. Cookies are the usual reason.",
         ),
-        _ => Problem::new(Kind::INVALID, "The head of the request is not HTTP/1.1 (RFC 9112)."),
+        _ => Problem::new(
+            Kind::INVALID,
+            "The head of the request is not HTTP/1.1 (RFC 9112). In a URL, percent-encode spaces and the characters > (%3E), < (%3C) and \" \
+             (%22).",
+        ),
     };
     bytes(metrics, client, problem)
 }

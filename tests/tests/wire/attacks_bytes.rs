@@ -166,6 +166,13 @@ async fn a6_what_could_be_read_in_two_ways_is_refused_and_closed() -> Result<()>
         ("a signed length", &*post, "Host: a\r\nContent-Length: +1\r\n", "x"),
         ("TE not chunked", &*post, "Host: a\r\nTransfer-Encoding: identity\r\n", ""),
         ("TE before chunked", &*post, "Host: a\r\nTransfer-Encoding: chunked, gzip\r\n", chunked),
+        ("TE besides chunked", &*post, "Host: a\r\nTransfer-Encoding: gzip, chunked\r\n", chunked),
+        (
+            "TE twice",
+            &*post,
+            "Host: a\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n",
+            chunked,
+        ),
         ("no host", &*get, "", ""),
         ("an empty host", &*get, "Host:\r\n", ""),
         ("two hosts", "GET /channels/default/demo HTTP/1.1", "Host: a\r\nHost: b\r\n", ""),

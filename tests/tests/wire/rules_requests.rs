@@ -320,6 +320,9 @@ async fn a_plus_that_was_not_escaped_is_read_as_a_plus() -> Result<()> {
     assert_eq!(count("from=2026-01-20T19:54:05+02:00").await?, 1);
     assert_eq!(count("from=2026-01-20T19:54:05%2B02:00").await?, 1);
     assert_eq!(count("until=2026-01-20T19:54:05+02:00").await?, 0);
+    // the first and the last instant of other programs, and more digits than nanoseconds have
+    assert_eq!(count("from=0001-01-01T00:00:00Z&until=9999-12-31T23:59:59.9999999Z").await?, 1);
+    assert_eq!(count("from=2026-01-20T19:54:05.123456789012Z").await?, 1);
     let mut stream =
         broker.subscribe(Version::Http1, "?from=2026-01-20T19:54:05+02:00", &[]).await?;
     assert_eq!(stream.data().await?, "there");

@@ -34,6 +34,8 @@ pub(super) fn read(body: &[u8]) -> Result<Vec<UncheckedEvent>, Problem> {
     let text = std::str::from_utf8(body).map_err(|_| {
         Problem::field("body", "The body is not valid UTF-8. Send JSON, one envelope per line.")
     })?;
+    // RFC 8259, section 8.1: a parser may ignore a byte order mark. Programs on Windows write one.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines.map(|(i, line)| envelope(line).map_err(|p| p.with("line", i + 1))).collect()
 }
@@ -41,7 +43,9 @@ pub(super) fn read(body: &[u8]) -> Result<Vec<UncheckedEvent>, Problem> {
 fn envelope(line: &str) -> Result<UncheckedEvent, Problem> {
     let e: Envelope<'_> = serde_json::from_str(line).map_err(|e| {
         let what = r#"{"data": …, "topic"?, "type"?, "source"?, "ttl"?, "id"?, "traceparent"?}"#;
-        Problem::field("body", format!("The line is not an envelope {what}: {e}."))
+        // The parser sees one line, and calls it the first. Which of the batch it is stands in the field `line`.
+        let why = e.to_string().replace(" at line 1 column ", " at column ");
+        Problem::field("body", format!("The line is not an envelope {what}: {why}."))
     })?;
     // The content of a string, or the text of any other JSON.
     let data = match serde_json::from_str::<String>(e.data.get()) {

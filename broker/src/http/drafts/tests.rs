@@ -87,6 +87,10 @@ fn a_batch_is_numbered_and_its_invalid_lines_are_named() {
     );
     let bad = publish("", &[NDJSON], b"{\"data\":1}\n{\"data\":2,\"topc\":\"t\"}").unwrap_err();
     assert!(bad.contains("\"line\": Number(2)") && bad.contains("topc"), "{bad}");
+    assert!(bad.contains("at column") && !bad.contains("line 1"), "one line is named: {bad}");
+    let marked =
+        publish("", &[NDJSON], b"\xef\xbb\xbf{\"data\":\"a\"}\r\n{\"data\":\"b\"}\r\n").unwrap();
+    assert_eq!((&marked[0].data[..], marked.len()), (&b"a"[..], 2), "a byte order mark is ignored");
     assert!(publish("", &[NDJSON], b"{\"data\":\"\\ud800\"}").unwrap_err().contains("Number(1)"));
     assert!(publish("", &[NDJSON], b"\n").unwrap_err().contains("empty"));
     assert!(
