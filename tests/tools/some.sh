@@ -21,7 +21,7 @@ for folder in tests/tests/*/; do
   targets+=(--test "$group")
   case $group in
     kube) parts+=(apiserver kubectl helm helm4 nats) ;;
-    chart) parts+=(helm helm4 promtool kubectl) ;;
+    chart) parts+=(helm helm4 promtool kubectl nats) ;;
     browsers) parts+=(browsers clients examples) ;;
     proxies) parts+=(proxies) ;;
     api) parts+=(api-tools) ;;

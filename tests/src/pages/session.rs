@@ -52,7 +52,8 @@ impl Session {
     /// # Errors
     /// No folder or port is free.
     pub fn new() -> Result<Self> {
-        let programs = [process::built("eventcast-broker"), program("nats")];
+        let programs =
+            [process::built("eventcast-broker"), process::built("eventcast"), program("nats")];
         let session = Self::start_with(programs.iter(), WAIT)?;
         Ok(Self { place: session.folder.path().to_owned(), ..session })
     }

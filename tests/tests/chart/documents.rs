@@ -3,6 +3,7 @@
 mod book;
 mod commands;
 mod fields;
+mod http_api;
 mod links;
 mod yaml;
 

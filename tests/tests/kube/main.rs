@@ -7,6 +7,7 @@ mod autopilot;
 mod backups;
 mod broker_defaults;
 mod cli;
+mod documents;
 mod fleet;
 mod gitops;
 mod harness_kube;

@@ -73,6 +73,11 @@ async fn tokens_of_a_language_model() -> Result<()> {
 }
 
 #[tokio::test]
+async fn the_command_line() -> Result<()> {
+    follow("docs/CLI.md", 6).await
+}
+
+#[tokio::test]
 async fn what_the_examples_do_by_hand() -> Result<()> {
     follow("docs/examples/README.md", 2).await
 }
