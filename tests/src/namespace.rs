@@ -24,6 +24,7 @@ use crate::{
     kube::{ApiServer, Cluster, temp_namespace},
     nats::NatsServer,
     operator::{Operator, Options},
+    pods,
 };
 
 /// Time in which an operator must notice a change and act.
@@ -245,10 +246,7 @@ impl TestNamespace {
     pub async fn make_ready(&self, name: &str) -> Result<()> {
         let deployment = self.object::<Deployment>(name, |_| true).await?;
         let count = deployment.spec.and_then(|s| s.replicas).unwrap_or(1);
-        let status = json!({"status": {
-            "replicas": count, "readyReplicas": count, "updatedReplicas": count, "availableReplicas": count,
-            "observedGeneration": deployment.metadata.generation,
-        }});
+        let status = json!({"status": pods::ready(deployment.metadata.generation, count)});
         let api = self.api::<Deployment>();
         api.patch_status(&format!("{name}-broker"), &PatchParams::default(), &Patch::Merge(status))
             .await?;

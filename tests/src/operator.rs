@@ -20,6 +20,8 @@ use crate::{
 
 /// Time until a started operator leads.
 const START_TIMEOUT: Duration = Duration::from_secs(40);
+/// Time until it has counted what a test waits for.
+const COUNT_TIMEOUT: Duration = Duration::from_secs(45);
 /// The image that brokers get; nothing pulls it where there is no kubelet.
 pub const IMAGE: &str = "registry.example/eventcast-broker:test";
 
@@ -44,6 +46,12 @@ impl Options {
     pub fn of(kubeconfig: PathBuf, nats: &NatsServer, namespace: &str) -> Self {
         let (watch, own) = (namespace.to_owned(), namespace.to_owned());
         Self { kubeconfig, nats: nats.url(), watch, own, more: Vec::new() }
+    }
+
+    /// An operator in `namespace`, which watches all namespaces.
+    #[must_use]
+    pub fn of_all_namespaces(kubeconfig: PathBuf, nats: &NatsServer, namespace: &str) -> Self {
+        Self { watch: String::new(), ..Self::of(kubeconfig, nats, namespace) }
     }
 }
 
@@ -111,7 +119,7 @@ impl Operator {
         Ok(())
     }
 
-    /// Sets an environment variable of the next life.
+    /// Sets an environment variable for the next start.
     pub fn set_env(&mut self, name: &str, value: &str) {
         self.environment.push(format!("{name}={value}"));
     }
@@ -170,6 +178,19 @@ impl Operator {
     /// When it cannot be scraped.
     pub async fn metric(&self, name: &str, labels: &[(&str, &str)]) -> Result<f64> {
         Ok(self.metrics().await?.metric(name, labels))
+    }
+
+    /// Waits until [`metric`](Self::metric) is at least `count`.
+    ///
+    /// # Errors
+    /// When it is less for too long.
+    pub async fn reaches(&self, name: &str, labels: &[(&str, &str)], count: f64) -> Result<()> {
+        eventually(&format!("{name} is {count}"), COUNT_TIMEOUT, || async {
+            let counted = self.metric(name, labels).await?;
+            ensure!(counted >= count, "{counted}");
+            Ok(())
+        })
+        .await
     }
 
     /// `kill -9`.

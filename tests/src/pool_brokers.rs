@@ -1,4 +1,4 @@
-//! Real brokers of a pool, without a kubelet: the files of the ConfigMaps are brought to them, and the API server is told of their pods.
+//! Real brokers of a pool, without a kubelet: they get the files of the ConfigMaps, and pods in the API server.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -16,7 +16,9 @@ use kube::{
 use serde_json::json;
 use tokio::{task::JoinHandle, time::sleep};
 
-use crate::{broker::Broker, channel_folder::ChannelFolder, eventually, namespace::WAIT_TIMEOUT};
+use crate::{
+    broker::Broker, channel_folder::ChannelFolder, eventually, namespace::WAIT_TIMEOUT, pods,
+};
 
 /// Changes within this time reach the brokers together.
 const SYNC_INTERVAL: Duration = Duration::from_millis(200);
@@ -56,7 +58,7 @@ impl PoolBrokers {
         let label = format!("eventcast.dev/pool={pool}");
         let first = maps.list(&ListParams::default().labels(&label)).await?;
         let mut files = Files { folder: ChannelFolder::new(&[])?, known: BTreeMap::new() };
-        files.bring(first.items)?;
+        files.update(first.items)?;
         let mut brokers = Vec::new();
         for _ in 0..count {
             let folder = files.folder.path().to_owned();
@@ -73,10 +75,8 @@ impl PoolBrokers {
         for (index, broker) in brokers.iter().enumerate() {
             create_pod(&pods, &deployment, &format!("{name}-{index}"), broker).await?;
         }
-        let status = json!({"status": {
-            "replicas": count, "readyReplicas": count, "updatedReplicas": count, "availableReplicas": count,
-            "observedGeneration": deployment.metadata.generation,
-        }});
+        let ready = pods::ready(deployment.metadata.generation, i32::try_from(count)?);
+        let status = json!({"status": ready});
         deployments.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await?;
         Ok(Self { brokers, sync })
     }
@@ -84,7 +84,7 @@ impl PoolBrokers {
 
 /// Creates the ready pod of a broker.
 async fn create_pod(
-    pods: &Api<Pod>,
+    api: &Api<Pod>,
     deployment: &Deployment,
     name: &str,
     broker: &Broker,
@@ -92,20 +92,14 @@ async fn create_pod(
     let url = broker.admin_url("/");
     let port = url.trim_end_matches('/').rsplit(':').next().context("no port")?.parse::<u16>()?;
     let template = &deployment.spec.as_ref().context("no spec")?.template;
-    let mut pod = json!({"metadata": template.metadata, "spec": template.spec});
-    pod["metadata"]["name"] = name.into();
-    for entry in pod["spec"]["containers"][0]["ports"].as_array_mut().context("no ports")? {
-        if entry["name"] == "admin" {
-            entry["containerPort"] = port.into();
-        }
-    }
-    pods.create(&PostParams::default(), &serde_json::from_value(pod)?).await?;
+    let pod = pods::from_template(template, name, port)?;
+    api.create(&PostParams::default(), &serde_json::from_value(pod)?).await?;
     let since = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(120);
     let status = json!({"status": {
         "phase": "Running", "podIP": "127.0.0.1",
         "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": format!("{since:.0}")}],
     }});
-    pods.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await?;
+    api.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await?;
     Ok(())
 }
 
@@ -116,8 +110,8 @@ struct Files {
 }
 
 impl Files {
-    /// Brings changed files of the pool's ConfigMaps into the folder.
-    fn bring(&mut self, maps: Vec<ConfigMap>) -> Result<()> {
+    /// Writes changed files of the pool's ConfigMaps into the folder.
+    fn update(&mut self, maps: Vec<ConfigMap>) -> Result<()> {
         let mut changed = BTreeMap::new();
         for (file, text) in maps.into_iter().flat_map(|map| map.data.unwrap_or_default()) {
             if file.starts_with("channels-") && self.known.get(&file) != Some(&text) {
@@ -137,7 +131,7 @@ impl Files {
             .ready_chunks(64);
         let mut changes = std::pin::pin!(changes);
         while let Some(maps) = changes.next().await {
-            self.bring(maps)?;
+            self.update(maps)?;
             sleep(SYNC_INTERVAL).await;
         }
         Ok(())

@@ -52,11 +52,8 @@ async fn own_brokers(count: usize) -> Result<()> {
     let namespace = temp_namespace(&client).await?;
     let nats = NatsServer::start_with("1s").await?;
     let operator = Operator::start(Options {
-        kubeconfig: server.admin_kubeconfig(),
-        nats: nats.url(),
-        watch: String::new(),
-        own: namespace.clone(),
         more: vec!["--log=warn".into()],
+        ..Options::of_all_namespaces(server.admin_kubeconfig(), &nats, &namespace)
     })
     .await?;
     let pid = operator.process()?.pid();

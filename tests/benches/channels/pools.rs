@@ -109,11 +109,8 @@ impl Setup {
         let namespace = temp_namespace(&client).await?;
         let nats = NatsServer::start().await?;
         let operator = Operator::start(Options {
-            kubeconfig: server.admin_kubeconfig(),
-            nats: nats.url(),
-            watch: String::new(),
-            own: namespace.clone(),
             more: vec!["--log=warn".into()],
+            ..Options::of_all_namespaces(server.admin_kubeconfig(), &nats, &namespace)
         })
         .await?;
         let pool = json!({

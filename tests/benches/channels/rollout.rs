@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use eventcast_tests::{eventually, namespace::TestNamespace, process};
+use eventcast_tests::{eventually, namespace::TestNamespace, pods, process};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{
@@ -120,23 +120,10 @@ async fn complete_rollouts(api: Api<Deployment>, seen: Arc<Mutex<Seen>>) -> Resu
         let api = api.clone();
         tokio::spawn(async move {
             sleep(ROLLOUT).await;
-            let patch = Patch::Merge(json!({"status": status(generation, runs)}));
+            let status = if runs { pods::rolled_out(generation) } else { pods::stuck(generation) };
+            let patch = Patch::Merge(json!({"status": status}));
             api.patch_status(&name, &PatchParams::default(), &patch).await
         });
     }
     Ok(())
-}
-
-/// The status of a Deployment that is complete, or whose new pods do not become ready.
-fn status(generation: Option<i64>, runs: bool) -> serde_json::Value {
-    let now = format!("{:.0}", jiff::Timestamp::now());
-    let (reason, replicas) =
-        if runs { ("NewReplicaSetAvailable", 1) } else { ("ProgressDeadlineExceeded", 2) };
-    let progressing = if runs { "True" } else { "False" };
-    json!({
-        "observedGeneration": generation, "replicas": replicas, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1,
-        "conditions": [
-            {"type": "Progressing", "status": progressing, "reason": reason, "lastUpdateTime": now, "lastTransitionTime": now, "message": ""},
-            {"type": "Available", "status": "True", "reason": "MinimumReplicasAvailable", "lastUpdateTime": now, "lastTransitionTime": now, "message": ""}],
-    })
 }

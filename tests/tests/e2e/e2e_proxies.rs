@@ -90,21 +90,29 @@ async fn found(cluster: &Cluster, channel: &Channel<'_>, reason: &str) -> Result
     channel.kubectl(&["get", "evch/demo", "-o", &message]).await
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs a cluster: make e2e"]
-async fn brokers_roll_behind_proxies_that_follow_the_ingress_and_nothing_is_lost() -> Result<()> {
+/// Runs a scenario with the operator installed, and proxies in the cluster.
+async fn with_proxies(
+    name: &str,
+    run: impl AsyncFnOnce(&Cluster, &Proxies<'_>) -> Result<()>,
+) -> Result<()> {
     scenario(async |cluster| {
         let Some(machine) = Machine::of_environment() else {
-            return skipped(
-                "brokers rolled behind proxies",
-                "it needs the images of the test cluster",
-            );
+            return skipped(name, "the images of the test cluster are needed");
         };
         let proxies = Proxies::new(cluster, &machine).await?;
         cluster.install().await?;
-        let runs = Controller::ALL.map(|controller| roll_behind(cluster, &proxies, controller));
-        try_join_all(runs).await?;
+        run(cluster, &proxies).await?;
         proxies.leave().await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a cluster: make e2e"]
+async fn brokers_roll_behind_proxies_that_follow_the_ingress_and_nothing_is_lost() -> Result<()> {
+    with_proxies("brokers rolled behind proxies", async |cluster, proxies| {
+        let runs = Controller::ALL.map(|controller| roll_behind(cluster, proxies, controller));
+        try_join_all(runs).await.map(drop)
     })
     .await
 }
@@ -184,18 +192,10 @@ fn wrong_settings() -> [Wrong; 8] {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a cluster: make e2e"]
 async fn the_delivery_probe_names_what_is_wrong_with_a_proxy_in_the_cluster() -> Result<()> {
-    scenario(async |cluster| {
-        let Some(machine) = Machine::of_environment() else {
-            return skipped(
-                "wrong settings of proxies",
-                "they need the images of the test cluster",
-            );
-        };
-        let proxies = Proxies::new(cluster, &machine).await?;
-        cluster.install().await?;
+    with_proxies("wrong settings of proxies", async |cluster, proxies| {
         let wrong = wrong_settings();
-        try_join_all(wrong.iter().map(|wrong| is_named(cluster, &proxies, wrong))).await?;
-        proxies.leave().await
+        let runs = wrong.iter().map(|wrong| is_named(cluster, proxies, wrong));
+        try_join_all(runs).await.map(drop)
     })
     .await
 }

@@ -156,16 +156,10 @@ async fn streams_are_spread_over_brokers() -> Result<()> {
         let status = written(&[("kind", "EventChannel"), ("verb", "status")]);
         anyhow::Ok(written(&[("kind", "Pod")]) + written(&[("kind", "Deployment")]) + status)
     };
-    let looks = async || {
-        ns.operator.metric("eventcast_operator_looks_total", &[("result", "complete")]).await
-    };
     let more_looks = async || {
-        let looked = looks().await?;
-        eventually("there were more looks", WAIT_TIMEOUT, || async {
-            ensure!(looks().await? >= looked + 5.0, "not yet");
-            anyhow::Ok(())
-        })
-        .await
+        let (looks, complete) = ("eventcast_operator_looks_total", [("result", "complete")]);
+        let before = ns.operator.metric(looks, &complete).await?;
+        ns.operator.reaches(looks, &complete, before + 5.0).await
     };
     // A change is seen before the operator has counted that it wrote it.
     more_looks().await?;

@@ -8,7 +8,7 @@ use eventcast_crds::channel::EventChannel;
 use eventcast_tests::{
     eventually, init_tracing,
     namespace::{TestNamespace, WAIT_TIMEOUT},
-    process,
+    pods, process,
 };
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{
@@ -43,7 +43,7 @@ impl Fleet {
         }
         for name in &fleet.names {
             fleet.ns.object::<Deployment>(name, |_| true).await?;
-            fleet.well(name).await?;
+            fleet.rolled_out(name).await?;
         }
         Ok(fleet)
     }
@@ -63,29 +63,16 @@ impl Fleet {
         Ok(())
     }
 
-    /// All brokers of a channel run its template, from now on.
-    async fn well(&self, name: &str) -> Result<()> {
+    /// The brokers of a channel run its template, from now on.
+    async fn rolled_out(&self, name: &str) -> Result<()> {
         let generation = self.deployment(name).await?.metadata.generation;
-        let now = format!("{:.0}", jiff::Timestamp::now());
-        self.status(name, json!({
-            "observedGeneration": generation, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1,
-            "conditions": [
-                {"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable", "lastUpdateTime": now, "lastTransitionTime": now, "message": ""},
-                {"type": "Available", "status": "True", "reason": "MinimumReplicasAvailable", "lastUpdateTime": now, "lastTransitionTime": now, "message": ""}],
-        })).await
+        self.status(name, pods::rolled_out(generation)).await
     }
 
     /// The new broker of a channel does not become ready; the old one serves.
     async fn stuck(&self, name: &str) -> Result<()> {
         let generation = self.deployment(name).await?.metadata.generation;
-        let now = format!("{:.0}", jiff::Timestamp::now());
-        self.status(name, json!({
-            "observedGeneration": generation, "replicas": 2, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1,
-            "conditions": [{
-                "type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "lastUpdateTime": now, "lastTransitionTime": now,
-                "message": "",
-            }],
-        })).await
+        self.status(name, pods::stuck(generation)).await
     }
 
     async fn deployment(&self, name: &str) -> Result<Deployment> {
@@ -163,11 +150,11 @@ async fn a_new_version_reaches_channel_after_channel() -> Result<()> {
         anyhow::Ok(())
     })
     .await?;
-    fleet.well("c5").await?;
+    fleet.rolled_out("c5").await?;
 
     // Another leader goes on where this one was.
     fleet.ns.operator.relaunch()?;
-    fleet.well("c3").await?;
+    fleet.rolled_out("c3").await?;
     let deadline = Instant::now() + 3 * WAIT_TIMEOUT;
     loop {
         let upgraded = fleet.upgraded("two").await?;
@@ -177,7 +164,7 @@ async fn a_new_version_reaches_channel_after_channel() -> Result<()> {
             break;
         }
         if let Some(name) = rolling.first() {
-            fleet.well(name).await?;
+            fleet.rolled_out(name).await?;
         }
         ensure!(Instant::now() < deadline, "{upgraded:?} are upgraded, {rolling:?} are under way");
         sleep(Duration::from_millis(500)).await;
@@ -218,7 +205,7 @@ async fn a_version_that_does_not_run_reaches_one_channel() -> Result<()> {
         anyhow::Ok(())
     })
     .await?;
-    fleet.well(&first).await?;
+    fleet.rolled_out(&first).await?;
     fleet.ns.condition(&others[0], "UpToDate", "True", "UpToDate").await?;
     assert_eq!(fleet.deployment(&others[0]).await?.resource_version(), before, "it was replaced");
     Ok(())

@@ -29,11 +29,8 @@ async fn an_operator_without_a_right_says_which_and_is_not_ready() -> Result<()>
         [(&*namespace, format!("namespace {namespace}")), ("", "all namespaces".into())]
     {
         let operator = Operator::launch(Options {
-            kubeconfig: server.kubeconfig(&token)?,
-            nats: nats.url(),
             watch: watch.to_owned(),
-            own: namespace.clone(),
-            more: Vec::new(),
+            ..Options::of(server.kubeconfig(&token)?, &nats, &namespace)
         })?;
         eventually("it says what is missing", WAIT_TIMEOUT, || async {
             let (status, text) = operator.get("/readyz").await?;

@@ -88,14 +88,8 @@ async fn the_api_server_goes_away_and_comes_back() -> Result<()> {
     let client = server.client().await?;
     let namespace = temp_namespace(&client).await?;
     let nats = NatsServer::start().await?;
-    let mut operator = Operator::start(Options {
-        kubeconfig: server.admin_kubeconfig(),
-        nats: nats.url(),
-        watch: String::new(),
-        own: namespace.clone(),
-        more: Vec::new(),
-    })
-    .await?;
+    let options = Options::of_all_namespaces(server.admin_kubeconfig(), &nats, &namespace);
+    let mut operator = Operator::start(options).await?;
     apply(&client, &namespace, "before", json!({})).await?;
     accepted(&client, &namespace, "before").await?;
     server.kill9()?;
@@ -124,11 +118,8 @@ async fn only_the_operator_with_the_lease_writes() -> Result<()> {
     let namespace = temp_namespace(&client).await?;
     let nats = NatsServer::start().await?;
     let options = |identity: &str| Options {
-        kubeconfig: server.admin_kubeconfig(),
-        nats: nats.url(),
-        watch: String::new(),
-        own: namespace.clone(),
         more: vec![format!("--identity={identity}")],
+        ..Options::of_all_namespaces(server.admin_kubeconfig(), &nats, &namespace)
     };
     let mut first = Operator::start(options("first")).await?;
     let mut second = Operator::launch(options("second"))?;

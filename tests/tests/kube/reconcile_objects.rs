@@ -261,16 +261,11 @@ async fn nothing_is_written_where_nothing_differs() -> Result<()> {
         ns.make_ready(name).await?;
         ns.condition(name, "Ready", "True", "Ready").await?;
     }
-    let reconciles =
-        || ns.operator.metric("eventcast_operator_reconciles_total", &[("result", "ok")]);
     let writes = || ns.operator.metric("eventcast_operator_api_writes_total", &[]);
     let more_reconciles = async || {
-        let reconciled = reconciles().await?;
-        eventually("more reconciles", WAIT_TIMEOUT, || async {
-            ensure!(reconciles().await? >= reconciled + 8.0, "too few");
-            anyhow::Ok(())
-        })
-        .await
+        let (reconciles, succeeded) = ("eventcast_operator_reconciles_total", [("result", "ok")]);
+        let before = ns.operator.metric(reconciles, &succeeded).await?;
+        ns.operator.reaches(reconciles, &succeeded, before + 8.0).await
     };
     // The status is seen before the operator has counted that it wrote it.
     more_reconciles().await?;

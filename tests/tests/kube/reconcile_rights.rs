@@ -229,11 +229,8 @@ async fn every_call_is_allowed_and_every_right_is_used() -> Result<()> {
     };
     let options = |network: &str| {
         anyhow::Ok(Options {
-            kubeconfig: server.kubeconfig(&token)?,
-            nats: nats.url(),
-            watch: String::new(),
-            own: "eventcast-system".into(),
             more: more(network),
+            ..Options::of_all_namespaces(server.kubeconfig(&token)?, &nats, "eventcast-system")
         })
     };
     let mut operator = Operator::start(options("true")?).await?;

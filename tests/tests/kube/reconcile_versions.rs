@@ -80,11 +80,8 @@ async fn an_operator_lives_with_older_and_newer_definitions_and_says_so() -> Res
         .await?;
     create(&client, &namespace, "plain", json!({})).await?;
     let options = Options {
-        kubeconfig: server.admin_kubeconfig(),
-        nats: nats.url(),
-        watch: String::new(),
-        own: namespace.clone(),
         more: vec!["--resync-seconds=2".into()],
+        ..Options::of_all_namespaces(server.admin_kubeconfig(), &nats, &namespace)
     };
     let mut operator = Operator::start(options).await?;
     let message = condition(&client, &namespace, "newer", "UnknownFields").await?;

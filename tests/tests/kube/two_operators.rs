@@ -58,11 +58,7 @@ async fn a_second_operator_writes_nothing_until_a_channel_names_it() -> Result<(
 
     let (second, name) = second(&ns, &[]).await?;
     let foreign = [("reason", "OtherOperator")];
-    eventually("the second one notices", WAIT_TIMEOUT, || async {
-        ensure!(second.metric("eventcast_operator_failures_total", &foreign).await? > 0.0, "no");
-        anyhow::Ok(())
-    })
-    .await?;
+    second.reaches("eventcast_operator_failures_total", &foreign, 1.0).await?;
     // Each change reaches both: the first one acts, the second one does not.
     ns.apply("orders", json!({"delivery": {"heartbeatSeconds": 9}})).await?;
     ns.settled("orders").await?;
@@ -99,9 +95,8 @@ async fn a_claim_lasts_as_long_as_the_lease_of_its_operator() -> Result<()> {
     let client = server.client().await?;
     let (first, second) = (temp_namespace(&client).await?, temp_namespace(&client).await?);
     let everywhere = |own: &str| Options {
-        watch: String::new(),
         more: vec!["--resync-seconds=1".into()],
-        ..Options::of(server.admin_kubeconfig(), &nats, own)
+        ..Options::of_all_namespaces(server.admin_kubeconfig(), &nats, own)
     };
     let mut old = Operator::start(everywhere(&first)).await?;
     apply(&client, &first, "orders", json!({})).await?;
@@ -114,19 +109,12 @@ async fn a_claim_lasts_as_long_as_the_lease_of_its_operator() -> Result<()> {
     assert_eq!(claim().await?, OperatorStatus { name: first.clone(), until: None });
 
     let mut new = Operator::start(everywhere(&second)).await?;
-    let left_alone = [("reason", "OtherOperator")];
-    let noticed = async |times: f64| {
-        eventually("the new one leaves the channel alone", WAIT_TIMEOUT, || async {
-            let counted = new.metric("eventcast_operator_failures_total", &left_alone).await?;
-            ensure!(counted >= times, "{counted} times");
-            anyhow::Ok(())
-        })
-        .await
-    };
-    noticed(1.0).await?;
+    let (left_alone, by_reason) =
+        ("eventcast_operator_failures_total", [("reason", "OtherOperator")]);
+    new.reaches(left_alone, &by_reason, 1.0).await?;
     // A node that fails, or an upgrade: the old one comes back.
     old.kill9()?;
-    noticed(4.0).await?;
+    new.reaches(left_alone, &by_reason, 4.0).await?;
     assert_eq!(new.metric("eventcast_operator_api_writes_total", &[]).await?, 0.0);
     assert_eq!(claim().await?.name, first);
 
