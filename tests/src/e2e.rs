@@ -17,7 +17,7 @@ mod release;
 
 pub use channel::{Channel, WAIT_TIMEOUT};
 pub use disturbances::{Disturbances, skipped};
-pub use fleet::{Fleet, Most};
+pub use fleet::{Fleet, Peak};
 pub use machine::Machine;
 pub use prometheus::Prometheus;
 pub use proxies::Proxies;

@@ -50,7 +50,7 @@ impl Issuer {
         self.folder.path().join("keys.json")
     }
 
-    /// How a channel trusts it: every subject reads and publishes `user.{sub}` and reads broadcasts; who has the role `admin` manages.
+    /// How a channel trusts it: every subject reads and publishes `user.{sub}` and reads broadcasts; the role `admin` may manage.
     #[must_use]
     pub fn trusted(&self) -> TokenIssuer {
         let topics = vec!["user.{sub}".to_owned()];
@@ -86,7 +86,7 @@ impl Issuer {
         self.token(subject, 600, json!({}))
     }
 
-    /// A token for who reads, publishes and manages everything.
+    /// A token that may read, publish and manage everything.
     #[must_use]
     pub fn admin(&self) -> String {
         let grants = json!({"subscribe": [">"], "publish": [">"], "broadcast": true});

@@ -8,11 +8,11 @@
 //! With [`Plan::issuer`], some subscribers have grants that end during the run. Nothing else is delivered to them than what is granted,
 //! and they miss nothing of it, whether they renew their grants or come back with new tokens.
 
+mod behaviour;
 mod cost;
 mod credential;
+mod entry;
 mod judge;
-mod manner;
-mod note;
 mod plan;
 mod publisher;
 mod record;
@@ -22,7 +22,9 @@ mod subscriber;
 pub use cost::{Cost, costs};
 pub use judge::judge;
 pub use plan::{END_TYPE, Plan, random_filter};
-pub use record::{Contact, Disturbance, Fate, Observed, Published, Seen, Start, World};
+pub use record::{
+    Contact, Disturbance, Observed, Publications, PublishOutcome, Published, Seen, Start,
+};
 pub use report::{LedgerReport, Offence, Verdict};
 
 use std::{
@@ -74,8 +76,8 @@ impl Shared {
         };
         let published = self.published.lock();
         let present = published.iter().filter(|event| event.log == logs.cuts.len());
-        let cursor = |event: &Published| match &event.fate {
-            Fate::Stored(cursor) => Some(cursor.clone()),
+        let cursor = |event: &Published| match &event.outcome {
+            PublishOutcome::Stored(cursor) => Some(cursor.clone()),
             _ => None,
         };
         present.filter_map(cursor).collect()
@@ -85,7 +87,7 @@ impl Shared {
 /// The logs that the channel has had, in order.
 #[derive(Debug, Default)]
 struct Logs {
-    /// See [`World::cuts`].
+    /// See [`Publications::cuts`].
     cuts: Vec<u64>,
 }
 
@@ -151,16 +153,18 @@ impl Ledger {
     #[must_use]
     pub fn acknowledged(&self) -> usize {
         let published = self.shared.published.lock();
-        let stored = |fate: &Fate| matches!(fate, Fate::Stored(_) | Fate::Erased(_));
-        published.iter().filter(|event| stored(&event.fate)).count()
+        let stored = |outcome: &PublishOutcome| {
+            matches!(outcome, PublishOutcome::Stored(_) | PublishOutcome::Erased(_))
+        };
+        published.iter().filter(|event| stored(&event.outcome)).count()
     }
 
     /// The cursor of the event that was acknowledged last.
     #[must_use]
     pub fn newest(&self) -> Option<String> {
         let published = self.shared.published.lock();
-        published.iter().rev().find_map(|event| match &event.fate {
-            Fate::Stored(cursor) => Some(cursor.clone()),
+        published.iter().rev().find_map(|event| match &event.outcome {
+            PublishOutcome::Stored(cursor) => Some(cursor.clone()),
             _ => None,
         })
     }
@@ -181,10 +185,10 @@ impl Ledger {
     /// Records that the log has erased the events at these sequences.
     pub fn erased(&self, sequences: &HashSet<u64>) {
         for event in self.shared.published.lock().iter_mut() {
-            if let Fate::Stored(cursor) = &event.fate
+            if let PublishOutcome::Stored(cursor) = &event.outcome
                 && Cursor::parse(cursor).is_ok_and(|cursor| sequences.contains(&cursor.sequence))
             {
-                event.fate = Fate::Erased(cursor.clone());
+                event.outcome = PublishOutcome::Erased(cursor.clone());
             }
         }
     }
@@ -246,7 +250,7 @@ impl Ledger {
         let published = std::mem::take(&mut *self.shared.published.lock());
         let cuts = self.shared.logs.read().await.cuts.clone();
         let disturbances = std::mem::take(&mut *self.shared.disturbances.lock());
-        let mut report = judge(World { published: published.clone(), cuts }, &observed);
+        let mut report = judge(Publications { published: published.clone(), cuts }, &observed);
         report.costs = costs(&disturbances, &published, &observed, &report.verdicts);
         Ok(report)
     }

@@ -83,9 +83,9 @@ enum Wire {
     /// The head of the answer, as far as it has come.
     Head(Vec<u8>),
     Body,
-    Two(Frames),
+    Http2(Frames),
     /// Never read.
-    Deaf,
+    Stalled,
 }
 
 impl Load {
@@ -125,13 +125,13 @@ impl Load {
 
     /// Connects subscribers that share one connection of HTTP/2.
     pub(crate) fn subscribe_streams(&mut self, targets: &[String]) -> Result<()> {
-        self.connect(&http2::open(targets)?, targets.len(), Wire::Two(Frames::default()))?;
+        self.connect(&http2::open(targets)?, targets.len(), Wire::Http2(Frames::default()))?;
         self.opened(0)
     }
 
     /// Connects a subscriber that never reads.
-    pub(crate) fn subscribe_deaf(&mut self, request: &[u8]) -> Result<()> {
-        self.connect(request, 0, Wire::Deaf)
+    pub(crate) fn subscribe_stalled(&mut self, request: &[u8]) -> Result<()> {
+        self.connect(request, 0, Wire::Stalled)
     }
 
     fn opened(&mut self, but: usize) -> Result<()> {
@@ -155,7 +155,7 @@ impl Load {
             }
         };
         socket.set_nonblocking(true)?;
-        if !matches!(wire, Wire::Deaf) {
+        if !matches!(wire, Wire::Stalled) {
             let token = EventData::new_u64(index as u64);
             epoll::add(&self.epoll, &socket, token, EventFlags::IN)?;
         }
@@ -332,7 +332,7 @@ impl Load {
                 feed(0, &head[end..]);
                 connection.wire = Wire::Body;
             }
-            Wire::Two(frames) => {
+            Wire::Http2(frames) => {
                 let (mut socket, session) = (&connection.socket, &mut connection.tls);
                 frames.feed(bytes, |said| {
                     match said {
@@ -346,7 +346,7 @@ impl Load {
                     Ok(())
                 })?;
             }
-            Wire::Deaf => {}
+            Wire::Stalled => {}
         }
         Ok(())
     }

@@ -55,7 +55,7 @@ impl Broker {
         let (program, arguments) = command.split_first().context("no program")?;
         let out = self.folder.path().join("broker.out");
         if out.exists() {
-            fs::remove_file(&out)?; // the lines of an earlier life
+            fs::remove_file(&out)?; // the lines of an earlier start
         }
         let process = Process::spawn("broker", program, arguments, self.folder.path())?;
         let process = self.process.insert(process);
@@ -81,7 +81,7 @@ impl Broker {
             (None, None) => return Err(anyhow!("it does not listen")),
         };
         self.secure = secure;
-        // the next life listens where this one does
+        // the next start listens on the same ports
         let listen = plain.map_or(Ok(self.config.listen), |plain| plain.parse())?;
         let admin = admin.parse()?;
         if (self.config.listen, self.config.admin) == (listen, admin) {

@@ -110,7 +110,7 @@ impl Disturbances {
     pub async fn report(self) -> Result<LedgerReport> {
         let report = self.ledger.finish(EVENT_TIMEOUT).await?;
         for cost in &report.costs {
-            Self::tell(cost)?;
+            Self::add_to_table(cost)?;
         }
         Ok(report)
     }
@@ -127,7 +127,7 @@ impl Disturbances {
     ///
     /// # Errors
     /// When it cannot be written, or subscribers were without service for a minute.
-    pub fn tell(cost: &Cost) -> Result<()> {
+    pub fn add_to_table(cost: &Cost) -> Result<()> {
         add_line(&cost.to_string())?;
         ensure!(cost.silence < MAX_SILENCE, "{}: a silence of {:?}", cost.name, cost.silence);
         Ok(())

@@ -57,12 +57,12 @@ struct Seen {
     deployments: HashMap<String, Deployment>,
     /// The image of the rollout that is counted.
     image: String,
-    most: Most,
+    most: Peak,
 }
 
 /// The most that there was of something at the same time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Most {
+pub struct Peak {
     /// Channels whose brokers were being replaced.
     pub rolling: usize,
     /// Brokers that were wanted and not available.
@@ -123,12 +123,12 @@ impl Fleet {
     pub fn count(&self, image: &str) {
         let mut seen = self.seen.lock();
         image.clone_into(&mut seen.image);
-        seen.most = Most::default();
+        seen.most = Peak::default();
     }
 
     /// The most that was under way at once.
     #[must_use]
-    pub fn most(&self) -> Most {
+    pub fn most(&self) -> Peak {
         self.seen.lock().most
     }
 
@@ -170,7 +170,7 @@ mod tests {
         ] {
             seen.take(line).unwrap();
         }
-        assert_eq!(seen.most, Most { rolling: 2, unavailable: 1 });
+        assert_eq!(seen.most, Peak { rolling: 2, unavailable: 1 });
         assert_eq!((seen.complete(":1"), seen.complete(":2")), (0, 1));
         seen.take("a,2,2,2,2,2,2,broker:2").unwrap();
         assert_eq!(seen.complete(":2"), 2);

@@ -83,7 +83,7 @@ impl Cluster {
         self.token_with(namespace, service_account, TokenRequestSpec::default()).await
     }
 
-    /// A token of a ServiceAccount with the audiences, the life and the pod of `spec`.
+    /// A token of a ServiceAccount with the audiences, the lifetime and the pod of `spec`.
     ///
     /// # Errors
     /// When there is no such ServiceAccount or pod.

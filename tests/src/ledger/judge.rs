@@ -1,32 +1,36 @@
 //! The judge: checks what subscribers recorded against what was published. Pure.
 //!
-//! The record of a subscriber is cut into *stretches* wherever it was told that the log was recreated. Within a stretch, positions
+//! The record of a subscriber is cut into *segments* at every report that the log was recreated. Within a segment, positions
 //! only grow, and every due event comes once or lies in a declared gap. The broker does not say which of the channel's logs a
-//! stretch was read from. The judge chooses the one that fits best, never an older one than before, and the last one for the last
-//! stretch.
+//! segment was read from. The judge chooses the one that fits best, never an older one than before, and the last one for the last
+//! segment.
 
 mod index;
 mod reading;
-mod stretch;
+mod segment;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashSet;
 
-use self::{index::Index, stretch::Finding};
-use super::{Fate, LedgerReport, Observed, Offence, Seen, Verdict, World, note};
+use self::{index::Index, segment::Finding};
+use super::{LedgerReport, Observed, Offence, Publications, PublishOutcome, Seen, Verdict, entry};
 
 /// Judges a run.
 #[must_use]
-pub fn judge(world: World, observed: &[Observed]) -> LedgerReport {
-    let count = |fate: fn(&Fate) -> bool| world.published.iter().filter(|p| fate(&p.fate)).count();
+pub fn judge(publications: Publications, observed: &[Observed]) -> LedgerReport {
+    let count = |outcome: fn(&PublishOutcome) -> bool| {
+        publications.published.iter().filter(|p| outcome(&p.outcome)).count()
+    };
     let mut report = LedgerReport {
-        acknowledged: count(|fate| matches!(fate, Fate::Stored(_) | Fate::Erased(_))),
-        unknown: count(|fate| *fate == Fate::Unknown),
-        not_stored: count(|fate| *fate == Fate::NotStored),
+        acknowledged: count(|outcome| {
+            matches!(outcome, PublishOutcome::Stored(_) | PublishOutcome::Erased(_))
+        }),
+        unknown: count(|outcome| *outcome == PublishOutcome::Unknown),
+        not_stored: count(|outcome| *outcome == PublishOutcome::NotStored),
         ..LedgerReport::default()
     };
-    let (index, problems) = Index::new(world, observed);
+    let (index, problems) = Index::new(publications, observed);
     report.problems = problems;
     report.verdicts = observed.iter().map(|observed| verdict(&index, observed)).collect();
     report
@@ -40,19 +44,19 @@ fn verdict(index: &Index, observed: &Observed) -> Verdict {
             Seen::Violation(text) => verdict.offences.push(Offence::Violation(text.clone())),
             Seen::Gap { reason, .. } => *verdict.gaps.entry(reason.clone()).or_default() += 1,
             Seen::Renewed => verdict.renewed += 1,
-            Seen::Ended(why) if why == note::EXPIRED => verdict.expired += 1,
+            Seen::Ended(why) if why == entry::EXPIRED => verdict.expired += 1,
             Seen::Ended(_) | Seen::Event { .. } | Seen::Cursor(_) | Seen::Left => {}
         }
     }
-    let stretches = stretch::cut(observed);
-    let (last, earlier) = stretches.split_last().expect("a record has at least one stretch");
+    let segments = segment::cut(observed);
+    let (last, earlier) = segments.split_last().expect("a record has at least one segment");
     let mut got = HashSet::new();
     let mut log = 0;
-    let mut told = Vec::new(); // Events of earlier logs that a reset declared lost.
-    for (number, stretch) in earlier.iter().enumerate() {
+    let mut declared = Vec::new(); // Events of earlier logs that a reset declared lost.
+    for (number, segment) in earlier.iter().enumerate() {
         let candidates =
-            (log..=index.last_log()).map(|log| (log, stretch.judge(index, log, false)));
-        // A stretch without events fits every log: a reset is accepted unless the events received contradict it.
+            (log..=index.last_log()).map(|log| (log, segment.judge(index, log, false)));
+        // A segment without events fits every log: a reset is accepted unless the events received contradict it.
         let best = candidates.min_by_key(|(candidate, finding)| {
             (finding.offences.len(), number > 0 && *candidate == log)
         });
@@ -61,7 +65,7 @@ fn verdict(index: &Index, observed: &Observed) -> Verdict {
             verdict.offences.push(needless(log));
         }
         log = chosen;
-        told.extend(finding.undelivered.iter().copied());
+        declared.extend(finding.undelivered.iter().copied());
         add(&mut verdict, &mut got, finding);
     }
     if !earlier.is_empty() && log == index.last_log() {
@@ -70,17 +74,17 @@ fn verdict(index: &Index, observed: &Observed) -> Verdict {
     let finding = last.judge(index, index.last_log(), true);
     add(&mut verdict, &mut got, finding);
     // Events that a reset declared lost may still come, if the new log has them.
-    let lost: HashSet<u64> = told.into_iter().filter(|number| !got.contains(number)).collect();
+    let lost: HashSet<u64> = declared.into_iter().filter(|number| !got.contains(number)).collect();
     verdict.due += lost.len();
     verdict.declared_lost.extend(lost);
     verdict
 }
 
 fn needless(log: usize) -> Offence {
-    Offence::WrongGap(format!("told of a new log, but log {log} is still the one"))
+    Offence::WrongGap(format!("a new log was reported, but log {log} is still the current one"))
 }
 
-/// Adds what one stretch says; events that came again in a later log count once.
+/// Adds what one segment says; events that came again in a later log count once.
 fn add(verdict: &mut Verdict, got: &mut HashSet<u64>, finding: Finding) {
     let new = finding.delivered.iter().filter(|number| got.insert(**number)).count();
     verdict.delivered += new;

@@ -62,7 +62,7 @@ pub struct Plan {
     /// How many subscribers there are.
     pub subscribers: usize,
     /// Whether the log keeps all events. If not, subscribers start at its end or at a cursor, because a subscriber that starts at
-    /// the beginning is not told of the events that the log has deleted.
+    /// the beginning does not learn of the events that the log has deleted.
     pub retained: bool,
     /// The mean time until a subscriber reconnects.
     pub stay: Duration,

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use reqwest::Client;
 use tokio::time::sleep;
 
-use super::{END_TYPE, Fate, Phase, Published, Shared, plan};
+use super::{END_TYPE, Phase, PublishOutcome, Published, Shared, plan};
 use crate::http::{Outcome, Publish, Version, client};
 
 /// Publishes until the run ends.
@@ -35,7 +35,7 @@ pub(super) async fn run(shared: Arc<Shared>, index: usize) {
 pub(super) async fn end(shared: &Shared) -> Result<String> {
     let kind = Some(END_TYPE.to_owned());
     match publish(shared, &client(Version::Http1), None, kind, 0).await {
-        Fate::Stored(cursor) => Ok(cursor),
+        PublishOutcome::Stored(cursor) => Ok(cursor),
         other => bail!("the last event of the ledger was not acknowledged: {other:?}"),
     }
 }
@@ -46,14 +46,21 @@ async fn publish(
     topic: Option<String>,
     kind: Option<String>,
     padding: usize,
-) -> Fate {
+) -> PublishOutcome {
     let logs = shared.logs.read().await; // waits while publishing is paused
     let began = shared.began.elapsed();
     let number = {
         let mut published = shared.published.lock();
         let (number, log) = (published.len() as u64, logs.cuts.len());
         let (topic, kind) = (topic.clone(), kind.clone());
-        published.push(Published { number, topic, kind, began, log, fate: Fate::Unknown });
+        published.push(Published {
+            number,
+            topic,
+            kind,
+            began,
+            log,
+            outcome: PublishOutcome::Unknown,
+        });
         number
     };
     let data = serde_json::json!({"number": number, "topic": topic, "type": kind, "padding": "x".repeat(padding)});
@@ -66,16 +73,16 @@ async fn publish(
         event = event.kind(kind);
     }
     let within: Duration = shared.plan.publish_within;
-    let fate = match event.send_retrying(client, &shared.urls, within).await {
-        Outcome::Stored { cursor, .. } => Fate::Stored(cursor),
-        Outcome::Unknown => Fate::Unknown,
-        Outcome::NotStored => Fate::NotStored,
+    let outcome = match event.send_retrying(client, &shared.urls, within).await {
+        Outcome::Stored { cursor, .. } => PublishOutcome::Stored(cursor),
+        Outcome::Unknown => PublishOutcome::Unknown,
+        Outcome::NotStored => PublishOutcome::NotStored,
         // The ledger violates no rule of the API.
         Outcome::Refused(answer) => {
             panic!("event {number} refused: {} {}", answer.status, answer.json)
         }
     };
     let at = usize::try_from(number).expect("it is an index");
-    shared.published.lock()[at].fate = fate.clone();
-    fate
+    shared.published.lock()[at].outcome = outcome.clone();
+    outcome
 }

@@ -6,7 +6,7 @@ use crate::filter::Filter;
 
 /// Everything that was published, into the logs of the channel in order.
 #[derive(Clone, Debug, Default)]
-pub struct World {
+pub struct Publications {
     /// The events.
     pub published: Vec<Published>,
     /// Entry `k` belongs to log `k + 1`: the last sequence of log `k` that it has. 0 for a new log; more for an older store that was
@@ -28,7 +28,7 @@ pub struct Published {
     /// The log at that time.
     pub log: usize,
     /// Its outcome.
-    pub fate: Fate,
+    pub outcome: PublishOutcome,
 }
 
 impl Published {
@@ -41,10 +41,10 @@ impl Published {
 
 /// What a publisher knows of its event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum PublishOutcome {
     /// Acknowledged, with this cursor.
     Stored(String),
-    /// Acknowledged, with this cursor, and erased from the log later. A subscriber that has not received it by then is not told.
+    /// Acknowledged, with this cursor, and erased from the log later. A subscriber that has not received it by then does not learn of it.
     Erased(String),
     /// Not acknowledged. It may be stored.
     Unknown,

@@ -90,7 +90,7 @@ impl Offence {
 pub struct Verdict {
     /// Its name.
     pub name: String,
-    /// Events that it should have received or been told of.
+    /// Events that it should have received, or whose loss should have been declared.
     pub due: usize,
     /// Of these, delivered.
     pub delivered: usize,

@@ -16,9 +16,9 @@ use tokio::{
 
 use super::{
     Contact, Observed, Phase, Seen, Shared, Start,
+    behaviour::Behaviour,
     credential::{Credential, Renewal, now},
-    manner::Manner,
-    note, plan,
+    entry, plan,
 };
 use crate::{
     cursor::Cursor,
@@ -33,13 +33,13 @@ const FIRST_ID_TIMEOUT: Duration = Duration::from_secs(10);
 const LATE_MS: i64 = 10_000;
 /// How much earlier than its grant a stream may end, in milliseconds.
 const EARLY_MS: i64 = 500;
-/// The share of clients that look at their token before they send it. The others learn from the response that it has ended.
-const PRUDENT: f64 = 0.7;
+/// The share of clients that check the end of their token before they send it. The others learn of it from the response.
+const CHECKS_TOKEN: f64 = 0.7;
 /// The share of notices that a client renews its grant at.
 const RENEWS: f64 = 0.6;
-/// The mean time until a subscriber reconnects that does not wait as long as the broker asks.
-const HURRY: Duration = Duration::from_millis(60);
-/// What browsers wait before the broker has told them.
+/// The mean time until a subscriber reconnects if it does not wait as long as the broker asks.
+const IMPATIENT_DELAY: Duration = Duration::from_millis(60);
+/// How long browsers wait if the broker has sent no `retry:`.
 const DEFAULT_RETRY: Duration = Duration::from_secs(3);
 /// Longer than any phase of a run.
 const FOREVER: Duration = Duration::from_secs(86_400);
@@ -55,7 +55,7 @@ struct GrantEnd {
 struct Subscriber {
     shared: Arc<Shared>,
     rng: Rng,
-    manner: Manner,
+    behaviour: Behaviour,
     credential: Option<Credential>,
     /// That of the current connection.
     grant_end: Option<GrantEnd>,
@@ -83,7 +83,7 @@ pub(super) async fn run(shared: Arc<Shared>, index: usize) -> Observed {
     if let Some(credential) = &credential {
         plan::narrow(&mut filter, credential.granted());
     }
-    let manner = Manner::draw(&mut rng, plan);
+    let behaviour = Behaviour::draw(&mut rng, plan);
     let mut phase = shared.phase.subscribe();
     let arrive = plan::exponential(&mut rng, plan.arrive);
     tokio::select! {
@@ -92,11 +92,11 @@ pub(super) async fn run(shared: Arc<Shared>, index: usize) -> Observed {
     }
     let start =
         plan::random_start(&mut rng, plan.retained, shared.began.elapsed(), &shared.cursors());
-    let name = format!("subscriber {index:03} ({start:?}, {manner:?}, {filter:?})");
+    let name = format!("subscriber {index:03} ({start:?}, {behaviour:?}, {filter:?})");
     let mut subscriber = Subscriber {
         shared,
         rng,
-        manner,
+        behaviour,
         credential,
         grant_end: None,
         broker: 0,
@@ -109,10 +109,10 @@ pub(super) async fn run(shared: Arc<Shared>, index: usize) -> Observed {
     };
     while subscriber.connection().await.is_continue() {
         subscriber.contact(Contact::Lost);
-        let hurry = plan::exponential(&mut subscriber.rng, HURRY);
+        let short = plan::exponential(&mut subscriber.rng, IMPATIENT_DELAY);
         let left = matches!(subscriber.observed.seen.last(), Some(Seen::Left));
-        let obeys = subscriber.shared.plan.obeys_retry && !left; // who left comes back when it likes
-        let pause = if obeys { subscriber.retry } else { hurry };
+        let obeys = subscriber.shared.plan.obeys_retry && !left; // a subscriber that left comes back when it likes
+        let pause = if obeys { subscriber.retry } else { short };
         tokio::select! {
             () = sleep(pause) => {}
             () = stopped(&mut subscriber.phase) => break,
@@ -128,7 +128,7 @@ impl Subscriber {
         let broker = self.rng.usize(..self.shared.urls.len());
         self.broker = broker;
         if let Some(credential) = self.credential.as_mut().filter(|c| c.has_ended())
-            && self.rng.f64() < PRUDENT
+            && self.rng.f64() < CHECKS_TOKEN
         {
             credential.refresh(&mut self.rng);
         }
@@ -145,7 +145,7 @@ impl Subscriber {
             Ok(stream) => stream,
             Err(error) => {
                 let why = match error.downcast_ref::<Refused>() {
-                    Some(refused) if self.is_expiry(refused) => note::EXPIRED.to_owned(),
+                    Some(refused) if self.is_expiry(refused) => entry::EXPIRED.to_owned(),
                     _ => format!("{error:#}"),
                 };
                 return self.end(why);
@@ -208,7 +208,7 @@ impl Subscriber {
                     }
                 }
             }
-            if self.manner.slow && !calm && self.rng.f64() < 0.02 {
+            if self.behaviour.slow && !calm && self.rng.f64() < 0.02 {
                 // A subscriber that reads slowly.
                 let pause = plan::exponential(&mut self.rng, self.shared.plan.slow_pause);
                 sleep(pause).await;
@@ -223,8 +223,8 @@ impl Subscriber {
         Ok(Subscribe {
             url: url.to_string(),
             last_event_id: self.cursor.clone(),
-            version: self.manner.version,
-            receive_buffer: self.manner.receive_buffer,
+            version: self.behaviour.version,
+            receive_buffer: self.behaviour.receive_buffer,
             headers: self.credential.iter().map(Credential::header).collect(),
         })
     }
@@ -242,7 +242,7 @@ impl Subscriber {
     }
 
     fn take(&mut self, event: &Event) {
-        let seen = note::seen(event);
+        let seen = entry::of_event(event);
         let seen =
             seen.unwrap_or_else(|error| Seen::Violation(format!("{error:#}: {:?}", event.raw)));
         if !self.has_cursor && matches!(seen, Seen::Event { .. }) {
@@ -273,15 +273,17 @@ impl Subscriber {
     fn at_wrong_time(&self, seen: &Seen) -> Option<Seen> {
         let after = |time: i64| now() - time;
         let text = match (seen, self.grant_end) {
-            (Seen::Event { .. }, Some(end)) if !self.manner.slow && after(end.latest) > LATE_MS => {
+            (Seen::Event { .. }, Some(end))
+                if !self.behaviour.slow && after(end.latest) > LATE_MS =>
+            {
                 format!("an event came {} ms after the end of the grant", after(end.latest))
             }
             (Seen::Ended(why), Some(end))
-                if why == note::EXPIRED && after(end.earliest) < -EARLY_MS =>
+                if why == entry::EXPIRED && after(end.earliest) < -EARLY_MS =>
             {
                 format!("expired {} ms before the end of the grant", -after(end.earliest))
             }
-            (Seen::Ended(why), None) if why == note::EXPIRED => "no grant could expire".to_owned(),
+            (Seen::Ended(why), None) if why == entry::EXPIRED => "no grant could expire".to_owned(),
             (Seen::Ended(why), _) if why.contains("revoked") || why.contains("grant-changed") => {
                 format!("{why}, but the grant is the same")
             }
@@ -357,7 +359,7 @@ impl Subscriber {
     /// Adds to the record, and counts what happens to grants.
     fn record(&mut self, seen: Seen) {
         match &seen {
-            Seen::Ended(why) if why == note::EXPIRED => &self.shared.expired,
+            Seen::Ended(why) if why == entry::EXPIRED => &self.shared.expired,
             Seen::Renewed => &self.shared.renewed,
             _ => return self.observed.seen.push(seen),
         }

@@ -141,7 +141,7 @@ async fn finish(runs: Vec<Disturbances>, name: &str) -> Result<()> {
     let reports = try_join_all(runs.into_iter().map(Disturbances::end)).await?;
     let costs = reports.iter().flat_map(|report| &report.costs);
     let all = costs.fold(Cost { name: name.to_owned(), ..Cost::default() }, Cost::with);
-    Disturbances::tell(&all)?;
+    Disturbances::add_to_table(&all)?;
     for report in reports {
         report.assert_nothing_lost();
     }

@@ -13,7 +13,7 @@ use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a cluster: make e2e"]
-async fn a_setting_and_an_erasure_disturb_nobody() -> Result<()> {
+async fn a_setting_and_an_erasure_disturb_no_client() -> Result<()> {
     scenario(async |cluster| {
         cluster.install().await?;
         let channel = Channel::create(cluster, "erased").await?;

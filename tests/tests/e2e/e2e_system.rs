@@ -9,7 +9,7 @@ use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a cluster: make e2e"]
-async fn a_lost_operator_disturbs_nobody() -> Result<()> {
+async fn a_lost_operator_disturbs_no_client() -> Result<()> {
     scenario(async |cluster| {
         cluster.install().await?;
         cluster.operators_are_ready().await?;

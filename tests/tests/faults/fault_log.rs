@@ -9,7 +9,7 @@ use eventcast_tests::{
     broker::Broker,
     eventually, http, init_tracing,
     issuer::Issuer,
-    ledger::{Fate, Ledger, Observed, Plan, Published, Seen, Start, World, judge},
+    ledger::{Ledger, Observed, Plan, Publications, PublishOutcome, Published, Seen, Start, judge},
     nats::NatsServer,
     sse::{EventStream, Subscribe},
 };
@@ -138,7 +138,7 @@ async fn a_reader_overtaken_by_retention_gets_the_exact_count() -> Result<()> {
     };
     let mut slow = EventStream::open(request).await?;
     let client = http::client(http::Version::Http1);
-    let mut world = World::default();
+    let mut publications = Publications::default();
     let mut number = 0;
     while number < EVENTS {
         let numbers = number..number + 100;
@@ -155,8 +155,8 @@ async fn a_reader_overtaken_by_retention_gets_the_exact_count() -> Result<()> {
         {
             let cursor = event["cursor"].as_str().context("no cursor")?.to_owned();
             let (topic, kind, began) = (None, None, Duration::ZERO);
-            let fate = Fate::Stored(cursor);
-            world.published.push(Published { number, topic, kind, began, log: 0, fate });
+            let outcome = PublishOutcome::Stored(cursor);
+            publications.published.push(Published { number, topic, kind, began, log: 0, outcome });
         }
         number = numbers.end;
     }
@@ -184,8 +184,10 @@ async fn a_reader_overtaken_by_retention_gets_the_exact_count() -> Result<()> {
         });
     }
     let (name, filter) = ("the slow reader".to_owned(), Default::default());
-    let report =
-        judge(world, &[Observed { name, filter, start: Start::Earliest, seen, contact: vec![] }]);
+    let report = judge(
+        publications,
+        &[Observed { name, filter, start: Start::Earliest, seen, contact: vec![] }],
+    );
     report.assert_clean();
     assert!(lost > 0, "it was never overtaken: all {delivered} events came");
     // there may be several gaps, depending on the buffers in between; the ledger has checked their sum

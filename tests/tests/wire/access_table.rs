@@ -1,4 +1,4 @@
-//! Every credential at every endpoint, as a table: what a client is told that has none, a bad one, one that has ended, one that is not
+//! Every credential at every endpoint, as a table: what a client gets that has none, a bad one, one that has ended, one that is not
 //! enough, or one that cannot be judged now. The rules are in docs/ACCESS.md (refusals) and docs/HTTP.md (access).
 
 mod fixture;
@@ -55,9 +55,9 @@ use State::{Bad, Expired, Good, Manages, Reads, Revoked, Ungranted, Unjudged, Wr
 const STATES: [State; 10] =
     [State::None, Good, Ungranted, Writes, Reads, Manages, Bad, Expired, Revoked, Unjudged];
 
-/// What a client is told.
+/// What a client must get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
+enum Expected {
     /// The success status of the endpoint.
     Fine,
     /// `401 credential-required`, `WWW-Authenticate: Bearer`.
@@ -72,9 +72,9 @@ enum Told {
     Later,
 }
 
-use Told::{Another, Denied, Fine, Invalid, Later, Needed};
+use Expected::{Another, Denied, Fine, Invalid, Later, Needed};
 
-type Row = (State, &'static [Carrier], [Told; 7]);
+type Row = (State, &'static [Carrier], [Expected; 7]);
 
 /// The columns are the groups of [`ENDPOINTS`].
 #[rustfmt::skip]
@@ -174,7 +174,7 @@ fn the_table_has_every_combination_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_credential_at_every_endpoint_is_told_what_the_table_says() -> Result<()> {
+async fn every_credential_gets_at_every_endpoint_what_the_table_says() -> Result<()> {
     init_tracing();
     let fixture = &Fixture::start().await?;
     let mut wrong = Vec::new();
@@ -183,12 +183,14 @@ async fn every_credential_at_every_endpoint_is_told_what_the_table_says() -> Res
             // Those of one row at the same time: what cannot be judged takes two seconds to be answered.
             let checks = carriers.iter().flat_map(|carrier| {
                 ENDPOINTS.iter().map(move |endpoint| async move {
-                    let told = row[endpoint.group];
+                    let expected = row[endpoint.group];
                     let checked =
-                        fixture.check(version, endpoint, (*state, *carrier), told).await.err();
+                        fixture.check(version, endpoint, (*state, *carrier), expected).await.err();
                     let name = endpoint.name;
                     anyhow::Ok(checked.map(|error| {
-                        format!("{version:?} {state:?} {carrier:?} {name} ({told:?}): {error:#}")
+                        format!(
+                            "{version:?} {state:?} {carrier:?} {name} ({expected:?}): {error:#}"
+                        )
                     }))
                 })
             });

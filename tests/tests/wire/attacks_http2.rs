@@ -117,7 +117,7 @@ async fn a18_a_stream_that_stops_reading_is_reset_and_its_neighbours_live_on() -
     })
     .await?;
     let mut connection = Http2Connection::connect(broker.address()).await?;
-    let mut deaf = connection.request("GET", EVENTS, &[], b"").await?;
+    let mut stalled_stream = connection.request("GET", EVENTS, &[], b"").await?;
     let mut reader = connection.request("GET", EVENTS, &[], b"").await?;
     reader.read_retry().await?;
     for n in 0..3 {
@@ -127,7 +127,7 @@ async fn a18_a_stream_that_stops_reading_is_reset_and_its_neighbours_live_on() -
     stalled(&broker, 1.0).await?;
     let mut bytes = 0;
     let end = loop {
-        match deaf.next_chunk().await {
+        match stalled_stream.next_chunk().await {
             Ok(Some(piece)) => bytes += piece.len(),
             Ok(None) => {
                 anyhow::bail!("a clean end after {bytes} bytes: it was cut within an event")

@@ -67,12 +67,12 @@ async fn a19_a_client_that_never_reads_is_disconnected_and_costs_little() -> Res
     .await?;
     let begun = broker.publish("begin").await?;
     let mut reader = broker.open_stream(Version::Http1, "").await?;
-    let mut deaf = Vec::new();
+    let mut stalled_connections = Vec::new();
     for _ in 0..30 {
         let mut connection = Http1Connection::connect_with(broker.address(), Some(4096)).await?;
         connection.send(format!("GET {EVENTS} HTTP/1.1\r\nHost: a\r\n\r\n")).await?;
         connection.read_head().await?;
-        deaf.push(connection);
+        stalled_connections.push(connection);
     }
     broker.wait_for_metric("eventcast_subscribers", &[], WAIT_TIMEOUT, |open| open == 31.0).await?;
     let before = broker.rss()?;

@@ -166,7 +166,7 @@ async fn until_end_stops_at_the_newest_event_that_passes() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_gap_is_told_and_makes_the_result_incomplete() -> Result<()> {
+async fn a_gap_is_reported_and_makes_the_result_incomplete() -> Result<()> {
     let broker = BrokerWithNats::start(|config| {
         config.channels[0].retention.max_events = 3;
     })

@@ -140,14 +140,14 @@ async fn a_client_that_never_reads_is_cut_off_and_others_continue() -> Result<()
         for query in ["", "?topic=a"] {
             readers.push(broker.open_stream(Version::Http1, query).await?);
         }
-        let mut deaf = Vec::new();
+        let mut stalled_connections = Vec::new();
         for n in 0..30 {
             let query = ["", "?topic=*", "?from=earliest"][n % 3];
             let mut connection =
                 Http1Connection::connect_with(broker.address(), Some(4096)).await?;
             connection.send(get(&format!("{EVENTS}{query}"), "text/event-stream")).await?;
             connection.read_head().await?;
-            deaf.push(connection);
+            stalled_connections.push(connection);
         }
         let (before, mut most) = (broker.rss()?, 0);
         for n in 20..220 {

@@ -14,12 +14,12 @@ use tokio::{task::JoinSet, time::timeout};
 const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 const MIB: u64 = 1 << 20;
 /// Connections that come and go, of each sink.
-const VISITS: u64 = 100_000;
+const CONNECTIONS: u64 = 100_000;
 /// Connections at once.
 const PARALLEL: u64 = 16;
 
-/// Comes and goes: half of the time before it has what it came for. Its reset leaves no TIME_WAIT behind.
-async fn visit(address: &str, kind: u64) -> Result<()> {
+/// Connects and leaves, half of the time before the response is there. The reset leaves no TIME_WAIT behind.
+async fn connect_and_leave(address: &str, kind: u64) -> Result<()> {
     let query = ["", "?topic=user.1", "?from=last:3"][fastrand::usize(..3)];
     let get = format!("GET {EVENTS}{query} HTTP/1.1\r\nHost: a\r\n\r\n");
     let mut connection = Http1Connection::connect(address).await?;
@@ -40,19 +40,19 @@ async fn visit(address: &str, kind: u64) -> Result<()> {
     connection.cut()
 }
 
-/// `count` visits, [`PARALLEL`] at once.
-async fn visits(broker: &BrokerWithNats, count: u64) -> Result<()> {
-    let mut visitors = JoinSet::new();
+/// `count` connections, [`PARALLEL`] at once.
+async fn connections(broker: &BrokerWithNats, count: u64) -> Result<()> {
+    let mut clients = JoinSet::new();
     for _ in 0..PARALLEL {
         let address = broker.address().to_owned();
-        visitors.spawn(async move {
+        clients.spawn(async move {
             for n in 0..count / PARALLEL {
-                visit(&address, n).await.with_context(|| format!("visit {n}"))?;
+                connect_and_leave(&address, n).await.with_context(|| format!("connection {n}"))?;
             }
             anyhow::Ok(())
         });
     }
-    while let Some(ended) = visitors.join_next().await {
+    while let Some(ended) = clients.join_next().await {
         ended??;
     }
     Ok(())
@@ -77,20 +77,20 @@ async fn a_hundred_thousand_connections_leak_nothing() -> Result<()> {
     for shards in SHARD_COUNTS {
         let broker = BrokerWithNats::with_shards(shards, |_| {}).await?;
         broker.publish_numbers(0..10, 10..=1000).await?;
-        visits(&broker, VISITS / 20).await?; // allocator, threads, connections to NATS: what is kept for good
+        connections(&broker, CONNECTIONS / 20).await?; // allocator, threads, connections to NATS: what is kept for good
         for gauge in ["eventcast_subscribers", "eventcast_connections"] {
             broker.wait_for_metric(gauge, &[], WAIT_TIMEOUT, |n| n == 0.0).await?;
         }
         let files = broker.open_files()?;
-        visits(&broker, VISITS / 2).await?;
+        connections(&broker, CONNECTIONS / 2).await?;
         empty(&broker, files).await?;
         let half = broker.rss()?;
-        visits(&broker, VISITS / 2).await?;
+        connections(&broker, CONNECTIONS / 2).await?;
         empty(&broker, files).await?;
         let grown = broker.rss()?.saturating_sub(half);
         ensure!(grown < 8 * MIB, "{shards} shards: {} KiB more than at half time", grown >> 10);
         let counted = broker.metric("eventcast_connects_total", &[]).await?;
-        ensure!(counted >= VISITS as f64 / 2.0, "only {counted} became streams");
+        ensure!(counted >= CONNECTIONS as f64 / 2.0, "only {counted} became streams");
         let mut stream = broker.open_stream(Version::Http1, "").await?;
         broker.publish("as ever").await?;
         assert_eq!(stream.data().await?, "as ever");

@@ -153,14 +153,15 @@ async fn a_channel_is_removed_under_two_hundred() -> Result<()> {
             config.channels.push(gone);
         })
         .await?;
-        let (mut streams, mut deaf, mut others) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut streams, mut stalled_connections, mut others) =
+            (Vec::new(), Vec::new(), Vec::new());
         for n in 0..200 {
             if n % 10 == 0 {
                 let mut connection =
                     Http1Connection::connect_with(broker.address(), Some(4096)).await?;
                 connection.send(format!("GET {gone} HTTP/1.1\r\nHost: a\r\n\r\n")).await?;
                 connection.read_head().await?;
-                deaf.push(connection);
+                stalled_connections.push(connection);
                 others.push(broker.open_stream(Version::Http1, "").await?);
             } else {
                 let url = broker.url(gone);
@@ -200,7 +201,7 @@ async fn a_channel_is_removed_under_two_hundred() -> Result<()> {
         for other in &mut others {
             other.next_block_with("data: goes on\n").await?;
         }
-        drop(deaf);
+        drop(stalled_connections);
     }
     Ok(())
 }

@@ -219,14 +219,14 @@ async fn a_stalled_reader_is_closed_and_every_event_is_accounted_for() -> Result
     };
     let broker = BrokerWithNats::with_shards(1, change).await?;
     let mut reader = broker.open_stream(Version::Http1, "").await?;
-    let mut deaf = Vec::new();
+    let mut stalled_connections = Vec::new();
     for query in ["", "?topic=a", "?from=earliest"].repeat(5) {
         let mut connection = Http1Connection::connect_with(broker.address(), Some(4096)).await?;
         let request =
             format!("GET {EVENTS}{query} HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\r\n");
         connection.send(request).await?;
         connection.read_head().await?;
-        deaf.push(connection);
+        stalled_connections.push(connection);
     }
     for n in 0..120 {
         let event = Publish::new(format!("{n} {}", "x".repeat(64 << 10))).topic("a");

@@ -62,7 +62,7 @@ impl Plan {
         let reading = self.readers - self.stalled;
         load.subscribe((0..reading).map(|_| request()))?;
         for _ in 0..self.stalled {
-            load.subscribe_deaf(&request())?;
+            load.subscribe_stalled(&request())?;
         }
         bench.subscribed(server, self.readers)?;
         load.publishers(1)?;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     filter::Filter,
-    ledger::{Fate, Start},
+    ledger::{PublishOutcome, Start},
 };
 
 fn at(milliseconds: u64) -> Duration {
@@ -22,8 +22,8 @@ fn observed(topics: &[&str], contact: &[Contact]) -> Observed {
 }
 
 fn published(number: u64, began: u64) -> Published {
-    let fate = Fate::Stored(format!("e-{number}-abc"));
-    Published { number, topic: None, kind: None, began: at(began), log: 0, fate }
+    let outcome = PublishOutcome::Stored(format!("e-{number}-abc"));
+    Published { number, topic: None, kind: None, began: at(began), log: 0, outcome }
 }
 
 /// The costs of a roll at 1 s and a kill at 10 s.

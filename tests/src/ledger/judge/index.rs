@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::{
     cursor::Cursor,
-    ledger::{Fate, Observed, Published, Seen, World},
+    ledger::{Observed, Publications, PublishOutcome, Published, Seen},
 };
 
 /// An event that is known to be stored.
@@ -17,9 +17,9 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    /// Whether it was erased. A subscriber that has not received it is then not told of it.
+    /// Whether it was erased. A subscriber that has not received it then does not learn of it.
     pub(super) fn is_erased(&self) -> bool {
-        matches!(self.event.fate, Fate::Erased(_))
+        matches!(self.event.outcome, PublishOutcome::Erased(_))
     }
 }
 
@@ -44,14 +44,18 @@ pub(super) struct Index {
 
 impl Index {
     /// Builds the index. Returns the problems of the acknowledgements, too.
-    pub(super) fn new(mut world: World, observed: &[Observed]) -> (Self, Vec<String>) {
-        if world.cuts.is_empty() {
-            settle(&mut world, observed);
+    pub(super) fn new(
+        mut publications: Publications,
+        observed: &[Observed],
+    ) -> (Self, Vec<String>) {
+        if publications.cuts.is_empty() {
+            settle(&mut publications, observed);
         }
         let mut problems = Vec::new();
-        let mut logs: Vec<Vec<Stored>> = vec![Vec::new(); world.cuts.len() + 1];
-        for event in &world.published {
-            let (Fate::Stored(cursor) | Fate::Erased(cursor)) = &event.fate else {
+        let mut logs: Vec<Vec<Stored>> = vec![Vec::new(); publications.cuts.len() + 1];
+        for event in &publications.published {
+            let (PublishOutcome::Stored(cursor) | PublishOutcome::Erased(cursor)) = &event.outcome
+            else {
                 continue;
             };
             let sequence = match Cursor::parse(cursor) {
@@ -64,7 +68,7 @@ impl Index {
             let (number, cursor) = (event.number, cursor.clone());
             let stored = Stored { number, sequence, cursor, event: event.clone() };
             for (log, events) in logs.iter_mut().enumerate().skip(event.log) {
-                let survived = world.cuts[event.log..log].iter().all(|cut| sequence <= *cut);
+                let survived = publications.cuts[event.log..log].iter().all(|cut| sequence <= *cut);
                 if survived {
                     events.push(stored.clone());
                 }
@@ -83,7 +87,8 @@ impl Index {
             .iter()
             .map(|log| log.iter().enumerate().map(|(at, stored)| (stored.number, at)).collect())
             .collect();
-        let published = world.published.into_iter().map(|event| (event.number, event)).collect();
+        let published =
+            publications.published.into_iter().map(|event| (event.number, event)).collect();
         (Self { logs, by_number, published }, problems)
     }
 
@@ -98,7 +103,7 @@ impl Index {
 
     /// Events with an unknown outcome.
     pub(super) fn unknown(&self) -> impl Iterator<Item = &Published> {
-        self.published.values().filter(|event| event.fate == Fate::Unknown)
+        self.published.values().filter(|event| event.outcome == PublishOutcome::Unknown)
     }
 
     pub(super) fn find(&self, log: usize, number: u64) -> Known<'_> {
@@ -106,8 +111,11 @@ impl Index {
             return Known::Here(&self.logs[log][*at]);
         }
         match self.published.get(&number) {
-            Some(event) if event.fate == Fate::Unknown => Known::Maybe(event),
-            Some(Published { fate: Fate::Stored(_) | Fate::Erased(_), .. }) => Known::Elsewhere,
+            Some(event) if event.outcome == PublishOutcome::Unknown => Known::Maybe(event),
+            Some(Published {
+                outcome: PublishOutcome::Stored(_) | PublishOutcome::Erased(_),
+                ..
+            }) => Known::Elsewhere,
             _ => Known::Never,
         }
     }
@@ -115,16 +123,18 @@ impl Index {
 
 /// An event that any subscriber received is stored, even if its publisher does not know; then it is due to the others, too. Only if
 /// the log was never replaced, because otherwise it is not known which log had the event.
-fn settle(world: &mut World, observed: &[Observed]) {
+fn settle(publications: &mut Publications, observed: &[Observed]) {
     let mut sightings = HashMap::new();
     for seen in observed.iter().flat_map(|observed| &observed.seen) {
         if let Seen::Event { number, cursor, .. } = seen {
             sightings.entry(*number).or_insert_with(|| cursor.clone());
         }
     }
-    for event in world.published.iter_mut().filter(|event| event.fate == Fate::Unknown) {
+    for event in
+        publications.published.iter_mut().filter(|event| event.outcome == PublishOutcome::Unknown)
+    {
         if let Some(cursor) = sightings.remove(&event.number) {
-            event.fate = Fate::Stored(cursor);
+            event.outcome = PublishOutcome::Stored(cursor);
         }
     }
 }

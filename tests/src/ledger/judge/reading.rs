@@ -1,11 +1,11 @@
-//! Reads a stretch in order: checks that positions only grow and that every event was due, and collects what is needed to find
+//! Reads a segment in order: checks that positions only grow and that every event was due, and collects what is needed to find
 //! missing events afterwards.
 
 use std::collections::HashSet;
 
 use super::{
     index::{Index, Known},
-    stretch::Finding,
+    segment::Finding,
 };
 use crate::{
     cursor::Cursor,
@@ -13,7 +13,7 @@ use crate::{
     ledger::{Offence, Seen},
 };
 
-/// The state of reading a stretch.
+/// The state of reading a segment.
 pub(super) struct Reading<'a> {
     filter: &'a Filter,
     epoch: Option<String>,

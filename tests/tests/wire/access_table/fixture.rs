@@ -19,9 +19,10 @@ use tempfile::TempDir;
 
 use super::{
     Carrier::{self, CookieTicket, CookieToken, Key, Ticket, Token},
-    Endpoint, STREAM,
+    Endpoint,
+    Expected::{self, Another, Denied, Fine, Invalid, Later, Needed},
+    STREAM,
     State::{self, Bad, Expired, Good, Manages, Reads, Revoked, Ungranted, Unjudged, Writes},
-    Told::{self, Another, Denied, Fine, Invalid, Later, Needed},
 };
 
 const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -159,7 +160,7 @@ impl Fixture {
         version: Version,
         endpoint: &Endpoint,
         (state, carrier): (State, Carrier),
-        told: Told,
+        expected: Expected,
     ) -> Result<()> {
         let broker = if state == Unjudged { &self.away } else { &self.broker };
         let address = broker.address();
@@ -202,7 +203,7 @@ impl Fixture {
         let response =
             RawResponse::request(version, address, endpoint.method, &target, &headers, &body);
         let response = response.await?;
-        let text = as_told(response, endpoint, told).await?;
+        let text = check_response(response, endpoint, expected).await?;
         let secret = credential.get(credential.len().saturating_sub(30)..).unwrap_or_default();
         ensure!(secret.is_empty() || !text.contains(secret), "it shows the credential: {text}");
         Ok(())
@@ -210,11 +211,15 @@ impl Fixture {
 }
 
 /// Checks a response, and returns its text.
-async fn as_told(mut response: RawResponse, endpoint: &Endpoint, told: Told) -> Result<String> {
+async fn check_response(
+    mut response: RawResponse,
+    endpoint: &Endpoint,
+    expected: Expected,
+) -> Result<String> {
     let head = format!("{:?}", response.head);
     let challenge: Vec<String> =
         response.header_values("www-authenticate").into_iter().map(str::to_owned).collect();
-    let (status, name, check, wanted_challenge) = match told {
+    let (status, name, check, wanted_challenge) = match expected {
         Fine => {
             ensure!(response.head.status == endpoint.success, "not {}: {head}", endpoint.success);
             ensure!(challenge.is_empty(), "{challenge:?}");

@@ -18,18 +18,18 @@ const RESETS: [&str; 2] = ["new-incarnation", "invalid-cursor"];
 const CLOCK_TOLERANCE: Duration = Duration::from_millis(100);
 
 /// The part of a record between two resets.
-pub(super) struct Stretch<'a> {
+pub(super) struct Segment<'a> {
     filter: &'a Filter,
     /// The requested start position; after a reset the first event of the log.
     start: &'a Start,
     /// When the stream was opened that sent the first id, or should have.
     opened: Duration,
     seen: &'a [Seen],
-    /// The reset that began this stretch.
+    /// The reset that began this segment.
     reset: Option<&'a str>,
 }
 
-/// The findings about a stretch, compared with one log.
+/// The findings about a segment, compared with one log.
 #[derive(Debug, Default)]
 pub(super) struct Finding {
     /// The numbers of due events that were received.
@@ -38,18 +38,18 @@ pub(super) struct Finding {
     pub(super) lost: Vec<u64>,
     /// Events that were received, although their outcome is unknown to the publisher.
     pub(super) maybe: usize,
-    /// The numbers of due events after the end of the stretch. The reset that ended it declares them lost.
+    /// The numbers of due events after the end of the segment. The reset that ended it declares them lost.
     pub(super) undelivered: Vec<u64>,
     pub(super) offences: Vec<Offence>,
 }
 
 /// Cuts a record at its resets.
-pub(super) fn cut(observed: &Observed) -> Vec<Stretch<'_>> {
+pub(super) fn cut(observed: &Observed) -> Vec<Segment<'_>> {
     let is_reset = |seen: &Seen| match seen {
         Seen::Gap { lost, reason, .. } => lost.is_none() || RESETS.contains(&reason.as_str()),
         _ => false,
     };
-    let mut stretches = Vec::new();
+    let mut segments = Vec::new();
     let (mut from, mut reset) = (0, None);
     let ends = observed.seen.iter().enumerate().filter(|(_, seen)| is_reset(seen));
     let ends = ends.map(|(at, _)| at).chain([observed.seen.len()]);
@@ -57,13 +57,13 @@ pub(super) fn cut(observed: &Observed) -> Vec<Stretch<'_>> {
         let seen = &observed.seen[from..end];
         let start = if reset.is_none() { &observed.start } else { &Start::Earliest };
         let (filter, opened) = (&observed.filter, opened(seen));
-        stretches.push(Stretch { filter, start, opened, seen, reset });
+        segments.push(Segment { filter, start, opened, seen, reset });
         if let Some(Seen::Gap { resumed, .. }) = observed.seen.get(end) {
             reset = Some(resumed);
         }
         from = end + 1;
     }
-    stretches
+    segments
 }
 
 /// When the first stream was opened that sent an id, or that the subscriber ended without one. A stream that broke before its first
@@ -81,8 +81,8 @@ fn opened(seen: &[Seen]) -> Duration {
     opened
 }
 
-impl Stretch<'_> {
-    /// Compares this stretch with `log`. `last`: the end of the log must have been reached.
+impl Segment<'_> {
+    /// Compares this segment with `log`. `last`: the end of the log must have been reached.
     pub(super) fn judge(&self, index: &Index, log: usize, last: bool) -> Finding {
         let mut reading = Reading::new(self.filter, (*self.start == Start::Earliest).then_some(0));
         if let Start::Cursor(cursor) = self.start {

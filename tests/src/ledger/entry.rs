@@ -9,7 +9,7 @@ use crate::sse::Event;
 pub(super) const EXPIRED: &str = "closing: expired";
 
 /// The entry for an event.
-pub(super) fn seen(event: &Event) -> Result<Seen> {
+pub(super) fn of_event(event: &Event) -> Result<Seen> {
     let json = event.json()?;
     let text = |key: &str| json[key].as_str().map(str::to_owned);
     let id = || event.id.clone().context("no id");

@@ -10,13 +10,13 @@ const SMALL_RECEIVE_BUFFER: u32 = 4096;
 
 /// How one subscriber behaves.
 #[derive(Debug)]
-pub(super) struct Manner {
+pub(super) struct Behaviour {
     pub(super) version: Version,
     pub(super) receive_buffer: Option<u32>,
     pub(super) slow: bool,
 }
 
-impl Manner {
+impl Behaviour {
     /// A random one.
     pub(super) fn draw(rng: &mut Rng, plan: &Plan) -> Self {
         if rng.f64() < plan.slow {
