@@ -36,8 +36,8 @@ pub(super) struct Pass {
 }
 
 impl Pass {
-    /// Begins a pass of `channel` over `batch`, which follows `start`, and marks in the connections of filtered members the events that each is
-    /// sent. Returns the last event of the batch, too.
+    /// Begins a pass of `channel` over `batch`, which follows `start`, and marks in the connections of filtered members the events that
+    /// each is sent. Returns the last event of the batch, too.
     pub(super) fn begin(
         channel: &str,
         start: Position,
