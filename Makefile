@@ -112,7 +112,7 @@ e2e-heart: ## The heart of it, which CI runs: install, roll, kill, upgrade, deli
 
 docs: ## Write generated files again: documents, definition, goldens
 	@$(TOOLS) helm cargo-nextest
-	@UPDATE_EXPECT=1 $(NEXTEST) --test chart --lib -E 'test(/^(generated|chart|chart_security)::/) + (package(eventcast-operator) + package(eventcast-cli)) & test(golden) + test(the_reference_is_up_to_date)'
+	@UPDATE_EXPECT=1 $(NEXTEST) --test chart --lib -E 'test(/^(generated|chart|chart_security|chart_values)::/) + (package(eventcast-operator) + package(eventcast-cli)) & test(golden) + test(the_reference_is_up_to_date)'
 
 book: ## Build the documentation as a book: target/book/index.html
 	@$(TOOLS) mdbook

@@ -1,25 +1,51 @@
 {{/* Names, labels and images. */}}
 
-{{- define "eventcast.name" -}}
-{{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" -}}
+{{/* Values that are not set or null get their default: also new ones, in an upgrade with --reuse-values. Every template begins with it.
+     files/defaults.json is values.yaml, without the keys of mappings from which `null` removes a key. */}}
+{{- define "eventcast.defaults" -}}
+{{- include "eventcast.fill" (dict "values" .Values "defaults" (.Files.Get "files/defaults.json" | fromJson)) -}}
 {{- end }}
 
-{{/* Prefix of the names of all objects. 40 characters leave room for the longest suffix and for the suffixes of pods. */}}
+{{- define "eventcast.fill" -}}
+{{- $values := .values -}}
+{{- range $key, $default := .defaults -}}
+{{- if kindIs "invalid" (index $values $key) -}}
+{{- $_ := set $values $key $default -}}
+{{- else if kindIs "map" $default -}}
+{{- include "eventcast.fill" (dict "values" (index $values $key) "defaults" $default) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* At most 40 characters: this leaves room for the longest suffix and for the suffixes of pods. */}}
+{{- define "eventcast.short" -}}
+{{- trunc 40 . | regexFind "^.*[a-z0-9]" -}}
+{{- end }}
+
+{{- define "eventcast.name" -}}
+{{- default .Chart.Name .Values.nameOverride | include "eventcast.short" -}}
+{{- end }}
+
+{{/* Prefix of the names of all objects. Those of Services contain no dot and begin with a letter; names of releases may be otherwise. */}}
 {{- define "eventcast.fullname" -}}
 {{- $name := include "eventcast.name" . -}}
+{{- $full := .Release.Name -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
-{{- else if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" -}}
+{{- $full = .Values.fullnameOverride -}}
+{{- else if not (contains $name .Release.Name) -}}
+{{- $full = printf "%s-%s" .Release.Name $name -}}
 {{- end -}}
+{{- $full = replace "." "-" $full -}}
+{{- if regexMatch "^[0-9]" $full -}}
+{{- $full = printf "eventcast-%s" (trimSuffix "-eventcast" $full) -}}
+{{- end -}}
+{{- include "eventcast.short" $full -}}
 {{- end }}
 
 {{/* Labels that select pods. Call with (dict "root" $ "component" "operator"). */}}
 {{- define "eventcast.selector" -}}
-app.kubernetes.io/name: {{ include "eventcast.name" .root }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/name: {{ include "eventcast.name" .root | quote }}
+app.kubernetes.io/instance: {{ quote .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
@@ -41,9 +67,13 @@ annotations:
 {{- end }}
 {{- end }}
 
-{{/* Image pull secrets of the pods of this chart; nothing without any. */}}
+{{/* Image pull secrets of the pods of this chart; nothing without any. Other charts have names in global.imagePullSecrets. */}}
 {{- define "eventcast.pullSecrets" -}}
-{{- with concat .Values.global.imagePullSecrets .Values.imagePullSecrets | uniq }}
+{{- $secrets := list -}}
+{{- range concat .Values.global.imagePullSecrets .Values.imagePullSecrets -}}
+{{- $secrets = append $secrets (ternary (dict "name" .) . (kindIs "string" .)) -}}
+{{- end -}}
+{{- with uniq $secrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}

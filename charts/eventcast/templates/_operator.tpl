@@ -89,18 +89,18 @@ volumes:
     projected:
       sources:
         - secret:
-            name: {{ include "eventcast.nats.tlsSecret" . }}
+            name: {{ include "eventcast.nats.tlsSecret" . | quote }}
             items: [{key: ca.crt, path: ca.crt}]
         {{- with include "eventcast.nats.secret" . }}
         - secret:
-            name: {{ . }}
+            name: {{ quote . }}
             items: [{key: {{ quote $keys.password }}, path: {{ quote $keys.password }}}]
         {{- end }}
 {{- else }}
 {{- with include "eventcast.nats.secret" . }}
   - name: nats
     secret:
-      secretName: {{ . }}
+      secretName: {{ quote . }}
       items:
         {{- range $keys | values | uniq | sortAlpha }}
         - {key: {{ quote . }}, path: {{ quote . }}}

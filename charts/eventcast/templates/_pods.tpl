@@ -14,8 +14,11 @@
 {{- end }}
 {{- end }}
 
-{{/* Scheduling of a pod. Call with .Values or .Values.nats. */}}
+{{/* Scheduling of a pod, and further fields. Call with .Values or .Values.nats. */}}
 {{- define "eventcast.scheduling" -}}
+{{- with .podSpec }}
+{{ toYaml . }}
+{{- end }}
 {{- range $field := list "priorityClassName" "nodeSelector" "tolerations" }}
 {{- with index $ $field }}
 {{ $field }}:

@@ -1,6 +1,6 @@
 //! The chart as the real helm renders it: valid for every combination of values, and a helpful error for invalid values.
 
-mod kinds;
+pub(crate) mod kinds;
 
 use std::{collections::BTreeSet, fs, path::PathBuf, process::Command};
 
@@ -124,8 +124,10 @@ fn compare(defaults: &Value, schema: &Value, root: &Value, path: &str) -> Result
     ensure!(path == ".global" || schema["additionalProperties"] == false, "{path} is open");
     for key in known.keys() {
         // of these only what is wanted has a value
-        let optional = ["resources", "brokers.limits", "brokers.query", "brokers.podTemplate"];
-        let optional = optional.iter().any(|end| path.ends_with(end));
+        let optional = ["resources", "brokers.limits", "brokers.query", "brokers.podTemplate", "podSpec"];
+        let optional = optional.iter().any(|end| path.ends_with(end))
+            // the condition of a parent chart
+            || path.is_empty() && key == "enabled";
         ensure!(optional || values.contains_key(key), "{path}.{key} has no default");
     }
     for (key, value) in values {
@@ -308,7 +310,7 @@ fn the_notes_give_commands_that_can_be_copied() -> Result<()> {
 }
 
 /// A copy of the chart, to change.
-fn copy() -> Result<(TempDir, PathBuf)> {
+pub(crate) fn copy() -> Result<(TempDir, PathBuf)> {
     let folder = process::folder("eventcast-chart-")?;
     let copy = folder.path().join("chart");
     chart::run(Command::new("cp").arg("-r").arg(chart::folder()).arg(&copy))?;

@@ -5,6 +5,7 @@ mod chart_dashboards;
 mod chart_monitoring;
 mod chart_security;
 mod chart_slo;
+mod chart_values;
 mod documents;
 mod generated;
 mod gitops;
