@@ -45,7 +45,7 @@ const TOKEN_TTL: Duration = Duration::from_secs(60);
 const ALLOWED_TTL: Duration = Duration::from_secs(30);
 /// How long an action stays denied, and a token refused.
 const DENIED_TTL: Duration = Duration::from_secs(10);
-/// How long a grant lasts: then a stream ends, and its reconnect is verified anew.
+/// How long a grant is valid. Then its streams end, and their reconnects are verified again.
 const GRANT_SECONDS: i64 = 600;
 /// Good tokens that are remembered.
 const MAX_TOKENS: usize = 4096;

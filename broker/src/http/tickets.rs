@@ -130,7 +130,7 @@ pub(super) async fn renew(
     Ok(json(StatusCode::OK, &Renewed { expires_at }))
 }
 
-/// The identity of the client. A ticket cannot be used to take or renew tickets: otherwise it could be extended for ever.
+/// The identity of the client. A ticket cannot be used to take or renew tickets: otherwise it could be extended forever.
 fn authenticated(grant: &Grant) -> Result<&Identity, Problem> {
     match &grant.identity {
         Some(identity) if !matches!(grant.auth_method, AuthMethod::Ticket | AuthMethod::Probe) => {
