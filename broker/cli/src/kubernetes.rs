@@ -1,5 +1,6 @@
 //! The cluster: what the API server says of a channel and its brokers, and connections to their pods.
 
+mod kubeconfig;
 mod pods;
 mod port_forward;
 
@@ -8,7 +9,7 @@ pub(crate) use pods::{
 };
 pub(crate) use port_forward::{PodPort, PortForwardError};
 
-use std::{error::Error as _, future::IntoFuture, io::ErrorKind, path::Path, time::Duration};
+use std::{future::IntoFuture, path::Path, time::Duration};
 
 use eventcast_crds::channel::EventChannel;
 use k8s_openapi::api::{
@@ -16,9 +17,8 @@ use k8s_openapi::api::{
     core::v1::{Event, Pod},
 };
 use kube::{
-    Api, Client, Config,
+    Api, Client,
     api::{ListParams, LogParams, PostParams},
-    config::{InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 use serde_json::Value;
 use tokio::time::timeout;
@@ -41,7 +41,7 @@ const LIST_LIMIT: u32 = 500;
 pub(crate) enum ApiError {
     #[error("the API server did not answer within {API_TIMEOUT:?}")]
     Timeout,
-    #[error("{0}")]
+    #[error("{}", kubeconfig::causes(.0.as_ref()))]
     Api(Box<kube::Error>),
 }
 
@@ -83,24 +83,7 @@ impl Cluster {
         kubeconfig: Option<&Path>,
         context: Option<&str>,
     ) -> Result<Self, Failure> {
-        let options = KubeConfigOptions {
-            context: context.map(str::to_owned),
-            ..KubeConfigOptions::default()
-        };
-        let unusable = |error: &dyn std::error::Error| no_cluster(&error.to_string());
-        let config = match (kubeconfig, context) {
-            (Some(file), _) => {
-                let read = Kubeconfig::read_from(file).map_err(|error| unusable(&error))?;
-                let loaded = Config::from_custom_kubeconfig(read, &options).await;
-                loaded.map_err(|error| unusable(&error))?
-            }
-            (None, Some(_)) => {
-                Config::from_kubeconfig(&options).await.map_err(|error| unusable(&error))?
-            }
-            (None, None) => Config::infer().await.map_err(|error| no_cluster(&inferred(&error)))?,
-        };
-        let namespace = config.default_namespace.clone();
-        let client = Client::try_from(config).map_err(|error| unusable(&error))?;
+        let (client, namespace) = kubeconfig::connect(kubeconfig, context).await?;
         Ok(Self { client, namespace })
     }
 
@@ -253,24 +236,6 @@ async fn answer<T>(
 ) -> Result<T, ApiError> {
     let answered = timeout(API_TIMEOUT, request).await.map_err(|_| ApiError::Timeout)?;
     answered.map_err(|error| ApiError::Api(Box::new(error)))
-}
-
-fn no_cluster(why: &str) -> Failure {
-    Failure::usage(format!(
-        "no cluster: {why}. Name a kubeconfig with --kubeconfig or KUBECONFIG, or reach a broker with --url"
-    ))
-}
-
-/// Why neither a kubeconfig nor the environment of a pod is usable: that of the kubeconfig, which users can mend.
-fn inferred(error: &InferConfigError) -> String {
-    let kubeconfig = error.source().and_then(|source| source.downcast_ref::<KubeconfigError>());
-    match kubeconfig {
-        Some(KubeconfigError::ReadConfig(io, path)) if io.kind() == ErrorKind::NotFound => {
-            format!("there is no file {}", path.display())
-        }
-        Some(error) => error.to_string(),
-        None => error.to_string(),
-    }
 }
 
 /// What it means that a channel cannot be read.

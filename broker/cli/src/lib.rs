@@ -5,6 +5,7 @@
 
 mod answers;
 mod args;
+mod arguments;
 mod brokers;
 mod channel;
 mod check;
@@ -52,7 +53,8 @@ use failure::{EXIT_FAILED, EXIT_USAGE, Failure};
 pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let words: Vec<OsString> = words.into_iter().collect();
     let name = args::program_name(words.first());
-    let parsed = args::command(name).try_get_matches_from(words);
+    let command = arguments::without_empty_variables(args::command(name));
+    let parsed = command.try_get_matches_from(arguments::cluster_last(words));
     let args = match parsed.and_then(|matches| args::Args::from_arg_matches(&matches)) {
         Ok(args) => args,
         Err(error) => {

@@ -1,6 +1,12 @@
 //! `eventcast` against an API server: the way to a channel by its name, `status` and `check`.
 
-use std::{collections::BTreeMap, fs, io::Read as _, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Read as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use eventcast_crds::channel::EventChannel;
@@ -17,10 +23,15 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+};
 
 const WAIT: Duration = Duration::from_secs(60);
 
-async fn run(kubeconfig: &std::path::Path, arguments: &[&str]) -> Result<Ended> {
+async fn run(kubeconfig: &Path, arguments: &[&str]) -> Result<Ended> {
     let cli = Cli::eventcast(arguments).without("EVENTCAST_URL").without("EVENTCAST_TOKEN");
     cli.env("KUBECONFIG", kubeconfig).output(WAIT).await
 }
@@ -57,8 +68,102 @@ async fn a_channel_is_reached_by_its_name_through_the_url_of_its_status() -> Res
     let history = run(&config, &["history", &name, "-o", "jsonl"]).await?;
     let event: Value = serde_json::from_str(&history.stdout).context(history.stderr)?;
     ensure!(event["data"] == "hello", "{event}");
-    let nowhere = run(std::path::Path::new("/nonexistent"), &["history", &name]).await?;
+    let nowhere = run(Path::new("/nonexistent"), &["history", &name]).await?;
     ensure!(nowhere.status.code() == Some(64), "{nowhere:?}");
+    Ok(())
+}
+
+/// A proxy as companies have it: tells of the hosts that clients ask for, and connects them.
+async fn proxy() -> Result<(u16, mpsc::UnboundedReceiver<String>)> {
+    let (tell, told) = mpsc::unbounded_channel();
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let port = listener.local_addr()?.port();
+    let serve = async move |mut client: TcpStream| {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(client.read_u8().await?);
+        }
+        let head = String::from_utf8(head)?;
+        let host = head.strip_prefix("CONNECT ").and_then(|rest| rest.split(' ').next());
+        let host = host.context(head.clone())?;
+        let mut server = TcpStream::connect(host).await?;
+        tell.send(host.to_owned())?;
+        client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
+        copy_bidirectional(&mut client, &mut server).await?;
+        anyhow::Ok(())
+    };
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            if let Err(error) = serve(client).await {
+                tracing::info!("a connection ended: {error:#}");
+            }
+        }
+    });
+    Ok((port, told))
+}
+
+#[tokio::test]
+async fn the_cluster_is_found_as_kubectl_finds_it() -> Result<()> {
+    init_tracing();
+    let cluster = ApiServer::shared().await?;
+    install_crd(&cluster).await?;
+    let config = cluster.admin_kubeconfig();
+    let (port, mut asked) = proxy().await?;
+    let open = format!("http://127.0.0.1:{port}");
+    // files that do not exist are passed over
+    let files = std::env::join_paths([Path::new("/nonexistent/config"), &config])?;
+    let cases: [&[(&str, &str)]; 4] = [
+        &[],
+        &[("EVENTCAST_URL", ""), ("EVENTCAST_CA_FILE", ""), ("EVENTCAST_TOKEN_FILE", "")],
+        &[("HTTPS_PROXY", &open)],
+        &[("HTTPS_PROXY", "http://127.0.0.1:1"), ("NO_PROXY", "127.0.0.1,localhost")],
+    ];
+    for variables in cases {
+        let arguments = ["-n", "default", "history", "none"];
+        let mut cli = Cli::eventcast(&arguments).without("EVENTCAST_URL").env("KUBECONFIG", &files);
+        for (name, value) in variables {
+            cli = cli.env(name, value);
+        }
+        let answer = cli.output(WAIT).await?;
+        ensure!(answer.status.code() == Some(1), "{variables:?}: {answer:?}");
+        ensure!(answer.stderr.contains("the cluster has no channel"), "{variables:?}: {answer:?}");
+        let proxied = asked.try_recv().is_ok();
+        ensure!(
+            proxied == variables.iter().any(|(_, value)| *value == open),
+            "{variables:?}: {proxied}"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_kubeconfig_is_said() -> Result<()> {
+    let folder = process::folder("eventcast-kubeconfig-")?;
+    let write = |name: &str, user: Value| -> Result<PathBuf> {
+        let file = folder.path().join(name);
+        let config = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "a",
+            "clusters": [{"name": "a", "cluster": {"server": "https://127.0.0.1:1"}}],
+            "users": [{"name": "a", "user": user}],
+            "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+        });
+        fs::write(&file, config.to_string())?;
+        Ok(file)
+    };
+    let exec = |command: &str| json!({"exec": {"apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never", "command": command, "installHint": "Install it."}});
+    let token = write("token", json!({"token": "x"}))?;
+    for (file, arguments, code, said) in [
+        (&token, &[][..], 1, "Connection refused"),
+        (&token, &["--context", "b"], 64, "the kubeconfig has no context b"),
+        (&write("fails", exec("false"))?, &[], 1, "for credentials, false, failed: exit status: 1"),
+        (&write("missing", exec("no-such-command"))?, &[], 1, "no-such-command, cannot be run"),
+        (&write("hint", exec("no-such-command"))?, &[], 1, "\n  Install it."),
+        (&folder.path().join("none"), &[], 64, "there is no file"),
+    ] {
+        let answer = run(file, &[&["status", "default/none"], arguments].concat()).await?;
+        ensure!(answer.status.code() == Some(code), "{said}: {answer:?}");
+        ensure!(answer.stderr.contains(said), "{said}: {answer:?}");
+    }
     Ok(())
 }
 
