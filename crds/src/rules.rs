@@ -27,8 +27,8 @@ pub const SHARED: &[Rule] = &[
     ),
     rule(
         "",
-        "self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
-        "metadata.name must be a DNS label: a-z, 0-9 and -, without dots",
+        "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+        "metadata.name must be a DNS label that begins with a letter, as names of Services: a-z, 0-9 and -, without dots",
     ),
     rule(
         "spec.brokers",

@@ -44,6 +44,8 @@ fn tables() -> Vec<Proof> {
             ),
         ),
         of("without dots", named("a-1", "a.b")),
+        // a Service could not have the name
+        of("begins with a letter", named("a1", "1a")),
         of(
             "must be 1, 3 or 5",
             spec(json!({"retention": {"replicas": 3}}), json!({"retention": {"replicas": 2}})),
