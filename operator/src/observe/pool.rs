@@ -6,6 +6,9 @@ use crate::{
     status::{Brokers, ConditionState, reasons},
 };
 
+/// What keeps brokers from a stream that the operator reaches.
+const CUT_OFF: &str = "see StreamReady; if it is true, a NetworkPolicy may keep brokers from NATS (kubectl get networkpolicies -A), or NATS refuses their credentials";
+
 /// The numbers of brokers and the condition `Available`: what the ready brokers of the pool say about the channel.
 #[must_use]
 pub fn available(
@@ -48,11 +51,10 @@ pub fn available(
     } else if serving == 0 {
         ConditionState::failed(reasons::WAITING, format!("0 {of_pool} serve the channel yet"))
     } else if live == 0 {
-        let message =
-            format!("none {of_pool} can read the log of the channel: see the stream in NATS");
+        let message = format!("none {of_pool} can read the log of the channel: {CUT_OFF}");
         ConditionState::failed(reasons::LOG_UNAVAILABLE, message)
     } else if live < serving {
-        let message = format!("{live} {of_pool} can read the log of the channel");
+        let message = format!("only {live} {of_pool} can read the log of the channel: {CUT_OFF}");
         ConditionState::met(reasons::LOG_UNAVAILABLE, message)
     } else if newest < all {
         let message = format!("{serving} {of_pool} serve the channel, {newest} as it is now");
@@ -61,4 +63,41 @@ pub fn available(
         ConditionState::met(reasons::BROKERS_READY, format!("{newest} {of_pool} serve the channel"))
     };
     (brokers, available)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashMap, time::Duration};
+
+    use super::*;
+    use crate::{owner::OwnerKind, pool_views::Served};
+
+    #[test]
+    fn brokers_without_the_log_are_reported_with_a_likely_cause() {
+        let channel: ChannelKey = ("shop".into(), "orders".into());
+        let pool =
+            OwnerKey { kind: OwnerKind::Pool, namespace: "shop".into(), name: "shared".into() };
+        let of = |live: [bool; 2]| {
+            let served = |live| Served { generation: Some(1), live, problem: None };
+            let broker = |live| Some(HashMap::from([(channel.clone(), served(live))]));
+            let view = PoolView {
+                exposure: Default::default(),
+                public: None,
+                drain: Duration::ZERO,
+                image: String::new(),
+                selector: String::new(),
+                admitted: [channel.clone()].into(),
+                refused: HashMap::new(),
+                brokers: live.map(broker).into(),
+            };
+            available(&channel, 1, &pool, Some(&view)).1
+        };
+        for (live, begins) in [([false, false], "none of 2"), ([true, false], "only 1 of 2")] {
+            let condition = of(live);
+            assert_eq!(condition.reason, reasons::LOG_UNAVAILABLE);
+            assert!(condition.message.starts_with(begins), "{}", condition.message);
+            assert!(condition.message.contains("NetworkPolicy"), "{}", condition.message);
+        }
+        assert_eq!(of([true, true]).reason, reasons::BROKERS_READY);
+    }
 }
