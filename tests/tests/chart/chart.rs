@@ -124,7 +124,8 @@ fn compare(defaults: &Value, schema: &Value, root: &Value, path: &str) -> Result
     ensure!(path == ".global" || schema["additionalProperties"] == false, "{path} is open");
     for key in known.keys() {
         // of these only what is wanted has a value
-        let optional = ["resources", "brokers.limits", "brokers.query", "brokers.podTemplate", "podSpec"];
+        let optional =
+            ["resources", "brokers.limits", "brokers.query", "brokers.podTemplate", "podSpec"];
         let optional = optional.iter().any(|end| path.ends_with(end))
             // the condition of a parent chart
             || path.is_empty() && key == "enabled";
