@@ -74,8 +74,8 @@ async fn a_channel_is_reached_by_its_name_through_the_url_of_its_status() -> Res
 }
 
 /// A proxy as companies have it: tells of the hosts that clients ask for, and connects them.
-async fn proxy() -> Result<(u16, mpsc::UnboundedReceiver<String>)> {
-    let (tell, told) = mpsc::unbounded_channel();
+async fn proxy() -> Result<(u16, mpsc::Receiver<String>)> {
+    let (tell, told) = mpsc::channel(64);
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let port = listener.local_addr()?.port();
     let serve = async move |mut client: TcpStream| {
@@ -87,7 +87,7 @@ async fn proxy() -> Result<(u16, mpsc::UnboundedReceiver<String>)> {
         let host = head.strip_prefix("CONNECT ").and_then(|rest| rest.split(' ').next());
         let host = host.context(head.clone())?;
         let mut server = TcpStream::connect(host).await?;
-        tell.send(host.to_owned())?;
+        tell.send(host.to_owned()).await?;
         client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
         copy_bidirectional(&mut client, &mut server).await?;
         anyhow::Ok(())
