@@ -47,7 +47,7 @@ impl From<Identity> for Text {
 }
 
 /// An id of 96 random bits: of a session, or of a ticket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct RandomId([u8; 12]);
 

@@ -8,7 +8,7 @@ mod session;
 mod shed;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -52,7 +52,8 @@ struct Registry {
     probes: usize,
     per_client: HashMap<Client, usize>,
     by_channel: HashMap<Arc<str>, ChannelSessions>,
-    by_id: HashMap<RandomId, HashSet<usize>>,
+    /// Ids of sessions and of tickets with the keys of their streams: nearly every id has one, which takes no set of its own.
+    by_id: BTreeSet<(RandomId, usize)>,
 }
 
 /// The streams of one channel, as keys of the registry.
@@ -142,8 +143,8 @@ impl Sessions {
     /// The streams whose session, or whose ticket, has this id.
     pub(crate) fn with_id(&self, channel: &str, id: RandomId) -> Vec<Arc<Session>> {
         let registry = self.registry.lock();
-        let keys = registry.by_id.get(&id).into_iter().flatten();
-        let found = keys.map(|key| &registry.sessions[*key]);
+        let keys = registry.by_id.range((id, 0)..=(id, usize::MAX));
+        let found = keys.map(|(_, key)| &registry.sessions[*key]);
         found.filter(|session| **session.channel() == *channel).map(Arc::clone).collect()
     }
 
@@ -239,7 +240,7 @@ impl Registry {
             of_channel.by_subject.entry(Arc::clone(subject)).or_default().insert(key);
         }
         for id in [session.info().id, session.info().renewal] {
-            self.by_id.entry(id).or_default().insert(key);
+            self.by_id.insert((id, key));
         }
         entry.insert(session);
         key
@@ -255,12 +256,7 @@ impl Registry {
             }
         }
         for id in [session.info().id, session.info().renewal] {
-            if let Some(keys) = self.by_id.get_mut(&id) {
-                keys.remove(&key);
-                if keys.is_empty() {
-                    self.by_id.remove(&id);
-                }
-            }
+            self.by_id.remove(&(id, key));
         }
         let Some(of_channel) = self.by_channel.get_mut(&**session.channel()) else { return };
         of_channel.all.remove(&key);

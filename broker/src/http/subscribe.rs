@@ -1,6 +1,9 @@
 //! `GET …/events`: opens a stream, or tells the client to reconnect later.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use eventcast_crds::config::{Delivery, Overload};
 use eventcast_wire::{filter::Filter, frame, trace_context::TraceContext};
@@ -41,6 +44,9 @@ const GAP_HEADER: HeaderName = HeaderName::from_static("eventcast-gap");
 /// The topics of a stream that was narrowed to its grant.
 const TOPICS_HEADER: HeaderName = HeaderName::from_static("eventcast-topics");
 
+/// The filter of all streams that get everything.
+static EVERYTHING: LazyLock<Arc<Filter>> = LazyLock::new(|| Arc::new(Filter::everything()));
+
 pub(super) async fn handle(request: ChannelRequest<'_>) -> Result<Response<Answer>, Problem> {
     let (broker, channel, headers) = (request.broker, request.channel, &request.head.headers);
     let config = channel.config();
@@ -58,7 +64,7 @@ pub(super) async fn handle(request: ChannelRequest<'_>) -> Result<Response<Answe
         SubscribeSpan::begin(channel.key(), route::EVENTS, request.trace.as_ref(), start.label());
     let metrics = || if is_probe { Arc::clone(broker.probe_metrics()) } else { channel.metrics() };
     let limits = broker.config().limits.clone();
-    let filter = Arc::new(filter);
+    let filter = if filter.is_empty() { Arc::clone(&EVERYTHING) } else { Arc::new(filter) };
     let admission = admission_request(&request, &filter);
     let permit = match admit_within_quota(&request) {
         Ok(permit) => permit,

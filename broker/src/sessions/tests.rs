@@ -54,7 +54,8 @@ fn sessions_are_found_by_channel_and_subject_until_they_end() {
     let ids = |channel: &str, subject: Option<&str>| {
         let found = sessions.select(channel, subject);
         let registry = sessions.registry.lock();
-        let number = |s: &Arc<Session>| registry.by_id[&s.info().id].iter().next().unwrap() + 1;
+        let key_of = |id| registry.by_id.range((id, 0)..).next().unwrap().1;
+        let number = |s: &Arc<Session>| key_of(s.info().id) + 1;
         let mut ids: Vec<_> = found.iter().map(number).collect();
         ids.sort_unstable();
         ids

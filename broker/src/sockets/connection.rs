@@ -272,6 +272,7 @@ impl Connection {
     /// # Cancel safety
     /// Safe.
     pub(crate) async fn asked_to_leave(&self) {
+        let _registered = Registered(&self.leave);
         poll_fn(|cx| {
             self.leave.register(cx.waker());
             if self.is_leaving() { Poll::Ready(()) } else { Poll::Pending }
@@ -281,6 +282,15 @@ impl Connection {
 
     fn touch(&self) {
         self.since.store(self.sockets.now(), Relaxed);
+    }
+}
+
+/// Removes the waker when nobody waits any more. It would keep the memory of a finished task for as long as the connection is open.
+struct Registered<'a>(&'a AtomicWaker);
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        drop(self.0.take());
     }
 }
 

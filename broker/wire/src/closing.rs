@@ -73,3 +73,21 @@ impl CloseReason {
         Self::ALL.into_iter().find(|reason| *reason as u8 == code && *reason != Self::Client)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_a_name_of_its_own_and_is_found_by_its_code() {
+        for (code, reason) in CloseReason::ALL.into_iter().enumerate() {
+            let same = CloseReason::ALL.iter().filter(|other| other.as_str() == reason.as_str());
+            assert_eq!(same.count(), 1, "{reason:?}");
+            assert_eq!(reason as usize, code, "{reason:?}");
+            let found = CloseReason::from_code(reason as u8);
+            assert_eq!(found, Some(reason).filter(|reason| *reason != CloseReason::Client));
+        }
+        assert_eq!(CloseReason::from_code(u8::MAX), None);
+        assert_eq!(CloseReason::MaxAge.as_str(), "max-age");
+    }
+}

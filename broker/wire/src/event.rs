@@ -268,4 +268,88 @@ mod tests {
             assert_eq!(check_type(good), Ok(()), "{good}");
         }
     }
+
+    #[test]
+    fn data_is_text_within_the_limit() {
+        assert_eq!(check_data("é".as_bytes(), 2), Ok("é"));
+        assert_eq!(check_data("é".as_bytes(), 1), Err(BadEvent::TooLarge));
+        assert_eq!(check_data(b"", 0), Ok(""));
+        assert_eq!(check_data(b"a\0b", 9), Err(BadEvent::Nul));
+        assert_eq!(check_data(b"a\xffb", 9), Err(BadEvent::NotUtf8));
+    }
+
+    #[test]
+    fn types_of_the_broker_and_of_event_source_are_refused_to_publishers() {
+        for name in ["open", "error"] {
+            assert_eq!(check_type(name), Err(BadEvent::BuiltIn), "{name}");
+        }
+        assert_eq!(check_type("eventcast.gap"), Err(BadEvent::Reserved));
+        assert_eq!(check_reserved_type("eventcast.gap"), Ok(()));
+        assert_eq!(check_reserved_type("gap"), Err(BadEvent::NotReserved));
+        assert!(check_reserved_type("eventcast..gap").is_err());
+    }
+
+    #[test]
+    fn names_have_a_length_and_no_control_characters() {
+        assert_eq!(check_name("abc", 3), Ok(()));
+        for bad in ["", "abcd"] {
+            assert_eq!(check_name(bad, 3), Err(BadEvent::Length(3)), "{bad}");
+        }
+        for bad in [" a", "a ", "a\tb", "a\n"] {
+            assert_eq!(check_name(bad, 3), Err(BadEvent::Control), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn rules_are_counted_by_what_is_wrong() {
+        for (error, label) in [
+            (BadEvent::TooLarge, "too-large"),
+            (BadEvent::NotUtf8, "not-utf8"),
+            (BadEvent::Nul, "nul"),
+            (BadEvent::Reserved, "name"),
+            (BadEvent::Subject, "subject"),
+            (BadEvent::CloudEvent, "cloudevent"),
+        ] {
+            assert_eq!(error.label(), label);
+        }
+    }
+
+    fn event(texts: [Option<&str>; 4], trace: Option<TraceContext>) -> Event {
+        let [topic, event_type, source, id] = texts.map(|text| text.map(Into::into));
+        Event {
+            sequence: 1,
+            nanos: 1,
+            check: Check::ABSENT,
+            kind: Kind::Data,
+            topic,
+            event_type,
+            source,
+            id,
+            trace: trace.map(Box::new),
+            expires: Some(5),
+            chunk: Chunk::default(),
+            received: None,
+        }
+    }
+
+    #[test]
+    fn every_text_of_an_event_has_its_weight() {
+        let empty = event([None; 4], None).weight();
+        assert!(empty >= size_of::<Event>());
+        let texts = [Some("a"), Some("bc"), Some("defg"), Some("hijklmno")];
+        assert_eq!(event(texts, None).weight(), empty + 1 + 2 + 4 + 8);
+        let trace = TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+        let traced = event([None; 4], trace).weight();
+        assert_eq!(traced, empty + size_of::<TraceContext>());
+        let chunk = Chunk::of(&Bytes::from_static(b"data: x\n\n"));
+        let length = chunk.wire().len();
+        assert_eq!(Event { chunk, ..event([None; 4], None) }.weight(), empty + length);
+    }
+
+    #[test]
+    fn an_event_expires_when_its_time_has_come() {
+        let event = event([None; 4], None);
+        assert_eq!([4, 5, 6].map(|now| event.expired_at(now)), [false, true, true]);
+        assert!(!Event { expires: None, ..event }.expired_at(i64::MAX));
+    }
 }

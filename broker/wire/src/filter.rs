@@ -248,4 +248,49 @@ mod tests {
         assert!(!f.passes(&event(Kind::Invalid, Some("user.43"), None)));
         assert!(!Filter::everything().passes(&event(Kind::Marker, None, None)));
     }
+
+    #[test]
+    fn sources_and_events_without_a_topic_are_filtered_as_well() {
+        let mut asked = Asked(filter(&["a", "b"], &["t"]));
+        asked.add_source(SourcePattern::parse("/s*").unwrap());
+        asked.exclude_broadcast();
+        assert_eq!(asked.max_patterns(), 2);
+        let f = asked.0;
+        assert_eq!(f.types().iter().map(Pattern::text).collect::<Vec<_>>(), ["t"]);
+        assert!(!f.takes_broadcast() && !f.is_empty());
+        let from = |topic, source: &str| Event {
+            source: Some(source.into()),
+            ..event(Kind::Data, topic, Some("t"))
+        };
+        assert!(f.passes(&from(Some("a"), "/s1")) && f.passes_but_type(&from(Some("a"), "/s1")));
+        for other in [from(Some("a"), "/x"), from(Some("c"), "/s1"), from(None, "/s1")] {
+            assert!(!f.passes(&other) && !f.passes_but_type(&other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_filter_is_empty_if_everything_passes() {
+        let mut quiet = Asked::default();
+        assert!(quiet.0.is_empty());
+        quiet.exclude_broadcast();
+        assert!(!quiet.0.is_empty());
+        assert!(!filter(&["a"], &[]).is_empty() && !filter(&[], &["t"]).is_empty());
+        assert_eq!(Asked(filter(&[], &["t", "u", "v"])).max_patterns(), 3);
+    }
+
+    #[test]
+    fn a_topic_is_named_by_a_pattern_that_is_not_everything() {
+        let f = filter(&["user.*", ">"], &[]);
+        assert!(f.names_topic("user.42") && f.names_topic(">"));
+        assert!(!f.names_topic("order.1") && !filter(&["a"], &[]).names_topic("b"));
+    }
+
+    #[test]
+    fn topics_are_described_for_a_header() {
+        let mut asked = Asked(filter(&["a.b", "größe, x"], &[]));
+        assert_eq!(asked.0.describe_topics(), "a.b, gr%C3%B6%C3%9Fe%2C%20x, (broadcast)");
+        asked.exclude_broadcast();
+        assert_eq!(asked.0.describe_topics(), "a.b, gr%C3%B6%C3%9Fe%2C%20x");
+        assert_eq!(Filter::everything().describe_topics(), ">, (broadcast)");
+    }
 }

@@ -45,3 +45,16 @@ pub struct Gap {
     /// Why they cannot be delivered.
     pub reason: GapReason,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_has_the_same_name_in_metrics_and_in_frames() {
+        for reason in GapReason::ALL {
+            let in_frames = serde_json::to_string(&reason).unwrap();
+            assert_eq!(in_frames, format!("\"{}\"", reason.as_str()));
+        }
+    }
+}

@@ -324,4 +324,36 @@ mod tests {
         let narrowed = topics.narrow(only(&Pattern::new("user.*").unwrap())).unwrap();
         assert_eq!(narrowed, only(&Pattern::new("user.42").unwrap()).0);
     }
+
+    #[test]
+    fn everything_includes_events_without_a_topic() {
+        let topic = Pattern::new("a").unwrap();
+        assert!(Topics::everything().is_everything());
+        let quiet = Topics::everything().without_broadcast();
+        assert!(!quiet.is_everything() && !quiet.cover(None) && quiet.cover(Some("a")));
+        assert!(!Topics::new(vec![topic], true).is_everything());
+    }
+
+    #[test]
+    fn a_filter_has_so_many_patterns_at_most() {
+        let topics = |count: usize| {
+            let patterns = (0..count).map(|n| Pattern::new(&format!("t.{n}")).unwrap());
+            Topics::new(patterns.collect(), true)
+        };
+        let (most, too_many) = (topics(MAX_NARROWED), topics(MAX_NARROWED + 1));
+        assert_eq!(Topics::everything().meet(&most), Ok(most.clone()));
+        assert!(most.narrow(Asked::default()).is_ok());
+        let refused = Err(NotGranted::TooManyPatterns);
+        assert_eq!(Topics::everything().meet(&too_many), refused);
+        assert_eq!(too_many.narrow(Asked::default()).map(|_| too_many), refused);
+    }
+
+    #[test]
+    fn a_filter_covers_the_topics_that_pass_it() {
+        let covered = only(&Pattern::new("user.*").unwrap()).0.covered();
+        assert!(covered.cover(Some("user.42")) && covered.cover(None));
+        assert!(!covered.cover(Some("order.1")));
+        let broadcasts = Topics::new(Vec::new(), true).narrow(Asked::default()).unwrap().covered();
+        assert!(broadcasts.cover(None) && !broadcasts.cover(Some("user.42")));
+    }
 }

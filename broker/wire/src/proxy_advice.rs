@@ -215,4 +215,22 @@ mod tests {
             assert_eq!(Proxy::of(&headers, hint), expected, "{name}: {value}");
         }
     }
+
+    #[test]
+    fn advice_speaks_of_the_proxy_that_was_found() {
+        use DeliveryReason as R;
+        for (reason, proxy, word) in [
+            (R::Buffered, Proxy::Nginx, "proxy_buffering off"),
+            (R::Buffered, Proxy::Traefik, "Buffering middleware"),
+            (R::Compressed, Proxy::Haproxy, "HAProxy"),
+            (R::IdleTimeout, Proxy::Aws, "idle_timeout.timeout_seconds"),
+            (R::IdleTimeout, Proxy::Unknown, "stream_idle_timeout"),
+            (R::TimeLimit, Proxy::Google, "timeoutSec"),
+            (R::BodyTooLarge, Proxy::Envoy, "max_request_bytes"),
+            (R::Unreachable, Proxy::Nginx, "DNS"),
+        ] {
+            assert!(advice(reason, proxy).contains(word), "{reason:?} {proxy:?}");
+        }
+        assert_eq!(advice(R::Unknown, Proxy::Nginx), "");
+    }
 }

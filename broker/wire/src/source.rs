@@ -114,4 +114,10 @@ mod tests {
             prop_assert_eq!(matches(&pattern, &source), slow(pattern.as_bytes(), source.as_bytes()));
         }
     }
+
+    #[test]
+    fn the_longest_source_can_be_asked_for_with_every_character_escaped() {
+        let longest = "*".repeat(crate::event::MAX_SOURCE_BYTES);
+        assert!(matches(&longest.replace('*', r"\*"), &longest));
+    }
 }

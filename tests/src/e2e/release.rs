@@ -81,8 +81,9 @@ impl Cluster {
         self.restricted_namespace(SYSTEM).await?;
         let chart = chart.to_str().context("a path that is not UTF-8")?;
         let further = std::env::var("EVENTCAST_HELM_ARGUMENTS").unwrap_or_default();
-        let all =
-            [&[chart, "--install", "--create-namespace"], &WAIT[..], &words(&further), arguments];
+        // Without values of its own, an upgrade would keep those of the last one.
+        let install = [chart, "--install", "--create-namespace", "--reset-values"];
+        let all = [&install[..], &WAIT[..], &words(&further), arguments];
         self.helm("upgrade", &all.concat()).await?;
         Ok(())
     }

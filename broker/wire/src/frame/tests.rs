@@ -3,7 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::cursor::{Check, Epoch};
+use crate::{
+    cursor::{Check, Epoch},
+    gap::GapReason,
+};
 
 fn a_cursor() -> Cursor {
     Cursor { epoch: Epoch::mint(7), sequence: 42, check: Check::of_time(1) }
@@ -114,4 +117,20 @@ fn control_events_have_data_and_the_heartbeat_is_one_comment_line() {
     assert_eq!(events[0].2, a_cursor().to_string());
     assert_eq!(parse(&heartbeat("t"))[0].2, "", "a heartbeat has no id");
     assert_eq!(parse(&closing("draining", 1500))[0].1, r#"{"reason":"draining","retry_ms":1500}"#);
+    assert_eq!(
+        parse(&probe(7)),
+        [("eventcast.probe".into(), r#"{"number":7}"#.into(), String::new())]
+    );
+    let told = parse(&expiring("2026-01-02T03:04:05Z", 1500, Some("/renew"))).remove(0);
+    assert_eq!((&*told.0, &*told.2), ("eventcast.expiring", ""));
+    assert_eq!(told.1, r#"{"expires_at":"2026-01-02T03:04:05Z","in_ms":1500,"renew":"/renew"}"#);
+    let lost = Gap {
+        requested: "asked".into(),
+        resumed_at: "here".into(),
+        lost: Some(3),
+        reason: GapReason::Expired,
+    };
+    let told = parse(&gap(&lost, &a_cursor())).remove(0);
+    assert_eq!((told.0, told.2), ("eventcast.gap".into(), a_cursor().to_string()));
+    assert_eq!(told.1, r#"{"requested":"asked","resumed_at":"here","lost":3,"reason":"expired"}"#);
 }

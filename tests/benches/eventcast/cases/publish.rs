@@ -29,14 +29,14 @@ use crate::{
 const SIZE: usize = 1024;
 const CONNECTIONS: usize = 64;
 const BATCH: u32 = 500;
-/// The two take turns, so that what the disk does meanwhile meets both. Batches fit a slice.
-const SLICES: u32 = 5;
+/// They take turns, so that what the disk does meanwhile meets all of them. Batches fit a slice.
+const SLICES: u32 = 20;
 const STREAM: &str = "PEER";
 const SUBJECT: &str = "bench.peer";
 
 pub(super) fn round(bench: &Bench) -> Result<Vec<Reading>> {
     let server = bench.broker(Sync::Always)?;
-    let (single, many) = bench.options.size((50, 2_500), (1_000, 10_000));
+    let (single, many) = bench.options.size((100, 10_000), (1_000, 20_000));
     blame(&server, measure(bench, &server, single, many))
 }
 
