@@ -9,7 +9,7 @@ use eventcast_broker::{
     reload::ConfigSource,
 };
 use eventcast_crds::config::load::Override;
-use eventcast_runtime::{program::Failure, telemetry::LogFormat};
+use eventcast_runtime::{listener::parse_address, program::Failure, telemetry::LogFormat};
 
 /// The Eventcast broker: Server-Sent Events over a shared JetStream log.
 #[derive(Parser)]
@@ -54,10 +54,10 @@ pub(crate) struct ConfigArgs {
     #[arg(long, env = "EVENTCAST_CONFIG")]
     config: Option<PathBuf>,
     /// Address of the public listener; overrides the file.
-    #[arg(long, env = "EVENTCAST_LISTEN")]
+    #[arg(long, value_parser = parse_address, env = "EVENTCAST_LISTEN")]
     listen: Option<SocketAddr>,
     /// Address of the admin listener; overrides the file.
-    #[arg(long, env = "EVENTCAST_ADMIN")]
+    #[arg(long, value_parser = parse_address, env = "EVENTCAST_ADMIN")]
     admin: Option<SocketAddr>,
     /// Port of the control listener on the loopback addresses (0: any); overrides the file.
     #[arg(long, env = "EVENTCAST_CONTROL_PORT", value_name = "PORT")]

@@ -12,7 +12,7 @@ use std::{
 use eventcast_crds::config::{
     Access, BrokerConfig, ChannelConfig, DEFAULT_CONTROL_PORT, Nats, Shutdown, valid_label,
 };
-use eventcast_runtime::supervise::Supervisor;
+use eventcast_runtime::{listener::parse_address, supervise::Supervisor};
 use tokio::{
     task::spawn_blocking,
     time::{sleep, timeout},
@@ -33,10 +33,10 @@ pub struct Options {
     #[arg(long, env = "EVENTCAST_CHANNEL", default_value = "default/demo", value_delimiter = ',')]
     pub channel: Vec<String>,
     /// Address of the web page and the API.
-    #[arg(long, env = "EVENTCAST_LISTEN", default_value = "127.0.0.1:8080")]
+    #[arg(long, value_parser = parse_address, env = "EVENTCAST_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
     /// Address of metrics and probes.
-    #[arg(long, env = "EVENTCAST_ADMIN", default_value = "127.0.0.1:9090")]
+    #[arg(long, value_parser = parse_address, env = "EVENTCAST_ADMIN", default_value = "127.0.0.1:9090")]
     pub admin: SocketAddr,
     /// Port of the control listener on the loopback addresses; if it is in use, any free one.
     #[arg(long, env = "EVENTCAST_CONTROL_PORT", value_name = "PORT", default_value_t = DEFAULT_CONTROL_PORT)]

@@ -135,6 +135,9 @@ async fn dispatch(
     check_host(broker, &request)?;
     check_transfer_encoding(request.headers())?;
     let Some((route, [namespace, name, last])) = found else {
+        if request.method() == Method::OPTIONS && request.uri().path() == "*" {
+            return Ok(cors::options(&Access::default(), request.headers(), route::ANY));
+        }
         record.allow_pages_of(head::channel(broker, request.uri().path()));
         return Err(no_route());
     };

@@ -12,7 +12,7 @@ use eventcast_broker::{
     reload::ConfigSource,
 };
 use eventcast_runtime::{
-    program::{self, Failure},
+    program::{self, Failure, print},
     supervise::Supervisor,
 };
 use tokio_util::sync::CancellationToken;
@@ -66,12 +66,6 @@ async fn check(source: &ConfigSource, nats: bool) -> Result<(), Failure> {
             return Err(Failure::failed(problems.join("\n")));
         }
     }
-    Ok(())
-}
-
-#[expect(clippy::print_stdout, reason = "the result of the command")]
-fn print(text: &str) -> Result<(), Failure> {
-    print!("{text}");
     Ok(())
 }
 

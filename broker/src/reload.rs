@@ -17,6 +17,9 @@ use crate::{channel_folder::ChannelFolder, clock::now_seconds, watch::Stamp};
 /// How often the file is checked for changes.
 const CONFIG_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Attempts to read the file that fail before that is logged, once.
+const FAILURES_BEFORE_WARNING: u32 = 5;
+
 /// Where the configuration comes from.
 #[derive(Clone, Debug)]
 pub struct ConfigSource {
@@ -108,7 +111,7 @@ impl ConfigSource {
     pub(crate) async fn changed(&self, last: &mut String) -> Result<ValidConfig, InvalidConfig> {
         let mut tick = interval(CONFIG_POLL_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut read = None;
+        let (mut read, mut failures) = (None, 0);
         loop {
             tick.tick().await;
             // An unchanged file is not read: with ten thousand channels it has megabytes.
@@ -117,8 +120,18 @@ impl ConfigSource {
                 continue;
             }
             read = stamp.filter(|stamp| stamp.is_settled(now_seconds()));
-            // A file that is being replaced may be missing temporarily.
-            let Ok(text) = self.text().await else { continue };
+            let text = match self.text().await {
+                Ok(text) => text,
+                // A file that is being replaced may be missing temporarily.
+                Err(error) => {
+                    failures += 1;
+                    if failures == FAILURES_BEFORE_WARNING {
+                        tracing::warn!(%error, "cannot read the configuration file; keeping the last valid configuration");
+                    }
+                    continue;
+                }
+            };
+            failures = 0;
             if text != *last {
                 last.clone_from(&text);
                 return self.parse(text);

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand};
 use eventcast_crds::config::{DEFAULT_CONTROL_PORT, Nats};
-use eventcast_runtime::telemetry::LogFormat;
+use eventcast_runtime::{listener::parse_address, telemetry::LogFormat};
 use ipnet::IpNet;
 
 use crate::{broker_defaults::BrokerDefaults, rollouts::RolloutSettings, settings::Settings};
@@ -145,7 +145,7 @@ pub struct RunArgs {
     #[arg(long, env = "EVENTCAST_CHANNEL_SELECTOR")]
     channel_selector: Option<String>,
     /// Address of the admin port: /livez, /readyz and /metrics. `[::]` accepts IPv4 as well.
-    #[arg(long, env = "EVENTCAST_ADMIN", default_value = "[::]:9090")]
+    #[arg(long, value_parser = parse_address, env = "EVENTCAST_ADMIN", default_value = "[::]:9090")]
     pub admin: SocketAddr,
     /// Port of the control listener, on the loopback addresses alone: the log level. 0: any free port.
     #[arg(long, value_name = "PORT", default_value_t = DEFAULT_CONTROL_PORT)]

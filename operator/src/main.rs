@@ -13,7 +13,7 @@ use eventcast_operator::{
 };
 use eventcast_runtime::{
     Chain,
-    program::{self, EXIT_USAGE, Failure},
+    program::{self, EXIT_USAGE, Failure, print},
 };
 use kube::Client;
 use tokio_util::sync::CancellationToken;
@@ -43,13 +43,10 @@ async fn dispatch(command: Command, shutdown: CancellationToken) -> Result<(), F
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the output of the command")]
 fn print_crds() -> Result<(), Failure> {
-    print!("{}", crds_yaml().map_err(Failure::failed)?);
-    Ok(())
+    print(&crds_yaml().map_err(Failure::failed)?)
 }
 
-#[expect(clippy::print_stdout, reason = "the output of the command")]
 async fn check(args: &CommonArgs) -> Result<(), Failure> {
     let settings = Settings::for_check(args.nats(), args.token_review_binding(), args.autopilot);
     let namespaces = Namespaces {
@@ -65,8 +62,7 @@ async fn check(args: &CommonArgs) -> Result<(), Failure> {
     .await;
     problems.extend(args.broker_defaults().err());
     if problems.is_empty() {
-        println!("no problems found: NATS, the CRDs and the permissions are in place");
-        return Ok(());
+        return print("no problems found: NATS, the CRDs and the permissions are in place\n");
     }
     Err(Failure::failed(problems.join("\n")))
 }

@@ -7,6 +7,8 @@ pub(super) mod claims;
 pub(super) mod crypto;
 mod header;
 
+use std::ops::Range;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use eventcast_crds::config::TokenIssuer;
 use jsonwebtoken::{Algorithm, Validation, errors::ErrorKind};
@@ -23,6 +25,9 @@ use super::{
 
 /// Bytes of a token.
 const MAX_TOKEN_BYTES: usize = 8 << 10;
+
+/// Ends of tokens that are written in milliseconds, from the year 2001 to 5138. As seconds they are tens of thousands of years ahead.
+const MILLISECONDS: Range<i64> = 1_000_000_000_000..100_000_000_000_000;
 
 /// A token whose parts could be read. Nothing in it is verified.
 pub(super) struct Unverified<'a> {
@@ -156,6 +161,11 @@ fn grant(issuer: &TokenIssuer, claims: &Claims, now: i64) -> Result<Grant, Inval
         return Err(Invalid::new("not-yet-valid", detail));
     }
     let expires = claims::seconds(claims, "exp").ok_or_else(|| missing("exp"))?;
+    if MILLISECONDS.contains(&expires) {
+        let detail = "The token's end (exp) is in milliseconds, so that the token would last for thousands of years. Let the issuer write \
+                      it in seconds since 1970.";
+        return Err(Invalid::new("expired", detail));
+    }
     let expires = expires.saturating_add(leeway);
     // The crate accepts the last second; a stream that began then would end at once, and its client would never be refused.
     if expires <= now {

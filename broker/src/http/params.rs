@@ -2,7 +2,7 @@
 
 pub(crate) mod known;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, str::FromStr};
 
 use eventcast_wire::{
     cursor::Cursor,
@@ -139,7 +139,7 @@ impl Params {
         let Some(text) = self.one(name)? else {
             return Ok(default);
         };
-        let number = text.parse().ok().filter(|n| (low..=high).contains(n));
+        let number = digits(text).filter(|n| (low..=high).contains(n));
         number.ok_or_else(|| {
             Problem::field(name, format!("{name} must be an integer from {low} to {high}."))
                 .with("limit", high)
@@ -169,6 +169,11 @@ fn decode(query: &str) -> Result<Vec<(String, String)>, Problem> {
         .collect()
 }
 
+/// A number of digits alone; Rust would take a sign as well.
+fn digits<N: FromStr>(text: &str) -> Option<N> {
+    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
 fn bad_pattern(field: &str, pattern: &str, why: eventcast_wire::topic::BadTopic) -> Problem {
     let shown: String = pattern.chars().take(MAX_ECHOED_PATTERN_CHARS).collect();
     Problem::field(field, format!("The pattern {shown:?} {why}."))
@@ -182,7 +187,7 @@ pub(crate) fn start(field: &str, text: &str, now: i64) -> Result<Start, Problem>
         _ => {}
     }
     if let Some(n) = text.strip_prefix("last:") {
-        let n = n.parse().ok().filter(|n| (1..=MAX_LAST).contains(n));
+        let n = digits(n).filter(|n| (1..=MAX_LAST).contains(n));
         return n.map(Start::Last).ok_or_else(|| {
             Problem::field(field, "The N of last:N must be an integer from 1 to 1000.")
                 .with("limit", MAX_LAST)
@@ -243,10 +248,7 @@ pub(crate) fn seconds(text: &str) -> Option<u64> {
         b'd' => 86_400,
         _ => return None,
     };
-    let digits = &text[..text.len() - 1];
-    let number =
-        digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse::<u64>().ok())??;
-    number.checked_mul(unit)
+    digits::<u64>(&text[..text.len() - 1])?.checked_mul(unit)
 }
 
 #[cfg(test)]
@@ -309,6 +311,8 @@ mod tests {
             "last:0",
             "last:1001",
             "last:x",
+            "last:+5",
+            "-+1m",
             "-10",
             "-m",
             "2026-01-01",

@@ -38,6 +38,9 @@ pub(crate) struct Route {
 
 const READ: &str = "GET, HEAD, OPTIONS";
 
+/// The methods of the server as a whole (RFC 9110, section 9.3.7).
+pub(super) const ANY: &str = "GET, HEAD, POST, DELETE, OPTIONS";
+
 /// Streams, history and publishing.
 pub(super) const EVENTS: &str = "/channels/{namespace}/{channel}/events";
 
@@ -48,7 +51,7 @@ pub(crate) const ROUTES: [Route; 12] = [
     route(Resource::File, "/{file}", READ),
     route(Resource::File, "/client/{file}", READ),
     route(Resource::Channel, "/channels/{namespace}/{channel}", READ),
-    route(Resource::Events, EVENTS, "GET, HEAD, POST, DELETE, OPTIONS"),
+    route(Resource::Events, EVENTS, ANY),
     route(Resource::Event, "/channels/{namespace}/{channel}/events/{cursor}", "DELETE, OPTIONS"),
     route(Resource::Stats, "/channels/{namespace}/{channel}/stats", READ),
     route(Resource::Access, "/channels/{namespace}/{channel}/access", READ),

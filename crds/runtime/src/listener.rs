@@ -13,6 +13,17 @@ use tokio::net::TcpListener;
 /// kernel retries only after a second.
 const LISTEN_BACKLOG: i32 = 4096;
 
+/// Parses the address of a listener on the command line.
+///
+/// # Errors
+/// The text is not an IP address and a port. The message names the form.
+pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "must be an IP address and a port, such as 127.0.0.1:8080, or [::]:8080 for all addresses"
+            .to_owned()
+    })
+}
+
 /// Listens on `address`. `[::]` accepts IPv4 as well, whatever `net.ipv6.bindv6only` says, and means `0.0.0.0` on a system without
 /// IPv6. Peers with IPv4 then have mapped addresses (`::ffff:192.0.2.1`): see [`std::net::IpAddr::to_canonical`].
 ///
@@ -57,6 +68,16 @@ pub fn is_broken(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_is_an_ip_address_and_a_port() {
+        for good in ["127.0.0.1:8080", "[::]:0"] {
+            assert!(parse_address(good).is_ok(), "{good}");
+        }
+        for bad in ["localhost:8080", ":8080", "8080", "127.0.0.1", "::1:8080", ""] {
+            assert!(parse_address(bad).unwrap_err().contains("127.0.0.1:8080"), "{bad}");
+        }
+    }
 
     #[tokio::test]
     async fn the_wildcard_accepts_both_families_and_one_address_only_its_own() {

@@ -1,6 +1,11 @@
 //! The main function of a program: logging, runtime, signals, exit code.
 
-use std::{error::Error, process::ExitCode, time::Duration};
+use std::{
+    error::Error,
+    io::{self, ErrorKind, Write as _},
+    process::ExitCode,
+    time::Duration,
+};
 
 use tokio_util::sync::CancellationToken;
 
@@ -40,6 +45,18 @@ impl Failure {
         let error = error.into();
         let code = if error.is::<TaskFailed>() { EXIT_FAILED } else { 1 };
         Self { code, message: Chain(&*error).to_string() }
+    }
+}
+
+/// Writes the output of a command to standard output. A reader that closes it early, such as `head`, has read enough.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::failed(error)),
+        _ => Ok(()),
     }
 }
 

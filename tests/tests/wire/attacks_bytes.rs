@@ -217,6 +217,16 @@ async fn a6_a_length_beside_chunks_is_ignored_and_nothing_behind_is_served() -> 
     alive(&broker).await
 }
 
+/// RFC 9110, section 9.3.7: proxies ask the server as a whole whether it is there.
+#[tokio::test]
+async fn the_server_as_a_whole_says_what_it_can_do() -> Result<()> {
+    let broker = BrokerWithNats::start(|_| {}).await?;
+    let (head, _connection) = asked(&broker, "OPTIONS * HTTP/1.1", "Host: a\r\n", "").await?;
+    let allowed = head.headers.iter().find(|(name, _)| name == "allow");
+    assert_eq!((head.status, allowed.map(|(_, value)| value.contains("POST"))), (204, Some(true)));
+    Ok(())
+}
+
 /// A7: what is pipelined behind a subscription is never served, and does not hide that the client has gone.
 #[tokio::test]
 async fn a7_pipelined_bytes_are_not_served_and_hide_no_end() -> Result<()> {

@@ -335,7 +335,15 @@ async fn a_bad_file_is_refused_and_the_last_good_one_stays() -> Result<()> {
     }
     assert!(broker.log().contains("query.concurrent: "), "{}", broker.log());
     broker.reconfigure(|config| config.limits.subscribers = 7)?;
-    reloads(&broker, "applied", 1).await
+    reloads(&broker, "applied", 1).await?;
+
+    fs::remove_file(broker.config_file())?;
+    eventually("the missing file is logged", WAIT_TIMEOUT, || async {
+        broker.log().contains("cannot read the configuration file")
+    })
+    .await?;
+    assert_eq!(publish(&url, "without a file", &[]).await?.status, 201);
+    Ok(())
 }
 
 #[tokio::test]
