@@ -171,4 +171,12 @@ mod tests {
         assert_eq!(status.channel("shop/orders").map(|report| report.subscribers), Some(3));
         assert_eq!(status.channel("shop/others"), None);
     }
+
+    #[test]
+    fn every_reason_about_access_has_a_name_of_its_own() {
+        let names: std::collections::HashSet<_> =
+            AccessReason::ALL.iter().map(|reason| reason.as_str()).collect();
+        assert_eq!(names.len(), AccessReason::ALL.len());
+        assert!(names.contains("KeysUnreachable"), "{names:?}");
+    }
 }

@@ -146,4 +146,16 @@ mod tests {
         assert_eq!(page("Ready", "ScaledToZero"), Some("SCALING.md"));
         assert_eq!(page("Available", "OfTheFuture"), None);
     }
+
+    #[test]
+    fn a_reason_belongs_to_its_conditions_and_to_those_that_sum_up() {
+        let first = reasons::ALL.iter().find(|r| r.conditions == [ACCEPTED]).unwrap();
+        for (condition, expected) in
+            [(ACCEPTED, true), (READY, true), (STALLED, true), (BALANCED, false)]
+        {
+            assert_eq!(is_known(condition, first.name), expected, "{condition}");
+        }
+        assert!(!is_known(READY, "NoSuchReason"));
+        assert_eq!([True, False, Unknown].map(Status::as_str), ["True", "False", "Unknown"]);
+    }
 }

@@ -263,4 +263,13 @@ mod tests {
         assert_eq!(decode("a%zz"), None);
         assert_eq!(decode("%41"), None, "A needs no encoding");
     }
+
+    #[test]
+    fn the_longest_topic_is_accepted_and_a_pattern_knows_its_wildcards() {
+        assert!(encode(&"a".repeat(MAX_TOPIC_BYTES)).is_ok());
+        assert_eq!(encode(&"a".repeat(MAX_TOPIC_BYTES + 1)), Err(BadTopic::TooLong));
+        let is_literal = |text: &str| Pattern::new(text).unwrap().is_literal();
+        assert!(is_literal("a.b*"));
+        assert!(!is_literal("a.*") && !is_literal("a.>"));
+    }
 }

@@ -94,4 +94,16 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_chunk_is_written_whole_or_as_its_frame_and_may_be_a_part_of_a_page() {
+        let chunk = Chunk::of(b"data: x\n\n");
+        assert_eq!(chunk.bytes(Form::Chunk), b"9\r\ndata: x\n\n\r\n");
+        assert_eq!(chunk.bytes(Form::Frame), b"data: x\n\n");
+        for form in [Form::Chunk, Form::Frame] {
+            assert_eq!(chunk.shared(form), chunk.bytes(form));
+        }
+        let page: Bytes = [b"before", &chunk.wire()[..], b"after"].concat().into();
+        assert_eq!(chunk.within(&page, b"before".len()), chunk);
+    }
 }
